@@ -1,0 +1,315 @@
+"""Typed settings: three YAML files, each with its owner.
+
+``federation.yaml`` is the consortium's agreement, ``site.yaml`` one hospital's
+own settings and limits (it never leaves the hospital), ``tasks/<task>.yaml`` the
+hyper-parameters of one trainable task. An unknown key is an error that names
+the file, the key and what would be right.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Frozen settings in which an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- tasks/<task>.yaml -------------------------------------------------------
+
+
+class NetworkSettings(Settings):
+    """Which network, how large.
+
+    `size` is ``small`` (minutes on two cores) or ``published`` (the size of the
+    literature); `image_size` is the tensor height and width in pixels.
+    """
+
+    size: Literal["small", "published"] = "small"
+    image_size: tuple[Count, Count] | None = None
+
+
+class OptimiserSettings(Settings):
+    """One way to train: which weights, how many steps, how fast."""
+
+    trainable: Literal["all", "head", "norms_and_head"] = "all"
+    optimiser: Literal["sgd", "adam"] = "adam"
+    learning_rate: Positive = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    batch_patients: Count = 16
+    steps_per_round: Count = 20
+    augment: bool = True
+
+
+class PrivateSettings(OptimiserSettings):
+    """DP-SGD: what is part of the guarantee, besides the above.
+
+    `sample_rate` is the probability with which each patient is drawn into a
+    step; `batch_patients` is unused (the batch is what Poisson sampling draws).
+    """
+
+    trainable: Literal["all", "head", "norms_and_head"] = "norms_and_head"
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    sample_rate: Fraction = 1.0
+    max_grad_norm: Positive = 1.0
+
+
+class PretrainSettings(OptimiserSettings):
+    """Training on digital patients of a generic scanner, which costs no privacy."""
+
+    patients: Count = 200
+    steps_per_round: Count = 400
+
+
+class TaskSettings(Settings):
+    """``configs/tasks/<task>.yaml``."""
+
+    task: str
+    network: NetworkSettings = NetworkSettings()
+    plain: OptimiserSettings = OptimiserSettings()
+    private: PrivateSettings = PrivateSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+
+
+# --- federation.yaml ---------------------------------------------------------
+
+
+class PrivacyTarget(Settings):
+    """What the consortium asks for, per run. A site may refuse it, never loosen it."""
+
+    mode: Literal["private", "plain"] = "private"
+    epsilon_per_run: Positive = 4.0
+    delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-4
+
+
+class StrategySettings(Settings):
+    """A Flower strategy for the arithmetic of aggregation, with its own options."""
+
+    name: Literal[
+        "FedAvg", "FedAvgM", "FedAdam", "FedProx", "FedTrimmedAvg", "FedMedian", "Krum"
+    ] = "FedAvg"
+    options: dict[str, float] = Field(default_factory=dict)
+
+
+class TaskRun(Settings):
+    """One task of a federated run."""
+
+    settings: Path
+    rounds: Count = 5
+    start_from: Path | None = None
+    strategy: StrategySettings = StrategySettings()
+
+
+class SimulationRuntime(Settings):
+    """Flower's simulation runtime: every site on this machine."""
+
+    kind: Literal["simulation"] = "simulation"
+    sites: tuple[Path, ...] = Field(min_length=1)
+    cpus_per_site: Count = 1
+    parallel_sites: Count = 2
+
+
+class Quorum(Settings):
+    """When a round counts."""
+
+    minimum_sites: Count = 2
+    deadline_seconds: Positive = 600.0
+    attempts: Count = 2
+    maximum_patients_per_site: Count = 100_000
+
+
+class RegistrySettings(Settings):
+    """MLflow's tracking and model registry."""
+
+    tracking_uri: str | None = None  # None: SQLite inside the workspace
+    experiment: str = "osteofed"
+
+
+class FederationConfig(Settings):
+    """``federation.yaml``; relative paths are relative to the file."""
+
+    name: str = "federation"
+    seed: int = 1
+    workspace: Path
+    runtime: SimulationRuntime
+    privacy: PrivacyTarget = PrivacyTarget()
+    quorum: Quorum = Quorum()
+    registry: RegistrySettings = RegistrySettings()
+    register_versions: bool = True
+    tasks: tuple[TaskRun, ...] = Field(min_length=1)
+
+
+# --- site.yaml ---------------------------------------------------------------
+
+
+class SplitFractions(Settings):
+    """How patients are divided; they must sum to one."""
+
+    train: Fraction = 0.7
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    test: Annotated[float, Field(ge=0, le=1)] = 0.15
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train + validation + test is {total:g} (must be 1)")
+        return self
+
+
+class SitePrivacy(Settings):
+    """The hospital's own limits. `delta` must not exceed 1/(10·patients)."""
+
+    epsilon_budget: Positive = 8.0
+    delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-4
+    allow_plain_runs: bool = False
+
+
+class SitePolicy(Settings):
+    """What may run inside this hospital."""
+
+    tasks: tuple[str, ...] = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
+    minimum_patients: Count = 20
+    maximum_steps_per_round: Count = 2000
+    release_metrics: bool = True
+    smallest_cell: Count = 10
+
+
+class SiteCompute(Settings):
+    """Where and how fast; nothing here can change what privacy is promised."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count = 1
+    physical_batch_patients: Count = 16
+    mixed_precision: bool = True
+
+
+class LabelColumns(Settings):
+    """Columns of the hospital's CSV exports. Keys are ours, values the hospital's."""
+
+    patient_id: str = "Patient ID"
+    scan_date: str = "Scan Date"
+    region: str = "Region"
+    bmd: str = "BMD (g/cm2)"
+    vertebra: str = "Vertebra"
+    genant: str = "Genant Grade"
+
+
+class SiteConfig(Settings):
+    """``site.yaml``; relative paths are relative to the file."""
+
+    site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    store: Path = Path("store")
+    ledger: Path = Path("ledger.sqlite")
+    secret: Path = Path("secret.key")
+    labels: LabelColumns = LabelColumns()
+    split: SplitFractions = SplitFractions()
+    privacy: SitePrivacy = SitePrivacy()
+    policy: SitePolicy = SitePolicy()
+    compute: SiteCompute = SiteCompute()
+
+
+# --- reading -----------------------------------------------------------------
+
+S = TypeVar("S", bound=Settings)
+
+
+def load_settings(path: Path, kind: type[S]) -> S:
+    """Read a YAML file into typed settings.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    kind : type
+        `FederationConfig`, `SiteConfig` or `TaskSettings`.
+
+    Returns
+    -------
+    Settings
+        Validated and frozen. Relative paths are left as written; see `resolve`.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or not YAML.
+    ConfigValueError
+        If a key is unknown or a value out of range.
+    BudgetInvalidError
+        If a privacy budget is zero or less.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file (a YAML settings file was expected)") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where is not None else ""
+        raise ConfigError(f"{path}: not valid YAML{line}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: holds {type(data).__name__} (must be a mapping of settings)")
+    return parse_settings(data, kind, str(path))
+
+
+def parse_settings(data: dict[str, Any], kind: type[S], origin: str) -> S:
+    """Validate settings that are already a mapping; see `load_settings`."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+        more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(_known_keys(kind, first["loc"]))
+            raise ConfigValueError(
+                f"{origin}: {key}: unknown key (known here: {known}){more}"
+            ) from None
+        found = "" if first["type"] == "missing" else f" {first['input']!r}"
+        message = first["msg"].removeprefix("Value error, ")
+        text = f"{origin}: {key}:{found} ({message[0].lower()}{message[1:]}){more}"
+        wrong_budget = "epsilon" in key and first["type"] == "greater_than"
+        raise (BudgetInvalidError if wrong_budget else ConfigValueError)(text) from None
+
+
+def _known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Keys that are known beside an unknown one."""
+    model: Any = kind
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not nested:
+            return []
+        model = nested[0]
+    return list(model.model_fields)
+
+
+def resolve(base: Path, path: Path) -> Path:
+    """Make a path of a settings file absolute, relative to the file's folder."""
+    return path if path.is_absolute() else (base / path).resolve()
+
+
+def save_settings(settings: Settings, path: Path) -> None:
+    """Write settings as YAML, atomically."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,173 @@
+"""Every error a user can meet, in one tree: one sentence each, one exit code each.
+
+Exit codes come in ranges per cause and are never reused:
+
+====== ==================================================
+range  cause
+====== ==================================================
+0      it worked
+2      the command line itself was wrong
+10-19  configuration
+20-29  images and labels that were given
+30-39  a site's store
+40-49  privacy and the site's policy
+50-59  the federation
+60-69  model versions and inference
+70-79  digital patients
+130    interrupted by the user
+====== ==================================================
+"""
+
+
+class OsteofedError(Exception):
+    """A failure that the user can understand and mend.
+
+    The message is one sentence: what was found, where, what would be right and
+    what to do.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(OsteofedError):
+    """A settings file is missing, unreadable or says something that cannot be."""
+
+    exit_code = 10
+
+
+class ConfigValueError(ConfigError):
+    """A settings file has an unknown key or a value out of range."""
+
+    exit_code = 11
+
+
+class UnknownTaskError(ConfigError):
+    """A task was named that OsteoFed does not have."""
+
+    exit_code = 12
+
+
+class PlaceholderSecretError(ConfigError):
+    """A secret is a placeholder, too short, or readable by others."""
+
+    exit_code = 13
+
+
+class InputMissingError(OsteofedError):
+    """A file or folder that was named does not exist."""
+
+    exit_code = 20
+
+
+class InputEmptyError(OsteofedError):
+    """A folder was read and held nothing that could be used."""
+
+    exit_code = 21
+
+
+class InputUnreadableError(OsteofedError):
+    """A file is damaged or not what its place says it is."""
+
+    exit_code = 22
+
+
+class StoreMissingError(OsteofedError):
+    """A folder is not a site, or its store has not been made."""
+
+    exit_code = 30
+
+
+class StoreSecretMismatchError(OsteofedError):
+    """The store was made with another secret: its pseudonyms cannot be continued."""
+
+    exit_code = 31
+
+
+class StoreExistsError(OsteofedError):
+    """A site is already there and would be overwritten."""
+
+    exit_code = 32
+
+
+class CohortTooSmallError(OsteofedError):
+    """Fewer patients than the site's policy or the task demands."""
+
+    exit_code = 33
+
+
+class BudgetExceededError(OsteofedError):
+    """The step would spend more privacy than the hospital has left."""
+
+    exit_code = 40
+
+
+class BudgetInvalidError(ConfigValueError):
+    """A privacy budget that allows no training at all."""
+
+    exit_code = 41
+
+
+class PolicyRefusedError(OsteofedError):
+    """The hospital's policy does not permit what was asked."""
+
+    exit_code = 42
+
+
+class FirewallRefusedError(OsteofedError):
+    """A model that came in, or an update that would go out, is not what it must be."""
+
+    exit_code = 43
+
+
+class RunFailedError(OsteofedError):
+    """A federated run ended without a model."""
+
+    exit_code = 50
+
+
+class QuorumError(RunFailedError):
+    """Too few hospitals answered in time."""
+
+    exit_code = 51
+
+
+class RuntimeUnavailableError(OsteofedError):
+    """Flower's runtime could not be started or was lost."""
+
+    exit_code = 52
+
+
+class AggregationRefusedError(OsteofedError):
+    """An update that a hospital sent cannot be aggregated."""
+
+    exit_code = 53
+
+
+class NoChampionError(OsteofedError):
+    """No version of a task has been promoted yet."""
+
+    exit_code = 60
+
+
+class VersionMissingError(OsteofedError):
+    """A version or a weights file that was named does not exist."""
+
+    exit_code = 61
+
+
+class ModelIncompatibleError(OsteofedError):
+    """Weights do not fit the network they were given to."""
+
+    exit_code = 62
+
+
+class RegistryUnavailableError(OsteofedError):
+    """The model registry cannot be reached."""
+
+    exit_code = 63
+
+
+class PhantomError(OsteofedError):
+    """Digital patients were asked for that cannot be made."""
+
+    exit_code = 70

@@ -1,0 +1,122 @@
+"""What one study is, once read: the contract between the store, the tasks and inference.
+
+A `StudyRecord` holds no identifier of a patient. Pixels are in [0, 1], with NaN
+where the scanner did not look; regions are in the codes of `shared.regions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class View(StrEnum):
+    """Projections OsteoFed knows. The value stands in catalogues and file names."""
+
+    SPINE_PA = "spine_pa"
+    HIP_LEFT = "hip_left"
+    SPINE_LATERAL = "spine_lateral"
+
+
+class Vendor(StrEnum):
+    """Scanner families; `GENERIC` is the made-up scanner of public pretraining."""
+
+    LUNAR = "lunar"
+    HOLOGIC = "hologic"
+    GENERIC = "generic"
+
+
+SpacingProvenance = Literal["calibrated", "detector", "derived", "none"]
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One projection.
+
+    Attributes
+    ----------
+    pixels : ndarray of float16 or float32, shape (H, W)
+        Display values scaled to [0, 1], dense bone bright; NaN = not scanned.
+        Row 0 is cranial. In PA views column 0 is the patient's right, in a left
+        hip column 0 is medial, in the lateral view column 0 is anterior.
+    spacing_mm : (float, float)
+        Millimetres per pixel, row first.
+    spacing_provenance : str
+        How the spacing is known.
+    regions : ndarray of uint8, shape (H, W), or None
+        Region map (`shared.regions.REGION_CODES`); None where nobody drew one.
+    """
+
+    pixels: NDArray[np.floating]
+    spacing_mm: tuple[float, float]
+    spacing_provenance: SpacingProvenance
+    regions: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """What is known of a patient besides the images; None = unknown.
+
+    Ages are capped at 89 years. `sex` is "F" or "M".
+    """
+
+    sex: str | None = None
+    age_years: float | None = None
+    height_cm: float | None = None
+    weight_kg: float | None = None
+    ethnic_group: str | None = None
+
+
+@dataclass(frozen=True)
+class StudyLabels:
+    """What the hospital knows of a study.
+
+    Attributes
+    ----------
+    bmd : mapping of str to float
+        Areal BMD in g/cm² **on the scale of the study's vendor**, by region
+        (`shared.regions.BMD_REGIONS`).
+    genant : mapping of str to int
+        Genant grade 0..3 by vertebra (`shared.regions.VERTEBRAE`); a vertebra
+        that was not assessed is absent.
+    quality : mapping of str to int
+        NHANES quality code by region; absent = nobody said.
+    """
+
+    bmd: Mapping[str, float] = field(default_factory=dict)
+    genant: Mapping[str, int] = field(default_factory=dict)
+    quality: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study of one patient, pseudonymous."""
+
+    patient: str
+    study: str
+    vendor: Vendor
+    images: Mapping[View, ImageRecord]
+    labels: StudyLabels
+    covariates: Covariates
+
+
+class PatientSource(Protocol):
+    """Patients and their studies, wherever they are kept.
+
+    A hospital's store, digital patients made in memory and a folder of DICOM
+    files all look like this to a task. Patients come in a fixed, sorted order.
+    """
+
+    @property
+    def patients(self) -> Sequence[str]:
+        """Pseudonyms, sorted."""
+        ...
+
+    def studies(self, patient: str) -> Sequence[StudyRecord]:
+        """Return the studies of one patient, oldest first."""
+        ...

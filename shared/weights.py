@@ -1,0 +1,96 @@
+"""Weights as a file: safetensors with a JSON header that says what they are. No pickle.
+
+Every way of training (pretraining, one hospital alone, federated, pooled) ends
+in such a file, so that any of them can be evaluated, started from or exported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from shared.config import TaskSettings, parse_settings
+from shared.errors import ModelIncompatibleError, VersionMissingError
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of one task's network.
+
+    Attributes
+    ----------
+    settings : TaskSettings
+        Task and size of the network the arrays belong to.
+    arrays : dict of str to ndarray of float32
+        The network's state dict.
+    origin : str
+        One word or sentence: ``pretrained``, ``federated run …``.
+    """
+
+    settings: TaskSettings
+    arrays: Arrays
+    origin: str
+
+
+def digest_arrays(arrays: Arrays) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(path: Path, weights: Weights) -> None:
+    """Write weights atomically."""
+    header = {
+        "osteofed": "1",
+        "settings": weights.settings.model_dump_json(),
+        "origin": weights.origin,
+        "digest": digest_arrays(weights.arrays),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    arrays = {name: np.ascontiguousarray(value) for name, value in weights.arrays.items()}
+    save_file(arrays, temporary, metadata=header)
+    temporary.replace(path)
+
+
+def load_weights(path: Path) -> Weights:
+    """Read weights and check their digest.
+
+    Raises
+    ------
+    VersionMissingError
+        If there is no such file.
+    ModelIncompatibleError
+        If the file is damaged or not one of ours.
+    """
+    if not path.is_file():
+        raise VersionMissingError(
+            f"{path}: no such weights file (make one with `osteofed server pretrain` or a run)"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        settings = parse_settings(json.loads(header["settings"]), TaskSettings, str(path))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelIncompatibleError(
+            f"{path}: not an OsteoFed weights file ({type(error).__name__}: {error})"
+        ) from None
+    if digest_arrays(arrays) != header.get("digest"):
+        raise ModelIncompatibleError(
+            f"{path}: the weights do not match their digest; get the file again"
+        )
+    return Weights(settings=settings, arrays=arrays, origin=header.get("origin", "unknown"))
