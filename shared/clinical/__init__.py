@@ -1,0 +1,1 @@
+"""Clinical mathematics: numbers in, numbers out, every constant with its source."""

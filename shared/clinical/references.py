@@ -1,0 +1,162 @@
+"""Every clinical constant once, as named data with its source and how sure we are of it.
+
+Marks follow the house's convention: `READ` was read in the source named,
+`COMPUTED` was computed by us from data or physics, `UNVERIFIED` is common
+knowledge of the field that nobody here has checked against its source yet; what
+relies on one says so in its docstring and in the report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from shared.records import Vendor
+
+
+class Mark(StrEnum):
+    """How a constant came to us."""
+
+    READ = "read in the source"
+    COMPUTED = "computed"
+    UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True)
+class YoungReference:
+    """Young adults with whom a T-score compares, areal BMD in g/cm², Hologic scale."""
+
+    mean: float
+    sd: float
+    source: str
+    mark: Mark
+
+
+_LOOKER: Final = "NHANES III, white women aged 20-29 (Looker 1998)"
+_HOLOGIC: Final = "Hologic's own reference, white women"
+
+#: ISCD 2023: the white female reference serves women and men of every ethnic
+#: group; NHANES III for the hip, the manufacturer's for the spine.
+YOUNG_FEMALE: Final[dict[str, YoungReference]] = {
+    "L1-L4": YoungReference(1.047, 0.110, _HOLOGIC, Mark.READ),
+    "femoral_neck": YoungReference(0.858, 0.120, _LOOKER, Mark.READ),
+    "total_hip": YoungReference(0.942, 0.122, _LOOKER, Mark.READ),
+    # Of single vertebrae; serve only to find one that does not belong with its
+    # neighbours and to combine the rest, never for a diagnosis of one vertebra.
+    "L1": YoungReference(0.925, 0.110, _HOLOGIC, Mark.UNVERIFIED),
+    "L2": YoungReference(1.028, 0.110, _HOLOGIC, Mark.UNVERIFIED),
+    "L3": YoungReference(1.084, 0.110, _HOLOGIC, Mark.UNVERIFIED),
+    "L4": YoungReference(1.115, 0.110, _HOLOGIC, Mark.UNVERIFIED),
+}
+
+#: Sites from which a diagnosis may be made (ISCD 2023); never Ward's triangle,
+#: never the trochanter.
+DIAGNOSTIC_REGIONS: Final[tuple[str, ...]] = ("L1-L4", "total_hip", "femoral_neck")
+
+
+@dataclass(frozen=True)
+class AgeCurve:
+    """Mean BMD at an age, ``at_65 + per_year·(age − 65)``, g/cm², with its residual SD.
+
+    Valid from `age_from` to `age_to` years, at a BMI of 24 kg/m².
+    """
+
+    at_65: float
+    per_year: float
+    sd: float
+    source: str
+    mark: Mark
+    age_from: float = 50.0
+    age_to: float = 95.0
+
+
+_KOREAN: Final = "967 Korean adults aged 50-95, linear fit (data of PLOS ONE e0260924)"
+
+#: Age curves by sex ("F", "M") and region. Computed from a public data set whose
+#: scale looks like Hologic's; the population is not the patient's own unless the
+#: patient is Korean, hence unverified for use with anyone else.
+AGE_CURVES: Final[dict[tuple[str, str], AgeCurve]] = {
+    ("F", "L1-L4"): AgeCurve(0.851, -0.0035, 0.130, _KOREAN, Mark.UNVERIFIED),
+    ("F", "femoral_neck"): AgeCurve(0.793, -0.0083, 0.124, _KOREAN, Mark.UNVERIFIED),
+    ("F", "total_hip"): AgeCurve(0.744, -0.0070, 0.100, _KOREAN, Mark.UNVERIFIED),
+    ("M", "L1-L4"): AgeCurve(1.021, 0.0028, 0.181, _KOREAN, Mark.UNVERIFIED),
+    ("M", "femoral_neck"): AgeCurve(0.920, -0.0046, 0.154, _KOREAN, Mark.UNVERIFIED),
+    ("M", "total_hip"): AgeCurve(0.890, -0.0032, 0.120, _KOREAN, Mark.UNVERIFIED),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Standardised BMD = `intercept` + `slope`·BMD, both in g/cm²."""
+
+    intercept: float
+    slope: float
+    source: str
+    mark: Mark
+
+
+# The constants were read; whose they are (Hanson 1997, Lu 2001) is from memory.
+_FEMUR: Final = "sBMD of the femur, ICSBM (Hanson 1997, Lu 2001)"
+_HUI: Final = "sBMD of the spine (Hui 1997)"
+_SPINE_STANDARD: Final = 1.0436
+
+
+def _spine(slope: float, centre: float) -> Line:
+    """Line of Hui's form, ``slope·(BMD − centre) + 1.0436``."""
+    return Line(_SPINE_STANDARD - slope * centre, slope, _HUI, Mark.READ)
+
+
+#: By vendor, then by region; every lumbar region uses "spine".
+STANDARDISATION: Final[dict[Vendor, dict[str, Line]]] = {
+    Vendor.HOLOGIC: {
+        "spine": _spine(1.0550, 0.972),
+        "femoral_neck": Line(0.019, 1.087, _FEMUR, Mark.READ),
+        "total_hip": Line(0.006, 1.008, _FEMUR, Mark.READ),
+        "trochanter": Line(-0.017, 1.105, _FEMUR, Mark.READ),
+    },
+    Vendor.LUNAR: {
+        "spine": _spine(0.9683, 1.100),
+        "femoral_neck": Line(-0.023, 0.939, _FEMUR, Mark.READ),
+        "total_hip": Line(-0.031, 0.979, _FEMUR, Mark.READ),
+        "trochanter": Line(-0.042, 0.949, _FEMUR, Mark.READ),
+    },
+}
+
+#: Hologic spine BMD from Lunar spine BMD, g/cm² (Genant 1994).
+GENANT_1994_SLOPE: Final = 0.906
+GENANT_1994_INTERCEPT: Final = -0.025
+
+#: Error of a single patient's BMD after cross-calibration, as a fraction.
+CROSS_CALIBRATION_ERROR: Final = 0.035
+
+#: T-scores at and below which the WHO classes begin.
+OSTEOPOROSIS_T: Final = -2.5
+NORMAL_T: Final = -1.0
+#: Z-score at and below which bone mass is below the expected range (unverified).
+BELOW_EXPECTED_Z: Final = -2.0
+#: T-scores for men from this age on, and for women taken as post-menopausal
+#: where nobody said so (unverified).
+T_SCORE_AGE: Final = 50.0
+#: Below this age the adult references say nothing (ISCD: children are another
+#: chapter; unverified).
+ADULT_AGE: Final = 20.0
+#: A vertebra that differs by more T-score units from its neighbours is left out
+#: (unverified).
+NEIGHBOUR_LIMIT_T: Final = 1.0
+#: Never a diagnosis from one vertebra (ISCD 2023, read).
+MINIMUM_VERTEBRAE: Final = 2
+
+#: Height loss at which Genant's grades 1, 2 and 3 begin; grade 3 is *over* 40 %.
+GENANT_LOSS: Final[tuple[float, float, float]] = (0.20, 0.25, 0.40)
+
+#: Least significant change = this times the RMS-SD (95 %, two-sided), read.
+LSC_FACTOR: Final = 2.77
+#: Degrees of freedom that a precision study needs: 30 patients × 2 or 15 × 3.
+PRECISION_DEGREES_OF_FREEDOM: Final = 30
+#: Worst acceptable LSC of a technologist, as a fraction of BMD (ISCD, unverified).
+ACCEPTABLE_LSC: Final[dict[str, float]] = {
+    "L1-L4": 0.053,
+    "total_hip": 0.050,
+    "femoral_neck": 0.069,
+}
