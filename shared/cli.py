@@ -1,0 +1,85 @@
+"""The one program, ``osteofed``: wires the groups together and turns failures into sentences.
+
+``site`` and ``server`` come from what is installed (entry points), so that
+`shared` needs to import neither side.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points
+
+import click
+import typer
+from rich.console import Console
+
+from shared.demo.cli import demo_command
+from shared.errors import OsteofedError
+from shared.inference.cli import predict_command
+from shared.phantom.cli import app as phantom
+
+EXIT_CODES = """\
+Exit codes: 0 it worked; 1 a fault of OsteoFed's own; 2 wrong use of the command line;
+10-19 configuration; 20-29 images and labels; 30-39 a site's store;
+40-49 privacy and policy; 50-59 the federation; 60-69 model versions;
+70-79 digital patients; 130 interrupted. (docs/exit-codes.md)
+"""
+
+#: Nothing phones home, whatever the libraries' defaults are.
+SILENCED = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+}
+
+
+def build() -> typer.Typer:
+    """Put the program together from the groups that are installed."""
+    app = typer.Typer(
+        name="osteofed",
+        help="Federated bone-health imaging across hospitals. Not a medical device.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for entry in sorted(entry_points(group="osteofed.commands"), key=lambda e: e.name):
+        try:
+            app.add_typer(entry.load(), name=entry.name)
+        except ModuleNotFoundError as missing:  # an extra was left out on purpose
+            if (missing.name or "").split(".")[0] in {"client", "server", "shared"}:
+                raise
+    app.add_typer(phantom, name="phantom")
+    app.command("predict")(predict_command)
+    app.command("demo")(demo_command)
+    return app
+
+
+def main() -> None:
+    """Run the program; every user's mistake ends as one sentence and its exit code."""
+    for name, value in SILENCED.items():
+        os.environ.setdefault(name, value)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        code = build()(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except OsteofedError as error:
+        errors.print(f"osteofed: {error}", markup=False)
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        errors.print("osteofed: interrupted; what was finished is kept")
+        sys.exit(130)
+    except KeyboardInterrupt:
+        errors.print("osteofed: interrupted; what was finished is kept")
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

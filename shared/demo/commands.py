@@ -1,0 +1,121 @@
+"""Running the commands a user would type: printed, timed, and ended together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from shared.command_line import console
+from shared.errors import OsteofedError
+from shared.processes import end_marked, marked, new_token
+
+MARK = "OSTEOFED_DEMO_TOKEN"
+
+
+class DemoStepError(OsteofedError):
+    """A command of the demo failed; carries that command's own exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass
+class Commands:
+    """Runs ``osteofed …`` commands, each as its own process, and knows what they cost.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the commands' logs go (``logs/``).
+    peak_rss_mb : float
+        Largest sum of resident memory of all processes of the demo, seen by
+        sampling twice a second. Shared pages count once per process: an upper bound.
+    """
+
+    folder: Path
+    token: str = field(default_factory=new_token)
+    peak_rss_mb: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _watcher: threading.Thread | None = None
+
+    def __enter__(self) -> Commands:
+        self._watcher = threading.Thread(target=self._watch_memory, daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        end_marked(MARK, self.token)
+
+    def run(self, *arguments: str | Path) -> Any:
+        """Run ``osteofed`` with arguments and ``--json``; return what it printed, parsed.
+
+        Raises
+        ------
+        DemoStepError
+            If the command fails; its own sentence is in the message.
+        """
+        words = [str(argument) for argument in arguments]
+        console().print(f"[bold green]$[/] osteofed {shlex.join(words)}", soft_wrap=True)
+        started = time.monotonic()
+        log = self.folder / "logs" / f"{len(self.seconds):02d}-{'-'.join(words[:2])}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | {MARK: self.token, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "shared.cli", *words, "--json"]
+        self.seconds[shlex.join(words)] = 0.0
+        with log.open("wb") as errors:
+            # Its own session: Ctrl-C reaches the demo alone, which then ends what it started.
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,
+            )
+            output, _ = process.communicate()
+        self.seconds[shlex.join(words)] = time.monotonic() - started
+        if process.returncode != 0:
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            said = lines[-1] if lines else "it printed nothing"
+            raise DemoStepError(
+                f"the command `osteofed {shlex.join(words)}` failed ({said}); see {log}",
+                process.returncode if process.returncode > 0 else 1,
+            )
+        return json.loads(output) if output.strip() else None
+
+    def run_together(self, commands: Sequence[Sequence[str | Path]]) -> list[Any]:
+        """Run independent commands two at a time, in order; return what each printed."""
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            futures = [pool.submit(self.run, *command) for command in commands]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                # One failed or the user interrupted: the others must not hold us up.
+                for future in futures:
+                    future.cancel()
+                end_marked(MARK, self.token)
+                raise
+
+    def _watch_memory(self) -> None:
+        while not self._stop.wait(0.5):
+            total = psutil.Process().memory_info().rss
+            for process in marked(MARK, self.token):
+                try:
+                    total += process.memory_info().rss
+                except psutil.Error:
+                    continue
+            self.peak_rss_mb = max(self.peak_rss_mb, total / 2**20)

@@ -1,0 +1,34 @@
+"""The cast of the demo: who takes part, with which scanner, population and size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """One digital hospital.
+
+    `population` is a key of `shared.phantom.population.POPULATIONS`, `scanner`
+    one of `shared.phantom.scanner.SCANNERS`. `takes_part` is False for the one
+    that only tests.
+    """
+
+    name: str
+    scanner: str
+    population: str
+    patients: int
+    seed: int
+    takes_part: bool = True
+
+
+HOSPITALS: tuple[Hospital, ...] = (
+    Hospital("riverside", "lunar", "urban", 200, 11),
+    Hospital("hillcrest", "lunar_prodigy", "rural", 150, 12),
+    Hospital("lakeside", "hologic", "university", 120, 13),
+    Hospital("northfield", "lunar", "northern", 120, 14, takes_part=False),
+)
+
+#: Task files (in configs/tasks) in the order in which the demo trains them.
+TASK_FILES: tuple[str, ...] = ("dxa-segmentation.yaml", "dxa-bmd.yaml", "vfa-fracture.yaml")
+COMPARED_TASK = "dxa-segmentation"

@@ -1,0 +1,29 @@
+"""Exit codes: in their range, never reused, and documented."""
+
+import re
+from pathlib import Path
+
+from shared import errors
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "exit-codes.md"
+
+
+def error_classes() -> dict[str, int]:
+    classes = [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type)
+        and issubclass(value, errors.OsteofedError)
+        and value is not errors.OsteofedError
+    ]
+    return {kind.__name__: kind.exit_code for kind in classes}
+
+
+def test_no_two_errors_share_an_exit_code() -> None:
+    codes = list(error_classes().values())
+    assert len(codes) == len(set(codes))
+
+
+def test_the_document_lists_exactly_the_codes_of_the_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| (\w+) \|", DOCUMENT.read_text(encoding="utf-8"), re.M)
+    assert {name: int(code) for code, name in rows} == error_classes()
