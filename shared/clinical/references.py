@@ -57,32 +57,72 @@ DIAGNOSTIC_REGIONS: Final[tuple[str, ...]] = ("L1-L4", "total_hip", "femoral_nec
 
 @dataclass(frozen=True)
 class AgeCurve:
-    """Mean BMD at an age, ``at_65 + per_year·(age − 65)``, g/cm², with its residual SD.
+    """Mean and SD of areal BMD by age, g/cm², Hologic scale.
 
-    Valid from `age_from` to `age_to` years, at a BMI of 24 kg/m².
+    Straight lines between `ages` (years); says nothing outside `age_from` to
+    `age_to`, and is level between those and the first and last of `ages`.
     """
 
-    at_65: float
-    per_year: float
-    sd: float
+    ages: tuple[float, ...]
+    means: tuple[float, ...]
+    sds: tuple[float, ...]
+    age_from: float
+    age_to: float
     source: str
     mark: Mark
-    age_from: float = 50.0
-    age_to: float = 95.0
 
 
-_KOREAN: Final = "967 Korean adults aged 50-95, linear fit (data of PLOS ONE e0260924)"
+_BANDS: Final = (25.5, 35.5, 45.5, 55.5, 65.5, 75.5)
 
-#: Age curves by sex ("F", "M") and region. Computed from a public data set whose
-#: scale looks like Hologic's; the population is not the patient's own unless the
-#: patient is Korean, hence unverified for use with anyone else.
-AGE_CURVES: Final[dict[tuple[str, str], AgeCurve]] = {
-    ("F", "L1-L4"): AgeCurve(0.851, -0.0035, 0.130, _KOREAN, Mark.UNVERIFIED),
-    ("F", "femoral_neck"): AgeCurve(0.793, -0.0083, 0.124, _KOREAN, Mark.UNVERIFIED),
-    ("F", "total_hip"): AgeCurve(0.744, -0.0070, 0.100, _KOREAN, Mark.UNVERIFIED),
-    ("M", "L1-L4"): AgeCurve(1.021, 0.0028, 0.181, _KOREAN, Mark.UNVERIFIED),
-    ("M", "femoral_neck"): AgeCurve(0.920, -0.0046, 0.154, _KOREAN, Mark.UNVERIFIED),
-    ("M", "total_hip"): AgeCurve(0.890, -0.0032, 0.120, _KOREAN, Mark.UNVERIFIED),
+
+def _nhanes(means: tuple[float, ...], sds: tuple[float, ...]) -> AgeCurve:
+    """Curve through the middles of NHANES' decades 21-30 ... 71-80."""
+    source = "NHANES reference values by decade, as printed in PMC12995607, table 3"
+    return AgeCurve(_BANDS, means, sds, 20.0, 81.0, source, Mark.READ)
+
+
+def _korean(at_65: float, per_year: float, sd: float) -> AgeCurve:
+    """Line ``at_65 + per_year·(age − 65)`` at a BMI of 24 kg/m², with its residual SD.
+
+    Computed from a public data set whose scale looks like Hologic's. Unverified
+    for anyone of another population.
+    """
+    source = "967 Korean adults aged 50-95, linear fit (data of PLOS ONE e0260924)"
+    means = (at_65 - 15 * per_year, at_65 + 30 * per_year)
+    return AgeCurve((50.0, 95.0), means, (sd, sd), 50.0, 95.0, source, Mark.UNVERIFIED)
+
+
+def _young(region: str) -> AgeCurve:
+    """Young women's own reference, taken as level up to 50 years (unverified)."""
+    young = YOUNG_FEMALE[region]
+    source = f"{young.source}, taken as level from 20 to 50"
+    return AgeCurve((35.0,), (young.mean,), (young.sd,), 20.0, 50.0, source, Mark.UNVERIFIED)
+
+
+#: Age curves by sex ("F", "M") and region, the preferred one first. What is not
+#: here (a young man's femoral neck) has no Z-score: we have no source for it.
+AGE_CURVES: Final[dict[tuple[str, str], tuple[AgeCurve, ...]]] = {
+    ("F", "L1-L4"): (
+        _nhanes(
+            (1.064, 1.065, 1.056, 0.993, 0.952, 0.902), (0.106, 0.110, 0.134, 0.141, 0.142, 0.167)
+        ),
+        _korean(0.851, -0.0035, 0.130),
+    ),
+    ("F", "femoral_neck"): (_korean(0.793, -0.0083, 0.124), _young("femoral_neck")),
+    ("F", "total_hip"): (_korean(0.744, -0.0070, 0.100), _young("total_hip")),
+    ("M", "L1-L4"): (
+        _nhanes(
+            (1.057, 1.042, 1.051, 1.053, 1.070, 1.068), (0.110, 0.117, 0.129, 0.143, 0.142, 0.177)
+        ),
+        _korean(1.021, 0.0028, 0.181),
+    ),
+    ("M", "femoral_neck"): (_korean(0.920, -0.0046, 0.154),),
+    ("M", "total_hip"): (
+        _nhanes(
+            (1.067, 1.029, 1.040, 1.015, 0.997, 0.961), (0.120, 0.134, 0.130, 0.142, 0.137, 0.143)
+        ),
+        _korean(0.890, -0.0032, 0.120),
+    ),
 }
 
 
