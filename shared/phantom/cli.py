@@ -1,0 +1,80 @@
+"""``osteofed phantom``: digital patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.command_line import JsonOption, console, print_facts, progress
+
+app = typer.Typer(name="phantom", help="Digital patients with known truth.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option("--out", help="What to make.")]
+Scanner = Annotated[str, typer.Option("--scanner", help="lunar, lunar_prodigy or hologic.")]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")]
+Population = Annotated[str, typer.Option("--population", help="Who lives there.")]
+
+
+@app.command()
+def make(
+    out: Out,
+    scanner: Scanner,
+    patients: Annotated[int, typer.Option("--patients", min=1, help="How many.")],
+    seed: Seed = 1,
+    population: Population = "generic",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    truth: Annotated[bool, typer.Option("--truth", help="Also write truth.jsonl.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a hospital's DICOM studies and label tables, as its scanner would export them."""
+    from .make import make_hospital
+
+    with progress() as bar:
+        job = bar.add_task("digital patients", total=patients)
+        facts = make_hospital(
+            out,
+            scanner,
+            patients,
+            seed,
+            population,
+            workers,
+            lambda done, _: bar.update(job, completed=done),
+            truth=truth,
+        )
+
+    def render() -> None:
+        console().print(
+            f"{facts['patients']} digital patients of a {facts['vendor']} scanner in "
+            f"{facts['out']}: {facts['dicom_files']} DICOM files, {facts['tables']} tables"
+        )
+
+    print_facts(facts, as_json, render)
+
+
+@app.command()
+def sheet(
+    out: Out,
+    scanner: Scanner,
+    view: Annotated[str, typer.Option("--view", help="spine_pa, hip_left or spine_lateral.")],
+    patients: Annotated[int, typer.Option("--patients", min=1, help="How many.")] = 12,
+    seed: Seed = 1,
+    population: Population = "generic",
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a contact sheet (PNG) of digital patients, one projection."""
+    from shared.errors import PhantomError
+    from shared.records import View
+
+    from .contact_sheet import contact_sheet
+    from .make import check_names, render_by_name
+
+    if view not in set(View):
+        raise PhantomError(f"view {view!r}: unknown (known: {', '.join(View)})")
+    check_names(scanner, population)
+    studies = [render_by_name(number, seed, scanner, population) for number in range(patients)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(studies, View(view), out)
+    facts = {"out": str(out), "scanner": scanner, "view": view, "patients": patients}
+    print_facts(facts, as_json, lambda: console().print(f"{patients} patients drawn in {out}"))

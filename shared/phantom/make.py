@@ -1,0 +1,217 @@
+"""A whole digital hospital on disk: DICOM studies, the hospital's tables, and the truth apart.
+
+<out>/DICOM/<patient id>/<study date>/*.dcm
+<out>/labels/*.csv
+<out>/truth.jsonl        only when asked for; ingest never reads it
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from shared.config import LabelColumns
+from shared.errors import PhantomError
+from shared.phantom.rendered import RenderedStudy
+
+from .writers import MODELS, WrittenStudy, write_study
+from .writers.tables import write_tables
+
+#: Called with (patients done, patients asked for).
+ProgressCallback = Callable[[int, int], None]
+
+
+class Render(Protocol):
+    """Makes the study of one patient; by default `shared.phantom.study.render_study`."""
+
+    def __call__(self, number: int, seed: int, scanner: str, population: str) -> RenderedStudy:
+        """Render patient `number` of a hospital."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One patient to be made; what a worker process is told."""
+
+    number: int
+    seed: int
+    scanner: str
+    population: str
+    dicom: Path
+    render: Render
+
+
+def render_by_name(number: int, seed: int, scanner: str, population: str) -> RenderedStudy:
+    """Render one patient by the names of scanner and population."""
+    from shared.phantom.population import POPULATIONS
+    from shared.phantom.scanner import SCANNERS
+    from shared.phantom.study import render_study
+
+    return render_study(number, seed, SCANNERS[scanner], POPULATIONS[population])
+
+
+def make_hospital(
+    out: Path,
+    scanner: str,
+    patients: int,
+    seed: int,
+    population: str = "generic",
+    workers: int = 1,
+    progress: ProgressCallback | None = None,
+    *,
+    truth: bool = False,
+    render: Render = render_by_name,
+) -> dict[str, Any]:
+    """Make the studies of a hospital's digital patients; the same seed gives the same bytes.
+
+    Parameters
+    ----------
+    out : Path
+        Folder to make; it may exist if it is empty. It appears whole or not at all.
+    scanner : str
+        A name of `shared.phantom.writers.MODELS`.
+    patients : int
+        How many, numbered from 0; one study each.
+    seed : int
+        Seed of the hospital.
+    population : str
+        A name of `shared.phantom.population.POPULATIONS`.
+    workers : int
+        Processes; changes nothing but the time.
+    progress : callable or None
+        Called with (done, patients).
+    truth : bool
+        Also write what only a phantom knows.
+    render : callable
+        Renders one patient; it must be importable by the workers.
+
+    Returns
+    -------
+    dict
+        ``out``, ``scanner``, ``vendor``, ``population``, ``seed``, ``patients``,
+        ``dicom_files``, ``tables``, ``first_study`` (a folder), ``truth`` (a file or None).
+
+    Raises
+    ------
+    PhantomError
+        If the folder is in use, or the scanner or population is unknown.
+    """
+    _check(out, scanner, patients, population, workers, render)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "DICOM").mkdir(parents=True)
+    orders = [
+        _Order(number, seed, scanner, population, part / "DICOM", render)
+        for number in range(patients)
+    ]
+    written: list[WrittenStudy] = []
+    truths: list[str] = []
+    try:
+        for done, (study, line) in enumerate(_carry_out(orders, workers), start=1):
+            written.append(study)
+            truths.append(line)
+            if progress is not None:
+                progress(done, patients)
+        tables = write_tables(part / "labels", written, LabelColumns())
+        if truth:
+            (part / "truth.jsonl").write_text("\n".join(truths) + "\n", encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return {
+        "out": str(out),
+        "scanner": scanner,
+        "vendor": json.loads(truths[0])["vendor"],
+        "population": population,
+        "seed": seed,
+        "patients": patients,
+        "dicom_files": sum(study.files for study in written),
+        "tables": tables,
+        "first_study": str(out / "DICOM" / written[0].folder),
+        "truth": str(out / "truth.jsonl") if truth else None,
+    }
+
+
+def _check(
+    out: Path, scanner: str, patients: int, population: str, workers: int, render: Render
+) -> None:
+    """Refuse what cannot be made before anything is written."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PhantomError(
+            f"{out}: is already there and not empty; name a new folder or remove it first"
+        )
+    if patients < 1 or workers < 1:
+        raise PhantomError(f"{patients} patients by {workers} workers: both must be 1 or more")
+    if render is render_by_name:
+        check_names(scanner, population)
+
+
+def check_names(scanner: str, population: str) -> None:
+    """Refuse a scanner or a population that is not known.
+
+    Raises
+    ------
+    PhantomError
+        Naming the known ones.
+    """
+    from shared.phantom.population import POPULATIONS
+
+    for kind, name, known in (
+        ("scanner", scanner, MODELS),
+        ("population", population, POPULATIONS),
+    ):
+        if name not in known:
+            raise PhantomError(f"{kind} {name!r}: unknown (known: {', '.join(known)})")
+
+
+def _carry_out(orders: list[_Order], workers: int) -> Iterator[tuple[WrittenStudy, str]]:
+    """Make patients in order, by processes where more than one is wanted."""
+    if workers == 1 or len(orders) == 1:
+        yield from map(_make_one, orders)
+        return
+    # Spawned, so that nothing of a parent with threads is copied.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(workers, len(orders)), mp_context=context, initializer=_ignore_interrupt
+    )
+    try:
+        yield from pool.map(_make_one, orders, chunksize=2)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent, which ends its workers in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _make_one(order: _Order) -> tuple[WrittenStudy, str]:
+    """Render and write one patient; return what the tables and the truth need."""
+    study = order.render(order.number, order.seed, order.scanner, order.population)
+    written = write_study(study, order.dicom, order.scanner)
+    return written, json.dumps(_truth(study, written), ensure_ascii=False)
+
+
+def _truth(study: RenderedStudy, written: WrittenStudy) -> dict[str, Any]:
+    """What only a phantom knows of a patient."""
+    return {
+        "number": study.patient_number,
+        "patient_id": written.identity.patient_id,
+        "study": str(Path("DICOM") / written.folder),
+        "vendor": study.vendor.value,
+        "events": list(study.events),
+        "true_bmd": {k: round(float(v), 5) for k, v in study.true_bmd.items()},
+        "reported_bmd": {k: round(float(v), 5) for k, v in study.labels.bmd.items()},
+        "genant": {k: int(v) for k, v in study.labels.genant.items()},
+        "heights_mm": {k: [round(float(h), 3) for h in v] for k, v in study.heights_mm.items()},
+    }

@@ -1,0 +1,54 @@
+"""The hospital's CSV exports: one row per patient and region, one per patient and vertebra."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from shared.config import LabelColumns
+
+from .common import WrittenStudy
+
+BMD_FILE = "bmd_export.csv"
+GENANT_FILE = "vertebral_assessment.csv"
+
+
+def write_tables(folder: Path, studies: Iterable[WrittenStudy], columns: LabelColumns) -> int:
+    """Write the tables that have rows; names and birth dates stand in them, as in real exports.
+
+    Returns
+    -------
+    int
+        Number of tables written.
+    """
+    studies = list(studies)
+    head = (columns.patient_id, "Patient Name", "Birth Date", "Accession", columns.scan_date)
+    tables = {
+        BMD_FILE: (
+            (*head, columns.region, columns.bmd),
+            [(*_who(s), region, f"{bmd:.3f}") for s in studies for region, bmd in s.bmd.items()],
+        ),
+        GENANT_FILE: (
+            (*head, columns.vertebra, columns.genant),
+            [(*_who(s), name, str(grade)) for s in studies for name, grade in s.genant.items()],
+        ),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for name, (header, rows) in tables.items():
+        if rows:
+            with (folder / name).open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\r\n")
+                writer.writerow(header)
+                writer.writerows(rows)
+            written += 1
+    return written
+
+
+def _who(study: WrittenStudy) -> tuple[str, str, str, str, str]:
+    """Identifying cells of a row."""
+    who = study.identity
+    name = who.name.replace("^", ", ")
+    scanned = f"{who.study_date:%Y-%m-%d}"
+    return who.patient_id, name, f"{who.birth_date:%Y-%m-%d}", who.accession, scanned
