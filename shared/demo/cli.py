@@ -1,0 +1,30 @@
+"""``osteofed demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.command_line import JsonOption, console, print_facts
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def demo_command(
+    out: Annotated[
+        Path, typer.Option(help="Folder of the demo; an earlier demo there is replaced.")
+    ] = Path("runs/demo"),
+    configs: Annotated[Path, typer.Option(help="The project's configs folder.")] = CONFIGS,
+    as_json: JsonOption = False,
+) -> None:
+    """Three hospitals train three models under privacy; a fourth is read by them (minutes)."""
+    from shared.demo.report import print_summary
+    from shared.demo.run import read_json, run_demo
+
+    summary = run_demo(out, configs)
+    facts = read_json(summary)
+    print_facts(facts, as_json, lambda: print_summary(facts, out))
+    if not as_json:
+        console().print(f"\nWritten: {summary}, {out / 'overview.html'}, {facts['report']}")

@@ -1,0 +1,278 @@
+"""The demo: three hospitals train three models together, and a fourth is read by them.
+
+It types the commands a user would type, and computes nothing that a command
+does not say.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared.command_line import console
+from shared.config import (
+    FederationConfig,
+    PrivacyTarget,
+    SimulationRuntime,
+    SiteConfig,
+    StrategySettings,
+    TaskRun,
+    TaskSettings,
+    load_settings,
+    save_settings,
+)
+from shared.demo.commands import Commands
+from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital
+from shared.demo.patient import newest_interesting_patient
+from shared.errors import ConfigError, InputMissingError
+from shared.processes import termination_as_interrupt
+
+MARKER = ".osteofed-demo"
+EPSILON_PER_RUN = 4.0
+DELTA = 1e-4
+ROUNDS = {"dxa-segmentation": 5, "dxa-bmd": 5, "vfa-fracture": 5}
+
+
+@dataclass
+class DemoState:
+    """What the demo has found out so far; every value comes from a command's output."""
+
+    out: Path
+    configs: Path
+    commands: Commands
+    started: float = field(default_factory=time.monotonic)
+    sites: dict[str, Any] = field(default_factory=dict)
+    federation: dict[str, Any] = field(default_factory=dict)
+    plain: dict[str, Any] = field(default_factory=dict)
+    tests: dict[str, Any] = field(default_factory=dict)
+    ledgers: dict[str, Any] = field(default_factory=dict)
+    prediction: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def members(self) -> list[Hospital]:
+        """The hospitals that take part."""
+        return [hospital for hospital in HOSPITALS if hospital.takes_part]
+
+    @property
+    def outsider(self) -> Hospital:
+        """The hospital that only tests."""
+        return next(hospital for hospital in HOSPITALS if not hospital.takes_part)
+
+    def site(self, hospital: Hospital) -> Path:
+        """A hospital's site folder."""
+        return self.out / "sites" / hospital.name
+
+    def copy_of_site(self, hospital: Hospital) -> Path:
+        """The copy on which training without privacy is compared."""
+        return self.out / "comparison" / "sites" / hospital.name
+
+    def task_files(self) -> dict[str, Path]:
+        """Task name -> settings file, in order of training."""
+        return {name: self.configs / "tasks" / f"{name}.yaml" for name in ROUNDS}
+
+
+def run_demo(out: Path, configs: Path) -> Path:
+    """Run the whole demo into a folder that it owns.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the demo; what an earlier demo left there is replaced.
+    configs : Path
+        The project's ``configs`` folder.
+
+    Returns
+    -------
+    Path
+        ``summary.json``.
+
+    Raises
+    ------
+    ConfigError
+        If `out` holds something that is not a demo.
+    InputMissingError
+        If `configs` is not there.
+    """
+    from shared.demo.report import write_results
+
+    _take_over(out, configs)
+    with termination_as_interrupt(), Commands(out) as commands:
+        state = DemoState(out=out, configs=configs, commands=commands)
+        for title, step in STEPS:
+            console().rule(f"[bold]{title}", align="left")
+            step(state)
+        return write_results(state)
+
+
+def _take_over(out: Path, configs: Path) -> None:
+    if not (configs / "tasks").is_dir():
+        raise InputMissingError(
+            f"{configs}: no task settings there; run the demo from the project's folder"
+        )
+    if out.exists() and any(out.iterdir()):
+        if not (out / MARKER).exists():
+            raise ConfigError(f"{out}: is not empty and not a demo; give another --out")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).write_text("This folder belongs to `osteofed demo` and is replaced by it.\n")
+
+
+def make_hospitals(state: DemoState) -> None:
+    """Digital patients of four hospitals, as DICOM studies of two vendors."""
+    for hospital in HOSPITALS:
+        state.commands.run(
+            "phantom", "make", "--out", state.out / "pacs" / hospital.name,
+            "--scanner", hospital.scanner, "--population", hospital.population,
+            "--patients", str(hospital.patients), "--seed", str(hospital.seed), "--workers", "2",
+        )  # fmt: skip
+
+
+def ingest(state: DemoState) -> None:
+    """Each hospital makes its site and takes its own studies in."""
+    state.commands.run_together(
+        [("site", "init", state.site(h), "--name", h.name) for h in HOSPITALS]
+    )
+    reports = state.commands.run_together(
+        [("site", "ingest", state.site(h), state.out / "pacs" / h.name) for h in HOSPITALS]
+    )
+    counts = state.commands.run_together([("site", "studies", state.site(h)) for h in HOSPITALS])
+    for hospital, report, count in zip(HOSPITALS, reports, counts, strict=True):
+        state.sites[hospital.name] = {"ingest": report, "studies": count}
+
+
+def pretrain(state: DemoState) -> None:
+    """Public weights from digital patients of a made-up scanner: they cost no privacy."""
+    state.commands.run(
+        "server", "pretrain", *state.task_files().values(),
+        "--out", state.out / "pretrained", "--seed", "1", "--workers", "2",
+    )  # fmt: skip
+
+
+def train_privately(state: DemoState) -> None:
+    """Three tasks, one after another, over the three hospitals, under privacy."""
+    path = state.out / "federation.yaml"
+    save_settings(_agreement(state, "private", list(ROUNDS)), path)
+    state.federation = state.commands.run("server", "run", path)
+    state.ledgers = {
+        h.name: state.commands.run("site", "ledger", state.site(h)) for h in state.members
+    }
+
+
+def compare(state: DemoState) -> None:
+    """What joining brings and what privacy costs: the same task, trained in other ways."""
+    for hospital in state.members:
+        _copy_site(state.site(hospital), state.copy_of_site(hospital))
+    path = state.out / "comparison" / "federation.yaml"
+    save_settings(_agreement(state, "plain", [COMPARED_TASK]), path)
+    state.plain = state.commands.run("server", "run", path)
+    settings = state.task_files()[COMPARED_TASK]
+    steps = ROUNDS[COMPARED_TASK] * load_settings(settings, TaskSettings).plain.steps_per_round
+    common = ["--settings", settings, "--start-from", _pretrained(state, COMPARED_TASK)]
+    folder = state.out / "comparison"
+    trainings: list[list[str | Path]] = [
+        # Pooled training takes as many steps as the three hospitals together.
+        ["site", "train", *(state.copy_of_site(h) for h in state.members), *common,
+         "--steps", str(steps * len(state.members)), "--out", folder / "pooled.safetensors"]
+    ]  # fmt: skip
+    for h in state.members:
+        trainings.append(
+            ["site", "train", state.copy_of_site(h), *common, "--steps", str(steps),
+             "--out", folder / f"alone-{h.name}.safetensors"]
+        )  # fmt: skip
+    state.commands.run_together(trainings)
+
+
+def test(state: DemoState) -> None:
+    """Every hospital tests the champions on its test patients, the fourth all models on all."""
+    folder = state.out / "comparison"
+    champions = {name: task["weights"] for name, task in state.federation["tasks"].items()}
+    models: list[str | Path] = []
+    for name, path in champions.items():
+        models += ["--weights", f"{name}={path}"]
+    others = {
+        "pretrained": _pretrained(state, COMPARED_TASK),
+        "federated": Path(state.plain["tasks"][COMPARED_TASK]["weights"]),
+        "pooled": folder / "pooled.safetensors",
+        **{f"alone-{h.name}": folder / f"alone-{h.name}.safetensors" for h in state.members},
+    }
+    for name in champions:
+        if name != COMPARED_TASK:
+            others[f"pretrained-{name}"] = _pretrained(state, name)
+    everything = list(models)
+    for name, path in others.items():
+        everything += ["--weights", f"{name}={path}"]
+    outside = state.outsider
+    commands: list[list[str | Path]] = [
+        ["site", "evaluate", state.site(outside), *everything, "--split", "all"]
+    ]
+    for h in state.members:
+        commands.append(["site", "evaluate", state.site(h), *models, "--split", "test"])
+    results = state.commands.run_together(commands)
+    state.tests = dict(zip(["unseen", *(h.name for h in state.members)], results, strict=True))
+
+
+def predict(state: DemoState) -> None:
+    """One patient of the fourth hospital is read by the champions."""
+    study = newest_interesting_patient(state.out / "pacs" / state.outsider.name)
+    state.prediction = state.commands.run(
+        "predict", study, "--out", state.out / "report",
+        "--registry", state.federation["tracking_uri"],
+    )  # fmt: skip
+
+
+STEPS: tuple[tuple[str, Callable[[DemoState], None]], ...] = (
+    ("1. Four digital hospitals", make_hospitals),
+    ("2. Each takes its own studies in", ingest),
+    ("3. Public pretraining", pretrain),
+    ("4. Three hospitals train under privacy", train_privately),
+    ("5. The same without privacy, alone, and pooled", compare),
+    ("6. Tests", test),
+    ("7. A new patient's report", predict),
+)
+
+
+def _pretrained(state: DemoState, task: str) -> Path:
+    return state.out / "pretrained" / f"{task}.safetensors"
+
+
+def _agreement(state: DemoState, mode: str, tasks: list[str]) -> FederationConfig:
+    plain = mode == "plain"
+    folder = state.copy_of_site if plain else state.site
+    return FederationConfig(
+        name=f"demo-{mode}",
+        workspace=(state.out / ("comparison/server" if plain else "server")).resolve(),
+        runtime=SimulationRuntime(sites=tuple(folder(h).resolve() for h in state.members)),
+        privacy=PrivacyTarget(
+            mode="plain" if plain else "private", epsilon_per_run=EPSILON_PER_RUN, delta=DELTA
+        ),
+        register_versions=not plain,
+        tasks=tuple(
+            TaskRun(
+                settings=state.task_files()[name].resolve(),
+                rounds=ROUNDS[name],
+                start_from=_pretrained(state, name).resolve(),
+                strategy=StrategySettings(name="FedAvg"),
+            )
+            for name in tasks
+        ),
+    )
+
+
+def _copy_site(site: Path, copy: Path) -> None:
+    """Copy a site and allow training without privacy on the copy, never on the site."""
+    console().print(f"[bold green]$[/] cp -r {site} {copy}   # and allow_plain_runs: true in it")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(site, copy, ignore=shutil.ignore_patterns("ledger.sqlite*", "answers"))
+    config = load_settings(copy / "site.yaml", SiteConfig)
+    privacy = config.privacy.model_copy(update={"allow_plain_runs": True})
+    save_settings(config.model_copy(update={"privacy": privacy}), copy / "site.yaml")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))

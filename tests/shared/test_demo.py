@@ -1,0 +1,148 @@
+"""What the demo promises without being run: its shape, its patients, its refusals."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.config import LabelColumns
+from shared.demo.check import promises
+from shared.demo.commands import Commands, DemoStepError
+from shared.demo.hospitals import HOSPITALS
+from shared.demo.patient import newest_interesting_patient
+from shared.demo.run import run_demo
+from shared.demo.summary import DemoSummary
+from shared.errors import ConfigError, InputEmptyError, InputMissingError
+from shared.phantom.population import POPULATIONS
+from shared.phantom.scanner import SCANNERS
+
+
+def summary() -> dict[str, Any]:
+    hospital = {
+        "scanner": "lunar", "patients": 120, "train": 84, "validation": 18, "test": 18,
+        "epsilon_spent": 7.7, "epsilon_budget": 8.0, "delta": 1e-4,
+    }  # fmt: skip
+    task = {
+        "version": 1, "rounds": 5, "epsilon": {"riverside": 4.0}, "bytes_up": 1, "bytes_down": 1,
+        "seconds": 1.0,
+    }  # fmt: skip
+    metrics = {
+        "dxa-segmentation": {"dice": 0.9, "n": 120},
+        "dxa-bmd": {"mae_lumbar": 0.06, "mae_lumbar_baseline": 0.12, "n": 120},
+        "vfa-fracture": {"auc_grade2": 0.9, "n": 120},
+    }
+    return {
+        "schema": 1, "seconds": 300.0, "peak_rss_mb": 3000.0,
+        "hospitals": {h.name: hospital for h in HOSPITALS},
+        "tasks": {name: task | {"metrics": {"unseen": m}} for name, m in metrics.items()},
+        "comparison": {"dxa-segmentation": {
+            "pretrained": 0.8, "alone": {"riverside": 0.85}, "federated": 0.92,
+            "federated_private": 0.9, "pooled": 0.93}},
+        "report": "report/index.html",
+        "champions": {"dxa-segmentation": 1},
+    }  # fmt: skip
+
+
+def demo_folder(tmp_path: Path) -> Path:
+    (tmp_path / "report").mkdir()
+    for name in ("overview.html", "curves.png", "report/index.html"):
+        (tmp_path / name).write_bytes(b"x" * 2000)
+    return tmp_path
+
+
+def broken(data: dict[str, Any], folder: Path) -> list[str]:
+    rows = promises(DemoSummary.model_validate(data), folder)
+    return [
+        what
+        for what, found, relation, bound in rows
+        if not (found <= bound if relation == "<=" else found >= bound)
+    ]
+
+
+def test_a_good_demo_breaks_no_promise(tmp_path: Path) -> None:
+    assert broken(summary(), demo_folder(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "promise"),
+    [
+        (lambda d: d.update(seconds=601.0), "seconds"),
+        (lambda d: d["tasks"]["dxa-segmentation"]["metrics"]["unseen"].update(dice=0.79), "Dice"),
+        (lambda d: d["tasks"]["dxa-bmd"]["metrics"]["unseen"].update(mae_lumbar=0.09), "MAE"),
+        (
+            lambda d: d["tasks"]["vfa-fracture"]["metrics"]["unseen"].update(auc_grade2=None),
+            "AUC",
+        ),
+        (
+            lambda d: d["comparison"]["dxa-segmentation"].update(federated_private=0.7),
+            "joining",
+        ),
+    ],
+)
+def test_a_worse_demo_breaks_its_promise(tmp_path: Path, change: Any, promise: str) -> None:
+    data = json.loads(json.dumps(summary()))
+    change(data)
+    assert any(promise in what for what in broken(data, demo_folder(tmp_path)))
+
+
+def test_the_summary_has_no_key_that_is_not_documented() -> None:
+    with pytest.raises(ValidationError, match="surprise"):
+        DemoSummary.model_validate(summary() | {"surprise": 1})
+
+
+def test_the_cast_is_three_members_of_two_vendors_and_one_outsider() -> None:
+    members = [h for h in HOSPITALS if h.takes_part]
+    assert len(members) == 3
+    assert len(HOSPITALS) == 4
+    assert {SCANNERS[h.scanner].vendor.value for h in members} == {"lunar", "hologic"}
+    assert len({h.population for h in members}) == 3
+    assert all(h.population in POPULATIONS for h in HOSPITALS)
+    assert all(120 <= h.patients <= 240 for h in members)
+    assert len({h.seed for h in HOSPITALS}) == 4
+
+
+def test_a_folder_that_is_not_a_demo_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="not empty and not a demo"):
+        run_demo(tmp_path, Path("configs"))
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_missing_settings_are_said_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InputMissingError, match="no task settings"):
+        run_demo(tmp_path / "out", tmp_path / "nowhere")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_command_is_reported_with_its_own_sentence_and_code(tmp_path: Path) -> None:
+    with (
+        Commands(tmp_path) as commands,
+        pytest.raises(DemoStepError, match="absent") as error,
+    ):
+        commands.run("site", "ingest", tmp_path / "absent", tmp_path / "absent")
+    assert error.value.exit_code in {20, 30}
+
+
+def write_labels(hospital: Path, rows: list[tuple[str, str, int]]) -> None:
+    columns = LabelColumns()
+    (hospital / "labels").mkdir(parents=True)
+    with (hospital / "labels" / "grades.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([columns.patient_id, columns.vertebra, columns.genant])
+        writer.writerows(rows)
+
+
+def test_the_report_shows_the_patient_with_the_worst_fracture(tmp_path: Path) -> None:
+    write_labels(tmp_path, [("A", "L1", 0), ("B", "L1", 3), ("C", "T8", 2)])
+    for patient in "ABC":
+        (tmp_path / "DICOM" / patient).mkdir(parents=True)
+    assert newest_interesting_patient(tmp_path).name == "B"
+
+
+def test_no_labelled_patient_is_an_error_of_one_sentence(tmp_path: Path) -> None:
+    write_labels(tmp_path, [])
+    with pytest.raises(InputEmptyError, match="no study of a labelled patient"):
+        newest_interesting_patient(tmp_path)
