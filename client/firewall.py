@@ -1,0 +1,138 @@
+"""What may come in and what may leave: names, types, shapes, finite, no more than allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import FirewallRefusedError
+from shared.protocol import Job
+from shared.wire import Arrays, Shapes, check_finite, read_arrays
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+
+#: How many standard deviations of the noise's norm are let through. The norm of d
+#: independent normal numbers passes sqrt(d) + 8 with probability under exp(-32).
+NOISE_DEVIATIONS = 8.0
+#: Room for float32 rounding over many steps, as a factor.
+ROUNDING = 1.01
+
+
+def admit_model(content: RecordDict, record: str, shapes: Shapes) -> Arrays:
+    """Let a model in if it is exactly the task's network in names, types and shapes.
+
+    Parameters
+    ----------
+    content : RecordDict
+        The message.
+    record : str
+        Name of its array record.
+    shapes : mapping of str to tuple of int
+        Tensors of the task's network.
+
+    Returns
+    -------
+    dict of str to ndarray of float32
+        Finite tensors.
+
+    Raises
+    ------
+    FirewallRefusedError
+        If anything differs.
+    """
+    return read_arrays(content, record, shapes, FirewallRefusedError)
+
+
+def release_update(
+    update: Arrays, received: Arrays, names: tuple[str, ...], job: Job, patients: int
+) -> Arrays:
+    """Let an update out if it is what the round should have made, and nothing more.
+
+    Parameters
+    ----------
+    update : dict of str to ndarray of float32
+        Trained tensors.
+    received : dict of str to ndarray of float32
+        The model that came in.
+    names : tuple of str
+        Tensors that the task trains; exactly these may leave.
+    job : Job
+        What was asked.
+    patients : int
+        Patients that were trained on.
+
+    Returns
+    -------
+    dict of str to ndarray of float32
+        The update, contiguous, sorted by name.
+
+    Raises
+    ------
+    FirewallRefusedError
+        If names, types or shapes differ, a value is not finite, or the update is
+        larger than the mechanism can make it (see `largest_norm`).
+    """
+    if set(update) != set(names):
+        raise FirewallRefusedError(
+            f"the update would hold {len(update)} tensors (must be exactly the {len(names)} "
+            "that the task trains)"
+        )
+    for name in names:
+        array = update[name]
+        if array.dtype != np.float32 or array.shape != received[name].shape:
+            raise FirewallRefusedError(
+                f"update {name!r} is {array.dtype} {array.shape} "
+                f"(must be float32 {received[name].shape})"
+            )
+    check_finite(update, "update", FirewallRefusedError)
+    norm = norm_of_change(update, received)
+    most = largest_norm(job, patients, sum(update[name].size for name in names))
+    if norm > most:
+        raise FirewallRefusedError(
+            f"the update has norm {norm:.4g} (at most {most:.4g} can come from this mechanism)"
+        )
+    return {name: np.ascontiguousarray(update[name]) for name in sorted(names)}
+
+
+def norm_of_change(update: Arrays, received: Mapping[str, NDArray[np.float32]]) -> float:
+    """Compute the L2 norm of what training changed."""
+    total = 0.0
+    for name, array in update.items():
+        change = array.astype(np.float64) - received[name].astype(np.float64)
+        total += float(np.vdot(change, change))
+    return math.sqrt(total)
+
+
+def largest_norm(job: Job, patients: int, parameters: int) -> float:
+    """Bound the norm of a private update; infinity where no bound is known.
+
+    One step of DP-SGD moves by the learning rate times a gradient estimate of at
+    most ``(n·C + sigma·C·(sqrt(d) + 8)) / (q·n)`` with n patients, clipping norm C,
+    noise multiplier sigma, d parameters and sample rate q (all n drawn, all of the
+    same direction). Momentum m makes at most 1/(1 - m) of it. A proximal term only pulls back.
+
+    Parameters
+    ----------
+    job : Job
+        The mechanism.
+    patients : int
+        Patients of the training split, n.
+    parameters : int
+        Trained numbers, d.
+
+    Returns
+    -------
+    float
+        The bound; infinity for plain rounds and for Adam.
+    """
+    settings = job.settings.private
+    if job.mode == "plain" or settings.optimiser != "sgd":
+        return math.inf
+    noise = job.noise_multiplier * job.max_grad_norm * (math.sqrt(parameters) + NOISE_DEVIATIONS)
+    step = job.max_grad_norm / job.sample_rate + noise / (job.sample_rate * max(patients, 1))
+    return ROUNDING * job.steps * settings.learning_rate * step / (1.0 - settings.momentum)

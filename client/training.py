@@ -1,0 +1,281 @@
+"""One hospital's part of a round, and training and testing that stay inside the hospital.
+
+A round: policy -> firewall in -> test the model received -> reserve -> train ->
+commit -> firewall out -> keep the answer -> send it. Asked the same again, the
+hospital sends the kept bytes: no second training, no second spending.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client import firewall, policy
+from client.answers import keep_answer, kept_answer
+from client.ledger import DEFAULT_COHORT, Ledger, Reservation
+from client.store import SiteStore
+from shared.config import SitePrivacy, resolve
+from shared.errors import BudgetExceededError, FirewallRefusedError, OsteofedError
+from shared.protocol import (
+    Account,
+    EvaluateAnswer,
+    Job,
+    Refusal,
+    TrainAnswer,
+    read_evaluate_job,
+    read_job,
+    request_digest,
+    rounded_count,
+)
+from shared.tasks import make_task
+from shared.weights import digest_arrays
+from shared.wire import Arrays, Shapes
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+    from shared.training.local import LocalRound
+    from torch import nn
+
+    from shared.tasks.base import Task
+    from shared.training.accounting import Mechanism
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hospital's open store and ledger, for as long as one message is answered."""
+
+    store: SiteStore
+    ledger: Ledger
+
+    @property
+    def name(self) -> str:
+        """The hospital's name."""
+        return self.store.config.site
+
+
+def open_site(folder: Path) -> Site:
+    """Open a site folder: its store (the secret is checked) and its ledger.
+
+    Raises
+    ------
+    StoreMissingError, StoreSecretMismatchError
+        If the folder is no site or its store was made with another secret.
+    """
+    store = SiteStore.open(folder)
+    return Site(store, open_ledger(folder, store.config.ledger, store.config.privacy))
+
+
+def open_ledger(folder: Path, path: Path, privacy: SitePrivacy) -> Ledger:
+    """Open the ledger of a site folder; `path` as written in site.yaml."""
+    return Ledger(resolve(folder, path), privacy)
+
+
+def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
+    """Answer a train message.
+
+    Guarantee: see `client.ledger`. The update is the output of DP-SGD with the
+    mechanism that the ledger holds; the sums of metrics and the rounded count are
+    not covered by differential privacy (`client.policy.releasable`).
+
+    Raises
+    ------
+    OsteofedError
+        Why the hospital refuses; nothing is spent unless training had begun.
+    """
+    started = time.monotonic()
+    job = read_job(content, FirewallRefusedError)
+    train = site.store.source("train")
+    policy.permit_job(job, site.store.config, len(train.patients))
+    task = make_task(job.settings)
+    network = task.network()
+    received = firewall.admit_model(content, "model", shapes_of(network))
+    request = request_digest(job, digest_arrays(received), _cohort_digest(site))
+    kept = kept_answer(site.store.folder, job, request)
+    if kept is not None:
+        return kept
+    _load(network, received)
+    statistics = _validate(site, task, network)
+    reservation = _reserve(site, job, request)
+    done = _train(site, task, network, job, request)
+    site.ledger.commit(reservation, mechanism_of(job, done.steps))
+    names = _trained_names(task, network, job)
+    update = firewall.release_update(done.arrays, received, names, job, len(train.patients))
+    sums, withheld = policy.releasable(
+        statistics, site.store.config, int(statistics.get("patients", 0))
+    )
+    account = _account(site, job, request, withheld, time.monotonic() - started)
+    answer = TrainAnswer(update, rounded_count(done.patients), sums, account)
+    keep_answer(site.store.folder, job, request, answer)
+    return answer
+
+
+def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
+    """Answer an evaluate message: sums of metrics of each model on the validation patients.
+
+    Raises
+    ------
+    OsteofedError
+        Why the hospital refuses.
+    """
+    started = time.monotonic()
+    job = read_evaluate_job(content, FirewallRefusedError)
+    policy.permit_task(job.task, site.store.config)
+    results: dict[str, dict[str, float]] = {}
+    withheld, digests = "", []
+    for label in sorted(job.models):
+        task = make_task(job.models[label])
+        network = task.network()
+        arrays = firewall.admit_model(content, f"model:{label}", shapes_of(network))
+        digests.append(digest_arrays(arrays))
+        _load(network, arrays)
+        statistics = _validate(site, task, network)
+        results[label], withheld = policy.releasable(
+            statistics, site.store.config, int(statistics.get("patients", 0))
+        )
+    account = Account(
+        site=site.name,
+        run=job.run,
+        round=0,
+        task=job.task,
+        mode="evaluate",
+        request=hashlib.sha256("|".join(digests).encode()).hexdigest(),
+        epsilon_spent=site.ledger.epsilon(),
+        epsilon_budget=site.store.config.privacy.epsilon_budget,
+        delta=site.store.config.privacy.delta,
+        plain_rounds=site.ledger.plain_rounds(),
+        seconds=time.monotonic() - started,
+        metrics_withheld=withheld,
+    )
+    patients = len(site.store.source("validation").patients)
+    return EvaluateAnswer(rounded_count(patients), results, account)
+
+
+def refusal_of(error: Exception, folder: Path, site: Site | None, job: Job | None) -> Refusal:
+    """Say why a site does not do what it was asked, in one sentence and without its data.
+
+    The text of an unforeseen error could hold anything of a patient, so only its
+    kind leaves; the hospital's own log has the rest.
+    """
+    if isinstance(error, OsteofedError):
+        reason = str(error).replace(str(folder), "the site's folder")[:2000]
+        code = error.exit_code
+    else:
+        reason = f"the hospital's program failed ({type(error).__name__}); its log has the details"
+        code = 1
+    spent = asked = left = 0.0
+    if site is not None and job is not None and isinstance(error, BudgetExceededError):
+        mechanism = mechanism_of(job, job.steps)
+        if mechanism is not None:
+            quote = site.ledger.quote(mechanism)
+            spent, asked, left = quote.spent, min(quote.asked, 1e9), max(quote.left, 0.0)
+    name = site.name if site is not None else folder.name
+    return Refusal(
+        site=name[:80],
+        code=code,
+        kind=type(error).__name__[:80],
+        reason=reason,
+        spent=spent,
+        asked=asked,
+        left=left,
+    )
+
+
+def read_job_or_none(content: RecordDict) -> Job | None:
+    """Read what was asked, for a refusal; None if that is not readable itself."""
+    try:
+        return read_job(content, FirewallRefusedError)
+    except OsteofedError:
+        return None
+
+
+def mechanism_of(job: Job, steps: int) -> Mechanism | None:
+    """Tell what a job spends in a number of steps; None for a round without privacy."""
+    from shared.training.accounting import Mechanism
+
+    if job.mode == "plain":
+        return None
+    return Mechanism(job.sample_rate, job.noise_multiplier, steps)
+
+
+def shapes_of(network: nn.Module) -> Shapes:
+    """Names and shapes of all tensors of a network."""
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def _load(network: nn.Module, arrays: Arrays) -> None:
+    from shared.training.arrays import set_arrays
+
+    set_arrays(network, arrays, strict=True)
+
+
+def _validate(site: Site, task: Task, network: nn.Module) -> dict[str, float]:
+    from shared.training.local import evaluate
+
+    from shared.training.compute import Compute
+
+    compute = Compute.from_settings(site.store.config.compute)
+    source = site.store.source("validation")
+    return dict(evaluate(task, network, source, compute)) if source.patients else {}
+
+
+def _reserve(site: Site, job: Job, request: str) -> Reservation:
+    from shared.training.compute import Compute
+
+    # Only the CPU gives the same bits again; elsewhere a repeat is a new release.
+    compute = Compute.from_settings(site.store.config.compute)
+    return site.ledger.reserve(
+        job.run, job.round, job.task, DEFAULT_COHORT, request, mechanism_of(job, job.steps),
+        repeatable=str(compute.device) == "cpu",
+    )  # fmt: skip
+
+
+def _train(site: Site, task: Task, network: nn.Module, job: Job, request: str) -> LocalRound:
+    from shared.training.local import RoundKey, train_plain, train_private
+
+    from shared.training.compute import Compute
+
+    compute = Compute.from_settings(site.store.config.compute)
+    key = RoundKey(site.store.secret, job.run, job.round, request)
+    source = site.store.source("train")
+    if job.mode == "plain":
+        return train_plain(
+            task, network, source, job.settings.plain, key, compute, proximal_mu=job.proximal_mu
+        )
+    return train_private(
+        task, network, source, job.settings.private, job.noise_multiplier, key, compute,
+        proximal_mu=job.proximal_mu,
+    )  # fmt: skip
+
+
+def _trained_names(task: Task, network: nn.Module, job: Job) -> tuple[str, ...]:
+    from shared.training.arrays import trainable_names
+
+    chosen = job.settings.private if job.mode == "private" else job.settings.plain
+    return tuple(trainable_names(task, network, chosen.trainable))
+
+
+def _account(site: Site, job: Job, request: str, withheld: str, seconds: float) -> Account:
+    privacy = site.store.config.privacy
+    return Account(
+        site=site.name,
+        run=job.run,
+        round=job.round,
+        task=job.task,
+        mode=job.mode,
+        request=request,
+        epsilon_run=site.ledger.epsilon(run=job.run, task=job.task),
+        epsilon_spent=site.ledger.epsilon(),
+        epsilon_budget=privacy.epsilon_budget,
+        delta=privacy.delta,
+        plain_rounds=site.ledger.plain_rounds(),
+        seconds=round(seconds, 3),
+        metrics_withheld=withheld,
+    )
+
+
+def _cohort_digest(site: Site) -> str:
+    patients = sorted(site.store.source("train").patients)
+    return hashlib.sha256("|".join(patients).encode()).hexdigest()

@@ -1,0 +1,313 @@
+"""The records of every message between the server and the hospitals: names, types, shapes.
+
+========  =====================  ====================================================
+message   record                 what it holds
+========  =====================  ====================================================
+train     ``model`` (arrays)     every tensor of the task's network, float32
+train     ``job`` (config)       a `Job`
+evaluate  ``model:LABEL``        every tensor of one model, one record per model
+evaluate  ``job`` (config)       an `EvaluateJob`
+answer    ``update`` (arrays)    the trained tensors (train only), float32
+answer    ``metrics`` (metrics)  ``num-examples`` (rounded) and sums of the model received
+answer    ``metrics:LABEL``      the same, one record per model (evaluate only)
+answer    ``account`` (config)   an `Account`
+answer    ``refusal`` (config)   a `Refusal`, and then nothing else
+========  =====================  ====================================================
+
+A message that is not exactly this is refused with its reason (`shared.wire`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.config import Count, Fraction, Positive, Settings, TaskSettings
+from shared.errors import OsteofedError
+from shared.wire import (
+    Arrays,
+    Shapes,
+    array_record,
+    check_records,
+    config_record,
+    metric_record,
+    read_arrays,
+    read_config,
+    read_metrics,
+)
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+
+#: Raised by one with every change of a record.
+PROTOCOL_VERSION: Final = 1
+#: Counts that leave a hospital are rounded to this many patients.
+COUNT_ROUNDING: Final = 10
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+Nonnegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Job(Settings):
+    """What a site is asked to do in one round.
+
+    The privacy plan is the whole run's, so that a site can see before the first
+    round what all of them would cost. In plain mode `noise_multiplier` is 0.
+    """
+
+    protocol: Literal[1] = PROTOCOL_VERSION
+    run: Name
+    round: Count
+    rounds: Count
+    task: Name
+    settings: TaskSettings
+    mode: Literal["private", "plain"]
+    epsilon: Positive
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    steps: Count
+    sample_rate: Fraction
+    max_grad_norm: Positive
+    noise_multiplier: Nonnegative
+    proximal_mu: Nonnegative = 0.0
+
+    @model_validator(mode="after")
+    def _plan_agrees_with_settings(self) -> Self:
+        if self.task != self.settings.task:
+            raise ValueError(f"task {self.task} with settings of {self.settings.task}")
+        if self.round > self.rounds:
+            raise ValueError(f"round {self.round} of {self.rounds}")
+        if self.mode == "private":
+            if self.noise_multiplier <= 0:
+                raise ValueError("a private round without noise")
+            private = self.settings.private
+            planned = (self.steps, self.sample_rate, self.max_grad_norm)
+            if planned != (private.steps_per_round, private.sample_rate, private.max_grad_norm):
+                raise ValueError("the privacy plan differs from the task's settings")
+        elif self.steps != self.settings.plain.steps_per_round:
+            raise ValueError("the number of steps differs from the task's settings")
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 over everything that was asked."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class EvaluateJob(Settings):
+    """What a site is asked to measure on its validation patients.
+
+    `models` maps a label (``final``, ``champion``) to the settings of the network
+    its tensors belong to.
+    """
+
+    protocol: Literal[1] = PROTOCOL_VERSION
+    run: Name
+    task: Name
+    models: dict[Name, TaskSettings] = Field(min_length=1, max_length=4)
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Self:
+        wrong = [label for label, settings in self.models.items() if settings.task != self.task]
+        if wrong:
+            raise ValueError(f"model {wrong[0]} is not of task {self.task}")
+        return self
+
+
+class Account(Settings):
+    """What a site says about its answer. Nothing here is about a patient.
+
+    `epsilon_run` is what this run's task cost so far, `epsilon_spent` what the
+    site's ledger holds over all runs, both at the site's own `delta`;
+    `plain_rounds` counts rounds without privacy, which no epsilon covers.
+    """
+
+    protocol: Literal[1] = PROTOCOL_VERSION
+    site: Name
+    run: Name
+    round: Annotated[int, Field(ge=0)]
+    task: Name
+    mode: Literal["private", "plain", "evaluate"]
+    request: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    epsilon_run: Nonnegative = 0.0
+    epsilon_spent: Nonnegative = 0.0
+    epsilon_budget: Nonnegative = 0.0
+    delta: Nonnegative = 0.0
+    plain_rounds: Annotated[int, Field(ge=0)] = 0
+    seconds: Nonnegative = 0.0
+    metrics_withheld: str = ""
+
+
+class Refusal(Settings):
+    """Why a site did not do what it was asked; a sentence, never a traceback."""
+
+    protocol: Literal[1] = PROTOCOL_VERSION
+    site: Annotated[str, Field(max_length=80)]
+    code: Annotated[int, Field(ge=0, le=255)]
+    kind: Annotated[str, Field(max_length=80)]
+    reason: Annotated[str, Field(max_length=2000)]
+    spent: Nonnegative = 0.0
+    asked: Nonnegative = 0.0
+    left: Nonnegative = 0.0
+
+
+@dataclass(frozen=True)
+class TrainAnswer:
+    """A site's answer to a `Job`."""
+
+    update: Arrays
+    patients: int
+    statistics: dict[str, float]
+    account: Account
+
+
+@dataclass(frozen=True)
+class EvaluateAnswer:
+    """A site's answer to an `EvaluateJob`: sums by label of the model."""
+
+    patients: int
+    statistics: dict[str, dict[str, float]]
+    account: Account
+
+
+def rounded_count(patients: int) -> int:
+    """Round a count of patients the way it may leave a hospital, at least `COUNT_ROUNDING`."""
+    return max(COUNT_ROUNDING, round(patients / COUNT_ROUNDING) * COUNT_ROUNDING)
+
+
+def request_digest(job: Job, model_digest: str, cohort: str) -> str:
+    """Name one request by everything that its answer follows from.
+
+    A site keys its reservation, its randomness and its kept answer by this. Two
+    requests that differ in anything (the model, a learning rate, the patients)
+    never share noise, or their difference would be a release without noise.
+
+    Parameters
+    ----------
+    job : Job
+        What is asked.
+    model_digest : str
+        `shared.weights.digest_arrays` of the model received.
+    cohort : str
+        Digest of the patients that would be trained on.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits.
+    """
+    return hashlib.sha256(f"{job.digest()}|{model_digest}|{cohort}".encode()).hexdigest()
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def train_message(arrays: Arrays, job: Job) -> RecordDict:
+    """Build the content of a train message."""
+    from flwr.app import RecordDict
+
+    return RecordDict({"model": array_record(arrays), "job": config_record(job)})
+
+
+def evaluate_message(models: Mapping[str, Arrays], job: EvaluateJob) -> RecordDict:
+    """Build the content of an evaluate message; `models` by the labels of the job."""
+    from flwr.app import RecordDict
+
+    content = RecordDict({"job": config_record(job)})
+    for label, arrays in models.items():
+        content[f"model:{label}"] = array_record(arrays)
+    return content
+
+
+def train_answer(answer: TrainAnswer) -> RecordDict:
+    """Build the content of an answer to a train message."""
+    from flwr.app import RecordDict
+
+    return RecordDict(
+        {
+            "update": array_record(answer.update),
+            "metrics": metric_record(answer.patients, answer.statistics),
+            "account": config_record(answer.account),
+        }
+    )
+
+
+def evaluate_answer(answer: EvaluateAnswer) -> RecordDict:
+    """Build the content of an answer to an evaluate message."""
+    from flwr.app import RecordDict
+
+    content = RecordDict({"account": config_record(answer.account)})
+    for label, statistics in answer.statistics.items():
+        content[f"metrics:{label}"] = metric_record(answer.patients, statistics)
+    return content
+
+
+def refusal_answer(refusal: Refusal) -> RecordDict:
+    """Build the content of a refusal."""
+    from flwr.app import RecordDict
+
+    return RecordDict({"refusal": config_record(refusal)})
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def read_job(content: RecordDict, error: type[OsteofedError]) -> Job:
+    """Read what a train message asks; its tensors are read by `shared.wire.read_arrays`.
+
+    Raises
+    ------
+    OsteofedError
+        `error`, if the message holds other records than it must or the job is wrong.
+    """
+    check_records(content, {"model", "job"}, error)
+    return read_config(content, "job", Job, ("settings",), error)
+
+
+def read_evaluate_job(content: RecordDict, error: type[OsteofedError]) -> EvaluateJob:
+    """Read what an evaluate message asks; see `read_job`."""
+    job = read_config(content, "job", EvaluateJob, ("models",), error)
+    check_records(content, {"job", *(f"model:{label}" for label in job.models)}, error)
+    return job
+
+
+def read_refusal(content: RecordDict, error: type[OsteofedError]) -> Refusal | None:
+    """Read a refusal, or None if the answer is none."""
+    if "refusal" not in content:
+        return None
+    check_records(content, {"refusal"}, error)
+    return read_config(content, "refusal", Refusal, (), error)
+
+
+def read_train_answer(
+    content: RecordDict, shapes: Shapes, error: type[OsteofedError]
+) -> TrainAnswer:
+    """Read an answer to a train message.
+
+    Parameters
+    ----------
+    content : RecordDict
+        What a site sent.
+    shapes : mapping of str to tuple of int
+        Names and shapes of the tensors that the update must have, exactly.
+    error : type of OsteofedError
+        What to raise.
+    """
+    check_records(content, {"update", "metrics", "account"}, error)
+    account = read_config(content, "account", Account, (), error)
+    patients, statistics = read_metrics(content, "metrics", error)
+    update = read_arrays(content, "update", shapes, error)
+    return TrainAnswer(update, patients, statistics, account)
+
+
+def read_evaluate_answer(
+    content: RecordDict, labels: set[str], error: type[OsteofedError]
+) -> EvaluateAnswer:
+    """Read an answer to an evaluate message; see `read_train_answer`."""
+    check_records(content, {"account", *(f"metrics:{label}" for label in labels)}, error)
+    account = read_config(content, "account", Account, (), error)
+    read = {label: read_metrics(content, f"metrics:{label}", error) for label in sorted(labels)}
+    patients = max(count for count, _ in read.values())
+    return EvaluateAnswer(patients, {label: sums for label, (_, sums) in read.items()}, account)

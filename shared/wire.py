@@ -1,0 +1,211 @@
+"""One record of a message, written and read: tensors, numbers, settings.
+
+Tensors are ``.npy`` bytes, read here by hand: no pickle, and no memory is taken
+on the word of a header. What each message must hold stands in `shared.protocol`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from shared.config import Settings
+from shared.errors import OsteofedError
+
+if TYPE_CHECKING:
+    from flwr.app import Array, RecordDict
+
+Arrays = dict[str, NDArray[np.float32]]
+Shapes = Mapping[str, tuple[int, ...]]
+S = TypeVar("S", bound=Settings)
+
+#: Settings of a task are a page of JSON; more is not settings.
+LONGEST_TEXT: Final = 65_536
+#: How many sums of metrics an answer may hold.
+MOST_STATISTICS: Final = 4096
+#: Room for the header of a ``.npy`` record.
+HEADER_BYTES: Final = 4096
+
+
+def array_record(arrays: Arrays) -> Any:
+    """Write tensors as one record of ``.npy`` arrays, float32, sorted by name."""
+    from flwr.app import Array, ArrayRecord
+
+    return ArrayRecord(
+        {name: Array(np.ascontiguousarray(arrays[name], np.float32)) for name in sorted(arrays)}
+    )
+
+
+def metric_record(patients: int, statistics: Mapping[str, float]) -> Any:
+    """Write a count of patients and sums of metrics as one record."""
+    from flwr.app import MetricRecord
+
+    values: dict[str, int | float | list[int] | list[float]] = {"num-examples": patients}
+    values |= {key: float(statistics[key]) for key in sorted(statistics)}
+    return MetricRecord(values)
+
+
+def config_record(settings: Settings) -> Any:
+    """One flat record; what is nested (task settings) travels as JSON."""
+    from flwr.app import ConfigRecord
+
+    flat = {
+        key: json.dumps(value) if isinstance(value, dict) else value
+        for key, value in settings.model_dump(mode="json").items()
+    }
+    return ConfigRecord(flat)
+
+
+def read_arrays(
+    content: RecordDict, record: str, shapes: Shapes, error: type[OsteofedError]
+) -> Arrays:
+    """Read tensors that must have exactly the names and shapes given and be finite float32.
+
+    Parameters
+    ----------
+    content : RecordDict
+        A message's content.
+    record : str
+        Name of the array record.
+    shapes : mapping of str to tuple of int
+        What must be there, no more and no less.
+    error : type of OsteofedError
+        What to raise.
+
+    Returns
+    -------
+    dict of str to ndarray of float32
+        Tensors in the order of their names.
+    """
+    from flwr.app import ArrayRecord
+
+    arrays = content.get(record)
+    if not isinstance(arrays, ArrayRecord):
+        raise error(f"record {record!r} is missing or holds no tensors")
+    missing, extra = sorted(set(shapes) - set(arrays)), sorted(set(arrays) - set(shapes))
+    if missing or extra:
+        raise error(
+            f"record {record!r}: tensors differ from the task's network "
+            f"(missing: {_some(missing)}; not known: {_some(extra)})"
+        )
+    return {
+        name: _decode(arrays[name], f"{record}.{name}", tuple(shapes[name]), error)
+        for name in sorted(shapes)
+    }
+
+
+def check_finite(arrays: Mapping[str, NDArray[Any]], what: str, error: type[OsteofedError]) -> None:
+    """Refuse NaN and infinity in any tensor, by name."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise error(f"{what}: tensor {name!r} holds NaN or infinity (must be finite)")
+
+
+def _decode(
+    array: Array, name: str, shape: tuple[int, ...], error: type[OsteofedError]
+) -> NDArray[np.float32]:
+    if array.stype != "numpy.ndarray" or array.dtype != "float32":
+        raise error(f"tensor {name!r} is {array.dtype} as {array.stype} (must be float32 as npy)")
+    if tuple(array.shape) != shape:
+        raise error(f"tensor {name!r} has shape {tuple(array.shape)} (must be {shape})")
+    size = 4 * math.prod(shape)
+    if not size <= len(array.data) <= size + HEADER_BYTES:
+        raise error(f"tensor {name!r} takes {len(array.data)} bytes (must be {size} and a header)")
+    stream = io.BytesIO(array.data)
+    try:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError("not npy version 1.0")
+        found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except (ValueError, EOFError, TypeError, SyntaxError) as problem:
+        raise error(f"tensor {name!r} is not in npy format ({type(problem).__name__})") from None
+    if found != shape or fortran or dtype != np.dtype("<f4"):
+        raise error(f"tensor {name!r} is {dtype} {found} inside (must be float32 {shape})")
+    body = array.data[stream.tell() :]
+    if len(body) != size:
+        raise error(f"tensor {name!r} holds {len(body)} bytes (must be {size})")
+    values = np.frombuffer(body, dtype="<f4").reshape(shape).astype(np.float32)
+    check_finite({name: values}, "message", error)
+    return values
+
+
+def read_config(
+    content: RecordDict,
+    record: str,
+    kind: type[S],
+    nested: tuple[str, ...],
+    error: type[OsteofedError],
+) -> S:
+    """Read typed settings from a flat record; the keys in `nested` hold JSON.
+
+    Raises
+    ------
+    OsteofedError
+        `error`, naming the record, the key and what is wrong with it.
+    """
+    from flwr.app import ConfigRecord
+
+    config = content.get(record)
+    if not isinstance(config, ConfigRecord):
+        raise error(f"record {record!r} is missing or holds no settings")
+    values: dict[str, Any] = dict(config)
+    for key, value in values.items():
+        if isinstance(value, str | bytes) and len(value) > LONGEST_TEXT:
+            raise error(f"record {record!r}: {key} is {len(value)} long (at most {LONGEST_TEXT})")
+    try:
+        for key in nested:
+            values[key] = json.loads(values[key])
+        return kind.model_validate(values)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "as a whole"
+        raise error(f"record {record!r}: {key}: {first['msg'].lower()}") from None
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
+        raise error(f"record {record!r}: not readable ({type(problem).__name__})") from None
+
+
+def read_metrics(
+    content: RecordDict, record: str, error: type[OsteofedError]
+) -> tuple[int, dict[str, float]]:
+    """Read the claimed number of patients and the sums of one record of metrics.
+
+    Raises
+    ------
+    OsteofedError
+        `error`, if a value is not one finite number or no patients are claimed.
+    """
+    from flwr.app import MetricRecord
+
+    metrics = content.get(record)
+    if not isinstance(metrics, MetricRecord):
+        raise error(f"record {record!r} is missing or holds no metrics")
+    if len(metrics) > MOST_STATISTICS:
+        raise error(f"record {record!r} holds {len(metrics)} sums (at most {MOST_STATISTICS})")
+    values: dict[str, float] = {}
+    for key, value in metrics.items():
+        if isinstance(value, list) or not math.isfinite(value):
+            raise error(f"record {record!r}: {key} is not one finite number")
+        values[key] = float(value)
+    patients = values.pop("num-examples", 0.0)
+    if patients < 1 or patients != int(patients):
+        raise error(f"record {record!r}: num-examples is {patients:g} (must be at least 1)")
+    return int(patients), values
+
+
+def check_records(content: RecordDict, wanted: set[str], error: type[OsteofedError]) -> None:
+    """Refuse a message that holds other records than exactly those wanted."""
+    if set(content) != wanted:
+        raise error(
+            f"the message holds records {_some(sorted(content))} (must be {_some(sorted(wanted))})"
+        )
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    shown = ", ".join(name[:60] for name in names[:most])
+    return (shown + (f" and {len(names) - most} more" if len(names) > most else "")) or "none"
