@@ -1,0 +1,1 @@
+"""From a study and the champions to findings, a report and files."""

@@ -1,0 +1,141 @@
+"""From findings to the whole prediction: conclusions, quality, gaps, words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
+from shared.inference.findings import Findings, hospital_quality, image_quality, join
+from shared.inference.schema import ImageFacts, ModelFacts, NotAssessed, Prediction, StudyFacts
+from shared.inference.wording import VIEW_WORDS, narrate
+from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+
+SOFTWARE = "OsteoFed"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who and when; `patient_name` goes into the report only."""
+
+    patient_id: str = ""
+    patient_name: str = ""
+    study_uid: str = ""
+    study_date: str = ""
+    accession: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One study as it was read, with the hospital's labels for comparison."""
+
+    identity: Identity
+    vendor: Vendor
+    images: Mapping[View, ImageRecord]
+    labels: StudyLabels
+    covariates: Covariates
+
+
+def assemble(
+    subject: Subject, findings: Sequence[Findings], models: Sequence[ModelFacts]
+) -> tuple[Prediction, Findings]:
+    """Conclude from what the tasks found and put it into words.
+
+    Parameters
+    ----------
+    subject : Subject
+    findings : sequence of Findings
+        One per task, in the order of the report.
+    models : sequence of ModelFacts
+
+    Returns
+    -------
+    (Prediction, Findings)
+        What ``prediction.json`` holds, and all findings joined, region maps
+        included. No trained model is needed: the findings may be made by hand.
+    """
+    found = join(findings)
+    flags = [*found.quality, *hospital_quality(subject.labels)]
+    for view, image in subject.images.items():
+        flags += image_quality(view, image, found.region_maps.get(view))
+    gaps = [*_missing_views(subject.images), *found.not_assessed]
+    found = Findings(
+        measurements=found.measurements,
+        grades=found.grades,
+        regions=found.regions,
+        quality=tuple(flags),
+        not_assessed=tuple(dict.fromkeys(gaps)),
+        region_maps=found.region_maps,
+    )
+    bad = not_assessable(subject.labels, found.grades)
+    conclusions = [conclude_estimates(found.measurements, subject.covariates, bad)]
+    own = conclude_hospital(subject.labels, subject.vendor, subject.covariates, bad)
+    if own is not None:
+        conclusions.append(own)
+    narrative = narrate(
+        dict(subject.images), subject.vendor, subject.covariates, found, conclusions, models
+    )
+    prediction = Prediction(
+        software=f"{SOFTWARE} {_version()}",
+        study=_study_facts(subject),
+        images=tuple(_image_facts(view, image) for view, image in subject.images.items()),
+        models=tuple(models),
+        measurements=found.measurements,
+        grades=found.grades,
+        regions=found.regions,
+        quality=found.quality,
+        not_assessed=found.not_assessed,
+        conclusions=tuple(conclusions),
+        narrative=narrative,
+        masks="masks.npz" if found.region_maps else None,
+    )
+    return prediction, found
+
+
+def _missing_views(images: Mapping[View, ImageRecord]) -> list[NotAssessed]:
+    return [
+        NotAssessed(what=f"the {VIEW_WORDS[view]}", why="the study has no such image")
+        for view in View
+        if view not in images
+    ]
+
+
+def _study_facts(subject: Subject) -> StudyFacts:
+    identity, covariates = subject.identity, subject.covariates
+    return StudyFacts(
+        patient_id=identity.patient_id,
+        study_uid=identity.study_uid,
+        study_date=identity.study_date,
+        accession=identity.accession,
+        vendor=subject.vendor.value,
+        sex=covariates.sex,
+        age_years=covariates.age_years,
+        height_cm=covariates.height_cm,
+        weight_kg=covariates.weight_kg,
+    )
+
+
+def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
+    height, width = image.pixels.shape
+    scanned = float(np.isfinite(np.asarray(image.pixels, dtype=np.float32)).mean())
+    row_mm, column_mm = image.spacing_mm
+    return ImageFacts(
+        view=view.value,
+        shape=(height, width),
+        spacing_mm=(float(row_mm), float(column_mm)),
+        spacing_provenance=image.spacing_provenance,
+        scanned_fraction=round(scanned, 4),
+        overlay=f"overlay_{view.value}.png",
+    )
+
+
+def _version() -> str:
+    """Version of the installed package, or ``(not installed)``."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("osteofed")
+    except PackageNotFoundError:
+        return "(not installed)"

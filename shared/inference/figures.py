@@ -1,0 +1,215 @@
+"""Pictures of a study with what was found on it: SVG for the report, PNG for files.
+
+Coordinates inside an SVG are millimetres of the patient, so that pixels that are
+not square are shown in their true shape.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.inference.findings import EXPECTED_REGIONS, RegionMap
+from shared.inference.schema import Grade
+from shared.records import ImageRecord, View
+from shared.regions import REGION_CODES
+
+Polygon = NDArray[np.float64]
+
+#: Grey in [0, 255] of what the scanner did not look at.
+UNSCANNED_GREY = 40
+
+#: Colour of a grade, 0 to 3: readable on grey and in print, told apart by the
+#: colour-blind through the words beside them.
+GRADE_COLOURS = ("#6fd3c1", "#ffd84d", "#ff9f40", "#ff5a52")
+
+REGION_COLOURS: Mapping[str, str] = {
+    "L1": "#5cc8ff", "L2": "#8fe388", "L3": "#ffd166", "L4": "#ff9ebb",
+    "femoral_neck": "#5cc8ff", "trochanter": "#8fe388", "intertrochanteric": "#ffd166",
+}  # fmt: skip
+
+SHORT_NAMES: Mapping[str, str] = {
+    "femoral_neck": "Neck",
+    "trochanter": "Troch.",
+    "intertrochanteric": "Inter.",
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One outlined and labelled structure; polygons are (n, 2) of x, y in pixels."""
+
+    region: str
+    label: str
+    colour: str
+    polygons: Sequence[Polygon]
+    loud: bool
+
+
+def outline(mask: NDArray[np.bool_]) -> list[Polygon]:
+    """Trace the borders of a mask.
+
+    Returns
+    -------
+    list of ndarray, shape (n, 2)
+        Closed lines of x, y in pixels, (0, 0) the centre of the first pixel.
+    """
+    from contourpy import contour_generator
+
+    padded = np.pad(mask.astype(np.float64), 1)
+    lines = contour_generator(z=padded).lines(0.5)
+    return [np.asarray(line, dtype=np.float64) - 1.0 for line in lines if len(line) > 3]
+
+
+def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> list[Mark]:
+    """Say what to draw on a view: its regions, on the lateral view by grade."""
+    if regions is None:
+        regions = np.zeros((1, 1), dtype=np.uint8)
+    by_region = {grade.region: grade for grade in grades}
+    found = []
+    for name in EXPECTED_REGIONS[view]:
+        polygons = outline(regions == REGION_CODES[name])
+        grade = by_region.get(name) if view is View.SPINE_LATERAL else None
+        if grade is not None:
+            label = name if grade.grade == 0 else f"{name} {grade.word} {grade.suspicion:.0%}"
+            if not polygons and grade.position_px is not None:
+                polygons = [_ring(grade.position_px)]
+            found.append(Mark(name, label, GRADE_COLOURS[grade.grade], polygons, grade.grade > 0))
+        elif polygons:
+            colour = REGION_COLOURS.get(name, "#9fb4c0")
+            if view is View.SPINE_LATERAL:
+                colour = "#9fb4c0"  # outlined but not graded
+            found.append(Mark(name, SHORT_NAMES.get(name, name), colour, polygons, loud=False))
+    return [mark for mark in found if mark.polygons]
+
+
+def _ring(position: tuple[float, float], radius: float = 6.0) -> Polygon:
+    """Circle around (row, column), as x, y."""
+    turn = np.linspace(0, 2 * np.pi, 25)
+    row, column = position
+    return np.stack([column + radius * np.cos(turn), row + radius * np.sin(turn)], axis=1)
+
+
+def grey(image: ImageRecord) -> NDArray[np.uint8]:
+    """Pixels as 8-bit grey; what was not scanned is a flat dark grey."""
+    pixels = np.asarray(image.pixels, dtype=np.float32)
+    scanned = np.isfinite(pixels)
+    shown = np.clip(np.where(scanned, pixels, 0.0), 0.0, 1.0) * 255.0
+    return np.where(scanned, np.rint(shown), UNSCANNED_GREY).astype(np.uint8)
+
+
+def png_data_uri(pixels: NDArray[np.uint8]) -> str:
+    """Encode grey or RGB pixels as a PNG data URI."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def view_svg(view: View, image: ImageRecord, drawn: Sequence[Mark], title: str) -> str:
+    """Draw a view with its marks as inline SVG.
+
+    Parameters
+    ----------
+    view : View
+    image : ImageRecord
+        Pixels, spacing; (H, W).
+    drawn : sequence of Mark
+        May be empty: the plain picture.
+    title : str
+        For those who cannot see it.
+
+    Returns
+    -------
+    str
+        ``<svg>``, safe to put into HTML; no reference to anything outside.
+    """
+    height, width = image.pixels.shape
+    row_mm, column_mm = image.spacing_mm
+    size = (width * column_mm, height * row_mm)
+    unit = size[1] / 100.0 if view is not View.SPINE_LATERAL else size[1] / 140.0
+    parts = [
+        f'<svg viewBox="0 0 {size[0]:.2f} {size[1]:.2f}" role="img" aria-label="{escape(title)}">',
+        f"<title>{escape(title)}</title>",
+        f'<image href="{png_data_uri(grey(image))}" x="0" y="0" width="{size[0]:.2f}" '
+        f'height="{size[1]:.2f}" preserveAspectRatio="none"/>',
+    ]
+    scale = np.array([column_mm, row_mm])
+    for mark in drawn:
+        scaled = [(polygon + 0.5) * scale for polygon in mark.polygons]
+        path = " ".join(_path(polygon) for polygon in scaled)
+        thick = 0.55 if mark.loud else 0.35
+        parts.append(
+            f'<path d="{path}" fill="{mark.colour}" fill-opacity="{0.22 if mark.loud else 0.08}" '
+            f'stroke="{mark.colour}" stroke-width="{thick * unit:.2f}" stroke-linejoin="round"/>'
+        )
+    parts += [_label(view, mark, scale, size, unit) for mark in drawn]
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _path(polygon: Polygon) -> str:
+    """SVG path of a closed polygon."""
+    points = " L".join(f"{x:.2f} {y:.2f}" for x, y in polygon)
+    return f"M{points} Z"
+
+
+def _label(view: View, mark: Mark, scale: Polygon, size: tuple[float, float], unit: float) -> str:
+    """Text beside a mark: left of a vertebra seen from the front, right of all else."""
+    points = (np.concatenate(list(mark.polygons)) + 0.5) * scale
+    low, high = points.min(axis=0), points.max(axis=0)
+    x, y = float(high[0] + 1.2 * unit), float((low[1] + high[1]) / 2)
+    anchor = "start"
+    font = (4.2 if mark.loud else 3.6) * unit
+    length = 0.58 * font * len(mark.label)
+    if view is View.SPINE_PA and low[0] > length + 2 * unit:
+        x, anchor = float(low[0] - 1.2 * unit), "end"
+    elif x + length > size[0]:
+        x, anchor = float(low[0] - 1.2 * unit), "end"
+        if x < length:
+            x, anchor = float((low[0] + high[0]) / 2), "middle"
+    return (
+        f'<text x="{x:.2f}" y="{y:.2f}" font-size="{font:.2f}" text-anchor="{anchor}" '
+        f'dominant-baseline="central" fill="{mark.colour}" stroke="#000" '
+        f'stroke-opacity="0.75" stroke-width="{0.7 * unit:.2f}" paint-order="stroke" '
+        f'font-weight="600">{escape(mark.label)}</text>'
+    )
+
+
+def overlay_png(image: ImageRecord, drawn: Sequence[Mark]) -> bytes:
+    """Draw a view with its marks as a PNG file of at least 900 pixels' height.
+
+    Pixels are made square in millimetres; outlines and labels as in the report.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = image.pixels.shape
+    row_mm, column_mm = image.spacing_mm
+    zoom = max(1.0, 900.0 / height)
+    size = (max(round(width * zoom * column_mm / row_mm), 1), max(round(height * zoom), 1))
+    scale = np.array([size[0] / width, size[1] / height])
+    picture = Image.fromarray(grey(image)).resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=20)
+    for mark in drawn:
+        points = [(polygon + 0.5) * scale for polygon in mark.polygons]
+        for polygon in points:
+            line = [(float(x), float(y)) for x, y in polygon]
+            draw.line([*line, line[0]], fill=mark.colour, width=4 if mark.loud else 2)
+        every = np.concatenate(points)
+        x, y = float(every[:, 0].max()) + 8, float(every[:, 1].mean()) - 12
+        length = draw.textlength(mark.label, font=font)
+        x = min(x, max(size[0] - length - 4, 0.0))
+        draw.text(
+            (x, y), mark.label, fill=mark.colour, font=font, stroke_width=2, stroke_fill="black"
+        )
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

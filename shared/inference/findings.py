@@ -1,0 +1,295 @@
+"""How numbers become findings with a unit; every task speaks this language, the report reads it.
+
+A task that is new needs one reader (`shared.inference.readers`) that returns
+`Findings` made of the kinds below. The report shows any measurement, any grade
+and any region map; it knows no task by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.clinical.cross_calibration import vendor_bmd
+from shared.clinical.morphometry import GRADE_WORDS
+from shared.clinical.references import DIAGNOSTIC_REGIONS, YOUNG_FEMALE, Mark
+from shared.clinical.scores import (
+    ScoreKind,
+    age_class,
+    reported_score,
+    score_in_use,
+    t_score,
+    who_class,
+    z_score,
+)
+from shared.inference.schema import (
+    Grade,
+    Measurement,
+    NotAssessed,
+    QualityFlag,
+    RegionArea,
+    Score,
+)
+from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.regions import HIP, LUMBAR, REGION_CODES, VERTEBRAE
+
+RegionMap = NDArray[np.uint8]
+
+#: Words of the NHANES quality codes.
+QUALITY_WORDS: Mapping[int, str] = {
+    1: "objects that do not belong to the body",
+    3: "noise or a large body",
+    4: "insufficient scan area",
+    5: "movement",
+    6: "degenerative, fused or fractured",
+}
+
+#: Regions that a complete view shows.
+EXPECTED_REGIONS: Mapping[View, tuple[str, ...]] = {
+    View.SPINE_PA: LUMBAR,
+    View.HIP_LEFT: HIP,
+    View.SPINE_LATERAL: VERTEBRAE,
+}
+
+#: A grade from which a vertebral fracture matters (two readers agree on it).
+FRACTURE_GRADE = 2
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one task found, or several together.
+
+    `region_maps` are in the codes of `shared.regions` on the grid of the view's
+    original image.
+    """
+
+    measurements: tuple[Measurement, ...] = ()
+    grades: tuple[Grade, ...] = ()
+    regions: tuple[RegionArea, ...] = ()
+    quality: tuple[QualityFlag, ...] = ()
+    not_assessed: tuple[NotAssessed, ...] = ()
+    region_maps: Mapping[View, RegionMap] = field(default_factory=dict)
+
+
+def join(parts: Iterable[Findings]) -> Findings:
+    """Put the findings of several tasks together, in their order."""
+    parts = list(parts)
+    maps = {view: regions for part in parts for view, regions in part.region_maps.items()}
+    return Findings(
+        measurements=tuple(m for part in parts for m in part.measurements),
+        grades=tuple(g for part in parts for g in part.grades),
+        regions=tuple(r for part in parts for r in part.regions),
+        quality=tuple(q for part in parts for q in part.quality),
+        not_assessed=tuple(n for part in parts for n in part.not_assessed),
+        region_maps=maps,
+    )
+
+
+def bmd_measurement(
+    task: str,
+    region: str,
+    standardised: float,
+    vendor: Vendor,
+    covariates: Covariates,
+    labels: StudyLabels,
+) -> Measurement:
+    """Make a finding of an estimated BMD.
+
+    Parameters
+    ----------
+    task : str
+        Who estimated it.
+    region : str
+        A key of `shared.regions.BMD_REGIONS`.
+    standardised : float
+        sBMD in g/cm².
+    vendor : Vendor
+        The study's scanner, on whose scale `value` and the hospital's label are.
+    covariates, labels
+        Of the study; the label of the region, if there is one, is compared.
+
+    Returns
+    -------
+    Measurement
+        With T, and Z where a curve exists; the class by the score that the
+        patient is judged by (`shared.clinical.scores.score_in_use`).
+    """
+    value = vendor_bmd(standardised, vendor, region)
+    t, z = scores_of(value, region, vendor, covariates)
+    reported = labels.bmd.get(region)
+    return Measurement(
+        task=task,
+        quantity="areal BMD",
+        region=region,
+        value=round(value, 3),
+        unit="g/cm²",
+        scale=vendor.value,
+        standardised=round(standardised, 3),
+        t_score=t,
+        z_score=z,
+        bone_class=class_of(t, z, region, covariates),
+        reported=reported,
+        reported_t_score=None
+        if reported is None
+        else scores_of(reported, region, vendor, covariates)[0],
+        difference=None if reported is None else round(value - reported, 3),
+    )
+
+
+def scores_of(
+    bmd: float, region: str, vendor: Vendor, covariates: Covariates
+) -> tuple[Score | None, Score | None]:
+    """T- and Z-score of a BMD on the vendor's scale, None where there is no reference."""
+    t = z = None
+    reference = YOUNG_FEMALE.get(region)
+    if reference is not None and _is_adult(covariates):
+        t = Score(
+            value=reported_score(t_score(bmd, region, vendor)),
+            reference=reference.source,
+            verified=reference.mark is not Mark.UNVERIFIED,
+        )
+    if covariates.sex is not None and covariates.age_years is not None:
+        found = z_score(bmd, region, covariates.sex, covariates.age_years, vendor)
+        if found is not None:
+            verified = found.mark is not Mark.UNVERIFIED
+            z = Score(value=reported_score(found.value), reference=found.source, verified=verified)
+    return t, z
+
+
+def class_of(t: Score | None, z: Score | None, region: str, covariates: Covariates) -> str | None:
+    """Class of a diagnostic region by the score in use; None for every other region."""
+    kind = score_in_use(covariates.sex, covariates.age_years)
+    if region not in DIAGNOSTIC_REGIONS:
+        return None
+    if kind is ScoreKind.T and t is not None:
+        return who_class(t.value).value
+    if kind is ScoreKind.Z and z is not None:
+        return age_class(z.value).value
+    return None
+
+
+def vertebra_grade(
+    task: str,
+    vertebra: str,
+    probabilities: Sequence[float],
+    position_px: tuple[float, float] | None,
+    labels: StudyLabels,
+) -> Grade:
+    """Make a finding of one vertebra's grade.
+
+    Parameters
+    ----------
+    task, vertebra : str
+    probabilities : sequence of 4 float
+        Of none, mild, moderate, severe.
+    position_px : (float, float) or None
+        Row and column of its centre in the lateral image.
+    labels : StudyLabels
+        The hospital's own grade is shown beside.
+
+    Returns
+    -------
+    Grade
+        The most probable grade; `suspicion` is the probability of grade ≥ 2.
+    """
+    values = np.asarray(probabilities, dtype=np.float64)
+    values = values / values.sum()
+    grade = int(values.argmax())
+    return Grade(
+        task=task,
+        quantity="vertebral fracture (Genant)",
+        region=vertebra,
+        grade=grade,
+        word=GRADE_WORDS[grade],
+        probabilities=tuple(round(float(p), 4) for p in values),
+        suspicion=round(min(float(values[FRACTURE_GRADE:].sum()), 1.0), 4),
+        position_px=None
+        if position_px is None
+        else (round(float(position_px[0]), 1), round(float(position_px[1]), 1)),
+        reported=labels.genant.get(vertebra),
+    )
+
+
+def region_areas(
+    task: str, view: View, regions: RegionMap, image: ImageRecord
+) -> tuple[RegionArea, ...]:
+    """Measure the regions of a map: pixels, and cm² where the spacing is known."""
+    row_mm, column_mm = image.spacing_mm
+    known = image.spacing_provenance != "none"
+    found = []
+    for name in EXPECTED_REGIONS[view]:
+        pixels = int((regions == REGION_CODES[name]).sum())
+        if pixels:
+            area = round(pixels * row_mm * column_mm / 100.0, 2) if known else None
+            found.append(
+                RegionArea(task=task, view=view.value, region=name, area_cm2=area, pixels=pixels)
+            )
+    return tuple(found)
+
+
+def hospital_quality(labels: StudyLabels) -> tuple[QualityFlag, ...]:
+    """Flags that the hospital's technologist set (code 0 is valid and no flag)."""
+    return tuple(
+        QualityFlag(
+            source="hospital",
+            code=str(code),
+            subject=region,
+            words=QUALITY_WORDS.get(code, f"quality code {code}"),
+        )
+        for region, code in labels.quality.items()
+        if code != 0
+    )
+
+
+def image_quality(
+    view: View, image: ImageRecord, regions: RegionMap | None
+) -> tuple[QualityFlag, ...]:
+    """Flags that the image itself raises.
+
+    A region that touches the edge of the picture or of the scanned field is cut
+    off; one that a complete view shows and the map lacks was not found (in the
+    lateral view only below T12 counts: its field varies); a spacing that was not
+    read from the file makes areas uncertain.
+    """
+    flags: list[QualityFlag] = []
+
+    def flag(code: str, subject: str, words: str) -> None:
+        flags.append(QualityFlag(source="image", code=code, subject=subject, words=words))
+
+    if image.spacing_provenance in ("derived", "none"):
+        flag("spacing", view.value, f"pixel spacing {image.spacing_provenance}, areas uncertain")
+    if regions is None:
+        return tuple(flags)
+    outside = ~np.isfinite(np.asarray(image.pixels, dtype=np.float32))
+    edge = _grown(outside)
+    edge[[0, -1], :] = True
+    edge[:, [0, -1]] = True
+    for name in EXPECTED_REGIONS[view]:
+        mask = regions == REGION_CODES[name]
+        if not mask.any():
+            if view is not View.SPINE_LATERAL or name in LUMBAR:
+                flag("not_found", name, f"not found in the {view.value} image")
+        # A few pixels at the edge are chance; and a shaft always leaves the picture.
+        elif name != "intertrochanteric" and (mask & edge).sum() > 0.15 * np.sqrt(mask.sum()):
+            flag("cut_off", name, "reaches the edge of the scanned field")
+    return tuple(flags)
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Grow a mask by one pixel up, down, left and right."""
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    grown[:, 1:] |= mask[:, :-1]
+    grown[:, :-1] |= mask[:, 1:]
+    return grown
+
+
+def _is_adult(covariates: Covariates) -> bool:
+    """Say whether adult references may be used; an unknown age is taken as adult."""
+    return covariates.age_years is None or score_in_use("F", covariates.age_years) is not (
+        ScoreKind.NEITHER
+    )

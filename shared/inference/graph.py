@@ -1,0 +1,171 @@
+"""The graph of a DXA report: BMD against age over the WHO's zones, one panel a site."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+
+from shared.clinical.references import (
+    AGE_CURVES,
+    BELOW_EXPECTED_Z,
+    NORMAL_T,
+    OSTEOPOROSIS_T,
+    YOUNG_FEMALE,
+)
+from shared.clinical.scores import bmd_at_t_score, t_score
+from shared.inference.schema import Measurement
+from shared.records import Covariates, Vendor
+
+_WIDTH, _HEIGHT = 250.0, 168.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 36.0, 30.0, 20.0, 30.0
+_AGES = (20.0, 90.0)
+_T_RANGE = (-5.0, 3.0)
+_GREEN, _AMBER, _RED, _PLAIN = "#dcefdc", "#fdf0cd", "#f8d9d5", "#eef1f4"
+
+
+def score_graph(
+    found: Measurement, vendor: Vendor, covariates: Covariates, kind: str, title: str
+) -> str:
+    """Draw one site's panel as inline SVG.
+
+    Parameters
+    ----------
+    found : Measurement
+        A BMD with a T-score reference; `value` and `reported` in g/cm² on the
+        scale of `vendor`.
+    vendor : Vendor
+    covariates : Covariates
+        An unknown age is drawn as a line across the panel.
+    kind : str
+        ``T``: WHO zones. ``Z``: the band of the same age and sex, its lower
+        bound at −2 SD. ``neither``: no zones.
+    title : str
+
+    Returns
+    -------
+    str
+        ``<svg>``: left axis BMD on the vendor's scale, right axis T-score; a
+        filled circle is the estimate, a hollow diamond the hospital's value.
+    """
+    parts = [
+        f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" '
+        f'aria-label="{escape(title)}" class="graph">',
+        f"<title>{escape(title)}</title>",
+        f'<text x="{_LEFT:.1f}" y="11" class="head">{escape(title)}</text>',
+        *_zones(kind),
+        *_age_band(found.region, covariates, kind),
+        *_axes(found.region, vendor, with_t=kind != "Z"),
+        *_patient(found, vendor, covariates),
+        "</svg>",
+    ]
+    return "".join(parts)
+
+
+def _x(age: float) -> float:
+    share = (min(max(age, _AGES[0]), _AGES[1]) - _AGES[0]) / (_AGES[1] - _AGES[0])
+    return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+
+
+def _y(score: float) -> float:
+    share = (_T_RANGE[1] - min(max(score, _T_RANGE[0]), _T_RANGE[1])) / (_T_RANGE[1] - _T_RANGE[0])
+    return _TOP + share * (_HEIGHT - _TOP - _BOTTOM)
+
+
+def _band(high: float, low: float, colour: str) -> str:
+    return (
+        f'<rect x="{_LEFT:.1f}" y="{_y(high):.1f}" width="{_WIDTH - _LEFT - _RIGHT:.1f}" '
+        f'height="{_y(low) - _y(high):.1f}" fill="{colour}"/>'
+    )
+
+
+def _zones(kind: str) -> list[str]:
+    top, bottom = _T_RANGE[1], _T_RANGE[0]
+    if kind != "T":
+        return [_band(top, bottom, _PLAIN)]
+    words = ((NORMAL_T, "normal"), (OSTEOPOROSIS_T, "low bone mass"), (bottom, "osteoporosis"))
+    return [
+        _band(top, NORMAL_T, _GREEN),
+        _band(NORMAL_T, OSTEOPOROSIS_T, _AMBER),
+        _band(OSTEOPOROSIS_T, bottom, _RED),
+        *(
+            f'<text x="{_LEFT + 3:.1f}" y="{_y(low) - 3:.1f}" class="zone">{word}</text>'
+            for low, word in words
+        ),
+    ]
+
+
+def _age_band(region: str, covariates: Covariates, kind: str) -> list[str]:
+    """Mean of the same sex by age, dashed; with Z also ±2 SD as a band."""
+    curves = AGE_CURVES.get((covariates.sex or "", region), ())
+    reference = YOUNG_FEMALE[region]
+    drawn = []
+    for curve in curves[:1] if kind != "Z" else curves:
+        ages = np.linspace(max(curve.age_from, _AGES[0]), min(curve.age_to, _AGES[1]), 40)
+        means = (np.interp(ages, curve.ages, curve.means) - reference.mean) / reference.sd
+        sds = np.interp(ages, curve.ages, curve.sds) / reference.sd
+        if kind == "Z":
+            upper = [
+                f"{_x(a):.1f},{_y(m - s * BELOW_EXPECTED_Z):.1f}"
+                for a, m, s in zip(ages, means, sds, strict=True)
+            ]
+            lower = [
+                f"{_x(a):.1f},{_y(m + s * BELOW_EXPECTED_Z):.1f}"
+                for a, m, s in zip(ages, means, sds, strict=True)
+            ]
+            points = " ".join([*upper, *reversed(lower)])
+            drawn.append(f'<polygon points="{points}" fill="#cfe3f3" fill-opacity="0.8"/>')
+        line = " ".join(f"{_x(a):.1f},{_y(m):.1f}" for a, m in zip(ages, means, strict=True))
+        drawn.append(f'<polyline points="{line}" class="mean"/>')
+        if kind == "Z" and curve.age_from <= (covariates.age_years or 0) <= curve.age_to:
+            break  # the curve that the score compares with; a second would contradict it
+    return drawn
+
+
+def _axes(region: str, vendor: Vendor, with_t: bool) -> list[str]:
+    right = _WIDTH - _RIGHT
+    parts = [
+        f'<rect x="{_LEFT:.1f}" y="{_TOP:.1f}" width="{right - _LEFT:.1f}" '
+        f'height="{_HEIGHT - _TOP - _BOTTOM:.1f}" class="frame"/>'
+    ]
+    for age in range(20, 91, 10):
+        parts.append(
+            f'<text x="{_x(age):.1f}" y="{_HEIGHT - _BOTTOM + 10:.1f}" class="tick" '
+            f'text-anchor="middle">{age}</text>'
+        )
+    parts.append(
+        f'<text x="{(_LEFT + right) / 2:.1f}" y="{_HEIGHT - 6:.1f}" class="tick" '
+        f'text-anchor="middle">age, years</text>'
+    )
+    for score in range(int(_T_RANGE[0]), int(_T_RANGE[1]) + 1):
+        y = _y(score)
+        parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
+        if with_t:
+            label = f"{score:+d}".replace("-", "−") if score else "0"
+            parts.append(f'<text x="{right + 3:.1f}" y="{y + 2.5:.1f}" class="tick">{label}</text>')
+        if score % 2:
+            bmd = bmd_at_t_score(score, region, vendor)
+            parts.append(
+                f'<text x="{_LEFT - 3:.1f}" y="{y + 2.5:.1f}" class="tick" '
+                f'text-anchor="end">{bmd:.2f}</text>'
+            )
+    parts.append(f'<text x="2" y="{_TOP - 2:.1f}" class="tick">g/cm²</text>')
+    if with_t:
+        parts.append(f'<text x="{right + 4:.1f}" y="{_TOP - 2:.1f}" class="tick">T</text>')
+    return parts
+
+
+def _patient(found: Measurement, vendor: Vendor, covariates: Covariates) -> list[str]:
+    """Estimate as a filled circle, the hospital's value as a hollow diamond."""
+    y = _y(t_score(found.value, found.region, vendor))
+    if covariates.age_years is None:
+        return [f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="at"/>']
+    x = _x(covariates.age_years)
+    parts = []
+    if found.reported is not None:
+        own = _y(t_score(found.reported, found.region, vendor))
+        parts.append(
+            f'<path d="M{x:.1f} {own - 5.5:.1f} l5.5 5.5 l-5.5 5.5 l-5.5 -5.5 Z" class="own"/>'
+        )
+    parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6" class="estimate"/>')
+    return parts

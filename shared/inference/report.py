@@ -1,0 +1,164 @@
+"""One self-contained HTML file a study: no script, nothing fetched, prints on A4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from shared.clinical.references import DIAGNOSTIC_REGIONS
+from shared.clinical.scores import BoneClass, reported_score, t_score
+from shared.inference.figures import GRADE_COLOURS, marks, view_svg
+from shared.inference.findings import RegionMap
+from shared.inference.graph import score_graph
+from shared.inference.schema import Grade, Prediction
+from shared.inference.wording import (
+    VENDOR_WORDS,
+    VIEW_WORDS,
+    listed,
+    region_words,
+    signed,
+)
+from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.regions import BMD_REGIONS, LUMBAR
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+TONES: Mapping[str, str] = {
+    BoneClass.NORMAL: "good",
+    BoneClass.EXPECTED_FOR_AGE: "good",
+    BoneClass.LOW_BONE_MASS: "watch",
+    BoneClass.OSTEOPOROSIS: "alert",
+    BoneClass.BELOW_EXPECTED: "alert",
+}
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """What a report is made of besides the prediction: names and pixels.
+
+    `patient_name` is untrusted text and is escaped like everything else.
+    """
+
+    patient_name: str
+    vendor: Vendor
+    covariates: Covariates
+    labels: StudyLabels
+    images: Mapping[View, ImageRecord]
+    region_maps: Mapping[View, RegionMap]
+
+
+def render_report(prediction: Prediction, given: ReportInput) -> str:
+    """Render the report of one study.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        What ``prediction.json`` holds.
+    given : ReportInput
+
+    Returns
+    -------
+    str
+        An HTML document; see docs/report.md.
+    """
+    kind = prediction.conclusions[0].kind if prediction.conclusions else "neither"
+    graphs = [
+        Markup(  # noqa: S704 - made by us; every text in it is escaped
+            score_graph(m, given.vendor, given.covariates, kind, _capital(region_words(m.region)))
+        )
+        for m in prediction.measurements
+        if m.region in DIAGNOSTIC_REGIONS and m.quantity == "areal BMD"
+    ]
+    return _template().render(
+        prediction=prediction,
+        given=given,
+        kind=kind,
+        views=_views(prediction, given),
+        graphs=graphs,
+        own_rows=_own_rows(prediction, given),
+        left_out=_left_out(prediction),
+        grade_rows=_grade_rows(prediction.grades),
+        vendor_words=VENDOR_WORDS[given.vendor],
+        tone=TONES,
+        listed=listed,
+        signed=signed,
+        region_words=region_words,
+        capital=_capital,
+        grade_colours=GRADE_COLOURS,
+    )
+
+
+def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]]:
+    """One entry per view, missing ones included, so that a gap is seen."""
+    entries: list[dict[str, object]] = []
+    for view in View:
+        image = given.images.get(view)
+        name = _capital(VIEW_WORDS[view])
+        if image is None:
+            entries.append({"view": view.value, "name": name, "drawn": None, "plain": None})
+            continue
+        drawn = marks(view, given.region_maps.get(view), prediction.grades)
+        entries.append(
+            {
+                "view": view.value,
+                "name": name,
+                "drawn": Markup(view_svg(view, image, drawn, f"{name}, outlined")),  # noqa: S704
+                "plain": Markup(view_svg(view, image, [], f"{name}, as scanned")),  # noqa: S704
+            }
+        )
+    return entries
+
+
+def _own_rows(prediction: Prediction, given: ReportInput) -> list[dict[str, object]]:
+    """Values of the hospital that no estimate stands beside (single vertebrae, trochanter)."""
+    shown = {m.region for m in prediction.measurements if m.reported is not None}
+    left_out = _left_out(prediction)
+    rows: list[dict[str, object]] = []
+    for region in BMD_REGIONS:
+        if region not in given.labels.bmd or region in shown:
+            continue
+        bmd = given.labels.bmd[region]
+        has_score = region in LUMBAR or region in DIAGNOSTIC_REGIONS
+        score = reported_score(t_score(bmd, region, given.vendor)) if has_score else None
+        rows.append(
+            {"region": region, "bmd": bmd, "score": score, "left_out": left_out.get(region)}
+        )
+    return rows
+
+
+def _left_out(prediction: Prediction) -> dict[str, str]:
+    """Reasons of the vertebrae left out, the hospital's conclusion first."""
+    reasons: dict[str, str] = {}
+    for conclusion in prediction.conclusions:
+        reasons.update(conclusion.left_out)
+    return reasons
+
+
+def _grade_rows(grades: tuple[Grade, ...]) -> list[Grade]:
+    """Grades in the order of the column, as they come."""
+    return list(grades)
+
+
+@cache
+def _template() -> Template:
+    """Load the template; everything that it prints is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
