@@ -1,0 +1,127 @@
+"""Attributes of a data set as plain values, whatever state the file is in.
+
+A broken element reads as absent: the reader decides by what is left.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from shared.records import Covariates
+
+from .deidentify import capped_age
+
+DATES = ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silence the warnings pydicom gives about values outside the standard.
+
+    Real exports are full of them, and each file gets its own verdict anyway.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def value_of(dataset: Dataset, keyword: str) -> Any:
+    """Value of an attribute, None if absent, empty or broken."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # pydicom raises many kinds while it converts a broken value
+        return None
+    return None if value is None or value == "" else value
+
+
+def text_of(dataset: Dataset, keyword: str) -> str:
+    """Attribute as stripped text, empty if absent; several values are joined by a backslash."""
+    value = value_of(dataset, keyword)
+    if value is None:
+        return ""
+    if (
+        not isinstance(value, str)
+        and hasattr(value, "__iter__")
+        and not hasattr(value, "family_name")
+    ):
+        return "\\".join(str(part) for part in value).strip()
+    return str(value).strip().strip("\x00").strip()
+
+
+def number_of(dataset: Dataset, keyword: str) -> float | None:
+    """First value of an attribute as a finite number, None if it is none."""
+    numbers = numbers_of(dataset, keyword)
+    return numbers[0] if numbers else None
+
+
+def numbers_of(dataset: Dataset, keyword: str) -> list[float]:
+    """Values of an attribute as numbers, empty if one of them is none or not finite."""
+    value = value_of(dataset, keyword)
+    if value is None:
+        return []
+    try:
+        parts = [value] if isinstance(value, (str, int, float)) else list(value)
+        numbers = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        return []
+    return numbers if all(math.isfinite(number) for number in numbers) else []
+
+
+def date_of(dataset: Dataset, *keywords: str) -> date | None:
+    """First of the attributes that is a date."""
+    for keyword in keywords:
+        text = text_of(dataset, keyword)
+        if re.fullmatch(r"\d{8}", text):
+            try:
+                return datetime.strptime(text, "%Y%m%d").date()
+            except ValueError:
+                continue
+    return None
+
+
+def study_date(dataset: Dataset) -> date | None:
+    """Day of the scan, by the first usable date of the file."""
+    return date_of(dataset, *DATES)
+
+
+def age_years(dataset: Dataset) -> float | None:
+    """Age in completed years on the day of the scan: (0010,1010), else by the birth date."""
+    match = re.fullmatch(r"(\d{3})([DWMY])", text_of(dataset, "PatientAge").upper())
+    if match:
+        days_each = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+        return float(math.floor(int(match[1]) * days_each[match[2]]))
+    birth, day = date_of(dataset, "PatientBirthDate"), study_date(dataset)
+    if birth is None or day is None or birth > day:
+        return None
+    return float(day.year - birth.year - ((day.month, day.day) < (birth.month, birth.day)))
+
+
+def within(value: float | None, low: float, high: float) -> float | None:
+    """Value if it lies in the range, else None (a zero often stands for unknown)."""
+    return value if value is not None and low <= value <= high else None
+
+
+def covariates_of(dataset: Dataset) -> Covariates:
+    """What a data set says of the patient, implausible values left out.
+
+    Ages are capped at 89. (0010,1020) is in metres; values that can only be
+    centimetres are taken as such.
+    """
+    size = number_of(dataset, "PatientSize")
+    metres = within(size, 0.5, 2.6)
+    sex = text_of(dataset, "PatientSex").upper()
+    return Covariates(
+        sex=sex if sex in {"F", "M"} else None,
+        age_years=capped_age(within(age_years(dataset), 0, 120)),
+        height_cm=within(size, 50, 260) if metres is None else round(metres * 100, 1),
+        weight_kg=within(number_of(dataset, "PatientWeight"), 20, 350),
+        ethnic_group=text_of(dataset, "EthnicGroup") or None,
+    )

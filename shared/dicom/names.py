@@ -1,0 +1,42 @@
+"""What hospitals call regions and vertebrae, and what values a label can have."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from shared.regions import BMD_REGIONS, REGION_CODES, VERTEBRAE
+
+#: g/cm²; below and above, a value is a slip of the pen or another unit.
+POSSIBLE_BMD: Final = (0.1, 3.0)
+GRADES: Final = (0, 1, 2, 3)
+
+ALIASES: Final[dict[str, str]] = {
+    "l1 l4": "L1-L4",
+    "neck": "femoral_neck",
+    "neck of femur": "femoral_neck",
+    "femur neck": "femoral_neck",
+    "troch": "trochanter",
+    "greater trochanter": "trochanter",
+    "inter": "intertrochanteric",
+    "total femur": "total_hip",
+    "hip total": "total_hip",
+}
+_KNOWN: Final[dict[str, str]] = {
+    re.sub(r"[\s_\-]+", " ", name.lower()): name
+    for name in (*BMD_REGIONS, *REGION_CODES, *VERTEBRAE)
+}
+
+
+def region_named(text: str) -> str | None:
+    """Our name of a region that a table or a mask names, None if it is none of ours."""
+    key = re.sub(r"[\s_\-]+", " ", text.strip().lower())
+    key = re.sub(r"^(left|lt)\s+|\s+(left|vertebra)$", "", key)
+    return _KNOWN.get(key) or ALIASES.get(key)
+
+
+def is_bmd(value: float) -> bool:
+    """Say whether a number can be an areal BMD in g/cm²."""
+    low, high = POSSIBLE_BMD
+    return math.isfinite(value) and low <= value <= high
