@@ -42,11 +42,16 @@ class NetworkSettings(Settings):
 
 
 class OptimiserSettings(Settings):
-    """One way to train: which weights, how many steps, how fast."""
+    """One way to train: which weights, how many steps, how fast.
+
+    `schedule` says what becomes of the learning rate over the steps of one round
+    (or of one pretraining): it stays, or falls along half a cosine.
+    """
 
     trainable: Literal["all", "head", "norms_and_head"] = "all"
     optimiser: Literal["sgd", "adam"] = "adam"
     learning_rate: Positive = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch_patients: Count = 16
     steps_per_round: Count = 20
@@ -71,6 +76,7 @@ class PretrainSettings(OptimiserSettings):
 
     patients: Count = 200
     steps_per_round: Count = 400
+    schedule: Literal["constant", "cosine"] = "cosine"
 
 
 class TaskSettings(Settings):

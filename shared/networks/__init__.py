@@ -1,0 +1,5 @@
+"""U-Net, DenseNet and ResNet, made ready for per-sample gradients.
+
+The bodies are MONAI's, which takes seconds to import: import the modules of this
+package only where a network is made.
+"""

@@ -1,0 +1,127 @@
+"""Bone density from grey levels: MONAI's DenseNet says where to look, not how bright it is.
+
+Group normalisation takes the absolute grey level out of every feature, and bone
+mineral density *is* an absolute grey level. The features therefore only steer an
+attention; what is measured is the mean of the raw pixels under it, the way a
+scanner averages over a region of interest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import torch
+from monai.networks.nets import DenseNet
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shared.networks.ready import ACTIVATION, coordinate_planes, group_norm, make_ready
+
+
+@dataclass(frozen=True)
+class DenseNetSize:
+    """How large: first features, growth, layers per block, looks per image, groups."""
+
+    first_features: int
+    growth: int
+    layers: tuple[int, ...]
+    bottleneck: int
+    looks: int
+    groups: int
+
+
+SIZES: Final[Mapping[str, DenseNetSize]] = MappingProxyType(
+    {
+        "small": DenseNetSize(16, 12, (2, 3, 3), bottleneck=2, looks=8, groups=4),
+        # DenseNet-121
+        "published": DenseNetSize(64, 32, (6, 12, 24, 16), bottleneck=4, looks=16, groups=16),
+    }
+)
+
+#: Features of the whole picture that reach the head beside the measured grey levels.
+CONTEXT: Final = 8
+
+
+class DensityNetwork(nn.Module):
+    """DenseNet; ``forward(image (B, C, H, W), covariates (B, F)) -> (B, outputs)``.
+
+    Every image channel gets `looks` soft regions; mean grey level and mean square
+    under each are measured on the raw pixels. The head is linear in these, with a
+    slope of its own for every covariate (a scanner's calibration is a line).
+
+    Parameters
+    ----------
+    image_channels, covariates : int
+        Channels of the image, numbers beside it.
+    centres, scales : sequence of float
+        Middle and spread of every output, in the output's unit: the network
+        gives `centre + scale · (what it learnt)`.
+    size : str
+        Key of `SIZES`.
+    """
+
+    centres: Tensor
+    scales: Tensor
+
+    def __init__(
+        self,
+        image_channels: int,
+        covariates: int,
+        centres: Sequence[float],
+        scales: Sequence[float],
+        size: str,
+    ) -> None:
+        super().__init__()
+        chosen = SIZES[size]
+        dense = DenseNet(
+            spatial_dims=2,
+            in_channels=image_channels + 2,
+            out_channels=1,
+            init_features=chosen.first_features,
+            growth_rate=chosen.growth,
+            block_config=chosen.layers,
+            bn_size=chosen.bottleneck,
+            act=ACTIVATION,
+            norm=group_norm(chosen.groups),
+        )
+        self.body: nn.Module = dense.features
+        make_ready(self.body, chosen.groups)
+        features = dense.class_layers.out.in_features
+        self.looks = chosen.looks
+        maps = image_channels * chosen.looks
+        self.coarse_look = nn.Conv2d(features, maps, kernel_size=1)
+        self.fine_look = nn.Conv2d(image_channels, maps, kernel_size=5, padding=2, bias=False)
+        self.context = nn.Linear(features, CONTEXT)
+        measured = 2 * maps
+        self.head = nn.Linear(measured * (1 + covariates) + CONTEXT + covariates, len(centres))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("centres", torch.tensor(list(centres)), persistent=False)
+        self.register_buffer("scales", torch.tensor(list(scales)), persistent=False)
+
+    def attention(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Say where to look: weights (B, C·looks, H·W) that sum to one, and features."""
+        height, width = image.shape[-2:]
+        features: Tensor = self.body(torch.cat([image, coordinate_planes(image)], dim=1))
+        features = functional.leaky_relu(features, 0.05)  # (B, features, h, w)
+        coarse = functional.interpolate(
+            self.coarse_look(features), size=(height, width), mode="bilinear", align_corners=False
+        )
+        looks = coarse + self.fine_look(image)  # (B, C·looks, H, W)
+        return torch.softmax(looks.flatten(2), dim=2), features
+
+    def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
+        """Measure and give the outputs in their unit."""
+        weights, features = self.attention(image)
+        pixels = image.flatten(2).repeat_interleave(self.looks, dim=1)  # (B, C·looks, H·W)
+        mean = (weights * pixels).sum(dim=2)
+        square = (weights * pixels.square()).sum(dim=2)
+        measured = torch.cat([mean, square], dim=1)  # (B, 2·C·looks)
+        by_covariate = (covariates[:, :, None] * measured[:, None, :]).flatten(1)
+        context = torch.tanh(self.context(features.mean(dim=(2, 3))))
+        everything = torch.cat([measured, by_covariate, context, covariates], dim=1)
+        learnt: Tensor = self.head(everything)
+        return self.centres + self.scales * learnt

@@ -1,0 +1,93 @@
+"""Grading of small crops: MONAI's ResNet with sums that are not made in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import torch
+from monai.networks.nets import ResNet
+from monai.networks.nets.resnet import ResNetBlock, ResNetBottleneck
+from torch import Tensor, nn
+
+from shared.networks.ready import constant_planes, coordinate_planes, make_ready
+
+
+class PlainBlock(ResNetBlock):
+    """MONAI's basic block, but the shortcut is added out of place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Two convolutions and the shortcut, as `ResNetBlock` does."""
+        out = self.act(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        summed: Tensor = self.act(out + shortcut)
+        return summed
+
+
+class PlainBottleneck(ResNetBottleneck):
+    """MONAI's bottleneck, but the shortcut is added out of place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Three convolutions and the shortcut, as `ResNetBottleneck` does."""
+        out = self.act(self.bn1(self.conv1(x)))
+        out = self.act(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        summed: Tensor = self.act(out + shortcut)
+        return summed
+
+
+@dataclass(frozen=True)
+class ResNetSize:
+    """How large: kind of block, blocks and planes of the four stages, stem, groups."""
+
+    block: type[ResNetBlock | ResNetBottleneck]
+    blocks: tuple[int, int, int, int]
+    planes: tuple[int, int, int, int]
+    stem_kernel: int
+    stem_stride: int
+    skip_pooling: bool
+    groups: int
+
+
+SIZES: Final[Mapping[str, ResNetSize]] = MappingProxyType(
+    {
+        "small": ResNetSize(PlainBlock, (1, 1, 1, 1), (8, 16, 32, 40), 5, 1, True, 4),
+        # ResNet-50
+        "published": ResNetSize(
+            PlainBottleneck, (3, 4, 6, 3), (64, 128, 256, 512), 7, 2, False, 16
+        ),
+    }
+)
+
+
+class GradingNetwork(nn.Module):
+    """ResNet; ``forward(image (B, C, H, W), covariates (B, F)) -> logits (B, outputs)``."""
+
+    def __init__(self, image_channels: int, covariates: int, outputs: int, size: str) -> None:
+        super().__init__()
+        chosen = SIZES[size]
+        self.body = ResNet(
+            block=chosen.block,
+            layers=list(chosen.blocks),
+            block_inplanes=list(chosen.planes),
+            spatial_dims=2,
+            n_input_channels=image_channels + covariates + 2,
+            conv1_t_size=chosen.stem_kernel,
+            conv1_t_stride=chosen.stem_stride,
+            no_max_pool=chosen.skip_pooling,
+            feed_forward=False,
+        )
+        make_ready(self.body, chosen.groups)
+        features = chosen.planes[-1] * chosen.block.expansion
+        self.head = nn.Linear(features + covariates, outputs)
+
+    def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
+        """Give logits for every crop."""
+        planes = [image, constant_planes(covariates, image), coordinate_planes(image)]
+        features: Tensor = self.body(torch.cat(planes, dim=1))  # (B, features)
+        logits: Tensor = self.head(torch.cat([features, covariates], dim=1))
+        return logits

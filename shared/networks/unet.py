@@ -1,0 +1,92 @@
+"""Segmentation: MONAI's residual U-Net that knows which view it looks at, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import torch
+from monai.networks.nets import UNet
+from torch import Tensor, nn
+
+from shared.networks.ready import (
+    ACTIVATION,
+    constant_planes,
+    coordinate_planes,
+    group_norm,
+    make_ready,
+)
+
+
+@dataclass(frozen=True)
+class UNetSize:
+    """How large: channels per level, features before the head, groups of the norm."""
+
+    channels: tuple[int, ...]
+    features: int
+    residual_units: int
+    groups: int
+
+
+SIZES: Final[Mapping[str, UNetSize]] = MappingProxyType(
+    {
+        "small": UNetSize((8, 16, 24, 32, 32), features=12, residual_units=1, groups=4),
+        "published": UNetSize((32, 64, 128, 256, 512), features=32, residual_units=2, groups=8),
+    }
+)
+
+#: Added to the logit of a class that cannot occur in a view.
+EXCLUDED_LOGIT: Final = -20.0
+
+
+class SegmentationNetwork(nn.Module):
+    """U-Net; ``forward(image (B, C, H, W), covariates (B, F)) -> logits (B, classes, H, W)``.
+
+    Height and width must be multiples of 16. Covariates become constant planes;
+    two more planes say where a pixel is, for a vertebra's name depends on it.
+
+    Parameters
+    ----------
+    image_channels : int
+        Channels of the image.
+    possible : sequence of sequence of bool, shape (F, classes)
+        Classes that can occur where covariate f is 1 (and the others 0): a view
+        of the hip shows no vertebra. The others' logits are pushed down.
+    size : str
+        Key of `SIZES`.
+    """
+
+    excluded: Tensor
+
+    def __init__(self, image_channels: int, possible: Sequence[Sequence[bool]], size: str) -> None:
+        super().__init__()
+        chosen = SIZES[size]
+        covariates, classes = len(possible), len(possible[0])
+        excluded = EXCLUDED_LOGIT * (1.0 - torch.tensor(possible, dtype=torch.float32))
+        self.register_buffer("excluded", excluded, persistent=False)
+        self.body = UNet(
+            spatial_dims=2,
+            in_channels=image_channels + covariates + 2,
+            out_channels=chosen.features,
+            channels=chosen.channels,
+            strides=(2,) * (len(chosen.channels) - 1),
+            num_res_units=chosen.residual_units,
+            act=ACTIVATION,
+            norm=group_norm(chosen.groups),
+        )
+        make_ready(self.body, chosen.groups)
+        self.head = nn.Sequential(
+            nn.GroupNorm(chosen.groups, chosen.features),
+            nn.LeakyReLU(0.05),
+            nn.Conv2d(chosen.features, classes, kernel_size=1),
+        )
+
+    def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
+        """Give class logits for every pixel."""
+        where = coordinate_planes(image)
+        what = constant_planes(covariates, image)
+        features: Tensor = self.body(torch.cat([image, what, where], dim=1))  # (B, features, H, W)
+        logits: Tensor = self.head(features)
+        return logits + (covariates @ self.excluded)[:, :, None, None]

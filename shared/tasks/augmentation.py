@@ -1,0 +1,114 @@
+"""Variation of scanners and positioning, by MONAI's transforms with a generator of ours.
+
+All units of a patient are moved together as channels of one image: it is one call
+instead of K, and a patient who lies askew does so in every unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How much is varied.
+
+    Attributes
+    ----------
+    rotation : float
+        Radians, either way.
+    shift : float
+        Pixels, either way.
+    zoom : float
+        Relative, either way.
+    noise : float
+        Standard deviation of pixel noise, in the image's unit; 0 = none.
+    gamma : float
+        Contrast exponents lie in [1 − gamma, 1 + gamma]; 0 = none.
+    blur : float
+        Largest sigma of a Gaussian blur in pixels; 0 = none.
+    """
+
+    rotation: float
+    shift: float
+    zoom: float
+    noise: float = 0.0
+    gamma: float = 0.0
+    blur: float = 0.0
+
+
+@lru_cache(maxsize=16)
+def _transforms(variation: Variation) -> tuple[Any, tuple[Any, ...]]:
+    """Make MONAI's transforms once; their random state is set before each use."""
+    from monai.transforms import (
+        RandAdjustContrast,
+        RandAffine,
+        RandGaussianNoise,
+        RandGaussianSmooth,
+    )
+
+    move = RandAffine(
+        prob=0.9,
+        rotate_range=variation.rotation,
+        translate_range=(variation.shift, variation.shift),
+        scale_range=variation.zoom,
+        padding_mode="zeros",
+        cache_grid=False,
+    )
+    shade: list[Any] = []
+    if variation.gamma > 0:
+        span = (1 - variation.gamma, 1 + variation.gamma)
+        shade.append(RandAdjustContrast(prob=0.5, gamma=span))
+    if variation.blur > 0:
+        span = (0.2, variation.blur)
+        shade.append(RandGaussianSmooth(prob=0.25, sigma_x=span, sigma_y=span))
+    if variation.noise > 0:
+        shade.append(RandGaussianNoise(prob=0.5, std=variation.noise))
+    return move, tuple(shade)
+
+
+def vary(
+    image: Tensor, regions: Tensor | None, variation: Variation, generator: np.random.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Vary an image, and move its region map with it.
+
+    Parameters
+    ----------
+    image : Tensor of float32, shape (C, H, W)
+        Every channel is moved alike.
+    regions : Tensor of int64, shape (C, H, W), or None
+        Moved with the image, nearest neighbour, grey levels untouched.
+    variation : Variation
+        How much.
+    generator : Generator
+        Where all randomness comes from.
+
+    Returns
+    -------
+    (Tensor, Tensor or None)
+        New tensors; what was given is left alone.
+    """
+    move, shade = _transforms(variation)
+    state = np.random.RandomState(generator.integers(2**32))
+    place = int(generator.integers(2**32))
+    move.set_random_state(state=np.random.RandomState(place))
+    moved = move(image, mode="bilinear")
+    moved_regions = None
+    if regions is not None:
+        move.set_random_state(state=np.random.RandomState(place))
+        moved_regions = _plain(move(regions.float(), mode="nearest")).round().long()
+    for transform in shade:
+        transform.set_random_state(state=state)
+        moved = transform(moved)
+    return _plain(moved), moved_regions
+
+
+def _plain(tensor: Any) -> Tensor:
+    """Take MONAI's metadata off a tensor."""
+    return torch.as_tensor(tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor).float()

@@ -1,0 +1,214 @@
+"""Bone mineral density from two DXA images, on the scale that all scanners share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared.clinical.cross_calibration import standardised_bmd
+from shared.metrics import regression
+from shared.records import StudyRecord, Vendor, View
+from shared.tasks.augmentation import Variation, vary
+from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.pixels import frame_image
+
+#: Outputs in their order, and what each is called in a metric's name.
+OUTPUTS: Final[tuple[str, ...]] = ("L1-L4", "femoral_neck", "total_hip")
+METRIC_NAMES: Final[Mapping[str, str]] = {
+    "L1-L4": "lumbar",
+    "femoral_neck": "femoral_neck",
+    "total_hip": "total_hip",
+}
+#: Middle and spread of sBMD in adults over 50, g/cm²: women's and men's regressions
+#: at 65 years and BMI 25 on a Hologic-like scale (PLOS ONE e0260924), standardised
+#: and rounded. They only set the unit in which the network learns.
+CENTRES: Final[tuple[float, ...]] = (1.0, 0.88, 0.86)
+SCALES: Final[tuple[float, ...]] = (0.16, 0.14, 0.13)
+#: sBMD outside this range is a typing error, not a bone, g/cm².
+PLAUSIBLE: Final = (0.2, 2.5)
+#: Scanners that may have a calibration of their own; any other is all zeros.
+VENDORS: Final[tuple[Vendor, ...]] = (Vendor.LUNAR, Vendor.HOLOGIC)
+VIEWS: Final[tuple[View, ...]] = (View.SPINE_PA, View.HIP_LEFT)
+SPACING_MM: Final = 2.0  # at the small size
+FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (112, 80), "published": (448, 320)}
+#: Constants whose mean absolute error is kept, so that the error of always saying
+#: the training mean is known wherever that mean lies, g/cm².
+CONSTANTS: Final[tuple[float, ...]] = tuple(round(0.60 + 0.05 * step, 2) for step in range(17))
+#: Grey levels are left alone: they are what is measured.
+VARIATION: Final = Variation(rotation=0.06, shift=4.0, zoom=0.04, noise=0.01)
+#: Knee of the loss, in units of `SCALES`: beyond it an error counts linearly.
+HUBER_KNEE: Final = 1.0
+
+
+class DxaBmd(Task):
+    """DenseNet with an attention; L1-L4, femoral neck and total hip sBMD in g/cm²."""
+
+    name: ClassVar[str] = "dxa-bmd"
+    units: ClassVar[int] = 1
+    needs: ClassVar[tuple[View, ...]] = VIEWS
+    headline: ClassVar[tuple[str, bool]] = ("mae_lumbar", False)
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width of the tensors, in pixels."""
+        return self.settings.network.image_size or FRAME[self.settings.network.size]
+
+    @property
+    def spacing_mm(self) -> float:
+        """Millimetres per pixel of the tensors."""
+        return SPACING_MM * FRAME["small"][0] / self.frame[0]
+
+    def uses(self, study: StudyRecord) -> bool:
+        """Use a study with both projections and at least one reported BMD."""
+        return all(view in study.images for view in VIEWS) and bool(standard_labels(study))
+
+    def sample(self, study: StudyRecord) -> Sample:
+        """Frame both projections as two channels; grey levels stay as they are.
+
+        Returns
+        -------
+        Sample
+            "image" (1, 2, H, W) in [0, 1], "covariates" (1, 2) the vendor as
+            one-hot, "weight" (1,), "bmd" (1, 3) sBMD in g/cm², 0 where unknown,
+            "known" (1, 3) 1 where the hospital reported it.
+        """
+        channels = [
+            frame_image(study.images[view], self.spacing_mm, self.frame).pixels
+            if view in study.images
+            else torch.zeros(self.frame)
+            for view in VIEWS
+        ]
+        labels = standard_labels(study)
+        values = [labels.get(region, 0.0) for region in OUTPUTS]
+        return {
+            "image": torch.stack(channels)[None],
+            "covariates": vendor_code(study.vendor)[None],
+            "weight": torch.tensor([1.0 if labels else 0.0]),
+            "bmd": torch.tensor(values)[None],
+            "known": torch.tensor([float(region in labels) for region in OUTPUTS])[None],
+        }
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Move the images a little; a density does not change by that."""
+        image, _ = vary(sample["image"][0], None, VARIATION, generator)
+        return {**sample, "image": image[None]}
+
+    def network(self) -> nn.Module:
+        """Make the DenseNet."""
+        from shared.networks.densenet import DensityNetwork
+
+        return DensityNetwork(
+            image_channels=len(VIEWS),
+            covariates=len(VENDORS),
+            centres=CENTRES,
+            scales=SCALES,
+            size=self.settings.network.size,
+        )
+
+    def head_parameters(self) -> tuple[str, ...]:
+        """Name the linear layer that turns grey levels into densities."""
+        return ("head.",)
+
+    def loss(self, output: Tensor, batch: Sample) -> Tensor:
+        """Huber loss in units of `SCALES`, mean over the known regions; shape (B,)."""
+        scales = torch.tensor(SCALES, device=output.device)
+        error = (output.float() - batch["bmd"]).abs() / scales
+        smooth = torch.where(
+            error < HUBER_KNEE, 0.5 * error.square(), HUBER_KNEE * (error - 0.5 * HUBER_KNEE)
+        )
+        known = batch["known"]
+        return batch["weight"] * (smooth * known).sum(1) / known.sum(1).clamp(min=1.0)
+
+    def statistics(self, output: Tensor, batch: Sample) -> Statistics:
+        """Sum errors and moments by region."""
+        sums: Statistics = {
+            "patients": float(len(output)),
+            "loss_sum": float(self.loss(output, batch).sum()),
+        }
+        predicted, true = output.double().cpu().numpy(), batch["bmd"].double().cpu().numpy()
+        known = (batch["known"] * batch["weight"][:, None]).cpu().numpy() > 0
+        for column, region in enumerate(OUTPUTS):
+            rows = known[:, column]
+            found = regression.regression_sums(
+                predicted[rows, column], true[rows, column], CONSTANTS
+            )
+            sums |= {f"{METRIC_NAMES[region]}:{key}": value for key, value in found.items()}
+        return sums
+
+    def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
+        """Give errors in g/cm² and agreement, by region.
+
+        ``mae_*``, ``rmse_*``, ``bias_*``, ``r_*``, ``ccc_*``; ``baseline_mae_*`` is
+        the error of always saying the mean of these very patients (a harder
+        opponent than the mean of the training patients); ``loss``.
+        """
+        found: dict[str, float] = {}
+        for name in METRIC_NAMES.values():
+            sums = region_sums(statistics, name)
+            if sums.get("n", 0.0) < 1:
+                continue
+            found[f"mae_{name}"] = regression.mae(sums)
+            found[f"rmse_{name}"] = regression.rmse(sums)
+            found[f"bias_{name}"] = regression.bias(sums)
+            found[f"r_{name}"] = regression.pearson_r(sums)
+            found[f"ccc_{name}"] = regression.concordance(sums)
+            mean = sums["y"] / sums["n"]
+            found[f"baseline_mae_{name}"] = regression.error_of_constant(sums, mean)
+        if statistics.get("patients", 0) > 0:
+            found["loss"] = statistics["loss_sum"] / statistics["patients"]
+        return {key: value for key, value in found.items() if math.isfinite(value)}
+
+
+def standard_labels(study: StudyRecord) -> dict[str, float]:
+    """Give the reported densities on the shared scale, sBMD in g/cm², plausible ones only."""
+    labels = {
+        region: standardised_bmd(study.labels.bmd[region], study.vendor, region)
+        for region in OUTPUTS
+        if region in study.labels.bmd
+    }
+    return {
+        region: value for region, value in labels.items() if PLAUSIBLE[0] <= value <= PLAUSIBLE[1]
+    }
+
+
+def vendor_code(vendor: Vendor) -> Tensor:
+    """Code a vendor as one-hot over `VENDORS`, shape (2,); a generic scanner is zeros."""
+    return torch.tensor([float(vendor is known) for known in VENDORS])
+
+
+def region_sums(statistics: Mapping[str, float], name: str) -> dict[str, float]:
+    """Pick one region's sums (``lumbar``, ``femoral_neck``, ``total_hip``)."""
+    prefix = f"{name}:"
+    return {
+        key.removeprefix(prefix): value
+        for key, value in statistics.items()
+        if key.startswith(prefix)
+    }
+
+
+def mean_label(statistics: Mapping[str, float], name: str) -> float:
+    """Mean sBMD of the patients behind some statistics, g/cm²; NaN without any."""
+    sums = region_sums(statistics, name)
+    return sums["y"] / sums["n"] if sums.get("n", 0.0) > 0 else math.nan
+
+
+def baseline_mae(statistics: Mapping[str, float], name: str, constant: float) -> float:
+    """Error in g/cm² of always saying one value (the mean of the training patients)."""
+    return regression.error_of_constant(region_sums(statistics, name), constant)
+
+
+def densities(output: Tensor) -> dict[str, float]:
+    """Name one patient's outputs: sBMD in g/cm² by region.
+
+    Parameters
+    ----------
+    output : Tensor, shape (3,) or (1, 3)
+        The network's.
+    """
+    values = output.detach().float().flatten().tolist()
+    return dict(zip(OUTPUTS, values, strict=True))

@@ -1,0 +1,279 @@
+"""Regions of the spine and the hip on DXA images, by one U-Net for three projections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shared.metrics.overlap import dice, overlaps
+from shared.records import ImageRecord, StudyRecord, View
+from shared.regions import (
+    HIP,
+    LUMBAR,
+    NUMBER_OF_CODES,
+    REGION_CODES,
+    VERTEBRAE,
+    codes_of,
+)
+from shared.tasks.augmentation import Variation, vary
+from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.pixels import Placement, frame_image, put_back, to_zero_mean
+
+#: Projections in the order of the units.
+VIEWS: Final[tuple[View, ...]] = (View.SPINE_PA, View.HIP_LEFT, View.SPINE_LATERAL)
+#: Regions that can be drawn on each projection.
+DRAWN: Final[Mapping[View, tuple[str, ...]]] = {
+    View.SPINE_PA: LUMBAR,
+    View.HIP_LEFT: HIP,
+    View.SPINE_LATERAL: VERTEBRAE,
+}
+#: Regions of the headline Dice, by projection.
+HEADLINE: Final[Mapping[View, tuple[str, ...]]] = {
+    View.SPINE_PA: LUMBAR,
+    View.HIP_LEFT: ("femoral_neck", "trochanter", "total_hip"),
+}
+#: Millimetres per pixel at the small size; the published size is finer by as much
+#: as its frame has more pixels.
+SPACING_MM: Final[Mapping[View, float]] = {
+    View.SPINE_PA: 2.0,
+    View.HIP_LEFT: 2.0,
+    View.SPINE_LATERAL: 4.0,
+}
+FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (112, 80), "published": (448, 320)}
+#: The network halves the frame four times.
+FRAME_MULTIPLE: Final = 16
+#: Added to both sides of the soft Dice, in pixels.
+SMOOTHING: Final = 1.0
+VARIATION: Final = Variation(rotation=0.1, shift=6.0, zoom=0.08, noise=0.15, gamma=0.3, blur=0.8)
+
+
+class DxaSegmentation(Task):
+    """U-Net, three units a patient (spine, left hip, lateral spine), 17 classes."""
+
+    name: ClassVar[str] = "dxa-segmentation"
+    units: ClassVar[int] = len(VIEWS)
+    needs: ClassVar[tuple[View, ...]] = ()
+    headline: ClassVar[tuple[str, bool]] = ("dice", True)
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width of the tensors, in pixels."""
+        chosen = self.settings.network.image_size or FRAME[self.settings.network.size]
+        rows, columns = (-(-side // FRAME_MULTIPLE) * FRAME_MULTIPLE for side in chosen)
+        return rows, columns
+
+    def spacing_mm(self, view: View) -> float:
+        """Millimetres per pixel of a view's tensor."""
+        return SPACING_MM[view] * FRAME["small"][0] / self.frame[0]
+
+    def uses(self, study: StudyRecord) -> bool:
+        """Use a study in which at least one projection has regions drawn."""
+        return any(
+            view in study.images and study.images[view].regions is not None for view in VIEWS
+        )
+
+    def sample(self, study: StudyRecord) -> Sample:
+        """Frame the three projections.
+
+        Returns
+        -------
+        Sample
+            "image" (3, 1, H, W), "covariates" (3, 3) the view as one-hot, "weight"
+            (3,) 0 where the view or its regions are missing, "regions" (3, H, W) int64.
+        """
+        images, targets, weights = [], [], []
+        for view in VIEWS:
+            image = study.images.get(view)
+            if image is None:
+                images.append(torch.zeros(self.frame))
+                targets.append(torch.zeros(self.frame, dtype=torch.long))
+                weights.append(0.0)
+                continue
+            framed = frame_image(image, self.spacing_mm(view), self.frame)
+            images.append(to_zero_mean(framed.pixels, framed.scanned))
+            drawn = framed.regions
+            targets.append(torch.zeros(self.frame, dtype=torch.long) if drawn is None else drawn)
+            weights.append(0.0 if drawn is None else 1.0)
+        return {
+            "image": torch.stack(images)[:, None],
+            "covariates": torch.eye(len(VIEWS)),
+            "weight": torch.tensor(weights),
+            "regions": torch.stack(targets),
+        }
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Move, shade and blur the three projections of a patient alike."""
+        image, regions = vary(sample["image"][:, 0], sample["regions"], VARIATION, generator)
+        if regions is None:
+            regions = sample["regions"]
+        return {**sample, "image": image[:, None], "regions": regions}
+
+    def network(self) -> nn.Module:
+        """Make the U-Net."""
+        from shared.networks.unet import SegmentationNetwork
+
+        return SegmentationNetwork(1, possible_classes(), self.settings.network.size)
+
+    def head_parameters(self) -> tuple[str, ...]:
+        """Name the last normalisation and convolution."""
+        return ("head.",)
+
+    def loss(self, output: Tensor, batch: Sample) -> Tensor:
+        """Soft Dice over the regions that are there, plus cross-entropy; shape (B,)."""
+        regions = batch["regions"]
+        logarithm = functional.log_softmax(output.float(), dim=1)  # (B, classes, H, W)
+        cross_entropy = functional.nll_loss(logarithm, regions, reduction="none").mean((1, 2))
+        true = functional.one_hot(regions, NUMBER_OF_CODES).movedim(3, 1).float().flatten(2)
+        chance = logarithm.exp().flatten(2)
+        area = true.sum(2)  # (B, classes)
+        soft = (2 * (chance * true).sum(2) + SMOOTHING) / (chance.sum(2) + area + SMOOTHING)
+        there = (area > 0).float()
+        there[:, 0] = 0.0  # the background would only dilute
+        missed = ((1 - soft) * there).sum(1) / there.sum(1).clamp(min=1.0)
+        return batch["weight"] * (missed + cross_entropy)
+
+    def statistics(self, output: Tensor, batch: Sample) -> Statistics:
+        """Sum Dice values over patients, by region, and count shifted vertebrae."""
+        predicted = output.argmax(dim=1)
+        units = _Units(predicted, batch["regions"], batch["weight"] > 0)
+        sums: Statistics = {
+            "patients": float(len(predicted) // self.units),
+            "loss_sum": float(self.loss(output, batch).sum()) / self.units,
+        }
+        for patient in range(len(predicted) // self.units):
+            for key, value in units.of_patient(patient * self.units).items():
+                sums[key] = sums.get(key, 0.0) + value
+        return sums
+
+    def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
+        """Give Dice as means over patients.
+
+        ``dice`` (L1-L4, femoral neck, trochanter, total hip), ``dice_lateral``
+        (vertebral bodies with their right names), ``dice_lateral_any`` (bodies
+        whatever their name), ``dice_<region>``, ``level_shift`` (share of lateral
+        bodies that mostly carry another's name), ``loss``.
+        """
+        found = {
+            name.removesuffix("_n"): statistics[f"{name.removesuffix('_n')}_sum"] / count
+            for name, count in statistics.items()
+            if name.endswith("_n") and count > 0
+        }
+        if statistics.get("patients", 0) > 0:
+            found["loss"] = statistics["loss_sum"] / statistics["patients"]
+        return found
+
+
+class _Units:
+    """Predicted and true maps of a folded batch, measured once for the whole batch."""
+
+    def __init__(self, predicted: Tensor, true: Tensor, known: Tensor) -> None:
+        self.predicted, self.true, self.known = predicted, true, known
+        names = [*REGION_CODES, "total_hip"]
+        counted = torch.stack([overlaps(predicted, true, codes_of(name)) for name in names])
+        self.counts = dict(zip(names, counted.tolist(), strict=True))
+        body = overlaps((predicted > 0).long(), (true > 0).long(), (1,))
+        self.any_body = body.tolist()
+
+    def of_patient(self, first: int) -> Statistics:
+        """Sum and count for the patient whose units begin at an index."""
+        sums: Statistics = {}
+        headline: list[float] = []
+        for offset, view in enumerate(VIEWS):
+            unit = first + offset
+            if not bool(self.known[unit]):
+                continue
+            lateral = view is View.SPINE_LATERAL
+            names = DRAWN[view] if lateral else HEADLINE[view]
+            values = {
+                name: dice(*self.counts[name][unit])
+                for name in names
+                if self.counts[name][unit][2] > 0
+            }
+            if lateral and values:
+                _count(sums, "dice_lateral", float(np.mean(list(values.values()))))
+                _count(sums, "dice_lateral_any", dice(*self.any_body[unit]))
+                self._count_shifts(sums, unit, tuple(values))
+            elif not lateral:
+                headline += values.values()
+                for name, value in values.items():
+                    _count(sums, f"dice_{name}", value)
+        if headline:
+            _count(sums, "dice", float(np.mean(headline)))
+        return sums
+
+    def _count_shifts(self, sums: Statistics, unit: int, names: tuple[str, ...]) -> None:
+        """Count bodies of which most drawn pixels carry another vertebra's code."""
+        for name in names:
+            inside = self.predicted[unit][self.true[unit] == REGION_CODES[name]]
+            drawn = inside[inside > 0]
+            right = int((drawn == REGION_CODES[name]).sum())
+            _count(sums, "level_shift", float(len(drawn) > 0 and 2 * right < len(drawn)))
+
+
+def _count(sums: Statistics, name: str, value: float) -> None:
+    sums[f"{name}_sum"] = sums.get(f"{name}_sum", 0.0) + value
+    sums[f"{name}_n"] = sums.get(f"{name}_n", 0.0) + 1.0
+
+
+def possible_classes() -> list[list[bool]]:
+    """Say which of the 17 classes can occur in each view; background always can."""
+    table = []
+    for view in VIEWS:
+        codes = {0, *(REGION_CODES[name] for name in DRAWN[view])}
+        table.append([code in codes for code in range(NUMBER_OF_CODES)])
+    return table
+
+
+def region_map(logits: Tensor, placement: Placement) -> NDArray[np.uint8]:
+    """Turn the logits of one unit into a region map on the original pixels.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (17, H, W)
+        One unit of the network's output.
+    placement : Placement
+        Of that unit's image (`frame_image`).
+
+    Returns
+    -------
+    ndarray of uint8, shape of the original image
+        Region codes.
+    """
+    chances = put_back(logits.float().softmax(dim=0), placement)
+    return chances.argmax(dim=0).numpy().astype(np.uint8)
+
+
+def segment_image(
+    task: DxaSegmentation, network: nn.Module, image: ImageRecord, view: View
+) -> tuple[NDArray[np.uint8], Tensor, Placement]:
+    """Segment one image.
+
+    Parameters
+    ----------
+    task : DxaSegmentation
+        Says frame and spacing.
+    network : Module
+        Any callable that gives logits: the network or an exported program.
+    image : ImageRecord
+        Any scanner's.
+    view : View
+        Which projection it is.
+
+    Returns
+    -------
+    (ndarray of uint8, Tensor, Placement)
+        Region map on the original pixels; class probabilities (17, H, W) in the
+        frame; where the frame lies.
+    """
+    framed = frame_image(image, task.spacing_mm(view), task.frame)
+    pixels = to_zero_mean(framed.pixels, framed.scanned)[None, None]
+    covariates = torch.eye(len(VIEWS))[VIEWS.index(view)][None]
+    with torch.no_grad():
+        logits: Tensor = network(pixels, covariates)[0]
+    return region_map(logits, framed.placement), logits.softmax(dim=0), framed.placement

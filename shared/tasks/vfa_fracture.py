@@ -1,0 +1,227 @@
+"""Vertebral fractures on the lateral image: one grade per vertebra from T4 to L4."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shared.metrics import agreement, ranking
+from shared.records import ImageRecord, StudyRecord, View
+from shared.regions import REGION_CODES, VERTEBRAE
+from shared.tasks.augmentation import Variation, vary
+from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.pixels import crop_around, region_centres_mm
+
+#: Genant grades: none, mild, moderate, severe.
+GRADES: Final = 4
+#: The three questions that are answered: grade at least 1, at least 2, at least 3.
+THRESHOLDS: Final[tuple[int, ...]] = (1, 2, 3)
+#: Weight of a yes against a no, by question. Fixed, roughly the root of the odds in
+#: a population over 50 (prevalences per vertebra about 4, 2 and 0.5 %): a site's own
+#: prevalence would be private.
+YES_WEIGHT: Final[tuple[float, ...]] = (5.0, 7.0, 12.0)
+#: A vertebra's own height and both neighbours; small size.
+SPACING_MM: Final = 1.6
+CROP: Final[Mapping[str, tuple[int, int]]] = {"small": (40, 36), "published": (160, 144)}
+VARIATION: Final = Variation(rotation=0.12, shift=2.0, zoom=0.06, noise=0.1, gamma=0.25, blur=0.6)
+
+#: Row, column and height in mm from the image's first corner, by vertebra.
+Positions = Mapping[str, tuple[float, float, float]]
+
+
+class VfaFracture(Task):
+    """ResNet on thirteen crops a patient; three cumulative questions per vertebra."""
+
+    name: ClassVar[str] = "vfa-fracture"
+    units: ClassVar[int] = len(VERTEBRAE)
+    needs: ClassVar[tuple[View, ...]] = (View.SPINE_LATERAL,)
+    headline: ClassVar[tuple[str, bool]] = ("auc_grade2", True)
+
+    @property
+    def crop(self) -> tuple[int, int]:
+        """Height and width of a crop in pixels."""
+        return self.settings.network.image_size or CROP[self.settings.network.size]
+
+    @property
+    def spacing_mm(self) -> float:
+        """Millimetres per pixel of a crop."""
+        return SPACING_MM * CROP["small"][0] / self.crop[0]
+
+    def uses(self, study: StudyRecord) -> bool:
+        """Use a study with a lateral image, drawn vertebrae and at least one grade."""
+        image = study.images.get(View.SPINE_LATERAL)
+        return image is not None and image.regions is not None and bool(study.labels.genant)
+
+    def sample(self, study: StudyRecord) -> Sample:
+        """Cut the crops where the vertebrae were drawn (see `sample_at`)."""
+        image = study.images.get(View.SPINE_LATERAL)
+        positions: Positions = {}
+        if image is not None and image.regions is not None:
+            codes = {name: REGION_CODES[name] for name in VERTEBRAE}
+            positions = region_centres_mm(image.regions, image.spacing_mm, codes)
+        return self.sample_at(study, positions)
+
+    def sample_at(self, study: StudyRecord, positions: Positions) -> Sample:
+        """Cut crops at given places, for a study whose vertebrae a network found.
+
+        Parameters
+        ----------
+        study : StudyRecord
+            With a lateral image; grades are used where there are any.
+        positions : mapping of str to (float, float, float)
+            Centre row and column and height in mm from the image's first corner.
+
+        Returns
+        -------
+        Sample
+            "image" (13, 1, h, w), "covariates" (13, 1) the level from 0 (T4) to 1
+            (L4), "weight" (13,) 0 where no grade or no place is known, "grade"
+            (13,) int64, "placed" (13,) 1 where a crop was cut.
+        """
+        image = study.images.get(View.SPINE_LATERAL)
+        crops, weights, grades, placed = [], [], [], []
+        for name in VERTEBRAE:
+            there = image is not None and name in positions
+            grade = study.labels.genant.get(name)
+            crops.append(
+                self._cut(image, positions, name)
+                if image is not None and there
+                else torch.zeros(self.crop)
+            )
+            weights.append(float(there and grade is not None))
+            grades.append(0 if grade is None else int(grade))
+            placed.append(float(there))
+        return {
+            "image": torch.stack(crops)[:, None],
+            "covariates": torch.linspace(0.0, 1.0, len(VERTEBRAE))[:, None],
+            "weight": torch.tensor(weights),
+            "grade": torch.tensor(grades),
+            "placed": torch.tensor(placed),
+        }
+
+    def _cut(self, image: ImageRecord, positions: Positions, name: str) -> Tensor:
+        """Cut one crop along the spine and bring it to mean 0 and variance 1."""
+        row, column, _ = positions[name]
+        angle = spine_angle(positions, name)
+        crop = crop_around(image, (row, column), angle, self.spacing_mm, self.crop)
+        spread = crop.std(correction=0).clamp(min=0.02)
+        return (crop - crop.mean()) / spread
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Move, shade and blur the crops of a patient alike."""
+        image, _ = vary(sample["image"][:, 0], None, VARIATION, generator)
+        return {**sample, "image": image[:, None]}
+
+    def network(self) -> nn.Module:
+        """Make the ResNet."""
+        from shared.networks.resnet import GradingNetwork
+
+        return GradingNetwork(1, 1, len(THRESHOLDS), self.settings.network.size)
+
+    def head_parameters(self) -> tuple[str, ...]:
+        """Name the last linear layer."""
+        return ("head.",)
+
+    def loss(self, output: Tensor, batch: Sample) -> Tensor:
+        """Weighted cross-entropy of the three questions, shape (B,)."""
+        thresholds = torch.tensor(THRESHOLDS, device=output.device)
+        yes = (batch["grade"][:, None] >= thresholds).float()
+        weight = torch.tensor(YES_WEIGHT, device=output.device)
+        each = functional.binary_cross_entropy_with_logits(
+            output.float(), yes, pos_weight=weight, reduction="none"
+        )
+        return batch["weight"] * each.mean(1)
+
+    def statistics(self, output: Tensor, batch: Sample) -> Statistics:
+        """Count scores by bin and class, per vertebra and per patient, and grade pairs."""
+        known: NDArray[np.bool_] = np.asarray(batch["weight"].cpu().numpy() > 0)
+        scores = output.double().sigmoid().cpu().numpy()
+        true: NDArray[np.int64] = batch["grade"].cpu().numpy()
+        sums: Statistics = {
+            "patients": float(len(known) // self.units),
+            "loss_sum": float(self.loss(output, batch).sum()) / self.units,
+            "vertebrae": float(known.sum()),
+        }
+        counted = [
+            ("kappa", agreement.agreement_sums(grades_of(output).numpy()[known], true[known]))
+        ]
+        shape = (-1, self.units)
+        assessed = np.asarray(known.reshape(shape).any(axis=1))
+        for column, threshold in enumerate(THRESHOLDS[:2]):
+            positive: NDArray[np.bool_] = np.asarray(true >= threshold)
+            counted.append(
+                (
+                    f"auc_grade{threshold}",
+                    ranking.score_sums(scores[known, column], positive[known]),
+                )
+            )
+            worst = np.where(known, scores[:, column], 0.0).reshape(shape).max(1)[assessed]
+            both: NDArray[np.bool_] = np.asarray(positive & known).reshape(shape)
+            any_positive = both.any(axis=1)[assessed]
+            counted.append(
+                (f"auc_patient_grade{threshold}", ranking.score_sums(worst, any_positive))
+            )
+        for name, found in counted:
+            sums |= {f"{name}:{key}": value for key, value in found.items()}
+        return sums
+
+    def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
+        """Give ``auc_grade2``, ``auc_grade1`` (per vertebra), ``auc_patient_*``, ``kappa``."""
+        found = {
+            name: ranking.auc(_part(statistics, name))
+            for threshold in THRESHOLDS[:2]
+            for name in (f"auc_grade{threshold}", f"auc_patient_grade{threshold}")
+        }
+        found["kappa"] = agreement.quadratic_kappa(_part(statistics, "kappa"), GRADES)
+        if statistics.get("patients", 0) > 0:
+            found["loss"] = statistics["loss_sum"] / statistics["patients"]
+        return {key: value for key, value in found.items() if math.isfinite(value)}
+
+
+def _part(statistics: Mapping[str, float], name: str) -> dict[str, float]:
+    prefix = f"{name}:"
+    return {
+        key.removeprefix(prefix): value
+        for key, value in statistics.items()
+        if key.startswith(prefix)
+    }
+
+
+def spine_angle(positions: Positions, name: str) -> float:
+    """Say how the spine leans at a vertebra: radians towards greater columns.
+
+    From the nearest placed level above to the nearest below (two levels away at
+    most); 0 without neighbours.
+    """
+    here = VERTEBRAE.index(name)
+    near = [
+        positions[VERTEBRAE[level]]
+        for level in range(max(0, here - 1), min(len(VERTEBRAE), here + 2))
+        if VERTEBRAE[level] in positions
+    ]
+    if len(near) < 2:
+        return 0.0
+    return math.atan2(near[-1][1] - near[0][1], near[-1][0] - near[0][0])
+
+
+def grades_of(output: Tensor) -> Tensor:
+    """Turn logits into Genant grades 0..3, shape (B,).
+
+    The weights of the loss are undone first, so that a yes means "more likely
+    than not". A higher grade needs every lower question answered yes.
+    """
+    weight = torch.tensor(YES_WEIGHT, device=output.device)
+    yes = (output.detach().float() - weight.log()) > 0
+    return yes.long().cumprod(dim=1).sum(dim=1).cpu()
+
+
+def fracture_scores(output: Tensor) -> Tensor:
+    """Probability-like score in [0, 1] that a vertebra is of grade 2 or more, shape (B,)."""
+    return output.detach().float()[:, THRESHOLDS.index(2)].sigmoid().cpu()

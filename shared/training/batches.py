@@ -1,0 +1,160 @@
+"""Patients as batches: prepared once, varied and drawn by generators of one round's key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from shared.records import PatientSource
+from shared.seeds import derive_seed, numpy_generator
+from shared.tasks.base import Sample, Task, collate, fold
+
+#: Prepared samples are kept in memory up to this many bytes; beyond it they are
+#: made anew each time, which is slower and changes nothing else.
+CACHE_BYTES = 3 * 2**30
+
+
+@dataclass(frozen=True)
+class RoundKey:
+    """What all randomness of one local round is derived from.
+
+    Attributes
+    ----------
+    secret : bytes or int
+        The site's secret (or the public seed of an experiment).
+    run : str
+        Name of the run.
+    round : int
+        Round, from 1.
+    model_digest : str
+        Digest of the model received: another model, other random numbers.
+    """
+
+    secret: bytes | int = field(repr=False)
+    run: str
+    round: int
+    model_digest: str
+
+    def seed(self, *purpose: str | int) -> int:
+        """Derive a 63-bit seed for one purpose of this round."""
+        return derive_seed(self.secret, self.run, self.round, self.model_digest, *purpose)
+
+    def generator(self, *purpose: str | int) -> np.random.Generator:
+        """Make a NumPy generator (PCG64) for one purpose of this round."""
+        return numpy_generator(self.secret, self.run, self.round, self.model_digest, *purpose)
+
+
+class Patients:
+    """The patients of a source that a task can use, as prepared samples.
+
+    A patient with several usable studies gives one of them to each step.
+    """
+
+    def __init__(self, task: Task, source: PatientSource) -> None:
+        self.task = task
+        self.source = source
+        usable = {
+            patient: tuple(
+                number for number, study in enumerate(source.studies(patient)) if task.uses(study)
+            )
+            for patient in source.patients
+        }
+        self.studies = {patient: numbers for patient, numbers in usable.items() if numbers}
+        self.names: tuple[str, ...] = tuple(self.studies)
+        self._prepared: dict[tuple[str, int], Sample] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        """Count the usable patients."""
+        return len(self.names)
+
+    def prepared(self, patient: str, study: int) -> Sample:
+        """Give the deterministic sample of one study, from memory if it is there."""
+        known = self._prepared.get((patient, study))
+        if known is not None:
+            return known
+        sample = self.task.sample(self.source.studies(patient)[study])
+        size = sum(value.numel() * value.element_size() for value in sample.values())
+        if self._bytes + size <= CACHE_BYTES:
+            self._prepared[patient, study] = sample
+            self._bytes += size
+        return sample
+
+    def newest(self, patient: str) -> Sample:
+        """Give the sample of a patient's newest usable study."""
+        return self.prepared(patient, self.studies[patient][-1])
+
+    def drawn(self, patient: str, step: int, key: RoundKey, augment: bool) -> Sample:
+        """Give a patient's sample for one step: a study drawn, then varied.
+
+        It depends on the key, the patient and the step only, not on who else is
+        in the batch.
+        """
+        studies = self.studies[patient]
+        generator = key.generator("patient", patient, step)
+        study = studies[int(generator.integers(len(studies)))] if len(studies) > 1 else studies[0]
+        sample = self.prepared(patient, study)
+        return self.task.augment(sample, generator) if augment else sample
+
+
+def pieces(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut a batch into pieces of at most `size` patients; none for an empty batch."""
+    for first in range(0, len(names), size):
+        yield names[first : first + size]
+
+
+def to_batch(samples: list[Sample], device: str) -> Sample:
+    """Stack patients, fold their units, move to the device: (N·K, ...)."""
+    folded = fold(collate(samples))
+    return {key: value.to(device, non_blocking=True) for key, value in folded.items()}
+
+
+def poisson_draw(names: Sequence[str], sample_rate: float, key: RoundKey, step: int) -> list[str]:
+    """Draw every patient independently with the same probability.
+
+    Parameters
+    ----------
+    names : sequence of str
+        All patients.
+    sample_rate : float
+        In (0, 1]; 1 draws everyone.
+    key : RoundKey
+        Key of the round.
+    step : int
+        Step of the round, from 0.
+
+    Returns
+    -------
+    list of str
+        In the order given; it may be empty.
+    """
+    chance = key.generator("poisson", step).random(len(names))
+    return [name for name, value in zip(names, chance, strict=True) if value < sample_rate]
+
+
+def shuffled_batches(names: Sequence[str], size: int, key: RoundKey) -> Iterator[list[str]]:
+    """Go through all patients in random order, again and again, for ever.
+
+    Batches have `size` patients (all of them if there are fewer) and run on over
+    the end of a pass.
+    """
+    size = min(size, len(names))
+    waiting: list[str] = []
+    number = 0
+    while True:
+        while len(waiting) < size:
+            order = key.generator("order", number).permutation(len(names))
+            waiting += [names[place] for place in order]
+            number += 1
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def noise_generator(key: RoundKey, device: str) -> torch.Generator:
+    """Make the generator that draws a round's privacy noise (see `shared.training.local`)."""
+    generator = torch.Generator(device=device)
+    generator.manual_seed(key.seed("noise"))
+    return generator

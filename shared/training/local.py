@@ -1,0 +1,363 @@
+"""One local round: private (DP-SGD) or plain, over the same patients in the same way.
+
+Which generator draws the noise, and what that means
+----------------------------------------------------
+The noise of `train_private` comes from PyTorch's generator (Mersenne Twister on a
+CPU, Philox on a GPU), seeded with 63 bits of HMAC-SHA256 of the site's secret, the
+run, the round and the digest of the model received. A repeated round is therefore
+the same release, bit for bit, on a CPU, and costs no privacy again. The price: the
+guarantee is computational, not information-theoretic. It holds against whoever
+does not know the secret and cannot search 2**63 seeds; Mersenne Twister is not a
+cryptographic generator, and noise drawn in floating point is not protected
+against attacks on its lowest bits (Mironov 2012). Poisson sampling draws from
+PCG64 with a seed of its own, so that sampling and noise are independent.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared.config import OptimiserSettings, PrivateSettings
+from shared.errors import CohortTooSmallError
+from shared.records import PatientSource
+from shared.tasks.base import Statistics, Task, add_statistics
+from shared.training.arrays import get_arrays, trainable_names
+from shared.training.batches import (
+    Patients,
+    RoundKey,
+    noise_generator,
+    pieces,
+    poisson_draw,
+    shuffled_batches,
+    to_batch,
+)
+from shared.training.compute import Compute
+from shared.training.optimising import (
+    autocast,
+    decay,
+    optimiser_of,
+    pull_towards,
+    threads,
+    training,
+)
+
+__all__ = ["LocalRound", "RoundKey", "evaluate", "train_plain", "train_private"]
+
+#: Called after every step with steps done, steps in all and the step's mean loss.
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class LocalRound:
+    """What a local round gave.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray of float32
+        The trained weights, only those that were trained.
+    patients : int
+        Patients that could be used.
+    steps : int
+        Steps done.
+    train_loss : float
+        Mean loss over patients and steps. **Not** covered by differential privacy:
+        it must not leave the site unless the site says so. NaN if no patient was
+        ever drawn.
+    """
+
+    arrays: dict[str, NDArray[np.float32]]
+    patients: int
+    steps: int
+    train_loss: float
+
+
+class _Mean:
+    """A running mean."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, total: float, count: int) -> None:
+        self.total += total
+        self.count += count
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count if self.count else float("nan")
+
+
+def train_plain(
+    task: Task,
+    model: nn.Module,
+    source: PatientSource,
+    settings: OptimiserSettings,
+    key: RoundKey,
+    compute: Compute,
+    *,
+    steps: int | None = None,
+    proximal_mu: float = 0.0,
+    progress: Progress | None = None,
+) -> LocalRound:
+    """Train without privacy: shuffled batches, no clipping, no noise.
+
+    Parameters
+    ----------
+    task : Task
+        What is learnt.
+    model : Module
+        The task's network; changed in place.
+    source : PatientSource
+        Training patients.
+    settings : OptimiserSettings
+        Which weights, optimiser, rate, batch.
+    key : RoundKey
+        Where all randomness comes from.
+    compute : Compute
+        Device and batch splitting; bfloat16 on a GPU if it says so.
+    steps : int, optional
+        Instead of `settings.steps_per_round`.
+    proximal_mu : float
+        Weight of FedProx's pull towards the weights received (Li et al. 2020).
+    progress : callable, optional
+        See `Progress`.
+
+    Returns
+    -------
+    LocalRound
+        With the weights that were trained.
+
+    Raises
+    ------
+    CohortTooSmallError
+        If no patient of the source can be used.
+    """
+    patients = _patients(task, source)
+    steps = settings.steps_per_round if steps is None else steps
+    mean = _Mean()
+    with training(task, model, settings, compute) as trained:
+        optimiser = optimiser_of(settings, trained)
+        start = [weight.detach().clone() for weight in trained]
+        batches = shuffled_batches(patients.names, settings.batch_patients, key)
+        for step in range(steps):
+            names = next(batches)
+            decay(optimiser, settings, step, steps)
+            optimiser.zero_grad()
+            loss = 0.0
+            for piece in pieces(names, compute.physical_batch_patients):
+                samples = [patients.drawn(name, step, key, settings.augment) for name in piece]
+                batch = to_batch(samples, compute.device)
+                with autocast(compute):
+                    output = model(batch["image"], batch["covariates"])
+                part = task.loss(output, batch).sum() / task.units
+                (part / len(names)).backward()
+                loss += float(part.detach())
+            pull_towards(trained, start, proximal_mu)
+            optimiser.step()
+            mean.add(loss, len(names))
+            if progress is not None:
+                progress(step + 1, steps, loss / len(names))
+        arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
+    return LocalRound(arrays, len(patients), steps, mean.value)
+
+
+def train_private(
+    task: Task,
+    model: nn.Module,
+    source: PatientSource,
+    settings: PrivateSettings,
+    noise_multiplier: float,
+    key: RoundKey,
+    compute: Compute,
+    *,
+    proximal_mu: float = 0.0,
+) -> LocalRound:
+    """Train with DP-SGD, the patient being the unit of privacy.
+
+    Guarantee
+    ---------
+    Let q = `settings.sample_rate`, σ = `noise_multiplier`, T =
+    `settings.steps_per_round`, C = `settings.max_grad_norm`. Against adding or
+    removing all data of one patient, with the number of patients N in the
+    normalisation held public, the arrays that are returned are a post-processing
+    of T adaptive releases of the Poisson-subsampled Gaussian mechanism of rate q
+    and noise σ: in each step every patient is drawn independently with
+    probability q, contributes one vector (the gradient of the mean loss of all
+    units of one study) of Euclidean norm at most C over all trained weights
+    together, and N(0, (σC)²) is added to every coordinate of the sum. The cost
+    is `accounting.epsilon([Mechanism(q, σ, T)], delta)`.
+
+    ================================ ==============================================
+    case                             what happens
+    ================================ ==============================================
+    gradient of norm 0               contributes 0; nothing is divided by 0
+    gradient with an inf or NaN      the patient contributes 0 in this step
+    norm overflows to inf            the patient contributes 0 in this step
+    nobody drawn                     a step of pure noise, counted like any other
+    one patient in the store         as any: bounded by C, hidden by the noise
+    patient without usable units     never drawn, not counted in N
+    σ = 0                            no privacy; clipped training, for tests
+    batch split into pieces          same sum up to rounding; noise is added once
+    ================================ ==============================================
+
+    `train_loss` is outside the guarantee. The noise's generator is a matter of
+    the module's docstring.
+
+    Parameters
+    ----------
+    task, model, source, key, compute, proximal_mu
+        See `train_plain`. Mixed precision is not used here. The proximal pull
+        depends on weights only and costs no privacy.
+    settings : PrivateSettings
+        q, C, T, which weights, optimiser and rate. The sum is divided by q·N.
+    noise_multiplier : float
+        σ, at least 0.
+
+    Returns
+    -------
+    LocalRound
+        With the weights that were trained.
+
+    Raises
+    ------
+    CohortTooSmallError
+        If no patient of the source can be used.
+    """
+    patients = _patients(task, source)
+    mean = _Mean()
+    with training(task, model, settings, compute) as trained:
+        start = [weight.detach().clone() for weight in trained]
+        with _per_patient(
+            model, trained, settings, noise_multiplier, key, compute, len(patients)
+        ) as (
+            hooked,
+            optimiser,
+        ):
+            optimiser.attach_step_hook(lambda _: pull_towards(trained, start, proximal_mu))
+            for step in range(settings.steps_per_round):
+                decay(optimiser.original_optimizer, settings, step, settings.steps_per_round)
+                names = poisson_draw(patients.names, settings.sample_rate, key, step)
+                parts = list(pieces(names, compute.physical_batch_patients)) or [[]]
+                for number, piece in enumerate(parts):
+                    samples = [patients.drawn(name, step, key, settings.augment) for name in piece]
+                    loss = _gradients(task, hooked, samples, trained, compute.device)
+                    mean.add(loss, len(piece))
+                    optimiser.signal_skip_step(do_skip=number + 1 < len(parts))
+                    optimiser.step()
+                    optimiser.zero_grad(set_to_none=True)
+        arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
+    return LocalRound(arrays, len(patients), settings.steps_per_round, mean.value)
+
+
+def evaluate(task: Task, model: nn.Module, source: PatientSource, compute: Compute) -> Statistics:
+    """Sum a task's statistics over the newest usable study of every patient.
+
+    Parameters
+    ----------
+    task, model, compute
+        See `train_plain`.
+    source : PatientSource
+        Patients to measure on; those without a usable study are left out.
+
+    Returns
+    -------
+    Statistics
+        Sums (`Task.metrics` turns them into metrics); at least "patients" and
+        "loss_sum", 0 without patients.
+    """
+    patients = Patients(task, source)
+    sums: Statistics = {"patients": 0.0, "loss_sum": 0.0}
+    was_training = model.training
+    with threads(compute), torch.no_grad():
+        model.to(compute.device).eval()
+        for piece in pieces(patients.names, compute.physical_batch_patients):
+            batch = to_batch([patients.newest(name) for name in piece], compute.device)
+            with autocast(compute):
+                output = model(batch["image"], batch["covariates"])
+            sums = add_statistics(sums, task.statistics(output.float(), batch))
+        model.train(was_training)
+    return sums
+
+
+def _gradients(
+    task: Task,
+    hooked: nn.Module,
+    samples: list[dict[str, Tensor]],
+    trained: list[nn.Parameter],
+    device: str,
+) -> float:
+    """Leave one gradient per patient in every weight's `grad_sample`; give the summed loss."""
+    if not samples:
+        for weight in trained:
+            _set_grad_sample(weight, weight.new_zeros((0, *weight.shape)))
+        return 0.0
+    batch = to_batch(samples, device)
+    output = hooked(batch["image"], batch["covariates"])
+    loss = task.loss(output, batch).sum() / task.units
+    loss.backward()
+    finite = torch.ones(len(samples), dtype=torch.bool, device=device)
+    for weight in trained:
+        by_unit: Tensor = weight.grad_sample  # type: ignore[attr-defined]  # (N·K, ...)
+        by_patient = by_unit.reshape(len(samples), task.units, *weight.shape).sum(1)
+        finite &= by_patient.flatten(1).isfinite().all(1)
+        _set_grad_sample(weight, by_patient)
+    if not bool(finite.all()):
+        for weight in trained:
+            weight.grad_sample[~finite] = 0.0  # type: ignore[attr-defined]
+    value = float(loss.detach())
+    return value if np.isfinite(value) else 0.0
+
+
+def _set_grad_sample(weight: nn.Parameter, value: Tensor) -> None:
+    weight.grad_sample = value  # type: ignore[attr-defined]
+
+
+def _patients(task: Task, source: PatientSource) -> Patients:
+    patients = Patients(task, source)
+    if not len(patients):
+        raise CohortTooSmallError(
+            f"{task.name}: none of {len(source.patients)} patients has a study with the views "
+            "and labels that training needs (check what ingest took in)"
+        )
+    return patients
+
+
+@contextmanager
+def _per_patient(
+    model: nn.Module,
+    trained: list[nn.Parameter],
+    settings: PrivateSettings,
+    noise_multiplier: float,
+    key: RoundKey,
+    compute: Compute,
+    patients: int,
+) -> Iterator[tuple[nn.Module, Any]]:
+    """Hook the network for per-sample gradients; take every hook off again."""
+    from opacus import GradSampleModule
+    from opacus.optimizers import DPOptimizer
+
+    hooked = GradSampleModule(model, loss_reduction="sum", strict=True)
+    optimiser = DPOptimizer(
+        optimiser_of(settings, trained),
+        noise_multiplier=noise_multiplier,
+        max_grad_norm=settings.max_grad_norm,
+        expected_batch_size=settings.sample_rate * patients,
+        loss_reduction="mean",
+        generator=noise_generator(key, compute.device),
+    )
+    try:
+        with warnings.catch_warnings():
+            # The first trained layer sees the images themselves, which need no
+            # gradient; its weights' gradients are not affected.
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")
+            yield hooked, optimiser
+    finally:
+        hooked.cleanup()

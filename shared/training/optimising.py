@@ -1,0 +1,75 @@
+"""What both ways of training share: threads, frozen weights, optimiser, rate, proximal pull."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared.config import OptimiserSettings
+from shared.tasks.base import Task
+from shared.training.arrays import trainable_names
+from shared.training.compute import Compute
+
+
+@contextmanager
+def threads(compute: Compute) -> Iterator[None]:
+    """Use as many CPU threads as asked for, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(compute.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def training(
+    task: Task, model: nn.Module, settings: OptimiserSettings, compute: Compute
+) -> Iterator[list[nn.Parameter]]:
+    """Freeze what is not trained, give what is; leave the network as usual afterwards."""
+    model.to(compute.device).train()
+    weights = dict(model.named_parameters())
+    chosen = trainable_names(task, model, settings.trainable)
+    try:
+        with threads(compute):
+            for name, weight in weights.items():
+                weight.requires_grad_(name in chosen)
+            yield [weights[name] for name in chosen]
+    finally:
+        for weight in weights.values():
+            weight.requires_grad_(True)
+            weight.grad = None
+
+
+def optimiser_of(settings: OptimiserSettings, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Make the optimiser that settings name."""
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(trained, lr=settings.learning_rate)
+    return torch.optim.SGD(trained, lr=settings.learning_rate, momentum=settings.momentum)
+
+
+def autocast(compute: Compute) -> Any:
+    """Use bfloat16 where the compute settings say so."""
+    return torch.autocast(compute.device, dtype=torch.bfloat16, enabled=compute.mixed_precision)
+
+
+def pull_towards(trained: list[nn.Parameter], start: list[Tensor], proximal_mu: float) -> None:
+    """Add FedProx's gradient, mu·(w − w received)."""
+    if proximal_mu > 0:
+        for weight, before in zip(trained, start, strict=True):
+            if weight.grad is not None:
+                weight.grad.add_(weight.detach() - before, alpha=proximal_mu)
+
+
+def decay(
+    optimiser: torch.optim.Optimizer, settings: OptimiserSettings, step: int, steps: int
+) -> None:
+    """Set the learning rate of a step: constant, or half a cosine down towards zero."""
+    share = 0.5 * (1 + math.cos(math.pi * step / steps)) if settings.schedule == "cosine" else 1.0
+    for group in optimiser.param_groups:
+        group["lr"] = settings.learning_rate * share
