@@ -1,0 +1,155 @@
+"""Hip bones and sacrum, from the iliac crests to the ring below the hip joint.
+
+Frame of a hip bone (left), mm: origin at the centre of the hip joint, x to the
+patient's left, y to the back, z to the feet. The right one is its mirror image.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from .solid import (
+    Floats,
+    Solid,
+    blend,
+    capsule,
+    ellipsoid,
+    even_points,
+    rounded_box,
+    sample_solid,
+    smoothstep,
+    vector,
+)
+from .vertebra import CORTICAL
+
+#: The hip joint lies this far to the side of the midline, and the iliac crest
+#: this far above it (mm, men) [U].
+JOINT_X = 88.0
+CREST_HEIGHT = 138.0
+
+
+def _ring_distance(points: Floats) -> Floats:
+    """Signed distance of ischium, pubis and the body of the ilium."""
+    p = points
+    ischium = capsule(p, vector(-15, 20, 14), vector(-20, 27, 50), 15, 12)
+    tuber = ellipsoid(p, vector(-17, 28, 64), vector(14, 15, 22))
+    upper_ramus = capsule(p, vector(-22, -14, 6), vector(-66, -38, 18), 9.5, 6.5)
+    lower_ramus = capsule(p, vector(-22, 18, 76), vector(-68, -30, 52), 6.5, 5.5)
+    pubis = rounded_box(p, vector(-76, -38, 34), vector(9, 8, 19), 6)
+    column = capsule(p, vector(-14, 8, -34), vector(-22, 16, -62), 12, 9)
+    ring = blend(blend(ischium, tuber, 8), blend(upper_ramus, pubis, 6), 3)
+    ring = blend(ring, lower_ramus, 6)
+    ring = blend(ring, column, 8)
+    # the cup opens to the side, the front and below
+    radius = np.sqrt((p**2).sum(axis=1))
+    opening = p @ vector(0.80, -0.30, 0.52)
+    shell = np.maximum(np.abs(radius - 31.0) - 4.5, opening - 5)
+    ring = blend(ring, shell, 5)
+    socket = radius - 26.5
+    return np.maximum(ring, -socket)
+
+
+@lru_cache(maxsize=1)
+def _ring() -> Solid:
+    return sample_solid(
+        _ring_distance, (-88, -56, -74), (32, 50, 92), surface_spacing=1.15, core_spacing=2.2
+    )
+
+
+def _bezier(u: Floats, a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
+    """Cubic curve through `a` and `d`."""
+    w = u[:, None]
+    return a * (1 - w) ** 3 + 3 * b * w * (1 - w) ** 2 + 3 * c * w**2 * (1 - w) + d * w**3
+
+
+@lru_cache(maxsize=1)
+def _wing() -> tuple[Floats, Floats]:
+    """Points (N, 3) and masses (g) of the left iliac wing in the hip bone's frame."""
+    uvw = even_points(16000)
+    u, v, w = uvw.T
+    crest = _bezier(u, vector(-52, 66, -92), vector(-30, 34, -162), vector(28, -30, -150),
+                    vector(30, -68, -82))  # fmt: skip
+    base = _bezier(u, vector(-44, 44, -48), vector(-26, 26, -44), vector(-10, 2, -36),
+                   vector(2, -34, -34))  # fmt: skip
+    rise = v[:, None]
+    points = base * (1 - rise) + crest * rise
+    points[:, 0] += 9 * np.sin(np.pi * v) * np.sin(np.pi * u)
+    thick = 5.0 + 7.0 * smoothstep(v, 0.90, 1.0) + 10 * (1 - smoothstep(v, 0.0, 0.3))
+    thick += 7.0 * (1 - smoothstep(u, 0.05, 0.3)) + 3.0 * smoothstep(u, 0.85, 1.0)
+    side = np.where(w < 0.62, np.sign(w - 0.31), (w - 0.81) / 0.19)
+    across = vector(0.85, 0.50, -0.12)
+    points += (side * thick / 2)[:, None] * across
+    length = np.linalg.norm(crest - base, axis=1)
+    width = 150 * v + 90 * (1 - v)
+    sheet = length * width / len(u)
+    cortical = 2 * (0.75 + 0.9 * smoothstep(v, 0.93, 1.0)) * CORTICAL
+    mass = sheet * np.where(w < 0.62, cortical / 0.62, thick * 0.10e-3 / 0.38)
+    return np.float32(points), np.float32(mass)
+
+
+@lru_cache(maxsize=1)
+def _hip_bone() -> tuple[Floats, Floats]:
+    ring = _ring()
+    thickness = np.float32(1.1) * np.ones_like(ring.area)
+    rim = np.abs(np.sqrt((ring.surface**2).sum(axis=1)) - 27.0) < 2.0
+    thickness[rim] = 2.0
+    inward = ring.surface - ring.normal * (ring.depth * thickness)[:, None]
+    wing_points, wing_mass = _wing()
+    points = np.concatenate([inward, ring.core, wing_points])
+    mass = np.concatenate([
+        ring.area * thickness * np.float32(CORTICAL),
+        np.full(len(ring.core), ring.volume * 0.13e-3, np.float32),
+        wing_mass,
+    ])  # fmt: skip
+    return points, mass
+
+
+def _sacrum_distance(points: Floats) -> Floats:
+    """Signed distance of the sacrum; origin in the middle of its upper end plate, z along it."""
+    p = points.copy()
+    p[:, 0] = np.abs(p[:, 0])
+    p[:, 1] -= 0.0035 * p[:, 2] ** 2  # hollow to the front
+    taper = np.clip(1 - p[:, 2] / 150, 0.3, 1)
+    q = p / np.stack([taper, taper, np.ones_like(taper)], axis=1)
+    bodies = rounded_box(q, vector(0, 0, 14), vector(24.5, 15.5, 13.5), 4)
+    for place, half in ((43, 11.5), (68, 10.5), (90, 9.5)):
+        bodies = np.minimum(bodies, rounded_box(q, vector(0, 0, place), vector(23, 14.5, half), 4))
+    wings = ellipsoid(p, vector(36, 6, 24), vector(19, 17, 24))
+    wings = blend(wings, capsule(q, vector(30, 8, 30), vector(26, 6, 95), 15, 9), 10)
+    crest = capsule(q, vector(0, 30, 16), vector(0, 24, 95), 6, 5)
+    back = blend(capsule(q, vector(14, 20, 10), vector(14, 18, 90), 6, 6), crest, 8)
+    return blend(blend(bodies, wings, 6), back, 4)
+
+
+@lru_cache(maxsize=1)
+def _sacrum() -> Solid:
+    return sample_solid(
+        _sacrum_distance, (-58, -24, -6), (58, 72, 104), surface_spacing=1.2, core_spacing=2.2
+    )
+
+
+def place_hip_bone(joint: Floats, size: float, left: bool) -> tuple[Floats, Floats]:
+    """Mineral points (N, 3) in mm and masses (N,) in g of one hip bone."""
+    points, mass = _hip_bone()
+    sign = 1.0 if left else -1.0
+    placed = points * (vector(sign, 1, 1) * np.float32(size)) + joint
+    return np.asarray(placed, np.float32), mass * np.float32(size**2.5)
+
+
+def place_sacrum(top: Floats, slope: float, size: float) -> tuple[Floats, Floats]:
+    """Mineral points and masses of the sacrum under the last disc.
+
+    `slope` is the angle of the upper end plate to the horizontal, radians.
+    """
+    solid = _sacrum()
+    inward = solid.surface - solid.normal * solid.depth[:, None]
+    points = np.concatenate([inward, solid.core]) * np.float32(size)
+    cos, sin = np.cos(slope), np.sin(slope)
+    turn = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]], np.float32)
+    mass = np.concatenate([
+        solid.area * np.float32(0.8 * CORTICAL),
+        np.full(len(solid.core), solid.volume * 0.11e-3, np.float32),
+    ])  # fmt: skip
+    return np.asarray(points @ turn.T + top, np.float32), mass * np.float32(size**2.5)

@@ -1,0 +1,178 @@
+"""Digital patients as a source that tasks can learn from, without files or hospitals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import PhantomError
+from shared.records import Covariates, ImageRecord, StudyLabels, StudyRecord, Vendor, View
+
+from .population import POPULATIONS
+from .rendered import RenderedStudy
+from .scanner import generic_scanner
+from .study import render_study
+
+#: Changes whenever the same seed would give other pictures, so that old caches are not read.
+PHANTOM_VERSION = 1
+#: Number of made-up scanners that the patients of one seed are spread over.
+GENERIC_SCANNERS = 24
+
+
+def record_of(study: RenderedStudy, views: Iterable[View] = tuple(View)) -> StudyRecord:
+    """Study as a task reads it, straight from memory."""
+    name = f"digital-{study.seed}-{study.patient_number:06d}"
+    images = {
+        view: ImageRecord(
+            pixels=study.images[view].display.astype(np.float16),
+            spacing_mm=study.images[view].spacing_mm,
+            spacing_provenance="calibrated",
+            regions=study.images[view].regions,
+        )
+        for view in views
+    }
+    return StudyRecord(name, name, study.vendor, images, study.labels, study.covariates)
+
+
+def generic_patient(number: int, seed: int) -> StudyRecord:
+    """Render one patient of the generic population on one of the generic scanners."""
+    scanner = generic_scanner(seed * GENERIC_SCANNERS + number % GENERIC_SCANNERS)
+    return record_of(render_study(number, seed, scanner, POPULATIONS["generic"]))
+
+
+class DigitalPatients:
+    """Patients of random generic scanners; a `shared.records.PatientSource`.
+
+    BMD labels are on the standardised scale (`Vendor.GENERIC`). The patients
+    depend on `seed` and their number only, neither on `workers` nor on how many
+    there are.
+
+    Parameters
+    ----------
+    patients : int
+        How many.
+    seed : int
+        Seed of the population.
+    workers : int, default: 1
+        Processes that render.
+    views : iterable of View, optional
+        Projections to keep; all by default.
+    cache : Path, optional
+        Folder in which rendered patients are kept as arrays.
+    progress : callable, optional
+        Called with 1 for each patient that is ready.
+
+    Raises
+    ------
+    PhantomError
+        If fewer than one patient is asked for.
+    """
+
+    def __init__(
+        self,
+        patients: int,
+        seed: int,
+        workers: int = 1,
+        views: Iterable[View] = tuple(View),
+        cache: Path | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        if patients < 1:
+            raise PhantomError(f"{patients} digital patients were asked for (must be 1 or more)")
+        self._views = tuple(View(view) for view in views)
+        self._cache = cache
+        self._studies: dict[str, StudyRecord] = {}
+        missing = []
+        for number in range(patients):
+            kept = self._load(number, seed)
+            if kept is None:
+                missing.append(number)
+            else:
+                self._studies[kept.patient] = kept
+                if progress is not None:
+                    progress(1)
+        for number, record in _render_all(missing, seed, workers):
+            self._keep(number, seed, record)
+            self._studies[record.patient] = self._chosen(record)
+            if progress is not None:
+                progress(1)
+        self._names = tuple(sorted(self._studies))
+
+    @property
+    def patients(self) -> Sequence[str]:
+        """Names of the patients, sorted."""
+        return self._names
+
+    def studies(self, patient: str) -> Sequence[StudyRecord]:
+        """The one study of a patient."""
+        return (self._studies[patient],)
+
+    def _chosen(self, record: StudyRecord) -> StudyRecord:
+        images = {view: record.images[view] for view in self._views}
+        return StudyRecord(
+            record.patient, record.study, record.vendor, images, record.labels, record.covariates
+        )
+
+    def _folder(self, number: int, seed: int) -> Path | None:
+        if self._cache is None:
+            return None
+        digest = hashlib.sha256(f"{PHANTOM_VERSION}|{seed}|{number}".encode()).hexdigest()[:16]
+        return self._cache / f"v{PHANTOM_VERSION}" / digest
+
+    def _keep(self, number: int, seed: int, record: StudyRecord) -> None:
+        folder = self._folder(number, seed)
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "patient": record.patient,
+            "labels": asdict(record.labels),
+            "covariates": asdict(record.covariates),
+            "spacing": {view: image.spacing_mm for view, image in record.images.items()},
+        }
+        for view, image in record.images.items():
+            np.save(folder / f"{view}.npy", image.pixels)
+            np.save(folder / f"{view}.regions.npy", np.asarray(image.regions))
+        # written last: a folder with facts is whole
+        temporary = folder / "facts.json.part"
+        temporary.write_text(json.dumps(facts), encoding="utf-8")
+        temporary.replace(folder / "facts.json")
+
+    def _load(self, number: int, seed: int) -> StudyRecord | None:
+        folder = self._folder(number, seed)
+        if folder is None or not (folder / "facts.json").is_file():
+            return None
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        images = {
+            view: ImageRecord(
+                np.load(folder / f"{view}.npy", mmap_mode="r"),
+                (facts["spacing"][view][0], facts["spacing"][view][1]),
+                "calibrated",
+                np.load(folder / f"{view}.regions.npy", mmap_mode="r"),
+            )
+            for view in self._views
+        }
+        labels, covariates = StudyLabels(**facts["labels"]), Covariates(**facts["covariates"])
+        name = facts["patient"]
+        return StudyRecord(name, name, Vendor.GENERIC, images, labels, covariates)
+
+
+def _render_all(
+    numbers: Sequence[int], seed: int, workers: int
+) -> Iterable[tuple[int, StudyRecord]]:
+    """Render patients in order, in worker processes when that pays."""
+    if workers <= 1 or len(numbers) < 2:
+        for number in numbers:
+            yield number, generic_patient(number, seed)
+        return
+    # spawned, not forked: the parent may hold threads of PyTorch
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        records = pool.map(generic_patient, numbers, [seed] * len(numbers), chunksize=4)
+        yield from zip(numbers, records, strict=True)
