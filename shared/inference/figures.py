@@ -135,22 +135,23 @@ def view_svg(view: View, image: ImageRecord, drawn: Sequence[Mark], title: str) 
     row_mm, column_mm = image.spacing_mm
     size = (width * column_mm, height * row_mm)
     unit = size[1] / 100.0 if view is not View.SPINE_LATERAL else size[1] / 140.0
+    scale = np.array([column_mm, row_mm])
+    labels = [_label(view, mark, scale, size[0], unit) for mark in drawn]
+    right = max([size[0], *(label.right for label in labels)])  # labels may need a margin
     parts = [
-        f'<svg viewBox="0 0 {size[0]:.2f} {size[1]:.2f}" role="img" aria-label="{escape(title)}">',
+        f'<svg viewBox="0 0 {right:.2f} {size[1]:.2f}" role="img" aria-label="{escape(title)}">',
         f"<title>{escape(title)}</title>",
         f'<image href="{png_data_uri(grey(image))}" x="0" y="0" width="{size[0]:.2f}" '
         f'height="{size[1]:.2f}" preserveAspectRatio="none"/>',
     ]
-    scale = np.array([column_mm, row_mm])
     for mark in drawn:
-        scaled = [(polygon + 0.5) * scale for polygon in mark.polygons]
-        path = " ".join(_path(polygon) for polygon in scaled)
-        thick = 0.55 if mark.loud else 0.35
+        path = " ".join(_path((polygon + 0.5) * scale) for polygon in mark.polygons)
+        thick = 0.6 if mark.loud else 0.35
         parts.append(
-            f'<path d="{path}" fill="{mark.colour}" fill-opacity="{0.22 if mark.loud else 0.08}" '
+            f'<path d="{path}" fill="{mark.colour}" fill-opacity="{0.22 if mark.loud else 0.06}" '
             f'stroke="{mark.colour}" stroke-width="{thick * unit:.2f}" stroke-linejoin="round"/>'
         )
-    parts += [_label(view, mark, scale, size, unit) for mark in drawn]
+    parts += [label.svg for label in labels]
     parts.append("</svg>")
     return "".join(parts)
 
@@ -161,25 +162,32 @@ def _path(polygon: Polygon) -> str:
     return f"M{points} Z"
 
 
-def _label(view: View, mark: Mark, scale: Polygon, size: tuple[float, float], unit: float) -> str:
+@dataclass(frozen=True)
+class _Label:
+    """A text and where it ends on the right, in millimetres."""
+
+    svg: str
+    right: float
+
+
+def _label(view: View, mark: Mark, scale: Polygon, width: float, unit: float) -> _Label:
     """Text beside a mark: left of a vertebra seen from the front, right of all else."""
     points = (np.concatenate(list(mark.polygons)) + 0.5) * scale
     low, high = points.min(axis=0), points.max(axis=0)
+    font = (4.6 if mark.loud else 4.0) * unit
+    length = 0.6 * font * len(mark.label)
     x, y = float(high[0] + 1.2 * unit), float((low[1] + high[1]) / 2)
-    anchor = "start"
-    font = (4.2 if mark.loud else 3.6) * unit
-    length = 0.58 * font * len(mark.label)
+    anchor, right = "start", x + length + unit
     if view is View.SPINE_PA and low[0] > length + 2 * unit:
-        x, anchor = float(low[0] - 1.2 * unit), "end"
-    elif x + length > size[0]:
-        x, anchor = float(low[0] - 1.2 * unit), "end"
-        if x < length:
-            x, anchor = float((low[0] + high[0]) / 2), "middle"
-    return (
+        x, anchor, right = float(low[0] - 1.2 * unit), "end", width
+    elif mark.region == "femoral_neck":  # its right side is the trochanter's
+        x, y, right = float(low[0]), float(low[1] - 0.6 * font), float(low[0] + length)
+    return _Label(
         f'<text x="{x:.2f}" y="{y:.2f}" font-size="{font:.2f}" text-anchor="{anchor}" '
         f'dominant-baseline="central" fill="{mark.colour}" stroke="#000" '
         f'stroke-opacity="0.75" stroke-width="{0.7 * unit:.2f}" paint-order="stroke" '
-        f'font-weight="600">{escape(mark.label)}</text>'
+        f'font-weight="600">{escape(mark.label)}</text>',
+        right,
     )
 
 

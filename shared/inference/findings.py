@@ -193,11 +193,14 @@ def vertebra_grade(
     Returns
     -------
     Grade
-        The most probable grade; `suspicion` is the probability of grade ≥ 2.
+        The highest grade that is, or is exceeded, more likely than not (the
+        median, as suits ordered grades); `suspicion` is the probability of
+        grade ≥ 2.
     """
     values = np.asarray(probabilities, dtype=np.float64)
     values = values / values.sum()
-    grade = int(values.argmax())
+    at_least = values[::-1].cumsum()[::-1]  # of grade 0, 1, 2, 3 or more
+    grade = int((at_least[1:] > 0.5).sum())
     return Grade(
         task=task,
         quantity="vertebral fracture (Genant)",

@@ -17,8 +17,8 @@ from shared.clinical.scores import bmd_at_t_score, t_score
 from shared.inference.schema import Measurement
 from shared.records import Covariates, Vendor
 
-_WIDTH, _HEIGHT = 250.0, 168.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 36.0, 30.0, 20.0, 30.0
+_WIDTH, _HEIGHT = 200.0, 158.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 28.0, 18.0, 30.0, 26.0
 _AGES = (20.0, 90.0)
 _T_RANGE = (-5.0, 3.0)
 _GREEN, _AMBER, _RED, _PLAIN = "#dcefdc", "#fdf0cd", "#f8d9d5", "#eef1f4"
@@ -52,7 +52,7 @@ def score_graph(
         f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" '
         f'aria-label="{escape(title)}" class="graph">',
         f"<title>{escape(title)}</title>",
-        f'<text x="{_LEFT:.1f}" y="11" class="head">{escape(title)}</text>',
+        f'<text x="3" y="12" class="head">{escape(title)}</text>',
         *_zones(kind),
         *_age_band(found.region, covariates, kind),
         *_axes(found.region, vendor, with_t=kind != "Z"),
@@ -149,9 +149,9 @@ def _axes(region: str, vendor: Vendor, with_t: bool) -> list[str]:
                 f'<text x="{_LEFT - 3:.1f}" y="{y + 2.5:.1f}" class="tick" '
                 f'text-anchor="end">{bmd:.2f}</text>'
             )
-    parts.append(f'<text x="2" y="{_TOP - 2:.1f}" class="tick">g/cm²</text>')
+    parts.append(f'<text x="3" y="{_TOP - 4:.1f}" class="tick">g/cm²</text>')
     if with_t:
-        parts.append(f'<text x="{right + 4:.1f}" y="{_TOP - 2:.1f}" class="tick">T</text>')
+        parts.append(f'<text x="{right + 4:.1f}" y="{_TOP - 4:.1f}" class="tick">T</text>')
     return parts
 
 

@@ -15,7 +15,7 @@ from shared.clinical.scores import BoneClass, reported_score, t_score
 from shared.inference.figures import GRADE_COLOURS, marks, view_svg
 from shared.inference.findings import RegionMap
 from shared.inference.graph import score_graph
-from shared.inference.schema import Grade, Prediction
+from shared.inference.schema import Prediction
 from shared.inference.wording import (
     VENDOR_WORDS,
     VIEW_WORDS,
@@ -81,9 +81,10 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         kind=kind,
         views=_views(prediction, given),
         graphs=graphs,
+        patient_name=shown_name(given.patient_name),
+        study_date=shown_date(prediction.study.study_date),
         own_rows=_own_rows(prediction, given),
         left_out=_left_out(prediction),
-        grade_rows=_grade_rows(prediction.grades),
         vendor_words=VENDOR_WORDS[given.vendor],
         tone=TONES,
         listed=listed,
@@ -140,9 +141,18 @@ def _left_out(prediction: Prediction) -> dict[str, str]:
     return reasons
 
 
-def _grade_rows(grades: tuple[Grade, ...]) -> list[Grade]:
-    """Grades in the order of the column, as they come."""
-    return list(grades)
+def shown_name(name: str) -> str:
+    """DICOM's ``Family^Given^Middle`` as ``Family, Given Middle``."""
+    family, *given = (part.strip() for part in name.split("=")[0].split("^"))
+    rest = " ".join(part for part in given if part)
+    return f"{family}, {rest}" if rest else family
+
+
+def shown_date(date: str) -> str:
+    """DICOM's ``YYYYMMDD`` as ``YYYY-MM-DD``; anything else as it is."""
+    if len(date) == 8 and date.isdigit():
+        return f"{date[:4]}-{date[4:6]}-{date[6:]}"
+    return date
 
 
 @cache

@@ -15,7 +15,7 @@ from shared.inference.schema import Conclusion, Grade, ModelFacts, Narrative
 from shared.records import Covariates, ImageRecord, Vendor, View
 
 REGION_WORDS = {
-    "L1-L4": "lumbar spine (L1-L4)",
+    "L1-L4": "lumbar spine L1-L4",
     "femoral_neck": "femoral neck",
     "total_hip": "total hip",
     "trochanter": "trochanter",
@@ -103,6 +103,8 @@ def _technique(
     ]
     if covariates.sex == "F" and covariates.age_years is not None and covariates.age_years >= 50:
         sentences.append("Menopause is not recorded; a woman of 50 or more is taken as past it.")
+    elif covariates.sex == "F" and covariates.age_years is not None:
+        sentences.append("Menopause is not recorded; a woman under 50 is taken as before it.")
     return tuple(sentences)
 
 
@@ -189,7 +191,7 @@ def _density_sentence(conclusion: Conclusion, covariates: Covariates) -> str:
             BoneClass.OSTEOPOROSIS: "in the range of osteoporosis",
         }[BoneClass(conclusion.bone_class)]
         return f"Estimated bone density {words} by the WHO classes: {where}."
-    who = "a woman before the menopause" if covariates.sex == "F" else "a man under 50"
+    who = "a woman under 50" if covariates.sex == "F" else "a man under 50"
     return (
         f"Estimated bone density {conclusion.bone_class} ({where}); for {who} the Z-score is "
         "used and the WHO classes do not apply."
@@ -257,6 +259,8 @@ def _limits(models: Sequence[ModelFacts]) -> tuple[str, ...]:
         "bounds), which these estimates cannot reach.",
         f"Converting between scanners adds about {CROSS_CALIBRATION_ERROR:.1%} of error for one "
         "patient.",
+        "Z-scores and the dashed line are means by age of NHANES (spine; total hip of men) or of "
+        "a Korean cohort (marked *), which need not fit this patient.",
         "Grades are probabilities of a network, not a reading; two human readers agree only "
         "moderately on mild fractures. A finding that is absent does not mean health.",
         "No fracture risk over ten years is computed; use a validated tool for that.",

@@ -1,0 +1,198 @@
+"""Finding the versions that answer: MLflow's alias ``champion``, or a folder of weights files.
+
+A registered model is named after its task. Its version holds the weights as
+safetensors, which is what is read here; no pickle and no code is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shared.errors import (
+    ModelIncompatibleError,
+    NoChampionError,
+    RegistryUnavailableError,
+)
+from shared.inference.schema import ModelFacts
+from shared.weights import Weights, digest_arrays, load_weights
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+ALIAS = "champion"
+REGISTRY_VARIABLE = "OSTEOFED_REGISTRY"
+_SQLITE = "sqlite:///"
+
+#: MLflow's codes for "there is no such thing" (all else: it cannot be reached).
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Weights that answer for one task, and what is known of them."""
+
+    weights: Weights
+    facts: ModelFacts
+
+
+def load_champions(
+    tasks: Iterable[str], registry: str | None = None, models: Path | None = None
+) -> dict[str, Champion]:
+    """Load one version for every task.
+
+    Parameters
+    ----------
+    tasks : iterable of str
+        Task names.
+    registry : str, optional
+        MLflow tracking URI, or the path of its SQLite file; the environment
+        variable ``OSTEOFED_REGISTRY`` where neither this nor `models` is given.
+    models : Path, optional
+        Folder of ``<task>.safetensors``; wins over the registry.
+
+    Returns
+    -------
+    dict of str to Champion
+
+    Raises
+    ------
+    NoChampionError
+        If a task has none; the sentence says where was looked and how to make one.
+    RegistryUnavailableError
+        If the registry does not answer.
+    ModelIncompatibleError
+        If a file is damaged or belongs to another task.
+    """
+    tasks = list(tasks)
+    if models is not None:
+        return {task: _from_folder(task, models) for task in tasks}
+    uri = registry or os.environ.get(REGISTRY_VARIABLE)
+    if not uri:
+        raise NoChampionError(
+            f"{tasks[0]}: no champion, because neither a registry nor a folder was named "
+            f"(give --registry URI or --models DIR, or set {REGISTRY_VARIABLE})"
+        )
+    uri = as_tracking_uri(uri)
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+        # MLflow would make an empty database there and then find nothing in it.
+        raise _nobody(tasks[0], f"{uri} (there is no such file)")
+    return {task: _from_registry(task, uri) for task in tasks}
+
+
+def as_tracking_uri(registry: str) -> str:
+    """Make a tracking URI of the path of an SQLite file; a URI stays as it is."""
+    if "://" in registry or registry.startswith("sqlite:"):
+        return registry
+    return f"{_SQLITE}{Path(registry).resolve()}"
+
+
+def _nobody(task: str, where: str) -> NoChampionError:
+    return NoChampionError(
+        f"{task}: no version has the alias {ALIAS!r} in {where}; make one with "
+        "`osteofed server run configs/federation.yaml`, or name a folder of weights with --models"
+    )
+
+
+def _champion(task: str, weights: Weights, version: str, source: str) -> Champion:
+    if weights.settings.task != task:
+        raise ModelIncompatibleError(
+            f"{source}: holds weights of {weights.settings.task} (must be {task})"
+        )
+    facts = ModelFacts(
+        task=task,
+        version=version,
+        digest=digest_arrays(weights.arrays),
+        origin=weights.origin,
+        source=source,
+    )
+    return Champion(weights, facts)
+
+
+def _from_folder(task: str, models: Path) -> Champion:
+    path = models / f"{task}.safetensors"
+    if not path.is_file():
+        raise NoChampionError(
+            f"{task}: no champion, because {path} does not exist; put the weights there "
+            "(`osteofed server pretrain` or a federated run makes such files)"
+        )
+    return _champion(task, load_weights(path), "file", str(path))
+
+
+def _from_registry(task: str, uri: str) -> Champion:
+    """Load the champion of a task out of MLflow."""
+    # A registry that is away must be noticed in seconds, not after MLflow's minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        version = client.get_model_version_by_alias(task, ALIAS)
+        with tempfile.TemporaryDirectory(prefix="osteofed-") as folder:
+            path = _download(client, version, uri, Path(folder))
+            if path is None:
+                raise ModelIncompatibleError(
+                    f"{task} version {version.version} in {uri} holds no weights file "
+                    "(*.safetensors was expected among its artefacts)"
+                )
+            weights = load_weights(path)
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            raise _nobody(task, uri) from None
+        first_line = str(error).splitlines()[0][:200]
+        raise RegistryUnavailableError(f"{uri}: the registry does not answer: {first_line}") from (
+            None
+        )
+    champion = _champion(task, weights, str(version.version), uri)
+    metrics = _metrics(client, version)
+    return Champion(champion.weights, champion.facts.model_copy(update={"metrics": metrics}))
+
+
+def _download(client: MlflowClient, version: ModelVersion, uri: str, folder: Path) -> Path | None:
+    """Fetch a version's weights file: from the model itself, else from its run."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    sources = [f"models:/{version.name}/{version.version}"]
+    if version.run_id:
+        sources.append(f"runs:/{version.run_id}/")
+    for number, source in enumerate(sources):
+        place = folder / str(number)
+        place.mkdir()
+        try:
+            got = download_artifacts(
+                artifact_uri=source, dst_path=str(place), tracking_uri=uri, registry_uri=uri
+            )
+        except (MlflowException, OSError):
+            continue  # an older version may keep its files in one place only
+        files = sorted(Path(got).rglob("*.safetensors"))
+        named = [file for file in files if file.stem == version.name]
+        if named or files:
+            return (named or files)[0]
+    return None
+
+
+def _metrics(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
+    """Errors that the version's run recorded (names that end in ``mae_…``)."""
+    from mlflow.exceptions import MlflowException
+
+    if not version.run_id:
+        return {}
+    try:
+        logged = client.get_run(version.run_id).data.metrics
+    except MlflowException:
+        return {}
+    found: dict[str, float] = {}
+    for name, value in sorted(logged.items()):
+        short = name.rsplit("/", 1)[-1]
+        pooled = name == short or name.startswith(("global/", "all/"))
+        if short.startswith("mae_") and pooled:
+            found[short] = round(float(value), 4)
+    return found

@@ -1,0 +1,312 @@
+"""Reading a folder of DICOM studies with the champions: JSON, masks, pictures, report.
+
+One study gives ``prediction.json``, ``report.html``, ``masks.npz`` and an overlay
+per view in one folder, which appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shared.config import LabelColumns
+from shared.errors import (
+    ConfigError,
+    InputEmptyError,
+    InputMissingError,
+    InputUnreadableError,
+    OsteofedError,
+)
+from shared.inference.assemble import Identity, Subject, assemble
+from shared.inference.champions import Champion, load_champions
+from shared.inference.figures import marks, overlay_png
+from shared.inference.findings import Findings, join
+from shared.inference.report import ReportInput, render_report
+from shared.inference.schema import Prediction
+from shared.records import StudyLabels, StudyRecord
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from shared.dicom.read import ReadResult, ReadStudy
+    from shared.tasks.base import Task
+
+PREDICTION = "prediction.json"
+REPORT = "report.html"
+MASKS = "masks.npz"
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A champion with its task and its network, weights loaded."""
+
+    champion: Champion
+    task: Task
+    network: nn.Module
+
+
+@dataclass(frozen=True)
+class StudyFailure:
+    """A study that could not be read; `sentence` holds nothing of the patient."""
+
+    study: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class FolderResult:
+    """What became of a folder: predictions by their folder, failures, other files."""
+
+    predictions: Mapping[Path, Prediction]
+    failures: Sequence[StudyFailure] = ()
+    not_taken: Sequence[str] = field(default_factory=tuple)
+
+    def facts(self) -> dict[str, object]:
+        """Give everything as JSON can hold it (``osteofed predict --json``)."""
+        return {
+            "studies": [
+                {
+                    "folder": str(folder),
+                    "report": str(folder / REPORT),
+                    "prediction": prediction.model_dump(mode="json", by_alias=True),
+                }
+                for folder, prediction in self.predictions.items()
+            ],
+            "failures": [{"study": f.study, "why": f.sentence} for f in self.failures],
+            "not_taken": list(self.not_taken),
+        }
+
+
+def predict_folder(
+    study_dir: Path,
+    out: Path,
+    *,
+    registry: str | None = None,
+    models: Path | None = None,
+    columns: LabelColumns | None = None,
+    device: str = "auto",
+    progress: Callable[[str], None] | None = None,
+) -> FolderResult:
+    """Read every study in a folder.
+
+    Parameters
+    ----------
+    study_dir : Path
+        DICOM files of one or several studies, and the hospital's tables.
+    out : Path
+        One study: its results. Several: one subfolder each. An earlier
+        prediction there is replaced; anything else is left alone and refused.
+    registry, models
+        Where the champions are (`shared.inference.champions.load_champions`).
+    columns : LabelColumns, optional
+        Names of the hospital's columns.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    progress : callable, optional
+        Called with a sentence before each study.
+
+    Returns
+    -------
+    FolderResult
+
+    Raises
+    ------
+    InputMissingError, InputEmptyError, InputUnreadableError
+        If there is no folder, nothing in it, or nothing of it can be read.
+    NoChampionError
+        If a task has no champion. Nothing is written then.
+    ConfigError
+        If `out` holds something else than a prediction.
+    """
+    _check_out(out)
+    if not study_dir.is_dir():
+        raise InputMissingError(f"{study_dir}: no such folder (a folder of DICOM files expected)")
+    if not any(path.is_file() for path in study_dir.rglob("*")):
+        raise InputEmptyError(f"{study_dir}: holds no files (DICOM files of a study expected)")
+    from shared.inference.readers import READERS
+
+    champions = load_champions(READERS, registry, models)
+    from shared.dicom.read import read_study_folder
+
+    result = read_study_folder(study_dir, columns)
+    if not result.studies:
+        raise _nothing_usable(study_dir, result)
+    device = choose_device(device)
+    ready = [prepare(champion, device) for champion in champions.values()]
+    predictions: dict[Path, Prediction] = {}
+    failures = []
+    several = len(result.studies) > 1
+    for number, study in enumerate(result.studies, start=1):
+        folder = out / _folder_name(number, study) if several else out
+        if progress is not None:
+            progress(f"study {number} of {len(result.studies)}")
+        try:
+            prediction, report, findings = read_study(study, ready, device)
+            write_results(folder, prediction, report, study, findings)
+            predictions[folder] = prediction
+        except OsteofedError as error:
+            failures.append(StudyFailure(f"study {number}", str(error)))
+        except Exception as error:  # one bad study never stops the others
+            failures.append(StudyFailure(f"study {number}", f"failed: {type(error).__name__}"))
+            if not several:
+                raise
+    if not predictions:
+        raise InputUnreadableError(
+            f"{study_dir}: none of {len(failures)} studies could be read: {failures[0].sentence}"
+        )
+    not_taken = [f"{v.path}: {v.sentence}" for v in result.files if v.verdict != "taken"]
+    return FolderResult(predictions, failures, not_taken)
+
+
+def choose_device(wanted: str) -> str:
+    """Turn ``auto`` into ``cuda`` where there is one, else ``cpu``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such device.
+    """
+    import torch
+
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device: {wanted!r} (must be auto, cpu or cuda)")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device: cuda, but this machine has no CUDA device (use cpu or auto)")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def prepare(champion: Champion, device: str = "cpu") -> ReadyModel:
+    """Make the network of a champion and load its weights.
+
+    Raises
+    ------
+    ModelIncompatibleError
+        If the weights do not fit the network that their settings describe.
+    """
+    from shared.tasks import make_task
+    from shared.training.arrays import set_arrays
+
+    task = make_task(champion.weights.settings)
+    network = task.network()
+    set_arrays(network, champion.weights.arrays, strict=True)
+    return ReadyModel(champion, task, network.eval().to(device))
+
+
+def read_study(
+    study: ReadStudy, ready: Sequence[ReadyModel], device: str = "cpu"
+) -> tuple[Prediction, str, Findings]:
+    """Run every task on one study and put the results together.
+
+    The networks see neither the hospital's labels nor drawn regions.
+
+    Returns
+    -------
+    (Prediction, str, Findings)
+        For ``prediction.json``, the HTML report, and the findings with their maps.
+    """
+    from shared.inference.readers import READERS, Reading
+
+    blind = StudyRecord(
+        patient="",
+        study="",
+        vendor=study.vendor,
+        images={view: replace(image, regions=None) for view, image in study.images.items()},
+        labels=StudyLabels(),
+        covariates=study.covariates,
+    )
+    found: list[Findings] = []
+    for model in ready:
+        reader = READERS[model.task.name]
+        before = join(found)
+        found.append(
+            reader(Reading(model.task, model.network, blind, study.labels, before, device))
+        )
+    subject = Subject(_identity(study), study.vendor, blind.images, study.labels, study.covariates)
+    prediction, everything = assemble(subject, found, [model.champion.facts for model in ready])
+    given = ReportInput(
+        patient_name=subject.identity.patient_name,
+        vendor=study.vendor,
+        covariates=study.covariates,
+        labels=study.labels,
+        images=blind.images,
+        region_maps=everything.region_maps,
+    )
+    return prediction, render_report(prediction, given), everything
+
+
+def write_results(
+    folder: Path, prediction: Prediction, report: str, study: ReadStudy, findings: Findings
+) -> None:
+    """Write everything of one study, whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        part.chmod(0o755)
+        text = prediction.model_dump_json(indent=2, by_alias=True)
+        (part / PREDICTION).write_text(text + "\n", encoding="utf-8")
+        (part / REPORT).write_text(report, encoding="utf-8")
+        if findings.region_maps:
+            arrays = {view.value: regions for view, regions in findings.region_maps.items()}
+            with (part / MASKS).open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+        for view, image in study.images.items():
+            drawn = marks(view, findings.region_maps.get(view), findings.grades)
+            (part / f"overlay_{view.value}.png").write_bytes(overlay_png(image, drawn))
+        if folder.exists():
+            shutil.rmtree(folder)  # an earlier prediction (`_check_out`)
+        part.replace(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _identity(study: ReadStudy) -> Identity:
+    header = study.header
+    return Identity(
+        patient_id=header.patient_id,
+        patient_name=header.patient_name,
+        study_uid=header.study_uid,
+        study_date="" if header.study_date is None else header.study_date.isoformat(),
+        accession=header.accession,
+    )
+
+
+def _folder_name(number: int, study: ReadStudy) -> str:
+    """Name of a study's subfolder: its UID's last digits, free of anything odd."""
+    tail = "".join(c for c in study.header.study_uid if c.isdigit())[-12:]
+    return f"study-{number:03d}-{tail}" if tail else f"study-{number:03d}"
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that holds something else than predictions."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(f"{out}: is a file (--out must name a folder)")
+    names = {path.name for path in out.iterdir()}
+    ours = PREDICTION in names or all(name.startswith("study-") for name in names)
+    if not ours:
+        raise ConfigError(
+            f"{out}: holds other files and no {PREDICTION} (name a new or an empty folder)"
+        )
+
+
+def _nothing_usable(study_dir: Path, result: ReadResult) -> OsteofedError:
+    """Say why no study came out of a folder: nothing of ours, or all of it damaged."""
+    reasons: dict[str, int] = {}
+    for verdict in result.files:
+        reasons[verdict.sentence] = reasons.get(verdict.sentence, 0) + 1
+    most = sorted(reasons.items(), key=lambda item: -item[1])[:3]
+    words = "; ".join(f"{count} × {sentence}" for sentence, count in most) or "no file"
+    text = f"{study_dir}: no DXA study could be read ({words})"
+    damaged = any(
+        verdict.verdict == "refused" and verdict.reason not in ("not_dicom", "media_index")
+        for verdict in result.files
+    )
+    return InputUnreadableError(text) if damaged else InputEmptyError(text)
