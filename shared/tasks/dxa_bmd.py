@@ -59,9 +59,10 @@ class DxaBmd(Task):
         return self.settings.network.image_size or FRAME[self.settings.network.size]
 
     @property
-    def spacing_mm(self) -> float:
-        """Millimetres per pixel of the tensors."""
-        return SPACING_MM * FRAME["small"][0] / self.frame[0]
+    def spacing_mm(self) -> tuple[float, float]:
+        """Millimetres per pixel of the tensors, row first."""
+        rows, columns = FRAME["small"]
+        return SPACING_MM * rows / self.frame[0], SPACING_MM * columns / self.frame[1]
 
     def uses(self, study: StudyRecord) -> bool:
         """Use a study with both projections and at least one reported BMD."""

@@ -38,12 +38,12 @@ HEADLINE: Final[Mapping[View, tuple[str, ...]]] = {
     View.SPINE_PA: LUMBAR,
     View.HIP_LEFT: ("femoral_neck", "trochanter", "total_hip"),
 }
-#: Millimetres per pixel at the small size; the published size is finer by as much
-#: as its frame has more pixels.
-SPACING_MM: Final[Mapping[View, float]] = {
-    View.SPINE_PA: 2.0,
-    View.HIP_LEFT: 2.0,
-    View.SPINE_LATERAL: 4.0,
+#: Millimetres per pixel at the small size, row first; the published size is finer
+#: by as much as its frame has more pixels. A lateral field is long and narrow.
+SPACING_MM: Final[Mapping[View, tuple[float, float]]] = {
+    View.SPINE_PA: (2.0, 2.2),
+    View.HIP_LEFT: (2.0, 2.2),
+    View.SPINE_LATERAL: (4.0, 2.6),
 }
 FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (112, 80), "published": (448, 320)}
 #: The network halves the frame four times.
@@ -68,9 +68,11 @@ class DxaSegmentation(Task):
         rows, columns = (-(-side // FRAME_MULTIPLE) * FRAME_MULTIPLE for side in chosen)
         return rows, columns
 
-    def spacing_mm(self, view: View) -> float:
-        """Millimetres per pixel of a view's tensor."""
-        return SPACING_MM[view] * FRAME["small"][0] / self.frame[0]
+    def spacing_mm(self, view: View) -> tuple[float, float]:
+        """Millimetres per pixel of a view's tensor, row first."""
+        rows, columns = FRAME["small"]
+        small = SPACING_MM[view]
+        return small[0] * rows / self.frame[0], small[1] * columns / self.frame[1]
 
     def uses(self, study: StudyRecord) -> bool:
         """Use a study in which at least one projection has regions drawn."""
@@ -126,17 +128,24 @@ class DxaSegmentation(Task):
 
     def loss(self, output: Tensor, batch: Sample) -> Tensor:
         """Soft Dice over the regions that are there, plus cross-entropy; shape (B,)."""
-        regions = batch["regions"]
-        logarithm = functional.log_softmax(output.float(), dim=1)  # (B, classes, H, W)
-        cross_entropy = functional.nll_loss(logarithm, regions, reduction="none").mean((1, 2))
-        true = functional.one_hot(regions, NUMBER_OF_CODES).movedim(3, 1).float().flatten(2)
-        chance = logarithm.exp().flatten(2)
-        area = true.sum(2)  # (B, classes)
-        soft = (2 * (chance * true).sum(2) + SMOOTHING) / (chance.sum(2) + area + SMOOTHING)
-        there = (area > 0).float()
-        there[:, 0] = 0.0  # the background would only dilute
+        regions = batch["regions"].flatten(1)  # (B, H·W)
+        logarithm = functional.log_softmax(output.float().flatten(2), dim=1)
+        of_truth = logarithm.gather(1, regions[:, None])[:, 0]  # (B, H·W)
+        nothing = torch.zeros(len(output), NUMBER_OF_CODES, device=output.device)
+        # sums over each true region by scattering: no one-hot of 17 whole images
+        both = nothing.scatter_add(1, regions, of_truth.exp())
+        area = nothing.scatter_add(1, regions, torch.ones_like(of_truth))
+        soft = (2 * both + SMOOTHING) / (logarithm.exp().sum(2) + area + SMOOTHING)
+        there = (area > 0).float() * self._counted(output)
         missed = ((1 - soft) * there).sum(1) / there.sum(1).clamp(min=1.0)
-        return batch["weight"] * (missed + cross_entropy)
+        return batch["weight"] * (missed - of_truth.mean(1))
+
+    @staticmethod
+    def _counted(output: Tensor) -> Tensor:
+        """Count every class but the background in the Dice, which it would only dilute."""
+        counted = torch.ones(NUMBER_OF_CODES, device=output.device)
+        counted[0] = 0.0
+        return counted
 
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:
         """Sum Dice values over patients, by region, and count shifted vertebrae."""

@@ -69,15 +69,17 @@ class Framed:
     placement: Placement
 
 
-def frame_image(image: ImageRecord, spacing_mm: float, frame: tuple[int, int]) -> Framed:
+def frame_image(
+    image: ImageRecord, spacing_mm: tuple[float, float], frame: tuple[int, int]
+) -> Framed:
     """Resample an image to a spacing and lay it centred into a frame.
 
     Parameters
     ----------
     image : ImageRecord
         Pixels with NaN where the scanner did not look.
-    spacing_mm : float
-        Millimetres per pixel of the frame, both ways.
+    spacing_mm : (float, float)
+        Millimetres per pixel of the frame, row first.
     frame : (int, int)
         Height and width in pixels.
 
@@ -91,8 +93,8 @@ def frame_image(image: ImageRecord, spacing_mm: float, frame: tuple[int, int]) -
     values = torch.from_numpy(stored)
     height, width = values.shape
     new = (
-        max(1, round(height * image.spacing_mm[0] / spacing_mm)),
-        max(1, round(width * image.spacing_mm[1] / spacing_mm)),
+        max(1, round(height * image.spacing_mm[0] / spacing_mm[0])),
+        max(1, round(width * image.spacing_mm[1] / spacing_mm[1])),
     )
     placement = Placement(
         original=(height, width),

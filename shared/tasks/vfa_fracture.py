@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -141,8 +141,8 @@ class VfaFracture(Task):
 
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:
         """Count scores by bin and class, per vertebra and per patient, and grade pairs."""
-        known: NDArray[np.bool_] = np.asarray(batch["weight"].cpu().numpy() > 0)
-        scores = output.double().sigmoid().cpu().numpy()
+        known: NDArray[np.bool_] = (batch["weight"] > 0).cpu().numpy()
+        scores: NDArray[np.float64] = output.double().sigmoid().cpu().numpy()
         true: NDArray[np.int64] = batch["grade"].cpu().numpy()
         sums: Statistics = {
             "patients": float(len(known) // self.units),
@@ -152,19 +152,17 @@ class VfaFracture(Task):
         counted = [
             ("kappa", agreement.agreement_sums(grades_of(output).numpy()[known], true[known]))
         ]
-        shape = (-1, self.units)
-        assessed = np.asarray(known.reshape(shape).any(axis=1))
+        assessed = _by_patient(known).max(axis=1)
         for column, threshold in enumerate(THRESHOLDS[:2]):
-            positive: NDArray[np.bool_] = np.asarray(true >= threshold)
+            positive = np.greater_equal(true, threshold)
             counted.append(
                 (
                     f"auc_grade{threshold}",
                     ranking.score_sums(scores[known, column], positive[known]),
                 )
             )
-            worst = np.where(known, scores[:, column], 0.0).reshape(shape).max(1)[assessed]
-            both: NDArray[np.bool_] = np.asarray(positive & known).reshape(shape)
-            any_positive = both.any(axis=1)[assessed]
+            worst = _by_patient(np.where(known, scores[:, column], 0.0)).max(axis=1)[assessed]
+            any_positive = _by_patient(np.logical_and(positive, known)).max(axis=1)[assessed]
             counted.append(
                 (f"auc_patient_grade{threshold}", ranking.score_sums(worst, any_positive))
             )
@@ -192,6 +190,11 @@ def _part(statistics: Mapping[str, float], name: str) -> dict[str, float]:
         for key, value in statistics.items()
         if key.startswith(prefix)
     }
+
+
+def _by_patient(values: NDArray[Any]) -> NDArray[Any]:
+    """Unfold (N·K,) to (N, K)."""
+    return values.reshape(-1, len(VERTEBRAE))
 
 
 def spine_angle(positions: Positions, name: str) -> float:
