@@ -171,7 +171,7 @@ class _Parts:
     bmd: dict[str, float] = field(default_factory=dict)
     mask_digests: dict[View, str] = field(default_factory=dict)
     verdicts: list[FileVerdict] = field(default_factory=list)
-    covariates: Covariates = Covariates()
+    covariates: Covariates = field(default_factory=Covariates)
     header: StudyHeader | None = None
 
 

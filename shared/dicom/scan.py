@@ -90,12 +90,15 @@ class FolderScan:
         Tables that could be read.
     verdicts : list of FileVerdict
         Of everything that is already decided.
+    digests : dict of str to str
+        SHA-256 of every file that could be read, by its name in the verdicts.
     """
 
     groups: list[StudyGroup] = field(default_factory=list)
     rows: list[LabelRow] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
     verdicts: list[FileVerdict] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 def scan_folder(folder: Path, columns: LabelColumns) -> FolderScan:
@@ -156,7 +159,7 @@ def _look(
     if size > LARGEST_FILE:
         raise SetAsideError("file_too_large")
     data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
+    digest = scan.digests[name] = hashlib.sha256(data).hexdigest()
     if digest in seen:
         raise SetAsideError("already_there")
     if path.suffix.lower() in TABLE_ENDINGS:

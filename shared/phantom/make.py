@@ -104,7 +104,7 @@ def make_hospital(
         If the folder is in use, or the scanner or population is unknown.
     """
     _check(out, scanner, patients, population, workers, render)
-    part = out.with_name(f".{out.name}.part")
+    part = out.absolute().with_name(f".{out.absolute().name}.part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "DICOM").mkdir(parents=True)
     orders = [

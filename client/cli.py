@@ -1,0 +1,128 @@
+"""``osteofed site``: the hospital's own commands. Parse, call one function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from client.cli_training import add_commands
+from shared.command_line import JsonOption, console, print_facts, progress
+
+app = typer.Typer(name="site", help="A hospital's own site.", no_args_is_help=True)
+
+SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
+
+
+@app.command()
+def init(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Option("--name", help="Short name: a-z, 0-9, hyphen.")],
+    epsilon_budget: Annotated[
+        float | None, typer.Option("--epsilon-budget", help="Privacy budget of all patients.")
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option("--delta", help="At most 1/(10 x patients).")
+    ] = None,
+    allow_plain: Annotated[
+        bool, typer.Option("--allow-plain", help="Allow runs without differential privacy.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a site: its settings, its secret and an empty store."""
+    from client.store import init_site
+    from shared.config import SiteConfig, parse_settings
+
+    privacy: dict[str, Any] = {"allow_plain_runs": allow_plain}
+    if epsilon_budget is not None:
+        privacy["epsilon_budget"] = epsilon_budget
+    if delta is not None:
+        privacy["delta"] = delta
+    config = parse_settings({"site": name, "privacy": privacy}, SiteConfig, "site init")
+    init_site(folder, config)
+    facts = {
+        "site": config.site,
+        "folder": str(folder),
+        "settings": str(folder / "site.yaml"),
+        "epsilon_budget": config.privacy.epsilon_budget,
+        "delta": config.privacy.delta,
+        "allow_plain_runs": config.privacy.allow_plain_runs,
+    }
+    print_facts(
+        facts,
+        as_json,
+        lambda: console().print(
+            f"site {config.site} made in {folder}: budget epsilon "
+            f"{config.privacy.epsilon_budget:g} at delta {config.privacy.delta:g}. "
+            f"Back up {folder / str(config.secret)}: without it the store cannot be continued."
+        ),
+    )
+
+
+@app.command()
+def ingest(
+    folder: SiteFolder,
+    source: Annotated[Path, typer.Argument(help="Folder of DICOM studies and label tables.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Take studies in; every file ends as taken, quarantined or refused, with its reason."""
+    from client.ingest import ingest as take_in
+    from shared.errors import InputEmptyError
+
+    with progress() as bar:
+        job = bar.add_task("studies", total=None)
+        report = take_in(
+            folder, source, lambda done, found: bar.update(job, completed=done, total=found)
+        )
+    facts = report.as_dict()
+    print_facts(facts, as_json, lambda: _show_report(facts))
+    if not report.took_anything:
+        raise InputEmptyError(
+            f"{source}: none of its {len(report.files)} files could be taken; "
+            "the table above says why"
+        )
+
+
+def _show_report(facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{facts['site']}: files by outcome")
+    for column in ("outcome", "files", "reason", ""):
+        table.add_column(column, justify="right" if column == "files" else "left")
+    colours = {"taken": "green", "quarantined": "yellow", "refused": "red"}
+    for line in facts["outcomes"]:
+        verdict = line["verdict"]
+        table.add_row(
+            f"[{colours[verdict]}]{verdict}", str(line["files"]), line["reason"], line["sentence"]
+        )
+    store = facts["store"]
+    console().print(table)
+    console().print(
+        f"{facts['studies_new']} new studies; the store has {store['studies']} studies of "
+        f"{store['patients']} patients ({store['train']} train, {store['validation']} validation, "
+        f"{store['test']} test)"
+    )
+
+
+@app.command()
+def studies(folder: SiteFolder, as_json: JsonOption = False) -> None:
+    """Count what the store holds: by split, vendor, view and completeness of labels."""
+    from client.statistics import describe_store
+
+    facts = describe_store(folder)
+    print_facts(facts, as_json, lambda: _show_studies(facts))
+
+
+def _show_studies(facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{facts['site']}: what the store holds")
+    for column in ("", *facts["splits"]):
+        table.add_column(column, justify="left" if not column else "right")
+    for row in facts["rows"]:
+        table.add_row(row["what"], *(str(row[split]) for split in facts["splits"]))
+    console().print(table)
+
+
+add_commands(app)

@@ -1,0 +1,90 @@
+"""The site's secret: made once, read by its owner only, never a placeholder.
+
+All pseudonyms, replaced UIDs, day shifts and the random numbers of training
+derive from it. Whoever has it and the store can link pseudonyms to patients.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Final
+
+from shared.errors import PlaceholderSecretError, StoreMissingError
+
+SECRET_BYTES: Final = 32
+#: 32 random bytes have fewer different values than this once in more than 10^20.
+FEWEST_VALUES: Final = 12
+OWNER_ONLY: Final = 0o600
+
+
+def make_secret(path: Path) -> bytes:
+    """Make the site's secret and write it as hex, mode 0600.
+
+    Parameters
+    ----------
+    path : Path
+        File to make; it must not exist.
+
+    Returns
+    -------
+    bytes
+        32 random bytes.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one: a secret is never overwritten.
+    """
+    secret = secrets.token_bytes(SECRET_BYTES)
+    # Mode and exclusiveness in one call: at no moment can somebody else read it.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secret.hex() + "\n")
+    return secret
+
+
+def read_secret(path: Path) -> bytes:
+    """Read the site's secret.
+
+    Raises
+    ------
+    StoreMissingError
+        If there is none.
+    PlaceholderSecretError
+        If others may read it, or if it is not 32 random bytes in hex.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        raise StoreMissingError(
+            f"{path}: the site's secret is missing; put it back from your backup "
+            "(without it the store's pseudonyms cannot be continued)"
+        ) from None
+    except OSError as error:
+        raise PlaceholderSecretError(f"{path}: cannot be read: {error.strerror}") from None
+    if mode & 0o077:
+        raise PlaceholderSecretError(
+            f"{path}: mode {mode:04o} lets others read the site's secret "
+            f"(must be 0600; run `chmod 600 {path}`)"
+        )
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        raise PlaceholderSecretError(
+            f"{path}: is not hexadecimal (must be 64 hex digits made by `osteofed site init`)"
+        ) from None
+    if len(secret) < SECRET_BYTES:
+        raise PlaceholderSecretError(
+            f"{path}: holds {len(secret)} bytes (must be {SECRET_BYTES} or more random bytes "
+            "made by `osteofed site init`)"
+        )
+    if len(set(secret)) < FEWEST_VALUES:
+        raise PlaceholderSecretError(
+            f"{path}: looks like a placeholder, not like random bytes "
+            "(make a site with `osteofed site init`)"
+        )
+    return secret

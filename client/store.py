@@ -1,0 +1,274 @@
+"""A hospital's store: a pseudonymous catalogue, and arrays that map into memory.
+
+<site>/site.yaml              settings
+<site>/secret.key             the site's secret, 0600
+<site>/store/catalogue.sqlite
+<site>/store/arrays/<study>/<view>.pixels.npy    float16, NaN = not scanned
+<site>/store/arrays/<study>/<view>.regions.npy   uint8
+"""
+
+from __future__ import annotations
+
+import hmac
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from client.catalogue import SCHEMA, Base, Image, Label, Patient, Property, Study, open_catalogue
+from client.keys import make_secret, read_secret
+from shared.config import SiteConfig, load_settings, resolve, save_settings
+from shared.dicom.deidentify import keyed_digest
+from shared.errors import StoreExistsError, StoreMissingError, StoreSecretMismatchError
+from shared.records import (
+    Covariates,
+    ImageRecord,
+    PatientSource,
+    StudyLabels,
+    StudyRecord,
+    Vendor,
+    View,
+)
+
+Split = Literal["train", "validation", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+SETTINGS: Final = "site.yaml"
+CATALOGUE: Final = "catalogue.sqlite"
+
+
+def secret_check(secret: bytes) -> str:
+    """Keyed value by which a store knows its secret without telling it."""
+    return keyed_digest(secret, "store check").hex()
+
+
+def init_site(folder: Path, config: SiteConfig) -> None:
+    """Make a site folder: settings, secret, empty store. It appears whole or not at all.
+
+    Raises
+    ------
+    StoreExistsError
+        If the folder is a site already or holds anything else.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is a site already" if (folder / SETTINGS).exists() else "is not empty"
+        raise StoreExistsError(f"{folder}: {what}; name a new folder (nothing was changed)")
+    part = folder.absolute().with_name(f".{folder.absolute().name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        save_settings(config, part / SETTINGS)
+        secret = make_secret(resolve(part.resolve(), config.secret))
+        store = resolve(part.resolve(), config.store)
+        (store / "arrays").mkdir(parents=True)
+        engine = open_catalogue(store / CATALOGUE)
+        Base.metadata.create_all(engine)
+        with Session(engine) as session, session.begin():
+            session.add(Property(key="schema", value=SCHEMA))
+            session.add(Property(key="secret_check", value=secret_check(secret)))
+        engine.dispose()
+        if folder.exists():
+            folder.rmdir()
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+@dataclass(frozen=True)
+class SiteStore:
+    """An open store. Make one with `open`.
+
+    Attributes
+    ----------
+    folder : Path
+        The site folder.
+    config : SiteConfig
+        Its ``site.yaml``.
+    secret : bytes
+        The site's secret; never shown.
+    engine : Engine
+        The catalogue.
+    """
+
+    folder: Path
+    config: SiteConfig
+    secret: bytes = field(repr=False)
+    engine: Engine = field(repr=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> SiteStore:
+        """Open the store of a site folder.
+
+        Raises
+        ------
+        StoreMissingError
+            If the folder is no site, or its store is gone.
+        StoreSecretMismatchError
+            If the store was made with another secret.
+        PlaceholderSecretError
+            If the secret is a placeholder or readable by others.
+        """
+        if not (folder / SETTINGS).is_file():
+            raise StoreMissingError(
+                f"{folder}: is no site, it has no {SETTINGS} (make one with `osteofed site init`)"
+            )
+        folder = folder.resolve()
+        config = load_settings(folder / SETTINGS, SiteConfig)
+        secret = read_secret(resolve(folder, config.secret))
+        path = resolve(folder, config.store) / CATALOGUE
+        if not path.is_file():
+            raise StoreMissingError(
+                f"{path}: the site has no catalogue (restore it, or make a new site with "
+                "`osteofed site init` and take the studies in again)"
+            )
+        engine = open_catalogue(path)
+        with Session(engine) as session:
+            made_with = session.get(Property, "secret_check")
+            found = made_with.value if made_with is not None else ""
+        if not hmac.compare_digest(found, secret_check(secret)):
+            engine.dispose()
+            raise StoreSecretMismatchError(
+                f"{folder}: the store was made with another secret than "
+                f"{resolve(folder, config.secret).name}; put the right secret back "
+                "(with this one, patients would get second pseudonyms)"
+            )
+        return cls(folder, config, secret, engine)
+
+    def close(self) -> None:
+        """Close the catalogue; the write-ahead log is folded into it."""
+        self.engine.dispose()
+
+    @cached_property
+    def arrays(self) -> Path:
+        """Folder of the arrays."""
+        return resolve(self.folder, self.config.store) / "arrays"
+
+    def array_path(self, study: str, view: str, what: Literal["pixels", "regions"]) -> Path:
+        """File of one array."""
+        return self.arrays / study / f"{view}.{what}.npy"
+
+    def source(self, split: Split) -> PatientSource:
+        """Patients of one split; the catalogue is read once, arrays are mapped on use."""
+        return _read_source(self, split)
+
+    def counts(self) -> dict[str, int]:
+        """Patients by split, and ``patients``, ``studies`` and ``images`` in all."""
+        with Session(self.engine) as session:
+            rows = session.execute(select(Patient.split, func.count()).group_by(Patient.split))
+            by_split = {split: count for split, count in rows if split is not None}
+            studies = session.scalar(select(func.count()).select_from(Study)) or 0
+            images = session.scalar(select(func.count()).select_from(Image)) or 0
+        counts = {split: by_split.get(split, 0) for split in SPLITS}
+        return counts | {"patients": sum(counts.values()), "studies": studies, "images": images}
+
+
+@dataclass(frozen=True)
+class StoreSource:
+    """Patients of one split, as `shared.records.PatientSource`.
+
+    What the catalogue says is held; arrays are opened when a study is asked for,
+    so a source of thousands of patients is cheap and can be shared by processes.
+    """
+
+    store: SiteStore
+    patients: Sequence[str]
+    studies_by_patient: Mapping[str, Sequence[Study]] = field(repr=False)
+    images: Mapping[str, Sequence[Image]] = field(repr=False)
+    labels: Mapping[str, StudyLabels] = field(repr=False)
+
+    def studies(self, patient: str) -> Sequence[StudyRecord]:
+        """Return a patient's studies, oldest first; an unknown patient is a KeyError."""
+        return [self._record(study) for study in self.studies_by_patient[patient]]
+
+    def _record(self, study: Study) -> StudyRecord:
+        images = {View(image.view): self._image(image) for image in self.images[study.uid]}
+        return StudyRecord(
+            patient=study.patient,
+            study=study.uid,
+            vendor=Vendor(study.vendor),
+            images=images,
+            labels=self.labels.get(study.uid, StudyLabels()),
+            covariates=Covariates(
+                sex=study.sex,
+                age_years=study.age_years,
+                height_cm=study.height_cm,
+                weight_kg=study.weight_kg,
+                ethnic_group=study.ethnic_group,
+            ),
+        )
+
+    def _image(self, image: Image) -> ImageRecord:
+        path = self.store.array_path
+        masked = image.mask_digest is not None
+        provenance: Any = image.spacing_provenance
+        return ImageRecord(
+            pixels=_mapped(path(image.study, image.view, "pixels")),
+            spacing_mm=(image.row_mm, image.column_mm),
+            spacing_provenance=provenance,
+            regions=_mapped(path(image.study, image.view, "regions")) if masked else None,
+        )
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    """Map an array into memory, read-only."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, ValueError) as error:
+        raise StoreMissingError(
+            f"{path}: an array of the store is missing or damaged ({type(error).__name__}); "
+            "restore the store from your backup"
+        ) from None
+
+
+def _read_source(store: SiteStore, split: Split) -> StoreSource:
+    """Read everything that the catalogue says of one split, in three queries."""
+    of_split = select(Patient.pseudonym).where(Patient.split == split)
+    study_uids = select(Study.uid).where(Study.patient.in_(of_split))
+    studies: dict[str, list[Study]] = defaultdict(list)
+    images: dict[str, list[Image]] = defaultdict(list)
+    with Session(store.engine, expire_on_commit=False) as session:
+        order = (Study.patient, Study.day, Study.uid)
+        for study in session.scalars(
+            select(Study).where(Study.patient.in_(of_split)).order_by(*order)
+        ):
+            studies[study.patient].append(study)
+        for image in session.scalars(
+            select(Image).where(Image.study.in_(study_uids)).order_by(Image.study, Image.view)
+        ):
+            images[image.study].append(image)
+        labels = read_labels(session, study_uids)
+        session.expunge_all()
+    return StoreSource(store, tuple(sorted(studies)), dict(studies), dict(images), labels)
+
+
+def read_labels(session: Session, study_uids: Any) -> dict[str, StudyLabels]:
+    """Labels that are not disputed, by study.
+
+    Parameters
+    ----------
+    session : Session
+        Of the catalogue.
+    study_uids : select or sequence of str
+        Which studies.
+    """
+    found: dict[str, StudyLabels] = {}
+    rows = session.execute(
+        select(Label.study, Label.kind, Label.name, Label.value)
+        .where(Label.study.in_(study_uids), Label.disputed.is_(False))
+        .order_by(Label.study, Label.kind, Label.name)
+    )
+    for study, kind, name, value in rows:
+        labels = found.setdefault(study, StudyLabels(bmd={}, genant={}))
+        if kind == "bmd":
+            labels.bmd[name] = value  # type: ignore[index] # made above as a dict
+        else:
+            labels.genant[name] = int(value)  # type: ignore[index]
+    return found
