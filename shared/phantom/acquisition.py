@@ -60,7 +60,9 @@ def expose(
         photons = scanner.photons[view] * scanner.spacing_mm[0] * scanner.spacing_mm[1]
         low, high = with_noise(low, photons, rng), with_noise(high, photons, rng)
     tissue = crossed.lean + crossed.fat
-    free = (sharp.bone < _BONE_EDGE) & (minimum_filter(tissue, 5) > _TISSUE_EDGE)
+    # near the skin a ray crosses little but fat, unlike the rays through the bone
+    thick = max(_TISSUE_EDGE, 0.6 * float(np.percentile(tissue, 90)))
+    free = (sharp.bone < _BONE_EDGE) & (minimum_filter(tissue, 5) > thick)
     density = decompose(scanner.physics, low, high, free.astype(np.float32))
     lean, bone = (
         float(_mean(high_beam.lean, high_beam.weight)),

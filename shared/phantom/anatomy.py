@@ -32,6 +32,8 @@ SAGITTAL: Final = {
     "L1": -13, "L2": -8, "L3": -1, "L4": 8, "L5": 20,
 }  # fmt: skip
 SACRAL_SLOPE: Final = 38.0
+#: Length of the transverse processes beside the template's [U].
+PROCESS: Final = {"T11": 0.5, "T12": 0.4, "L1": 0.7, "L2": 0.9, "L3": 1.1, "L4": 0.8, "L5": 0.85}
 #: BMD of L1..L4 as shares of the mean of the four (rises downwards) [U].
 LEVEL_SHARE: Final = {"L1": 0.92, "L2": 0.98, "L3": 1.03, "L4": 1.05}
 
@@ -135,7 +137,7 @@ def _shapes(patient: Patient, size: float, rng: np.random.Generator) -> dict[str
             sclerosis=1 + 2.0 * worn,
             collapse=float(rng.uniform(0.55, 0.9)) if loss and loss.grade else 0.5,
             lean=float(rng.normal(0, 0.01)),
-            process=float(np.exp(rng.normal(0, 0.08))) * (0.62 if level in ("T11", "T12") else 1),
+            process=float(np.exp(rng.normal(0, 0.08))) * PROCESS.get(level, 1.0),
         )
     return shapes
 

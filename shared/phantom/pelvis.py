@@ -10,13 +10,15 @@ from functools import lru_cache
 
 import numpy as np
 
+from shared.seeds import numpy_generator
+
 from .solid import (
     Floats,
     Solid,
     blend,
     capsule,
     ellipsoid,
-    even_points,
+    even_sheet,
     rounded_box,
     sample_solid,
     smoothstep,
@@ -38,17 +40,17 @@ def _ring_distance(points: Floats) -> Floats:
     upper_ramus = capsule(p, vector(-22, -14, 6), vector(-66, -38, 18), 9.5, 6.5)
     lower_ramus = capsule(p, vector(-22, 18, 76), vector(-68, -30, 52), 6.5, 5.5)
     pubis = rounded_box(p, vector(-76, -38, 34), vector(9, 8, 19), 6)
-    column = capsule(p, vector(-14, 8, -34), vector(-22, 16, -62), 12, 9)
+    column = capsule(p, vector(-16, 12, -26), vector(-30, 28, -58), 13, 9)
     ring = blend(blend(ischium, tuber, 8), blend(upper_ramus, pubis, 6), 3)
     ring = blend(ring, lower_ramus, 6)
     ring = blend(ring, column, 8)
-    # the cup opens to the side, the front and below
+    # the cup opens to the side, the front and below; its roof is its thickest part
     radius = np.sqrt((p**2).sum(axis=1))
-    opening = p @ vector(0.80, -0.30, 0.52)
-    shell = np.maximum(np.abs(radius - 31.0) - 4.5, opening - 5)
-    ring = blend(ring, shell, 5)
-    socket = radius - 26.5
-    return np.maximum(ring, -socket)
+    opening = p @ vector(0.84, -0.32, 0.44)
+    roof = smoothstep(-p[:, 2], -6, 26)
+    shell = np.abs(radius - 28.5 - 2.5 * roof) - (2.2 + 3.2 * roof)
+    ring = blend(ring, -blend(-shell, 3 - opening, 5), 5)
+    return -blend(-ring, radius - 25.0, 1.5)
 
 
 @lru_cache(maxsize=1)
@@ -67,12 +69,16 @@ def _bezier(u: Floats, a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
 @lru_cache(maxsize=1)
 def _wing() -> tuple[Floats, Floats]:
     """Points (N, 3) and masses (g) of the left iliac wing in the hip bone's frame."""
-    uvw = even_points(16000)
-    u, v, w = uvw.T
+    u, v = even_sheet(26000)
+    # fixed numbers of our own: a lattice across the sheet would show as a pattern
+    rng = numpy_generator(0, "iliac wing")
+    u = np.clip(u + rng.uniform(-0.003, 0.003, len(u)), 0, 1).astype(np.float32)
+    w = rng.random(len(u)).astype(np.float32)
     crest = _bezier(u, vector(-52, 66, -92), vector(-30, 34, -162), vector(28, -30, -150),
                     vector(30, -68, -82))  # fmt: skip
-    base = _bezier(u, vector(-44, 44, -48), vector(-26, 26, -44), vector(-10, 2, -36),
-                   vector(2, -34, -34))  # fmt: skip
+    base = _bezier(
+        u, vector(-46, 44, -40), vector(-30, 30, -26), vector(-6, 6, -24), vector(8, -32, -30)
+    )
     rise = v[:, None]
     points = base * (1 - rise) + crest * rise
     points[:, 0] += 9 * np.sin(np.pi * v) * np.sin(np.pi * u)
@@ -92,9 +98,11 @@ def _wing() -> tuple[Floats, Floats]:
 @lru_cache(maxsize=1)
 def _hip_bone() -> tuple[Floats, Floats]:
     ring = _ring()
-    thickness = np.float32(1.1) * np.ones_like(ring.area)
-    rim = np.abs(np.sqrt((ring.surface**2).sum(axis=1)) - 27.0) < 2.0
-    thickness[rim] = 2.0
+    thickness = np.full_like(ring.area, 0.9)
+    radius = np.sqrt((ring.surface**2).sum(axis=1))
+    # the weight-bearing roof of the joint is a bright arc
+    socket = (radius < 26.5) & (ring.surface[:, 2] < -12)
+    thickness[socket] = 2.0
     inward = ring.surface - ring.normal * (ring.depth * thickness)[:, None]
     wing_points, wing_mass = _wing()
     points = np.concatenate([inward, ring.core, wing_points])
@@ -116,8 +124,8 @@ def _sacrum_distance(points: Floats) -> Floats:
     bodies = rounded_box(q, vector(0, 0, 14), vector(24.5, 15.5, 13.5), 4)
     for place, half in ((43, 11.5), (68, 10.5), (90, 9.5)):
         bodies = np.minimum(bodies, rounded_box(q, vector(0, 0, place), vector(23, 14.5, half), 4))
-    wings = ellipsoid(p, vector(36, 6, 24), vector(19, 17, 24))
-    wings = blend(wings, capsule(q, vector(30, 8, 30), vector(26, 6, 95), 15, 9), 10)
+    wings = capsule(p, vector(22, 4, 14), vector(45, 9, 28), 12, 13)
+    wings = blend(wings, capsule(p, vector(45, 10, 28), vector(31, 8, 84), 11, 7), 10)
     crest = capsule(q, vector(0, 30, 16), vector(0, 24, 95), 6, 5)
     back = blend(capsule(q, vector(14, 20, 10), vector(14, 18, 90), 6, 6), crest, 8)
     return blend(blend(bodies, wings, 6), back, 4)
@@ -149,7 +157,7 @@ def place_sacrum(top: Floats, slope: float, size: float) -> tuple[Floats, Floats
     cos, sin = np.cos(slope), np.sin(slope)
     turn = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]], np.float32)
     mass = np.concatenate([
-        solid.area * np.float32(0.8 * CORTICAL),
+        solid.area * np.float32(0.5 * CORTICAL),
         np.full(len(solid.core), solid.volume * 0.11e-3, np.float32),
     ])  # fmt: skip
     return np.asarray(points @ turn.T + top, np.float32), mass * np.float32(size**2.5)

@@ -188,31 +188,48 @@ def _horner(table: NDArray[np.float64], d: Floats, u: Floats, share: Floats) -> 
 
 
 def fit_beside(values: Floats, weight: Floats, half_lines: int = 6) -> Floats:
-    """Fit a parabola across each scan line where `weight` is positive, and fill the line.
+    """Fit what is measured beside the bone, and fill each scan line with the fit.
 
-    The fit pools `half_lines` lines above and below, so that noise is averaged;
-    curvature is held back where few pixels lie beside the bone.
+    A surface of second degree is fitted to the whole field, then a parabola to
+    what is left on each scan line, pooled over `half_lines` lines above and
+    below so that noise is averaged. Lines with little soft tissue keep to the
+    surface.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (H, W)
+        For example R_s by ray.
+    weight : ndarray of float32, shape (H, W)
+        0 on bone and air.
     """
     from scipy.ndimage import uniform_filter1d
 
     height, width = values.shape
-    t = np.linspace(-1, 1, width)
-    powers = np.stack([t**k for k in range(5)], axis=1)
+    t, s = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
     w = weight.astype(np.float64)
-    sums = w @ powers  # (H, 5)
-    moments = (w * values) @ powers[:, :3]  # (H, 3)
-    size = 2 * half_lines + 1
-    sums = uniform_filter1d(sums, size, axis=0, mode="nearest")
-    moments = uniform_filter1d(moments, size, axis=0, mode="nearest")
-    # lines without any soft tissue borrow the mean of all lines
-    total, mean = sums.mean(axis=0), moments.mean(axis=0)
-    sums, moments = sums + 1e-4 * total, moments + 1e-4 * mean
+    powers = np.stack([t**k for k in range(5)], axis=1)
+    sums, moments = w @ powers, (w * values) @ powers[:, :3]  # (H, 5), (H, 3)
+    down = np.stack([s**k for k in range(5)], axis=1)
+    table = down.T @ sums  # sums of w·s^i·t^j
+    degrees = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # (of s, of t)
+    normal = np.array([[table[i + k, j + n] for k, n in degrees] for i, j in degrees])
+    right = np.array([(down[:, i] * moments[:, j]).sum() for i, j in degrees])
+    normal += np.diag([0, 1e-3, 1e-3, 5e-3, 5e-3, 5e-3]) * table[0, 0] + 1e-9 * np.eye(6)
+    surface = np.linalg.solve(normal, right)
+    # the surface as a parabola on each line
+    lines = np.zeros((height, 3))
+    for (i, j), value in zip(degrees, surface, strict=True):
+        lines[:, j] += value * down[:, i]
     index = np.arange(3)
-    normal = sums[:, index[:, None] + index[None, :]]
-    ridge = sums[:, 0, None] * np.array([0.0, 2e-4, 1e-3])
-    normal[:, index, index] += ridge + 1e-9
-    fit = np.linalg.solve(normal, moments[:, :, None])[:, :, 0]
-    return np.asarray(fit @ powers[:, :3].T, dtype=np.float32)
+    square = sums[:, index[:, None] + index[None, :]]  # (H, 3, 3)
+    left = moments - np.einsum("hij,hj->hi", square, lines)
+    size = 2 * half_lines + 1
+    square = uniform_filter1d(square, size, axis=0, mode="nearest")
+    left = uniform_filter1d(left, size, axis=0, mode="nearest")
+    typical = float(table[0, 0]) / height
+    square[:, index, index] += typical * np.array([0.02, 0.02, 0.02]) + 1e-9
+    lines += np.linalg.solve(square, left[:, :, None])[:, :, 0]
+    return np.asarray(lines @ powers[:, :3].T, dtype=np.float32)
 
 
 def decompose(physics: Physics, low: Floats, high: Floats, beside: Floats) -> Floats:

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from .solid import Floats, even_points, vector
+from .solid import Floats, even_sheet, vector
 from .vertebra import CORTICAL
 
 #: Half width and depth of the rib cage (mm, men), drop of a rib from its head to
@@ -28,7 +28,7 @@ def _rib(number: int) -> tuple[Floats, Floats]:
     """Points and masses (g) of a left rib, origin at the head of the rib."""
     a, b, drop, reach = RIBS[number]
     length = float(np.hypot((a + b) / 2 * reach, drop))
-    u, v, _ = even_points(int(length * POINTS_PER_MM)).T
+    u, v = even_sheet(int(length * POINTS_PER_MM))
     bend = reach * u
     # from beside the vertebra outwards, first a little to the back, then round to the front
     x = (a - 16) * np.sin(np.minimum(bend, np.pi / 2)) ** 0.85

@@ -1,7 +1,7 @@
 """Fat and lean tissue, lungs and bowel gas, given analytically.
 
-The trunk is an elliptic cylinder with a shell of subcutaneous fat; the mass that
-a ray crosses has a closed form, so no voxels are needed. World frame, mm: x to
+The trunk is a cylinder with a superelliptic section; what a ray crosses has a
+closed form, so no voxels are needed. World frame, mm: x to
 the patient's left, y to the back, z to the feet.
 """
 
@@ -34,96 +34,108 @@ class Blob:
 class SoftTissue:
     """The trunk of one patient.
 
+    The share of fat along a ray rises smoothly towards the side, as the shell of
+    subcutaneous fat fills more of it. What lies in gas and lung is taken away
+    from lean and fat alike.
+
     Attributes
     ----------
     half_width, half_depth : float
         Of the trunk at L3, mm.
-    centre_y : float
+    centre_x, centre_y : float
         Middle of the trunk, mm.
-    shell : float
-        Subcutaneous fat at the side, mm; at back and front scaled by the depth.
-    inner_fat : float
-        Share of fat (by volume) inside the shell.
+    fat : float
+        Share of fat, by volume, of rays through the middle from front to back.
+    fat_side : float
+        What is added to that share at the skin of the side.
     hips_z : float
         Height of the hip joints, mm.
     blobs : tuple of Blob
         Lungs and bowel gas.
+    texture : tuple of (float, float, float, float)
+        Waves of thickness by bowel and muscle: amplitude as a share, wave numbers
+        across and down (radians per mm), phase.
     """
 
     half_width: float
     half_depth: float
+    centre_x: float
     centre_y: float
-    shell: float
-    inner_fat: float
+    fat: float
+    fat_side: float
     hips_z: float
     blobs: tuple[Blob, ...]
+    texture: tuple[tuple[float, float, float, float], ...]
 
-    def _girth(self, z: Floats) -> Floats:
-        """Factor on width and depth along the body: waist, chest and hips."""
-        toward_hips = np.clip(z / max(self.hips_z, 1.0), 0, 1.2)
+    def _girth(self, z: Floats, across: bool) -> Floats:
+        """Factor on width or depth along the body: chest, waist and hips."""
+        toward_hips = np.clip(z / max(self.hips_z, 1.0), 0, 1.25)
         toward_chest = np.clip(-z / 260.0, 0, 1.2)
-        return 1 + 0.07 * toward_hips**2 + 0.04 * np.sin(np.pi * toward_chest)
+        hips = 0.17 if across else 0.06
+        return 1 + hips * toward_hips**1.5 + 0.04 * np.sin(np.pi * toward_chest)
 
     def along_y(self, z: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Lean and fat, g/cm², crossed from front to back; shape (len(z), len(x))."""
-        return self._crossed(z, x, self.half_width, self.half_depth, 0.0, (0, 1))
+        half = self.half_width * self._girth(z, across=True)
+        through = self.half_depth * self._girth(z, across=False)
+        return self._crossed(z, x, half, through, self.centre_x, (0, 1))
 
     def along_x(self, z: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Lean and fat, g/cm², crossed from side to side; shape (len(z), len(y))."""
-        return self._crossed(z, y, self.half_depth, self.half_width, self.centre_y, (1, 0))
+        half = self.half_depth * self._girth(z, across=False)
+        through = self.half_width * self._girth(z, across=True)
+        return self._crossed(z, y, half, through, self.centre_y, (1, 0))
 
     def _crossed(
         self,
         z: Floats,
         place: Floats,
-        half: float,
-        through: float,
+        half: Floats,
+        through: Floats,
         centre: float,
         axes: tuple[int, int],
     ) -> tuple[Floats, Floats]:
-        girth = self._girth(z)[:, None]
-        shell_half = self.shell * half / self.half_width
-        shell_through = self.shell * through / self.half_width
-        rel = np.abs(place - np.float32(centre))[None, :]
-        outer = _chord(rel, half * girth, through * girth)
-        inner = _chord(rel, half * girth - shell_half, through * girth - shell_through)
-        keep = np.ones_like(inner)
+        rel = np.abs(place - np.float32(centre))[None, :] / half[:, None]
+        rel = np.minimum(rel, np.float32(1.0))
+        left = _chord(rel, through[:, None])
+        full = left.copy()
         for blob in self.blobs:
-            self._remove(keep, blob, z, place, axes, inner)
-        inner_left = inner * keep
-        lean = inner_left * np.float32((1 - self.inner_fat) * LEAN_DENSITY / 10)
-        fat = (outer - inner + inner_left * np.float32(self.inner_fat)) * np.float32(
-            FAT_DENSITY / 10
+            _remove(left, full, blob, z, place, axes)
+        for amplitude, across, down, phase in self.texture:
+            wave = (
+                np.sin(np.float32(across) * place)[None, :]
+                + np.sin(np.float32(down) * z + np.float32(phase))[:, None]
+                * np.cos(np.float32(0.7 * across) * place + np.float32(phase))[None, :]
+            )
+            left *= 1 + np.float32(amplitude) * wave
+        share = np.float32(self.fat) + np.float32(self.fat_side) * rel * rel
+        fat = left * share
+        return (
+            np.asarray((left - fat) * np.float32(LEAN_DENSITY / 10), np.float32),
+            np.asarray(fat * np.float32(FAT_DENSITY / 10), np.float32),
         )
-        return lean, fat
-
-    @staticmethod
-    def _remove(
-        keep: Floats,
-        blob: Blob,
-        z: Floats,
-        place: Floats,
-        axes: tuple[int, int],
-        inner: Floats,
-    ) -> None:
-        """Take a blob's chord off the tissue that is left, as a share of the inner chord."""
-        across, through = axes
-        zs = (z - blob.centre[2]) / blob.radii[2]
-        ps = (place - blob.centre[across]) / blob.radii[across]
-        rows = np.flatnonzero(np.abs(zs) < 1)
-        cols = np.flatnonzero(np.abs(ps) < 1)
-        if not len(rows) or not len(cols):
-            return
-        box = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
-        left = np.maximum(1 - zs[box[0], None] ** 2 - ps[None, box[1]] ** 2, 0)
-        chord = 2 * blob.radii[through] * np.sqrt(left) * np.float32(blob.removed)
-        keep[box] = np.maximum(keep[box] - chord / np.maximum(inner[box], 1.0), 0.12)
 
 
-def _chord(rel: Floats, half: Floats, through: Floats) -> Floats:
-    """Length of a ray through a superellipse (exponent 2.4), mm."""
-    share = np.clip(rel / half, 0, 1)
-    return np.float32(2.0) * through * (1 - share**2.4) ** np.float32(1 / 2.4)
+def _remove(
+    left: Floats, full: Floats, blob: Blob, z: Floats, place: Floats, axes: tuple[int, int]
+) -> None:
+    """Take a blob off the tissue that is left along each ray, mm; 15 % always stay."""
+    across, through = axes
+    zs = (z - blob.centre[2]) / blob.radii[2]
+    ps = (place - blob.centre[across]) / blob.radii[across]
+    rows = np.flatnonzero(np.abs(zs) < 1)
+    cols = np.flatnonzero(np.abs(ps) < 1)
+    if not len(rows) or not len(cols):
+        return
+    box = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
+    inside = np.maximum(1 - zs[box[0], None] ** 2 - ps[None, box[1]] ** 2, 0)
+    chord = np.float32(2 * blob.radii[through] * blob.removed) * np.sqrt(inside)
+    left[box] = np.maximum(left[box] - chord, np.float32(0.15) * full[box])
+
+
+def _chord(rel: Floats, through: Floats) -> Floats:
+    """Length of a ray through a superellipse (exponent 2.4), `rel` in [0, 1] from its middle."""
+    return np.float32(2.0) * through * (1 - rel**2.4) ** np.float32(1 / 2.4)
 
 
 def trunk_of(
@@ -149,15 +161,16 @@ def trunk_of(
     back_y, hips_z, chest_top_z : float
         Skin of the back behind L3, height of the hip joints, top of the lungs, mm.
     spine_x : ndarray
-        Lateral position of the spine's middle (unused beyond its mean), mm.
+        Lateral positions of the vertebrae, whose mean is the trunk's middle, mm.
     rng : numpy.random.Generator
         For what is not given by the covariates.
     """
     depth = (200 + 7.5 * (bmi - 22)) * float(np.exp(rng.normal(0, 0.04)))
     width = (310 + 5.6 * (bmi - 22) + 0.6 * (height_cm - 165)) * float(np.exp(rng.normal(0, 0.03)))
     depth, width = max(depth, 145.0), max(width, 255.0)
-    shell = float(np.clip((12 if sex == "F" else 7) + 1.6 * (bmi - 20) + rng.normal(0, 3), 5, 52))
-    inner_fat = float(np.clip(0.12 + 0.010 * (bmi - 22) + rng.normal(0, 0.03), 0.05, 0.38))
+    fat = 0.20 if sex == "F" else 0.14
+    fat = float(np.clip(fat + 0.014 * (bmi - 22) + rng.normal(0, 0.03), 0.06, 0.5))
+    fat_side = float(np.clip(0.15 + 0.01 * (bmi - 22) + rng.normal(0, 0.03), 0.05, 0.35))
     centre_y = back_y - depth / 2
     middle = float(np.mean(spine_x))
     lungs = tuple(
@@ -176,4 +189,23 @@ def trunk_of(
         )
         for _ in range(int(rng.integers(6, 15)))
     )
-    return SoftTissue(width / 2, depth / 2, centre_y, shell, inner_fat, hips_z, lungs + gas)
+    texture = tuple(
+        (
+            float(rng.uniform(0.003, 0.008)),
+            float(2 * np.pi / rng.uniform(14, 60)),
+            float(2 * np.pi / rng.uniform(14, 60)),
+            float(rng.uniform(0, 2 * np.pi)),
+        )
+        for _ in range(4)
+    )
+    return SoftTissue(
+        half_width=width / 2,
+        half_depth=depth / 2,
+        centre_x=middle,
+        centre_y=centre_y,
+        fat=fat,
+        fat_side=fat_side,
+        hips_z=hips_z,
+        blobs=lungs + gas,
+        texture=texture,
+    )

@@ -61,6 +61,13 @@ def even_points(count: int, offset: int = 0) -> Floats:
     return np.asarray((0.5 + index * steps) % 1.0, dtype=np.float32)
 
 
+def even_sheet(count: int) -> tuple[Floats, Floats]:
+    """Two coordinates of evenly spread points of a sheet or tube (Fibonacci lattice)."""
+    index = np.arange(count, dtype=np.float64)
+    first = (index + 0.5) / count
+    return np.float32(first), np.float32((index * 0.6180339887498949) % 1.0)
+
+
 def _fill(distance: Distance, low: Floats, high: Floats, spacing: float, reach: float) -> Floats:
     """Points of one spacing in all cells of a box that the solid comes near."""
     sides = [np.arange(a, b, _CELL_MM, dtype=np.float32) for a, b in zip(low, high, strict=True)]

@@ -23,7 +23,6 @@ from .scanner import ScannerProfile
 from .solid import Floats, even_points, vector
 from .truth import (
     Codes,
-    Scaled,
     heights,
     hip_regions,
     lateral_regions,
@@ -84,12 +83,11 @@ def render_study(
     situation = arrange(anatomy, scanner, rng)
     bones = minerals(anatomy, scaled)
     images = {}
-    visible: dict[View, Codes] = {}
+    truth = dict(scaled.bmd)
     for view in View:
-        image = render_view(anatomy, scaled, bones, situation, scanner, view, rng)
-        images[view] = image
-        visible[view] = np.where(np.isnan(image.display), 0, image.regions).astype(np.uint8)
-    labels = _labels(anatomy, scaled, situation, scanner, images, rng)
+        images[view], own = render_view(anatomy, bones, situation, scanner, view, rng)
+        truth.update(own)
+    labels = _labels(anatomy, truth, situation, scanner, images, rng)
     events = (*_body_events(anatomy), *situation.events)
     return RenderedStudy(
         patient_number=number,
@@ -98,7 +96,7 @@ def render_study(
         covariates=patient.covariates,
         images=images,
         labels=labels,
-        true_bmd=dict(scaled.bmd),
+        true_bmd=truth,
         heights_mm=heights(anatomy),
         events=events,
     )
@@ -157,9 +155,10 @@ def cross(bones: Mapping[str, Mineral], anatomy: Anatomy, frame: Frame) -> tuple
     trunk = anatomy.soft_tissue
     along = trunk.along_x if frame.view is View.SPINE_LATERAL else trunk.along_y
     lean, fat = along(frame.rows, frame.columns)
-    # hydroxyapatite (3.1 g/cm³) takes the place of lean tissue
-    lean = np.maximum(lean - bone * np.float32(1.05 / 3.1), 0)
-    return Crossed(bone, lean, fat), own
+    # hydroxyapatite (3.1 g/cm³) takes the place of tissue
+    left = 1 - bone * np.float32(1 / 3.1) / np.maximum(lean + fat, np.float32(1.0))
+    left = np.clip(left, 0.2, 1.0)
+    return Crossed(bone, lean * left, fat * left), own
 
 
 def _in_frame(bones: Mapping[str, Mineral], frame: Frame) -> tuple[Floats, Floats]:
@@ -170,8 +169,6 @@ def _in_frame(bones: Mapping[str, Mineral], frame: Frame) -> tuple[Floats, Float
         names = ["hip_left", "sacrum"]
     else:
         names = [n for n in bones if not n.startswith(("femur", "hip"))] + ["hip_left"]
-    if "metal" in bones and "metal" not in names:
-        names.append("metal")
     points = np.concatenate([bones[name].points for name in names])
     return points, np.concatenate([bones[name].mass for name in names])
 
@@ -184,20 +181,27 @@ _PA_BONES: Final = frozenset(
 
 def render_view(
     anatomy: Anatomy,
-    scaled: Scaled,
     bones: Mapping[str, Mineral],
     situation: Situation,
     scanner: ScannerProfile,
     view: View,
     rng: np.random.Generator,
-) -> RenderedImage:
-    """Render one projection of a visit."""
+) -> tuple[RenderedImage, dict[str, float]]:
+    """Render one projection of a visit.
+
+    Returns
+    -------
+    image : RenderedImage
+    truth : dict of str to float
+        Areal BMD of the bone itself, g/cm², inside each region that is whole.
+    """
     frame = situation.frames[view]
-    seen = dict(bones)
-    if situation.metal is not None:
-        seen["metal"] = situation.metal
-    crossed, femur = cross(seen, anatomy, frame)
+    crossed, femur = cross(bones, anatomy, frame)
     regions = _regions(anatomy, frame, femur)
+    truth = _truth(femur if view is View.HIP_LEFT else crossed.bone, regions)
+    if situation.metal is not None:
+        metal = project(frame, situation.metal.points, situation.metal.mass)
+        crossed = replace(crossed, bone=crossed.bone + metal)
     if view in situation.moving:
         crossed = move(crossed, frame, rng)
     exposure = expose(crossed, scanner, view, rng)
@@ -212,7 +216,17 @@ def render_view(
         hidden = ~stepped_hip(crossed.bone, frame)
         display[hidden] = 0.0
         density[hidden] = 0.0
-    return RenderedImage(density, display, regions, scanner.spacing_mm)
+    return RenderedImage(density, display, regions, scanner.spacing_mm), truth
+
+
+def _truth(bone: Floats, regions: Codes) -> dict[str, float]:
+    """Areal BMD inside the regions of a map that are whole, g/cm²."""
+    present = [r for r in BMD_REGIONS if all((regions == c).any() for c in codes_of(r))]
+    return {
+        region: float(bone[np.isin(regions, codes_of(region))].mean(dtype=np.float64))
+        for region in present
+        if _complete(regions, region)
+    }
 
 
 def _regions(anatomy: Anatomy, frame: Frame, femur: Floats) -> Codes:
@@ -268,7 +282,7 @@ def _body_events(anatomy: Anatomy) -> tuple[str, ...]:
 
 def _labels(
     anatomy: Anatomy,
-    scaled: Scaled,
+    truth: Mapping[str, float],
     situation: Situation,
     scanner: ScannerProfile,
     images: Mapping[View, RenderedImage],
@@ -306,7 +320,7 @@ def _labels(
             usable = all(quality[level] not in (1, 4) for level in LUMBAR)
         if not usable:
             continue
-        standard = standardised_bmd(scaled.bmd[region], Vendor.HOLOGIC, region)
+        standard = standardised_bmd(truth[region], Vendor.HOLOGIC, region)
         value = vendor_bmd(standard, scanner.vendor, region) * scanner.calibration
         bmd[region] = round(float(value * (1 + PRECISION * rng.normal())), 3)
     genant = {}

@@ -100,7 +100,7 @@ def _body(points: Floats, size: tuple[float, float, float]) -> Floats:
     waist = 1 - 0.085 * np.clip(1 - (z / half) ** 2, 0, 1)
     q = (np.abs(x / (a * waist)) ** 2.6 + np.abs(y / (b * waist)) ** 2.6) ** np.float32(1 / 2.6)
     side = (q - 1) * np.float32(min(a, b))
-    concave = 1.4 * np.clip(1 - q * q, 0, 1)
+    concave = 2.4 * np.clip(1 - q * q, 0, 1)
     end = np.abs(z) - (half - concave)
     return -blend(-side, -end, 3.0)
 
@@ -116,16 +116,18 @@ def lumbar_distance(points: Floats) -> Floats:
     p = _mirror(points)
     solid = carve(_body(p, LUMBAR_BODY), ellipsoid(p, vector(0, 27, 0), vector(12, 11.5, 60)), 4)
     pedicle = (p - vector(0, 0, -5.5)) * vector(1, 1, 0.66) + vector(0, 0, -5.5)
-    solid = blend(solid, capsule(pedicle, vector(13.5, 13, -5.5), vector(15, 31, -5.5), 4.6, 5), 2)
-    lamina = capsule(p, vector(13, 33, -1), vector(2.5, 42, 6), 4.5, 4.0)
-    lamina = blend(lamina, capsule(p, vector(11, 35, 6), vector(3, 42, 11), 3.8, 3.8), 3)
-    upper = capsule(p, vector(14.5, 32, -3), vector(16.5, 33, -17), 5.2, 4.6)
-    lower = capsule(p, vector(11.5, 36, 6), vector(12.5, 39, 21), 5.0, 5.2)
+    solid = blend(
+        solid, capsule(pedicle, vector(13.5, 13, -5.5), vector(14.2, 31, -5.5), 4.1, 4.3), 2
+    )
+    lamina = capsule(p, vector(12.5, 33, -1), vector(2.5, 42, 6), 3.9, 3.6)
+    lamina = blend(lamina, capsule(p, vector(10.5, 35, 6), vector(3, 42, 11), 3.4, 3.4), 3)
+    upper = capsule(p, vector(13.8, 32, -3), vector(15.2, 33, -16), 4.2, 3.8)
+    lower = capsule(p, vector(10.5, 36, 6), vector(11.2, 38, 19), 4.2, 4.2)
     facets = blend(upper, lower, 3)
     spinous = rounded_box(p, vector(0, 54, 9.5), vector(2.8, 13, 7.5), 2.6)
     spinous = blend(spinous, ellipsoid(p, vector(0, 62, 13), vector(4.6, 6.5, 8.5)), 4)
     flat = (p - vector(0, 0, -4)) * vector(1, 1.25, 0.9) + vector(0, 0, -4)
-    transverse = capsule(flat, vector(17, 36, -3), vector(41, 39, -6), 4.4, 3.2)
+    transverse = capsule(flat, vector(16, 35, -3), vector(40, 40, -6.5), 3.6, 2.6)
     arch = blend(blend(lamina, facets, 3), blend(spinous, transverse, 2), 3)
     return blend(solid, arch, 3)
 
@@ -170,13 +172,14 @@ def template(lumbar: bool) -> tuple[Solid, Floats, Floats, Floats]:
     behind = smoothstep(y, b - 1.0, b + 4.0)
     plate = smoothstep(np.abs(solid.normal[:, 2]), 0.6, 0.9) * (1 - behind)
     plate *= np.abs(z) > height / 2 - 4
-    thickness = 0.42 + 0.30 * plate + behind * (0.95 if lumbar else 0.6)
+    thickness = 0.42 + 0.25 * plate + behind * (0.35 if lumbar else 0.25)
+    thickness -= 0.25 * behind * smoothstep(np.abs(x), a - 2, a + 4)  # thin transverse processes
     # the rims of the end plates are the densest part of a body
     rim = smoothstep(np.sqrt((x / a) ** 2 + (y / b) ** 2), 0.6, 0.95)
     thickness += 0.25 * plate * rim
     core_behind = smoothstep(solid.core[:, 1], b, b + 4.0)
     ends = smoothstep(np.abs(solid.core[:, 2]), height / 2 - 6, height / 2 - 1)
-    density = TRABECULAR * (1 + 0.35 * ends + core_behind * 0.9)
+    density = TRABECULAR * (1 + 0.35 * ends + core_behind * 0.4)
     return solid, np.float32(thickness), np.float32(plate), np.float32(density)
 
 
@@ -214,7 +217,7 @@ def _height_at(u: Floats, shape: VertebraShape) -> Floats:
 
 
 def end_plates(u: Floats, shape: VertebraShape) -> tuple[Floats, Floats]:
-    """z of the upper and the lower end plate along the depth (u as in `VertebraShape`), mm."""
+    """Height (z) of the upper and the lower end plate along the depth (u as in `VertebraShape`), mm."""
     loss = 1 - _height_at(u, shape) / np.float32(shape.healthy)
     half = np.float32(shape.healthy / 2)
     upper = -half * (1 - loss * 2 * shape.collapse)
