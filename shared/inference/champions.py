@@ -7,6 +7,7 @@ safetensors, which is what is read here; no pickle and no code is loaded.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -92,6 +93,11 @@ def as_tracking_uri(registry: str) -> str:
     return f"{_SQLITE}{Path(registry).resolve()}"
 
 
+def shown_uri(uri: str) -> str:
+    """Hide a password inside a URI; reports and errors show it."""
+    return re.sub(r"(://[^/@:]*):[^@/]*@", r"\1:***@", uri)
+
+
 def _nobody(task: str, where: str) -> NoChampionError:
     return NoChampionError(
         f"{task}: no version has the alias {ALIAS!r} in {where}; make one with "
@@ -129,6 +135,7 @@ def _from_registry(task: str, uri: str) -> Champion:
     # A registry that is away must be noticed in seconds, not after MLflow's minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -139,18 +146,19 @@ def _from_registry(task: str, uri: str) -> Champion:
             path = _download(client, version, uri, Path(folder))
             if path is None:
                 raise ModelIncompatibleError(
-                    f"{task} version {version.version} in {uri} holds no weights file "
+                    f"{task} version {version.version} in {shown_uri(uri)} holds no weights file "
                     "(*.safetensors was expected among its artefacts)"
                 )
             weights = load_weights(path)
     except MlflowException as error:
         if error.error_code in _ABSENT:
-            raise _nobody(task, uri) from None
-        first_line = str(error).splitlines()[0][:200]
-        raise RegistryUnavailableError(f"{uri}: the registry does not answer: {first_line}") from (
-            None
-        )
-    champion = _champion(task, weights, str(version.version), uri)
+            raise _nobody(task, shown_uri(uri)) from None
+        code = error.error_code
+        raise RegistryUnavailableError(
+            f"{shown_uri(uri)}: the registry does not answer ({code}); check that it runs and "
+            "that the URI is right"
+        ) from None
+    champion = _champion(task, weights, str(version.version), shown_uri(uri))
     metrics = _metrics(client, version)
     return Champion(champion.weights, champion.facts.model_copy(update={"metrics": metrics}))
 

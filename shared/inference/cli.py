@@ -21,6 +21,10 @@ def predict_command(
         Path | None,
         typer.Option(help="Folder of <task>.safetensors instead of a registry."),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the hospital's tables, to compare with."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -30,7 +34,9 @@ def predict_command(
     """
     from shared.inference.predict import predict_folder
 
-    result = predict_folder(study_dir, out, registry=registry, models=models, device=device)
+    result = predict_folder(
+        study_dir, out, registry=registry, models=models, labels=labels, device=device
+    )
 
     def render() -> None:
         screen = console()

@@ -25,6 +25,9 @@ Polygon = NDArray[np.float64]
 #: Grey in [0, 255] of what the scanner did not look at.
 UNSCANNED_GREY = 40
 
+#: Shown in front of and behind the vertebrae of a marked lateral view, mm.
+SPINE_MARGIN_MM = 28.0
+
 #: Colour of a grade, 0 to 3: readable on grey and in print, told apart by the
 #: colour-blind through the words beside them.
 GRADE_COLOURS = ("#6fd3c1", "#ffd84d", "#ff9f40", "#ff5a52")
@@ -77,7 +80,7 @@ def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> lis
         polygons = outline(regions == REGION_CODES[name])
         grade = by_region.get(name) if view is View.SPINE_LATERAL else None
         if grade is not None:
-            label = name if grade.grade == 0 else f"{name} {grade.word} {grade.suspicion:.0%}"
+            label = name if grade.grade == 0 else f"{name} {grade.word}"
             if not polygons and grade.position_px is not None:
                 polygons = [_ring(grade.position_px)]
             found.append(Mark(name, label, GRADE_COLOURS[grade.grade], polygons, grade.grade > 0))
@@ -137,9 +140,11 @@ def view_svg(view: View, image: ImageRecord, drawn: Sequence[Mark], title: str) 
     unit = size[1] / 100.0 if view is not View.SPINE_LATERAL else size[1] / 140.0
     scale = np.array([column_mm, row_mm])
     labels = [_label(view, mark, scale, size[0], unit) for mark in drawn]
-    right = max([size[0], *(label.right for label in labels)])  # labels may need a margin
+    left, right = _window(view, drawn, column_mm, size[0])
+    right = max([right, *(label.right for label in labels)])  # labels may need a margin
     parts = [
-        f'<svg viewBox="0 0 {right:.2f} {size[1]:.2f}" role="img" aria-label="{escape(title)}">',
+        f'<svg viewBox="{left:.2f} 0 {right - left:.2f} {size[1]:.2f}" role="img" '
+        f'aria-label="{escape(title)}">',
         f"<title>{escape(title)}</title>",
         f'<image href="{png_data_uri(grey(image))}" x="0" y="0" width="{size[0]:.2f}" '
         f'height="{size[1]:.2f}" preserveAspectRatio="none"/>',
@@ -160,6 +165,17 @@ def _path(polygon: Polygon) -> str:
     """SVG path of a closed polygon."""
     points = " L".join(f"{x:.2f} {y:.2f}" for x, y in polygon)
     return f"M{points} Z"
+
+
+def _window(
+    view: View, drawn: Sequence[Mark], column_mm: float, width: float
+) -> tuple[float, float]:
+    """First and last column shown, mm: all of it, or of a marked lateral view the spine."""
+    if view is not View.SPINE_LATERAL or not drawn:
+        return 0.0, width
+    columns = np.concatenate([p[:, 0] for mark in drawn for p in mark.polygons]) * column_mm
+    low, high = float(columns.min()), float(columns.max())
+    return max(0.0, low - SPINE_MARGIN_MM), min(width, high + SPINE_MARGIN_MM)
 
 
 @dataclass(frozen=True)

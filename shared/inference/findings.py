@@ -54,6 +54,13 @@ EXPECTED_REGIONS: Mapping[View, tuple[str, ...]] = {
     View.SPINE_LATERAL: VERTEBRAE,
 }
 
+#: Projected areas, cm², outside which a region was hardly segmented right
+#: (generous bounds around what adults have; unverified).
+PLAUSIBLE_AREA_CM2: Mapping[str, tuple[float, float]] = {
+    "L1": (6.0, 26.0), "L2": (6.5, 28.0), "L3": (7.0, 30.0), "L4": (7.0, 33.0),
+    "femoral_neck": (2.0, 11.0),
+}  # fmt: skip
+
 #: A grade from which a vertebral fracture matters (two readers agree on it).
 FRACTURE_GRADE = 2
 
@@ -275,8 +282,13 @@ def image_quality(
         if not mask.any():
             if view is not View.SPINE_LATERAL or name in LUMBAR:
                 flag("not_found", name, f"not found in the {view.value} image")
+            continue
+        area = int(mask.sum()) * image.spacing_mm[0] * image.spacing_mm[1] / 100.0
+        low, high = PLAUSIBLE_AREA_CM2.get(name, (0.0, np.inf))
+        if view is not View.SPINE_LATERAL and not low <= area <= high:
+            flag("area", name, f"has an implausible area of {area:.1f} cm²")
         # A few pixels at the edge are chance; and a shaft always leaves the picture.
-        elif name != "intertrochanteric" and (mask & edge).sum() > 0.15 * np.sqrt(mask.sum()):
+        if name != "intertrochanteric" and (mask & edge).sum() > 0.15 * np.sqrt(mask.sum()):
             flag("cut_off", name, "reaches the edge of the scanned field")
     return tuple(flags)
 

@@ -89,6 +89,7 @@ def predict_folder(
     *,
     registry: str | None = None,
     models: Path | None = None,
+    labels: Path | None = None,
     columns: LabelColumns | None = None,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
@@ -104,6 +105,9 @@ def predict_folder(
         prediction there is replaced; anything else is left alone and refused.
     registry, models
         Where the champions are (`shared.inference.champions.load_champions`).
+    labels : Path, optional
+        Folder of the hospital's tables, if they are not beside the images; only
+        shown for comparison.
     columns : LabelColumns, optional
         Names of the hospital's columns.
     device : str
@@ -137,15 +141,16 @@ def predict_folder(
     result = read_study_folder(study_dir, columns)
     if not result.studies:
         raise _nothing_usable(study_dir, result)
+    studies = _with_tables(result.studies, labels, columns)
     device = choose_device(device)
     ready = [prepare(champion, device) for champion in champions.values()]
     predictions: dict[Path, Prediction] = {}
     failures = []
-    several = len(result.studies) > 1
-    for number, study in enumerate(result.studies, start=1):
+    several = len(studies) > 1
+    for number, study in enumerate(studies, start=1):
         folder = out / _folder_name(number, study) if several else out
         if progress is not None:
-            progress(f"study {number} of {len(result.studies)}")
+            progress(f"study {number} of {len(studies)}")
         try:
             prediction, report, findings = read_study(study, ready, device)
             write_results(folder, prediction, report, study, findings)
@@ -243,11 +248,13 @@ def read_study(
 def write_results(
     folder: Path, prediction: Prediction, report: str, study: ReadStudy, findings: Findings
 ) -> None:
-    """Write everything of one study, whole or not at all."""
+    """Write everything of one study, whole or not at all.
+
+    The folder is readable by its owner only: the report names a patient.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        part.chmod(0o755)
         text = prediction.model_dump_json(indent=2, by_alias=True)
         (part / PREDICTION).write_text(text + "\n", encoding="utf-8")
         (part / REPORT).write_text(report, encoding="utf-8")
@@ -258,12 +265,32 @@ def write_results(
         for view, image in study.images.items():
             drawn = marks(view, findings.region_maps.get(view), findings.grades)
             (part / f"overlay_{view.value}.png").write_bytes(overlay_png(image, drawn))
-        if folder.exists():
-            shutil.rmtree(folder)  # an earlier prediction (`_check_out`)
-        part.replace(folder)
+        _swap(part, folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def _swap(part: Path, folder: Path) -> None:
+    """Put a finished folder in its place; an earlier prediction there goes afterwards."""
+    earlier = part.with_name(part.name + "-earlier")
+    if folder.exists():
+        folder.replace(earlier)
+    part.replace(folder)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _with_tables(
+    studies: list[ReadStudy], labels: Path | None, columns: LabelColumns | None
+) -> list[ReadStudy]:
+    """Join the tables of a folder apart to the studies, by patient and day."""
+    if labels is None:
+        return studies
+    from shared.dicom.read import join_labels
+    from shared.dicom.scan import scan_folder
+
+    joined, _, _ = join_labels(studies, scan_folder(labels, columns or LabelColumns()).rows)
+    return joined
 
 
 def _identity(study: ReadStudy) -> Identity:
@@ -289,12 +316,20 @@ def _check_out(out: Path) -> None:
         return
     if not out.is_dir():
         raise ConfigError(f"{out}: is a file (--out must name a folder)")
-    names = {path.name for path in out.iterdir()}
-    ours = PREDICTION in names or all(name.startswith("study-") for name in names)
-    if not ours:
+    foreign = [path.name for path in out.iterdir() if not _is_ours(path)]
+    if foreign:
         raise ConfigError(
-            f"{out}: holds other files and no {PREDICTION} (name a new or an empty folder)"
+            f"{out}: holds {foreign[0]!r}, which is no prediction (name a new or an empty folder)"
         )
+
+
+def _is_ours(path: Path) -> bool:
+    """Say whether a file, or the folder of one study, came from an earlier prediction."""
+    if path.is_dir():
+        made = [part.name for part in path.iterdir()]
+        return path.name.startswith("study-") and PREDICTION in made
+    ours = (PREDICTION, REPORT, MASKS)
+    return path.name in ours or (path.name.startswith("overlay_") and path.suffix == ".png")
 
 
 def _nothing_usable(study_dir: Path, result: ReadResult) -> OsteofedError:

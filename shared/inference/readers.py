@@ -28,7 +28,7 @@ from shared.inference.wording import VIEW_WORDS, listed, region_words
 from shared.records import ImageRecord, StudyLabels, StudyRecord, View
 from shared.regions import REGION_CODES, VERTEBRAE
 from shared.tasks.base import Sample, Task
-from shared.tasks.dxa_bmd import OUTPUTS, DxaBmd, densities
+from shared.tasks.dxa_bmd import OUTPUTS, PLAUSIBLE, DxaBmd, densities
 from shared.tasks.dxa_segmentation import DxaSegmentation, segment_image
 from shared.tasks.pixels import Placement, frame_to_original_mm
 from shared.tasks.vertebra_finding import vertebra_positions
@@ -96,6 +96,7 @@ def read_density(reading: Reading) -> Findings:
         why = f"the model needs the {listed([VIEW_WORDS[view] for view in missing])} as well"
         return Findings(not_assessed=(NotAssessed(what=what, why=why),))
     found = densities(run_network(reading, task.sample(reading.study)))
+    odd = [region for region, value in found.items() if not _possible(value)]
     return Findings(
         measurements=tuple(
             bmd_measurement(
@@ -103,8 +104,21 @@ def read_density(reading: Reading) -> Findings:
                 reading.labels,
             )
             for region, value in found.items()
-        )
+            if region not in odd
+        ),
+        not_assessed=tuple(
+            NotAssessed(
+                what=f"bone density of the {region_words(region)}",
+                why="the model's estimate is no density that bone has",
+            )
+            for region in odd
+        ),
     )  # fmt: skip
+
+
+def _possible(standardised: float) -> bool:
+    """Say whether an sBMD, g/cm², can be; NaN cannot."""
+    return PLAUSIBLE[0] <= standardised <= PLAUSIBLE[1]
 
 
 def read_fractures(reading: Reading) -> Findings:

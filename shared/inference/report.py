@@ -148,6 +148,13 @@ def shown_name(name: str) -> str:
     return f"{family}, {rest}" if rest else family
 
 
+def unbroken(text: str) -> str:
+    """Keep ``T-score`` and ``L1-L4`` on one line by hyphens that do not break."""
+    for word in ("T-score", "Z-score", "L1-L4"):
+        text = text.replace(word, word.replace("-", "\u2011"))
+    return text
+
+
 def shown_date(date: str) -> str:
     """DICOM's ``YYYYMMDD`` as ``YYYY-MM-DD``; anything else as it is."""
     if len(date) == 8 and date.isdigit():
@@ -167,6 +174,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = unbroken
     return environment.get_template("report.html.j2")
 
 

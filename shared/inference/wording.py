@@ -24,7 +24,7 @@ REGION_WORDS = {
 VIEW_WORDS = {
     View.SPINE_PA: "posteroanterior lumbar spine",
     View.HIP_LEFT: "left proximal femur",
-    View.SPINE_LATERAL: "lateral spine (vertebral fracture assessment)",
+    View.SPINE_LATERAL: "lateral spine (VFA)",
 }
 VENDOR_WORDS = {
     Vendor.LUNAR: "GE Lunar",
@@ -170,7 +170,10 @@ def _impression(
     sentences = [_density_sentence(conclusions[0], covariates)] if conclusions else []
     if len(conclusions) > 1:
         sentences.append(_hospital_sentence(conclusions[0], conclusions[1]))
-    sentences.append(_fracture_sentence(findings))
+    if any(g.grade >= FRACTURE_GRADE for g in findings.grades):
+        sentences.insert(0, _fracture_sentence(findings))  # what matters most comes first
+    else:
+        sentences.append(_fracture_sentence(findings))
     if findings.not_assessed:
         sentences.append(
             f"Could not be assessed: {listed([gap.what for gap in findings.not_assessed])}."
