@@ -86,7 +86,8 @@ def render_study(
     truth = dict(scaled.bmd)
     for view in View:
         images[view], own = render_view(anatomy, bones, situation, scanner, view, rng)
-        truth.update(own)
+        if view is not View.SPINE_LATERAL:  # BMD is reported from PA views
+            truth.update(own)
     labels = _labels(anatomy, truth, situation, scanner, images, rng)
     events = (*_body_events(anatomy), *situation.events)
     return RenderedStudy(
