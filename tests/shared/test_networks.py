@@ -1,0 +1,165 @@
+"""Networks are ready for per-sample gradients and for export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from opacus import GradSampleModule
+from opacus.validators import ModuleValidator
+from torch import Tensor, nn
+
+from shared.networks.densenet import DensityNetwork
+from shared.networks.resnet import GradingNetwork
+from shared.networks.unet import SegmentationNetwork
+from shared.tasks.dxa_segmentation import possible_classes
+
+#: The first trained layer sees the images, which need no gradient.
+HOOK_WARNING = "ignore:Full backward hook is firing:UserWarning"
+
+
+@dataclass(frozen=True)
+class Case:
+    make: Callable[[], nn.Module]
+    image: tuple[int, int, int]
+    covariates: int
+    trainable: str = "all"
+
+
+SMALL = {
+    "unet": Case(lambda: SegmentationNetwork(1, possible_classes(), "small"), (1, 32, 32), 3),
+    "densenet": Case(lambda: DensityNetwork(2, 2, [1.0], [0.1], "small"), (2, 32, 48), 2),
+    "resnet": Case(lambda: GradingNetwork(1, 1, 3, "small"), (1, 24, 24), 1),
+}
+PUBLISHED = {
+    "unet": Case(lambda: SegmentationNetwork(1, possible_classes(), "published"), (1, 32, 32), 3),
+    "densenet": Case(lambda: DensityNetwork(2, 2, [1.0], [0.1], "published"), (2, 64, 64), 2),
+    "resnet": Case(lambda: GradingNetwork(1, 1, 3, "published"), (1, 32, 32), 1),
+}
+EVERY = {f"{name}-small": case for name, case in SMALL.items()} | {
+    f"{name}-published": case for name, case in PUBLISHED.items()
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def inputs(case: Case, count: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand((count, *case.image), generator=generator)
+    return image, torch.rand((count, case.covariates), generator=generator).round()
+
+
+def loss_of(output: Tensor) -> Tensor:
+    """A loss per sample that no output leaves out."""
+    weights = torch.linspace(0.5, 1.5, output[0].numel()).reshape(output[0].shape)
+    return (output * weights).square().flatten(1).mean(1)
+
+
+def freeze_body_but_norms(network: nn.Module) -> None:
+    for module in network.modules():
+        for weight in module.parameters(recurse=False):
+            weight.requires_grad_(isinstance(module, nn.GroupNorm | nn.Linear))
+
+
+@pytest.mark.filterwarnings(HOOK_WARNING)
+@pytest.mark.parametrize("trainable", ["all", "norms"])
+@pytest.mark.parametrize("name", EVERY)
+def test_per_sample_gradients_equal_a_batch_of_one(name: str, trainable: str) -> None:
+    case = EVERY[name]
+    torch.manual_seed(0)
+    network = case.make().train()
+    for weight in network.parameters():  # no weight may be at a point of no gradient
+        nn.init.normal_(weight, std=0.05) if weight.abs().sum() == 0 else None
+    if trainable == "norms":
+        freeze_body_but_norms(network)
+    image, covariates = inputs(case, 3)
+    trained = {name: w for name, w in network.named_parameters() if w.requires_grad}
+    reference = []
+    for sample in range(3):
+        one = slice(sample, sample + 1)
+        loss = loss_of(network(image[one], covariates[one])).sum()
+        reference.append(torch.autograd.grad(loss, list(trained.values())))
+    hooked = GradSampleModule(network, loss_reduction="sum", strict=True)
+    loss_of(hooked(image, covariates)).sum().backward()
+    largest = max(float(g.abs().max()) for sample in reference for g in sample)
+    assert largest > 0
+    for position, (weight_name, weight) in enumerate(trained.items()):
+        expected = torch.stack([sample[position] for sample in reference])
+        found = weight.grad_sample  # type: ignore[attr-defined]
+        error = float((found - expected).abs().max())
+        scale = float(expected.abs().max())
+        assert error <= 1e-4 * scale + 1e-6 * largest, weight_name
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_nothing_mixes_samples_or_works_in_place(name: str) -> None:
+    network = EVERY[name].make()
+    assert ModuleValidator.validate(network, strict=False) == []
+    for module in network.modules():
+        assert not isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d)
+        assert not getattr(module, "inplace", False), type(module).__name__
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_sample_does_not_depend_on_the_others(name: str) -> None:
+    case = SMALL[name]
+    network = case.make().eval()
+    image, covariates = inputs(case, 3)
+    together = network(image, covariates)[1]
+    alone = network(image[1:2], covariates[1:2])[0]
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_exported_program_gives_the_same_for_every_batch_size(name: str) -> None:
+    case = SMALL[name]
+    network = case.make().eval()
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    shapes = {"image": {0: batch}, "covariates": {0: batch}}
+    exported = torch.export.export(network, inputs(case, 2), dynamic_shapes=shapes).module()
+    for count in (1, 2, 5):
+        image, covariates = inputs(case, count)
+        with torch.no_grad():
+            difference = (exported(image, covariates) - network(image, covariates)).abs().max()
+        assert float(difference) < 1e-4
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks_are_small(name: str) -> None:
+    weights = sum(weight.numel() for weight in SMALL[name].make().parameters())
+    assert 30_000 <= weights <= 150_000
+
+
+@pytest.mark.parametrize(("name", "millions"), [("unet", 6.5), ("densenet", 7.0), ("resnet", 23.5)])
+def test_published_networks_have_their_size(name: str, millions: float) -> None:
+    weights = sum(weight.numel() for weight in PUBLISHED[name].make().parameters())
+    assert weights / 1e6 == pytest.approx(millions, rel=0.05)
+
+
+def test_a_view_cannot_show_a_class_that_it_has_not() -> None:
+    network = SMALL["unet"].make().eval()
+    chances = network(torch.rand(3, 1, 32, 32), torch.eye(3)).softmax(1).detach()
+    for view, possible in enumerate(possible_classes()):
+        for code, can in enumerate(possible):
+            assert (float(chances[view, code].max()) > 1e-4) == can
+
+
+def test_density_follows_the_absolute_grey_level() -> None:
+    torch.manual_seed(0)
+    network = DensityNetwork(2, 2, [1.0], [0.1], "small").eval()
+    torch.nn.init.constant_(network.head.weight, 0.0)
+    with torch.no_grad():
+        network.head.weight[:, : 2 * network.looks] = 1.0  # the mean grey levels
+    image = torch.rand(1, 2, 48, 32)
+    none = torch.zeros(1, 2)
+    with torch.no_grad():
+        darker, brighter = network(0.5 * image, none), network(image, none)
+    assert float((brighter - 1.0) / (darker - 1.0)) == pytest.approx(2.0, rel=0.1)

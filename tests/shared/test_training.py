@@ -1,0 +1,413 @@
+"""What one local round promises, private and plain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from shared.config import OptimiserSettings, PrivateSettings, SiteCompute, TaskSettings
+from shared.errors import CohortTooSmallError, ConfigValueError, ModelIncompatibleError
+from shared.records import StudyRecord
+from shared.tasks.base import Sample, Statistics, Task
+from shared.training.arrays import get_arrays, set_arrays, trainable_names
+from shared.training.batches import Patients, poisson_draw, shuffled_batches
+from shared.training.compute import Compute
+from shared.training.local import RoundKey, evaluate, train_plain, train_private
+from tests.shared.standins import Standins
+
+KEY = RoundKey(b"secret of a test", "run", 1, "digest")
+CPU = Compute(physical_batch_patients=4)
+RATE, CLIP, PATIENTS = 0.5, 0.7, 12
+
+
+class TinyNetwork(nn.Module):
+    """A normalisation and a head, so that every choice of weights differs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.norm = nn.GroupNorm(1, 2)
+        self.body = nn.Conv2d(2, 3, 3)
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
+        features = self.body(self.norm(image)).tanh().mean((2, 3))
+        output: Tensor = self.head(features) + covariates
+        return output
+
+
+class TinyTask(Task):
+    """Two units a patient; learns a number from two channels of noise."""
+
+    name: ClassVar[str] = "tiny"
+    units: ClassVar[int] = 2
+    needs = ()
+    headline: ClassVar[tuple[str, bool]] = ("loss", False)
+    #: Replaces the targets of a patient by this value.
+    broken: ClassVar[dict[str, float]] = {}
+
+    def uses(self, study: StudyRecord) -> bool:
+        return bool(study.labels.bmd)
+
+    def sample(self, study: StudyRecord) -> Sample:
+        number = int(study.patient[1:])
+        generator = torch.Generator().manual_seed(number)
+        target = torch.rand(2, generator=generator) * 4
+        if study.patient in self.broken:
+            target = torch.full((2,), self.broken[study.patient])
+        return {
+            "image": torch.rand((2, 2, 6, 6), generator=generator),
+            "covariates": torch.zeros(2, 1),
+            "weight": torch.tensor([1.0, float(number % 3 > 0)]),
+            "target": target,
+        }
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        shade = torch.as_tensor(generator.normal(0, 0.1, sample["image"].shape)).float()
+        return {**sample, "image": sample["image"] + shade}
+
+    def network(self) -> nn.Module:
+        return TinyNetwork()
+
+    def head_parameters(self) -> tuple[str, ...]:
+        return ("head.",)
+
+    def loss(self, output: Tensor, batch: Sample) -> Tensor:
+        return batch["weight"] * (output[:, 0] - batch["target"]).square()
+
+    def statistics(self, output: Tensor, batch: Sample) -> Statistics:
+        total = float(self.loss(output, batch).sum()) / self.units
+        return {"patients": len(output) / self.units, "loss_sum": total}
+
+    def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
+        return {"loss": statistics["loss_sum"] / statistics["patients"]}
+
+
+TASK = TinyTask(TaskSettings(task="tiny"))
+
+
+def private(**changes: Any) -> PrivateSettings:
+    values: dict[str, Any] = {
+        "trainable": "all", "learning_rate": RATE, "sample_rate": 1.0,
+        "max_grad_norm": CLIP, "steps_per_round": 1, "augment": False,
+    }  # fmt: skip
+    return PrivateSettings(**(values | changes))
+
+
+def flat(arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+    return np.concatenate([arrays[name].ravel() for name in sorted(arrays)]).astype(np.float64)
+
+
+def private_update(
+    settings: PrivateSettings,
+    noise: float = 0.0,
+    key: RoundKey = KEY,
+    compute: Compute = CPU,
+    patients: int = PATIENTS,
+) -> NDArray[np.float64]:
+    """Weights after a private round minus the weights before."""
+    network = TASK.network()
+    before = flat(get_arrays(network, trainable_names(TASK, network, settings.trainable)))
+    done = train_private(TASK, network, Standins(patients), settings, noise, key, compute)
+    return flat(done.arrays) - before
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    values: dict[str, float] = {}
+    monkeypatch.setattr(TinyTask, "broken", values)
+    return values
+
+
+# --- the guarantee ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [0.0, 3.0, 1e4, -1e18])
+def test_one_patient_changes_a_step_by_a_bounded_amount(
+    broken: dict[str, float], target: float
+) -> None:
+    without = private_update(private())
+    broken["p0007"] = target
+    changed = private_update(private())
+    # replaced, so that its old and its new contribution count: twice the clip
+    assert np.linalg.norm(changed - without) <= 2 * RATE * CLIP / PATIENTS * (1 + 1e-5)
+
+
+def test_the_contribution_of_a_patient_is_its_clipped_gradient() -> None:
+    network = TASK.network()
+    expected = np.zeros(sum(weight.numel() for weight in network.parameters()))
+    source = Standins(PATIENTS)
+    for patient in source.patients:
+        sample = TASK.sample(source.studies(patient)[0])
+        network.zero_grad()
+        loss = TASK.loss(network(sample["image"], sample["covariates"]), sample).sum() / TASK.units
+        loss.backward()
+        gradient = flat(
+            {name: w.grad.numpy() for name, w in network.named_parameters() if w.grad is not None}
+        )
+        expected += gradient * np.minimum(1.0, CLIP / np.linalg.norm(gradient))
+    found = private_update(private())
+    assert found == pytest.approx(-RATE * expected / PATIENTS, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
+def test_a_patient_without_finite_gradient_contributes_nothing(
+    broken: dict[str, float], value: float
+) -> None:
+    broken["p0007"] = value
+    found = private_update(private())
+    broken.clear()
+    others = private_update(private(), patients=PATIENTS)
+    assert np.isfinite(found).all()
+    assert np.linalg.norm(found - others) <= RATE * CLIP / PATIENTS * (1 + 1e-5)
+
+
+def test_noise_has_the_promised_spread_and_is_added_once_per_step() -> None:
+    noise, steps = 3.0, 40
+    settings = private(learning_rate=1e-6, steps_per_round=steps)  # the weights stay put
+    clean = private_update(settings)
+    noisy = [
+        private_update(settings, noise, RoundKey(number, "run", 1, "d")) for number in range(6)
+    ]
+    found = np.std(np.stack(noisy) - clean)
+    expected = 1e-6 * noise * CLIP / PATIENTS * math.sqrt(steps)
+    assert found == pytest.approx(expected, rel=0.12)
+
+
+def test_an_empty_batch_is_a_step_of_noise() -> None:
+    settings = private(sample_rate=1e-9)
+    patients = Standins(3)
+    network = TASK.network()
+    before = flat(get_arrays(network))
+    done = train_private(TASK, network, patients, settings, 1.0, KEY, CPU)
+    moved = flat(done.arrays) - before
+    expected = RATE * CLIP / (1e-9 * 3)  # the mean is taken over the expected batch
+    assert np.std(moved) == pytest.approx(expected, rel=0.3)
+    assert math.isnan(done.train_loss)
+
+
+def test_one_patient_alone_is_bounded_and_hidden_like_any_other() -> None:
+    found = private_update(private(), patients=1)
+    assert np.linalg.norm(found) <= RATE * CLIP * (1 + 1e-5)
+    noisy = private_update(private(), 2.0, patients=1)
+    assert np.std(noisy - found) == pytest.approx(RATE * CLIP * 2.0, rel=0.3)
+
+
+def test_patients_of_zero_gradient_leave_the_weights_alone(broken: dict[str, float]) -> None:
+    settings = private(trainable="head")
+    network = TASK.network()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.zero_()
+    source = Standins(2)
+    broken.update(dict.fromkeys(source.patients, 0.0))
+    before = flat(get_arrays(network, ("head.bias", "head.weight")))
+    done = train_private(TASK, network, source, settings, 0.0, KEY, CPU)
+    assert np.array_equal(flat(done.arrays), before)
+
+
+# --- sampling and splitting -----------------------------------------------------------
+
+
+def test_poisson_sampling_draws_each_patient_at_its_rate_and_alone() -> None:
+    names = [f"p{number}" for number in range(50)]
+    drawn = np.array(
+        [
+            [name in set(poisson_draw(names, 0.3, KEY, step)) for name in names]
+            for step in range(600)
+        ]
+    )
+    assert drawn.mean() == pytest.approx(0.3, abs=0.01)
+    # independent draws: the sizes of the batches vary as a binomial's do
+    assert drawn.sum(1).var() == pytest.approx(50 * 0.3 * 0.7, rel=0.2)
+    assert np.abs(np.corrcoef(drawn[:, :8].T) - np.eye(8)).max() < 0.2
+
+
+def test_rate_one_draws_everyone() -> None:
+    names = [f"p{number}" for number in range(20)]
+    assert poisson_draw(names, 1.0, KEY, 3) == names
+
+
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_pieces_of_a_batch_give_the_step_of_the_whole(size: int) -> None:
+    settings = private(steps_per_round=3, sample_rate=0.6, augment=True)
+    whole = private_update(settings, 1.5)
+    pieces = private_update(settings, 1.5, compute=Compute(physical_batch_patients=size))
+    assert pieces == pytest.approx(whole, rel=1e-4, abs=1e-6)
+
+
+def test_plain_pieces_give_the_step_of_the_whole() -> None:
+    settings = OptimiserSettings(optimiser="sgd", learning_rate=0.1, batch_patients=8)
+    results = []
+    for size in (3, 100):
+        network = TASK.network()
+        compute = Compute(physical_batch_patients=size)
+        results.append(
+            flat(train_plain(TASK, network, Standins(9), settings, KEY, compute, steps=4).arrays)
+        )
+    assert results[0] == pytest.approx(results[1], rel=1e-4, abs=1e-6)
+
+
+def test_shuffled_batches_go_through_all_patients_before_any_again() -> None:
+    names = [f"p{number}" for number in range(10)]
+    batches = shuffled_batches(names, 4, KEY)
+    first = [name for _ in range(5) for name in next(batches)]
+    assert sorted(first[:10]) == names
+    assert sorted(first[10:]) == names
+    assert first[:10] != first[10:]
+
+
+def test_one_of_a_patients_studies_is_drawn() -> None:
+    patients = Patients(TASK, Standins(1, studies=3))
+    generator_of = [patients.drawn("p0000", step, KEY, augment=False) for step in range(30)]
+    assert len({id(sample) for sample in generator_of}) == 3
+
+
+# --- repeatability ----------------------------------------------------------------------
+
+
+def test_the_same_key_gives_the_same_bits() -> None:
+    settings = private(steps_per_round=3, sample_rate=0.5, augment=True)
+    assert np.array_equal(private_update(settings, 1.0), private_update(settings, 1.0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        RoundKey(b"another secret", "run", 1, "digest"),
+        RoundKey(b"secret of a test", "other", 1, "digest"),
+        RoundKey(b"secret of a test", "run", 2, "digest"),
+        RoundKey(b"secret of a test", "run", 1, "another"),
+    ],
+)
+def test_every_part_of_the_key_changes_the_noise(other: RoundKey) -> None:
+    assert not np.array_equal(private_update(private(), 1.0), private_update(private(), 1.0, other))
+
+
+def test_a_key_does_not_show_its_secret() -> None:
+    assert "secret of a test" not in repr(KEY)
+
+
+# --- what is trained -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("which", "names"),
+    [
+        ("head", {"head.weight", "head.bias"}),
+        ("norms_and_head", {"head.weight", "head.bias", "norm.weight", "norm.bias"}),
+        ("all", set(TinyNetwork().state_dict())),
+    ],
+)
+def test_only_the_chosen_weights_change(which: Any, names: set[str]) -> None:
+    network = TASK.network()
+    before = get_arrays(network)
+    done = train_private(TASK, network, Standins(4), private(trainable=which), 1.0, KEY, CPU)
+    after = get_arrays(network)
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == names == set(done.arrays)
+    assert all(np.array_equal(done.arrays[name], after[name]) for name in names)
+
+
+def test_a_network_is_as_usual_after_a_private_round() -> None:
+    network = TASK.network()
+    train_private(TASK, network, Standins(4), private(trainable="head"), 1.0, KEY, CPU)
+    for weight in network.parameters():
+        assert weight.requires_grad
+        assert weight.grad is None
+        assert not hasattr(weight, "grad_sample")
+    train_private(TASK, network, Standins(4), private(), 1.0, KEY, CPU)  # hooks go on again
+
+
+def test_proximal_pull_keeps_weights_near_those_received() -> None:
+    settings = OptimiserSettings(optimiser="sgd", learning_rate=0.05, batch_patients=12)
+    moved = []
+    for pull in (0.0, 10.0):
+        network = TASK.network()
+        before = flat(get_arrays(network))
+        done = train_plain(
+            TASK, network, Standins(12), settings, KEY, CPU, steps=20, proximal_mu=pull
+        )
+        moved.append(np.linalg.norm(flat(done.arrays) - before))
+    assert moved[1] < 0.5 * moved[0]
+
+
+def test_proximal_pull_is_part_of_a_private_step() -> None:
+    settings = private(steps_per_round=6)
+    network = TASK.network()
+    before = flat(get_arrays(network))
+    done = train_private(TASK, network, Standins(6), settings, 5.0, KEY, CPU, proximal_mu=1.0)
+    free = private_update(settings, 5.0, patients=6)
+    assert np.linalg.norm(flat(done.arrays) - before) < 0.95 * np.linalg.norm(free)
+
+
+def test_plain_training_learns() -> None:
+    network, source = TASK.network(), Standins(16)
+    before = TASK.metrics(evaluate(TASK, network, source, CPU))["loss"]
+    seen: list[tuple[int, int, float]] = []
+    settings = OptimiserSettings(learning_rate=0.05, schedule="cosine", augment=False)
+    done = train_plain(
+        TASK, network, source, settings, KEY, CPU, steps=30,
+        progress=lambda *step: seen.append(step),
+    )  # fmt: skip
+    after = TASK.metrics(evaluate(TASK, network, source, CPU))["loss"]
+    assert after < 0.7 * before
+    assert [step for step, _, _ in seen] == list(range(1, 31))
+    assert done.steps == 30
+    assert done.patients == 16
+
+
+def test_evaluation_adds_up_over_physical_batches() -> None:
+    network = TASK.network()
+    one = evaluate(TASK, network, Standins(7), Compute(physical_batch_patients=1))
+    all_at_once = evaluate(TASK, network, Standins(7), Compute(physical_batch_patients=7))
+    assert one["patients"] == all_at_once["patients"] == 7
+    assert one["loss_sum"] == pytest.approx(all_at_once["loss_sum"], rel=1e-5)
+
+
+# --- wrong use -------------------------------------------------------------------------------
+
+
+def test_training_without_usable_patients_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TinyTask, "uses", lambda self, study: False)
+    with pytest.raises(CohortTooSmallError, match="none of 4 patients"):
+        train_private(TASK, TASK.network(), Standins(4), private(), 1.0, KEY, CPU)
+
+
+def test_weights_that_do_not_fit_are_refused_whole() -> None:
+    network = TASK.network()
+    before = get_arrays(network)
+    good = {"head.bias": np.array([7.0], dtype=np.float32)}
+    wrong = [
+        good | {"head.weight": np.zeros((2, 2), dtype=np.float32)},
+        good | {"unknown": np.zeros(1, dtype=np.float32)},
+        good | {"head.weight": np.full((1, 3), np.nan, dtype=np.float32)},
+    ]
+    for arrays in wrong:
+        with pytest.raises(ModelIncompatibleError):
+            set_arrays(network, arrays)
+    with pytest.raises(ModelIncompatibleError, match="missing"):
+        set_arrays(network, good, strict=True)
+    after = get_arrays(network)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_weights_go_out_and_in_unchanged() -> None:
+    one, other = TASK.network(), TASK.network()
+    arrays = {name: value + 1 for name, value in get_arrays(one).items()}
+    set_arrays(other, arrays, strict=True)
+    assert all(np.array_equal(arrays[name], value) for name, value in get_arrays(other).items())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_asking_for_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigValueError, match="cuda"):
+        Compute.from_settings(SiteCompute(device="cuda"))
+    assert Compute.from_settings(SiteCompute(device="auto")).device == "cpu"
