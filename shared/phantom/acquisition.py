@@ -99,7 +99,7 @@ def show(
 
 def stepped_margins(frame: Frame, rng: np.random.Generator) -> Mask:
     """Unscanned margins of a spine: steps at both edges where the arm did not reach."""
-    height, width = frame.shape
+    height = frame.shape[0]
     unscanned = np.zeros(frame.shape, bool)
     for side in (slice(None), slice(None, None, -1)):
         edge = unscanned[:, side]
@@ -114,7 +114,7 @@ def stepped_margins(frame: Frame, rng: np.random.Generator) -> Mask:
 
 def stepped_hip(bone: Floats, frame: Frame) -> Mask:
     """What a vendor leaves of a hip: in blocks of lines, the bone and a margin; True = kept."""
-    height, width = frame.shape
+    height = frame.shape[0]
     kept = np.zeros(frame.shape, bool)
     block = max(1, int(11 / frame.spacing[0]))
     margin = int(11 / frame.spacing[1])

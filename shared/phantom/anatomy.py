@@ -134,7 +134,7 @@ def _shapes(patient: Patient, size: float, rng: np.random.Generator) -> dict[str
             posterior=healthy * (1 - lp),
             healthy=healthy,
             flare=0.13 * worn + rng.uniform(0, 0.02),
-            sclerosis=1 + 2.0 * worn,
+            sclerosis=1 + 1.3 * worn,
             collapse=float(rng.uniform(0.55, 0.9)) if loss and loss.grade else 0.5,
             lean=float(rng.normal(0, 0.01)),
             process=float(np.exp(rng.normal(0, 0.08))) * PROCESS.get(level, 1.0),

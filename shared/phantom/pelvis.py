@@ -10,8 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from shared.seeds import numpy_generator
-
 from .solid import (
     Floats,
     Solid,
@@ -35,12 +33,13 @@ CREST_HEIGHT = 138.0
 def _ring_distance(points: Floats) -> Floats:
     """Signed distance of ischium, pubis and the body of the ilium."""
     p = points
-    ischium = capsule(p, vector(-15, 20, 14), vector(-20, 27, 50), 15, 12)
-    tuber = ellipsoid(p, vector(-17, 28, 64), vector(14, 15, 22))
-    upper_ramus = capsule(p, vector(-22, -14, 6), vector(-66, -38, 18), 9.5, 6.5)
-    lower_ramus = capsule(p, vector(-22, 18, 76), vector(-68, -30, 52), 6.5, 5.5)
+    ischium = capsule(p, vector(-14, 18, 10), vector(-24, 26, 52), 17.5, 11.5)
+    tuber = ellipsoid(p, vector(-22, 28, 62), vector(15, 15, 21))
+    upper_ramus = capsule(p, vector(-20, -12, 4), vector(-66, -38, 20), 11.5, 6.5)
+    lower_ramus = capsule(p, vector(-30, 20, 72), vector(-54, -6, 66), 8, 6)
+    lower_ramus = blend(lower_ramus, capsule(p, vector(-54, -6, 66), vector(-72, -32, 46), 6, 6), 8)
     pubis = rounded_box(p, vector(-76, -38, 34), vector(9, 8, 19), 6)
-    column = capsule(p, vector(-16, 12, -26), vector(-30, 28, -58), 13, 9)
+    column = capsule(p, vector(-14, 10, -24), vector(-24, 22, -46), 13, 6)
     ring = blend(blend(ischium, tuber, 8), blend(upper_ramus, pubis, 6), 3)
     ring = blend(ring, lower_ramus, 6)
     ring = blend(ring, column, 8)
@@ -56,7 +55,7 @@ def _ring_distance(points: Floats) -> Floats:
 @lru_cache(maxsize=1)
 def _ring() -> Solid:
     return sample_solid(
-        _ring_distance, (-88, -56, -74), (32, 50, 92), surface_spacing=1.15, core_spacing=2.2
+        _ring_distance, (-88, -56, -74), (32, 50, 92), surface_spacing=1.1, core_spacing=2.0
     )
 
 
@@ -69,11 +68,8 @@ def _bezier(u: Floats, a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
 @lru_cache(maxsize=1)
 def _wing() -> tuple[Floats, Floats]:
     """Points (N, 3) and masses (g) of the left iliac wing in the hip bone's frame."""
-    u, v = even_sheet(26000)
-    # fixed numbers of our own: a lattice across the sheet would show as a pattern
-    rng = numpy_generator(0, "iliac wing")
-    u = np.clip(u + rng.uniform(-0.003, 0.003, len(u)), 0, 1).astype(np.float32)
-    w = rng.random(len(u)).astype(np.float32)
+    u, v = even_sheet(30000)
+    w = np.float32((np.arange(len(u)) * 0.7548776662466927) % 1.0)
     crest = _bezier(u, vector(-52, 66, -92), vector(-30, 34, -162), vector(28, -30, -150),
                     vector(30, -68, -82))  # fmt: skip
     base = _bezier(

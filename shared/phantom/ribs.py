@@ -18,8 +18,9 @@ RIBS: Final[dict[int, tuple[float, float, float, float]]] = {
     11: (126, 84, 92, 1.5), 12: (112, 76, 62, 0.95),
 }  # fmt: skip
 POINTS_PER_MM: Final = 13
-#: Half height and half thickness of a rib, cortex, mm.
-SECTION: Final = (5.6, 3.2)
+#: Half height and half thickness of a rib, cortex, mm; the floating ribs are thinner.
+SECTION: Final = (5.4, 3.1)
+FLOATING: Final = {11: 0.88, 12: 0.72}
 CORTEX: Final = 0.7
 
 
@@ -37,8 +38,10 @@ def _rib(number: int) -> tuple[Floats, Floats]:
     y = 14 * np.sin(np.clip(bend / 0.6, 0, np.pi)) - b * (1 - np.cos(bend)) * 0.95
     z = drop * (u + 0.22 * np.sin(np.pi * u)) * (0.65 + 0.35 * u)
     angle = 2 * np.pi * v
-    high, thin = SECTION
+    high, thin = (side * FLOATING.get(number, 1.0) for side in SECTION)
     fade = 0.75 + 0.25 * np.minimum(u * 8, 1)
+    if number in FLOATING:
+        fade *= 1 - 0.5 * u**2
     z = z + high * np.cos(angle) * fade
     out = thin * np.sin(angle) * fade
     x = x + out * np.sin(bend)

@@ -77,13 +77,13 @@ def _photons(dose: float) -> dict[View, float]:
 
 #: Lunar: bone on nearly black, soft tissue only as a trace.
 _LUNAR_WINDOW: Final = {
-    View.SPINE_PA: Window(0.06, 1.95, 0.85, 0.016, 0.05, 0.6),
-    View.HIP_LEFT: Window(0.06, 2.05, 0.80, 0.010, 0.03, 0.6),
+    View.SPINE_PA: Window(0.05, 2.20, 0.80, 0.020, 0.06, 0.6),
+    View.HIP_LEFT: Window(0.06, 2.30, 0.78, 0.010, 0.03, 0.6),
     View.SPINE_LATERAL: Window(0.05, 2.90, 0.80, 0.022, 0.10, 0.8),
 }
 #: Hologic: more like a radiograph, soft tissue grey, softer tone.
 _HOLOGIC_WINDOW: Final = {
-    View.SPINE_PA: Window(-0.25, 2.00, 1.10, 0.045, 0.28, 0.8),
+    View.SPINE_PA: Window(-0.25, 2.05, 1.05, 0.050, 0.30, 0.8),
     View.HIP_LEFT: Window(-0.25, 2.20, 1.05, 0.040, 0.25, 0.8),
     View.SPINE_LATERAL: Window(-0.30, 3.20, 1.00, 0.050, 0.30, 1.0),
 }
@@ -97,8 +97,8 @@ SCANNERS: Final[dict[str, ScannerProfile]] = {
     "lunar_prodigy": ScannerProfile(
         "lunar_prodigy", Vendor.LUNAR, "k_edge", (1.2, 1.05), _photons(0.7e6), 0.85, 1.13, 0.991,
         {
-            View.SPINE_PA: Window(0.04, 1.80, 0.70, 0.020, 0.07, 0.9),
-            View.HIP_LEFT: Window(0.04, 1.90, 0.68, 0.014, 0.05, 0.9),
+            View.SPINE_PA: Window(0.04, 2.00, 0.70, 0.022, 0.07, 0.9),
+            View.HIP_LEFT: Window(0.04, 2.10, 0.68, 0.014, 0.05, 0.9),
             View.SPINE_LATERAL: Window(0.02, 2.60, 0.70, 0.028, 0.13, 1.1),
         },
         0.04, True,
@@ -127,8 +127,8 @@ def generic_scanner(seed: int) -> ScannerProfile:
             0.0 - 0.1 * rng.random(), white * high, gamma, soft * share, pedestal * share, smooth
         )
         for view, high, share in (
-            (View.SPINE_PA, 1.85, 1.0),
-            (View.HIP_LEFT, 1.95, 0.85),
+            (View.SPINE_PA, 2.05, 1.0),
+            (View.HIP_LEFT, 2.15, 0.85),
             (View.SPINE_LATERAL, 2.8, 1.3),
         )
     }

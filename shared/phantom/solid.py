@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.seeds import numpy_generator
+
 Floats = NDArray[np.float32]
 #: Signed distance in mm (negative inside) of points (N, 3).
 Distance = Callable[[Floats], Floats]
@@ -76,6 +78,9 @@ def _fill(distance: Distance, low: Floats, high: Floats, spacing: float, reach: 
     cells = cells[near]
     each = max(1, round((_CELL_MM / spacing) ** 3))
     points = even_points(len(cells) * each).reshape(len(cells), each, 3)
+    # each cell has its own shift, so that no lattice shows through a projection
+    shift = numpy_generator(0, "cells").random((len(cells), 1, 3), dtype=np.float32)
+    points = (points + shift) % np.float32(1.0)
     return np.asarray((cells[:, None] + points * np.float32(_CELL_MM)).reshape(-1, 3))
 
 

@@ -31,7 +31,7 @@ from .truth import (
     spine_regions,
 )
 
-#: Rows and columns of each field, mm.
+#: Rows and columns of each field, mm; the spine's length follows the patient's.
 FIELD: Final = {
     View.SPINE_PA: (200.0, 180.0),
     View.HIP_LEFT: (160.0, 150.0),
@@ -128,9 +128,14 @@ def _frame(
 ) -> Frame:
     """Field of a view with a technologist's spread of positioning."""
     height, width = FIELD[view]
+    bodies = anatomy.vertebrae
+    if view is not View.HIP_LEFT:
+        # the technologist ends the scan by the patient's length, in steps of 10 mm
+        first, below = ("T12", 45.0) if view is View.SPINE_PA else ("T4", 85.0)
+        length = float(bodies["L5"].centre[2] - bodies[first].centre[2]) + below
+        height = float(np.clip(10 * round(length / 10), 0.85 * height, 1.1 * height))
     rows, cols = round(height / scanner.spacing_mm[0]), round(width / scanner.spacing_mm[1])
     down, across = np.clip(rng.normal(0, 1, 2), -2.2, 2.2)
-    bodies = anatomy.vertebrae
     if view is View.SPINE_PA:
         middle = float(np.mean([bodies[level].centre[0] for level in LUMBAR]))
         top = float(bodies["T12"].centre[2]) - 3 + 4 * down
@@ -169,7 +174,7 @@ def _in_frame(bones: Mapping[str, Mineral], frame: Frame) -> tuple[Floats, Float
     elif frame.view is View.HIP_LEFT:
         names = ["hip_left", "sacrum"]
     else:
-        names = [n for n in bones if not n.startswith(("femur", "hip"))] + ["hip_left"]
+        names = [n for n in bones if not n.startswith("femur")]
     points = np.concatenate([bones[name].points for name in names])
     return points, np.concatenate([bones[name].mass for name in names])
 

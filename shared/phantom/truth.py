@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -67,13 +68,13 @@ def spine_regions(anatomy: Anatomy, frame: Frame) -> Codes:
     x, z = frame.columns[None, :], frame.rows[:, None]
     names = ("T12", *LUMBAR, "L5")
     bodies = [anatomy.vertebrae[name] for name in names]
-    cuts = [_cut(upper, lower, x, z) for upper, lower in zip(bodies[:-1], bodies[1:], strict=True)]
+    cuts = [_cut(upper, lower, x, z) for upper, lower in pairwise(bodies)]
     for place, level in enumerate(LUMBAR, start=1):
         vertebra = bodies[place]
         local_x, local_z = _local(vertebra, x, z, (0, 2))
         half = vertebra.shape.width / 2
         share = np.clip(np.abs(local_z) / (vertebra.shape.healthy / 2), 0, 1)
-        waist = 1 - 0.07 * (1 - share**2)
+        waist = 1 - 0.08 * (1 - share**2)
         inside = (cuts[place - 1] > 0) & (cuts[place] <= 0)
         inside &= np.abs(local_x) < half * waist + EDGE_MM
         codes[inside] = REGION_CODES[level]
@@ -120,7 +121,7 @@ def lateral_regions(anatomy: Anatomy, frame: Frame) -> Codes:
         upper, lower = end_plates(np.clip(local_y / half, -1, 1), vertebra.shape)
         share = np.clip(np.abs(local_z) / (vertebra.shape.healthy / 2), 0, 1)
         inside = (local_z > upper) & (local_z < lower)
-        inside &= np.abs(local_y) < half * (1 - 0.085 * (1 - share**2))
+        inside &= np.abs(local_y) < half * (1 - 0.10 * (1 - share**2))
         codes[box][inside] = REGION_CODES[level]
     return codes
 

@@ -97,7 +97,7 @@ def _body(points: Floats, size: tuple[float, float, float]) -> Floats:
     a, b, height = size
     x, y, z = points.T
     half = np.float32(height / 2)
-    waist = 1 - 0.085 * np.clip(1 - (z / half) ** 2, 0, 1)
+    waist = 1 - 0.10 * np.clip(1 - (z / half) ** 2, 0, 1)
     q = (np.abs(x / (a * waist)) ** 2.6 + np.abs(y / (b * waist)) ** 2.6) ** np.float32(1 / 2.6)
     side = (q - 1) * np.float32(min(a, b))
     concave = 2.4 * np.clip(1 - q * q, 0, 1)
@@ -172,11 +172,11 @@ def template(lumbar: bool) -> tuple[Solid, Floats, Floats, Floats]:
     behind = smoothstep(y, b - 1.0, b + 4.0)
     plate = smoothstep(np.abs(solid.normal[:, 2]), 0.6, 0.9) * (1 - behind)
     plate *= np.abs(z) > height / 2 - 4
-    thickness = 0.42 + 0.25 * plate + behind * (0.35 if lumbar else 0.25)
+    thickness = 0.42 + 0.14 * plate + behind * (0.35 if lumbar else 0.25)
     thickness -= 0.25 * behind * smoothstep(np.abs(x), a - 2, a + 4)  # thin transverse processes
     # the rims of the end plates are the densest part of a body
     rim = smoothstep(np.sqrt((x / a) ** 2 + (y / b) ** 2), 0.6, 0.95)
-    thickness += 0.25 * plate * rim
+    thickness += 0.10 * plate * rim
     core_behind = smoothstep(solid.core[:, 1], b, b + 4.0)
     ends = smoothstep(np.abs(solid.core[:, 2]), height / 2 - 6, height / 2 - 1)
     density = TRABECULAR * (1 + 0.35 * ends + core_behind * 0.4)
@@ -217,7 +217,7 @@ def _height_at(u: Floats, shape: VertebraShape) -> Floats:
 
 
 def end_plates(u: Floats, shape: VertebraShape) -> tuple[Floats, Floats]:
-    """Height (z) of the upper and the lower end plate along the depth (u as in `VertebraShape`), mm."""
+    """Height (z) of both end plates along the depth, u from -1 (front) to 1 (back), mm."""
     loss = 1 - _height_at(u, shape) / np.float32(shape.healthy)
     half = np.float32(shape.healthy / 2)
     upper = -half * (1 - loss * 2 * shape.collapse)
