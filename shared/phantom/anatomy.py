@@ -34,6 +34,10 @@ SAGITTAL: Final = {
 SACRAL_SLOPE: Final = 38.0
 #: Length of the transverse processes beside the template's [U].
 PROCESS: Final = {"T11": 0.5, "T12": 0.4, "L1": 0.7, "L2": 0.9, "L3": 1.1, "L4": 0.8, "L5": 0.85}
+#: Share of patients who lie turned or whose foot is not held (design/anatomy.md).
+ROTATION_SHARE: Final = 0.03
+#: Rotation from which positioning counts as wrong, degrees.
+WRONG_ROTATION: Final = {"spine_pa": 8.0, "hip_left": 13.0}
 #: BMD of L1..L4 as shares of the mean of the four (rises downwards) [U].
 LEVEL_SHARE: Final = {"L1": 0.92, "L2": 0.98, "L3": 1.03, "L4": 1.05}
 
@@ -71,7 +75,13 @@ class Anatomy:
     rest: Mapping[str, Mineral]
     soft_tissue: SoftTissue
     level_share: Mapping[str, float]
-    joint: Floats
+
+    @property
+    def rotation_degrees(self) -> dict[str, float]:
+        """Rotation out of the ideal position by view: roll of L3, turn of the leg."""
+        turned = self.vertebrae["L3"].rotation
+        roll = math.degrees(math.atan2(float(turned[1, 0]), float(turned[0, 0])))
+        return {"spine_pa": roll, "hip_left": math.degrees(self.femur.turn)}
 
 
 def build_anatomy(patient: Patient) -> Anatomy:
@@ -94,7 +104,8 @@ def build_anatomy(patient: Patient) -> Anatomy:
     rest = _rest(patient, vertebrae, size, rng)
     rest["sacrum"] = Mineral(*place_sacrum(sacrum_top, slope, size))
     rest["hip_left"] = Mineral(*place_hip_bone(joint, size, left=True))
-    other = joint - vector(2 * JOINT_X * size, 0, 0)
+    # no pelvis is quite straight on the table
+    other = joint - vector(2 * JOINT_X * size, rng.normal(0, 2), rng.normal(0, 3))
     rest["hip_right"] = Mineral(*place_hip_bone(other, size, left=False))
     shares = np.array([LEVEL_SHARE[level] * math.exp(rng.normal(0, 0.035)) for level in LUMBAR])
     for place, level in enumerate(LUMBAR):
@@ -110,7 +121,7 @@ def build_anatomy(patient: Patient) -> Anatomy:
         patient.bmi, patient.sex, patient.height_cm, back, joint_z, chest_top, spine_x, rng
     )
     level_share = dict(zip(LUMBAR, shares.tolist(), strict=True))
-    return Anatomy(patient, vertebrae, femur, rest, trunk, level_share, joint)
+    return Anatomy(patient, vertebrae, femur, rest, trunk, level_share)
 
 
 def _shapes(patient: Patient, size: float, rng: np.random.Generator) -> dict[str, VertebraShape]:
@@ -159,6 +170,8 @@ def _stack(
     apex = rng.choice(["T9", "T12", "L2"], p=[0.3, 0.4, 0.3])
     middle = LEVELS.index(str(apex))
     roll = rng.normal(0, 2.0)
+    if rng.random() < ROTATION_SHARE:
+        roll = float(rng.choice([-1, 1]) * rng.uniform(8, 15))
     tilts = {}
     for level in reversed(LEVELS):
         shape = shapes[level]
@@ -282,11 +295,14 @@ def _femur_shape(patient: Patient, size: float, rng: np.random.Generator) -> Fem
     """Shape of the left femur; the cortex thins with age and low BMD."""
     age_loss = 0.004 * max(patient.age_years - 50, 0)
     cortex = (1.05 - age_loss) * (patient.bmd["total_hip"] / 0.9) ** 0.5
+    turn = float(np.clip(rng.normal(0, 4.5), -11, 11))
+    if rng.random() < ROTATION_SHARE:
+        turn = -float(rng.uniform(14, 24))  # the foot was not turned in enough
     return FemurShape(
         size=size * float(np.exp(rng.normal(0, 0.02))),
         neck=float(np.exp(rng.normal(0, 0.06))),
         angle=math.radians(float(np.clip(rng.normal(0, 3), -7, 7))),
         cortex=float(np.clip(cortex, 0.5, 1.3)),
-        turn=math.radians(float(rng.normal(0, 5))),
+        turn=math.radians(turn),
         tilt=math.radians(float(rng.normal(0, 2.5))),
     )

@@ -61,7 +61,9 @@ class FemurCloud:
     """Mineral points in the femur's world position, masses in g, and landmarks.
 
     `along` is the place of each point on the template's neck axis, mm from the
-    head's centre; `below` its template z.
+    head's centre; `head` the head's centre; `neck_axis` (head to shaft) and
+    `shaft_axis` (downwards) are unit vectors; `turn` is the error of rotation,
+    radians.
     """
 
     points: Floats
@@ -70,8 +72,8 @@ class FemurCloud:
     head: Floats
     neck_axis: Floats
     shaft_axis: Floats
-    shaft_top: Floats
     size: float
+    turn: float
 
 
 def femur_distance(points: Floats) -> Floats:
@@ -168,11 +170,9 @@ def place_femur(shape: FemurShape, head: Floats) -> FemurCloud:
         density * np.float32(solid.volume * shape.size**3),
     ])  # fmt: skip
     n = vector(*NECK_AXIS)
-    marks = np.stack([
-        n * 16, n * 44, vector(SHAFT_X, 0, 60), vector(SHAFT_X, 0, 160),
-        vector(SHAFT_X, 0, SHAFT_TOP),
-    ])  # fmt: skip
-    near, far, top, bottom, join = _bend(marks, shape)
+    shaft = [vector(SHAFT_X, 0, 60), vector(SHAFT_X, 0, 160)]
+    marks = np.stack([n * 16, n * 44, *shaft])
+    near, far, top, bottom = _bend(marks, shape)
     return FemurCloud(
         points=_bend(points, shape) + head,
         mass=np.float32(mass),
@@ -180,6 +180,6 @@ def place_femur(shape: FemurShape, head: Floats) -> FemurCloud:
         head=head,
         neck_axis=(far - near) / np.float32(np.linalg.norm(far - near)),
         shaft_axis=(bottom - top) / np.float32(np.linalg.norm(bottom - top)),
-        shaft_top=join + head,
         size=shape.size,
+        turn=shape.turn,
     )

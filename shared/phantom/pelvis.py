@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from shared.seeds import numpy_generator
+
 from .solid import (
     Floats,
     Solid,
@@ -39,10 +41,8 @@ def _ring_distance(points: Floats) -> Floats:
     lower_ramus = capsule(p, vector(-30, 20, 72), vector(-54, -6, 66), 8, 6)
     lower_ramus = blend(lower_ramus, capsule(p, vector(-54, -6, 66), vector(-72, -32, 46), 6, 6), 8)
     pubis = rounded_box(p, vector(-76, -38, 34), vector(9, 8, 19), 6)
-    column = capsule(p, vector(-14, 10, -24), vector(-24, 22, -46), 13, 6)
     ring = blend(blend(ischium, tuber, 8), blend(upper_ramus, pubis, 6), 3)
     ring = blend(ring, lower_ramus, 6)
-    ring = blend(ring, column, 8)
     # the cup opens to the side, the front and below; its roof is its thickest part
     radius = np.sqrt((p**2).sum(axis=1))
     opening = p @ vector(0.84, -0.32, 0.44)
@@ -69,16 +69,17 @@ def _bezier(u: Floats, a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
 def _wing() -> tuple[Floats, Floats]:
     """Points (N, 3) and masses (g) of the left iliac wing in the hip bone's frame."""
     u, v = even_sheet(30000)
-    w = np.float32((np.arange(len(u)) * 0.7548776662466927) % 1.0)
+    # fixed random depths: a lattice through the sheet would show as a comb at its edge
+    w = numpy_generator(0, "iliac wing").random(len(u), dtype=np.float32)
     crest = _bezier(u, vector(-52, 66, -92), vector(-30, 34, -162), vector(28, -30, -150),
                     vector(30, -68, -82))  # fmt: skip
     base = _bezier(
-        u, vector(-46, 44, -40), vector(-30, 30, -26), vector(-6, 6, -24), vector(8, -32, -30)
+        u, vector(-46, 44, -40), vector(-34, 34, -19), vector(-12, 14, -21), vector(7, -30, -30)
     )
     rise = v[:, None]
     points = base * (1 - rise) + crest * rise
     points[:, 0] += 9 * np.sin(np.pi * v) * np.sin(np.pi * u)
-    thick = 5.0 + 7.0 * smoothstep(v, 0.90, 1.0) + 10 * (1 - smoothstep(v, 0.0, 0.3))
+    thick = 5.0 + 7.0 * smoothstep(v, 0.90, 1.0) + 14 * (1 - smoothstep(v, 0.0, 0.3))
     thick += 7.0 * (1 - smoothstep(u, 0.05, 0.3)) + 3.0 * smoothstep(u, 0.85, 1.0)
     side = np.where(w < 0.62, np.sign(w - 0.31), (w - 0.81) / 0.19)
     across = vector(0.85, 0.50, -0.12)
@@ -97,8 +98,8 @@ def _hip_bone() -> tuple[Floats, Floats]:
     thickness = np.full_like(ring.area, 0.9)
     radius = np.sqrt((ring.surface**2).sum(axis=1))
     # the weight-bearing roof of the joint is a bright arc
-    socket = (radius < 26.5) & (ring.surface[:, 2] < -12)
-    thickness[socket] = 2.0
+    roof = smoothstep(-ring.surface[:, 2], 6, 22) * (radius < 26.5)
+    thickness += np.float32(0.7) * roof
     inward = ring.surface - ring.normal * (ring.depth * thickness)[:, None]
     wing_points, wing_mass = _wing()
     points = np.concatenate([inward, ring.core, wing_points])

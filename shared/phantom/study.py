@@ -8,19 +8,20 @@ from typing import Final
 
 import numpy as np
 
-from shared.clinical.cross_calibration import standardised_bmd, vendor_bmd
-from shared.records import StudyLabels, Vendor, View
-from shared.regions import BMD_REGIONS, LUMBAR, REGION_CODES, VERTEBRAE, codes_of
+from shared.records import View
+from shared.regions import BMD_REGIONS, LUMBAR, REGION_CODES, codes_of
 from shared.seeds import numpy_generator
 
 from .acquisition import expose, move, show, stepped_hip, stepped_margins
 from .anatomy import Anatomy, Mineral, build_anatomy
+from .labels import body_events, is_whole, label_study
+from .metal import place_metal
 from .physics import Crossed
 from .population import PopulationProfile, draw_patient
 from .projection import Frame, project
 from .rendered import RenderedImage, RenderedStudy
 from .scanner import ScannerProfile
-from .solid import Floats, even_points, vector
+from .solid import Floats
 from .truth import (
     Codes,
     heights,
@@ -41,8 +42,6 @@ FIELD: Final = {
 MOTION_SHARE: Final = 0.025
 METAL_SHARE: Final = 0.03
 CUT_OFF_SHARE: Final = 0.02
-#: In vivo precision as a share of BMD (about 0.010–0.012 g/cm²).
-PRECISION: Final = 0.010
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,10 @@ def render_study(
         images[view], own = render_view(anatomy, bones, situation, scanner, view, rng)
         if view is not View.SPINE_LATERAL:  # BMD is reported from PA views
             truth.update(own)
-    labels = _labels(anatomy, truth, situation, scanner, images, rng)
-    events = (*_body_events(anatomy), *situation.events)
+    maps = {view: image.regions for view, image in images.items()}
+    metal = _under_metal(situation, maps[View.SPINE_PA])
+    labels = label_study(anatomy, truth, maps, metal, situation.moving, scanner, rng)
+    events = (*body_events(anatomy), *situation.events)
     return RenderedStudy(
         patient_number=number,
         seed=seed,
@@ -118,7 +119,7 @@ def arrange(anatomy: Anatomy, scanner: ScannerProfile, rng: np.random.Generator)
     events.extend(f"motion:{view}" for view in View if view in moving)
     metal = None
     if rng.random() < METAL_SHARE:
-        metal, what = _metal(anatomy, rng)
+        metal, what = place_metal(anatomy, rng)
         events.append(what)
     return Situation(frames, moving, metal, tuple(events))
 
@@ -227,12 +228,20 @@ def render_view(
 
 def _truth(bone: Floats, regions: Codes) -> dict[str, float]:
     """Areal BMD inside the regions of a map that are whole, g/cm²."""
-    present = [r for r in BMD_REGIONS if all((regions == c).any() for c in codes_of(r))]
     return {
         region: float(bone[np.isin(regions, codes_of(region))].mean(dtype=np.float64))
-        for region in present
-        if _complete(regions, region)
+        for region in BMD_REGIONS
+        if is_whole(regions, region)
     }
+
+
+def _under_metal(situation: Situation, regions: Codes) -> frozenset[str]:
+    """Lumbar regions that metal lies over."""
+    if situation.metal is None:
+        return frozenset()
+    frame = situation.frames[View.SPINE_PA]
+    codes = regions[project(frame, situation.metal.points, situation.metal.mass) > 0.1]
+    return frozenset(level for level in LUMBAR if (codes == REGION_CODES[level]).any())
 
 
 def _regions(anatomy: Anatomy, frame: Frame, femur: Floats) -> Codes:
@@ -241,114 +250,3 @@ def _regions(anatomy: Anatomy, frame: Frame, femur: Floats) -> Codes:
     if frame.view is View.SPINE_LATERAL:
         return lateral_regions(anatomy, frame)
     return hip_regions(anatomy, frame, femur)
-
-
-def _metal(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Mineral, str]:
-    """Surgical clips or an interbody cage, as the mineral that attenuates as much."""
-    if rng.random() < 0.3:
-        level = str(rng.choice(["L3", "L4"]))
-        body = anatomy.vertebrae[level]
-        foot = body.centre + body.rotation[:, 2] * np.float32(
-            body.shape.middle / 2 + body.disc_below / 2
-        )
-        cube = even_points(6000) - 0.5
-        local = cube * vector(26, 22, max(body.disc_below, 6))
-        return Mineral(local @ body.rotation.T + foot, np.full(6000, 9.0 / 6000, np.float32)), (
-            f"metal:cage:{level}"
-        )
-    parts, masses = [], []
-    for _ in range(int(rng.integers(1, 5))):
-        angle = rng.uniform(0, np.pi)
-        rod = (even_points(600) - 0.5) * vector(7, 1.5, 1.5)
-        turn = np.array(
-            [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
-        )
-        place = vector(rng.uniform(-60, 60), rng.uniform(-90, -45), rng.uniform(-60, 110))
-        parts.append(np.float32(rod @ turn.T) + place)
-        masses.append(np.full(600, 0.25 / 600, np.float32))
-    return Mineral(np.concatenate(parts), np.concatenate(masses)), "metal:clip"
-
-
-def _body_events(anatomy: Anatomy) -> tuple[str, ...]:
-    """What is out of the ordinary in the body itself."""
-    patient = anatomy.patient
-    events = []
-    for level, finding in sorted(patient.findings.items()):
-        if finding.grade:
-            events.append(f"fracture:{level}:{finding.grade}")
-        else:
-            events.append(f"deformity:{level}")
-    events.extend(f"degenerative:{level}" for level in sorted(patient.degenerative))
-    if abs(patient.scoliosis) > 10:
-        events.append("scoliosis")
-    if patient.aortic_calcium > 0.4:
-        events.append("aortic_calcification")
-    return tuple(events)
-
-
-def _labels(
-    anatomy: Anatomy,
-    truth: Mapping[str, float],
-    situation: Situation,
-    scanner: ScannerProfile,
-    images: Mapping[View, RenderedImage],
-    rng: np.random.Generator,
-) -> StudyLabels:
-    """Labels as the hospital has them: on the vendor's scale, with a technologist's error."""
-    patient = anatomy.patient
-    quality: dict[str, int] = {}
-    complete = {}
-    pa, hip = images[View.SPINE_PA], images[View.HIP_LEFT]
-    metal = _metal_regions(situation, pa)
-    for region in BMD_REGIONS:
-        image = pa if region in LUMBAR or region == "L1-L4" else hip
-        complete[region] = _complete(image.regions, region)
-    for level in LUMBAR:
-        finding = patient.findings.get(level)
-        quality[level] = 0
-        if not complete[level]:
-            quality[level] = 4
-        elif level in metal:
-            quality[level] = 1
-        elif View.SPINE_PA in situation.moving:
-            quality[level] = 5
-        elif level in patient.degenerative or (finding is not None and finding.grade):
-            quality[level] = 6
-        elif patient.bmi > 41:
-            quality[level] = 3
-    moved = View.HIP_LEFT in situation.moving
-    for region in ("femoral_neck", "trochanter", "total_hip"):
-        quality[region] = 4 if not complete[region] else 5 if moved else 0
-    bmd: dict[str, float] = {}
-    for region in BMD_REGIONS:
-        usable = complete[region] and region not in metal
-        if region == "L1-L4":
-            usable = all(quality[level] not in (1, 4) for level in LUMBAR)
-        if not usable:
-            continue
-        standard = standardised_bmd(truth[region], Vendor.HOLOGIC, region)
-        value = vendor_bmd(standard, scanner.vendor, region) * scanner.calibration
-        bmd[region] = round(float(value * (1 + PRECISION * rng.normal())), 3)
-    genant = {}
-    lateral = images[View.SPINE_LATERAL].regions
-    for level in VERTEBRAE:
-        if _complete(lateral, level):
-            finding = patient.findings.get(level)
-            genant[level] = finding.grade if finding else 0
-    return StudyLabels(bmd=bmd, genant=genant, quality=quality)
-
-
-def _complete(regions: Codes, region: str) -> bool:
-    """Whether a region is in the field as a whole: present and not at its upper or lower edge."""
-    inside = np.isin(regions, codes_of(region))
-    at_edge = inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any()
-    return bool(inside.any() and not at_edge)
-
-
-def _metal_regions(situation: Situation, image: RenderedImage) -> frozenset[str]:
-    """Lumbar regions that metal lies over."""
-    if situation.metal is None:
-        return frozenset()
-    frame = situation.frames[View.SPINE_PA]
-    codes = image.regions[project(frame, situation.metal.points, situation.metal.mass) > 0.1]
-    return frozenset(level for level in LUMBAR if (codes == REGION_CODES[level]).any())

@@ -268,5 +268,5 @@ def heights(anatomy: Anatomy) -> dict[str, tuple[float, float, float]]:
     result = {}
     for level in VERTEBRAE:
         shape = anatomy.vertebrae[level].shape
-        result[level] = (shape.anterior, shape.middle, shape.posterior)
+        result[level] = (float(shape.anterior), float(shape.middle), float(shape.posterior))
     return result
