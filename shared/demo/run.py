@@ -50,6 +50,7 @@ class DemoState:
     federation: dict[str, Any] = field(default_factory=dict)
     plain: dict[str, Any] = field(default_factory=dict)
     tests: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
     ledgers: dict[str, Any] = field(default_factory=dict)
     prediction: dict[str, Any] = field(default_factory=dict)
 
@@ -172,7 +173,12 @@ def compare(state: DemoState) -> None:
     state.plain = state.commands.run("server", "run", path)
     settings = state.task_files()[COMPARED_TASK]
     steps = ROUNDS[COMPARED_TASK] * load_settings(settings, TaskSettings).plain.steps_per_round
-    common = ["--settings", settings, "--start-from", _pretrained(state, COMPARED_TASK)]
+    common: list[str | Path] = [
+        "--settings",
+        settings,
+        "--start-from",
+        _pretrained(state, COMPARED_TASK),
+    ]
     folder = state.out / "comparison"
     trainings: list[list[str | Path]] = [
         # Pooled training takes as many steps as the three hospitals together.
@@ -212,8 +218,13 @@ def test(state: DemoState) -> None:
     ]
     for h in state.members:
         commands.append(["site", "evaluate", state.site(h), *models, "--split", "test"])
-    results = state.commands.run_together(commands)
-    state.tests = dict(zip(["unseen", *(h.name for h in state.members)], results, strict=True))
+    # What the training patients' mean is, for the baseline of the BMD error.
+    bone = ["--weights", f"dxa-bmd={champions['dxa-bmd']}"]
+    for h in state.members:
+        commands.append(["site", "evaluate", state.site(h), *bone, "--split", "train"])
+    results = iter(state.commands.run_together(commands))
+    state.tests = {name: next(results) for name in ["unseen", *(h.name for h in state.members)]}
+    state.training = {h.name: next(results) for h in state.members}
 
 
 def predict(state: DemoState) -> None:

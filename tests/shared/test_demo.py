@@ -31,7 +31,7 @@ def summary() -> dict[str, Any]:
     }  # fmt: skip
     metrics = {
         "dxa-segmentation": {"dice": 0.9, "n": 120},
-        "dxa-bmd": {"mae_lumbar": 0.06, "mae_lumbar_baseline": 0.12, "n": 120},
+        "dxa-bmd": {"mae_lumbar": 0.06, "mae_lumbar_training_mean": 0.12, "n": 120},
         "vfa-fracture": {"auc_grade2": 0.9, "n": 120},
     }
     return {

@@ -1,0 +1,87 @@
+"""Learning curves of the demo's runs, round by round, and the privacy they spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+#: Colour-blind safe (Okabe and Ito), by place.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+
+
+def draw_curves(
+    private: dict[str, Any],
+    plain: dict[str, Any],
+    headlines: dict[str, tuple[str, str]],
+    path: Path,
+) -> None:
+    """Draw one panel per task (validation patients of the members) and one of ε.
+
+    Parameters
+    ----------
+    private, plain : dict
+        ``result.json`` of the two federated runs; `plain` may lack a task.
+    headlines : dict
+        Task -> (metric, what it is called).
+    path : Path
+        PNG to write.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(headlines) + 1, figsize=(4.2 * (len(headlines) + 1), 3.6))
+    for axis, (task, (metric, label)) in zip(axes, headlines.items(), strict=False):
+        _draw_task(axis, private["tasks"][task]["curve"], metric, private["sites"])
+        if task in plain["tasks"]:
+            points = [
+                (p["after_round"], p["pooled"]["metrics"].get(metric))
+                for p in plain["tasks"][task]["curve"]
+            ]
+            axis.plot(*_known(points), color="0.5", linestyle="--", label="all, without privacy")
+        axis.set_title(f"{task}\n{label}", fontsize=10)
+        axis.set_xlabel("round")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(fontsize=7)
+    _draw_epsilon(axes[-1], private)
+    figure.suptitle(
+        "Validation patients of the three hospitals, and the privacy spent", fontsize=11
+    )
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": ""})
+    plt.close(figure)
+
+
+def _known(points: list[tuple[int, float | None]]) -> tuple[list[int], list[float]]:
+    kept = [(x, y) for x, y in points if y is not None]
+    return [x for x, _ in kept], [y for _, y in kept]
+
+
+def _draw_task(axis: Any, curve: list[dict[str, Any]], metric: str, sites: list[str]) -> None:
+    for colour, site in zip(COLOURS, sorted(sites), strict=False):
+        points = [
+            (p["after_round"], p["sites"][site]["metrics"].get(metric))
+            for p in curve
+            if site in p["sites"]
+        ]
+        x, y = _known(points)
+        if x:
+            axis.plot(x, y, color=colour, linewidth=1, marker=".", alpha=0.8, label=site)
+    pooled = [(p["after_round"], p["pooled"]["metrics"].get(metric)) for p in curve]
+    axis.plot(*_known(pooled), color="black", linewidth=2, label="all, private")
+
+
+def _draw_epsilon(axis: Any, private: dict[str, Any]) -> None:
+    """Draw what each task's run has cost after each round, at the site where it cost most."""
+    for colour, (name, task) in zip(COLOURS, private["tasks"].items(), strict=False):
+        rounds = [r for r in task["rounds"] if r["epsilon"]]
+        axis.plot(
+            [0, *(r["round"] for r in rounds)],
+            [0.0, *(max(r["epsilon"].values()) for r in rounds)],
+            color=colour, marker=".", label=name,
+        )  # fmt: skip
+    axis.set_title("privacy spent by each task's run\nε (largest of the sites)", fontsize=10)
+    axis.set_xlabel("round")
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=7)

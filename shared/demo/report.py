@@ -1,0 +1,178 @@
+"""What the demo leaves behind: ``summary.json``, curves, an overview, a patient's report."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from shared.command_line import console
+from shared.config import SiteConfig, load_settings
+from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital
+from shared.demo.summary import DemoSummary
+from shared.metrics.regression import error_of_constant
+
+if TYPE_CHECKING:
+    from shared.demo.run import DemoState
+
+#: The metric of each task that the tables and curves show, and what it is called.
+HEADLINES: dict[str, tuple[str, str]] = {
+    "dxa-segmentation": ("dice", "mean Dice"),
+    "dxa-bmd": ("mae_lumbar", "lumbar BMD error (MAE), g/cm²"),
+    "vfa-fracture": ("auc_grade2", "AUC, fracture grade ≥ 2"),
+}
+
+
+def write_results(state: DemoState) -> Path:
+    """Write everything the demo found out; the summary last, as the sign that all is there.
+
+    Returns
+    -------
+    Path
+        ``summary.json``.
+    """
+    from shared.demo.curves import draw_curves
+    from shared.demo.overview import render_overview
+
+    report = _patient_report(state)
+    draw_curves(state.federation, state.plain, HEADLINES, state.out / "curves.png")
+    summary = summarise(state, report)
+    page = render_overview(
+        summary.model_dump(by_alias=True),
+        state.federation,
+        _data_uri(state.out / "curves.png"),
+        report.relative_to(state.out),
+    )
+    (state.out / "overview.html").write_text(page, encoding="utf-8")
+    path = state.out / "summary.json"
+    temporary = path.with_name("summary.json.part")
+    temporary.write_text(summary.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def summarise(state: DemoState, report: Path) -> DemoSummary:
+    """Put the summary together from what the commands said."""
+    tasks = state.federation["tasks"]
+    baseline = _error_of_training_mean(state)
+    data: dict[str, Any] = {
+        "schema": 1,
+        "seconds": round(time.monotonic() - state.started, 1),
+        "peak_rss_mb": round(state.commands.peak_rss_mb, 1),
+        "hospitals": {h.name: _hospital(state, h) for h in HOSPITALS},
+        "tasks": {name: _task(state, name, task) for name, task in tasks.items()},
+        "comparison": {COMPARED_TASK: _comparison(state)},
+        "report": str(report.relative_to(state.out)),
+        "champions": {n: task["version"] for n, task in tasks.items() if task["champion"]},
+    }
+    data["tasks"]["dxa-bmd"]["metrics"]["unseen"]["mae_lumbar_training_mean"] = baseline
+    return DemoSummary.model_validate(data)
+
+
+def _hospital(state: DemoState, hospital: Hospital) -> dict[str, Any]:
+    store = state.sites[hospital.name]["studies"]
+    patients = next(row for row in store["rows"] if row["what"] == "patients")
+    privacy = load_settings(state.site(hospital) / "site.yaml", SiteConfig).privacy
+    spent = state.ledgers[hospital.name]["epsilon_spent"] if hospital.takes_part else 0.0
+    return {
+        "scanner": hospital.scanner,
+        "patients": sum(patients[split] for split in store["splits"]),
+        **{split: patients[split] for split in store["splits"]},
+        "epsilon_spent": spent,
+        "epsilon_budget": privacy.epsilon_budget,
+        "delta": privacy.delta,
+    }
+
+
+def _task(state: DemoState, name: str, task: dict[str, Any]) -> dict[str, Any]:
+    metrics = {}
+    for where, tested in state.tests.items():
+        model = tested["models"][name]
+        headline = HEADLINES[name][0]
+        # A headline that cannot be computed (no fractured patient, say) is null, not absent.
+        metrics[where] = {headline: None, **model["metrics"], "n": model["patients"]}
+    return {
+        "version": task["version"],
+        "rounds": len(task["rounds"]),
+        "epsilon": task["epsilon"],
+        "bytes_up": task["bytes_up"],
+        "bytes_down": task["bytes_down"],
+        "seconds": task["seconds"],
+        "metrics": metrics,
+    }
+
+
+def _comparison(state: DemoState) -> dict[str, Any]:
+    models = state.tests["unseen"]["models"]
+    metric = HEADLINES[COMPARED_TASK][0]
+    return {
+        "pretrained": models["pretrained"]["metrics"][metric],
+        "alone": {h.name: models[f"alone-{h.name}"]["metrics"][metric] for h in state.members},
+        "federated": models["federated"]["metrics"][metric],
+        "federated_private": models[COMPARED_TASK]["metrics"][metric],
+        "pooled": models["pooled"]["metrics"][metric],
+    }
+
+
+def _error_of_training_mean(state: DemoState) -> float:
+    """Lumbar MAE, g/cm², at the unseen hospital of always saying the training patients' mean."""
+    from shared.tasks.dxa_bmd import region_sums
+
+    training = [
+        region_sums(tested["models"]["dxa-bmd"]["statistics"], "lumbar")
+        for tested in state.training.values()
+    ]
+    mean = sum(sums["y"] for sums in training) / sum(sums["n"] for sums in training)
+    unseen = region_sums(state.tests["unseen"]["models"]["dxa-bmd"]["statistics"], "lumbar")
+    return error_of_constant(unseen, mean)
+
+
+def _patient_report(state: DemoState) -> Path:
+    """Give the patient's report the name that it is looked for by."""
+    report = state.out / "report" / "index.html"
+    shutil.copyfile(Path(state.prediction["studies"][0]["report"]), report)
+    return report
+
+
+def _data_uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def print_summary(facts: dict[str, Any], out: Path) -> None:
+    """Print the tables a person wants to see at the end."""
+    hospitals = Table(title="Hospitals")
+    for column in ("hospital", "scanner", "patients", "trained on", "epsilon spent", "of"):
+        hospitals.add_column(column)
+    for name, h in facts["hospitals"].items():
+        # The budget of a hospital that takes no part is not touched.
+        trained = str(h["train"]) if h["epsilon_spent"] else "none (test only)"
+        hospitals.add_row(
+            name, h["scanner"], str(h["patients"]), trained,
+            f"{h['epsilon_spent']:.2f}", f"{h['epsilon_budget']:g}",
+        )  # fmt: skip
+    results = Table(title="Champions, tested on patients nobody trained on")
+    results.add_column("task")
+    results.add_column("metric")
+    places = ["unseen", *(n for n, h in facts["hospitals"].items() if h["epsilon_spent"])]
+    for place in places:
+        results.add_column(place)
+    for name, task in facts["tasks"].items():
+        key, label = HEADLINES[name]
+        row = [task["metrics"][place].get(key) for place in places]
+        results.add_row(name, label, *("–" if v is None else f"{v:.3f}" for v in row))
+    compared = Table(title=f"{COMPARED_TASK}: mean Dice at the unseen hospital, by way of training")
+    one = facts["comparison"][COMPARED_TASK]
+    for column in ("pretrained only", *(f"{n} alone" for n in one["alone"])):
+        compared.add_column(column)
+    for column in ("federated, private", "federated", "pooled"):
+        compared.add_column(column)
+    values = [one["pretrained"], *one["alone"].values()]
+    values += [one["federated_private"], one["federated"], one["pooled"]]
+    compared.add_row(*(f"{value:.3f}" for value in values))
+    for table in (hospitals, results, compared):
+        console().print(table)
+    console().print(f"{facts['seconds']:.0f} s, at most {facts['peak_rss_mb']:.0f} MB, in {out}")
