@@ -127,6 +127,9 @@ def bmd_measurement(
     value = vendor_bmd(standardised, vendor, region)
     t, z = scores_of(value, region, vendor, covariates)
     reported = labels.bmd.get(region)
+    own_t = own_z = None
+    if reported is not None:
+        own_t, own_z = scores_of(reported, region, vendor, covariates)
     return Measurement(
         task=task,
         quantity="areal BMD",
@@ -139,9 +142,8 @@ def bmd_measurement(
         z_score=z,
         bone_class=class_of(t, z, region, covariates),
         reported=reported,
-        reported_t_score=None
-        if reported is None
-        else scores_of(reported, region, vendor, covariates)[0],
+        reported_t_score=own_t,
+        reported_z_score=own_z,
         difference=None if reported is None else round(value - reported, 3),
     )
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
 from shared.inference.figures import GRADE_COLOURS, marks, view_svg
-from shared.inference.findings import RegionMap
+from shared.inference.findings import FRACTURE_GRADE, RegionMap
 from shared.inference.graph import score_graph
 from shared.inference.schema import Prediction
 from shared.inference.wording import (
@@ -86,7 +86,8 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         own_rows=_own_rows(prediction, given),
         left_out=_left_out(prediction),
         vendor_words=VENDOR_WORDS[given.vendor],
-        tone=TONES,
+        tones=TONES,
+        worst=_worst_tone(prediction),
         listed=listed,
         signed=signed,
         region_words=region_words,
@@ -139,6 +140,15 @@ def _left_out(prediction: Prediction) -> dict[str, str]:
     for conclusion in prediction.conclusions:
         reasons.update(conclusion.left_out)
     return reasons
+
+
+def _worst_tone(prediction: Prediction) -> str:
+    """Tone of the impression: that of the worst thing in it, whoever found it."""
+    tones = [TONES.get(c.bone_class or "", "") for c in prediction.conclusions]
+    if any(grade.grade >= FRACTURE_GRADE for grade in prediction.grades):
+        tones.append("alert")
+    order = ["", "good", "watch", "alert"]
+    return max(tones, key=order.index, default="")
 
 
 def shown_name(name: str) -> str:

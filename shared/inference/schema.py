@@ -51,6 +51,7 @@ class Measurement(Fact):
     bone_class: str | None = None
     reported: float | None = None
     reported_t_score: Score | None = None
+    reported_z_score: Score | None = None
     difference: float | None = None
 
 

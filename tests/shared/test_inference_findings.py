@@ -1,0 +1,188 @@
+"""From numbers to findings with a unit, and from findings to a conclusion."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.clinical.cross_calibration import standardised_bmd
+from shared.inference.conclusions import conclude_hospital, not_assessable
+from shared.inference.findings import (
+    bmd_measurement,
+    image_quality,
+    region_areas,
+    vertebra_grade,
+)
+from shared.records import Covariates, StudyLabels, Vendor, View
+from shared.regions import REGION_CODES
+from tests.shared.inference_cases import (
+    LOW,
+    MODERATE,
+    NORMAL,
+    OSTEOPOROTIC,
+    image,
+    make_subject,
+    predict,
+    region_map,
+)
+
+WOMAN = Covariates("F", 70.0)
+YOUNG_WOMAN = Covariates("F", 35.0)
+
+
+@given(st.floats(0.3, 1.8), st.sampled_from([Vendor.LUNAR, Vendor.HOLOGIC]))
+def test_an_estimate_is_reported_on_the_scale_of_the_hospitals_own_scanner(
+    own: float, vendor: Vendor
+) -> None:
+    labels = StudyLabels(bmd={"total_hip": round(own, 3)})
+    estimate = standardised_bmd(own, vendor, "total_hip")
+    found = bmd_measurement("t", "total_hip", estimate, vendor, WOMAN, labels)
+    assert found.value == pytest.approx(own, abs=6e-4)
+    assert found.difference == pytest.approx(0.0, abs=1.1e-3)
+    assert found.unit == "g/cm²"
+
+
+def test_the_same_bone_has_the_same_t_score_on_every_scanner() -> None:
+    scores = {
+        vendor: bmd_measurement("t", "femoral_neck", 0.75, vendor, WOMAN, StudyLabels()).t_score
+        for vendor in Vendor
+    }
+    values = {score.value for score in scores.values() if score is not None}
+    assert values == {-1.5}  # Hologic (0.75 − 0.019)/1.087 = 0.6725; (0.6725 − 0.858)/0.120
+
+
+def test_a_child_gets_no_t_score_and_a_premenopausal_woman_no_who_class() -> None:
+    child = bmd_measurement("t", "L1-L4", 0.7, Vendor.LUNAR, Covariates("F", 12.0), StudyLabels())
+    assert child.t_score is None
+    assert child.bone_class is None
+    young = bmd_measurement("t", "L1-L4", 0.7, Vendor.LUNAR, YOUNG_WOMAN, StudyLabels())
+    assert young.bone_class == "below the expected range for age"
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "grade", "suspicion"),
+    [
+        ((0.9, 0.05, 0.03, 0.02), 0, 0.05),
+        ((0.45, 0.15, 0.2, 0.2), 1, 0.4),  # more likely than not at least mild
+        ((0.1, 0.1, 0.6, 0.2), 2, 0.8),
+        ((0.1, 0.1, 0.2, 0.6), 3, 0.8),
+        ((2.0, 0.0, 1.0, 1.0), 0, 0.5),  # need not be normalised
+    ],
+)
+def test_the_grade_is_the_median_and_the_suspicion_that_of_grade_two(
+    probabilities: tuple[float, ...], grade: int, suspicion: float
+) -> None:
+    found = vertebra_grade("t", "L1", probabilities, (3.0, 4.0), StudyLabels(genant={"L1": 2}))
+    assert (found.grade, found.reported) == (grade, 2)
+    assert found.suspicion == pytest.approx(suspicion)
+    assert sum(found.probabilities) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_areas_are_pixels_times_spacing() -> None:
+    picture = replace(image(View.SPINE_PA), spacing_mm=(0.5, 2.0))
+    areas = region_areas("t", View.SPINE_PA, region_map(View.SPINE_PA), picture)
+    assert [area.region for area in areas] == ["L1", "L2", "L3", "L4"]
+    assert areas[0].pixels == 32 * 40
+    assert areas[0].area_cm2 == pytest.approx(12.8)
+    unknown = region_areas(
+        "t", View.SPINE_PA, region_map(View.SPINE_PA), replace(picture, spacing_provenance="none")
+    )
+    assert unknown[0].area_cm2 is None
+
+
+def test_a_good_image_raises_no_flag() -> None:
+    for view in View:
+        assert image_quality(view, image(view), region_map(view)) == ()
+
+
+def test_what_weakens_an_image_is_flagged() -> None:
+    regions = region_map(View.SPINE_PA)
+    regions[regions == REGION_CODES["L2"]] = 0
+    regions[20:52, 6:46] = REGION_CODES["L1"]  # at the unscanned margin
+    regions[140:142, 40:80] = REGION_CODES["L4"]
+    regions[142:180, 40:80] = 0
+    flags = image_quality(View.SPINE_PA, image(View.SPINE_PA, "derived"), regions)
+    assert {(flag.code, flag.subject) for flag in flags} == {
+        ("spacing", "spine_pa"),
+        ("cut_off", "L1"),
+        ("not_found", "L2"),
+        ("area", "L4"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("bmd", "expected"),
+    [(NORMAL, "normal"), (LOW, "low bone mass"), (OSTEOPOROTIC, "osteoporosis")],
+)
+def test_the_class_rests_on_the_lowest_site(bmd: tuple[float, float, float], expected: str) -> None:
+    conclusion = predict(make_subject(), bmd).conclusions[0]
+    assert conclusion.bone_class == expected
+    assert conclusion.basis == "estimate"
+    mixed = predict(make_subject(), (NORMAL[0], NORMAL[1], bmd[2])).conclusions[0]
+    assert mixed.site == ("total_hip" if expected != "normal" else mixed.site)
+    assert mixed.bone_class == ("normal" if expected == "normal" else mixed.bone_class)
+
+
+def test_a_fractured_vertebra_takes_the_estimated_spine_out_of_the_conclusion() -> None:
+    low_spine = (0.70, NORMAL[1], NORMAL[2])
+    assert predict(make_subject(), low_spine).conclusions[0].site == "L1-L4"
+    broken = predict(make_subject(), low_spine, {"L2": MODERATE}).conclusions[0]
+    assert broken.site != "L1-L4"
+    assert broken.bone_class == "normal"
+    assert list(broken.left_out) == ["L2"]
+
+
+def test_the_hospitals_spine_is_recomputed_without_a_vertebra_that_stands_apart() -> None:
+    labels = StudyLabels(bmd={"L1": 0.60, "L2": 0.70, "L3": 0.755, "L4": 1.15, "L1-L4": 0.83})
+    conclusion = conclude_hospital(labels, Vendor.HOLOGIC, WOMAN, {})
+    assert conclusion is not None
+    assert list(conclusion.left_out) == ["L4"]
+    # (0.60 − 0.925), (0.70 − 1.028), (0.755 − 1.084): mean −0.3273, over 0.110
+    assert conclusion.score == -3.0
+    assert conclusion.bone_class == "osteoporosis"
+
+
+def test_one_vertebra_alone_is_no_diagnosis() -> None:
+    labels = StudyLabels(
+        bmd={"L1": 0.5, "L2": 0.5, "L3": 0.5, "L4": 0.5, "L1-L4": 0.5},
+        quality={"L1": 6, "L2": 6, "L3": 1},
+    )
+    bad = not_assessable(labels, [])
+    assert list(bad) == ["L1", "L2", "L3"]
+    conclusion = conclude_hospital(labels, Vendor.HOLOGIC, WOMAN, bad)
+    assert conclusion is not None
+    assert conclusion.site is None
+    assert conclusion.bone_class is None
+
+
+def test_the_trochanter_is_never_diagnosed_from() -> None:
+    labels = StudyLabels(bmd={"trochanter": 0.3})
+    conclusion = conclude_hospital(labels, Vendor.LUNAR, WOMAN, {})
+    assert conclusion is not None
+    assert conclusion.bone_class is None
+
+
+def test_without_labels_the_hospital_concludes_nothing() -> None:
+    assert conclude_hospital(StudyLabels(), Vendor.LUNAR, WOMAN, {}) is None
+
+
+@given(st.floats(0.3, 1.6), st.floats(0.3, 1.6))
+def test_less_bone_is_never_a_better_class(a: float, b: float) -> None:
+    order = ["osteoporosis", "low bone mass", "normal"]
+    low, high = (
+        bmd_measurement("t", "total_hip", v, Vendor.LUNAR, WOMAN, StudyLabels()).bone_class
+        for v in sorted((a, b))
+    )
+    assert order.index(str(low)) <= order.index(str(high))
+
+
+def test_region_maps_survive_into_the_findings_unchanged() -> None:
+    from shared.inference.assemble import assemble
+    from tests.shared.inference_cases import hand_made, models
+
+    subject = make_subject()
+    _, found = assemble(subject, hand_made(subject), models())
+    for view in View:
+        assert np.array_equal(found.region_maps[view], region_map(view))

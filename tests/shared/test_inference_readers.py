@@ -1,0 +1,93 @@
+"""From networks' outputs to probabilities and region maps."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.inference.readers import (
+    READERS,
+    grade_probabilities,
+    largest_parts,
+    name_vertebrae,
+)
+from shared.records import ImageRecord
+from shared.regions import NUMBER_OF_CODES, REGION_CODES, VERTEBRAE
+from shared.tasks import TASKS
+from shared.tasks.pixels import Placement
+from shared.tasks.vfa_fracture import YES_WEIGHT, grades_of
+
+LOGITS = st.tuples(*[st.floats(-12, 12)] * 3)
+
+
+def test_every_task_has_a_reader() -> None:
+    assert set(READERS) == set(TASKS)
+
+
+@given(LOGITS)
+def test_grades_have_probabilities_that_sum_to_one(logits: tuple[float, float, float]) -> None:
+    chances = grade_probabilities(torch.tensor([logits]))
+    assert chances.shape == (1, 4)
+    assert bool((chances >= 0).all())
+    assert abs(float(chances.sum()) - 1) < 1e-5
+
+
+@given(LOGITS)
+def test_the_grade_is_the_one_that_the_tasks_metrics_count(
+    logits: tuple[float, float, float],
+) -> None:
+    output = torch.tensor([logits])
+    if bool(((output - torch.tensor(YES_WEIGHT).log()).abs() < 1e-4).any()):
+        return  # on the very edge both answers are right
+    at_least = grade_probabilities(output)[0].flip(0).cumsum(0).flip(0)[1:]
+    assert int((at_least > 0.5).sum()) == int(grades_of(output)[0])
+
+
+def test_islands_are_dropped() -> None:
+    regions = np.zeros((20, 20), dtype=np.uint8)
+    regions[2:10, 2:10] = 1
+    regions[15:17, 15:17] = 1
+    regions[12:14, 2:6] = 2
+    cleaned = largest_parts(regions)
+    assert (cleaned == 1).sum() == 64
+    assert (cleaned == 2).sum() == 8
+
+
+def column() -> tuple[np.ndarray, torch.Tensor]:
+    """Thirteen bodies at 4 mm a pixel; half of T9 is mistaken for T8."""
+    regions = np.zeros((112, 40), dtype=np.uint8)
+    row = 4.0
+    for name in VERTEBRAE:
+        regions[round(row) : round(row) + 5, 15:24] = REGION_CODES[name]
+        row += 6.2 if name < "T9" else 7.5
+    mistaken = regions.copy()
+    rows, columns = np.nonzero(regions == REGION_CODES["T9"])
+    mistaken[rows[columns < 19], columns[columns < 19]] = REGION_CODES["T8"]
+    chances = torch.zeros(NUMBER_OF_CODES, *regions.shape)
+    chances.scatter_(0, torch.from_numpy(mistaken.astype(np.int64))[None], 1.0)
+    return mistaken, chances
+
+
+def test_a_body_with_two_names_gets_the_one_that_the_order_of_the_spine_gives() -> None:
+    mistaken, chances = column()
+    shape = (mistaken.shape[0], mistaken.shape[1])
+    placement = Placement(shape, shape, shape, (0, 0), (4.0, 4.0))
+    picture = ImageRecord(np.zeros(shape, dtype=np.float32), (4.0, 4.0), "calibrated")
+    named = name_vertebrae(mistaken, chances, placement, picture)
+    bodies = {name: named == REGION_CODES[name] for name in VERTEBRAE}
+    assert all(body.any() for body in bodies.values())
+    centres = [float(np.nonzero(body)[0].mean()) for body in bodies.values()]
+    assert centres == sorted(centres)
+    assert len(np.unique(named[mistaken == REGION_CODES["T9"]])) == 1
+    whole = named[np.nonzero(bodies["T9"])[0].min() : np.nonzero(bodies["T9"])[0].max() + 1]
+    assert (whole == REGION_CODES["T9"]).sum() == 45
+
+
+def test_a_map_without_a_body_stays_empty() -> None:
+    shape = (112, 40)
+    placement = Placement(shape, shape, shape, (0, 0), (4.0, 4.0))
+    picture = ImageRecord(np.zeros(shape, dtype=np.float32), (4.0, 4.0), "calibrated")
+    chances = torch.zeros(NUMBER_OF_CODES, *shape)
+    chances[0] = 1.0
+    named = name_vertebrae(np.zeros(shape, dtype=np.uint8), chances, placement, picture)
+    assert not named.any()

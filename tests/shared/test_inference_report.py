@@ -1,0 +1,182 @@
+"""The report is one whole, self-contained, safe HTML file."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from shared.inference.figures import marks, outline, overlay_png
+from shared.inference.report import shown_date, shown_name
+from shared.inference.schema import Prediction
+from shared.records import Covariates, StudyLabels, Vendor, View
+from shared.regions import REGION_CODES
+from tests.shared.inference_cases import (
+    MODERATE,
+    OSTEOPOROTIC,
+    html,
+    image,
+    make_subject,
+    predict,
+    region_map,
+)
+
+VOID = {"meta", "br", "img", "link", "input", "hr", "image", "path", "rect", "line", "circle",
+        "polyline", "polygon"}  # fmt: skip
+OWN = StudyLabels(
+    bmd={"L1": 0.7, "L2": 0.8, "L3": 0.85, "L4": 1.3, "L1-L4": 0.9, "trochanter": 0.6},
+    genant={"L1": 2},
+    quality={"L2": 5},
+)
+
+
+class Page(HTMLParser):
+    """Collects what a browser would fetch or run, and whether tags match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.events: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
+                self.references.append(value or "")
+            if name.startswith("on"):
+                self.events.append(name)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> closes another tag"
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+
+CASES = {
+    "whole": html(make_subject(labels=OWN), OSTEOPOROTIC, {"L1": MODERATE}),
+    "nothing but a spine": html(make_subject(views=(View.SPINE_PA,)), None),
+    "young": html(make_subject(covariates=Covariates("M", 30.0))),
+    "nobody knows": html(make_subject(covariates=Covariates(), vendor=Vendor.HOLOGIC)),
+    "no image": html(make_subject(views=()), None),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_is_fetched_and_nothing_runs(case: str) -> None:
+    page = Page(CASES[case])
+    assert page.open == []
+    assert "script" not in page.tags
+    assert page.events == []
+    assert all(reference.startswith("data:image/png") for reference in page.references)
+    assert not re.search(r"https?://|@import|url\(", CASES[case])
+    assert "default-src 'none'" in CASES[case]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_report_says_that_it_is_for_research_only(case: str) -> None:
+    text = " ".join(Page(CASES[case]).words)
+    assert "Research use only; not a medical device" in text
+    for heading in ("Impression", "Technique", "Findings", "Limits", "Model versions"):
+        assert heading in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<script>alert(1)</script>^Eve",
+        '"><img src=x onerror=alert(1)>',
+        "{{ 7 * 7 }}",
+        "</title><script>",
+        "O'Neil & Sons",
+    ],
+)
+def test_a_hostile_name_stays_text(name: str) -> None:
+    text = html(make_subject(name=name))
+    page = Page(text)
+    assert "script" not in page.tags
+    assert "img" not in page.tags
+    assert page.events == []
+    assert page.open == []
+    assert "".join(shown_name(name).split()) in "".join("".join(page.words).split())
+
+
+def test_the_name_stands_in_the_report_and_not_in_the_json() -> None:
+    subject = make_subject(name="Zebedee^Quentin")
+    assert "Zebedee, Quentin" in html(subject)
+    assert "Zebedee" not in predict(subject).model_dump_json()
+
+
+def test_every_view_is_shown_or_its_absence_is() -> None:
+    whole, part = Page(CASES["whole"]), Page(CASES["nothing but a spine"])
+    assert len(whole.references) == 6  # three with outlines, three as scanned
+    assert len(part.references) == 2
+    assert " ".join(part.words).count("not in this study") == 2
+
+
+def test_the_hospitals_values_stand_beside_the_estimates() -> None:
+    text = " ".join(" ".join(Page(CASES["whole"]).words).split())
+    assert "0.900" in text
+    assert "1.300" in text
+    assert "left out" in text.lower()
+    assert "Hospital's grade" in text
+
+
+def test_labels_of_regions_are_drawn() -> None:
+    text = CASES["whole"]
+    for label in ("L1", "L4", "Neck", "Troch.", "Inter.", "T12", "L1 moderate"):
+        assert f">{label}</text>" in text
+
+
+def test_the_json_round_trips_through_its_schema() -> None:
+    prediction = predict(make_subject(labels=OWN), OSTEOPOROTIC, {"L1": MODERATE})
+    text = prediction.model_dump_json(by_alias=True)
+    assert Prediction.model_validate_json(text) == prediction
+    assert json.loads(text)["schema"] == 1
+    changed = json.loads(text) | {"surprise": 1}
+    with pytest.raises(ValueError, match="surprise"):
+        Prediction.model_validate(changed)
+
+
+def test_an_outline_goes_around_its_mask() -> None:
+    mask = region_map(View.SPINE_PA) == REGION_CODES["L1"]  # rows 20-51, columns 40-79
+    (line,) = outline(mask)
+    assert (line[:, 0].min(), line[:, 0].max()) == (39.5, 79.5)
+    assert (line[:, 1].min(), line[:, 1].max()) == (19.5, 51.5)
+
+
+def test_an_overlay_is_a_png_of_a_readable_size() -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    view = View.SPINE_LATERAL
+    png = overlay_png(image(view), marks(view, region_map(view), []))
+    with Image.open(BytesIO(png)) as picture:
+        assert picture.format == "PNG"
+        assert picture.height == 900
+        red, green, _ = (np.asarray(channel) for channel in picture.split())
+        assert (red != green).any()  # not all grey
+
+
+def test_names_and_dates_read_as_people_write_them() -> None:
+    assert shown_name("Doe^Jane^M^^") == "Doe, Jane M"
+    assert shown_name("Doe") == "Doe"
+    assert shown_name("") == ""
+    assert shown_date("20260131") == "2026-01-31"
+    assert shown_date("2026-01-31") == "2026-01-31"

@@ -1,0 +1,157 @@
+"""What the report says in words, case by case, and what it never says."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.inference.assemble import assemble
+from shared.inference.wording import listed, signed
+from shared.records import Covariates, StudyLabels, View
+from tests.shared.inference_cases import (
+    LOW,
+    MILD,
+    MODERATE,
+    NORMAL,
+    OSTEOPOROTIC,
+    hand_made,
+    make_subject,
+    models,
+    predict,
+)
+
+#: Claims that no report may make.
+FORBIDDEN = re.compile(
+    r"rules? out|ruled out|excluded|no fracture is|no fracture was|healthy|FRAX|"
+    r"diagnosis of|10-year|is osteoporosis|has osteoporosis",
+    re.IGNORECASE,
+)
+
+
+def impression(*args: object, **kwargs: object) -> str:
+    return " ".join(predict(*args, **kwargs).narrative.impression)  # type: ignore[arg-type]
+
+
+def test_normal() -> None:
+    text = impression(make_subject(), NORMAL)
+    assert "Estimated bone density in the normal range by the WHO classes" in text
+    assert "No moderate or severe vertebral fracture was seen in 13 vertebrae" in text
+    assert "does not prove that there is none" in text
+
+
+def test_osteopenia() -> None:
+    text = impression(make_subject(), LOW)
+    assert "in the range of low bone mass (osteopenia)" in text
+    assert "Refer to DXA" in text
+
+
+def test_osteoporosis_names_the_site_and_the_score() -> None:
+    text = impression(make_subject(), OSTEOPOROTIC)
+    assert "in the range of osteoporosis" in text
+    # sBMD 0.80 is Hologic (0.80 − 1.0436)/1.0550 + 0.972 = 0.741; (0.741 − 1.047)/0.110
+    assert "lowest estimated T-score −2.8 at the lumbar spine L1-L4" in text
+    assert "physician" in text
+
+
+@pytest.mark.parametrize(("sex", "who"), [("F", "a woman under 50"), ("M", "a man under 50")])
+def test_before_fifty_the_z_score_counts_and_no_who_class_is_named(sex: str, who: str) -> None:
+    subject = make_subject(covariates=Covariates(sex, 35.0))
+    prediction = predict(subject, OSTEOPOROTIC)
+    text = " ".join(prediction.narrative.impression)
+    assert "below the expected range for age" in text
+    assert who in text
+    assert "Z-score" in text
+    everything = " ".join([*prediction.narrative.impression, *prediction.narrative.findings])
+    assert "osteoporosis" not in everything
+    assert "osteopenia" not in everything
+
+
+def test_a_fracture_comes_first() -> None:
+    sentences = predict(make_subject(), NORMAL, {"L1": MODERATE, "T8": MILD}).narrative.impression
+    assert sentences[0].startswith("Vertebral fracture suspected: L1 moderate (87%)")
+    assert "mild deformity of T8" in sentences[0]
+    assert "radiologist should confirm" in sentences[-1]
+
+
+def test_a_missing_view_is_named_and_why() -> None:
+    subject = make_subject(views=(View.SPINE_PA,))
+    prediction = predict(subject, None)
+    text = " ".join(prediction.narrative.impression)
+    assert "Could not be assessed: the left proximal femur and the lateral spine (VFA)" in text
+    assert "Vertebral fractures were not assessed" in text
+    assert "No class of bone density is given" in text
+    assert any("has no such image" in gap.why for gap in prediction.not_assessed)
+
+
+@pytest.mark.parametrize("covariates", [Covariates(), Covariates("F", None), Covariates("F", 14.0)])
+def test_without_sex_or_an_adults_age_there_is_no_class(covariates: Covariates) -> None:
+    text = impression(make_subject(covariates=covariates), OSTEOPOROTIC)
+    assert "No class of bone density is given" in text
+    assert "osteoporosis" not in text
+
+
+def test_the_hospitals_measured_values_stand_where_they_differ() -> None:
+    labels = StudyLabels(bmd={"total_hip": 0.60})
+    prediction = predict(make_subject(labels=labels), NORMAL)
+    text = " ".join(prediction.narrative.impression)
+    assert "another class, osteoporosis" in text
+    assert "the measured values stand" in text
+    findings = " ".join(prediction.narrative.findings)
+    assert "the hospital reports 0.600 g/cm²" in findings
+
+
+def test_agreement_with_the_hospital_is_said() -> None:
+    labels = StudyLabels(bmd={"total_hip": 1.10})
+    assert "give the same class" in impression(make_subject(labels=labels), NORMAL)
+
+
+def test_limits_say_screening_error_lsc_and_research() -> None:
+    limits = " ".join(predict(make_subject()).narrative.limits)
+    for word in ("Research use only", "not a medical device", "never for monitoring", "5.3%"):
+        assert word in limits
+    assert "not recorded" in limits
+
+
+def test_the_versions_own_error_is_shown_where_it_is_known() -> None:
+    subject = make_subject()
+    prediction, _ = assemble(subject, hand_made(subject), models(mae_lumbar=0.0613))
+    assert "lumbar 0.061 g/cm²" in " ".join(prediction.narrative.limits)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.floats(0.3, 1.6), st.floats(0.3, 1.4), st.floats(0.3, 1.5)),
+    st.sampled_from(["F", "M", None]),
+    st.one_of(st.none(), st.floats(5, 89)),
+    st.dictionaries(st.sampled_from(["T8", "L1", "L3"]), st.sampled_from([MILD, MODERATE])),
+    st.dictionaries(
+        st.sampled_from(["L1", "L2", "L3", "L4", "L1-L4", "total_hip", "femoral_neck"]),
+        st.floats(0.3, 1.6),
+    ),
+)
+def test_no_report_claims_what_no_image_can_show(
+    bmd: tuple[float, float, float],
+    sex: str | None,
+    age: float | None,
+    grades: dict[str, tuple[float, ...]],
+    own: dict[str, float],
+) -> None:
+    subject = make_subject(covariates=Covariates(sex, age), labels=StudyLabels(bmd=own))
+    said = predict(subject, bmd, grades).narrative
+    for sentence in (*said.technique, *said.findings, *said.impression, *said.limits):
+        assert not FORBIDDEN.search(sentence), sentence
+        assert sentence.endswith("."), sentence
+    assert said.impression[-1].count("physician") == 1
+
+
+def test_words_are_joined_as_in_speech() -> None:
+    assert listed([]) == ""
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b"]) == "a and b"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+
+
+@pytest.mark.parametrize(("score", "text"), [(-2.5, "−2.5"), (0.3, "+0.3"), (0.0, "0.0")])
+def test_scores_carry_their_sign(score: float, text: str) -> None:
+    assert signed(score) == text
