@@ -370,10 +370,13 @@ class _Door:
             content = self.keyed("content", digests.get(verdict.path, ""))
             row = held.get((name, content))
             if row is None:
-                row = SourceFile(name_digest=name, content_digest=content, verdict="", reason="")
+                row = SourceFile(
+                    name_digest=name, content_digest=content, verdict="taken", reason="ok"
+                )
                 held[name, content] = row
                 self.session.add(row)
-            if verdict.reason != "already_there" or not row.reason:
+            # "Already there" is a fact of one ingest, not of the file.
+            if verdict.reason != "already_there":
                 row.verdict, row.reason = verdict.verdict, verdict.reason
 
 

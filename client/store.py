@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import hmac
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from client.keys import make_secret, read_secret
 from shared.config import SiteConfig, load_settings, resolve, save_settings
 from shared.dicom.deidentify import keyed_digest
 from shared.errors import StoreExistsError, StoreMissingError, StoreSecretMismatchError
+from shared.folders import appearing_whole, in_use
 from shared.records import (
     Covariates,
     ImageRecord,
@@ -57,16 +57,13 @@ def init_site(folder: Path, config: SiteConfig) -> None:
     StoreExistsError
         If the folder is a site already or holds anything else.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if in_use(folder):
         what = "is a site already" if (folder / SETTINGS).exists() else "is not empty"
         raise StoreExistsError(f"{folder}: {what}; name a new folder (nothing was changed)")
-    part = folder.absolute().with_name(f".{folder.absolute().name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
+    with appearing_whole(folder) as part:
         save_settings(config, part / SETTINGS)
-        secret = make_secret(resolve(part.resolve(), config.secret))
-        store = resolve(part.resolve(), config.store)
+        secret = make_secret(resolve(part, config.secret))
+        store = resolve(part, config.store)
         (store / "arrays").mkdir(parents=True)
         engine = open_catalogue(store / CATALOGUE)
         Base.metadata.create_all(engine)
@@ -74,12 +71,6 @@ def init_site(folder: Path, config: SiteConfig) -> None:
             session.add(Property(key="schema", value=SCHEMA))
             session.add(Property(key="secret_check", value=secret_check(secret)))
         engine.dispose()
-        if folder.exists():
-            folder.rmdir()
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
 @dataclass(frozen=True)

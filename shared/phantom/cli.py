@@ -57,24 +57,23 @@ def make(
 def sheet(
     out: Out,
     scanner: Scanner,
-    view: Annotated[str, typer.Option("--view", help="spine_pa, hip_left or spine_lateral.")],
     patients: Annotated[int, typer.Option("--patients", min=1, help="How many.")] = 12,
     seed: Seed = 1,
     population: Population = "generic",
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a contact sheet (PNG) of digital patients, one projection."""
-    from shared.errors import PhantomError
-    from shared.records import View
+    """Draw contact sheets (PNG) of digital patients, one for each projection."""
+    from .make import draw_sheets
 
-    from .contact_sheet import contact_sheet
-    from .make import check_names, render_by_name
-
-    if view not in set(View):
-        raise PhantomError(f"view {view!r}: unknown (known: {', '.join(View)})")
-    check_names(scanner, population)
-    studies = [render_by_name(number, seed, scanner, population) for number in range(patients)]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(studies, View(view), out)
-    facts = {"out": str(out), "scanner": scanner, "view": view, "patients": patients}
-    print_facts(facts, as_json, lambda: console().print(f"{patients} patients drawn in {out}"))
+    with progress() as bar:
+        job = bar.add_task("digital patients", total=patients)
+        facts = draw_sheets(
+            out,
+            scanner,
+            patients,
+            seed,
+            population,
+            lambda done, _: bar.update(job, completed=done),
+        )
+    sheets = ", ".join(facts["sheets"].values())
+    print_facts(facts, as_json, lambda: console().print(f"{patients} patients drawn in {sheets}"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +18,9 @@ from typing import Any, Protocol
 
 from shared.config import LabelColumns
 from shared.errors import PhantomError
+from shared.folders import appearing_whole, in_use
 from shared.phantom.rendered import RenderedStudy
+from shared.records import View
 
 from .writers import MODELS, WrittenStudy, write_study
 from .writers.tables import write_tables
@@ -104,16 +105,14 @@ def make_hospital(
         If the folder is in use, or the scanner or population is unknown.
     """
     _check(out, scanner, patients, population, workers, render)
-    part = out.absolute().with_name(f".{out.absolute().name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "DICOM").mkdir(parents=True)
-    orders = [
-        _Order(number, seed, scanner, population, part / "DICOM", render)
-        for number in range(patients)
-    ]
     written: list[WrittenStudy] = []
     truths: list[str] = []
-    try:
+    with appearing_whole(out) as part:
+        (part / "DICOM").mkdir()
+        orders = [
+            _Order(number, seed, scanner, population, part / "DICOM", render)
+            for number in range(patients)
+        ]
         for done, (study, line) in enumerate(_carry_out(orders, workers), start=1):
             written.append(study)
             truths.append(line)
@@ -122,12 +121,6 @@ def make_hospital(
         tables = write_tables(part / "labels", written, LabelColumns())
         if truth:
             (part / "truth.jsonl").write_text("\n".join(truths) + "\n", encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     return {
         "out": str(out),
         "scanner": scanner,
@@ -146,7 +139,7 @@ def _check(
     out: Path, scanner: str, patients: int, population: str, workers: int, render: Render
 ) -> None:
     """Refuse what cannot be made before anything is written."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if in_use(out):
         raise PhantomError(
             f"{out}: is already there and not empty; name a new folder or remove it first"
         )
@@ -214,4 +207,49 @@ def _truth(study: RenderedStudy, written: WrittenStudy) -> dict[str, Any]:
         "reported_bmd": {k: round(float(v), 5) for k, v in study.labels.bmd.items()},
         "genant": {k: int(v) for k, v in study.labels.genant.items()},
         "heights_mm": {k: [round(float(h), 3) for h in v] for k, v in study.heights_mm.items()},
+    }
+
+
+def draw_sheets(
+    out: Path,
+    scanner: str,
+    patients: int,
+    seed: int,
+    population: str = "generic",
+    progress: ProgressCallback | None = None,
+) -> dict[str, Any]:
+    """Draw one contact sheet (PNG) per projection into a folder.
+
+    Returns
+    -------
+    dict
+        ``out``, ``scanner``, ``population``, ``patients``, ``seed``, and ``sheets``:
+        file by view.
+
+    Raises
+    ------
+    PhantomError
+        If the scanner or population is unknown.
+    """
+    from shared.phantom.contact_sheet import contact_sheet
+
+    check_names(scanner, population)
+    studies = []
+    for number in range(patients):
+        studies.append(render_by_name(number, seed, scanner, population))
+        if progress is not None:
+            progress(number + 1, patients)
+    out.mkdir(parents=True, exist_ok=True)
+    sheets = {}
+    for view in View:
+        path = out / f"{scanner}_{view.value}.png"
+        contact_sheet(studies, view, path)
+        sheets[view.value] = str(path)
+    return {
+        "out": str(out),
+        "scanner": scanner,
+        "population": population,
+        "patients": patients,
+        "seed": seed,
+        "sheets": sheets,
     }

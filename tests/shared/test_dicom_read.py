@@ -258,15 +258,17 @@ def test_a_study_of_two_patients_is_quarantined_whole(study: Path, scanner: str)
     assert reasons(result)[f"{SPINE[scanner]}.dcm"] == "patient_conflict"
 
 
+def rename_segments(dataset: Dataset) -> None:
+    for segment in dataset.SegmentSequence:
+        segment.SegmentLabel = "pelvis"
+
+
 @pytest.mark.parametrize(
     ("reason", "change"),
     [
         ("mask_wrong_size", setter(Rows=10)),
         ("mask_not_binary", setter(SegmentationType="FRACTIONAL")),
-        (
-            "mask_unknown_regions",
-            lambda d: [setattr(s, "SegmentLabel", "pelvis") for s in d.SegmentSequence],
-        ),
+        ("mask_unknown_regions", rename_segments),
         ("pixels_truncated", setter(PixelData=b"\x00" * 8)),
     ],
 )

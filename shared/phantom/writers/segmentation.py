@@ -62,23 +62,11 @@ def make_segmentation(image: Dataset, regions: NDArray[np.uint8], identity: Iden
     present = [name for name, code in REGION_CODES.items() if np.any(regions == code)]
     stack = np.stack([regions == REGION_CODES[name] for name in present], axis=-1)  # (H, W, S)
     uid = image.SOPInstanceUID
-    segments = [
-        SegmentDescription(
-            segment_number=number,
-            segment_label=name,
-            segmented_property_category=ANATOMY,
-            segmented_property_type=_concept(name),
-            algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
-            tracking_uid=identity.uid("segment", uid, name),
-            tracking_id=name,
-        )
-        for number, name in enumerate(present, start=1)
-    ]
     result = Segmentation(
         source_images=[image],
         pixel_array=stack[np.newaxis].astype(np.uint8),  # (1, H, W, S)
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=segments,
+        segment_descriptions=_describe(present, identity, uid),
         series_instance_uid=identity.uid("mask series", uid),
         series_number=int(image.SeriesNumber) + 100,
         sop_instance_uid=identity.uid("mask", uid),
@@ -94,6 +82,22 @@ def make_segmentation(image: Dataset, regions: NDArray[np.uint8], identity: Iden
     )
     _make_repeatable(result, identity, uid)
     return result
+
+
+def _describe(present: list[str], identity: Identity, uid: str) -> list[SegmentDescription]:
+    """Descriptions of the segments, numbered from 1."""
+    return [
+        SegmentDescription(
+            segment_number=number,
+            segment_label=name,
+            segmented_property_category=ANATOMY,
+            segmented_property_type=_concept(name),
+            algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
+            tracking_uid=identity.uid("segment", uid, name),
+            tracking_id=name,
+        )
+        for number, name in enumerate(present, start=1)
+    ]
 
 
 def _make_repeatable(dataset: Dataset, identity: Identity, uid: str) -> None:
