@@ -45,10 +45,27 @@ SIZES: Final[Mapping[str, DenseNetSize]] = MappingProxyType(
 CONTEXT: Final = 8
 
 
+#: Middle and spread of the grey levels of bone, in [0, 1]: a fixed change of unit, so
+#: that slopes and offsets are learnt at the same pace whoever's scanner it is.
+GREY_MIDDLE: Final = 0.5
+GREY_SPREAD: Final = 0.2
+
+
+def _block_widths(size: DenseNetSize) -> list[int]:
+    """Channels that each dense block gives; a transition halves them."""
+    widths, channels = [], size.first_features
+    for layers in size.layers:
+        channels += layers * size.growth
+        widths.append(channels)
+        channels //= 2
+    return widths
+
+
 class DensityNetwork(nn.Module):
     """DenseNet; ``forward(image (B, C, H, W), covariates (B, F)) -> (B, outputs)``.
 
-    Every image channel gets `looks` soft regions; mean grey level and mean square
+    Every image channel gets `looks` soft regions, drawn from the features of every
+    dense block, coarse to fine; mean grey level and mean square
     under each are measured on the raw pixels. The head is linear in these, with a
     slope of its own for every covariate (a scanner's calibration is a line).
 
@@ -89,10 +106,11 @@ class DensityNetwork(nn.Module):
         )
         self.body: nn.Module = dense.features
         make_ready(self.body, chosen.groups)
-        features = dense.class_layers.out.in_features
+        widths = _block_widths(chosen)
+        features = widths[-1]
         self.looks = chosen.looks
         maps = image_channels * chosen.looks
-        self.coarse_look = nn.Conv2d(features, maps, kernel_size=1)
+        self.coarse_looks = nn.ModuleList(nn.Conv2d(width, maps, kernel_size=1) for width in widths)
         self.fine_look = nn.Conv2d(image_channels, maps, kernel_size=5, padding=2, bias=False)
         self.context = nn.Linear(features, CONTEXT)
         measured = 2 * maps
@@ -104,19 +122,25 @@ class DensityNetwork(nn.Module):
 
     def attention(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Say where to look: weights (B, C·looks, H·W) that sum to one, and features."""
-        height, width = image.shape[-2:]
-        features: Tensor = self.body(torch.cat([image, coordinate_planes(image)], dim=1))
+        size = image.shape[-2:]
+        features = torch.cat([image, coordinate_planes(image)], dim=1)
+        looks = self.fine_look(image)  # (B, C·looks, H, W)
+        blocks = iter(self.coarse_looks)
+        for name, stage in self.body.named_children():
+            features = stage(features)
+            if name.startswith("denseblock"):
+                coarse = next(blocks)(functional.leaky_relu(features, 0.05))
+                looks = looks + functional.interpolate(
+                    coarse, size=size, mode="bilinear", align_corners=False
+                )
         features = functional.leaky_relu(features, 0.05)  # (B, features, h, w)
-        coarse = functional.interpolate(
-            self.coarse_look(features), size=(height, width), mode="bilinear", align_corners=False
-        )
-        looks = coarse + self.fine_look(image)  # (B, C·looks, H, W)
         return torch.softmax(looks.flatten(2), dim=2), features
 
     def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
         """Measure and give the outputs in their unit."""
         weights, features = self.attention(image)
-        pixels = image.flatten(2).repeat_interleave(self.looks, dim=1)  # (B, C·looks, H·W)
+        grey = (image.flatten(2) - GREY_MIDDLE) / GREY_SPREAD
+        pixels = grey.repeat_interleave(self.looks, dim=1)  # (B, C·looks, H·W)
         mean = (weights * pixels).sum(dim=2)
         square = (weights * pixels.square()).sum(dim=2)
         measured = torch.cat([mean, square], dim=1)  # (B, 2·C·looks)
