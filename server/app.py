@@ -1,0 +1,48 @@
+"""The server's Flower ServerApp: all tasks of an agreement, one after another, in one run."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from pathlib import Path
+
+from flwr.app import Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from server.events import EVENTS, Events
+from server.plan import load_plan
+from shared.errors import OsteofedError
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the plan whose path the run's configuration names; say how it went in its events."""
+    from server.federation import run_plan
+
+    plan = load_plan(Path(str(context.run_config["federation"])))
+    events = Events(plan.folder / EVENTS)
+    events.say("started", run=plan.run)
+    lifetime = plan.quorum.deadline_seconds * plan.quorum.attempts + 60.0
+
+    def make(content: RecordDict, node: int, kind: str) -> Message:
+        return Message(content, dst_node_id=node, message_type=kind, ttl=lifetime)
+
+    try:
+        result = run_plan(grid, plan, events, make)
+    except OsteofedError as error:
+        events.say("failed", kind=type(error).__name__, code=error.exit_code, reason=str(error))
+    except Exception as error:
+        logging.getLogger("osteofed.server").exception("the server's program failed")
+        events.say(
+            "failed",
+            kind=type(error).__name__,
+            code=1,
+            reason=f"the server's program failed ({type(error).__name__}: {error})",
+            traceback=traceback.format_exc(),
+        )
+        raise
+    else:
+        events.say("finished", result=str(result), time_ended=time.time())

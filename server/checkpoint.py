@@ -1,0 +1,114 @@
+"""After each round everything is written down, whole or not at all.
+
+``history.json`` is written last and names the files that belong to it: a crash
+before that leaves the round before. Old files go when the new history is there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from server.files import write_text_atomically
+from server.result import CurvePoint, Facts, RoundFacts
+from shared.weights import Weights, digest_arrays, load_weights, save_weights
+from shared.wire import Arrays
+
+HISTORY: Final = "history.json"
+FINAL: Final = "final.safetensors"
+
+
+class History(Facts):
+    """What a task's run has done so far, and the file of the model it has reached.
+
+    `weights` and `strategy_state` are names of files beside ``history.json``;
+    `digest` is that of the weights.
+    """
+
+    run: str
+    task: str
+    round: int
+    weights: str
+    digest: str
+    strategy_state: str | None
+    rounds: list[RoundFacts]
+    curve: list[CurvePoint]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The checkpoints of one task of one run, in a folder of their own."""
+
+    folder: Path
+    run: str
+    task: str
+
+    def write(
+        self,
+        weights: Weights,
+        state: Arrays,
+        rounds: list[RoundFacts],
+        curve: list[CurvePoint],
+    ) -> History:
+        """Write a finished round.
+
+        Parameters
+        ----------
+        weights : Weights
+            The model after the round.
+        state : dict of str to ndarray
+            What the strategy keeps.
+        rounds, curve : list
+            Facts of all rounds so far.
+        """
+        number = rounds[-1].round if rounds else 0
+        name = f"round-{number:04d}.safetensors"
+        save_weights(self.folder / name, weights)
+        _sync(self.folder / name)
+        state_name = None
+        if state:
+            state_name = f"state-{number:04d}.safetensors"
+            temporary = self.folder / f"{state_name}.part"
+            save_file({n: np.ascontiguousarray(v) for n, v in state.items()}, temporary)
+            _sync(temporary)
+            temporary.replace(self.folder / state_name)
+        history = History(
+            run=self.run,
+            task=self.task,
+            round=number,
+            weights=name,
+            digest=digest_arrays(weights.arrays),
+            strategy_state=state_name,
+            rounds=rounds,
+            curve=curve,
+        )
+        write_text_atomically(self.folder / HISTORY, history.model_dump_json(indent=1))
+        for old in [*self.folder.glob("round-*"), *self.folder.glob("state-*")]:
+            if old.name not in (name, state_name):
+                old.unlink()
+        return history
+
+    def read(self) -> tuple[History, Weights, Arrays] | None:
+        """Read the last finished round; None if there is none."""
+        path = self.folder / HISTORY
+        if not path.is_file():
+            return None
+        history = History.model_validate_json(path.read_text(encoding="utf-8"))
+        weights = load_weights(self.folder / history.weights)
+        kept = history.strategy_state
+        return history, weights, load_file(self.folder / kept) if kept else {}
+
+    def finish(self, weights: Weights) -> Path:
+        """Write the model that the run ends with; return its path."""
+        save_weights(self.folder / FINAL, weights)
+        return self.folder / FINAL
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,230 @@
+"""One run: for each task begin, train, have it judged, register. Reads as the agreement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from server.card import draw_curves, write_card
+from server.checkpoint import FINAL, Checkpoint
+from server.events import Events
+from server.exchange import MessageMaker, Roster, wait_for_nodes
+from server.gate import judge
+from server.plan import PlannedTask, RunPlan
+from server.result import CurvePoint, RoundFacts, RunResult, TaskResult, Verdict, save_result
+from server.rounds import Start, Trained, curve_point, evaluate_models, train_rounds
+from server.tracking import Tracking
+from shared.config import TaskSettings, save_settings
+from shared.errors import RunFailedError
+from shared.weights import Weights, digest_arrays
+from shared.wire import Arrays
+
+if TYPE_CHECKING:
+    from flwr.serverapp import Grid
+
+#: How long sites may take to connect before the first round.
+CONNECT_SECONDS: Final = 120.0
+RESULT: Final = "result.json"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all steps of a run share."""
+
+    grid: Grid
+    roster: Roster
+    plan: RunPlan
+    events: Events
+    make: MessageMaker
+    tracking: Tracking
+
+
+def run_plan(grid: Grid, plan: RunPlan, events: Events, make: MessageMaker) -> Path:
+    """Train all tasks of a plan; return the path of the run's ``result.json``.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's way to the sites.
+    plan : RunPlan
+        What was agreed.
+    events : Events
+        Told what happens.
+    make : callable
+        Makes Flower messages.
+
+    Raises
+    ------
+    OsteofedError
+        If a task ends without a model; what earlier tasks gave is registered.
+    """
+    started = time.time()
+    minimum = plan.quorum.minimum_sites
+    seconds = min(CONNECT_SECONDS, plan.quorum.deadline_seconds)
+    roster = wait_for_nodes(grid, len(plan.sites), minimum, seconds)
+    # Networks are imported before MLflow's thread begins: two threads that import
+    # torch at once would get in each other's way.
+    starts = {planned.name: prepare(plan, planned) for planned in plan.tasks}
+    tracking = Tracking(plan)
+    run = _Run(grid, roster, plan, events, make, tracking)
+    results: dict[str, TaskResult] = {}
+    try:
+        for planned in plan.tasks:
+            results[planned.name] = _run_task(run, planned, starts[planned.name])
+    finally:
+        tracking.close()
+    result = RunResult(
+        run=plan.run,
+        name=plan.name,
+        workspace=plan.workspace,
+        tracking_uri=plan.tracking_uri,
+        sites=sorted(roster.names.values()),
+        seconds=time.time() - started,
+        tasks=results,
+    )
+    save_result(result, plan.folder / RESULT)
+    return plan.folder / RESULT
+
+
+def prepare(plan: RunPlan, planned: PlannedTask) -> Start:
+    """Make a task's beginning: network, weights, which tensors are trained, how much noise."""
+    from shared.start import start_network
+    from shared.tasks import make_task
+    from shared.training.accounting import noise_multiplier_for
+    from shared.training.arrays import get_arrays, trainable_names
+
+    task = make_task(planned.settings)
+    network, _ = start_network(planned.settings, planned.start_from, plan.seed)
+    private = planned.settings.private
+    noise = 0.0
+    which = planned.settings.plain.trainable
+    if plan.privacy.mode == "private":
+        which = private.trainable
+        noise = noise_multiplier_for(
+            plan.privacy.epsilon_per_run,
+            plan.privacy.delta,
+            private.sample_rate,
+            private.steps_per_round * planned.rounds,
+        )
+    return Start(task, get_arrays(network), trainable_names(task, network, which), noise)
+
+
+def _run_task(run: _Run, planned: PlannedTask, start: Start) -> TaskResult:
+    began = time.time()
+    name, plan = planned.name, run.plan
+    tracked = run.tracking.begin(planned, start.noise_multiplier)
+    run.events.say("task", task=name, rounds=planned.rounds, metric=start.task.headline[0])
+
+    def report(facts: RoundFacts, point: CurvePoint) -> None:
+        run.tracking.round(tracked, facts, point)
+        run.events.say(
+            "round", task=name, facts=facts.model_dump(), point=point.model_dump(mode="json")
+        )
+
+    trained = train_rounds(run.grid, run.roster, plan, planned, start, run.make, report)
+    weights = Weights(planned.settings, trained.arrays, f"federated run {plan.run}")
+    path = Checkpoint(plan.task_folder(name), plan.run, name).finish(weights)
+    champion = _champion(run, name)
+    curve, verdict, moved = _have_judged(run, planned, start, trained, champion)
+    run.tracking.point(tracked, curve[-1])
+    version = None
+    if plan.register_versions:
+        version = _register(run, planned, start, trained, curve, tracked, verdict)
+    run.tracking.end(tracked, "FINISHED")
+    promoted = version is not None and verdict.promoted
+    run.events.say("registered", task=name, version=version, champion=promoted,
+                   reason=verdict.reason)  # fmt: skip
+    rounds = trained.rounds
+    return TaskResult(
+        task=name,
+        mode=plan.privacy.mode,
+        version=version,
+        champion=promoted,
+        verdict=verdict,
+        weights=path,
+        digest=digest_arrays(trained.arrays),
+        strategy=planned.strategy.name,
+        noise_multiplier=start.noise_multiplier,
+        rounds=rounds,
+        curve=curve,
+        epsilon={s: e for one in rounds for s, e in one.epsilon.items()},
+        epsilon_spent=trained.epsilon_spent,
+        bytes_up=sum(one.bytes_up for one in rounds) + moved[1],
+        bytes_down=sum(one.bytes_down for one in rounds) + moved[0],
+        seconds=time.time() - began,
+    )
+
+
+def _champion(run: _Run, task: str) -> tuple[int, Weights] | None:
+    if not run.plan.register_versions:
+        return None
+    return run.tracking.champion(task, run.plan.task_folder(task) / "previous-champion")
+
+
+def _have_judged(
+    run: _Run,
+    planned: PlannedTask,
+    start: Start,
+    trained: Trained,
+    champion: tuple[int, Weights] | None,
+) -> tuple[list[CurvePoint], Verdict, tuple[int, int]]:
+    """Have the sites measure the last model, and the champion beside it, in one exchange."""
+    models: dict[str, tuple[TaskSettings, Arrays]] = {"final": (planned.settings, trained.arrays)}
+    if champion is not None:
+        models["champion"] = (champion[1].settings, champion[1].arrays)
+    after = len(trained.rounds)
+    try:
+        asked = evaluate_models(run.grid, run.roster, run.plan, planned.name, models, run.make)
+    except RunFailedError as error:  # the model is there; only its judgement is missing
+        reason = f"the sites could not judge it: {error}"
+        empty = curve_point(start.task, after, {})
+        return [*trained.curve, empty], Verdict(promoted=False, reason=reason), (0, 0)
+    sums = {label: _sums(asked.answers, label) for label in models}
+    reference, against = trained.start_sums, "the weights it started from"
+    if champion is not None:
+        reference, against = sums["champion"], f"the champion, version {champion[0]},"
+    verdict = judge(start.task, sums["final"], reference, against=against)
+    curve = [*trained.curve, curve_point(start.task, after, sums["final"])]
+    return curve, verdict, (asked.bytes_down, asked.bytes_up)
+
+
+def _sums(answers: Mapping[str, object], label: str) -> dict[str, dict[str, float]]:
+    from shared.protocol import EvaluateAnswer
+
+    return {
+        site: answer.statistics[label]
+        for site, answer in answers.items()
+        if isinstance(answer, EvaluateAnswer)
+    }
+
+
+def _register(
+    run: _Run,
+    planned: PlannedTask,
+    start: Start,
+    trained: Trained,
+    curve: list[CurvePoint],
+    tracked: Future[str],
+    verdict: Verdict,
+) -> int:
+    from server.program import program_of
+
+    name, plan = planned.name, run.plan
+    folder = plan.task_folder(name)
+    digest = digest_arrays(trained.arrays)
+    papers = folder / "version"
+    papers.mkdir(exist_ok=True)
+    weights = papers / f"{name}.safetensors"
+    weights.write_bytes((folder / FINAL).read_bytes())
+    save_settings(planned.settings, papers / "task.yaml")
+    facts = {"digest": digest, "noise_multiplier": start.noise_multiplier}
+    write_card(papers / "card.json", plan, planned, trained.rounds, curve, facts)
+    draw_curves(papers / "curves.png", start.task.headline[0], trained.rounds, curve)
+    files = [weights, *(papers / other for other in ("task.yaml", "card.json", "curves.png"))]
+    tags = {"run": plan.run, "digest": digest, "mode": plan.privacy.mode}
+    program = program_of(start.task, trained.arrays)
+    return run.tracking.register(tracked, name, program, files, tags, verdict)

@@ -1,0 +1,182 @@
+"""What a run will do: federation.yaml with everything it names read and checked.
+
+A run's name follows from what was agreed (not from the time), so the same
+agreement is the same run: asked again, the hospitals give the same answers and
+spend nothing new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+
+from server.aggregation import check_strategy
+from server.files import write_text_atomically
+from shared.config import (
+    FederationConfig,
+    PrivacyTarget,
+    Quorum,
+    Settings,
+    StrategySettings,
+    TaskRun,
+    TaskSettings,
+    load_settings,
+    resolve,
+)
+from shared.errors import ConfigValueError, StoreMissingError, UnknownTaskError
+from shared.start import check_fits
+from shared.tasks import TASKS
+from shared.weights import digest_arrays, load_weights
+
+PLAN_FILE: Final = "plan.json"
+
+
+class PlannedTask(Settings):
+    """One task of a run, with its settings read. `start_digest` is empty without weights."""
+
+    settings: TaskSettings
+    rounds: int
+    start_from: Path | None
+    start_digest: str
+    strategy: StrategySettings
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.settings.task
+
+
+class RunPlan(Settings):
+    """Everything the ServerApp needs; all paths absolute."""
+
+    run: str
+    name: str
+    seed: int
+    workspace: Path
+    sites: tuple[Path, ...]
+    privacy: PrivacyTarget
+    quorum: Quorum
+    tracking_uri: str
+    experiment: str
+    register_versions: bool
+    tasks: tuple[PlannedTask, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this run inside the workspace."""
+        return self.workspace / "runs" / self.run
+
+    def task_folder(self, task: str) -> Path:
+        """Folder of one task of this run."""
+        return self.folder / task
+
+
+def make_plan(path: Path) -> RunPlan:
+    """Read a federation file and check everything it names, before anything is started.
+
+    Parameters
+    ----------
+    path : Path
+        ``federation.yaml``.
+
+    Returns
+    -------
+    RunPlan
+        What will be done.
+
+    Raises
+    ------
+    ConfigError
+        If a settings file is missing or says something that cannot be.
+    UnknownTaskError
+        If a task is not one of ours.
+    StoreMissingError
+        If a site folder is not there.
+    VersionMissingError, ModelIncompatibleError
+        If weights to start from are missing or do not fit.
+    """
+    config = load_settings(path, FederationConfig)
+    base = path.resolve().parent
+    sites = _sites(config, base, path)
+    tasks = tuple(_plan_task(task, base, path) for task in config.tasks)
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise ConfigValueError(f"{path}: tasks: {', '.join(names)} (each task once)")
+    if config.quorum.minimum_sites > len(sites):
+        raise ConfigValueError(
+            f"{path}: quorum.minimum_sites: {config.quorum.minimum_sites} "
+            f"(must be at most the {len(sites)} sites)"
+        )
+    workspace = resolve(base, config.workspace)
+    uri = config.registry.tracking_uri or f"sqlite:///{workspace / 'mlflow.sqlite'}"
+    return RunPlan(
+        run=_run_name(config, tasks),
+        name=config.name,
+        seed=config.seed,
+        workspace=workspace,
+        sites=sites,
+        privacy=config.privacy,
+        quorum=config.quorum,
+        tracking_uri=uri,
+        experiment=config.registry.experiment,
+        register_versions=config.register_versions,
+        tasks=tasks,
+    )
+
+
+def save_plan(plan: RunPlan) -> Path:
+    """Write the plan into the run's folder, atomically; return its path."""
+    path = plan.folder / PLAN_FILE
+    write_text_atomically(path, plan.model_dump_json(indent=2) + "\n")
+    return path
+
+
+def load_plan(path: Path) -> RunPlan:
+    """Read a plan that `save_plan` wrote."""
+    return RunPlan.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _sites(config: FederationConfig, base: Path, origin: Path) -> tuple[Path, ...]:
+    sites = tuple(resolve(base, site) for site in config.runtime.sites)
+    for site in sites:
+        if not (site / "site.yaml").is_file():
+            raise StoreMissingError(
+                f"{site}: is not a site (no site.yaml), but {origin} names it; make it with "
+                "`osteofed site init`"
+            )
+    if len(set(sites)) < len(sites):
+        raise ConfigValueError(f"{origin}: runtime.sites: a site is named twice")
+    return sites
+
+
+def _plan_task(task: TaskRun, base: Path, origin: Path) -> PlannedTask:
+    settings = load_settings(resolve(base, task.settings), TaskSettings)
+    if settings.task not in TASKS:
+        raise UnknownTaskError(
+            f"{task.settings}: task {settings.task!r} is not known (known: {', '.join(TASKS)})"
+        )
+    check_strategy(task.strategy, str(origin))
+    start, digest = None, ""
+    if task.start_from is not None:
+        start = resolve(base, task.start_from)
+        weights = load_weights(start)
+        check_fits(settings, weights, start)
+        digest = digest_arrays(weights.arrays)
+    return PlannedTask(
+        settings=settings,
+        rounds=task.rounds,
+        start_from=start,
+        start_digest=digest,
+        strategy=task.strategy,
+    )
+
+
+def _run_name(config: FederationConfig, tasks: tuple[PlannedTask, ...]) -> str:
+    """Name a run by what was agreed: a digest over everything but paths."""
+    agreed = [f"{config.seed}", config.privacy.model_dump_json()]
+    agreed += [task.model_dump_json(exclude={"start_from"}) for task in tasks]
+    digest = hashlib.sha256("\n".join(agreed).encode()).hexdigest()
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", config.name).strip("-._")[:40] or "federation"
+    return f"{words}-{digest[:10]}"

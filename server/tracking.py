@@ -1,0 +1,121 @@
+"""What a run tells MLflow, told by a thread of its own so that no round waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from server.plan import PlannedTask, RunPlan
+from server.registry import Program, Registry
+from server.result import CurvePoint, Measured, RoundFacts, Verdict
+from shared.weights import Weights
+
+
+class Tracking:
+    """The registry of a run, used from one background thread only.
+
+    MLflow takes seconds to import and to make its tables, and a database may be
+    slow: rounds only leave their facts here. What went wrong is raised by the next
+    call that waits for an answer, at the latest by `close`.
+    """
+
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
+        self._registry: Future[Registry] = self._pool.submit(
+            Registry, plan.tracking_uri, plan.experiment
+        )
+        self._told: list[Future[Any]] = []
+
+    def begin(self, planned: PlannedTask, noise_multiplier: float) -> Future[str]:
+        """Start the tracking of one task; the future holds the run's id."""
+        plan = self._plan
+        parameters = {
+            "run": plan.run,
+            "task": planned.name,
+            "mode": plan.privacy.mode,
+            "rounds": planned.rounds,
+            "strategy": planned.strategy.name,
+            "noise_multiplier": noise_multiplier,
+            "epsilon_per_run": plan.privacy.epsilon_per_run,
+            "size": planned.settings.network.size,
+        }
+        return self._do(lambda r: r.begin(f"{plan.run} {planned.name}", parameters))
+
+    def round(self, run: Future[str], facts: RoundFacts, point: CurvePoint) -> None:
+        """Leave the facts of one round."""
+        values = round_metrics(facts)
+        self._do(lambda r: r.log(run.result(), facts.round, values))
+        self.point(run, point)
+
+    def point(self, run: Future[str], point: CurvePoint) -> None:
+        """Leave how good the model was after a number of rounds."""
+        values = point_metrics(point)
+        if values:
+            self._do(lambda r: r.log(run.result(), point.after_round, values))
+
+    def champion(self, task: str, folder: Path) -> tuple[int, Weights] | None:
+        """Fetch the champion; waits."""
+        return self._do(lambda r: r.champion(task, folder)).result()
+
+    def register(
+        self,
+        run: Future[str],
+        task: str,
+        program: Program,
+        files: list[Path],
+        tags: Mapping[str, str],
+        verdict: Verdict,
+    ) -> int:
+        """Register a version, judge it, end the tracking of the task; waits."""
+
+        def work(registry: Registry) -> int:
+            registry.add_artifacts(run.result(), [f for f in files if f.suffix != ".safetensors"])
+            version = registry.register(run.result(), task, program, files, tags)
+            registry.promote(task, version, verdict)
+            return version
+
+        return self._do(work).result()
+
+    def end(self, run: Future[str], status: str) -> None:
+        """End the tracking of a task."""
+        self._do(lambda r: r.end(run.result(), status))
+
+    def close(self) -> None:
+        """Wait for everything; raise the first thing that went wrong."""
+        self._pool.shutdown(wait=True)
+        for told in self._told:
+            told.result()
+
+    def _do(self, work: Callable[[Registry], Any]) -> Future[Any]:
+        future = self._pool.submit(lambda: work(self._registry.result()))
+        self._told.append(future)
+        return future
+
+
+def round_metrics(facts: RoundFacts) -> dict[str, float]:
+    """Flatten the facts of a round into metrics."""
+    values: dict[str, float] = {
+        "round/seconds": facts.seconds,
+        "round/bytes_up": facts.bytes_up,
+        "round/bytes_down": facts.bytes_down,
+        "round/sites": len(facts.patients),
+    }
+    values |= {f"epsilon/{site}": value for site, value in facts.epsilon.items()}
+    values |= {f"site/{site}/seconds": value for site, value in facts.site_seconds.items()}
+    return values
+
+
+def point_metrics(point: CurvePoint) -> dict[str, float]:
+    """Flatten a point of the curve into metrics: ``global/…`` and ``site/NAME/…``."""
+    values = {f"global/{key}": value for key, value in _of(point.pooled).items()}
+    for site, measured in point.sites.items():
+        values |= {f"site/{site}/{key}": value for key, value in _of(measured).items()}
+    return values
+
+
+def _of(measured: Measured) -> dict[str, float]:
+    loss = {} if measured.loss is None else {"loss": measured.loss}
+    return loss | measured.metrics
