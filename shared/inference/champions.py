@@ -6,10 +6,13 @@ safetensors, which is what is read here; no pickle and no code is loaded.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,32 +141,43 @@ def _from_registry(task: str, uri: str) -> Champion:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        version = client.get_model_version_by_alias(task, ALIAS)
-        with tempfile.TemporaryDirectory(prefix="osteofed-") as folder:
-            path = _download(client, version, uri, Path(folder))
+        with _quietly(), tempfile.TemporaryDirectory(prefix="osteofed-") as folder:
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            version = client.get_model_version_by_alias(task, ALIAS)
+            path = _download(version, uri, Path(folder))
             if path is None:
                 raise ModelIncompatibleError(
                     f"{task} version {version.version} in {shown_uri(uri)} holds no weights file "
                     "(*.safetensors was expected among its artefacts)"
                 )
             weights = load_weights(path)
-    except MlflowException as error:
-        if error.error_code in _ABSENT:
+            metrics = _metrics(client, version)
+    except (MlflowException, SQLAlchemyError) as error:
+        code = getattr(error, "error_code", type(error).__name__)
+        if code in _ABSENT:
             raise _nobody(task, shown_uri(uri)) from None
-        code = error.error_code
         raise RegistryUnavailableError(
             f"{shown_uri(uri)}: the registry does not answer ({code}); check that it runs and "
             "that the URI is right"
         ) from None
     champion = _champion(task, weights, str(version.version), shown_uri(uri))
-    metrics = _metrics(client, version)
     return Champion(champion.weights, champion.facts.model_copy(update={"metrics": metrics}))
 
 
-def _download(client: MlflowClient, version: ModelVersion, uri: str, folder: Path) -> Path | None:
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep MLflow's own remarks (migrations, deprecations inside it) off the screen."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _download(version: ModelVersion, uri: str, folder: Path) -> Path | None:
     """Fetch a version's weights file: from the model itself, else from its run."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException

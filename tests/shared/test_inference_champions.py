@@ -19,11 +19,10 @@ from shared.inference.champions import (
 )
 from shared.weights import Weights, digest_arrays, save_weights
 
-#: Third-party deprecations inside MLflow's imports and its SQLite store.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+#: MLflow's SQLite store uses an option that SQLAlchemy is about to drop.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"
+)
 TASK = "dxa-bmd"
 
 
@@ -130,3 +129,9 @@ def test_a_registry_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryUnavailableError, match=r"u:\*\*\*@127\.0\.0\.1:9"):
         load_champions([TASK], "http://u:secret@127.0.0.1:9")
+
+
+def test_a_file_that_is_no_registry_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("this is no database at all, " * 100)
+    with pytest.raises(RegistryUnavailableError, match=r"notes\.db"):
+        load_champions([TASK], str(tmp_path / "notes.db"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.inference.readers import (
@@ -24,6 +24,7 @@ def test_every_task_has_a_reader() -> None:
     assert set(READERS) == set(TASKS)
 
 
+@settings(deadline=None)  # the first call of torch is slow
 @given(LOGITS)
 def test_grades_have_probabilities_that_sum_to_one(logits: tuple[float, float, float]) -> None:
     chances = grade_probabilities(torch.tensor([logits]))
@@ -32,6 +33,7 @@ def test_grades_have_probabilities_that_sum_to_one(logits: tuple[float, float, f
     assert abs(float(chances.sum()) - 1) < 1e-5
 
 
+@settings(deadline=None)  # the first call of torch is slow
 @given(LOGITS)
 def test_the_grade_is_the_one_that_the_tasks_metrics_count(
     logits: tuple[float, float, float],
