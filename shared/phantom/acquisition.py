@@ -12,7 +12,7 @@ from shared.records import View
 from .physics import Crossed, attenuate, beams, decompose, with_noise
 from .projection import Frame
 from .scanner import ScannerProfile, Window
-from .solid import Floats
+from .solid import Floats, floats
 
 Mask = NDArray[np.bool_]
 
@@ -69,7 +69,7 @@ def expose(
         float(_mean(high_beam.bone, high_beam.weight)),
     )
     left = (high - bone * density) / np.float32(lean)
-    return Exposure(np.where(tissue > 0.5, density, 0).astype(np.float32), left)
+    return Exposure(floats(np.where(tissue > 0.5, density, 0)), floats(left))
 
 
 def _mean(values: Floats, weight: Floats) -> float:

@@ -21,7 +21,7 @@ from .pelvis import CREST_HEIGHT, JOINT_X, place_hip_bone, place_sacrum
 from .population import Patient
 from .ribs import RIBS, place_rib
 from .soft_tissue import SoftTissue, trunk_of
-from .solid import Floats, even_points, vector
+from .solid import Floats, even_points, floats, vector
 from .vertebra import LEVELS, VertebraCloud, VertebraShape, body_size, place_vertebra
 
 #: Sagittal tilt of the bodies, degrees, in the mean (positive = front tips down
@@ -115,10 +115,10 @@ def build_anatomy(patient: Patient) -> Anatomy:
             shares[place] *= 1 + 0.5 * max(finding.anterior, finding.middle) ** 1.5
     femur = place_femur(_femur_shape(patient, size, rng), joint)
     back = float(vertebrae["L3"].centre[1]) + 72 * size + rng.uniform(4, 10)
-    spine_x = np.array([v.centre[0] for v in vertebrae.values()])
+    middle = float(np.mean([v.centre[0] for v in vertebrae.values()]))
     chest_top = float(vertebrae["T4"].centre[2]) - 30
     trunk = trunk_of(
-        patient.bmi, patient.sex, patient.height_cm, back, joint_z, chest_top, spine_x, rng
+        patient.bmi, patient.sex, patient.height_cm, back, joint_z, chest_top, middle, rng
     )
     level_share = dict(zip(LUMBAR, shares.tolist(), strict=True))
     return Anatomy(patient, vertebrae, femur, rest, trunk, level_share)
@@ -210,7 +210,7 @@ def _rotation(sagittal: float, coronal: float, axial: float) -> Floats:
     about_x = np.array([[1, 0, 0], [0, cs, ss], [0, -ss, cs]])
     about_y = np.array([[cc, 0, sc], [0, 1, 0], [-sc, 0, cc]])
     about_z = np.array([[ca, -sa, 0], [sa, ca, 0], [0, 0, 1]])
-    return np.float32(about_y @ about_x @ about_z)
+    return floats(about_y @ about_x @ about_z)
 
 
 def _centre_above(
@@ -288,7 +288,7 @@ def _aorta(
         turn = np.angle(np.exp(1j * (angle - ac)))
         patchy += np.exp(-((z - zc) ** 2) / (2 * rng.uniform(3, 10) ** 2) - turn**2 / 0.25)
     mass = np.clip(patchy, 0, 2) * patient.aortic_calcium * 0.8 / count
-    return Mineral(np.float32(np.stack([x, y, z], axis=1)), np.float32(mass * 6))
+    return Mineral(floats(np.stack([x, y, z], axis=1)), floats(mass * 6))
 
 
 def _femur_shape(patient: Patient, size: float, rng: np.random.Generator) -> FemurShape:

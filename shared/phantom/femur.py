@@ -20,6 +20,7 @@ from .solid import (
     blend,
     capsule,
     ellipsoid,
+    floats,
     sample_solid,
     smoothstep,
     vector,
@@ -110,7 +111,7 @@ def _template() -> tuple[Solid, Floats, Floats]:
     lateral = smoothstep(x, SHAFT_X + 6, SHAFT_X + 14) * smoothstep(z, 30, 60)
     thickness += 1.0 * lateral * (1 - on_shaft)
     density = _core_density(solid.core)
-    return solid, np.float32(thickness), np.float32(density)
+    return solid, floats(thickness), floats(density)
 
 
 def _core_density(core: Floats) -> Floats:
@@ -175,7 +176,7 @@ def place_femur(shape: FemurShape, head: Floats) -> FemurCloud:
     near, far, top, bottom = _bend(marks, shape)
     return FemurCloud(
         points=_bend(points, shape) + head,
-        mass=np.float32(mass),
+        mass=floats(mass),
         along=points @ n,
         head=head,
         neck_axis=(far - near) / np.float32(np.linalg.norm(far - near)),

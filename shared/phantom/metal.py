@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .anatomy import Anatomy, Mineral
-from .solid import even_points, vector
+from .solid import even_points, floats, vector
 
 #: Attenuation of a clip and of a cage, as grams of mineral that attenuate as much [U].
 CLIP_GRAMS = 0.25
@@ -26,7 +26,7 @@ def _cage(anatomy: Anatomy, level: str) -> Mineral:
     below = np.float32(body.shape.middle / 2 + body.disc_below / 2)
     cube = (even_points(6000) - np.float32(0.5)) * vector(26, 22, max(body.disc_below, 6))
     points = cube @ body.rotation.T + (body.centre + body.rotation[:, 2] * below)
-    return Mineral(np.float32(points), np.full(6000, CAGE_GRAMS / 6000, np.float32))
+    return Mineral(floats(points), np.full(6000, CAGE_GRAMS / 6000, np.float32))
 
 
 def _clips(rng: np.random.Generator) -> Mineral:
@@ -37,8 +37,8 @@ def _clips(rng: np.random.Generator) -> Mineral:
         angle = rng.uniform(0, np.pi)
         rod = (even_points(600) - np.float32(0.5)) * vector(7, 1.5, 1.5)
         cos, sin = np.cos(angle), np.sin(angle)
-        turn = np.float32([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+        turn = floats([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
         place = vector(rng.uniform(-60, 60), rng.uniform(-90, -45), rng.uniform(-60, 110))
-        parts.append(np.float32(rod @ turn.T + place))
+        parts.append(floats(rod @ turn.T + place))
     mass = np.full(600 * count, CLIP_GRAMS / 600, np.float32)
     return Mineral(np.concatenate(parts), mass)

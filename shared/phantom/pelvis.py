@@ -19,6 +19,7 @@ from .solid import (
     capsule,
     ellipsoid,
     even_sheet,
+    floats,
     rounded_box,
     sample_solid,
     smoothstep,
@@ -89,7 +90,7 @@ def _wing() -> tuple[Floats, Floats]:
     sheet = length * width / len(u)
     cortical = 2 * (0.75 + 0.9 * smoothstep(v, 0.93, 1.0)) * CORTICAL
     mass = sheet * np.where(w < 0.62, cortical / 0.62, thick * 0.10e-3 / 0.38)
-    return np.float32(points), np.float32(mass)
+    return floats(points), floats(mass)
 
 
 @lru_cache(maxsize=1)
@@ -117,7 +118,7 @@ def _sacrum_distance(points: Floats) -> Floats:
     p[:, 0] = np.abs(p[:, 0])
     p[:, 1] -= 0.0035 * p[:, 2] ** 2  # hollow to the front
     taper = np.clip(1 - p[:, 2] / 150, 0.3, 1)
-    q = p / np.stack([taper, taper, np.ones_like(taper)], axis=1)
+    q = floats(p / np.stack([taper, taper, np.ones_like(taper)], axis=1))
     bodies = rounded_box(q, vector(0, 0, 14), vector(24.5, 15.5, 13.5), 4)
     for place, half in ((43, 11.5), (68, 10.5), (90, 9.5)):
         bodies = np.minimum(bodies, rounded_box(q, vector(0, 0, place), vector(23, 14.5, half), 4))

@@ -17,14 +17,14 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .solid import Floats
+from .solid import Floats, floats
 
 Physics = Literal["k_edge", "switched"]
 
 #: keV of the K-edge (cerium) filtered beam (clinical.md).
 K_EDGE_KEV: Final = (38.0, 70.0)
-#: Peak kilovoltage, added aluminium in mm and added brass-like copper in mm of the
-#: switched beam [U].
+#: Peak kilovoltage, added aluminium and added copper in mm of the switched
+#: beam [U].
 SWITCHED_BEAMS: Final = ((100.0, 3.0, 0.0), (140.0, 3.0, 1.2))
 ANODE_DEGREES: Final = 12.0
 #: Mass fractions: hydroxyapatite by formula, ICRU-44 soft tissue and adipose.
@@ -131,8 +131,8 @@ def with_noise(attenuation: Floats, photons: float, rng: np.random.Generator) ->
 
 
 @lru_cache(maxsize=1)
-def _calibration() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Polynomials of the switched beam: mineral from (d, u, fat); fat share from (d, u)."""
+def _calibration() -> NDArray[np.float64]:
+    """Polynomial of the switched beam, mineral from (d, u, fat): coefficients (i, j, k)."""
     low, high = beams("switched")
     (b0, b1), (t0, t1), (f0, f1) = CALIBRATED
     bone, tissue, share = (
@@ -149,7 +149,7 @@ def _calibration() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     design = _terms(d, u, share, _DEGREES)
     weights = 1 / (0.05 + bone)
     mineral, *_ = np.linalg.lstsq(design * weights[:, None], bone * weights, rcond=None)
-    return mineral.reshape([n + 1 for n in _DEGREES]), np.zeros(0)
+    return np.asarray(mineral).reshape([n + 1 for n in _DEGREES])
 
 
 def _coordinates(low: Floats, high: Floats) -> tuple[Floats, Floats]:
@@ -254,14 +254,13 @@ def decompose(physics: Physics, low: Floats, high: Floats, beside: Floats) -> Fl
         ratio = fit_beside(low / np.maximum(high, np.float32(0.05)), beside * high)
         contrast = first.bone[0] - ratio * second.bone[0]
         return np.asarray((low - ratio * high) / contrast, dtype=np.float32)
-    table, _ = _calibration()
+    table = _calibration()
     d, u = _coordinates(low, high)
-    share = np.full_like(d, 0.25)
+    share = floats(np.full_like(d, 0.25))
     # Newton: the share of fat for which soft tissue shows no mineral
     for _ in range(3):
         value = _horner(table, d, u, share)
         slope = (_horner(table, d, u, share + np.float32(0.05)) - value) / np.float32(0.05)
-        share = share - np.clip(value / np.where(np.abs(slope) < 1e-3, 1e-3, slope), -0.3, 0.3)
-        share = np.clip(share, -0.3, 1.1)
-        share = fit_beside(share, beside * high)
+        step = np.clip(value / np.where(np.abs(slope) < 1e-3, 1e-3, slope), -0.3, 0.3)
+        share = fit_beside(floats(np.clip(share - step, -0.3, 1.1)), beside * high)
     return _horner(table, d, u, share)

@@ -214,12 +214,7 @@ def draw_patient(number: int, seed: int, profile: PopulationProfile) -> Patient:
     mix = dict(profile.ancestry or {"asian": 1.0})
     weights = np.array(list(mix.values())) / sum(mix.values())
     ancestry = str(rng.choice(list(mix), p=weights))
-    decades = (55.0, 65.0, 75.0, 85.0)
-    heights, height_sd = HEIGHT[sex]
-    height = float(np.interp(age, decades, heights)) + profile.height_shift_cm
-    height += height_sd * float(np.clip(rng.normal(), -2.5, 2.5))
-    bmi = float(np.interp(age, decades, BODY_MASS[sex])) + profile.bmi_shift
-    bmi = float(np.clip(bmi + profile.bmi_sd * rng.normal(), 16.5, 45.0))
+    height, bmi = _draw_build(rng, sex, age, profile)
     menopause = float(np.clip(rng.normal(50, 4), 38, 58)) if sex == "F" else None
     bmd, residual_z = _draw_bmd(rng, sex, age, bmi, ancestry, menopause)
     risk = fracture_probability(sex, age, residual_z, profile.fracture_referral)
@@ -256,6 +251,18 @@ def _draw_age(rng: np.random.Generator, profile: PopulationProfile) -> float:
         if low <= age <= high:
             return age
     return float(np.clip(profile.age_mean, low, high))
+
+
+def _draw_build(
+    rng: np.random.Generator, sex: str, age: float, profile: PopulationProfile
+) -> tuple[float, float]:
+    """Height in cm and body mass index in kg/m²."""
+    decades = (55.0, 65.0, 75.0, 85.0)
+    heights, height_sd = HEIGHT[sex]
+    height = float(np.interp(age, decades, heights)) + profile.height_shift_cm
+    height += height_sd * float(np.clip(rng.normal(), -2.5, 2.5))
+    bmi = float(np.interp(age, decades, BODY_MASS[sex])) + profile.bmi_shift
+    return height, float(np.clip(bmi + profile.bmi_sd * rng.normal(), 16.5, 45.0))
 
 
 def _draw_bmd(

@@ -8,7 +8,7 @@ import numpy as np
 
 from shared.records import View
 
-from .solid import Floats
+from .solid import Floats, floats
 
 #: Axis across the image (columns) by view: x for PA views, y for the lateral one.
 ACROSS = {View.SPINE_PA: 0, View.HIP_LEFT: 0, View.SPINE_LATERAL: 1}
@@ -39,12 +39,12 @@ class Frame:
     @property
     def rows(self) -> Floats:
         """World z of the pixel centres of each row, mm."""
-        return np.float32(self.top + (np.arange(self.shape[0]) + 0.5) * self.spacing[0])
+        return floats(self.top + (np.arange(self.shape[0]) + 0.5) * self.spacing[0])
 
     @property
     def columns(self) -> Floats:
         """World x (PA) or y (lateral) of the pixel centres of each column, mm."""
-        return np.float32(self.left + (np.arange(self.shape[1]) + 0.5) * self.spacing[1])
+        return floats(self.left + (np.arange(self.shape[1]) + 0.5) * self.spacing[1])
 
     def pixel(self, points: Floats) -> tuple[Floats, Floats]:
         """Row and column of world points (N, 3); pixel centres are whole numbers."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from .solid import Floats, even_sheet, vector
+from .solid import Floats, even_sheet, floats, vector
 from .vertebra import CORTICAL
 
 #: Half width and depth of the rib cage (mm, men), drop of a rib from its head to
@@ -48,7 +48,7 @@ def _rib(number: int) -> tuple[Floats, Floats]:
     y = y + out * np.cos(bend)
     perimeter = np.pi * (1.5 * (high + thin) - np.sqrt(high * thin))
     mass = np.full(len(u), length * perimeter * CORTEX * CORTICAL / len(u), np.float32)
-    return np.float32(np.stack([x, y, z], axis=1)), mass
+    return floats(np.stack([x, y, z], axis=1)), mass
 
 
 def place_rib(

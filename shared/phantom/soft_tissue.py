@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .solid import Floats
 
@@ -145,7 +144,7 @@ def trunk_of(
     back_y: float,
     hips_z: float,
     chest_top_z: float,
-    spine_x: NDArray[np.floating],
+    middle_x: float,
     rng: np.random.Generator,
 ) -> SoftTissue:
     """Trunk of a patient (design/anatomy.md [U]).
@@ -160,8 +159,8 @@ def trunk_of(
         Height.
     back_y, hips_z, chest_top_z : float
         Skin of the back behind L3, height of the hip joints, top of the lungs, mm.
-    spine_x : ndarray
-        Lateral positions of the vertebrae, whose mean is the trunk's middle, mm.
+    middle_x : float
+        Middle of the trunk from side to side, mm.
     rng : numpy.random.Generator
         For what is not given by the covariates.
     """
@@ -172,24 +171,47 @@ def trunk_of(
     fat = float(np.clip(fat + 0.014 * (bmi - 22) + rng.normal(0, 0.03), 0.06, 0.5))
     fat_side = float(np.clip(0.15 + 0.01 * (bmi - 22) + rng.normal(0, 0.03), 0.05, 0.35))
     centre_y = back_y - depth / 2
-    middle = float(np.mean(spine_x))
-    lungs = tuple(
+    lungs = _lungs(middle_x, centre_y, width, depth, chest_top_z)
+    return SoftTissue(
+        half_width=width / 2,
+        half_depth=depth / 2,
+        centre_x=middle_x,
+        centre_y=centre_y,
+        fat=fat,
+        fat_side=fat_side,
+        hips_z=hips_z,
+        blobs=lungs + _bowel_gas(centre_y - depth * 0.18, rng),
+        texture=_texture(rng),
+    )
+
+
+def _lungs(x: float, y: float, width: float, depth: float, top: float) -> tuple[Blob, ...]:
+    """Two lungs beside the middle, from `top` to 75 mm above L3."""
+    centre_z, half = (top - 75) / 2 - 10, abs(top + 75) / 2 + 12
+    removed = 1 - LUNG_DENSITY / LEAN_DENSITY
+    return tuple(
         Blob(
-            (middle + side * width * 0.235, centre_y - 4, (chest_top_z - 75) / 2 - 10),
-            (width * 0.20, depth * 0.34, abs(chest_top_z + 75) / 2 + 12),
-            1 - LUNG_DENSITY / LEAN_DENSITY,
+            (x + side * width * 0.235, y - 4, centre_z), (width * 0.20, depth * 0.34, half), removed
         )
         for side in (-1.0, 1.0)
     )
-    gas = tuple(
+
+
+def _bowel_gas(y: float, rng: np.random.Generator) -> tuple[Blob, ...]:
+    """Some bubbles in front of the lumbar spine."""
+    return tuple(
         Blob(
-            (float(rng.uniform(-105, 105)), centre_y - depth * 0.18, float(rng.uniform(-70, 150))),
+            (float(rng.uniform(-105, 105)), y, float(rng.uniform(-70, 150))),
             (float(rng.uniform(8, 22)), float(rng.uniform(6, 14)), float(rng.uniform(7, 18))),
             float(rng.uniform(0.3, 0.9)),
         )
         for _ in range(int(rng.integers(6, 15)))
     )
-    texture = tuple(
+
+
+def _texture(rng: np.random.Generator) -> tuple[tuple[float, float, float, float], ...]:
+    """Four waves of thickness of 0.3 to 0.8 %, 14 to 60 mm long."""
+    return tuple(
         (
             float(rng.uniform(0.003, 0.008)),
             float(2 * np.pi / rng.uniform(14, 60)),
@@ -197,15 +219,4 @@ def trunk_of(
             float(rng.uniform(0, 2 * np.pi)),
         )
         for _ in range(4)
-    )
-    return SoftTissue(
-        half_width=width / 2,
-        half_depth=depth / 2,
-        centre_x=middle,
-        centre_y=centre_y,
-        fat=fat,
-        fat_side=fat_side,
-        hips_z=hips_z,
-        blobs=lungs + gas,
-        texture=texture,
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from shared.seeds import numpy_generator
 
@@ -52,6 +52,11 @@ class Solid:
     volume: float
 
 
+def floats(values: ArrayLike) -> Floats:
+    """Make a float32 array, without a copy if it is one."""
+    return np.asarray(values, dtype=np.float32)
+
+
 def even_points(count: int, offset: int = 0) -> Floats:
     """Low-discrepancy points in the unit cube, (count, 3): an additive recurrence.
 
@@ -67,7 +72,7 @@ def even_sheet(count: int) -> tuple[Floats, Floats]:
     """Two coordinates of evenly spread points of a sheet or tube (Fibonacci lattice)."""
     index = np.arange(count, dtype=np.float64)
     first = (index + 0.5) / count
-    return np.float32(first), np.float32((index * 0.6180339887498949) % 1.0)
+    return floats(first), floats((index * 0.6180339887498949) % 1.0)
 
 
 def _fill(distance: Distance, low: Floats, high: Floats, spacing: float, reach: float) -> Floats:
@@ -107,7 +112,7 @@ def sample_solid(
     -------
     Solid
     """
-    box_low, box_high = np.float32(low), np.float32(high)
+    box_low, box_high = floats(low), floats(high)
     band = np.float32(surface_spacing)
     points = _fill(distance, box_low, box_high, surface_spacing, float(band))
     value = distance(points)

@@ -111,8 +111,7 @@ def arrange(anatomy: Anatomy, scanner: ScannerProfile, rng: np.random.Generator)
     for view in View:
         frame = _frame(anatomy, scanner, view, rng)
         if view is View.SPINE_PA and rng.random() < CUT_OFF_SHARE:
-            low = rng.random() < 0.5
-            frame = replace(frame, top=frame.top + (45.0 if low else -40.0))
+            frame = _cut(anatomy, frame, low=rng.random() < 0.5)
             events.append("cut_off")
         frames[view] = frame
     moving = frozenset(view for view in View if rng.random() < MOTION_SHARE)
@@ -149,6 +148,14 @@ def _frame(
         top = float(bodies["T4"].centre[2]) - 22 + 4 * down
         left = (min(ys) + max(ys)) / 2 - 118 + 5 * across
     return Frame(view, top, left, (rows, cols), scanner.spacing_mm)
+
+
+def _cut(anatomy: Anatomy, frame: Frame, *, low: bool) -> Frame:
+    """A field that lies too low and begins within L1, or too high and ends within L4."""
+    if low:
+        return replace(frame, top=float(anatomy.vertebrae["L1"].centre[2]))
+    length = frame.shape[0] * frame.spacing[0]
+    return replace(frame, top=float(anatomy.vertebrae["L4"].centre[2]) - length)
 
 
 def cross(bones: Mapping[str, Mineral], anatomy: Anatomy, frame: Frame) -> tuple[Crossed, Floats]:

@@ -19,6 +19,7 @@ from .solid import (
     capsule,
     carve,
     ellipsoid,
+    floats,
     rounded_box,
     sample_solid,
     smoothstep,
@@ -180,7 +181,7 @@ def template(lumbar: bool) -> tuple[Solid, Floats, Floats, Floats]:
     core_behind = smoothstep(solid.core[:, 1], b, b + 4.0)
     ends = smoothstep(np.abs(solid.core[:, 2]), height / 2 - 6, height / 2 - 1)
     density = TRABECULAR * (1 + 0.35 * ends + core_behind * 0.4)
-    return solid, np.float32(thickness), np.float32(plate), np.float32(density)
+    return solid, floats(thickness), floats(plate), floats(density)
 
 
 def _bend(points: Floats, shape: VertebraShape, size: tuple[float, float, float]) -> Floats:
@@ -213,7 +214,7 @@ def _height_at(u: Floats, shape: VertebraShape) -> Floats:
     # the rims stay up in a biconcave body: a flat-topped bowl rather than a parabola
     bowl = 1 - np.abs(u) ** 2.5
     line = hp + (ha - hp) * (1 - u) / 2
-    return line + (hm - (ha + hp) / 2) * bowl
+    return floats(line + (hm - (ha + hp) / 2) * bowl)
 
 
 def end_plates(u: Floats, shape: VertebraShape) -> tuple[Floats, Floats]:
@@ -222,7 +223,7 @@ def end_plates(u: Floats, shape: VertebraShape) -> tuple[Floats, Floats]:
     half = np.float32(shape.healthy / 2)
     upper = -half * (1 - loss * 2 * shape.collapse)
     lower = half * (1 - loss * 2 * (1 - shape.collapse))
-    return upper, lower
+    return floats(upper), floats(lower)
 
 
 def place_vertebra(shape: VertebraShape, rotation: Floats, centre: Floats) -> VertebraCloud:
