@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -174,18 +177,32 @@ def _carry_out(orders: list[_Order], workers: int) -> Iterator[tuple[WrittenStud
         return
     # Spawned, so that nothing of a parent with threads is copied.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        min(workers, len(orders)), mp_context=context, initializer=_ignore_interrupt
+        min(workers, len(orders)), mp_context=context, initializer=_obey_parent
     )
     try:
-        yield from pool.map(_make_one, orders, chunksize=2)
+        yield from pool.map(_make_one, orders)
+    except BaseException:
+        # What is queued would be finished first; nobody waits for it any more.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which ends its workers in order."""
+def _obey_parent() -> None:
+    """Let a worker end with its parent, and leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make_one(order: _Order) -> tuple[WrittenStudy, str]:
