@@ -251,7 +251,7 @@ def decompose(physics: Physics, low: Floats, high: Floats, beside: Floats) -> Fl
     """
     first, second = beams(physics)
     if physics == "k_edge":
-        ratio = fit_beside(low / np.maximum(high, np.float32(0.05)), beside * high)
+        ratio = fit_beside(floats(low / np.maximum(high, np.float32(0.05))), beside * high)
         contrast = first.bone[0] - ratio * second.bone[0]
         return np.asarray((low - ratio * high) / contrast, dtype=np.float32)
     table = _calibration()

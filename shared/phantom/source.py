@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from .population import POPULATIONS
 from .rendered import RenderedStudy
 from .scanner import generic_scanner
 from .study import render_study
+from .workers import in_order
 
 #: Changes whenever the same seed would give other pictures, so that old caches are not read.
 PHANTOM_VERSION = 1
@@ -98,7 +98,8 @@ class DigitalPatients:
                 self._studies[kept.patient] = kept
                 if progress is not None:
                     progress(1)
-        for number, record in _render_all(missing, seed, workers):
+        records = in_order(partial(generic_patient, seed=seed), missing, workers)
+        for number, record in zip(missing, records, strict=True):
             self._keep(number, seed, record)
             self._studies[record.patient] = self._chosen(record)
             if progress is not None:
@@ -162,17 +163,3 @@ class DigitalPatients:
         labels, covariates = StudyLabels(**facts["labels"]), Covariates(**facts["covariates"])
         name = facts["patient"]
         return StudyRecord(name, name, Vendor.GENERIC, images, labels, covariates)
-
-
-def _render_all(
-    numbers: Sequence[int], seed: int, workers: int
-) -> Iterable[tuple[int, StudyRecord]]:
-    """Render patients in order, in worker processes when that pays."""
-    if workers <= 1 or len(numbers) < 2:
-        for number in numbers:
-            yield number, generic_patient(number, seed)
-        return
-    # spawned, not forked: the parent may hold threads of PyTorch
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        records = pool.map(generic_patient, numbers, [seed] * len(numbers), chunksize=4)
-        yield from zip(numbers, records, strict=True)

@@ -1,6 +1,7 @@
 """One body, three projections: truth, labels and pictures agree with each other."""
 
 import functools
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from shared.phantom.truth import (
     standard_frame,
 )
 from shared.phantom.voxels import voxelise
+from shared.phantom.workers import in_order
 from shared.records import Vendor, View
 from shared.regions import LUMBAR, REGION_CODES, VERTEBRAE, codes_of
 
@@ -353,3 +355,17 @@ def test_source_is_on_the_standardised_scale() -> None:
 def test_source_of_nobody_is_refused() -> None:
     with pytest.raises(PhantomError, match="0 digital patients"):
         DigitalPatients(0, seed=1)
+
+
+def _number_and_process(number: int) -> tuple[int, int]:
+    return number, os.getpid()
+
+
+def test_workers_give_results_in_order_and_end_when_nobody_listens() -> None:
+    results = in_order(_number_and_process, list(range(40)), workers=2)
+    first = next(results)
+    second = next(results)
+    assert (first[0], second[0]) == (0, 1)
+    assert first[1] != os.getpid()
+    results.close()  # type: ignore[attr-defined]
+    assert not [child for child in multiprocessing.active_children() if child.pid == first[1]]

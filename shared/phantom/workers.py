@@ -1,0 +1,65 @@
+"""Work spread over processes: results in order, and no process left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(function: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:
+    """Apply a function to items, in worker processes where that pays.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by a worker; must depend on its argument only.
+    items : sequence
+        Arguments.
+    workers : int
+        Processes; one works in this process.
+
+    Yields
+    ------
+    object
+        Results in the order of the items.
+    """
+    if workers <= 1 or len(items) < 2:
+        yield from map(function, items)
+        return
+    # spawned, not forked: the parent may hold threads of PyTorch
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        min(workers, len(items)), mp_context=context, initializer=_end_with_parent
+    )
+    try:
+        yield from pool.map(function, items)
+    except BaseException:
+        # what is queued would be finished first; nobody waits for it any more
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end with its parent, and leave Ctrl-C to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
