@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
@@ -11,6 +11,7 @@ from server.result import Absence
 from shared.config import Quorum
 from shared.errors import AggregationRefusedError, QuorumError, RunFailedError
 from shared.protocol import Account, Refusal
+from shared.wire import count_bytes
 
 if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
@@ -226,12 +227,6 @@ def wait_for_nodes(grid: Grid, expected: int, minimum: int, seconds: float) -> R
             f"{minimum}); start the others or lower the quorum"
         )
     return Roster(nodes)
-
-
-def count_bytes(content: RecordDict) -> int:
-    """Bytes of all records of a message."""
-    records: Mapping[str, Any] = content
-    return sum(int(record.count_bytes()) for record in records.values())
 
 
 def _worth_asking(exchange: _Exchange[Any], node: int) -> bool:

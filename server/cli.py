@@ -1,0 +1,186 @@
+"""``osteofed server``: the coordinator's commands. Parse, call one function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shared.command_line import JsonOption, console, print_facts, progress
+from shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+app = typer.Typer(name="server", help="The coordinator of a consortium.", no_args_is_help=True)
+
+Workspace = Annotated[
+    Path | None, typer.Option(help="Workspace of a run; its mlflow.sqlite is the registry.")
+]
+Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI, instead of a workspace.")]
+
+
+@app.command()
+def run(
+    federation: Annotated[Path, typer.Argument(help="The agreement, federation.yaml.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Run the rounds of an agreement, with every site on this machine."""
+    from server.run import run_federation
+
+    with progress() as bar:
+        result = run_federation(federation, _Shown(bar))
+    facts = result.model_dump(mode="json")
+    print_facts(facts, as_json, lambda: _show_result(facts))
+
+
+@app.command()
+def versions(
+    workspace: Workspace = None,
+    uri: Uri = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the registered versions and who is champion."""
+    from dataclasses import asdict
+
+    from server.registry import open_existing
+
+    found = [asdict(one) for one in open_existing(registry_uri(workspace, uri)).versions(task)]
+    print_facts(found, as_json, lambda: _show_versions(found))
+
+
+@app.command()
+def export(
+    version: Annotated[str, typer.Argument(help="TASK@ALIAS or TASK@NUMBER.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    workspace: Workspace = None,
+    uri: Uri = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a version out of the registry, for sites without MLflow."""
+    from server.registry import CHAMPION, open_existing
+
+    task, _, alias = version.partition("@")
+    registry = open_existing(registry_uri(workspace, uri))
+    facts = registry.export(task, alias or CHAMPION, out)
+    print_facts(
+        facts,
+        as_json,
+        lambda: console().print(f"{task} version {facts['version']}: {facts['files']} in {out}"),
+    )
+
+
+@app.command()
+def pretrain(
+    tasks: Annotated[list[Path], typer.Argument(help="Task settings, configs/tasks/TASK.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder of the weights.")],
+    patients: Annotated[int | None, typer.Option(min=1, help="Digital patients.")] = None,
+    seed: Annotated[int, typer.Option(help="Public seed.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render patients.")] = 1,
+    cache: Annotated[Path | None, typer.Option(help="Keep rendered patients here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train on digital patients of a made-up scanner: public weights to start from."""
+    from server.pretrain import pretrain as train_publicly
+
+    with progress() as bar:
+        lines: dict[str, Any] = {}
+
+        def show(task: str, done: int, total: int, loss: float) -> None:
+            if task not in lines:
+                lines[task] = bar.add_task(task, total=total)
+            bar.update(lines[task], completed=done, description=f"{task}: loss {loss:.3f}")
+
+        facts = train_publicly(
+            tasks, out, patients=patients, seed=seed, workers=workers, cache=cache, progress=show
+        )
+    print_facts(facts, as_json, lambda: _show_pretrained(facts))
+
+
+def registry_uri(workspace: Path | None, uri: str | None) -> str:
+    """Find the registry that a command means.
+
+    Raises
+    ------
+    ConfigError
+        If neither is given, or both.
+    """
+    if (workspace is None) == (uri is None):
+        raise ConfigError("give either --workspace DIR or --uri URI")
+    return uri if uri is not None else f"sqlite:///{Path(str(workspace)).resolve()}/mlflow.sqlite"
+
+
+class _Shown:
+    """Shows the events of a run as progress bars."""
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.line: Any = bar.add_task("starting Flower", total=None)
+        self.metric = "loss"
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "task":
+            self.bar.remove_task(self.line)
+            self.line = self.bar.add_task(event["task"], total=event["rounds"])
+            self.metric = event["metric"]
+        elif kind == "round":
+            pooled = event["point"]["pooled"]
+            value = pooled["metrics"].get(self.metric)
+            shown = "" if value is None else f": {self.metric} {value:.3f}"
+            absent = ", ".join(one["site"] for one in event["facts"]["absent"])
+            missing = f" (without {absent})" if absent else ""
+            self.bar.update(self.line, advance=1, description=f"{event['task']}{shown}{missing}")
+
+
+def _show_result(facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"run {facts['run']}: {facts['seconds']:.0f} s")
+    for column in ("task", "version", "rounds", "validation", "epsilon by site", "champion"):
+        table.add_column(column)
+    for name, task in facts["tasks"].items():
+        spent = "  ".join(f"{site} {value:.2f}" for site, value in task["epsilon"].items())
+        verdict = task["verdict"] or {}
+        last = task["curve"][-1]["pooled"]
+        metric = verdict.get("metric")
+        value = last["metrics"].get(metric, last["loss"]) if metric else last["loss"]
+        shown = "withheld" if value is None else f"{metric or 'loss'} {value:.4g}"
+        table.add_row(
+            name, str(task["version"] or "-"), str(len(task["rounds"])), shown,
+            spent or "plain, unbounded", "yes" if task["champion"] else "no",
+        )  # fmt: skip
+    console().print(table)
+    for name, task in facts["tasks"].items():
+        if task["verdict"]:
+            console().print(f"{name}: {task['verdict']['reason']}")
+        for one in (absent for facts in task["rounds"] for absent in facts["absent"]):
+            console().print(f"[yellow]{name}: {one['site']} {one['kind']}: {one['reason']}")
+    console().print(f"result: {facts['workspace']}/result.json; registry: {facts['tracking_uri']}")
+
+
+def _show_versions(found: list[dict[str, Any]]) -> None:
+    from datetime import UTC, datetime
+
+    from rich.table import Table
+
+    table = Table(title="registered versions")
+    for column in ("task", "version", "aliases", "made (UTC)", "run", "verdict"):
+        table.add_column(column)
+    for one in found:
+        made = datetime.fromtimestamp(one["created"], UTC).strftime("%Y-%m-%d %H:%M")
+        table.add_row(
+            one["task"], str(one["version"]), ", ".join(one["aliases"]), made, one["run"],
+            one["verdict"],
+        )  # fmt: skip
+    console().print(table)
+
+
+def _show_pretrained(facts: dict[str, Any]) -> None:
+    for name, one in facts["tasks"].items():
+        console().print(
+            f"{name}: {one['steps']} steps on {one['patients']} digital patients, loss "
+            f"{one['train_loss']:.4g}; weights in {one['weights']}"
+        )

@@ -1,0 +1,103 @@
+"""Public pretraining: digital patients of a made-up scanner, which cost no privacy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.config import TaskSettings, load_settings
+from shared.errors import ConfigValueError, UnknownTaskError
+from shared.weights import Weights, digest_arrays, save_weights
+
+#: Told the task, steps done, steps in all and the loss.
+Progress = Callable[[str, int, int, float], None]
+
+
+def pretrain(
+    task_files: Sequence[Path],
+    out: Path,
+    *,
+    patients: int | None = None,
+    seed: int = 1,
+    workers: int = 1,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Pretrain tasks on the same digital patients; write ``OUT/<task>.safetensors``.
+
+    Parameters
+    ----------
+    task_files : sequence of Path
+        Task settings; their ``pretrain`` part is used.
+    out : Path
+        Folder of the weights; each file is written whole or not at all.
+    patients : int, optional
+        Digital patients; by default the most that a task's settings ask for.
+    seed : int
+        Public seed of patients and training.
+    workers : int
+        Processes that render patients.
+    cache : Path, optional
+        Folder where rendered patients are kept.
+    progress : callable, optional
+        See `Progress`.
+
+    Returns
+    -------
+    dict
+        ``patients``, ``seed`` and per task: weights, digest, patients,
+        steps, train_loss.
+
+    Raises
+    ------
+    ConfigError, UnknownTaskError
+        If a settings file is wrong; nothing is written then.
+    """
+    from shared.phantom.source import DigitalPatients
+    from shared.tasks import TASKS
+
+    tasks = [load_settings(path, TaskSettings) for path in task_files]
+    for path, settings in zip(task_files, tasks, strict=True):
+        if settings.task not in TASKS:
+            raise UnknownTaskError(
+                f"{path}: task {settings.task!r} is not known (known: {', '.join(TASKS)})"
+            )
+    names = [settings.task for settings in tasks]
+    if len(set(names)) < len(names):
+        raise ConfigValueError(f"{', '.join(names)}: each task once")
+    number = patients or max(settings.pretrain.patients for settings in tasks)
+    source = DigitalPatients(number, seed, workers=workers, cache=cache)
+    facts = {s.task: _pretrain_one(s, source, out, seed, progress) for s in tasks}
+    return {"patients": number, "seed": seed, "tasks": facts}
+
+
+def _pretrain_one(
+    settings: TaskSettings, source: Any, out: Path, seed: int, progress: Progress | None
+) -> dict[str, Any]:
+    from shared.start import start_network
+    from shared.tasks import make_task
+    from shared.training.arrays import get_arrays
+    from shared.training.compute import Compute
+    from shared.training.local import RoundKey, train_plain
+
+    network, start = start_network(settings, None, seed)
+    key = RoundKey(seed, "pretrain", 0, start)
+
+    def step(done: int, total: int, loss: float) -> None:
+        if progress is not None:
+            progress(settings.task, done, total, loss)
+
+    done = train_plain(
+        make_task(settings), network, source, settings.pretrain, key, Compute(), progress=step
+    )
+    weights = Weights(settings, get_arrays(network), "pretrained on digital patients")
+    path = out / f"{settings.task}.safetensors"
+    save_weights(path, weights)
+    return {
+        "weights": str(path),
+        "digest": digest_arrays(weights.arrays),
+        "patients": done.patients,
+        "steps": done.steps,
+        "train_loss": done.train_loss,
+    }

@@ -1,0 +1,90 @@
+"""Hospitals of a few stand-in patients, for tests of the federation that need no DICOM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from client.catalogue import Image, Label, Patient, Study
+from client.store import SiteStore, init_site
+from shared.config import (
+    NetworkSettings,
+    OptimiserSettings,
+    PrivateSettings,
+    SiteCompute,
+    SiteConfig,
+    SitePolicy,
+    SitePrivacy,
+    TaskSettings,
+)
+from tests.shared.standins import Standins
+
+#: A task that trains in a second.
+TINY_TASK = TaskSettings(
+    task="dxa-segmentation",
+    network=NetworkSettings(size="small", image_size=(48, 32)),
+    plain=OptimiserSettings(steps_per_round=2, batch_patients=4),
+    private=PrivateSettings(steps_per_round=2, learning_rate=0.2, augment=False),
+)
+
+
+def tiny_site(
+    folder: Path,
+    name: str,
+    *,
+    patients: int = 24,
+    seed: int = 1,
+    privacy: SitePrivacy | None = None,
+    policy: SitePolicy | None = None,
+) -> Path:
+    """Make a site whose store holds stand-in patients: two thirds train, the rest is split."""
+    config = SiteConfig(
+        site=name,
+        privacy=privacy or SitePrivacy(epsilon_budget=8.0, delta=1e-3),
+        policy=policy or SitePolicy(minimum_patients=5, smallest_cell=1),
+        compute=SiteCompute(device="cpu"),
+    )
+    init_site(folder, config)
+    store = SiteStore.open(folder)
+    source = Standins(patients, seed)
+    with Session(store.engine) as session, session.begin():
+        for number, patient in enumerate(source.patients):
+            split = ("train", "train", "train", "train", "validation", "test")[number % 6]
+            _add(session, store, f"{name}-{patient}", split, source.studies(patient)[0])
+    store.close()
+    return folder
+
+
+def _add(session: Session, store: SiteStore, pseudonym: str, split: str, record: object) -> None:
+    from shared.records import StudyRecord
+
+    assert isinstance(record, StudyRecord)
+    uid = f"2.25.{int.from_bytes(pseudonym.encode()[-12:], 'big')}"
+    session.add(Patient(pseudonym=pseudonym, split=split))
+    session.flush()
+    session.add(
+        Study(
+            uid=uid, patient=pseudonym, vendor=record.vendor.value, day=1,
+            sex=record.covariates.sex, age_years=record.covariates.age_years,
+        )
+    )  # fmt: skip
+    session.flush()
+    for view, image in record.images.items():
+        path = store.array_path(uid, view.value, "pixels")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, image.pixels.astype(np.float16))
+        if image.regions is not None:
+            np.save(store.array_path(uid, view.value, "regions"), image.regions)
+        session.add(
+            Image(
+                study=uid, view=view.value, row_mm=image.spacing_mm[0],
+                column_mm=image.spacing_mm[1], spacing_provenance=image.spacing_provenance,
+                digest="0" * 64, mask_digest=None if image.regions is None else "0" * 64,
+            )
+        )  # fmt: skip
+    for region, value in record.labels.bmd.items():
+        session.add(Label(study=uid, kind="bmd", name=region, value=value))
+    for vertebra, grade in record.labels.genant.items():
+        session.add(Label(study=uid, kind="genant", name=vertebra, value=float(grade)))
