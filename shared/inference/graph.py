@@ -149,9 +149,9 @@ def _axes(region: str, vendor: Vendor, with_t: bool) -> list[str]:
                 f'<text x="{_LEFT - 3:.1f}" y="{y + 2.5:.1f}" class="tick" '
                 f'text-anchor="end">{bmd:.2f}</text>'
             )
-    parts.append(f'<text x="3" y="{_TOP - 4:.1f}" class="tick">g/cm²</text>')
+    parts.append(f'<text x="3" y="{_TOP - 7:.1f}" class="tick">g/cm²</text>')
     if with_t:
-        parts.append(f'<text x="{right + 4:.1f}" y="{_TOP - 4:.1f}" class="tick">T</text>')
+        parts.append(f'<text x="{right + 4:.1f}" y="{_TOP - 7:.1f}" class="tick">T</text>')
     return parts
 
 

@@ -204,7 +204,10 @@ def _density_sentence(conclusion: Conclusion, covariates: Covariates) -> str:
 def _hospital_sentence(estimate: Conclusion, hospital: Conclusion) -> str:
     if hospital.bone_class is None or hospital.score is None or hospital.site is None:
         return "The hospital's own values do not allow a class either."
-    where = f"{hospital.kind}-score {signed(hospital.score)} at the {region_words(hospital.site)}"
+    place = region_words(hospital.site)
+    if hospital.site == "L1-L4" and hospital.left_out:
+        place = f"lumbar spine without {listed(list(hospital.left_out))}"
+    where = f"{hospital.kind}-score {signed(hospital.score)} at the {place}"
     if hospital.bone_class == estimate.bone_class:
         return f"The hospital's measured values give the same class ({where})."
     return (

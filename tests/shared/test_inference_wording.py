@@ -106,6 +106,13 @@ def test_agreement_with_the_hospital_is_said() -> None:
     assert "give the same class" in impression(make_subject(labels=labels), NORMAL)
 
 
+def test_a_spine_without_a_vertebra_is_not_called_the_whole_spine() -> None:
+    labels = StudyLabels(bmd={"L1": 0.70, "L2": 0.78, "L3": 0.83, "L4": 0.85, "L1-L4": 0.8})
+    labels = StudyLabels(bmd=labels.bmd, quality={"L4": 6})
+    text = impression(make_subject(labels=labels), NORMAL)
+    assert "at the lumbar spine without L4" in text
+
+
 def test_limits_say_screening_error_lsc_and_research() -> None:
     limits = " ".join(predict(make_subject()).narrative.limits)
     for word in ("Research use only", "not a medical device", "never for monitoring", "5.3%"):
