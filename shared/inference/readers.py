@@ -24,7 +24,7 @@ from shared.inference.findings import (
     vertebra_grade,
 )
 from shared.inference.schema import NotAssessed, RegionArea
-from shared.inference.wording import VIEW_WORDS, listed, region_words
+from shared.inference.wording import VIEW_WORDS, levels, listed, region_words
 from shared.records import ImageRecord, StudyLabels, StudyRecord, View
 from shared.regions import REGION_CODES, VERTEBRAE
 from shared.tasks.base import Sample, Task
@@ -146,7 +146,8 @@ def read_fractures(reading: Reading) -> Findings:
     gaps: tuple[NotAssessed, ...] = ()
     if unseen:
         why = "they were not recognised in the lateral image"
-        gaps = (NotAssessed(what=f"fractures of {listed(unseen)}", why=why),)
+        what = f"fractures of {levels(unseen)}" if seen else "vertebral fractures"
+        gaps = (NotAssessed(what=what, why=why),)
     return Findings(grades=tuple(grades), not_assessed=gaps)
 
 

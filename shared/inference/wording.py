@@ -13,6 +13,7 @@ from shared.clinical.scores import BoneClass
 from shared.inference.findings import FRACTURE_GRADE, Findings
 from shared.inference.schema import Conclusion, Grade, ModelFacts, Narrative
 from shared.records import Covariates, ImageRecord, Vendor, View
+from shared.regions import VERTEBRAE
 
 REGION_WORDS = {
     "L1-L4": "lumbar spine L1-L4",
@@ -48,6 +49,24 @@ def region_words(region: str) -> str:
 def listed(words: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
+
+
+def levels(names: Sequence[str]) -> str:
+    """Vertebrae as a reader says them: ``T4 to T7 and L1``; runs of three or more."""
+    places = sorted(VERTEBRAE.index(name) for name in names)
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    words: list[str] = []
+    for run in runs:
+        if len(run) > 2:
+            words.append(f"{VERTEBRAE[run[0]]} to {VERTEBRAE[run[-1]]}")
+        else:
+            words += [VERTEBRAE[place] for place in run]
+    return listed(words)
 
 
 def signed(score: float) -> str:
@@ -177,6 +196,16 @@ def _impression(
     if findings.not_assessed:
         sentences.append(
             f"Could not be assessed: {listed([gap.what for gap in findings.not_assessed])}."
+        )
+    doubtful = {
+        region_words(flag.subject): None
+        for flag in findings.quality
+        if flag.source == "image" and flag.code != "spacing"
+    }
+    if doubtful:
+        sentences.append(
+            f"Doubtful outlines of {listed(list(doubtful))}: look at the images before anything "
+            "is concluded."
         )
     sentences.append(_advice(findings, conclusions))
     return tuple(sentences)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.clinical.morphometry import genant_grade, spine_shapes, vertebral_shape
@@ -50,6 +50,7 @@ def test_the_largest_loss_gives_type_and_grade(
     assert shape.loss == pytest.approx(loss)
 
 
+@settings(deadline=None)
 @given(HEIGHT, HEIGHT, HEIGHT, st.floats(0.05, 20))
 def test_the_unit_of_heights_does_not_matter(a: float, m: float, p: float, unit: float) -> None:
     assert vertebral_shape((a * unit, m * unit, p * unit)).loss == pytest.approx(
@@ -57,6 +58,7 @@ def test_the_unit_of_heights_does_not_matter(a: float, m: float, p: float, unit:
     )
 
 
+@settings(deadline=None)
 @given(HEIGHT, HEIGHT, HEIGHT, st.floats(0.1, 0.99))
 def test_losing_anterior_height_never_lowers_the_grade(
     a: float, m: float, p: float, kept: float

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.clinical.cross_calibration import standardised_bmd
@@ -32,6 +32,7 @@ WOMAN = Covariates("F", 70.0)
 YOUNG_WOMAN = Covariates("F", 35.0)
 
 
+@settings(deadline=None)
 @given(st.floats(0.3, 1.8), st.sampled_from([Vendor.LUNAR, Vendor.HOLOGIC]))
 def test_an_estimate_is_reported_on_the_scale_of_the_hospitals_own_scanner(
     own: float, vendor: Vendor
@@ -168,6 +169,7 @@ def test_without_labels_the_hospital_concludes_nothing() -> None:
     assert conclude_hospital(StudyLabels(), Vendor.LUNAR, WOMAN, {}) is None
 
 
+@settings(deadline=None)
 @given(st.floats(0.3, 1.6), st.floats(0.3, 1.6))
 def test_less_bone_is_never_a_better_class(a: float, b: float) -> None:
     order = ["osteoporosis", "low bone mass", "normal"]

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.inference.assemble import assemble
-from shared.inference.wording import listed, signed
+from shared.inference.wording import levels, listed, signed
 from shared.records import Covariates, StudyLabels, View
+from shared.regions import REGION_CODES
 from tests.shared.inference_cases import (
     LOW,
     MILD,
@@ -157,6 +158,22 @@ def test_words_are_joined_as_in_speech() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b"]) == "a and b"
     assert listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_vertebrae_in_a_row_are_named_by_their_ends() -> None:
+    assert levels(["T4", "T5", "T6", "L1", "L3", "L4"]) == "T4 to T6, L1, L3 and L4"
+    assert levels(["L1", "T12", "T11"]) == "T11 to L1"
+    assert levels([]) == ""
+
+
+def test_doubtful_outlines_reach_the_impression() -> None:
+    subject = make_subject()
+    findings = hand_made(subject)
+    spine = findings[0].region_maps[View.SPINE_PA]
+    spine[spine == REGION_CODES["L2"]] = 0
+    prediction, _ = assemble(subject, findings, models())
+    assert any(s.startswith("Doubtful outlines of L2") for s in prediction.narrative.impression)
+    assert not any("Doubtful" in s for s in predict(subject).narrative.impression)
 
 
 @pytest.mark.parametrize(("score", "text"), [(-2.5, "−2.5"), (0.3, "+0.3"), (0.0, "0.0")])
