@@ -72,7 +72,8 @@ class Commands:
         words = [str(argument) for argument in arguments]
         console().print(f"[bold green]$[/] osteofed {shlex.join(words)}", soft_wrap=True)
         started = time.monotonic()
-        log = self.folder / "logs" / f"{len(self.seconds):02d}-{'-'.join(words[:2])}.log"
+        name = "-".join(word for word in words[:2] if "/" not in word)
+        log = self.folder / "logs" / f"{len(self.seconds):02d}-{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = os.environ | {MARK: self.token, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "shared.cli", *words, "--json"]
