@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,19 +56,7 @@ def assemble(
         What ``prediction.json`` holds, and all findings joined, region maps
         included. No trained model is needed: the findings may be made by hand.
     """
-    found = join(findings)
-    flags = [*found.quality, *hospital_quality(subject.labels)]
-    for view, image in subject.images.items():
-        flags += image_quality(view, image, found.region_maps.get(view))
-    gaps = [*_missing_views(subject.images), *found.not_assessed]
-    found = Findings(
-        measurements=found.measurements,
-        grades=found.grades,
-        regions=found.regions,
-        quality=tuple(flags),
-        not_assessed=tuple(dict.fromkeys(gaps)),
-        region_maps=found.region_maps,
-    )
+    found = _with_quality(subject, join(findings))
     bad = not_assessable(subject.labels, found.grades)
     conclusions = [conclude_estimates(found.measurements, subject.covariates, bad)]
     own = conclude_hospital(subject.labels, subject.vendor, subject.covariates, bad)
@@ -92,6 +80,15 @@ def assemble(
         masks="masks.npz" if found.region_maps else None,
     )
     return prediction, found
+
+
+def _with_quality(subject: Subject, found: Findings) -> Findings:
+    """Add the flags of hospital and images, and the views that are not there."""
+    flags = [*found.quality, *hospital_quality(subject.labels)]
+    for view, image in subject.images.items():
+        flags += image_quality(view, image, found.region_maps.get(view))
+    gaps = [*_missing_views(subject.images), *found.not_assessed]
+    return replace(found, quality=tuple(flags), not_assessed=tuple(dict.fromkeys(gaps)))
 
 
 def _missing_views(images: Mapping[View, ImageRecord]) -> list[NotAssessed]:

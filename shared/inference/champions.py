@@ -101,7 +101,12 @@ def shown_uri(uri: str) -> str:
     return re.sub(r"(://[^/@:]*):[^@/]*@", r"\1:***@", uri)
 
 
-def _nobody(task: str, where: str) -> NoChampionError:
+def _nobody(task: str, where: str, has_versions: bool = False) -> NoChampionError:
+    if has_versions:
+        return NoChampionError(
+            f"{task}: {where} holds versions, but none was promoted to {ALIAS!r}; see why with "
+            "`osteofed server versions`, or name a folder of weights with --models"
+        )
     return NoChampionError(
         f"{task}: no version has the alias {ALIAS!r} in {where}; make one with "
         "`osteofed server run configs/federation.yaml`, or name a folder of weights with --models"
@@ -144,8 +149,14 @@ def _from_registry(task: str, uri: str) -> Champion:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        with _quietly(), tempfile.TemporaryDirectory(prefix="osteofed-") as folder:
+        with (
+            _quietly(),
+            _default_uri(uri),
+            tempfile.TemporaryDirectory(prefix="osteofed-") as folder,
+        ):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            if not client.search_registered_models(f"name='{task}'"):
+                raise _nobody(task, shown_uri(uri))
             version = client.get_model_version_by_alias(task, ALIAS)
             path = _download(version, uri, Path(folder))
             if path is None:
@@ -158,7 +169,7 @@ def _from_registry(task: str, uri: str) -> Champion:
     except (MlflowException, SQLAlchemyError) as error:
         code = getattr(error, "error_code", type(error).__name__)
         if code in _ABSENT:
-            raise _nobody(task, shown_uri(uri)) from None
+            raise _nobody(task, shown_uri(uri), has_versions=True) from None
         raise RegistryUnavailableError(
             f"{shown_uri(uri)}: the registry does not answer ({code}); check that it runs and "
             "that the URI is right"
@@ -175,6 +186,25 @@ def _quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def _default_uri(uri: str) -> Iterator[None]:
+    """Make a URI MLflow's default for a while.
+
+    A version whose source is a logged model (``models:/m-…``) is looked up by the
+    default, whatever URI the caller gives.
+    """
+    import mlflow
+
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
 
 
 def _download(version: ModelVersion, uri: str, folder: Path) -> Path | None:

@@ -273,8 +273,8 @@ def image_quality(
 
     if image.spacing_provenance in ("derived", "none"):
         flag("spacing", view.value, f"pixel spacing {image.spacing_provenance}, areas uncertain")
-    if regions is None:
-        return tuple(flags)
+    if regions is None or not regions.any():
+        return tuple(flags)  # nothing at all is said once, as not assessed
     outside = ~np.isfinite(np.asarray(image.pixels, dtype=np.float32))
     edge = _grown(outside)
     edge[[0, -1], :] = True

@@ -129,10 +129,7 @@ def predict_folder(
         If `out` holds something else than a prediction.
     """
     _check_out(out)
-    if not study_dir.is_dir():
-        raise InputMissingError(f"{study_dir}: no such folder (a folder of DICOM files expected)")
-    if not any(path.is_file() for path in study_dir.rglob("*")):
-        raise InputEmptyError(f"{study_dir}: holds no files (DICOM files of a study expected)")
+    _check_input(study_dir)
     from shared.inference.readers import READERS
 
     champions = load_champions(READERS, registry, models)
@@ -144,8 +141,25 @@ def predict_folder(
     studies = _with_tables(result.studies, labels, columns)
     device = choose_device(device)
     ready = [prepare(champion, device) for champion in champions.values()]
+    predictions, failures = _read_each(studies, ready, out, device, progress)
+    if not predictions:
+        raise InputUnreadableError(
+            f"{study_dir}: none of {len(failures)} studies could be read: {failures[0].sentence}"
+        )
+    not_taken = [f"{v.path}: {v.sentence}" for v in result.files if v.verdict != "taken"]
+    return FolderResult(predictions, failures, not_taken)
+
+
+def _read_each(
+    studies: Sequence[ReadStudy],
+    ready: Sequence[ReadyModel],
+    out: Path,
+    device: str,
+    progress: Callable[[str], None] | None,
+) -> tuple[dict[Path, Prediction], list[StudyFailure]]:
+    """Read and write study by study; one bad study never stops the others."""
     predictions: dict[Path, Prediction] = {}
-    failures = []
+    failures: list[StudyFailure] = []
     several = len(studies) > 1
     for number, study in enumerate(studies, start=1):
         folder = out / _folder_name(number, study) if several else out
@@ -157,16 +171,20 @@ def predict_folder(
             predictions[folder] = prediction
         except OsteofedError as error:
             failures.append(StudyFailure(f"study {number}", str(error)))
-        except Exception as error:  # one bad study never stops the others
-            failures.append(StudyFailure(f"study {number}", f"failed: {type(error).__name__}"))
+        except Exception as error:
             if not several:
-                raise
-    if not predictions:
-        raise InputUnreadableError(
-            f"{study_dir}: none of {len(failures)} studies could be read: {failures[0].sentence}"
-        )
-    not_taken = [f"{v.path}: {v.sentence}" for v in result.files if v.verdict != "taken"]
-    return FolderResult(predictions, failures, not_taken)
+                raise  # a fault of ours: nothing else would be saved by going on
+            # The type only: a message might hold something of the patient.
+            failures.append(StudyFailure(f"study {number}", f"failed: {type(error).__name__}"))
+    return predictions, failures
+
+
+def _check_input(study_dir: Path) -> None:
+    """Refuse a folder that is not there or has no file."""
+    if not study_dir.is_dir():
+        raise InputMissingError(f"{study_dir}: no such folder (a folder of DICOM files expected)")
+    if not any(path.is_file() for path in study_dir.rglob("*")):
+        raise InputEmptyError(f"{study_dir}: holds no files (DICOM files of a study expected)")
 
 
 def choose_device(wanted: str) -> str:

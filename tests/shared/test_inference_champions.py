@@ -1,6 +1,7 @@
 """Finding the versions that answer, and saying well when there are none."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from shared.errors import (
 )
 from shared.inference.champions import (
     REGISTRY_VARIABLE,
+    _default_uri,
     as_tracking_uri,
     load_champions,
     shown_uri,
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:sqlalchemy.exc.SADeprecationWarning"
 )
 TASK = "dxa-bmd"
+LOGGED = "dxa-segmentation"
 
 
 def weights(task: str = TASK, value: float = 1.0) -> Weights:
@@ -67,6 +70,16 @@ def test_a_registry_that_is_no_file_yet_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_version_kept_as_a_logged_model_is_found_in_any_process(registry: str) -> None:
+    from mlflow import get_tracking_uri
+
+    before = get_tracking_uri()
+    assert before != registry  # as in a fresh process
+    champion = load_champions([LOGGED], registry)[LOGGED]
+    assert champion.weights.arrays["head.weight"][0, 0] == 7.0
+    assert get_tracking_uri() == before
+
+
 def test_a_password_in_a_uri_is_never_shown() -> None:
     shown = shown_uri("postgresql://osteofed:hunter2@db.example:5432/mlflow")
     assert shown == "postgresql://osteofed:***@db.example:5432/mlflow"
@@ -76,6 +89,19 @@ def test_a_password_in_a_uri_is_never_shown() -> None:
 def test_a_path_becomes_a_uri_and_a_uri_stays() -> None:
     assert as_tracking_uri("/a/b.db") == "sqlite:////a/b.db"
     assert as_tracking_uri("http://h:1") == "http://h:1"
+
+
+def _add_logged_model(client: Any, experiment: str, folder: Path) -> None:
+    """Keep a version the way `mlflow.pytorch.log_model` does: weights in extra_files."""
+    extra = folder / "logged" / "extra_files"
+    save_weights(extra / f"{LOGGED}.safetensors", weights(LOGGED, 7.0))
+    model = client.create_logged_model(experiment, name=LOGGED)
+    client.log_model_artifacts(model.model_id, str(folder / "logged"))
+    client.create_registered_model(LOGGED)
+    source = f"models:/{model.model_id}"
+    with _default_uri(str(client.tracking_uri)):
+        client.create_model_version(LOGGED, source=source, model_id=model.model_id)
+    client.set_registered_model_alias(LOGGED, "champion", "1")
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +126,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> str:
                 task, source=f"{run.info.artifact_uri}/model", run_id=run.info.run_id
             )
     client.set_registered_model_alias(TASK, "champion", "1")
+    _add_logged_model(client, experiment, folder)
     return uri
 
 
@@ -117,11 +144,16 @@ def test_the_registry_may_come_from_the_environment(
     assert load_champions([TASK])[TASK].facts.source == registry
 
 
-@pytest.mark.parametrize("task", ["vfa-fracture", "dxa-segmentation"])
-def test_no_champion_yet_names_task_registry_and_remedy(registry: str, task: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "remedy"),
+    [("vfa-fracture", "osteofed server versions"), ("no-such-task", "osteofed server run")],
+)
+def test_no_champion_yet_names_task_registry_and_remedy(
+    registry: str, task: str, remedy: str
+) -> None:
     with pytest.raises(NoChampionError) as caught:
         load_champions([task], registry)
-    for word in (task, registry, "osteofed server run"):
+    for word in (task, registry, remedy):
         assert word in str(caught.value)
 
 
