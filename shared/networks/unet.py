@@ -14,16 +14,17 @@ from torch.nn import functional
 
 from shared.networks.ready import (
     ACTIVATION,
+    PLACE_PLANES,
     constant_planes,
-    coordinate_planes,
     group_norm,
     make_ready,
+    place_planes,
 )
 
 
 @dataclass(frozen=True)
 class UNetSize:
-    """How large: channels per level, features before the head, groups of the norm.
+    """How large: channels and strides per level, features before the head, groups.
 
     `folding` 2 lays 2×2 pixels into channels first and draws logits on the coarser
     grid: a third of the time, edges still between pixels by interpolation.
@@ -31,6 +32,7 @@ class UNetSize:
 
     folding: int
     channels: tuple[int, ...]
+    strides: tuple[int, ...]
     features: int
     residual_units: int
     groups: int
@@ -38,8 +40,12 @@ class UNetSize:
 
 SIZES: Final[Mapping[str, UNetSize]] = MappingProxyType(
     {
-        "small": UNetSize(2, (16, 24, 32, 48), features=16, residual_units=1, groups=4),
-        "published": UNetSize(1, (32, 64, 128, 256, 512), features=32, residual_units=2, groups=8),
+        "small": UNetSize(
+            2, (16, 24, 32, 40, 40), (1, 2, 2, 2), features=24, residual_units=1, groups=4
+        ),
+        "published": UNetSize(
+            1, (32, 64, 128, 256, 512), (2, 2, 2, 2), features=32, residual_units=2, groups=8
+        ),
     }
 )
 
@@ -51,7 +57,7 @@ class SegmentationNetwork(nn.Module):
     """U-Net; ``forward(image (B, C, H, W), covariates (B, F)) -> logits (B, classes, H, W)``.
 
     Height and width must be multiples of 16. Covariates become constant planes;
-    two more planes say where a pixel is, for a vertebra's name depends on it.
+    more planes say where a pixel is, for a vertebra's name depends on it.
 
     Parameters
     ----------
@@ -75,10 +81,10 @@ class SegmentationNetwork(nn.Module):
         self.folding = chosen.folding
         self.body = UNet(
             spatial_dims=2,
-            in_channels=image_channels * chosen.folding**2 + covariates + 2,
+            in_channels=image_channels * chosen.folding**2 + covariates + PLACE_PLANES,
             out_channels=chosen.features,
             channels=chosen.channels,
-            strides=(2,) * (len(chosen.channels) - 1),
+            strides=chosen.strides,
             num_res_units=chosen.residual_units,
             act=ACTIVATION,
             norm=group_norm(chosen.groups),
@@ -93,7 +99,7 @@ class SegmentationNetwork(nn.Module):
     def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
         """Give class logits for every pixel."""
         folded = functional.pixel_unshuffle(image, self.folding)  # (B, C·f², H/f, W/f)
-        where = coordinate_planes(folded)
+        where = place_planes(folded)
         what = constant_planes(covariates, folded)
         features: Tensor = self.body(torch.cat([folded, what, where], dim=1))
         logits: Tensor = self.head(features)  # (B, classes, H/f, W/f)

@@ -48,6 +48,9 @@ SPACING_MM: Final[Mapping[View, tuple[float, float]]] = {
 FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (112, 80), "published": (448, 320)}
 #: The network halves the frame four times.
 FRAME_MULTIPLE: Final = 16
+#: Weight of a background pixel in the cross-entropy. With equal weights the bodies, a
+#: few per cent of an image, are not told apart for hundreds of steps.
+BACKGROUND_WEIGHT: Final = 0.15
 #: Added to both sides of the soft Dice, in pixels.
 SMOOTHING: Final = 1.0
 VARIATION: Final = Variation(rotation=0.1, shift=6.0, zoom=0.08, noise=0.15, gamma=0.3, blur=0.8)
@@ -138,7 +141,9 @@ class DxaSegmentation(Task):
         soft = (2 * both + SMOOTHING) / (logarithm.exp().sum(2) + area + SMOOTHING)
         there = (area > 0).float() * self._counted(output)
         missed = ((1 - soft) * there).sum(1) / there.sum(1).clamp(min=1.0)
-        return batch["weight"] * (missed - of_truth.mean(1))
+        weight = torch.where(regions > 0, 1.0, BACKGROUND_WEIGHT)
+        surprise = -(weight * of_truth).sum(1) / weight.sum(1)
+        return batch["weight"] * (missed + surprise)
 
     @staticmethod
     def _counted(output: Tensor) -> Tensor:
