@@ -96,7 +96,7 @@ def release_update(
         raise FirewallRefusedError(
             f"the update has norm {norm:.4g} (at most {most:.4g} can come from this mechanism)"
         )
-    return {name: np.ascontiguousarray(update[name]) for name in sorted(names)}
+    return {name: np.asarray(update[name], order="C") for name in sorted(names)}
 
 
 def norm_of_change(update: Arrays, received: Mapping[str, NDArray[np.float32]]) -> float:

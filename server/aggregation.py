@@ -34,7 +34,7 @@ WEIGHT: Final = "num-examples"
 
 
 def check_strategy(settings: StrategySettings, origin: str) -> None:
-    """Refuse an option that the strategy does not have.
+    """Refuse an option that the strategy does not have, or a value that it does not take.
 
     Raises
     ------
@@ -48,6 +48,19 @@ def check_strategy(settings: StrategySettings, origin: str) -> None:
                 f"{origin}: strategy.options.{option}: {settings.name} has no such option "
                 f"(known: {', '.join(known) or 'none'})"
             )
+    try:
+        _make_strategy(settings)
+    except ValueError as error:
+        raise ConfigValueError(f"{origin}: strategy: {settings.name}: {error}") from None
+
+
+def _make_strategy(settings: StrategySettings) -> Any:
+    from flwr.serverapp import strategy as strategies
+
+    options: dict[str, Any] = dict(settings.options)
+    if "num_malicious_nodes" in options:
+        options["num_malicious_nodes"] = int(options["num_malicious_nodes"])
+    return getattr(strategies, settings.name)(**options)
 
 
 class Aggregator:
@@ -66,15 +79,10 @@ class Aggregator:
     def __init__(
         self, settings: StrategySettings, names: tuple[str, ...], most_patients: int
     ) -> None:
-        from flwr.serverapp import strategy as strategies
-
-        options: dict[str, Any] = dict(settings.options)
-        if "num_malicious_nodes" in options:
-            options["num_malicious_nodes"] = int(options["num_malicious_nodes"])
         self.settings = settings
         self.names = tuple(sorted(names))
         self.most_patients = most_patients
-        self.strategy: Any = getattr(strategies, settings.name)(**options)
+        self.strategy: Any = _make_strategy(settings)
 
     @property
     def proximal_mu(self) -> float:
@@ -127,7 +135,7 @@ class Aggregator:
             raise AggregationRefusedError(f"{self.settings.name}: {error}") from None
         if not isinstance(record, ArrayRecord) or set(record) != set(self.names):
             raise AggregationRefusedError(f"{self.settings.name} gave no model")
-        after = {n: np.ascontiguousarray(record[n].numpy(), np.float32) for n in self.names}
+        after = {n: np.asarray(record[n].numpy(), np.float32, order="C") for n in self.names}
         check_finite(after, f"the model made by {self.settings.name}", AggregationRefusedError)
         return {**current, **after}, counted
 

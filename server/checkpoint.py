@@ -74,7 +74,7 @@ class Checkpoint:
         if state:
             state_name = f"state-{number:04d}.safetensors"
             temporary = self.folder / f"{state_name}.part"
-            save_file({n: np.ascontiguousarray(v) for n, v in state.items()}, temporary)
+            save_file({n: np.asarray(v, order="C") for n, v in state.items()}, temporary)
             _sync(temporary)
             temporary.replace(self.folder / state_name)
         history = History(

@@ -39,7 +39,7 @@ def array_record(arrays: Arrays) -> Any:
     from flwr.app import Array, ArrayRecord
 
     return ArrayRecord(
-        {name: Array(np.ascontiguousarray(arrays[name], np.float32)) for name in sorted(arrays)}
+        {name: Array(np.asarray(arrays[name], np.float32, order="C")) for name in sorted(arrays)}
     )
 
 

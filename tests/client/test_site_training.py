@@ -1,0 +1,221 @@
+"""A hospital's round with a real store: what it answers, keeps, spends and refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import RecordDict
+
+from client import training
+from client.app import site_folder
+from client.local import evaluate_at_site, train_at_site
+from client.training import Site, answer_evaluate, answer_train, open_site, refusal_of
+from shared import protocol
+from shared.config import SiteConfig, SitePolicy, SitePrivacy, load_settings, save_settings
+from shared.errors import (
+    BudgetExceededError,
+    CohortTooSmallError,
+    ConfigError,
+    FirewallRefusedError,
+    PolicyRefusedError,
+)
+from shared.protocol import EvaluateJob, Job
+from shared.start import start_network
+from shared.training.accounting import Mechanism
+from shared.training.accounting import epsilon as compose
+from shared.training.arrays import get_arrays
+from shared.weights import digest_arrays, save_weights
+from shared.wire import Arrays
+from tests.server.jobs import job
+from tests.server.tiny_sites import TINY_TASK, tiny_site
+
+MODEL: Arrays = get_arrays(start_network(TINY_TASK, None)[0])
+
+
+def change(folder: Path, **parts: SitePrivacy | SitePolicy) -> None:
+    config = load_settings(folder / "site.yaml", SiteConfig)
+    save_settings(config.model_copy(update=parts), folder / "site.yaml")
+
+
+def message(asked: Job | None = None, model: Arrays = MODEL) -> RecordDict:
+    return protocol.train_message(model, asked or job())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return open_site(tiny_site(tmp_path / "alpha", "alpha"))
+
+
+def test_a_private_round_spends_exactly_its_mechanism(site: Site) -> None:
+    answer = answer_train(site, message())
+    work = job()
+    mechanism = Mechanism(work.sample_rate, work.noise_multiplier, work.steps)
+    assert answer.account.epsilon_run == pytest.approx(compose([mechanism], 1e-3))
+    assert [entry.state for entry in site.ledger.entries()] == ["committed"]
+    assert answer.statistics["patients"] == 4
+
+
+def test_only_what_is_trained_leaves_and_it_has_changed(site: Site) -> None:
+    update = answer_train(site, message()).update
+    assert 0 < len(update) < len(MODEL)
+    assert any(not np.array_equal(value, MODEL[name]) for name, value in update.items())
+
+
+def test_asked_the_same_again_a_site_sends_the_same_bytes_and_spends_nothing(site: Site) -> None:
+    first = answer_train(site, message())
+    again = answer_train(site, message())
+    assert digest_arrays(again.update) == digest_arrays(first.update)
+    assert again.account == first.account
+    assert len(site.ledger.entries()) == 1
+
+
+def test_a_lost_answer_is_trained_again_to_the_same_bits(site: Site) -> None:
+    first = answer_train(site, message())
+    for file in (site.store.folder / "answers").rglob("*.json"):
+        file.write_text("{ damaged")
+    again = answer_train(site, message())
+    assert digest_arrays(again.update) == digest_arrays(first.update)
+    assert len(site.ledger.entries()) == 1
+
+
+def test_a_crash_during_training_leaves_the_cost_standing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(training, "_train", crash)
+        with pytest.raises(RuntimeError):
+            answer_train(site, message())
+    assert [entry.state for entry in site.ledger.entries()] == ["reserved"]
+    spent = site.ledger.epsilon()
+    answer_train(site, message())
+    assert site.ledger.epsilon() == spent
+
+
+def test_another_question_is_another_release_with_other_noise(site: Site) -> None:
+    first = answer_train(site, message(job(round=1)))
+    other = answer_train(site, message(job(round=2)))
+    assert digest_arrays(first.update) != digest_arrays(other.update)
+    assert len(site.ledger.entries()) == 2
+
+
+def test_a_round_over_the_budget_is_refused_with_spent_asked_left(site: Site) -> None:
+    change(site.store.folder, privacy=SitePrivacy(epsilon_budget=0.5, delta=1e-3))
+    poor = open_site(site.store.folder)
+    with pytest.raises(BudgetExceededError) as said:
+        answer_train(poor, message())
+    refusal = refusal_of(said.value, poor.store.folder, poor, job())
+    assert (refusal.code, refusal.spent, refusal.left) == (40, 0.0, 0.5)
+    assert refusal.asked > 0.5
+    assert poor.ledger.entries() == []
+
+
+def test_training_without_privacy_needs_the_hospitals_permission(site: Site) -> None:
+    with pytest.raises(PolicyRefusedError):
+        answer_train(site, message(job(mode="plain")))
+    privacy = SitePrivacy(delta=1e-3, allow_plain_runs=True)
+    change(site.store.folder, privacy=privacy)
+    willing = open_site(site.store.folder)
+    answer = answer_train(willing, message(job(mode="plain")))
+    assert (answer.account.plain_rounds, answer.account.epsilon_spent) == (1, 0.0)
+
+
+def test_a_crafted_model_is_refused_before_anything_is_spent(site: Site) -> None:
+    name = sorted(MODEL)[0]
+    for wrong in (
+        {**MODEL, "backdoor.weight": MODEL[name]},
+        {n: v for n, v in MODEL.items() if n != name},
+        {**MODEL, name: MODEL[name] * np.float32("nan")},
+    ):
+        with pytest.raises(FirewallRefusedError):
+            answer_train(site, message(model=wrong))
+    assert site.ledger.entries() == []
+
+
+def test_a_small_hospital_does_not_train(site: Site) -> None:
+    change(site.store.folder, policy=SitePolicy(minimum_patients=17))
+    with pytest.raises(CohortTooSmallError, match="16 patients"):
+        answer_train(open_site(site.store.folder), message())
+
+
+def test_small_validation_sets_release_no_metrics(site: Site) -> None:
+    change(site.store.folder, policy=SitePolicy(minimum_patients=5, smallest_cell=10))
+    answer = answer_train(open_site(site.store.folder), message())
+    assert (answer.statistics, answer.account.metrics_withheld) == ({}, "too_few_patients")
+
+
+def test_models_are_measured_without_spending(site: Site) -> None:
+    asked = EvaluateJob(
+        run="r", task=TINY_TASK.task, models={"final": TINY_TASK, "champion": TINY_TASK}
+    )
+    content = protocol.evaluate_message({"final": MODEL, "champion": MODEL}, asked)
+    answer = answer_evaluate(site, content)
+    assert answer.statistics["final"] == answer.statistics["champion"]
+    assert site.ledger.entries() == []
+
+
+def test_an_unforeseen_failure_tells_its_kind_and_nothing_of_its_text(site: Site) -> None:
+    error = ValueError("patient Maria Muster, born 1950-01-01")
+    refusal = refusal_of(error, site.store.folder, site, job())
+    assert refusal.code == 1
+    assert "ValueError" in refusal.reason
+    assert "Maria" not in refusal.model_dump_json()
+
+
+def test_a_refusal_does_not_name_the_hospitals_folders(site: Site) -> None:
+    folder = site.store.folder
+    refusal = refusal_of(PolicyRefusedError(f"{folder}/store: no"), folder, site, None)
+    assert refusal.reason == "the site's folder/store: no"
+
+
+def test_a_node_finds_its_own_site(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"sites": ["/a", "/b"]}')
+    assert site_folder({"site": "/own", "partition-id": 0}, {"federation": str(plan)}) == Path(
+        "/own"
+    )
+    assert site_folder({"partition-id": 1}, {"federation": str(plan)}) == Path("/b")
+    with pytest.raises(ConfigError, match="node-config"):
+        site_folder({}, {"federation": ""})
+
+
+def test_training_alone_and_pooled_needs_permission_of_every_site(tmp_path: Path) -> None:
+    allowed = SitePrivacy(delta=1e-3, allow_plain_runs=True)
+    alpha = tiny_site(tmp_path / "alpha", "alpha", privacy=allowed)
+    beta = tiny_site(tmp_path / "beta", "beta", seed=2)
+    with pytest.raises(PolicyRefusedError):
+        train_at_site([alpha, beta], TINY_TASK, None, 1)
+    change(beta, privacy=allowed)
+    weights, facts = train_at_site([alpha, beta], TINY_TASK, None, 1)
+    assert (facts["patients"], facts["steps"], facts["sites"]) == (32, 1, ["alpha", "beta"])
+    path = tmp_path / "w.safetensors"
+    save_weights(path, weights)
+    found = evaluate_at_site(alpha, {"pooled": path}, "all")["models"]["pooled"]
+    assert found["patients"] == 24
+    assert found["loss"] > 0
+
+
+def test_training_alone_gives_the_same_bits_again(tmp_path: Path) -> None:
+    allowed = SitePrivacy(delta=1e-3, allow_plain_runs=True)
+    alpha = tiny_site(tmp_path / "alpha", "alpha", privacy=allowed)
+    digests = {
+        digest_arrays(train_at_site([alpha], TINY_TASK, None, 1)[0].arrays) for _ in range(2)
+    }
+    assert len(digests) == 1
+
+
+def test_test_patients_are_never_trained_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    real = type(site.store).source
+
+    def spy(store: object, split: str) -> object:
+        seen.append(split)
+        return real(store, split)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(site.store), "source", spy)
+    answer_train(site, message())
+    assert set(seen) == {"train", "validation"}

@@ -1,0 +1,154 @@
+"""Aggregation: the order of arrival does not matter, and nonsense does not get in."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from server.aggregation import OPTIONS, Aggregator, check_strategy
+from shared.config import StrategySettings
+from shared.errors import AggregationRefusedError, ConfigValueError
+from shared.protocol import TrainAnswer
+from shared.wire import Arrays
+from tests.server.jobs import account, arrays
+
+NAMES = ("layer.bias", "layer.weight")
+CHOSEN = [
+    StrategySettings(name="FedAvg"),
+    StrategySettings(name="FedAvgM", options={"server_momentum": 0.9}),
+    StrategySettings(name="FedAdam", options={"eta": 0.01}),
+    StrategySettings(name="FedProx", options={"proximal_mu": 0.1}),
+    StrategySettings(name="FedTrimmedAvg", options={"beta": 0.34}),
+    StrategySettings(name="FedMedian"),
+    StrategySettings(name="Krum", options={"num_malicious_nodes": 0}),
+]
+
+
+def update(seed: int) -> Arrays:
+    generator = np.random.default_rng(seed)
+    return {name: generator.normal(size=arrays()[name].shape).astype(np.float32) for name in NAMES}
+
+
+def site(seed: int, patients: int = 20) -> TrainAnswer:
+    return TrainAnswer(update(seed), patients, {}, account())
+
+
+SITES = {"alpha": site(1, 20), "beta": site(2, 50), "gamma": site(3, 90)}
+
+
+def aggregator(settings: StrategySettings = CHOSEN[0], most: int = 1000) -> Aggregator:
+    return Aggregator(settings, NAMES, most)
+
+
+@pytest.mark.parametrize("settings", CHOSEN, ids=lambda settings: settings.name)
+def test_the_order_in_which_answers_come_changes_no_bit(settings: StrategySettings) -> None:
+    models = set()
+    for order in itertools.permutations(SITES):
+        combining = aggregator(settings)
+        model = arrays()
+        for number in (1, 2):
+            model, _ = combining.combine(number, model, {name: SITES[name] for name in order})
+        models.add(b"".join(model[name].tobytes() for name in sorted(model)))
+    assert len(models) == 1
+
+
+@pytest.mark.parametrize("settings", CHOSEN, ids=lambda settings: settings.name)
+def test_what_is_not_trained_never_changes(settings: StrategySettings) -> None:
+    model, _ = aggregator(settings).combine(1, arrays(), SITES)
+    assert model["scale"] == arrays()["scale"]
+    assert all(model[name].shape == value.shape for name, value in arrays().items())
+    assert all(value.dtype == np.float32 for value in model.values())
+
+
+def test_fedavg_is_the_mean_weighted_by_patients() -> None:
+    model, counted = aggregator().combine(1, arrays(), SITES)
+    weights = np.array([20, 50, 90]) / 160
+    expected = sum(w * update(s)["layer.weight"] for w, s in zip(weights, (1, 2, 3), strict=True))
+    assert counted == {"alpha": 20, "beta": 50, "gamma": 90}
+    np.testing.assert_allclose(model["layer.weight"], expected, rtol=1e-6)
+
+
+def test_server_momentum_moves_from_the_models_own_beginning() -> None:
+    settings = StrategySettings(name="FedAvgM", options={"server_learning_rate": 0.5})
+    start = arrays(4.0)
+    model, _ = aggregator(settings).combine(1, start, {"alpha": site(1)})
+    expected = 0.5 * start["layer.bias"] + 0.5 * update(1)["layer.bias"]
+    np.testing.assert_allclose(model["layer.bias"], expected, rtol=1e-5)
+
+
+def test_a_huge_claim_counts_as_the_most_that_is_allowed() -> None:
+    boastful = {**SITES, "gamma": site(3, 10**9)}
+    model, counted = aggregator(most=100).combine(1, arrays(), boastful)
+    honest, _ = aggregator(most=100).combine(1, arrays(), {**SITES, "gamma": site(3, 100)})
+    assert counted["gamma"] == 100
+    assert (model["layer.weight"] == honest["layer.weight"]).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"layer.bias": np.array([0, np.nan, 0], np.float32)}, "alpha.*NaN or infinity"),
+        ({"layer.bias": np.zeros(4, np.float32)}, "must be float32"),
+        ({"layer.bias": np.zeros(3, np.float64)}, "must be float32"),
+        ({"layer.bias": np.zeros(3, np.int64)}, "must be float32"),
+        ({"extra": np.zeros(3, np.float32)}, "differ.*extra"),
+    ],
+)
+def test_an_update_that_is_not_what_it_must_be_is_refused(
+    wrong: dict[str, np.ndarray], reason: str
+) -> None:
+    bad = TrainAnswer({**update(1), **wrong}, 20, {}, account())
+    with pytest.raises(AggregationRefusedError, match=reason):
+        aggregator().combine(1, arrays(), {**SITES, "alpha": bad})
+
+
+def test_no_answer_and_no_patients_are_refused() -> None:
+    with pytest.raises(AggregationRefusedError, match="no update"):
+        aggregator().combine(1, arrays(), {})
+    with pytest.raises(AggregationRefusedError, match="claims 0 patients"):
+        aggregator().combine(1, arrays(), {"alpha": site(1, 0)})
+
+
+def test_arithmetic_that_overflows_is_refused() -> None:
+    big = {name: np.full_like(value, 3e38) for name, value in update(1).items()}
+    wild = StrategySettings(name="FedAvgM", options={"server_learning_rate": 1e10})
+    answers = {"alpha": TrainAnswer(big, 20, {}, account())}
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        pytest.raises(AggregationRefusedError, match="NaN or infinity"),
+    ):
+        aggregator(wild).combine(1, arrays(), answers)
+
+
+def test_a_value_that_the_strategy_refuses_is_said_before_anything_runs() -> None:
+    settings = StrategySettings(name="FedTrimmedAvg", options={"beta": 0.5})
+    with pytest.raises(ConfigValueError, match="FedTrimmedAvg: `beta` must be"):
+        check_strategy(settings, "federation.yaml")
+
+
+def test_an_outlier_moves_the_median_and_krum_no_further_than_honest_sites_are() -> None:
+    attack = TrainAnswer({n: v + 1e4 for n, v in update(1).items()}, 20, {}, account())
+    answers = {**SITES, "evil": attack}
+    for name in ("FedMedian", "Krum"):
+        model, _ = aggregator(StrategySettings(name=name)).combine(1, arrays(), answers)
+        assert np.abs(model["layer.weight"]).max() < 10
+    model, _ = aggregator().combine(1, arrays(), answers)
+    assert np.abs(model["layer.weight"]).max() > 100
+
+
+def test_an_option_that_a_strategy_does_not_have_is_named() -> None:
+    for name in OPTIONS:
+        settings = StrategySettings(name=name, options={"fraction_train": 0.5})
+        with pytest.raises(ConfigValueError, match="fraction_train"):
+            check_strategy(settings, "federation.yaml")
+
+
+def test_the_state_between_rounds_can_be_written_down() -> None:
+    adam = aggregator(CHOSEN[2])
+    adam.combine(1, arrays(), SITES)
+    assert sorted(adam.state()) == sorted(
+        f"{moment}/{name}" for moment in ("m_t", "v_t") for name in NAMES
+    )
+    assert aggregator().state() == {}

@@ -1,0 +1,207 @@
+"""Every message reads back as it was written, and nothing else is read at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared import protocol
+from shared.errors import AggregationRefusedError, FirewallRefusedError
+from shared.protocol import EvaluateAnswer, EvaluateJob, Refusal, TrainAnswer
+from shared.wire import count_bytes, read_arrays
+from tests.server.jobs import account, answer, arrays, job
+from tests.server.tiny_sites import TINY_TASK
+
+SHAPES = {name: value.shape for name, value in arrays().items()}
+REFUSED = AggregationRefusedError
+
+
+def test_a_train_message_reads_back_as_written() -> None:
+    content = protocol.train_message(arrays(3.0), job())
+    assert protocol.read_job(content, FirewallRefusedError) == job()
+    read = read_arrays(content, "model", SHAPES, FirewallRefusedError)
+    assert all(np.array_equal(read[name], value) for name, value in arrays(3.0).items())
+
+
+def test_an_answer_reads_back_as_written() -> None:
+    written = answer(2.5, 120)
+    read = protocol.read_train_answer(protocol.train_answer(written), SHAPES, REFUSED)
+    assert (read.patients, read.statistics, read.account) == (
+        120,
+        {"patients": 12.0},
+        written.account,
+    )
+    assert all(np.array_equal(read.update[n], v) for n, v in written.update.items())
+
+
+def test_an_evaluation_reads_back_as_written() -> None:
+    asked = EvaluateJob(run="r", task=TINY_TASK.task, models={"final": TINY_TASK})
+    content = protocol.evaluate_message({"final": arrays()}, asked)
+    assert protocol.read_evaluate_job(content, FirewallRefusedError) == asked
+    given_back = EvaluateAnswer(20, {"final": {"patients": 20.0}}, account(mode="evaluate"))
+    read = protocol.read_evaluate_answer(protocol.evaluate_answer(given_back), {"final"}, REFUSED)
+    assert read == given_back
+
+
+def test_a_refusal_reads_back_as_written_and_an_answer_is_none() -> None:
+    refusal = Refusal(site="alpha", code=40, kind="BudgetExceededError", reason="no", spent=3.0)
+    assert protocol.read_refusal(protocol.refusal_answer(refusal), REFUSED) == refusal
+    assert protocol.read_refusal(protocol.train_answer(answer(1, 10)), REFUSED) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"round": 4},
+        {"noise_multiplier": 0.0},
+        {"steps": 7},
+        {"sample_rate": 0.1},
+        {"task": "dxa-bmd"},
+        {"noise_multiplier": float("nan")},
+        {"run": "../../etc"},
+        {"protocol": 2},
+    ],
+)
+def test_a_job_that_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:
+    content = protocol.train_message(arrays(), job())
+    config = content["job"]
+    assert isinstance(config, ConfigRecord)
+    for key, value in changes.items():
+        config[key] = value
+    with pytest.raises(FirewallRefusedError, match="'job'"):
+        protocol.read_job(content, FirewallRefusedError)
+
+
+def test_two_requests_that_differ_in_anything_have_different_names() -> None:
+    names = {
+        protocol.request_digest(job(), "model", "cohort"),
+        protocol.request_digest(job(round=2), "model", "cohort"),
+        protocol.request_digest(job(noise_multiplier=2.1), "model", "cohort"),
+        protocol.request_digest(job(proximal_mu=0.1), "model", "cohort"),
+        protocol.request_digest(job(), "model2", "cohort"),
+        protocol.request_digest(job(), "model", "cohort2"),
+    }
+    assert len(names) == 6
+    assert protocol.request_digest(job(), "model", "cohort") in names
+
+
+@pytest.mark.parametrize("claim", [0, -5, float("nan"), float("inf"), 2.5])
+def test_a_claim_that_is_no_count_is_refused(claim: float) -> None:
+    content = protocol.train_answer(answer(1, 10))
+    content["metrics"] = MetricRecord({"num-examples": claim})
+    with pytest.raises(REFUSED, match="num-examples"):
+        protocol.read_train_answer(content, SHAPES, REFUSED)
+
+
+def test_an_extra_record_is_refused() -> None:
+    content = protocol.train_answer(answer(1, 10))
+    content["more"] = ConfigRecord({"patient": "x"})
+    with pytest.raises(REFUSED, match="more"):
+        protocol.read_train_answer(content, SHAPES, REFUSED)
+
+
+def _npy(array: np.ndarray[Any, Any], **changes: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, **changes)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "crafted",
+    [
+        Array("float32", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float64))),
+        Array("float32", (3,), "numpy.ndarray", _npy(np.zeros(4, np.float32))),
+        Array("float64", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float64))),
+        Array("float32", (3,), "numpy.ndarray", b"\x93NUMPY" + b"\x00" * 20),
+        Array("float32", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float32))[:-1]),
+        Array("float32", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float32)) + b"more"),
+        Array("float32", (3,), "numpy.ndarray", b"PK\x03\x04" + b"\x00" * 100),
+        Array("float32", (3,), "pickle", _npy(np.zeros(3, np.float32))),
+        Array("float32", (3,), "numpy.ndarray", b"x" * 10_000_000),
+    ],
+)
+def test_crafted_tensors_are_refused_without_being_believed(crafted: Array) -> None:
+    content = RecordDict({"update": ArrayRecord({"bias": crafted})})
+    with pytest.raises(REFUSED, match="bias"):
+        read_arrays(content, "update", {"bias": (3,)}, REFUSED)
+
+
+SCALARS = st.one_of(
+    st.booleans(), st.integers(-(2**62), 2**62), st.floats(), st.text(max_size=30),
+    st.binary(max_size=30),
+)  # fmt: skip
+
+
+@given(
+    values=st.dictionaries(
+        st.sampled_from(["protocol", "run", "round", "task", "settings", "mode", "noise", "x"]),
+        SCALARS,
+        max_size=8,
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_no_job_record_breaks_the_parser(values: dict[str, Any]) -> None:
+    content = RecordDict({"job": ConfigRecord(values), "model": ArrayRecord()})
+    with pytest.raises(FirewallRefusedError):
+        protocol.read_job(content, FirewallRefusedError)
+
+
+@given(
+    data=st.binary(max_size=400),
+    dtype=st.sampled_from(["float32", "object", "int64"]),
+    shape=st.lists(st.integers(-1, 2**40), max_size=3),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_bytes_break_the_tensor_reader(data: bytes, dtype: str, shape: list[int]) -> None:
+    crafted = Array(dtype, tuple(shape), "numpy.ndarray", b"\x93NUMPY\x01\x00" + data)
+    content = RecordDict({"update": ArrayRecord({"bias": crafted})})
+    with pytest.raises(REFUSED):
+        read_arrays(content, "update", {"bias": tuple(shape) if len(shape) == 9 else (3,)}, REFUSED)
+
+
+@given(settings_text=st.one_of(st.text(max_size=60), st.just("[" * 5000), st.just("{}")))
+@settings(max_examples=40, deadline=None)
+def test_no_settings_text_breaks_the_parser(settings_text: str) -> None:
+    content = protocol.train_message(arrays(), job())
+    config = content["job"]
+    assert isinstance(config, ConfigRecord)
+    config["settings"] = settings_text
+    with pytest.raises(FirewallRefusedError):
+        protocol.read_job(content, FirewallRefusedError)
+
+
+@given(
+    values=st.dictionaries(
+        st.sampled_from(["site", "code", "kind", "reason", "spent"]), SCALARS, max_size=5
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_no_refusal_breaks_the_server(values: dict[str, Any]) -> None:
+    content = RecordDict({"refusal": ConfigRecord(values)})
+    assert count_bytes(content) >= 0
+    try:
+        read = protocol.read_refusal(content, REFUSED)
+    except AggregationRefusedError:
+        return
+    assert read is not None
+    assert json.loads(read.model_dump_json())["protocol"] == 1
+
+
+@pytest.mark.parametrize(
+    ("patients", "sent"), [(1, 10), (14, 10), (16, 20), (25, 20), (120, 120), (0, 10)]
+)
+def test_counts_leave_rounded(patients: int, sent: int) -> None:
+    assert protocol.rounded_count(patients) == sent
+
+
+def test_an_answer_has_nothing_but_the_update_and_its_account() -> None:
+    content = protocol.train_answer(TrainAnswer(arrays(), 10, {}, account()))
+    assert set(content) == {"update", "metrics", "account"}
+    assert set(content["metrics"]) == {"num-examples"}

@@ -1,0 +1,243 @@
+"""The round loop against a grid whose sites refuse, fail, lie and sleep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import RecordDict
+
+from server.checkpoint import Checkpoint
+from server.exchange import Roster, wait_for_nodes
+from server.plan import PlannedTask, RunPlan
+from server.rounds import Start, Trained, evaluate_models, train_rounds
+from shared import protocol
+from shared.config import PrivacyTarget, Quorum, StrategySettings
+from shared.errors import FirewallRefusedError, QuorumError, RunFailedError
+from shared.protocol import EvaluateAnswer, Job, Refusal, TrainAnswer
+from shared.tasks import make_task
+from shared.wire import read_arrays
+from tests.server.fake_grid import FakeGrid, Node, make
+from tests.server.jobs import account, arrays
+from tests.server.tiny_sites import TINY_TASK
+
+NAMES = ("layer.bias", "layer.weight")
+ERROR = FirewallRefusedError
+START = Start(make_task(TINY_TASK), arrays(), NAMES, noise_multiplier=2.0)
+
+
+def plan(folder: Path, **quorum: Any) -> RunPlan:
+    settings: dict[str, Any] = {"minimum_sites": 2, "deadline_seconds": 0.3, "attempts": 2}
+    return RunPlan(
+        run="run-1", name="test", seed=1, workspace=folder, sites=(), privacy=PrivacyTarget(),
+        quorum=Quorum(**(settings | quorum)), tracking_uri="", experiment="x",
+        register_versions=False,
+        tasks=(PlannedTask(settings=TINY_TASK, rounds=2, start_from=None, start_digest="",
+                           strategy=StrategySettings()),),
+    )  # fmt: skip
+
+
+def honest(name: str, shift: float, **changes: Any) -> Node:
+    """A site that adds a constant to what it received."""
+
+    def node(content: RecordDict, times: int) -> RecordDict:
+        job = protocol.read_job(content, ERROR)
+        shapes = {n: v.shape for n, v in arrays().items()}
+        received = read_arrays(content, "model", shapes, ERROR)
+        update = {n: np.asarray(received[n] + np.float32(shift)) for n in NAMES}
+        values = {"round": job.round, "epsilon_run": 0.5 * job.round} | changes
+        sums = {"patients": 12.0, "loss_sum": 12.0 * job.round, "dice_sum": 6.0, "dice_n": 12.0}
+        return protocol.train_answer(TrainAnswer(update, 20, sums, account(name, **values)))
+
+    return node
+
+
+def refusing(name: str, reason: str = "the budget is gone") -> Node:
+    refusal = Refusal(site=name, code=40, kind="BudgetExceededError", reason=reason)
+    return lambda content, times: protocol.refusal_answer(refusal)
+
+
+def run(folder: Path, *nodes: Node, **quorum: Any) -> tuple[Trained, FakeGrid]:
+    grid = FakeGrid(dict(enumerate(nodes, start=1)))
+    work = plan(folder, **quorum)
+    roster = Roster(tuple(grid.get_node_ids()))
+    trained = train_rounds(
+        grid,
+        roster,
+        work,
+        work.tasks[0],
+        START,
+        make,
+        lambda facts, point: None,
+    )
+    return trained, grid
+
+
+def test_every_round_is_one_exchange_and_moves_the_model(tmp_path: Path) -> None:
+    trained, grid = run(tmp_path, honest("alpha", 1.0), honest("beta", 3.0))
+    assert grid.asked == [(1, "train"), (2, "train")] * 2
+    np.testing.assert_allclose(trained.arrays["layer.weight"], 4.0)  # two rounds of +2
+    assert trained.arrays["scale"] == arrays()["scale"]
+    assert [one.epsilon for one in trained.rounds] == [
+        {"alpha": 0.5, "beta": 0.5}, {"alpha": 1.0, "beta": 1.0}
+    ]  # fmt: skip
+    assert all(one.bytes_up > 0 and one.bytes_down > one.bytes_up for one in trained.rounds)
+
+
+def test_the_curve_is_of_the_models_received(tmp_path: Path) -> None:
+    trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 3.0))
+    assert [(p.after_round, p.pooled.loss) for p in trained.curve] == [(0, 1.0), (1, 2.0)]
+    assert trained.curve[0].pooled.metrics["dice"] == 0.5
+    assert trained.curve[0].sites["beta"].patients == 12
+
+
+def test_the_order_of_nodes_changes_no_bit(tmp_path: Path) -> None:
+    sites = [honest("alpha", 0.1), honest("beta", 0.7), honest("gamma", 1.9)]
+    one, _ = run(tmp_path / "a", *sites)
+    other, _ = run(tmp_path / "b", *reversed(sites))
+    assert all((one.arrays[n] == other.arrays[n]).all() for n in NAMES)
+
+
+def test_a_late_site_is_named_and_comes_back(tmp_path: Path) -> None:
+    def sleepy(content: RecordDict, times: int) -> RecordDict | None:
+        return honest("gamma", 1.0)(content, times) if times > 1 else None
+
+    trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 1.0), sleepy)
+    assert [(a.site, a.kind) for a in trained.rounds[0].absent] == [("node 3", "late")]
+    assert trained.rounds[1].absent == []
+    assert sorted(trained.rounds[1].patients) == ["alpha", "beta", "gamma"]
+
+
+def test_a_refusing_site_is_named_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
+    trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 1.0), refusing("gamma"))
+    absent = trained.rounds[0].absent[0]
+    assert (absent.site, absent.kind, absent.reason) == ("gamma", "refused", "the budget is gone")
+
+
+def test_when_all_refuse_the_run_ends_with_each_ones_reason(tmp_path: Path) -> None:
+    with pytest.raises(RunFailedError, match=r"alpha refused: no money.*beta refused: no mood"):
+        run(tmp_path, refusing("alpha", "no money"), refusing("beta", "no mood"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_quorum_the_run_ends_at_the_deadline_with_the_reasons(tmp_path: Path) -> None:
+    with pytest.raises(QuorumError, match=r"1 sites answered.*node 2 late: no answer within 0.3"):
+        run(tmp_path, honest("alpha", 1.0), lambda content, times: None)
+
+
+def test_a_quorum_out_of_reach_is_not_waited_for(tmp_path: Path) -> None:
+    import time
+
+    started = time.monotonic()
+    with pytest.raises(RunFailedError, match="no site takes part"):
+        run(tmp_path, refusing("alpha"), refusing("beta"), deadline_seconds=30.0)
+    assert time.monotonic() - started < 5
+
+
+def test_a_site_that_failed_is_asked_again_and_a_refusing_one_is_not(tmp_path: Path) -> None:
+    def flaky(content: RecordDict, times: int) -> RecordDict | str:
+        return honest("beta", 1.0)(content, times) if times > 1 else "CUDA out of memory"
+
+    trained, grid = run(tmp_path, honest("alpha", 1.0), flaky, refusing("gamma"))
+    assert trained.rounds[0].attempts == 2
+    first_round = grid.asked[:4]
+    assert first_round == [(1, "train"), (2, "train"), (3, "train"), (2, "train")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (TrainAnswer({"layer.bias": arrays()["layer.bias"]}, 20, {}, account("evil")), "missing"),
+        (TrainAnswer(arrays(), 20, {}, account("evil")), "not known: scale"),
+        (
+            TrainAnswer(
+                {**{n: arrays()[n] for n in NAMES}, "layer.bias": np.full(3, np.nan, np.float32)},
+                20, {}, account("evil"),
+            ),
+            "NaN",
+        ),
+        (
+            TrainAnswer({n: arrays()[n] for n in NAMES}, 20, {}, account("evil", round=2)),
+            "round 2",
+        ),
+        (
+            TrainAnswer({n: arrays()[n] for n in NAMES}, 20, {}, account("evil", run="other")),
+            "run other",
+        ),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_not_one_is_rejected_with_its_reason(
+    tmp_path: Path, answer: TrainAnswer, reason: str
+) -> None:
+    def evil(content: RecordDict, times: int) -> RecordDict:
+        return protocol.train_answer(answer)
+
+    trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 1.0), evil)
+    absent = trained.rounds[0].absent[0]
+    assert absent.kind == "rejected"
+    assert reason in absent.reason
+
+
+def test_two_nodes_that_say_they_are_the_same_site_both_do_not_count(tmp_path: Path) -> None:
+    sites = (honest("alpha", 1.0), honest("beta", 5.0), honest("beta", 9.0), honest("gamma", 1.0))
+    trained, _ = run(tmp_path, *sites)
+    assert sorted(trained.rounds[0].patients) == ["alpha", "gamma"]
+    assert {a.reason for a in trained.rounds[0].absent} == {"2 nodes answer as beta"}
+    np.testing.assert_allclose(trained.arrays["layer.weight"], 2.0)
+
+
+def test_each_round_is_written_whole_and_reads_back(tmp_path: Path) -> None:
+    trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 3.0))
+    folder = plan(tmp_path).task_folder(TINY_TASK.task)
+    kept = Checkpoint(folder, "run-1", TINY_TASK.task).read()
+    assert kept is not None
+    history, weights, state = kept
+    assert (history.round, history.rounds, state) == (2, trained.rounds, {})
+    assert all((weights.arrays[n] == trained.arrays[n]).all() for n in NAMES)
+    assert sorted(p.name for p in folder.iterdir()) == ["history.json", "round-0002.safetensors"]
+
+
+def test_the_privacy_plan_is_in_every_job(tmp_path: Path) -> None:
+    jobs: list[Job] = []
+
+    def curious(content: RecordDict, times: int) -> RecordDict:
+        jobs.append(protocol.read_job(content, ERROR))
+        return honest("alpha", 1.0)(content, times)
+
+    run(tmp_path, curious, honest("beta", 1.0))
+    assert [(j.round, j.rounds, j.noise_multiplier, j.steps) for j in jobs] == [
+        (1, 2, 2.0, TINY_TASK.private.steps_per_round),
+        (2, 2, 2.0, TINY_TASK.private.steps_per_round),
+    ]
+
+
+def test_models_are_measured_side_by_side_in_one_exchange(tmp_path: Path) -> None:
+    def site(name: str) -> Node:
+        def node(content: RecordDict, times: int) -> RecordDict:
+            asked = protocol.read_evaluate_job(content, ERROR)
+            sums = {label: {"patients": 12.0, "loss_sum": 6.0} for label in asked.models}
+            given = account(name, mode="evaluate", round=0)
+            return protocol.evaluate_answer(EvaluateAnswer(20, sums, given))
+
+        return node
+
+    grid = FakeGrid({1: site("alpha"), 2: site("beta")})
+    models = {"final": (TINY_TASK, arrays()), "champion": (TINY_TASK, arrays(2.0))}
+    asked = evaluate_models(
+        grid,
+        Roster((1, 2)),
+        plan(tmp_path),
+        TINY_TASK.task,
+        models,
+        make,
+    )
+    assert grid.asked == [(1, "evaluate"), (2, "evaluate")]
+    assert set(asked.answers["beta"].statistics) == {"final", "champion"}
+
+
+def test_too_few_connected_sites_are_said_before_the_first_round() -> None:
+    grid = FakeGrid({1: refusing("alpha")})
+    with pytest.raises(QuorumError, match="1 sites are connected"):
+        wait_for_nodes(grid, expected=3, minimum=2, seconds=0.2)
