@@ -151,14 +151,13 @@ def _from_registry(task: str, uri: str) -> Champion:
     try:
         with (
             _quietly(),
-            _default_uri(uri),
             tempfile.TemporaryDirectory(prefix="osteofed-") as folder,
         ):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             if not client.search_registered_models(f"name='{task}'"):
                 raise _nobody(task, shown_uri(uri))
             version = client.get_model_version_by_alias(task, ALIAS)
-            path = _download(version, uri, Path(folder))
+            path = _download(client, version, uri, Path(folder))
             if path is None:
                 raise ModelIncompatibleError(
                     f"{task} version {version.version} in {shown_uri(uri)} holds no weights file "
@@ -188,33 +187,16 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _default_uri(uri: str) -> Iterator[None]:
-    """Make a URI MLflow's default for a while.
-
-    A version whose source is a logged model (``models:/m-…``) is looked up by the
-    default, whatever URI the caller gives.
-    """
-    import mlflow
-
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
-
-
-def _download(version: ModelVersion, uri: str, folder: Path) -> Path | None:
+def _download(client: MlflowClient, version: ModelVersion, uri: str, folder: Path) -> Path | None:
     """Fetch a version's weights file: from the model itself, else from its run."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    sources = [f"models:/{version.name}/{version.version}"]
+    # Never by ``models:/…``: MLflow resolves that by its process-wide default registry,
+    # whatever URI it is given, and makes an empty database in the working folder.
+    sources = [client.get_model_version_download_uri(version.name, version.version)]
     if version.run_id:
-        sources.append(f"runs:/{version.run_id}/")
+        sources.append(f"{client.get_run(version.run_id).info.artifact_uri}")
     for number, source in enumerate(sources):
         place = folder / str(number)
         place.mkdir()

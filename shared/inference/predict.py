@@ -21,6 +21,7 @@ from shared.errors import (
     InputEmptyError,
     InputMissingError,
     InputUnreadableError,
+    ModelIncompatibleError,
     OsteofedError,
 )
 from shared.inference.assemble import Identity, Subject, assemble
@@ -217,7 +218,14 @@ def prepare(champion: Champion, device: str = "cpu") -> ReadyModel:
 
     task = make_task(champion.weights.settings)
     network = task.network()
-    set_arrays(network, champion.weights.arrays, strict=True)
+    try:
+        set_arrays(network, champion.weights.arrays, strict=True)
+    except ModelIncompatibleError as error:
+        facts = champion.facts
+        raise ModelIncompatibleError(
+            f"{facts.task} version {facts.version} in {facts.source}: {error}; it was made by "
+            "another version of OsteoFed or is damaged"
+        ) from None
     return ReadyModel(champion, task, network.eval().to(device))
 
 

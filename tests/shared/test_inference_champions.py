@@ -14,7 +14,6 @@ from shared.errors import (
 )
 from shared.inference.champions import (
     REGISTRY_VARIABLE,
-    _default_uri,
     as_tracking_uri,
     load_champions,
     shown_uri,
@@ -70,14 +69,15 @@ def test_a_registry_that_is_no_file_yet_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_version_kept_as_a_logged_model_is_found_in_any_process(registry: str) -> None:
-    from mlflow import get_tracking_uri
-
-    before = get_tracking_uri()
-    assert before != registry  # as in a fresh process
+def test_a_version_kept_as_a_logged_model_is_found_without_any_default(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where MLflow's default registry would be made
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, f"sqlite:///{tmp_path / 'default.db'}")
     champion = load_champions([LOGGED], registry)[LOGGED]
     assert champion.weights.arrays["head.weight"][0, 0] == 7.0
-    assert get_tracking_uri() == before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_password_in_a_uri_is_never_shown() -> None:
@@ -98,9 +98,7 @@ def _add_logged_model(client: Any, experiment: str, folder: Path) -> None:
     model = client.create_logged_model(experiment, name=LOGGED)
     client.log_model_artifacts(model.model_id, str(folder / "logged"))
     client.create_registered_model(LOGGED)
-    source = f"models:/{model.model_id}"
-    with _default_uri(str(client.tracking_uri)):
-        client.create_model_version(LOGGED, source=source, model_id=model.model_id)
+    client.create_model_version(LOGGED, source=model.artifact_location)
     client.set_registered_model_alias(LOGGED, "champion", "1")
 
 
