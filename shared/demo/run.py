@@ -232,6 +232,7 @@ def predict(state: DemoState) -> None:
     study = newest_interesting_patient(state.out / "pacs" / state.outsider.name)
     state.prediction = state.commands.run(
         "predict", study, "--out", state.out / "report",
+        "--labels", state.out / "pacs" / state.outsider.name / "labels",
         "--registry", state.federation["tracking_uri"],
     )  # fmt: skip
 
