@@ -78,7 +78,7 @@ def pretrain(
     out: Annotated[Path, typer.Option(help="Folder of the weights.")],
     patients: Annotated[int | None, typer.Option(min=1, help="Digital patients.")] = None,
     seed: Annotated[int, typer.Option(help="Public seed.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that render patients.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render and train.")] = 1,
     cache: Annotated[Path | None, typer.Option(help="Keep rendered patients here.")] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import multiprocessing
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from shared.config import TaskSettings, load_settings
 from shared.errors import ConfigValueError, UnknownTaskError
+from shared.phantom.workers import in_order
 from shared.weights import Weights, digest_arrays, save_weights
 
 #: Told the task, steps done, steps in all and the loss.
@@ -37,7 +44,8 @@ def pretrain(
     seed : int
         Public seed of patients and training.
     workers : int
-        Processes that render patients.
+        Processes that render patients, and that train when there are several tasks;
+        the weights do not depend on it.
     cache : Path, optional
         Folder where rendered patients are kept.
     progress : callable, optional
@@ -67,22 +75,72 @@ def pretrain(
     if len(set(names)) < len(names):
         raise ConfigValueError(f"{', '.join(names)}: each task once")
     number = patients or max(settings.pretrain.patients for settings in tasks)
-    source = DigitalPatients(number, seed, workers=workers, cache=cache)
-    facts = {s.task: _pretrain_one(s, source, out, seed, progress) for s in tasks}
-    return {"patients": number, "seed": seed, "tasks": facts}
+    with tempfile.TemporaryDirectory(prefix="osteofed-pretrain-") as temporary:
+        folder = cache or Path(temporary)
+        # Rendered once by all workers, then read from the cache by every task's process.
+        DigitalPatients(number, seed, workers=workers, cache=folder)
+        orders = [_Order(one, number, seed, folder, out) for one in tasks]
+        if workers == 1 or len(orders) == 1:
+            facts = [_pretrain_one(order, progress) for order in orders]
+        else:
+            with _told(progress) as tell:
+                facts = list(in_order(partial(_pretrain_one, progress=tell), orders, workers))
+    return {"patients": number, "seed": seed, "tasks": dict(zip(names, facts, strict=True))}
 
 
-def _pretrain_one(
-    settings: TaskSettings, source: Any, out: Path, seed: int, progress: Progress | None
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Order:
+    """One task to pretrain, as a worker process takes it."""
+
+    settings: TaskSettings
+    patients: int
+    seed: int
+    cache: Path
+    out: Path
+
+
+@dataclass(frozen=True)
+class _Tell:
+    """Hands progress on to the parent process."""
+
+    queue: Any
+
+    def __call__(self, task: str, done: int, total: int, loss: float) -> None:
+        self.queue.put((task, done, total, loss))
+
+
+@contextmanager
+def _told(progress: Progress | None) -> Iterator[Progress | None]:
+    """Call `progress` in this process with what workers tell in theirs."""
+    if progress is None:
+        yield None
+        return
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        queue = manager.Queue()
+
+        def listen() -> None:
+            while (told := queue.get()) is not None:
+                progress(*told)
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        yield _Tell(queue)
+        queue.put(None)
+        listener.join()
+
+
+def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
+    from shared.phantom.source import DigitalPatients
     from shared.start import start_network
     from shared.tasks import make_task
     from shared.training.arrays import get_arrays
     from shared.training.compute import Compute
     from shared.training.local import RoundKey, train_plain
 
-    network, start = start_network(settings, None, seed)
-    key = RoundKey(seed, "pretrain", 0, start)
+    settings = order.settings
+    source = DigitalPatients(order.patients, order.seed, cache=order.cache)
+    network, start = start_network(settings, None, order.seed)
+    key = RoundKey(order.seed, "pretrain", 0, start)
 
     def step(done: int, total: int, loss: float) -> None:
         if progress is not None:
@@ -92,7 +150,7 @@ def _pretrain_one(
         make_task(settings), network, source, settings.pretrain, key, Compute(), progress=step
     )
     weights = Weights(settings, get_arrays(network), "pretrained on digital patients")
-    path = out / f"{settings.task}.safetensors"
+    path = order.out / f"{settings.task}.safetensors"
     save_weights(path, weights)
     return {
         "weights": str(path),

@@ -198,7 +198,12 @@ class Registry:
                     name = "program.pt2" if file.suffix == ".pt2" else file.name
                     shutil.copyfile(file, out / name)
                     copied.append(name)
-        return {"task": task, "version": int(version.version), "out": str(out), "files": copied}
+        return {
+            "task": task,
+            "version": int(version.version),
+            "out": str(out),
+            "files": sorted(copied),
+        }
 
     def versions(self, task: str | None = None) -> list[VersionFacts]:
         """List versions, newest first within each task."""

@@ -1,0 +1,172 @@
+"""What is registered loads without us, says where it came from, and is promoted for a reason."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from server.card import draw_curves, write_card
+from server.plan import PlannedTask, RunPlan
+from server.program import program_of
+from server.registry import Registry, open_existing
+from server.result import CurvePoint, Measured, RoundFacts, Verdict
+from shared.config import PrivacyTarget, Quorum, StrategySettings, TaskSettings, save_settings
+from shared.errors import NoChampionError, RegistryUnavailableError, VersionMissingError
+from shared.start import start_network
+from shared.tasks import TASKS, make_task
+from shared.training.arrays import get_arrays
+from shared.weights import Weights, digest_arrays, save_weights
+from tests.server.tiny_sites import TINY_TASK
+
+pytestmark = [
+    # torch.export and MLflow use parts of torch and pydantic that are on their way out.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
+]
+
+YES = Verdict(promoted=True, reason="dice 0.8 is better than 0.7 of the champion")
+NO = Verdict(promoted=False, reason="dice 0.6 is not better than 0.7 of the champion")
+FRESH = textwrap.dedent("""
+    import json, os, sys
+    import numpy as np
+    assert not any(name in sys.modules for name in ("server", "client", "shared"))
+    import mlflow, mlflow.pytorch, torch
+    uri, name, folder = sys.argv[1:]
+    mlflow.set_tracking_uri(uri)
+    program = mlflow.pytorch.load_model(name)
+    image, covariates = np.load(folder + "/image.npy"), np.load(folder + "/covariates.npy")
+    with torch.no_grad():
+        output = program(torch.from_numpy(image), torch.from_numpy(covariates))
+    np.save(folder + "/output.npy", output.numpy())
+    assert not any(name in sys.modules for name in ("server", "client", "shared", "monai"))
+""")
+
+
+def put(
+    registry: Registry, folder: Path, settings: TaskSettings, seed: int, verdict: Verdict
+) -> tuple[int, Weights]:
+    """Register a network as a run would."""
+    network, _ = start_network(settings, None, seed)
+    weights = Weights(settings, get_arrays(network), f"seed {seed}")
+    path = folder / f"{settings.task}.safetensors"
+    save_weights(path, weights)
+    save_settings(settings, folder / "task.yaml")
+    run = registry.begin(f"run {seed}", {"task": settings.task})
+    registry.log(run, 1, {"global/dice": 0.5, "epsilon/alpha": 1.0})
+    program = program_of(make_task(settings), weights.arrays)
+    tags = {"run": f"run-{seed}", "digest": digest_arrays(weights.arrays)}
+    version = registry.register(run, settings.task, program, [path, folder / "task.yaml"], tags)
+    registry.promote(settings.task, version, verdict)
+    registry.end(run, "FINISHED")
+    return version, weights
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_version_runs_in_a_process_that_has_only_torch_and_mlflow(
+    tmp_path: Path, task: str
+) -> None:
+    size = {"image_size": TINY_TASK.network.image_size} if task == TINY_TASK.task else {}
+    settings = TaskSettings.model_validate({"task": task, "network": {"size": "small", **size}})
+    uri = f"sqlite:///{tmp_path / 'mlflow.sqlite'}"
+    _, weights = put(Registry(uri), tmp_path, settings, 1, YES)
+    program = program_of(make_task(settings), weights.arrays)
+    generator = np.random.default_rng(0)
+    image = generator.normal(size=(5, *program.image.shape[1:])).astype(np.float32)
+    covariates = generator.normal(size=(5, *program.covariates.shape[1:])).astype(np.float32)
+    np.save(tmp_path / "image.npy", image)
+    np.save(tmp_path / "covariates.npy", covariates)
+    done = subprocess.run(
+        # -I: neither the working folder nor PYTHONPATH lead to our packages; a hook
+        # takes those away that an editable installation put on the path.
+        [sys.executable, "-I", "-c", _WITHOUT_US + FRESH, uri, f"models:/{task}@champion",
+         str(tmp_path)],
+        check=False, capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        expected = program.network(torch.from_numpy(image), torch.from_numpy(covariates))
+    found = np.load(tmp_path / "output.npy")
+    assert np.abs(found - expected.numpy()).max() < 1e-4
+
+
+_WITHOUT_US = textwrap.dedent("""
+    import sys
+    sys.meta_path = [f for f in sys.meta_path if "__editable__" not in repr(f)]
+    sys.path = [p for p in sys.path if "site-packages" in p or "python3" in p]
+    import importlib.util
+    assert all(importlib.util.find_spec(n) is None for n in ("server", "client", "shared"))
+""")
+
+
+def test_aliases_follow_the_verdicts(tmp_path: Path) -> None:
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}")
+    task = TINY_TASK.task
+    assert registry.champion(task, tmp_path / "none") is None
+    first, weights = put(registry, tmp_path, TINY_TASK, 1, YES)
+    second, _ = put(registry, tmp_path, TINY_TASK, 2, NO)
+    found = registry.versions(task)
+    assert [(one.version, one.aliases) for one in found] == [
+        (second, ("candidate",)),
+        (first, ("champion",)),
+    ]
+    assert found[0].verdict == NO.reason
+    champion = registry.champion(task, tmp_path / "champion")
+    assert champion is not None
+    assert champion[0] == first
+    assert digest_arrays(champion[1].arrays) == found[1].digest == digest_arrays(weights.arrays)
+    _export_says_what_it_copied(registry, tmp_path)
+
+
+def _export_says_what_it_copied(registry: Registry, folder: Path) -> None:
+    facts = registry.export(TINY_TASK.task, "champion", folder / "out")
+    assert facts["files"] == sorted(facts["files"])
+    assert {p.name for p in (folder / "out").iterdir()} == {
+        "program.pt2", "task.yaml", f"{TINY_TASK.task}.safetensors"
+    }  # fmt: skip
+    with pytest.raises(VersionMissingError, match="@99"):
+        registry.export(TINY_TASK.task, "99", folder / "other")
+    with pytest.raises(NoChampionError, match="no champion yet"):
+        registry.export("dxa-bmd", "champion", folder / "other")
+    assert not (folder / "other").exists()
+
+
+def test_a_registry_that_is_not_there_is_a_sentence_and_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(RegistryUnavailableError, match="no such registry"):
+        open_existing(f"sqlite:///{tmp_path / 'mlflow.sqlite'}")
+    with pytest.raises(RegistryUnavailableError, match="cannot be used"):
+        Registry("http://127.0.0.1:9")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_papers_of_a_version_say_where_it_came_from(tmp_path: Path) -> None:
+    planned = PlannedTask(
+        settings=TINY_TASK, rounds=2, start_from=None, start_digest="", strategy=StrategySettings()
+    )
+    plan = RunPlan(
+        run="run-1", name="test", seed=1, workspace=tmp_path, sites=(), privacy=PrivacyTarget(),
+        quorum=Quorum(), tracking_uri="", experiment="x", register_versions=True, tasks=(planned,),
+    )  # fmt: skip
+    rounds = [
+        RoundFacts(
+            round=n, attempts=1, seconds=1.0, bytes_down=2, bytes_up=1, patients={"alpha": 20},
+            site_seconds={}, epsilon={"alpha": 0.5 * n}, absent=[],
+        )
+        for n in (1, 2)
+    ]  # fmt: skip
+    measured = Measured(patients=20, loss=0.5, metrics={"dice": 0.7})
+    curve = [CurvePoint(after_round=n, pooled=measured, sites={"alpha": measured}) for n in (0, 1)]
+    write_card(tmp_path / "card.json", plan, planned, rounds, curve, {"digest": "d"})
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["sites"] == ["alpha"]
+    assert card["privacy"]["epsilon_by_site"] == {"alpha": 1.0}
+    assert (card["run"], card["digest"], card["rounds"]) == ("run-1", "d", 2)
+    draw_curves(tmp_path / "curves.png", "dice", rounds, curve)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
