@@ -17,9 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from shared.config import TaskSettings, parse_settings
-from shared.errors import ModelIncompatibleError, VersionMissingError
+from shared.errors import ConfigError, ModelIncompatibleError, VersionMissingError
 
 Arrays = dict[str, NDArray[np.float32]]
+
+#: The one entry of the file's metadata, a JSON object.
+HEADER = "osteofed"
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,15 @@ def digest_arrays(arrays: Arrays) -> str:
 
 def save_weights(path: Path, weights: Weights) -> None:
     """Write weights atomically."""
-    header = {
-        "osteofed": "1",
-        "settings": weights.settings.model_dump_json(),
+    facts = {
+        "version": 1,
+        "settings": weights.settings.model_dump(mode="json"),
         "origin": weights.origin,
         "digest": digest_arrays(weights.arrays),
     }
+    # One entry only: safetensors writes several in an order of its own, and the
+    # same weights must be the same bytes.
+    header = {HEADER: json.dumps(facts)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     arrays = {name: np.ascontiguousarray(value) for name, value in weights.arrays.items()}
@@ -82,10 +88,10 @@ def load_weights(path: Path) -> Weights:
         )
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {})[HEADER])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        settings = parse_settings(json.loads(header["settings"]), TaskSettings, str(path))
-    except (SafetensorError, KeyError, ValueError) as error:
+        settings = parse_settings(header["settings"], TaskSettings, str(path))
+    except (SafetensorError, KeyError, TypeError, ValueError, ConfigError) as error:
         raise ModelIncompatibleError(
             f"{path}: not an OsteoFed weights file ({type(error).__name__}: {error})"
         ) from None
