@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
+from typing import Final
 
 import psutil
 
 from shared.processes import marked
+
+#: How long killed processes are looked for, and how often.
+KILL_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 0.1
 
 
 def sessions_of(processes: list[psutil.Process]) -> set[int]:
@@ -51,21 +57,22 @@ def end_runtime(variable: str, token: str, patience_seconds: float) -> int:
         How many had to be ended.
     """
     sessions: set[int] = set()
-    ended = 0
+    seen: set[int] = set()
+    asked_at = time.monotonic()
     # What is being ended may start others meanwhile, hence more than one look.
-    for patience in (patience_seconds, 0.5, 0.5):
+    while time.monotonic() < asked_at + patience_seconds + KILL_SECONDS:
         with_mark = marked(variable, token)
         sessions |= sessions_of(with_mark)
-        known = {process.pid: process for process in [*with_mark, *living_in(sessions)]}
-        if not known:
+        alive = {process.pid: process for process in [*with_mark, *living_in(sessions)]}
+        if not alive:
             break
-        ended += len(known)
-        for process in known.values():
+        patient = time.monotonic() < asked_at + patience_seconds
+        for pid, process in alive.items():
             with contextlib.suppress(psutil.Error):
-                process.terminate()
-        _, alive = psutil.wait_procs(list(known.values()), timeout=patience)
-        for process in alive:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(alive, timeout=2.0)
-    return ended
+                if not patient:
+                    process.kill()
+                elif pid not in seen:
+                    process.terminate()
+        seen |= set(alive)
+        time.sleep(LOOK_SECONDS)
+    return len(seen)

@@ -76,8 +76,10 @@ def run_plan(grid: Grid, plan: RunPlan, events: Events, make: MessageMaker) -> P
     try:
         for planned in plan.tasks:
             results[planned.name] = _run_task(run, planned, starts[planned.name])
-    finally:
-        tracking.close()
+    except BaseException:
+        tracking.abandon()
+        raise
+    tracking.close()
     result = RunResult(
         run=plan.run,
         name=plan.name,
@@ -128,6 +130,7 @@ def _run_task(run: _Run, planned: PlannedTask, start: Start) -> TaskResult:
     run.events.say("task", task=name, rounds=planned.rounds, metric=start.task.headline[0])
 
     def report(facts: RoundFacts, point: CurvePoint) -> None:
+        run.tracking.check()  # a registry that is away is said now, not after hours
         run.tracking.round(tracked, facts, point)
         run.events.say(
             "round", task=name, facts=facts.model_dump(), point=point.model_dump(mode="json")

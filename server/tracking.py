@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from server.plan import PlannedTask, RunPlan
 from server.registry import Program, Registry
 from server.result import CurvePoint, Measured, RoundFacts, Verdict
 from shared.weights import Weights
+
+#: How long a failed run waits to tell the registry so.
+ABANDON_SECONDS: Final = 10.0
 
 
 class Tracking:
@@ -28,6 +32,7 @@ class Tracking:
             Registry, plan.tracking_uri, plan.experiment
         )
         self._told: list[Future[Any]] = []
+        self._begun: list[Future[str]] = []
 
     def begin(self, planned: PlannedTask, noise_multiplier: float) -> Future[str]:
         """Start the tracking of one task; the future holds the run's id."""
@@ -42,7 +47,9 @@ class Tracking:
             "epsilon_per_run": plan.privacy.epsilon_per_run,
             "size": planned.settings.network.size,
         }
-        return self._do(lambda r: r.begin(f"{plan.run} {planned.name}", parameters))
+        begun = self._do(lambda r: r.begin(f"{plan.run} {planned.name}", parameters))
+        self._begun.append(begun)
+        return begun
 
     def round(self, run: Future[str], facts: RoundFacts, point: CurvePoint) -> None:
         """Leave the facts of one round."""
@@ -79,8 +86,15 @@ class Tracking:
 
         return self._do(work).result()
 
+    def check(self) -> None:
+        """Raise what is known to have gone wrong already, without waiting."""
+        for told in [self._registry, *self._told]:
+            if told.done():
+                told.result()
+
     def end(self, run: Future[str], status: str) -> None:
         """End the tracking of a task."""
+        self._begun.remove(run)
         self._do(lambda r: r.end(run.result(), status))
 
     def close(self) -> None:
@@ -89,10 +103,21 @@ class Tracking:
         for told in self._told:
             told.result()
 
+    def abandon(self) -> None:
+        """Mark what was begun as failed, as far as that is still possible."""
+        for run in self._begun:
+            with contextlib.suppress(Exception):
+                self._do(_failing(run)).result(ABANDON_SECONDS)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def _do(self, work: Callable[[Registry], Any]) -> Future[Any]:
         future = self._pool.submit(lambda: work(self._registry.result()))
         self._told.append(future)
         return future
+
+
+def _failing(run: Future[str]) -> Callable[[Registry], None]:
+    return lambda registry: registry.end(run.result(), "FAILED")
 
 
 def round_metrics(facts: RoundFacts) -> dict[str, float]:
