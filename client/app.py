@@ -52,22 +52,6 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(_attempt(answer, message, context), reply_to=message)
 
 
-@app.query("warm_up")
-def warm_up(message: Message, context: Context) -> Message:
-    """Import what training needs, while the server does the same. Answers with nothing.
-
-    Where a site's process outlives a message (the simulation), the first round
-    is then as fast as the others.
-    """
-    import importlib
-
-    from flwr.app import RecordDict
-
-    for name in ("opacus", "monai.networks.nets", "shared.training.local", "client.training"):
-        importlib.import_module(name)
-    return Message(RecordDict(), reply_to=message)
-
-
 def _attempt(
     answer: Callable[[Site], RecordDict], message: Message, context: Context
 ) -> RecordDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,7 +92,8 @@ def pretrain(
         def show(task: str, done: int, total: int, loss: float) -> None:
             if task not in lines:
                 lines[task] = bar.add_task(task, total=total)
-            bar.update(lines[task], completed=done, description=f"{task}: loss {loss:.3f}")
+            shown = task if math.isnan(loss) else f"{task}: loss {loss:.3f}"
+            bar.update(lines[task], completed=done, description=shown)
 
         facts = train_publicly(
             tasks, out, patients=patients, seed=seed, workers=workers, cache=cache, progress=show

@@ -66,7 +66,6 @@ def run_plan(grid: Grid, plan: RunPlan, events: Events, make: MessageMaker) -> P
     minimum = plan.quorum.minimum_sites
     seconds = min(CONNECT_SECONDS, plan.quorum.deadline_seconds)
     roster = wait_for_nodes(grid, len(plan.sites), minimum, seconds)
-    warm_up(grid, roster, make)
     # Networks are imported before MLflow's thread begins: two threads that import
     # torch at once would get in each other's way.
     starts = {planned.name: prepare(plan, planned) for planned in plan.tasks}
@@ -91,13 +90,6 @@ def run_plan(grid: Grid, plan: RunPlan, events: Events, make: MessageMaker) -> P
     )
     save_result(result, plan.folder / RESULT)
     return plan.folder / RESULT
-
-
-def warm_up(grid: Grid, roster: Roster, make: MessageMaker) -> None:
-    """Have the sites' processes import what they need meanwhile; nobody waits for it."""
-    from flwr.app import RecordDict
-
-    grid.push_messages([make(RecordDict(), node, "query.warm_up") for node in roster.nodes])
 
 
 def prepare(plan: RunPlan, planned: PlannedTask) -> Start:
