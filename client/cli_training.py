@@ -39,7 +39,7 @@ def train(
         line = bar.add_task(f"{task.task}: training", total=wanted)
         weights, facts = train_at_site(
             folders, task, start_from, wanted,
-            progress=lambda done, total: bar.update(line, completed=done, total=total),
+            progress=lambda done, total, _: bar.update(line, completed=done, total=total),
         )  # fmt: skip
     save_weights(out, weights)
     facts |= {"weights": str(out), "digest": digest_arrays(weights.arrays)}

@@ -46,7 +46,7 @@ def train_at_site(
     settings: TaskSettings,
     start_from: Path | None,
     steps: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
 ) -> tuple[Weights, dict[str, Any]]:
     """Train one task without privacy on the patients of one site, or of several pooled.
 
@@ -61,7 +61,7 @@ def train_at_site(
     steps : int
         Optimiser steps.
     progress : callable, optional
-        Called with steps done and steps in all.
+        Called with steps done, steps in all and the loss.
 
     Returns
     -------
@@ -77,10 +77,9 @@ def train_at_site(
     ModelIncompatibleError
         If the weights are of another task or network.
     """
-    from shared.training.local import RoundKey, train_plain
-
     from shared.training.arrays import get_arrays
     from shared.training.compute import Compute
+    from shared.training.local import RoundKey, train_plain
 
     sites = [open_site(folder) for folder in folders]
     for site in sites:
@@ -101,6 +100,7 @@ def train_at_site(
     )
     for site, reservation in zip(sites, reservations, strict=True):
         site.ledger.commit(reservation, None)
+        site.close()
     names = [site.name for site in sites]
     weights = Weights(settings, get_arrays(network), f"trained {run} at {', '.join(names)}")
     facts = {"sites": names, "task": settings.task, "patients": done.patients, "steps": done.steps}
@@ -129,10 +129,9 @@ def evaluate_at_site(folder: Path, weights: Mapping[str, Path], split: Split) ->
     VersionMissingError, ModelIncompatibleError
         If a weights file is missing or does not fit its task's network.
     """
-    from shared.training.local import evaluate
-
     from shared.training.arrays import set_arrays
     from shared.training.compute import Compute
+    from shared.training.local import evaluate
 
     loaded = {label: load_weights(path) for label, path in weights.items()}
     store = SiteStore.open(folder)
@@ -152,6 +151,7 @@ def evaluate_at_site(folder: Path, weights: Mapping[str, Path], split: Split) ->
             "metrics": task.metrics(statistics),
             "statistics": dict(statistics),
         }
+    store.close()
     return {"site": store.config.site, "split": split, "models": models}
 
 

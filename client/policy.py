@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Final
+
 from shared.config import SiteConfig
 from shared.errors import CohortTooSmallError, PolicyRefusedError
 from shared.protocol import Job
+
+#: Bins of a histogram of scores (`shared.metrics.ranking`): positives and negatives.
+HISTOGRAM_BIN: Final = re.compile(r"[pn]\d+")
 
 
 def permit_task(task: str, config: SiteConfig) -> None:
@@ -92,31 +99,57 @@ def permit_delta(config: SiteConfig, patients: int) -> None:
         )
 
 
-def releasable(
-    statistics: dict[str, float], config: SiteConfig, patients: int
-) -> tuple[dict[str, float], str]:
+def releasable(statistics: Mapping[str, float], config: SiteConfig) -> tuple[dict[str, float], str]:
     """Keep of the sums of metrics what the hospital lets out.
 
     Sums over patients are not covered by differential privacy. They are withheld
     as a whole when the hospital releases no metrics or when they are over fewer
-    patients than its smallest cell.
+    patients than its smallest cell, and one by one where a single sum is (few
+    patients with a region drawn, few fractured vertebrae).
 
     Parameters
     ----------
-    statistics : dict of str to float
-        Sums over the validation patients.
+    statistics : mapping of str to float
+        Sums over the validation patients (`shared.tasks.base.Statistics`).
     config : SiteConfig
         The hospital's settings (``policy.release_metrics``, ``policy.smallest_cell``).
-    patients : int
-        Patients the sums are over.
 
     Returns
     -------
     tuple of dict and str
         What may leave, and why something was withheld (empty: nothing was).
     """
+    least = config.policy.smallest_cell
     if not config.policy.release_metrics:
         return {}, "release_metrics_off"
-    if patients < config.policy.smallest_cell:
-        return {}, "cell_too_small"
-    return dict(statistics), ""
+    if statistics.get("patients", 0.0) < least:
+        return {}, "too_few_patients"
+    cells = cell_sizes(statistics)
+    small = {cell for cell, size in cells.items() if size < least}
+    kept = {key: value for key, value in statistics.items() if cell_of(key) not in small}
+    return kept, "small_cells_withheld" if len(kept) < len(statistics) else ""
+
+
+def cell_of(key: str) -> str:
+    """Name the cell that a sum belongs to: ``NAME:sum`` or ``NAME_sum``/``NAME_n``."""
+    if ":" in key:
+        return key.partition(":")[0]
+    return key.removesuffix("_n").removesuffix("_sum")
+
+
+def cell_sizes(statistics: Mapping[str, float]) -> dict[str, float]:
+    """Count what is behind each cell: its ``n``, or the rarer class of a histogram.
+
+    A histogram of scores (``NAME:p<bin>`` and ``NAME:n<bin>``) is one cell of each
+    class; its single bins are not looked at.
+    """
+    sizes: dict[str, float] = {}
+    classes: dict[str, dict[str, float]] = {}
+    for key, value in statistics.items():
+        name, colon, rest = key.partition(":")
+        if key.endswith("_n") or (colon and rest == "n"):
+            sizes[cell_of(key)] = value
+        elif colon and HISTOGRAM_BIN.fullmatch(rest):
+            counts = classes.setdefault(name, {"p": 0.0, "n": 0.0})
+            counts[rest[0]] += value
+    return sizes | {name: min(counts.values()) for name, counts in classes.items()}

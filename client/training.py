@@ -36,11 +36,11 @@ from shared.wire import Arrays, Shapes
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
-    from shared.training.local import LocalRound
     from torch import nn
 
     from shared.tasks.base import Task
     from shared.training.accounting import Mechanism
+    from shared.training.local import LocalRound
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Site:
     def name(self) -> str:
         """The hospital's name."""
         return self.store.config.site
+
+    def close(self) -> None:
+        """Let go of the store and the ledger."""
+        self.ledger.close()
+        self.store.close()
 
 
 def open_site(folder: Path) -> Site:
@@ -102,10 +107,8 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     done = _train(site, task, network, job, request)
     site.ledger.commit(reservation, mechanism_of(job, done.steps))
     names = _trained_names(task, network, job)
-    update = firewall.release_update(done.arrays, received, names, job, len(train.patients))
-    sums, withheld = policy.releasable(
-        statistics, site.store.config, int(statistics.get("patients", 0))
-    )
+    update = firewall.release_update(done.arrays, received, names, job, done.patients)
+    sums, withheld = policy.releasable(statistics, site.store.config)
     account = _account(site, job, request, withheld, time.monotonic() - started)
     answer = TrainAnswer(update, rounded_count(done.patients), sums, account)
     keep_answer(site.store.folder, job, request, answer)
@@ -132,9 +135,7 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         digests.append(digest_arrays(arrays))
         _load(network, arrays)
         statistics = _validate(site, task, network)
-        results[label], withheld = policy.releasable(
-            statistics, site.store.config, int(statistics.get("patients", 0))
-        )
+        results[label], withheld = policy.releasable(statistics, site.store.config)
     account = Account(
         site=site.name,
         run=job.run,
@@ -212,9 +213,8 @@ def _load(network: nn.Module, arrays: Arrays) -> None:
 
 
 def _validate(site: Site, task: Task, network: nn.Module) -> dict[str, float]:
-    from shared.training.local import evaluate
-
     from shared.training.compute import Compute
+    from shared.training.local import evaluate
 
     compute = Compute.from_settings(site.store.config.compute)
     source = site.store.source("validation")
@@ -233,9 +233,8 @@ def _reserve(site: Site, job: Job, request: str) -> Reservation:
 
 
 def _train(site: Site, task: Task, network: nn.Module, job: Job, request: str) -> LocalRound:
-    from shared.training.local import RoundKey, train_plain, train_private
-
     from shared.training.compute import Compute
+    from shared.training.local import RoundKey, train_plain, train_private
 
     compute = Compute.from_settings(site.store.config.compute)
     key = RoundKey(site.store.secret, job.run, job.round, request)

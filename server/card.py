@@ -61,10 +61,13 @@ def draw_curves(
     """Draw the headline metric and the loss over the rounds, and epsilon beside them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     after = [point.after_round for point in curve]
     for site in sorted({site for point in curve for site in point.sites}):
         values = [

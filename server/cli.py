@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from shared.command_line import JsonOption, console, print_facts, progress
 from shared.errors import ConfigError
@@ -132,7 +133,8 @@ class _Shown:
             pooled = event["point"]["pooled"]
             value = pooled["metrics"].get(self.metric)
             shown = "" if value is None else f": {self.metric} {value:.3f}"
-            absent = ", ".join(one["site"] for one in event["facts"]["absent"])
+            # What a site calls itself is text from outside: no markup of its own.
+            absent = escape(", ".join(one["site"] for one in event["facts"]["absent"]))
             missing = f" (without {absent})" if absent else ""
             self.bar.update(self.line, advance=1, description=f"{event['task']}{shown}{missing}")
 
@@ -157,9 +159,10 @@ def _show_result(facts: dict[str, Any]) -> None:
     console().print(table)
     for name, task in facts["tasks"].items():
         if task["verdict"]:
-            console().print(f"{name}: {task['verdict']['reason']}")
+            console().print(f"{name}: {task['verdict']['reason']}", markup=False)
         for one in (absent for facts in task["rounds"] for absent in facts["absent"]):
-            console().print(f"[yellow]{name}: {one['site']} {one['kind']}: {one['reason']}")
+            said = escape(f"{one['site']} {one['kind']}: {one['reason']}")
+            console().print(f"[yellow]{name}: {said}")
     console().print(f"result: {facts['workspace']}/result.json; registry: {facts['tracking_uri']}")
 
 

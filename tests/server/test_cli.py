@@ -1,0 +1,68 @@
+"""The coordinator's and the trainer's commands: they parse, call one function and print facts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from client.cli import app as site
+from client.cli_training import labelled
+from server.cli import app, registry_uri
+from shared.config import SitePrivacy, save_settings
+from shared.errors import ConfigError, RegistryUnavailableError, UnknownTaskError
+from tests.server.tiny_sites import TINY_TASK, tiny_site
+
+
+def test_weights_are_labelled_by_name_or_stem_and_never_twice() -> None:
+    assert labelled(["a=x/y.safetensors", "z/b.safetensors"]) == {
+        "a": Path("x/y.safetensors"), "b": Path("z/b.safetensors")
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="two files are called 'b'"):
+        labelled(["x/b.safetensors", "y/b.safetensors"])
+
+
+def test_a_registry_is_named_once(tmp_path: Path) -> None:
+    assert registry_uri(tmp_path, None) == f"sqlite:///{tmp_path}/mlflow.sqlite"
+    assert registry_uri(None, "http://h:1") == "http://h:1"
+    for workspace, uri in ((None, None), (tmp_path, "http://h:1")):
+        with pytest.raises(ConfigError, match="either"):
+            registry_uri(workspace, uri)
+
+
+def test_versions_of_nowhere_is_an_error_of_the_registry(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["versions", "--workspace", str(tmp_path), "--json"])
+    assert isinstance(done.exception, RegistryUnavailableError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pretraining_an_unknown_task_writes_nothing(tmp_path: Path) -> None:
+    save_settings(TINY_TASK.model_copy(update={"task": "mri"}), tmp_path / "task.yaml")
+    arguments = ["pretrain", str(tmp_path / "task.yaml"), "--out", str(tmp_path / "out")]
+    assert isinstance(CliRunner().invoke(app, arguments).exception, UnknownTaskError)
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_testing_and_the_ledger_print_pure_json(tmp_path: Path) -> None:
+    privacy = SitePrivacy(delta=1e-3, allow_plain_runs=True)
+    folder = str(tiny_site(tmp_path / "alpha", "alpha", privacy=privacy))
+    save_settings(TINY_TASK, tmp_path / "task.yaml")
+    weights = str(tmp_path / "w.safetensors")
+
+    def run(*arguments: str) -> dict[str, object]:
+        done = CliRunner().invoke(site, [*arguments, "--json"], catch_exceptions=False)
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    trained = run(
+        "train", folder, "--settings", str(tmp_path / "task.yaml"), "--steps", "1", "--out", weights
+    )
+    assert (trained["steps"], trained["patients"], trained["sites"]) == (1, 16, ["alpha"])
+    tested = run("evaluate", folder, "--weights", f"mine={weights}", "--split", "test")
+    models = tested["models"]
+    assert isinstance(models, dict)
+    assert models["mine"]["patients"] == 4
+    spent = run("ledger", folder)
+    assert (spent["epsilon_spent"], spent["plain_rounds"]) == (0.0, 1)
