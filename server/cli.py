@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,8 +92,7 @@ def pretrain(
         def show(task: str, done: int, total: int, loss: float) -> None:
             if task not in lines:
                 lines[task] = bar.add_task(task, total=total)
-            shown = task if math.isnan(loss) else f"{task}: loss {loss:.3f}"
-            bar.update(lines[task], completed=done, description=shown)
+            bar.update(lines[task], completed=done, description=f"{task}: loss {loss:.3f}")
 
         facts = train_publicly(
             tasks, out, patients=patients, seed=seed, workers=workers, cache=cache, progress=show

@@ -17,7 +17,7 @@ from shared.errors import ConfigValueError, UnknownTaskError
 from shared.phantom.workers import in_order
 from shared.weights import Weights, digest_arrays, save_weights
 
-#: Told the task (or ``digital patients``), steps done, steps in all and the loss.
+#: Told the task, steps done, steps in all and the loss.
 Progress = Callable[[str, int, int, float], None]
 
 
