@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
 
 from server.result import Absence
 from shared.config import Quorum
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
     from flwr.serverapp import Grid
 
-POLL_SECONDS = 0.05
+POLL_SECONDS: Final = 0.05
+#: How long the last sites may still say their reasons when a quorum is out of reach.
+HOPELESS_SECONDS: Final = 10.0
 
 
 class Answer(Protocol):
@@ -87,6 +89,7 @@ class _Exchange(Generic[A]):
 
     def wait(self, deadline: float, minimum: int) -> None:
         """Take answers until all are there, time is up, or a quorum is out of reach."""
+        grace = time.monotonic() + HOPELESS_SECONDS
         while True:
             for reply in self.grid.pull_messages(list(self.waiting)):
                 node = self.waiting.pop(reply.metadata.reply_to_message_id, None)
@@ -94,12 +97,17 @@ class _Exchange(Generic[A]):
                     self._take(node, reply)
             pending = set(self.waiting.values()) - set(self.answers)
             hopeless = len(self.answers) + len(pending) < minimum
-            if not pending or hopeless or time.monotonic() >= deadline:
+            now = time.monotonic()
+            if not pending or now >= deadline or (hopeless and now >= grace):
                 break
+            if not hopeless:
+                grace = now + HOPELESS_SECONDS
             time.sleep(POLL_SECONDS)
+        waited = f"no answer within {self.quorum.deadline_seconds:g} seconds"
+        if hopeless and now < deadline:
+            waited = "not waited for: too few sites could still answer"
         for node in pending:
-            seconds = self.quorum.deadline_seconds
-            self._miss(node, "late", f"no answer within {seconds:g} seconds")
+            self._miss(node, "late", waited)
 
     def _take(self, node: int, reply: Message) -> None:
         self.absent.pop(node, None)

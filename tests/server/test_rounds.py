@@ -136,6 +136,17 @@ def test_a_quorum_out_of_reach_is_not_waited_for(tmp_path: Path) -> None:
     assert time.monotonic() - started < 5
 
 
+def test_who_has_not_spoken_when_it_is_hopeless_is_not_called_late_by_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.exchange.HOPELESS_SECONDS", 0.1)
+    with pytest.raises(QuorumError, match="node 3 late: not waited for"):
+        run(
+            tmp_path, refusing("alpha"), refusing("beta"), lambda content, times: None,
+            deadline_seconds=30.0,
+        )  # fmt: skip
+
+
 def test_a_site_that_failed_is_asked_again_and_a_refusing_one_is_not(tmp_path: Path) -> None:
     def flaky(content: RecordDict, times: int) -> RecordDict | str:
         return honest("beta", 1.0)(content, times) if times > 1 else "CUDA out of memory"
