@@ -22,10 +22,14 @@ from shared.regions import REGION_CODES, VERTEBRAE
 STEP_MM: Final[tuple[float, ...]] = (
     20.4, 21.0, 21.6, 22.2, 22.8, 23.6, 24.6, 25.8, 28.3, 30.7, 32.2, 33.1,
 )  # fmt: skip
-#: Relative spread of a step: people differ, fractures and curves shorten it.
-STEP_SPREAD: Final = 0.22
-#: Shortest and longest step that is considered, relative to `STEP_MM`.
-STEP_RANGE: Final = (0.45, 1.6)
+#: Statures that are tried: people are larger or smaller as a whole.
+STATURES: Final[tuple[float, ...]] = (0.76, 0.81, 0.86, 0.91, 0.96, 1.01, 1.06, 1.11, 1.17, 1.23)
+#: Relative spread of a step within one person; fractures and curves shorten single ones.
+STEP_SPREAD: Final = 0.10
+#: Shortest and longest step that is considered, relative to a person's own.
+STEP_RANGE: Final = (0.55, 1.4)
+#: What a step that is one spread too short or too long costs, in units of belief.
+STEP_COST: Final = 0.1
 #: A level whose body collects less belief than this share of a whole body was not seen.
 LEAST_BELIEF: Final = 0.15
 #: Weight of "some vertebra is here" beside "this very vertebra is here".
@@ -81,28 +85,31 @@ def _belief(by_row: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
 
 
 def _best_chain(belief: NDArray[np.float64], spacing: float) -> list[int]:
-    """Find the rising rows that collect the most belief (Viterbi over the levels)."""
+    """Find the rising rows that collect the most belief, over all statures."""
+    chains = [_chain(belief, np.asarray(STEP_MM) * stature / spacing) for stature in STATURES]
+    return max(chains, key=lambda chain: chain[0])[1]
+
+
+def _chain(belief: NDArray[np.float64], steps: NDArray[np.float64]) -> tuple[float, list[int]]:
+    """Find the best rows for expected steps in pixels (Viterbi): its belief, its rows."""
     levels, height = belief.shape
     best = belief[0].copy()
     came_from = np.zeros((levels, height), dtype=np.int64)
     for level in range(1, levels):
-        step = STEP_MM[level - 1] / spacing
+        step = steps[level - 1]
         gaps = np.arange(max(1, int(step * STEP_RANGE[0])), int(np.ceil(step * STEP_RANGE[1])) + 1)
         reached = np.full((len(gaps), height), -np.inf)
         for number, gap in enumerate(gaps):
-            if gap >= height:
-                continue
-            strain = ((gap - step) / (STEP_SPREAD * step)) ** 2
-            reached[number, gap:] = best[: height - gap] - 0.1 * strain
+            if gap < height:
+                cost = STEP_COST * ((gap - step) / (STEP_SPREAD * step)) ** 2
+                reached[number, gap:] = best[: height - gap] - cost
         chosen = reached.argmax(axis=0)
         came_from[level] = np.arange(height) - gaps[chosen]
         best = reached.max(axis=0) + belief[level]
-    row = int(best.argmax())
-    rows = [row]
+    rows = [int(best.argmax())]
     for level in range(levels - 1, 0, -1):
-        row = int(came_from[level, row])
-        rows.append(row)
-    return rows[::-1]
+        rows.append(int(came_from[level, rows[-1]]))
+    return float(best.max()), rows[::-1]
 
 
 def _refine(

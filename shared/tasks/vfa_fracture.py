@@ -30,7 +30,7 @@ YES_WEIGHT: Final[tuple[float, ...]] = (5.0, 7.0, 12.0)
 #: A vertebra's own height and both neighbours; small size.
 SPACING_MM: Final = 1.6
 CROP: Final[Mapping[str, tuple[int, int]]] = {"small": (40, 36), "published": (160, 144)}
-VARIATION: Final = Variation(rotation=0.12, shift=2.0, zoom=0.06, noise=0.1, gamma=0.25, blur=0.6)
+VARIATION: Final = Variation(rotation=0.12, shift=2.5, zoom=0.06, noise=0.1, gamma=0.25, blur=0.6)
 
 #: Row, column and height in mm from the image's first corner, by vertebra.
 Positions = Mapping[str, tuple[float, float, float]]
