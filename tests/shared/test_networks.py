@@ -11,7 +11,7 @@ from opacus import GradSampleModule
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
-from shared.networks.densenet import DensityNetwork
+from shared.networks.densenet import GREY_MIDDLE, GREY_SPREAD, DensityNetwork
 from shared.networks.resnet import GradingNetwork
 from shared.networks.unet import SegmentationNetwork
 from shared.tasks.dxa_segmentation import possible_classes
@@ -161,5 +161,8 @@ def test_density_follows_the_absolute_grey_level() -> None:
     image = torch.rand(1, 2, 48, 32)
     none = torch.zeros(1, 2)
     with torch.no_grad():
-        darker, brighter = network(0.5 * image, none), network(image, none)
-    assert float((brighter - 1.0) / (darker - 1.0)) == pytest.approx(2.0, rel=0.1)
+        outputs = [float(network(share * image, none)) for share in (0.5, 1.0)]
+    grey = [
+        (output - 1.0) / 0.1 / (2 * network.looks) * GREY_SPREAD + GREY_MIDDLE for output in outputs
+    ]
+    assert grey[1] / grey[0] == pytest.approx(2.0, rel=0.1)
