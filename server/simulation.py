@@ -35,6 +35,8 @@ CONNECTION: Final = "osteofed"
 PACKAGES: Final = ("server", "client", "shared")
 START_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.1
+#: Longest path of the temporary folder under which Ray can open its sockets.
+LONGEST_FOLDER: Final = 12
 #: How long the runtime's processes may take to end by themselves when the run is over.
 PATIENCE_SECONDS: Final = 1.0
 #: Nothing phones home, installs or warns; one thread per site unless it says otherwise.
@@ -90,7 +92,7 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
         What ended the run, as the server said it.
     """
     token = new_token()
-    home = _Home(Path(tempfile.mkdtemp(prefix="osteofed-")))
+    home = _Home(Path(tempfile.mkdtemp(prefix="osteofed-", dir=_short_folder())))
     logs = plan.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     environment = _environment(home, token)
@@ -105,6 +107,13 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
     finally:
         end_runtime(MARK, token, PATIENCE_SECONDS)
         shutil.rmtree(home.folder, ignore_errors=True)
+
+
+def _short_folder() -> Path:
+    """Where Ray's sockets fit: their whole path may have 107 characters, Ray takes 75."""
+    wanted, short = Path(tempfile.gettempdir()), Path("/tmp")  # noqa: S108 - a folder is made in it
+    usable = short.is_dir() and os.access(short, os.W_OK)
+    return short if len(str(wanted)) > LONGEST_FOLDER and usable else wanted
 
 
 def free_port() -> int:
