@@ -13,7 +13,7 @@ from server.card import draw_curves, write_card
 from server.checkpoint import FINAL, Checkpoint
 from server.events import Events
 from server.exchange import MessageMaker, Roster, wait_for_nodes
-from server.gate import judge
+from server.gate import first_version, judge
 from server.plan import PlannedTask, RunPlan
 from server.result import CurvePoint, RoundFacts, RunResult, TaskResult, Verdict, save_result
 from server.rounds import Start, Trained, curve_point, evaluate_models, train_rounds
@@ -191,6 +191,8 @@ def _have_judged(
     if champion is not None:
         reference, against = sums["champion"], f"the champion, version {champion[0]},"
     verdict = judge(start.task, sums["final"], reference, against=against)
+    if champion is None:
+        verdict = first_version(verdict)
     curve = [*trained.curve, curve_point(start.task, after, sums["final"])]
     return curve, verdict, (asked.bytes_down, asked.bytes_up)
 

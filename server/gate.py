@@ -82,3 +82,15 @@ def judge(task: Task, candidate: BySite, reference: BySite, *, against: str) -> 
         candidate=left,
         reference=right,
     )
+
+
+def first_version(verdict: Verdict) -> Verdict:
+    """Promote a first version that hospitals have measured: there is no champion to beat.
+
+    How it compares with the weights it started from stays in the reason. One that
+    nobody measured is not promoted.
+    """
+    if verdict.metric is None:
+        return verdict
+    reason = f"it is the first version; {verdict.reason}"
+    return verdict.model_copy(update={"promoted": True, "reason": reason})

@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from server.ending import end_runtime
 from server.events import EVENTS, EventReader
 from server.plan import PLAN_FILE, RunPlan
 from shared.config import SimulationRuntime
 from shared.errors import OsteofedError, RunFailedError, RuntimeUnavailableError
-from shared.processes import new_token
+from shared.processes import end_marked, new_token
 
 MARK: Final = "OSTEOFED_RUN_TOKEN"
 CONNECTION: Final = "osteofed"
@@ -105,7 +104,7 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
         submitted = _start(command, environment, logs / "run.log")
         _follow(plan, superlink, submitted, watch, logs)
     finally:
-        end_runtime(MARK, token, PATIENCE_SECONDS)
+        end_marked(MARK, token, PATIENCE_SECONDS)
         shutil.rmtree(home.folder, ignore_errors=True)
 
 

@@ -11,9 +11,15 @@ import contextlib
 import os
 import secrets
 import signal
+import time
 from collections.abc import Iterator
+from typing import Final
 
 import psutil
+
+#: How long killed processes are looked for, and how often.
+KILL_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 0.1
 
 
 def new_token() -> str:
@@ -36,37 +42,65 @@ def marked(variable: str, token: str) -> list[psutil.Process]:
     return found
 
 
+def sessions_of(processes: list[psutil.Process]) -> set[int]:
+    """Sessions that processes live in, our own excepted."""
+    found: set[int] = set()
+    for process in processes:
+        with contextlib.suppress(OSError):
+            found.add(os.getsid(process.pid))
+    return found - {os.getsid(0)}
+
+
+def living_in(sessions: set[int]) -> list[psutil.Process]:
+    """Live processes of some sessions."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and os.getsid(process.pid) in sessions:
+                found.append(process)
+    return found
+
+
 def end_marked(variable: str, token: str, patience_seconds: float = 5.0) -> int:
-    """End every marked process: ask first, then kill; repeat until none is left.
+    """End every process with a mark and every process that shares a session with one.
+
+    Some of Ray's helpers rewrite their own title over the memory that holds their
+    environment, so that the mark cannot be read any more; they live in the session
+    of a process that still shows it.
 
     Parameters
     ----------
     variable, token : str
         The mark.
     patience_seconds : float
-        How long a process may take to end by itself.
+        How long they may take to end by themselves before they are killed.
 
     Returns
     -------
     int
-        How many processes had to be ended.
+        How many had to be ended.
     """
-    ended = 0
+    sessions: set[int] = set()
+    seen: set[int] = set()
+    asked_at = time.monotonic()
     # What is being ended may start others meanwhile, hence more than one look.
-    for patience in (patience_seconds, 1.0, 1.0):
-        processes = marked(variable, token)
-        if not processes:
+    while time.monotonic() < asked_at + patience_seconds + KILL_SECONDS:
+        with_mark = marked(variable, token)
+        sessions |= sessions_of(with_mark)
+        alive = {process.pid: process for process in [*with_mark, *living_in(sessions)]}
+        if not alive:
             break
-        ended += len(processes)
-        for process in processes:
+        patient = time.monotonic() < asked_at + patience_seconds
+        for pid, process in alive.items():
             with contextlib.suppress(psutil.Error):
-                process.terminate()
-        _, alive = psutil.wait_procs(processes, timeout=patience)
-        for process in alive:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(alive, timeout=2.0)
-    return ended
+                if not patient:
+                    process.kill()
+                elif pid not in seen:
+                    process.terminate()
+        seen |= set(alive)
+        time.sleep(LOOK_SECONDS)
+    return len(seen)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def digest_arrays(arrays: Arrays) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -67,7 +67,7 @@ def save_weights(path: Path, weights: Weights) -> None:
     header = {HEADER: json.dumps(facts)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    arrays = {name: np.ascontiguousarray(value) for name, value in weights.arrays.items()}
+    arrays = {name: np.asarray(value, order="C") for name, value in weights.arrays.items()}
     save_file(arrays, temporary, metadata=header)
     temporary.replace(path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.gate import judge, measure
+from server.gate import first_version, judge, measure
 from shared.config import TaskSettings
 from shared.tasks import make_task
 from tests.server.tiny_sites import TINY_TASK
@@ -63,3 +63,13 @@ def test_sites_count_by_their_patients() -> None:
 
 def test_withheld_sums_measure_nothing() -> None:
     assert measure(SEGMENTATION, {}).model_dump() == {"patients": 0, "loss": None, "metrics": {}}
+
+
+def test_a_first_version_is_promoted_if_somebody_measured_it() -> None:
+    worse = judge(SEGMENTATION, {"a": sums(0.7)}, {"a": sums(0.8)}, against="its start")
+    first = first_version(worse)
+    assert first.promoted
+    assert "first version" in first.reason
+    assert "not better than 0.8 of its start" in first.reason
+    unseen = judge(SEGMENTATION, {"a": {}}, {"a": sums(0.8)}, against="its start")
+    assert not first_version(unseen).promoted

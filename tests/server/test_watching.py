@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from server.ending import end_runtime, living_in
 from server.events import EventReader, Events
 from server.files import write_text_atomically
 from server.simulation import error_of, stage_bundle
 from shared.errors import QuorumError, RegistryUnavailableError, RunFailedError
-from shared.processes import marked, new_token
+from shared.processes import end_marked, living_in, marked, new_token
 
 
 def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
@@ -71,7 +70,7 @@ def test_what_hides_its_mark_is_ended_too() -> None:
         time.sleep(0.05)
     assert len(living_in({parent.pid})) == 2
     assert len(marked("OSTEOFED_HIDING_TEST", token)) == 1
-    assert end_runtime("OSTEOFED_HIDING_TEST", token, 0.5) == 2
+    assert end_marked("OSTEOFED_HIDING_TEST", token, 0.5) == 2
     parent.wait(5)
     assert living_in({parent.pid}) == []
 

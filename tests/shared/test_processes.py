@@ -42,7 +42,7 @@ def test_a_process_that_ignores_the_request_is_killed() -> None:
         assert process.stdout is not None
         process.stdout.read(1)
         end_marked(MARK, token, patience_seconds=0.2)
-        assert not psutil.pid_exists(process.pid)
+        assert process.wait(timeout=5) == -9
 
 
 def test_processes_of_another_run_are_left_alone() -> None:

@@ -15,6 +15,7 @@ def weights() -> Weights:
     arrays = {
         "b": np.arange(6, dtype=np.float32).reshape(2, 3),
         "a": np.asarray([np.pi], dtype=np.float32),
+        "scalar": np.asarray(2.5, dtype=np.float32),
     }
     return Weights(TaskSettings(task="dxa-bmd"), arrays, "a test")
 
@@ -25,6 +26,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     assert read.settings == weights().settings
     assert read.origin == "a test"
     assert digest_arrays(read.arrays) == digest_arrays(weights().arrays)
+    assert read.arrays["scalar"].shape == ()
 
 
 def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:

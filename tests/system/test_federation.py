@@ -18,7 +18,6 @@ import psutil
 import pytest
 
 from client.statement import ledger_statement
-from server.ending import living_in, sessions_of
 from server.result import RunResult
 from shared.config import (
     FederationConfig,
@@ -28,7 +27,7 @@ from shared.config import (
     TaskRun,
     save_settings,
 )
-from shared.processes import marked
+from shared.processes import living_in, marked, sessions_of
 from shared.weights import digest_arrays, load_weights
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
