@@ -102,6 +102,7 @@ def epsilon(mechanisms: Sequence[Mechanism], delta: float) -> float:
     ============================ =========================================
     no mechanism, or no steps    0
     a mechanism without noise    infinity
+    not a number on the way      infinity
     `sample_rate` 1 (full batch) the plain Gaussian mechanism
     order beyond `ORDERS`        still a bound, only looser
     ============================ =========================================
@@ -146,6 +147,8 @@ def epsilon(mechanisms: Sequence[Mechanism], delta: float) -> float:
         # "Optimal order is the smallest/largest": the bound is looser, not wrong.
         warnings.filterwarnings("ignore", message="Optimal order is the", category=UserWarning)
         spent, _ = rdp.get_privacy_spent(orders=list(ORDERS), rdp=divergence, delta=delta)
+    if math.isnan(spent):  # max() would make nothing of it
+        return math.inf
     return max(0.0, float(spent))
 
 

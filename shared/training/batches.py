@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from shared.records import PatientSource
 from shared.seeds import derive_seed, numpy_generator
 from shared.tasks.base import Sample, Task, collate, fold
+from shared.training.noise import KeyStream
 
 #: Prepared samples are kept in memory up to this many bytes; beyond it they are
 #: made anew each time, which is slower and changes nothing else.
@@ -31,12 +33,20 @@ class RoundKey:
         Round, from 1.
     model_digest : str
         Digest of the model received: another model, other random numbers.
+    attempt : int
+        Which release of this request it is, from 1. Every release that counts
+        in the ledger has noise of its own.
+    device : str
+        Where gradients are computed: two devices round differently, so they
+        never share noise.
     """
 
     secret: bytes | int = field(repr=False)
     run: str
     round: int
     model_digest: str
+    attempt: int = 1
+    device: str = "cpu"
 
     def seed(self, *purpose: str | int) -> int:
         """Derive a 63-bit seed for one purpose of this round."""
@@ -45,6 +55,17 @@ class RoundKey:
     def generator(self, *purpose: str | int) -> np.random.Generator:
         """Make a NumPy generator (PCG64) for one purpose of this round."""
         return numpy_generator(self.secret, self.run, self.round, self.model_digest, *purpose)
+
+    def stream(self, *purpose: str | int) -> KeyStream:
+        """Make the strong stream of what the privacy of a release rests on.
+
+        Its key is all 256 bits of HMAC-SHA256 over everything this key holds, so
+        streams of two purposes, attempts or devices are independent.
+        """
+        secret = self.secret if isinstance(self.secret, bytes) else str(self.secret).encode()
+        parts = (self.run, self.round, self.model_digest, self.attempt, self.device, *purpose)
+        message = "\x1f".join(["release", *map(str, parts)]).encode()
+        return KeyStream(hmac.new(secret, message, hashlib.sha256).digest())
 
 
 class Patients:
@@ -68,7 +89,7 @@ class Patients:
         self._bytes = 0
 
     def __len__(self) -> int:
-        """Count the usable patients."""
+        """Count the usable patients; no array is read for it."""
         return len(self.names)
 
     def prepared(self, patient: str, study: int) -> Sample:
@@ -131,7 +152,7 @@ def poisson_draw(names: Sequence[str], sample_rate: float, key: RoundKey, step: 
     list of str
         In the order given; it may be empty.
     """
-    chance = key.generator("poisson", step).random(len(names))
+    chance = key.stream("poisson", step).uniform(len(names))
     return [name for name, value in zip(names, chance, strict=True) if value < sample_rate]
 
 
@@ -151,10 +172,3 @@ def shuffled_batches(names: Sequence[str], size: int, key: RoundKey) -> Iterator
             number += 1
         yield waiting[:size]
         waiting = waiting[size:]
-
-
-def noise_generator(key: RoundKey, device: str) -> torch.Generator:
-    """Make the generator that draws a round's privacy noise (see `shared.training.local`)."""
-    generator = torch.Generator(device=device)
-    generator.manual_seed(key.seed("noise"))
-    return generator

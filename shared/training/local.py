@@ -2,15 +2,14 @@
 
 Which generator draws the noise, and what that means
 ----------------------------------------------------
-The noise of `train_private` comes from PyTorch's generator (Mersenne Twister on a
-CPU, Philox on a GPU), seeded with 63 bits of HMAC-SHA256 of the site's secret, the
-run, the round and the digest of the model received. A repeated round is therefore
-the same release, bit for bit, on a CPU, and costs no privacy again. The price: the
-guarantee is computational, not information-theoretic. It holds against whoever
-does not know the secret and cannot search 2**63 seeds; Mersenne Twister is not a
-cryptographic generator, and noise drawn in floating point is not protected
-against attacks on its lowest bits (Mironov 2012). Poisson sampling draws from
-PCG64 with a seed of its own, so that sampling and noise are independent.
+The noise of `train_private` comes from AES-256 in counter mode
+(`shared.training.noise`), computed on the CPU whatever trains, under a key of 256
+bits: HMAC-SHA256 of the site's secret over run, round, request, attempt and device.
+Poisson sampling has keys of its own, so that sampling and noise are independent.
+The same key on the same CPU gives the same release, bit for bit. The guarantee is
+computational, not information-theoretic: it holds against whoever does not know
+the secret and cannot break AES or HMAC. Noise in floating point (rounded to
+float32) is not protected against attacks on its lowest bits (Mironov 2012).
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ from shared.training.arrays import get_arrays, trainable_names
 from shared.training.batches import (
     Patients,
     RoundKey,
-    noise_generator,
     pieces,
     poisson_draw,
     shuffled_batches,
@@ -235,9 +233,7 @@ def train_private(
     mean = _Mean()
     with training(task, model, settings, compute) as trained:
         start = [weight.detach().clone() for weight in trained]
-        with _per_patient(
-            model, trained, settings, noise_multiplier, key, compute, len(patients)
-        ) as (
+        with _per_patient(model, trained, settings, noise_multiplier, key, len(patients)) as (
             hooked,
             optimiser,
         ):
@@ -337,21 +333,21 @@ def _per_patient(
     settings: PrivateSettings,
     noise_multiplier: float,
     key: RoundKey,
-    compute: Compute,
     patients: int,
 ) -> Iterator[tuple[nn.Module, Any]]:
     """Hook the network for per-sample gradients; take every hook off again."""
     from opacus import GradSampleModule
-    from opacus.optimizers import DPOptimizer
+
+    from shared.training.keyed_optimiser import KeyedDPOptimizer
 
     hooked = GradSampleModule(model, loss_reduction="sum", strict=True)
-    optimiser = DPOptimizer(
+    optimiser = KeyedDPOptimizer(
         optimiser_of(settings, trained),
         noise_multiplier=noise_multiplier,
         max_grad_norm=settings.max_grad_norm,
         expected_batch_size=settings.sample_rate * patients,
         loss_reduction="mean",
-        generator=noise_generator(key, compute.device),
+        stream=key.stream("noise"),
     )
     try:
         with warnings.catch_warnings():

@@ -92,3 +92,10 @@ def test_impossible_mechanism_is_refused(arguments: tuple[float, float, int]) ->
 def test_impossible_budget_is_refused(wrong: float) -> None:
     with pytest.raises(BudgetInvalidError, match="epsilon"):
         noise_multiplier_for(wrong, DELTA, 1.0, 10)
+
+
+def test_an_epsilon_that_is_no_number_counts_as_infinite(monkeypatch: pytest.MonkeyPatch) -> None:
+    from opacus.accountants.analysis import rdp
+
+    monkeypatch.setattr(rdp, "get_privacy_spent", lambda **_: (math.nan, 2.0))
+    assert math.isinf(epsilon([Mechanism(0.5, 1.0, 1)], 1e-4))

@@ -182,13 +182,13 @@ def test_noise_has_the_promised_spread_and_is_added_once_per_step() -> None:
 
 
 def test_an_empty_batch_is_a_step_of_noise() -> None:
-    settings = private(sample_rate=1e-9)
+    settings = private(sample_rate=1e-6)
     patients = Standins(3)
     network = TASK.network()
     before = flat(get_arrays(network))
     done = train_private(TASK, network, patients, settings, 1.0, KEY, CPU)
     moved = flat(done.arrays) - before
-    expected = RATE * CLIP / (1e-9 * 3)  # the mean is taken over the expected batch
+    expected = RATE * CLIP / (1e-6 * 3)  # the mean is taken over the expected batch
     assert np.std(moved) == pytest.approx(expected, rel=0.3)
     assert math.isnan(done.train_loss)
 
