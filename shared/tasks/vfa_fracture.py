@@ -217,11 +217,11 @@ def spine_angle(positions: Positions, name: str) -> float:
 def grades_of(output: Tensor) -> Tensor:
     """Turn logits into Genant grades 0..3, shape (B,).
 
-    The weights of the loss are undone first, so that a yes means "more likely
-    than not". A higher grade needs every lower question answered yes.
+    A question is answered yes where its logit is over 0. As the loss weighs a yes by
+    `YES_WEIGHT`, this is the decision for which a missed fracture costs that many
+    false alarms. A higher grade needs every lower question answered yes.
     """
-    weight = torch.tensor(YES_WEIGHT, device=output.device)
-    yes = (output.detach().float() - weight.log()) > 0
+    yes = output.detach().float() > 0
     return yes.long().cumprod(dim=1).sum(dim=1).cpu()
 
 
