@@ -35,7 +35,7 @@ from shared.processes import termination_as_interrupt
 MARKER = ".osteofed-demo"
 EPSILON_PER_RUN = 4.0
 DELTA = 1e-4
-ROUNDS = {"dxa-segmentation": 5, "dxa-bmd": 5, "vfa-fracture": 5}
+ROUNDS = {"dxa-segmentation": 4, "dxa-bmd": 4, "vfa-fracture": 4}
 
 
 @dataclass
