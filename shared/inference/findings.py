@@ -186,6 +186,7 @@ def vertebra_grade(
     probabilities: Sequence[float],
     position_px: tuple[float, float] | None,
     labels: StudyLabels,
+    grade: int | None = None,
 ) -> Grade:
     """Make a finding of one vertebra's grade.
 
@@ -198,18 +199,20 @@ def vertebra_grade(
         Row and column of its centre in the lateral image.
     labels : StudyLabels
         The hospital's own grade is shown beside.
+    grade : int, optional
+        The task's own decision, which may weigh a missed fracture more than a
+        false alarm; without it, the highest grade that is, or is exceeded, more
+        likely than not (the median, as suits ordered grades).
 
     Returns
     -------
     Grade
-        The highest grade that is, or is exceeded, more likely than not (the
-        median, as suits ordered grades); `suspicion` is the probability of
-        grade ≥ 2.
+        With that grade; `suspicion` is the probability of grade ≥ 2.
     """
     values = np.asarray(probabilities, dtype=np.float64)
     values = values / values.sum()
     at_least = values[::-1].cumsum()[::-1]  # of grade 0, 1, 2, 3 or more
-    grade = int((at_least[1:] > 0.5).sum())
+    grade = int((at_least[1:] > 0.5).sum()) if grade is None else grade
     return Grade(
         task=task,
         quantity="vertebral fracture (Genant)",

@@ -32,7 +32,7 @@ from shared.tasks.dxa_bmd import OUTPUTS, PLAUSIBLE, DxaBmd, densities
 from shared.tasks.dxa_segmentation import DxaSegmentation, segment_image
 from shared.tasks.pixels import Placement, frame_to_original_mm
 from shared.tasks.vertebra_finding import vertebra_positions
-from shared.tasks.vfa_fracture import YES_WEIGHT, VfaFracture
+from shared.tasks.vfa_fracture import YES_WEIGHT, VfaFracture, grades_of
 
 #: A pixel farther than this from every vertebra's centre belongs to none, mm.
 VERTEBRA_REACH_MM: Final = 30.0
@@ -132,14 +132,24 @@ def read_fractures(reading: Reading) -> Findings:
     drawn = replace(image, regions=regions)
     study = replace(reading.study, images={**reading.study.images, View.SPINE_LATERAL: drawn})
     sample = task.sample(study)
-    chances = grade_probabilities(run_network(reading, sample))
+    output = run_network(reading, sample)
+    # The decision is the one that the task's metrics count; the probabilities beside it
+    # are without the loss's weights.
+    chances, decided = grade_probabilities(output), grades_of(output)
     grades = []
     for index, name in enumerate(VERTEBRAE):
         if sample["placed"][index] > 0 and regions is not None:
             rows, columns = np.nonzero(regions == REGION_CODES[name])
             centre = (float(rows.mean()), float(columns.mean()))
             grades.append(
-                vertebra_grade(task.name, name, chances[index].tolist(), centre, reading.labels)
+                vertebra_grade(
+                    task.name,
+                    name,
+                    chances[index].tolist(),
+                    centre,
+                    reading.labels,
+                    grade=int(decided[index]),
+                )
             )
     seen = {grade.region for grade in grades}
     unseen = [name for name in VERTEBRAE if name not in seen]

@@ -1,17 +1,19 @@
 """From networks' outputs to probabilities and region maps."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.inference.findings import vertebra_grade
 from shared.inference.readers import (
     READERS,
     grade_probabilities,
     largest_parts,
     name_vertebrae,
 )
-from shared.records import ImageRecord
+from shared.records import ImageRecord, StudyLabels
 from shared.regions import NUMBER_OF_CODES, REGION_CODES, VERTEBRAE
 from shared.tasks import TASKS
 from shared.tasks.pixels import Placement
@@ -35,14 +37,24 @@ def test_grades_have_probabilities_that_sum_to_one(logits: tuple[float, float, f
 
 @settings(deadline=None)  # the first call of torch is slow
 @given(LOGITS)
-def test_the_grade_is_the_one_that_the_tasks_metrics_count(
+def test_the_loss_weights_are_taken_out_of_the_probabilities(
     logits: tuple[float, float, float],
 ) -> None:
-    output = torch.tensor([logits])
-    if bool(((output - torch.tensor(YES_WEIGHT).log()).abs() < 1e-4).any()):
-        return  # on the very edge both answers are right
-    at_least = grade_probabilities(output)[0].flip(0).cumsum(0).flip(0)[1:]
-    assert int((at_least > 0.5).sum()) == int(grades_of(output)[0])
+    chances = grade_probabilities(torch.tensor([logits]))[0]
+    weighted = float(torch.tensor(logits[0]).sigmoid())
+    odds = weighted / (1 - weighted) / YES_WEIGHT[0] if weighted < 1 else float("inf")
+    assert float(1 - chances[0]) == pytest.approx(odds / (1 + odds), abs=1e-4)
+
+
+def test_the_grade_is_the_one_that_the_tasks_metrics_count() -> None:
+    logits = torch.tensor([[2.0, 0.5, -3.0]])
+    decided = int(grades_of(logits)[0])
+    chances = grade_probabilities(logits)[0].tolist()
+    assert decided == 2
+    found = vertebra_grade("t", "L1", chances, None, StudyLabels(), grade=decided)
+    assert found.grade == 2
+    assert found.suspicion < 0.5
+    assert vertebra_grade("t", "L1", chances, None, StudyLabels()).grade < 2
 
 
 def test_islands_are_dropped() -> None:
