@@ -16,7 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 
-Positive = Annotated[float, Field(gt=0)]
+#: Every number of the settings is finite: a bound of infinity would be none.
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: Positive and of a size at which float32 arithmetic still means something.
+Moderate = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+#: Probability with which a patient is drawn into a step.
+SampleRate = Annotated[float, Field(ge=1e-6, le=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -50,7 +56,7 @@ class OptimiserSettings(Settings):
 
     trainable: Literal["all", "head", "norms_and_head"] = "all"
     optimiser: Literal["sgd", "adam"] = "adam"
-    learning_rate: Positive = 1e-3
+    learning_rate: Moderate = 1e-3
     schedule: Literal["constant", "cosine"] = "constant"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch_patients: Count = 16
@@ -67,8 +73,8 @@ class PrivateSettings(OptimiserSettings):
 
     trainable: Literal["all", "head", "norms_and_head"] = "norms_and_head"
     optimiser: Literal["sgd", "adam"] = "sgd"
-    sample_rate: Fraction = 1.0
-    max_grad_norm: Positive = 1.0
+    sample_rate: SampleRate = 1.0
+    max_grad_norm: Moderate = 1.0
 
 
 class PretrainSettings(OptimiserSettings):
@@ -106,7 +112,7 @@ class StrategySettings(Settings):
     name: Literal[
         "FedAvg", "FedAvgM", "FedAdam", "FedProx", "FedTrimmedAvg", "FedMedian", "Krum"
     ] = "FedAvg"
-    options: dict[str, float] = Field(default_factory=dict)
+    options: dict[str, Finite] = Field(default_factory=dict)
 
 
 class TaskRun(Settings):
@@ -128,12 +134,16 @@ class SimulationRuntime(Settings):
 
 
 class Quorum(Settings):
-    """When a round counts."""
+    """When a round counts.
+
+    `maximum_patients_per_site` is the most that a site's claim weighs; one that says
+    it measured more validation patients than this is rejected.
+    """
 
     minimum_sites: Count = 2
     deadline_seconds: Positive = 600.0
     attempts: Count = 2
-    maximum_patients_per_site: Count = 100_000
+    maximum_patients_per_site: Count = 10_000
 
 
 class RegistrySettings(Settings):
@@ -184,13 +194,18 @@ class SitePrivacy(Settings):
 
 
 class SitePolicy(Settings):
-    """What may run inside this hospital."""
+    """What may run inside this hospital.
+
+    `smallest_cell` is the least number of patients behind any sum that leaves;
+    `maximum_evaluations_per_run` how many models are measured for one task and run.
+    """
 
     tasks: tuple[str, ...] = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
     minimum_patients: Count = 20
     maximum_steps_per_round: Count = 2000
     release_metrics: bool = True
     smallest_cell: Count = 10
+    maximum_evaluations_per_run: Count = 20
 
 
 class SiteCompute(Settings):

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.config import Count, Fraction, Positive, Settings, TaskSettings
+from shared.config import Count, Moderate, Positive, SampleRate, Settings, TaskSettings
 from shared.errors import OsteofedError
 from shared.wire import (
     Arrays,
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION: Final = 1
 #: Counts that leave a hospital are rounded to this many patients.
 COUNT_ROUNDING: Final = 10
+#: Less noise than this is none: no accountant gives a meaningful epsilon for it.
+LEAST_NOISE: Final = 1e-3
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 Nonnegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -69,8 +71,8 @@ class Job(Settings):
     epsilon: Positive
     delta: Annotated[float, Field(gt=0, lt=1)]
     steps: Count
-    sample_rate: Fraction
-    max_grad_norm: Positive
+    sample_rate: SampleRate
+    max_grad_norm: Moderate
     noise_multiplier: Nonnegative
     proximal_mu: Nonnegative = 0.0
 
@@ -81,7 +83,7 @@ class Job(Settings):
         if self.round > self.rounds:
             raise ValueError(f"round {self.round} of {self.rounds}")
         if self.mode == "private":
-            if self.noise_multiplier <= 0:
+            if self.noise_multiplier < LEAST_NOISE:
                 raise ValueError("a private round without noise")
             private = self.settings.private
             planned = (self.steps, self.sample_rate, self.max_grad_norm)

@@ -77,3 +77,28 @@ def test_paths_are_relative_to_their_file(tmp_path: Path) -> None:
 def test_every_task_file_that_ships_is_valid_and_names_its_task(path: Path) -> None:
     settings = load_settings(path, TaskSettings)
     assert path.name.startswith(settings.task)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_grad_norm", ".inf"),
+        ("max_grad_norm", "1.0e-7"),
+        ("max_grad_norm", "1.0e7"),
+        ("learning_rate", ".inf"),
+        ("learning_rate", ".nan"),
+        ("learning_rate", "1.0e7"),
+        ("sample_rate", "1.0e-7"),
+        ("sample_rate", ".nan"),
+    ],
+)
+def test_a_number_that_is_no_bound_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    path = write(tmp_path, f"task: dxa-bmd\nprivate: {{{key}: {value}}}\n")
+    with pytest.raises(ConfigValueError, match=rf"private\.{key}: .*input should be"):
+        load_settings(path, TaskSettings)
+
+
+def test_a_budget_is_never_endless(tmp_path: Path) -> None:
+    path = write(tmp_path, "site: north\nprivacy: {epsilon_budget: .inf}\n")
+    with pytest.raises(ConfigValueError, match=r"privacy\.epsilon_budget: .*finite"):
+        load_settings(path, SiteConfig)
