@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Final
 
 from shared.config import SiteConfig
 from shared.errors import CohortTooSmallError, PolicyRefusedError
+from shared.metrics.released import WHOLE, cells_in, is_whole
 from shared.protocol import Job
-
-#: Bins of a histogram of scores (`shared.metrics.ranking`): positives and negatives.
-HISTOGRAM_BIN: Final = re.compile(r"[pn]\d+")
 
 
 def permit_task(task: str, config: SiteConfig) -> None:
@@ -99,13 +95,41 @@ def permit_delta(config: SiteConfig, patients: int) -> None:
         )
 
 
+def permit_evaluation(count_so_far: int, config: SiteConfig) -> None:
+    """Refuse to measure one more model on the validation patients.
+
+    Sums of metrics are covered by no epsilon: a coordinator that may have crafted
+    models measured without end learns each validation patient's value.
+
+    Parameters
+    ----------
+    count_so_far : int
+        Models that were measured for this task and run, over all messages and
+        restarts: whoever counts must keep the count durably, and count a model
+        before it is measured.
+    config : SiteConfig
+        The hospital's own settings (``policy.maximum_evaluations_per_run``).
+
+    Raises
+    ------
+    PolicyRefusedError
+        If there were as many as the hospital allows.
+    """
+    most = config.policy.maximum_evaluations_per_run
+    if count_so_far >= most:
+        raise PolicyRefusedError(
+            f"{count_so_far} models were measured for this task and run already (site.yaml: "
+            f"policy.maximum_evaluations_per_run: {most})"
+        )
+
+
 def releasable(statistics: Mapping[str, float], config: SiteConfig) -> tuple[dict[str, float], str]:
     """Keep of the sums of metrics what the hospital lets out.
 
-    Sums over patients are not covered by differential privacy. They are withheld
-    as a whole when the hospital releases no metrics or when they are over fewer
-    patients than its smallest cell, and one by one where a single sum is (few
-    patients with a region drawn, few fractured vertebrae).
+    Sums over patients are not covered by differential privacy. Only those of the
+    list `shared.metrics.released` leave: the count of patients and their loss, and
+    by cell a mean or a regression over at least the smallest cell of *patients*.
+    Everything else stays, whatever a task may call it.
 
     Parameters
     ----------
@@ -117,39 +141,20 @@ def releasable(statistics: Mapping[str, float], config: SiteConfig) -> tuple[dic
     Returns
     -------
     tuple of dict and str
-        What may leave, and why something was withheld (empty: nothing was).
+        What may leave, and why something of the list was withheld (empty: nothing
+        was; what is not on the list never leaves and has no reason).
     """
     least = config.policy.smallest_cell
     if not config.policy.release_metrics:
         return {}, "release_metrics_off"
-    if statistics.get("patients", 0.0) < least:
+    patients = statistics.get("patients", 0.0)
+    if patients < least:
         return {}, "too_few_patients"
-    cells = cell_sizes(statistics)
-    small = {cell for cell, size in cells.items() if size < least}
-    kept = {key: value for key, value in statistics.items() if cell_of(key) not in small}
-    return kept, "small_cells_withheld" if len(kept) < len(statistics) else ""
-
-
-def cell_of(key: str) -> str:
-    """Name the cell that a sum belongs to: ``NAME:sum`` or ``NAME_sum``/``NAME_n``."""
-    if ":" in key:
-        return key.partition(":")[0]
-    return key.removesuffix("_n").removesuffix("_sum")
-
-
-def cell_sizes(statistics: Mapping[str, float]) -> dict[str, float]:
-    """Count what is behind each cell: its ``n``, or the rarer class of a histogram.
-
-    A histogram of scores (``NAME:p<bin>`` and ``NAME:n<bin>``) is one cell of each
-    class; its single bins are not looked at.
-    """
-    sizes: dict[str, float] = {}
-    classes: dict[str, dict[str, float]] = {}
-    for key, value in statistics.items():
-        name, colon, rest = key.partition(":")
-        if key.endswith("_n") or (colon and rest == "n"):
-            sizes[cell_of(key)] = value
-        elif colon and HISTOGRAM_BIN.fullmatch(rest):
-            counts = classes.setdefault(name, {"p": 0.0, "n": 0.0})
-            counts[rest[0]] += value
-    return sizes | {name: min(counts.values()) for name, counts in classes.items()}
+    kept = {key: statistics[key] for key in WHOLE if key in statistics}
+    withheld = ""
+    for count, cell in cells_in(statistics).items():
+        if is_whole(count, cell, patients) and cell[count] >= least:
+            kept |= cell
+        else:
+            withheld = "small_cells_withheld"
+    return kept, withheld

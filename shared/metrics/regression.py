@@ -1,7 +1,8 @@
 """Errors and agreement of a regression, from sums that add up exactly.
 
 A set of sums is a mapping with these keys: ``n, abs, sq, x, y, xx, yy, xy`` with
-x the prediction and y the truth, and ``dev@c`` = Σ|y − c| for some constants c.
+x the prediction and y the truth, and ``dev@c`` = Σ|y − c| for some constants c. A
+hospital does not release all of them: a metric whose sums are missing is NaN.
 """
 
 from __future__ import annotations
@@ -47,27 +48,33 @@ def regression_sums(
     return sums
 
 
+def _sum(sums: Mapping[str, float], key: str) -> float:
+    """Give a sum, NaN if it was not released."""
+    return sums.get(key, math.nan)
+
+
 def mae(sums: Mapping[str, float]) -> float:
     """Mean absolute error, in the unit of the truth."""
-    return sums["abs"] / sums["n"]
+    return _sum(sums, "abs") / sums["n"]
 
 
 def rmse(sums: Mapping[str, float]) -> float:
     """Root of the mean squared error, in the unit of the truth."""
-    return math.sqrt(sums["sq"] / sums["n"])
+    return math.sqrt(_sum(sums, "sq") / sums["n"])
 
 
 def bias(sums: Mapping[str, float]) -> float:
     """Mean of prediction minus truth, in the unit of the truth."""
-    return (sums["x"] - sums["y"]) / sums["n"]
+    return (_sum(sums, "x") - _sum(sums, "y")) / sums["n"]
 
 
 def _moments(sums: Mapping[str, float]) -> tuple[float, float, float]:
     """Variances of prediction and truth and their covariance, over n."""
     n = sums["n"]
-    x = max(0.0, sums["xx"] / n - (sums["x"] / n) ** 2)
-    y = max(0.0, sums["yy"] / n - (sums["y"] / n) ** 2)
-    return x, y, sums["xy"] / n - sums["x"] * sums["y"] / n**2
+    first, second = _sum(sums, "x") / n, _sum(sums, "y") / n
+    x = max(0.0, _sum(sums, "xx") / n - first**2)
+    y = max(0.0, _sum(sums, "yy") / n - second**2)
+    return x, y, _sum(sums, "xy") / n - first * second
 
 
 def pearson_r(sums: Mapping[str, float]) -> float:
@@ -89,7 +96,7 @@ def error_of_constant(sums: Mapping[str, float], constant: float) -> float:
     Parameters
     ----------
     sums : mapping of str to float
-        With ``dev@c`` for ascending constants c.
+        With ``dev@c`` for ascending constants c; without any the error is NaN.
     constant : float
         The value; outside the range of the c it is exact only if no truth lies
         beyond that end.
@@ -105,6 +112,8 @@ def error_of_constant(sums: Mapping[str, float], constant: float) -> float:
         for key, value in sums.items()
         if key.startswith("dev@")
     )
+    if not pairs:
+        return math.nan
     at = [pair[0] for pair in pairs]
     outside = max(0.0, at[0] - constant, constant - at[-1])
     total = float(np.interp(constant, at, [pair[1] for pair in pairs]))
