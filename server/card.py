@@ -8,7 +8,7 @@ from typing import Any
 
 from server.files import write_text_atomically
 from server.plan import PlannedTask, RunPlan
-from server.result import CurvePoint, RoundFacts
+from server.result import CurvePoint, Measured, RoundFacts, last_said
 
 
 def write_card(
@@ -32,20 +32,21 @@ def write_card(
     facts : dict
         Whatever else is known (digest, noise multiplier).
     """
-    last = rounds[-1]
+    plain = {site: n for site, n in last_said(rounds, "plain_rounds").items() if n > 0}
     card = {
         "task": planned.name,
         "run": plan.run,
         "federation": plan.name,
-        "sites": sorted(last.patients),
+        "sites": sorted({site for one in rounds for site in one.patients}),
         "rounds": len(rounds),
         "strategy": planned.strategy.model_dump(),
         "privacy": {
             "mode": plan.privacy.mode,
             "unit": "patient",
-            "epsilon_by_site": last.epsilon,
+            "epsilon_by_site": last_said(rounds, "epsilon"),
+            "plain_rounds_by_site": plain,
             "delta_agreed": plan.privacy.delta,
-            "not_covered": "sums of metrics and rounded counts of patients",
+            "not_covered": _not_covered(plain),
         },
         "validation": curve[-1].pooled.model_dump() if curve else None,
         "settings": planned.settings.model_dump(mode="json"),
@@ -55,10 +56,22 @@ def write_card(
     write_text_atomically(path, json.dumps(card, indent=2) + "\n")
 
 
+def _not_covered(plain: dict[str, int]) -> str:
+    """Say what no epsilon covers; `plain` are rounds without privacy by site."""
+    always = "sums of metrics and counts of patients"
+    if not plain:
+        return always
+    named = ", ".join(f"{site} ({rounds})" for site, rounds in sorted(plain.items()))
+    return f"{always}; no epsilon covers the sites that trained without privacy, rounds: {named}"
+
+
 def draw_curves(
     path: Path, headline: str, rounds: list[RoundFacts], curve: list[CurvePoint]
 ) -> None:
-    """Draw the headline metric and the loss over the rounds, and epsilon beside them."""
+    """Draw the headline metric over the rounds, and epsilon beside it.
+
+    The loss stands in for a headline metric that hospitals do not release.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -69,13 +82,14 @@ def draw_curves(
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     after = [point.after_round for point in curve]
+    if not any(headline in point.pooled.metrics for point in curve):
+        headline = "loss"
     for site in sorted({site for point in curve for site in point.sites}):
         values = [
-            point.sites[site].metrics.get(headline) if site in point.sites else None
-            for point in curve
+            _value(point.sites[site], headline) if site in point.sites else None for point in curve
         ]
         left.plot(after, [_number(v) for v in values], lw=1, alpha=0.6, label=site)
-    pooled = [_number(point.pooled.metrics.get(headline)) for point in curve]
+    pooled = [_number(_value(point.pooled, headline)) for point in curve]
     left.plot(after, pooled, "k-o", ms=3, label="all sites")
     left.set(xlabel="after round", title=f"{headline} on validation patients")
     left.legend(fontsize=7)
@@ -92,6 +106,10 @@ def draw_curves(
     if private:
         right.legend(fontsize=7)
     figure.savefig(path, dpi=110)
+
+
+def _value(measured: Measured, metric: str) -> float | None:
+    return measured.loss if metric == "loss" else measured.metrics.get(metric)
 
 
 def _number(value: float | None) -> float:

@@ -15,7 +15,15 @@ from server.events import Events
 from server.exchange import MessageMaker, Roster, wait_for_nodes
 from server.gate import first_version, judge
 from server.plan import PlannedTask, RunPlan
-from server.result import CurvePoint, RoundFacts, RunResult, TaskResult, Verdict, save_result
+from server.result import (
+    CurvePoint,
+    RoundFacts,
+    RunResult,
+    TaskResult,
+    Verdict,
+    last_said,
+    save_result,
+)
 from server.rounds import Start, Trained, curve_point, evaluate_models, train_rounds
 from server.tracking import Tracking
 from shared.config import TaskSettings, save_settings
@@ -154,8 +162,9 @@ def _run_task(run: _Run, planned: PlannedTask, start: Start) -> TaskResult:
         noise_multiplier=start.noise_multiplier,
         rounds=rounds,
         curve=curve,
-        epsilon={s: e for one in rounds for s, e in one.epsilon.items()},
+        epsilon=last_said(rounds, "epsilon"),
         epsilon_spent=trained.epsilon_spent,
+        plain_rounds=last_said(rounds, "plain_rounds"),
         bytes_up=sum(one.bytes_up for one in rounds) + moved[1],
         bytes_down=sum(one.bytes_down for one in rounds) + moved[0],
         seconds=time.time() - began,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from server.result import Measured, Verdict
+from shared.errors import AggregationRefusedError
+from shared.metrics.released import CELLS, NEVER_NEGATIVE, WHOLE, cells_in, is_whole
 from shared.tasks.base import add_statistics
 
 if TYPE_CHECKING:
@@ -13,6 +15,71 @@ if TYPE_CHECKING:
 
 #: Sums by site.
 BySite = Mapping[str, Mapping[str, float]]
+#: No honest sum, and no metric of honest sums, is beyond this.
+LARGEST: Final = 1e12
+#: Everything that a site may send.
+KNOWN: Final = frozenset({*WHOLE, *(key for keys in CELLS.values() for key in keys)})
+
+
+def check_sums(task: Task, statistics: Mapping[str, float], most_patients: int) -> None:
+    """Refuse sums of one site that would break or distort what is made of all sites' sums.
+
+    A site may send nothing (withheld) or sums of the list `shared.metrics.released`:
+    each cell whole, its count a whole number within the patients, squares and sizes
+    not negative, and the metrics made of them finite. What passes here can be added
+    to any other site's that passed, and measured.
+
+    Parameters
+    ----------
+    task : Task
+        Whose metrics are made of them.
+    statistics : mapping of str to float
+        One site's sums.
+    most_patients : int
+        Most patients that a site may say it measured.
+
+    Raises
+    ------
+    AggregationRefusedError
+        Naming the sum that is wrong.
+    """
+    if not statistics:
+        return
+    for key, value in statistics.items():
+        if key not in KNOWN:
+            raise AggregationRefusedError(f"sum {key[:60]!r} is none that a site may send")
+        if not abs(value) <= LARGEST:
+            raise AggregationRefusedError(f"{key} is {value:g} (must be within {LARGEST:g})")
+    patients = statistics.get("patients", 0.0)
+    if not 1 <= patients <= most_patients or patients != int(patients):
+        raise AggregationRefusedError(
+            f"the sums are over {patients:g} patients (must be a whole number up to "
+            f"quorum.maximum_patients_per_site: {most_patients})"
+        )
+    for count, cell in cells_in(statistics).items():
+        _check_cell(count, cell, patients)
+    try:
+        measured = measure(task, statistics)
+    except (ArithmeticError, KeyError, ValueError, TypeError, IndexError) as error:
+        raise AggregationRefusedError(
+            f"no metrics follow from the sums ({type(error).__name__}: {str(error)[:60]})"
+        ) from None
+    for name, value in measured.metrics.items():
+        if not abs(value) <= LARGEST:
+            raise AggregationRefusedError(f"{name} would be {value:g} (must be finite)")
+
+
+def _check_cell(count: str, cell: Mapping[str, float], patients: float) -> None:
+    if not is_whole(count, cell, patients):
+        raise AggregationRefusedError(
+            f"the sums of {count} are not whole (must be {', '.join(CELLS[count])}, over at most "
+            f"{patients:g} patients)"
+        )
+    if cell[count] < 1 or cell[count] != int(cell[count]):
+        raise AggregationRefusedError(f"{count} is {cell[count]:g} (must be a count of patients)")
+    for key, value in cell.items():
+        if key.partition(":")[2] in NEVER_NEGATIVE and value < 0:
+            raise AggregationRefusedError(f"{key} is {value:g} (must not be negative)")
 
 
 def measure(task: Task, statistics: Mapping[str, float]) -> Measured:

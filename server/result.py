@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -48,6 +48,8 @@ class CurvePoint(Facts):
 class RoundFacts(Facts):
     """One round. `epsilon` is what the run's task has cost each site so far (empty: plain).
 
+    `plain_rounds` are the rounds without privacy in each site's ledger, of this and
+    any other run: no epsilon covers a site that has any.
     Bytes are those of the records sent to (`bytes_down`) and by (`bytes_up`) the
     sites; `patients` are the rounded counts the sites claim, as they were used.
     """
@@ -60,7 +62,13 @@ class RoundFacts(Facts):
     patients: dict[str, int]
     site_seconds: dict[str, float]
     epsilon: dict[str, float]
+    plain_rounds: dict[str, int] = {}
     absent: list[Absence]
+
+
+def last_said(rounds: list[RoundFacts], what: Literal["epsilon", "plain_rounds"]) -> dict[str, Any]:
+    """Give what each site said last, also one that was absent from the last round."""
+    return {site: value for one in rounds for site, value in getattr(one, what).items()}
 
 
 class Verdict(Facts):
@@ -74,7 +82,10 @@ class Verdict(Facts):
 
 
 class TaskResult(Facts):
-    """One task of a run. `epsilon` by site is this run's; empty for a plain run."""
+    """One task of a run. `epsilon` by site is this run's; empty for a plain run.
+
+    `plain_rounds` by site are those of its whole ledger; see `RoundFacts`.
+    """
 
     task: str
     mode: Literal["private", "plain"]
@@ -89,6 +100,7 @@ class TaskResult(Facts):
     curve: list[CurvePoint]
     epsilon: dict[str, float]
     epsilon_spent: dict[str, float]
+    plain_rounds: dict[str, int] = {}
     bytes_up: int
     bytes_down: int
     seconds: float

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from server.aggregation import Aggregator
 from server.checkpoint import Checkpoint
 from server.exchange import Asked, MessageMaker, Roster, ask
-from server.gate import BySite, measure, pool
+from server.gate import BySite, check_sums, measure, pool
 from server.plan import PlannedTask, RunPlan
 from server.result import CurvePoint, RoundFacts
 from shared.config import TaskSettings
@@ -90,7 +90,11 @@ def train_rounds(
         job = make_job(plan, planned, number, start.noise_multiplier, aggregator.proximal_mu)
         asked = ask(
             grid, roster, plan.quorum, train_message(arrays, job), "train",
-            _train_reader(job, {name: arrays[name].shape for name in start.names}), make,
+            _train_reader(
+                job, start.task, {name: arrays[name].shape for name in start.names},
+                plan.quorum.maximum_patients_per_site,
+            ),
+            make,
         )  # fmt: skip
         arrays, patients = aggregator.combine(number, arrays, asked.answers)
         sums = {site: answer.statistics for site, answer in asked.answers.items()}
@@ -121,11 +125,7 @@ def evaluate_models(
     """
     job = EvaluateJob(run=plan.run, task=task, models={k: s for k, (s, _) in models.items()})
     content = evaluate_message({label: arrays for label, (_, arrays) in models.items()}, job)
-
-    def read(reply: RecordDict) -> EvaluateAnswer | Refusal:
-        refusal = read_refusal(reply, AggregationRefusedError)
-        return refusal or read_evaluate_answer(reply, set(models), AggregationRefusedError)
-
+    read = _evaluate_reader(job, plan.quorum.maximum_patients_per_site)
     return ask(grid, roster, plan.quorum, content, "evaluate", read, make)
 
 
@@ -161,7 +161,9 @@ def curve_point(task: Task, after_round: int, sums: BySite) -> CurvePoint:
     )
 
 
-def _train_reader(job: Job, shapes: Shapes) -> Callable[[RecordDict], TrainAnswer | Refusal]:
+def _train_reader(
+    job: Job, task: Task, shapes: Shapes, most_patients: int
+) -> Callable[[RecordDict], TrainAnswer | Refusal]:
     def read(reply: RecordDict) -> TrainAnswer | Refusal:
         refusal = read_refusal(reply, AggregationRefusedError)
         if refusal is not None:
@@ -173,6 +175,31 @@ def _train_reader(job: Job, shapes: Shapes) -> Callable[[RecordDict], TrainAnswe
             raise AggregationRefusedError(
                 f"the answer is to run {account.run}, round {account.round} of {account.task}"
             )
+        check_sums(task, answer.statistics, most_patients)
+        return answer
+
+    return read
+
+
+def _evaluate_reader(
+    job: EvaluateJob, most_patients: int
+) -> Callable[[RecordDict], EvaluateAnswer | Refusal]:
+    from shared.tasks import make_task
+
+    tasks = {label: make_task(settings) for label, settings in job.models.items()}
+
+    def read(reply: RecordDict) -> EvaluateAnswer | Refusal:
+        refusal = read_refusal(reply, AggregationRefusedError)
+        if refusal is not None:
+            return refusal
+        answer = read_evaluate_answer(reply, set(tasks), AggregationRefusedError)
+        account = answer.account
+        if (account.run, account.task, account.mode) != (job.run, job.task, "evaluate"):
+            raise AggregationRefusedError(
+                f"the answer is to run {account.run}, {account.mode} of {account.task}"
+            )
+        for label, statistics in answer.statistics.items():
+            check_sums(tasks[label], statistics, most_patients)
         return answer
 
     return read
@@ -195,5 +222,6 @@ def _facts(
             if mode == "private"
             else {}
         ),
+        plain_rounds={site: account.plain_rounds for site, account in accounts.items()},
         absent=asked.absent,
     )

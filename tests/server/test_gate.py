@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import math
 
-from server.gate import first_version, judge, measure
-from shared.config import TaskSettings
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.gate import KNOWN, check_sums, first_version, judge, measure, pool
+from shared.config import Quorum, TaskSettings
+from shared.errors import AggregationRefusedError
+from shared.metrics.released import MOMENTS
 from shared.tasks import make_task
 from tests.server.tiny_sites import TINY_TASK
 
@@ -73,3 +79,81 @@ def test_a_first_version_is_promoted_if_somebody_measured_it() -> None:
     assert "not better than 0.8 of its start" in first.reason
     unseen = judge(SEGMENTATION, {"a": {}}, {"a": sums(0.8)}, against="its start")
     assert not first_version(unseen).promoted
+
+
+# --- what a site may send ------------------------------------------------------------
+
+CAP = Quorum().maximum_patients_per_site
+WHOLE = {"patients": 12.0, "loss_sum": 3.0}
+LUMBAR = {f"lumbar:{moment}": 2.0 for moment in MOMENTS}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"patients": 10.0, "x_n": 1.0},
+        {**WHOLE, "dice_n": 1.0},
+        {**WHOLE, "dice_sum": 1.0},
+        {**WHOLE, "dice_sum": 1.0, "dice_n": 13.0},
+        {**WHOLE, "dice_sum": 1.0, "dice_n": 0.0},
+        {**WHOLE, "dice_sum": 1.0, "dice_n": 1.5},
+        {**WHOLE, "dice_sum": 1.1e12, "dice_n": 1.0},
+        {**WHOLE, "auc_grade2:p3": 1.0},
+        {**WHOLE, "lumbar:dev@0.9": 1.0},
+        {**WHOLE, "lumbar:n": 1.0},
+        {**WHOLE, **LUMBAR, "lumbar:sq": -1.0},
+        {**WHOLE, "loss_sum": math.nan},
+        {"patients": 12.0},
+        {"loss_sum": 3.0},
+        {**WHOLE, "patients": 0.0},
+        {**WHOLE, "patients": -5.0},
+        {**WHOLE, "patients": 12.5},
+        {**WHOLE, "patients": CAP + 1.0},
+    ],
+)
+def test_sums_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+    for task in (SEGMENTATION, BMD):
+        with pytest.raises(AggregationRefusedError):
+            check_sums(task, wrong, CAP)
+
+
+def test_honest_sums_and_withheld_ones_pass() -> None:
+    check_sums(SEGMENTATION, {}, CAP)
+    check_sums(SEGMENTATION, sums(0.8), CAP)
+    check_sums(BMD, {**WHOLE, **LUMBAR, "patients": float(CAP)}, CAP)
+
+
+VALUES = st.one_of(st.integers(-2, 30).map(float), st.floats())
+ANY_SUMS = st.dictionaries(st.sampled_from([*sorted(KNOWN), "x_n", "kappa:c00"]), VALUES)
+
+
+@st.composite
+def crafted_sums(draw: st.DrawFn) -> dict[str, float]:
+    """Whole sums, as far as a site that wants to break others would make them so."""
+    amount = st.floats(-1e12, 1e12)
+    size = st.floats(0, 1e12)
+    found = {"patients": 20.0, "loss_sum": draw(amount)}
+    if draw(st.booleans()):
+        found |= {"dice_n": float(draw(st.integers(1, 20))), "dice_sum": draw(amount)}
+    if draw(st.booleans()):
+        found |= {f"lumbar:{m}": draw(size if m in ("abs", "sq", "xx", "yy") else amount)
+                  for m in MOMENTS}  # fmt: skip
+        found["lumbar:n"] = float(draw(st.integers(1, 20)))
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(sites=st.lists(st.one_of(ANY_SUMS, crafted_sums()), max_size=3))
+def test_whatever_passes_can_be_added_and_measured(sites: list[dict[str, float]]) -> None:
+    for task in (SEGMENTATION, BMD):
+        passed = {"honest": {**sums(0.8), **LUMBAR}}
+        for number, site in enumerate(sites):
+            try:
+                check_sums(task, site, CAP)
+            except AggregationRefusedError:
+                continue
+            passed[f"site {number}"] = site
+        measured = measure(task, pool(passed))
+        assert measured.patients >= 20
+        assert all(math.isfinite(value) for value in measured.metrics.values())
+        judge(task, passed, passed, against="x")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +147,8 @@ def test_a_registry_that_is_not_there_is_a_sentence_and_nothing_is_made(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_papers_of_a_version_say_where_it_came_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("plain", [0, 7])
+def test_the_papers_of_a_version_say_where_it_came_from(tmp_path: Path, plain: int) -> None:
     planned = PlannedTask(
         settings=TINY_TASK, rounds=2, start_from=None, start_digest="", strategy=StrategySettings()
     )
@@ -157,7 +159,7 @@ def test_the_papers_of_a_version_say_where_it_came_from(tmp_path: Path) -> None:
     rounds = [
         RoundFacts(
             round=n, attempts=1, seconds=1.0, bytes_down=2, bytes_up=1, patients={"alpha": 20},
-            site_seconds={}, epsilon={"alpha": 0.5 * n}, absent=[],
+            site_seconds={}, epsilon={"alpha": 0.5 * n}, plain_rounds={"alpha": plain}, absent=[],
         )
         for n in (1, 2)
     ]  # fmt: skip
@@ -167,6 +169,28 @@ def test_the_papers_of_a_version_say_where_it_came_from(tmp_path: Path) -> None:
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["sites"] == ["alpha"]
     assert card["privacy"]["epsilon_by_site"] == {"alpha": 1.0}
+    assert card["privacy"]["plain_rounds_by_site"] == ({"alpha": 7} if plain else {})
+    said = "no epsilon covers the sites that trained without privacy, rounds: alpha (7)"
+    assert (said in card["privacy"]["not_covered"]) == bool(plain)
     assert (card["run"], card["digest"], card["rounds"]) == ("run-1", "d", 2)
     draw_curves(tmp_path / "curves.png", "dice", rounds, curve)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_loss_is_drawn_where_the_headline_is_not_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    measured = Measured(patients=20, loss=0.5, metrics={})
+    curve = [CurvePoint(after_round=n, pooled=measured, sites={"alpha": measured}) for n in (0, 1)]
+    drawn: list[list[float]] = []
+    plot = Axes.plot
+
+    def noted(axes: Axes, *data: Any, **how: Any) -> Any:
+        drawn.append(data[1])
+        return plot(axes, *data, **how)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    draw_curves(tmp_path / "curves.png", "auc_grade2", [], curve)
+    assert drawn == [[0.5, 0.5], [0.5, 0.5]]

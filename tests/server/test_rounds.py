@@ -12,6 +12,7 @@ from flwr.app import RecordDict
 from server.checkpoint import Checkpoint
 from server.exchange import Roster, wait_for_nodes
 from server.plan import PlannedTask, RunPlan
+from server.result import last_said
 from server.rounds import Start, Trained, evaluate_models, train_rounds
 from shared import protocol
 from shared.config import PrivacyTarget, Quorum, StrategySettings
@@ -39,7 +40,7 @@ def plan(folder: Path, **quorum: Any) -> RunPlan:
     )  # fmt: skip
 
 
-def honest(name: str, shift: float, **changes: Any) -> Node:
+def honest(name: str, shift: float, patients: float = 12.0, **changes: Any) -> Node:
     """A site that adds a constant to what it received."""
 
     def node(content: RecordDict, times: int) -> RecordDict:
@@ -48,7 +49,9 @@ def honest(name: str, shift: float, **changes: Any) -> Node:
         received = read_arrays(content, "model", shapes, ERROR)
         update = {n: np.asarray(received[n] + np.float32(shift)) for n in NAMES}
         values = {"round": job.round, "epsilon_run": 0.5 * job.round} | changes
-        sums = {"patients": 12.0, "loss_sum": 12.0 * job.round, "dice_sum": 6.0, "dice_n": 12.0}
+        sums = {
+            "patients": patients, "loss_sum": 12.0 * job.round, "dice_sum": 6.0, "dice_n": 12.0
+        }  # fmt: skip
         return protocol.train_answer(TrainAnswer(update, 20, sums, account(name, **values)))
 
     return node
@@ -191,6 +194,39 @@ def test_an_answer_that_is_not_one_is_rejected_with_its_reason(
     assert reason in absent.reason
 
 
+def test_sums_that_break_metrics_cost_only_the_site_that_sent_them(tmp_path: Path) -> None:
+    def evil(content: RecordDict, times: int) -> RecordDict:
+        update = {n: arrays()[n] for n in NAMES}
+        sums = {"patients": 10.0, "x_n": 1.0}
+        number = protocol.read_job(content, ERROR).round
+        return protocol.train_answer(TrainAnswer(update, 20, sums, account("evil", round=number)))
+
+    trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 1.0), evil)
+    assert [(a.kind, "'x_n'" in a.reason) for r in trained.rounds for a in r.absent] == [
+        ("rejected", True)
+    ] * 2
+    assert sorted(trained.rounds[1].patients) == ["alpha", "beta"]
+
+
+def test_a_site_that_measured_more_patients_than_agreed_is_rejected(tmp_path: Path) -> None:
+    sites = (honest("alpha", 1.0), honest("beta", 1.0), honest("gamma", 1.0, patients=13.0))
+    trained, _ = run(tmp_path, *sites, maximum_patients_per_site=12)
+    assert [(a.kind, "13 patients" in a.reason) for a in trained.rounds[0].absent] == [
+        ("rejected", True)
+    ]
+    assert trained.rounds[0].patients == {"alpha": 12, "beta": 12}
+
+
+def test_rounds_without_privacy_stay_with_the_site_that_ran_them(tmp_path: Path) -> None:
+    sites = (honest("alpha", 1.0), honest("beta", 1.0, plain_rounds=7))
+    trained, _ = run(tmp_path, *sites)
+    assert [one.plain_rounds for one in trained.rounds] == [{"alpha": 0, "beta": 7}] * 2
+    folder = plan(tmp_path).task_folder(TINY_TASK.task)
+    kept = Checkpoint(folder, "run-1", TINY_TASK.task).read()
+    assert kept is not None
+    assert last_said(kept[0].rounds, "plain_rounds") == {"alpha": 0, "beta": 7}
+
+
 def test_two_nodes_that_say_they_are_the_same_site_both_do_not_count(tmp_path: Path) -> None:
     sites = (honest("alpha", 1.0), honest("beta", 5.0), honest("beta", 9.0), honest("gamma", 1.0))
     trained, _ = run(tmp_path, *sites)
@@ -246,6 +282,32 @@ def test_models_are_measured_side_by_side_in_one_exchange(tmp_path: Path) -> Non
     )
     assert grid.asked == [(1, "evaluate"), (2, "evaluate")]
     assert set(asked.answers["beta"].statistics) == {"final", "champion"}
+
+
+@pytest.mark.parametrize(
+    ("sums", "changes", "reason"),
+    [
+        ({"patients": 12.0, "x_n": 1.0}, {}, "x_n"),
+        ({"patients": 12.0, "loss_sum": 6.0}, {"run": "other"}, "run other"),
+        ({"patients": 12.0, "loss_sum": 6.0}, {"mode": "plain"}, "plain"),
+    ],
+)
+def test_a_measurement_that_is_not_one_costs_only_its_site(
+    tmp_path: Path, sums: dict[str, float], changes: dict[str, Any], reason: str
+) -> None:
+    def site(name: str, sent: dict[str, float], **changes: Any) -> Node:
+        values = {"mode": "evaluate", "round": 0} | changes
+        answer = EvaluateAnswer(20, {"final": sent}, account(name, **values))
+        return lambda content, times: protocol.evaluate_answer(answer)
+
+    good = {"patients": 12.0, "loss_sum": 6.0}
+    grid = FakeGrid({1: site("alpha", good), 2: site("evil", sums, **changes), 3: site("c", good)})
+    asked = evaluate_models(
+        grid, Roster((1, 2, 3)), plan(tmp_path), TINY_TASK.task,
+        {"final": (TINY_TASK, arrays())}, make,
+    )  # fmt: skip
+    assert sorted(asked.answers) == ["alpha", "c"]
+    assert [(a.kind, reason in a.reason) for a in asked.absent] == [("rejected", True)]
 
 
 def test_too_few_connected_sites_are_said_before_the_first_round() -> None:
