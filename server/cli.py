@@ -13,6 +13,7 @@ from shared.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.table import Table
 
 app = typer.Typer(name="server", help="The coordinator of a consortium.", no_args_is_help=True)
 
@@ -69,7 +70,9 @@ def export(
     print_facts(
         facts,
         as_json,
-        lambda: console().print(f"{task} version {facts['version']}: {facts['files']} in {out}"),
+        lambda: console().print(
+            f"{task} version {facts['version']}: {facts['files']} in {out}", markup=False
+        ),
     )
 
 
@@ -92,7 +95,7 @@ def pretrain(
         def show(task: str, done: int, total: int, loss: float) -> None:
             if task not in lines:
                 lines[task] = bar.add_task(task, total=total)
-            bar.update(lines[task], completed=done, description=f"{task}: loss {loss:.3f}")
+            bar.update(lines[task], completed=done, description=escape(f"{task}: loss {loss:.3f}"))
 
         facts = train_publicly(
             tasks, out, patients=patients, seed=seed, workers=workers, cache=cache, progress=show
@@ -125,22 +128,23 @@ class _Shown:
         kind = event["event"]
         if kind == "task":
             self.bar.remove_task(self.line)
-            self.line = self.bar.add_task(event["task"], total=event["rounds"])
+            self.line = self.bar.add_task(escape(event["task"]), total=event["rounds"])
             self.metric = event["metric"]
         elif kind == "round":
             pooled = event["point"]["pooled"]
             value = pooled["metrics"].get(self.metric)
             shown = "" if value is None else f": {self.metric} {value:.3f}"
             # What a site calls itself is text from outside: no markup of its own.
-            absent = escape(", ".join(one["site"] for one in event["facts"]["absent"]))
+            absent = ", ".join(one["site"] for one in event["facts"]["absent"])
             missing = f" (without {absent})" if absent else ""
-            self.bar.update(self.line, advance=1, description=f"{event['task']}{shown}{missing}")
+            said = escape(f"{event['task']}{shown}{missing}")
+            self.bar.update(self.line, advance=1, description=said)
 
 
 def _show_result(facts: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table(title=f"run {facts['run']}: {facts['seconds']:.0f} s")
+    table = Table(title=escape(f"run {facts['run']}: {facts['seconds']:.0f} s"))
     for column in ("task", "version", "rounds", "validation", "epsilon by site", "champion"):
         table.add_column(column)
     for name, task in facts["tasks"].items():
@@ -150,8 +154,8 @@ def _show_result(facts: dict[str, Any]) -> None:
         metric = verdict.get("metric")
         value = last["metrics"].get(metric, last["loss"]) if metric else last["loss"]
         shown = "withheld" if value is None else f"{metric or 'loss'} {value:.4g}"
-        table.add_row(
-            name, str(task["version"] or "-"), str(len(task["rounds"])), shown,
+        _add_plain(
+            table, name, str(task["version"] or "-"), str(len(task["rounds"])), shown,
             spent or "plain, unbounded", "yes" if task["champion"] else "no",
         )  # fmt: skip
     console().print(table)
@@ -159,9 +163,16 @@ def _show_result(facts: dict[str, Any]) -> None:
         if task["verdict"]:
             console().print(f"{name}: {task['verdict']['reason']}", markup=False)
         for one in (absent for facts in task["rounds"] for absent in facts["absent"]):
-            said = escape(f"{one['site']} {one['kind']}: {one['reason']}")
-            console().print(f"[yellow]{name}: {said}")
-    console().print(f"result: {facts['workspace']}/result.json; registry: {facts['tracking_uri']}")
+            said = f"{name}: {one['site']} {one['kind']}: {one['reason']}"
+            console().print(said, style="yellow", markup=False)
+        for site, rounds in task["plain_rounds"].items():
+            if rounds:
+                said = f"{name}: {site} trained {rounds} rounds without privacy: no epsilon covers"
+                console().print(f"{said} it", style="yellow", markup=False)
+    console().print(
+        f"result: {facts['workspace']}/result.json; registry: {facts['tracking_uri']}",
+        markup=False,
+    )
 
 
 def _show_versions(found: list[dict[str, Any]]) -> None:
@@ -174,16 +185,22 @@ def _show_versions(found: list[dict[str, Any]]) -> None:
         table.add_column(column)
     for one in found:
         made = datetime.fromtimestamp(one["created"], UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(
-            one["task"], str(one["version"]), ", ".join(one["aliases"]), made, one["run"],
+        _add_plain(
+            table, one["task"], str(one["version"]), ", ".join(one["aliases"]), made, one["run"],
             one["verdict"],
         )  # fmt: skip
     console().print(table)
+
+
+def _add_plain(table: Table, *cells: str) -> None:
+    """Add a row of words that came from sites or a registry: none of them is markup."""
+    table.add_row(*(escape(cell) for cell in cells))
 
 
 def _show_pretrained(facts: dict[str, Any]) -> None:
     for name, one in facts["tasks"].items():
         console().print(
             f"{name}: {one['steps']} steps on {one['patients']} digital patients, loss "
-            f"{one['train_loss']:.4g}; weights in {one['weights']}"
+            f"{one['train_loss']:.4g}; weights in {one['weights']}",
+            markup=False,
         )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
 from typer.testing import CliRunner
 
 from client.cli import app as site
 from client.cli_training import labelled
-from server.cli import app, registry_uri
+from server.cli import _show_result, _show_versions, _Shown, app, registry_uri
 from shared.config import SitePrivacy, save_settings
 from shared.errors import ConfigError, RegistryUnavailableError, UnknownTaskError
 from tests.server.tiny_sites import TINY_TASK, tiny_site
@@ -43,6 +48,35 @@ def test_pretraining_an_unknown_task_writes_nothing(tmp_path: Path) -> None:
     arguments = ["pretrain", str(tmp_path / "task.yaml"), "--out", str(tmp_path / "out")]
     assert isinstance(CliRunner().invoke(app, arguments).exception, UnknownTaskError)
     assert not (tmp_path / "out").exists()
+
+
+def test_words_of_sites_and_registries_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "[bold red]champion[/] [link=http://x]y[/link] [/]"
+    _show_versions(
+        [{"task": words, "version": 1, "aliases": (words,), "created": 0.0, "run": words,
+          "verdict": words}]
+    )  # fmt: skip
+    absent = {"site": words, "kind": "refused", "reason": words}
+    task = {
+        "epsilon": {words: 1.0}, "verdict": {"metric": words, "reason": words}, "version": 1,
+        "curve": [{"pooled": {"loss": 1.0, "metrics": {}}}], "champion": True,
+        "rounds": [{"absent": [absent]}], "plain_rounds": {words: 2},
+    }  # fmt: skip
+    _show_result({"run": words, "seconds": 1.0, "tasks": {words: task}, "workspace": words,
+                  "tracking_uri": words})  # fmt: skip
+    with Progress(console=Console(file=io.StringIO())) as bar:
+        shown = _Shown(bar)
+        shown({"event": "task", "task": words, "rounds": 1, "metric": "loss"})
+        point: dict[str, Any] = {"pooled": {"metrics": {}}}
+        facts = {"absent": [{"site": words}]}
+        shown({"event": "round", "task": words, "point": point, "facts": facts})
+        assert Text.from_markup(bar.tasks[-1].description).plain == f"{words} (without {words})"
+    printed = "".join(capsys.readouterr().out.split())
+    # Table cells wrap, so words are looked for whole only where lines are free.
+    assert printed.count("[bold") + printed.count("[/link]") >= 10
+    assert "".join(f"{words} refused: {words}".split()) in printed
+    assert "".join(f"{words} trained 2 rounds without privacy".split()) in printed
+    assert "".join(f"result: {words}/result.json; registry: {words}".split()) in printed
 
 
 def test_training_testing_and_the_ledger_print_pure_json(tmp_path: Path) -> None:
