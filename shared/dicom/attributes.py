@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
@@ -20,6 +20,26 @@ from shared.records import Covariates
 from .deidentify import capped_age
 
 DATES = ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
+#: Words of (0010,2160) that are kept, in lower case, and the word each is kept as. The
+#: attribute is free text: whatever else somebody typed there (a name, a note) is not read.
+ETHNIC_GROUPS: Final[Mapping[str, str]] = {
+    "african": "african",
+    "african american": "black",
+    "african-american": "black",
+    "afro-american": "black",
+    "asian": "asian",
+    "black": "black",
+    "caucasian": "white",
+    "european": "european",
+    "hispanic": "hispanic",
+    "latina": "hispanic",
+    "latino": "hispanic",
+    "mixed": "mixed",
+    "native american": "native american",
+    "other": "other",
+    "pacific islander": "pacific islander",
+    "white": "white",
+}
 
 
 @contextmanager
@@ -123,5 +143,11 @@ def covariates_of(dataset: Dataset) -> Covariates:
         age_years=capped_age(within(age_years(dataset), 0, 120)),
         height_cm=within(size, 50, 260) if metres is None else round(metres * 100, 1),
         weight_kg=within(number_of(dataset, "PatientWeight"), 20, 350),
-        ethnic_group=text_of(dataset, "EthnicGroup") or None,
+        ethnic_group=ethnic_group(dataset),
     )
+
+
+def ethnic_group(dataset: Dataset) -> str | None:
+    """One of the known words for an ethnic group (`ETHNIC_GROUPS`), else None."""
+    said = " ".join(text_of(dataset, "EthnicGroup").lower().split())
+    return ETHNIC_GROUPS.get(said)

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -40,6 +41,8 @@ LARGEST_FILE: Final = 256 * 1024 * 1024
 TABLE_ENDINGS: Final = (".csv", ".tsv")
 #: Media without preamble begin with an element of group 0008 in little endian.
 BARE_DATASET: Final = b"\x08\x00"
+#: 128 bytes of preamble and ``DICM``; the file meta group follows.
+PREAMBLE_BYTES: Final = 132
 
 
 @dataclass(frozen=True)
@@ -183,13 +186,15 @@ def parse(data: bytes, *, pixels: bool) -> Dataset:
     bare = data[:2] == BARE_DATASET and data[128:132] != b"DICM"
     if not bare and data[128:132] != b"DICM":
         raise SetAsideError("not_dicom")
-    # Inflated size is unbounded, and no scanner writes it: refused before parsing.
-    if str(DeflatedExplicitVRLittleEndian).encode() in data[:1024]:
-        raise SetAsideError("transfer_syntax", "deflated")
     try:
+        # Inflated size is unbounded, and no scanner writes it: refused before parsing.
+        if not bare and _is_deflated(data):
+            raise SetAsideError("transfer_syntax", "deflated")
         dataset = dcmread(BytesIO(data), force=bare, stop_before_pixels=not pixels)
         if "TransferSyntaxUID" not in dataset.file_meta:
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    except SetAsideError:
+        raise
     except InvalidDicomError:
         raise SetAsideError("not_dicom") from None
     except Exception as error:  # pydicom raises many kinds on damaged files
@@ -197,6 +202,27 @@ def parse(data: bytes, *, pixels: bool) -> Dataset:
     if "SOPClassUID" not in dataset:
         raise SetAsideError("damaged" if not bare else "not_dicom")
     return dataset
+
+
+def _is_deflated(data: bytes) -> bool:
+    """Tell by the whole file meta group whether the data set is deflated.
+
+    The group is read exactly as `dcmread` reads it, wherever in it the transfer syntax
+    stands and however long the elements before it are: two readers that disagree
+    would let a file past. Nothing is inflated for it.
+    """
+    stream = BytesIO(data)
+    meta = _file_meta(stream, implicit=False)
+    try:
+        next(iter(meta), None)
+    except NotImplementedError:  # so does `dcmread` tell that the group is in implicit VR
+        meta = _file_meta(stream, implicit=True)
+    return str(DeflatedExplicitVRLittleEndian) in text_of(meta, "TransferSyntaxUID").split("\\")
+
+
+def _file_meta(stream: BytesIO, *, implicit: bool) -> Dataset:
+    stream.seek(PREAMBLE_BYTES)
+    return read_dataset(stream, implicit, True, stop_when=lambda tag, *_: tag >> 16 != 2)
 
 
 def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFile:

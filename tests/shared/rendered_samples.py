@@ -34,7 +34,7 @@ def sample_study(
             age_years=float(generator.uniform(50, 96)),
             height_cm=round(float(generator.uniform(150, 185)), 1),
             weight_kg=round(float(generator.uniform(45, 110)), 1),
-            ethnic_group="White",
+            ethnic_group="white",
         ),
         images=images,
         labels=StudyLabels(bmd=bmd, genant=genant),

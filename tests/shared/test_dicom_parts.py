@@ -13,6 +13,7 @@ from pydicom.pixels import apply_modality_lut, apply_windowing
 from pydicom.uid import ExplicitVRLittleEndian
 
 from shared.config import LabelColumns
+from shared.dicom.attributes import covariates_of
 from shared.dicom.deidentify import capped_age, pseudonym, replaced_uid, shifted_day
 from shared.dicom.labels import LabelRow, parse_day, read_table
 from shared.dicom.margins import unscanned_margin
@@ -42,6 +43,26 @@ def image(pixels: np.ndarray, **attributes: object) -> Dataset:
     for keyword, value in attributes.items():
         setattr(dataset, keyword, value)
     return dataset
+
+
+# --- attributes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("White", "white"),
+        (" CAUCASIAN  ", "white"),
+        ("African American", "black"),
+        ("Maria Muster", None),
+        ("asian (Muster)", None),
+        ("", None),
+    ],
+)
+def test_of_the_ethnic_group_only_known_words_are_kept(typed: str, kept: str | None) -> None:
+    dataset = Dataset()
+    dataset.EthnicGroup = typed
+    assert covariates_of(dataset).ethnic_group == kept
 
 
 # --- pixels ---------------------------------------------------------------------

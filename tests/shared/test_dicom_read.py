@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from shared.dicom.read import ReadResult, read_study_folder
 from shared.errors import InputMissingError
@@ -183,7 +185,6 @@ def test_a_spoilt_image_is_set_aside_and_the_rest_is_read(
         ("not_dicom", b"\x00" * 4000),
         ("damaged", b"\x00" * 128 + b"DICM" + b"\xff" * 300),
         ("damaged", b"\x00" * 128 + b"DICM"),
-        ("transfer_syntax", b"\x00" * 128 + b"DICM" + b"1.2.840.10008.1.2.1.99"),
     ],
 )
 def test_a_file_that_is_no_dicom_is_refused_and_the_rest_is_read(
@@ -193,6 +194,28 @@ def test_a_file_that_is_no_dicom_is_refused_and_the_rest_is_read(
     result = read_study_folder(study)
     assert reasons(result)["0_first.dcm"] == reason
     assert len(result.studies[0].images) == 3
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # the long UID is itself warned about
+@pytest.mark.parametrize("uid_length", [40, 2000])
+def test_a_deflated_file_is_never_inflated(
+    study: Path, scanner: str, monkeypatch: pytest.MonkeyPatch, uid_length: int
+) -> None:
+    spine = study / f"{SPINE[scanner]}.dcm"
+    dataset = pydicom.dcmread(spine)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1." + "2" * (uid_length - 2)
+    dataset.save_as(spine, enforce_file_format=False)
+    monkeypatch.setattr(zlib, "decompress", lambda *_: pytest.fail("inflated"))
+    result = read_study_folder(study)
+    assert reasons(result)[spine.name] == "transfer_syntax"
+    assert View.SPINE_PA not in result.studies[0].images
+
+
+def test_a_file_that_only_mentions_deflation_is_read(study: Path, scanner: str) -> None:
+    spine = study / f"{SPINE[scanner]}.dcm"
+    edit(spine, setter(ImageComments="not 1.2.840.10008.1.2.1.99"))
+    assert View.SPINE_PA in read_study_folder(study).studies[0].images
 
 
 @pytest.mark.parametrize("keep", [140, 200, 400, 800, 1200, 4000])
