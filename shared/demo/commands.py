@@ -39,7 +39,7 @@ class Commands:
     Attributes
     ----------
     folder : Path
-        Where the commands' logs go (``logs/``).
+        Where the commands' logs (``logs/``) and times (``commands.json``) go.
     peak_rss_mb : float
         Largest sum of resident memory of all processes of the demo, seen by
         sampling twice a second. Shared pages count once per process: an upper bound.
@@ -59,6 +59,8 @@ class Commands:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        times = {command: round(seconds, 1) for command, seconds in self.seconds.items()}
+        (self.folder / "commands.json").write_text(json.dumps(times, indent=2) + "\n")
         end_marked(MARK, self.token)
 
     def run(self, *arguments: str | Path) -> Any:
