@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from shared.protocol import Account, Job, TrainAnswer
 from shared.weights import digest_arrays
 
-#: Runs whose answers are kept; a repeat of an older one trains again to the same bits.
+#: Runs whose answers are kept; a repeat of an older one is a new release, and counts.
 RUNS_KEPT: Final = 8
 
 
@@ -59,7 +59,7 @@ def keep_answer(folder: Path, job: Job, request: str, answer: TrainAnswer) -> No
 def kept_answer(folder: Path, job: Job, request: str) -> TrainAnswer | None:
     """Find the answer to a question that was answered before; None if there is none.
 
-    A damaged answer counts as none: the round is then trained again to the same bits.
+    A damaged answer counts as none: a repeat is then a new release (`client.ledger`).
     """
     tensors, facts = _paths(folder, job, request)
     try:

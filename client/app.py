@@ -8,16 +8,16 @@ and the node's partition says which is its own.
 from __future__ import annotations
 
 import json
-import logging
-import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from shared.errors import ConfigError, OsteofedError
+from client.refusals import UNKNOWN_SITE, least_refusal, log_failure, refusal_of
+from shared.errors import ConfigError
 from shared.protocol import evaluate_answer, refusal_answer, train_answer
 
 if TYPE_CHECKING:
@@ -55,23 +55,39 @@ def evaluate(message: Message, context: Context) -> Message:
 def _attempt(
     answer: Callable[[Site], RecordDict], message: Message, context: Context
 ) -> RecordDict:
-    """Answer, and turn any failure into a refusal with a reason."""
-    from client.training import open_site, read_job_or_none, refusal_of
+    """Answer, and turn any failure into a refusal; nothing raised here reaches Flower.
 
-    folder = Path("unknown-site")
+    What Flower catches of a hospital's program it sends to the coordinator with its text.
+    """
+    folder = Path(UNKNOWN_SITE)
     site: Site | None = None
     try:
+        from client.training import open_site
+
         folder = site_folder(dict(context.node_config), dict(context.run_config))
         site = open_site(folder)
         return answer(site)
     except Exception as error:  # one hospital's trouble must not break the others' round
-        if not isinstance(error, OsteofedError):
-            _log_failure(folder, error)
-        job = read_job_or_none(message.content)
-        return refusal_answer(refusal_of(error, folder, site, job))
+        return _refuse(error, folder, site, message)
     finally:
-        if site is not None:
-            site.close()
+        with suppress(Exception):
+            if site is not None:
+                site.close()
+
+
+def _refuse(error: Exception, folder: Path, site: Site | None, message: Message) -> RecordDict:
+    """Log a failure and say of it what may leave, whatever else fails on the way."""
+    with suppress(Exception):
+        log_failure(folder, error)
+    try:
+        from client.training import read_job_or_none
+
+        refusal = refusal_of(error, folder, site, read_job_or_none(message.content))
+    except Exception as another:
+        with suppress(Exception):
+            log_failure(folder, another)
+        refusal = least_refusal(error)
+    return refusal_answer(refusal)
 
 
 def site_folder(node_config: dict[str, Any], run_config: dict[str, Any]) -> Path:
@@ -104,12 +120,3 @@ def site_folder(node_config: dict[str, Any], run_config: dict[str, Any]) -> Path
         )
     sites = json.loads(Path(str(federation)).read_text(encoding="utf-8"))["sites"]
     return Path(sites[int(node_config["partition-id"])])
-
-
-def _log_failure(folder: Path, error: Exception) -> None:
-    """Leave the details of an unforeseen failure inside the hospital."""
-    text = "".join(traceback.format_exception(error))
-    logging.getLogger("osteofed.site").error(text)
-    if folder.is_dir():
-        with (folder / "failures.log").open("a", encoding="utf-8") as log:
-            log.write(text + "\n")

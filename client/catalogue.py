@@ -20,7 +20,7 @@ class Base(DeclarativeBase):
 
 
 class Property(Base):
-    """Facts about the store itself: ``schema``, ``secret_check``."""
+    """Facts about the store itself: ``schema``, ``secret_check``, ``ledger_id``."""
 
     __tablename__ = "properties"
     key: Mapped[str] = mapped_column(String(40), primary_key=True)

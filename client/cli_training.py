@@ -119,17 +119,20 @@ def _show_ledger(facts: dict[str, Any]) -> None:
     for column in ("run", "task", "rounds", "steps", "noise", "epsilon after", "state"):
         table.add_column(column)
     for line in facts["lines"]:
-        after = "unbounded (plain)" if line["mode"] == "plain" else f"{line['epsilon_after']:.3f}"
+        known = line["epsilon_after"] is not None
+        after = f"{line['epsilon_after']:.3f}" if known else "unbounded"
         table.add_row(
             line["run"], line["task"], str(line["rounds"]), str(line["steps"]),
             f"{line['noise_multiplier']:.3f}", after, line["state"],
         )  # fmt: skip
     console().print(table)
+    if facts["unbounded"]:
+        console().print(
+            f"[yellow]spent: unbounded. {facts['plain_rounds']} rounds ran without privacy and no "
+            f"epsilon covers them[/]; the private rounds alone spent {facts['epsilon_private']:.3f}"
+        )
+        return
     console().print(
         f"spent {facts['epsilon_spent']:.3f} of epsilon {facts['epsilon_budget']:g} at delta "
         f"{facts['delta']:g}; left {facts['epsilon_left']:.3f}"
     )
-    if facts["plain_rounds"]:
-        console().print(
-            f"[yellow]{facts['plain_rounds']} rounds ran without privacy: no epsilon covers them"
-        )

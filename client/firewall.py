@@ -93,9 +93,8 @@ def release_update(
     norm = norm_of_change(update, received)
     most = largest_norm(job, patients, sum(update[name].size for name in names))
     if norm > most:
-        raise FirewallRefusedError(
-            f"the update has norm {norm:.4g} (at most {most:.4g} can come from this mechanism)"
-        )
+        # No figures: the bound tells how many patients there are.
+        raise FirewallRefusedError("the update is larger than this mechanism can make it")
     return {name: np.asarray(update[name], order="C") for name in sorted(names)}
 
 

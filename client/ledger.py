@@ -10,26 +10,36 @@ case                            what happens
 =============================== ==================================================
 it would pass the budget        refused with spent, asked and left; nothing written
 crash after `reserve`           the reservation stands and counts as spent
-the same request again          uses its reservation again: it is the same release
-same key, other mechanism       refused (two releases would share their noise)
-same request, not repeatable    counts again (a GPU does not give the same bits)
+again, only reserved before     uses the reservation again: nothing had left
+again, committed before         counts again, as an attempt with noise of its own
+again, not repeatable           counts again (a GPU does not give the same bits)
+same key, other mechanism       refused; ask it as a new run
 more steps done than reserved   refused at `commit`; the update must not leave
 a round without privacy         kept apart as unbounded: no epsilon covers it
+the file is gone, or another's  an error: a new ledger would forget what was spent
+an old backup, or two copies    **not noticed**: what they do not hold is not counted
 =============================== ==================================================
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
+from client.ledger_file import (
+    EVALUATIONS,
+    MECHANISMS,
+    Entry,
+    entries_of,
+    identity_of,
+    open_ledger_file,
+    writing,
+)
 from shared.config import SitePrivacy
 from shared.errors import BudgetExceededError, PolicyRefusedError, StoreMissingError
 from shared.training.accounting import Mechanism
@@ -39,67 +49,20 @@ from shared.training.accounting import epsilon as compose
 DEFAULT_COHORT: Final = "store"
 #: A budget is not passed by rounding in the last digits.
 TOLERANCE: Final = 1e-9
-#: How long one process waits for another that writes, seconds.
-PATIENCE_SECONDS: Final = 60
-
-_METADATA = sa.MetaData()
-_MECHANISMS = sa.Table(
-    "mechanisms",
-    _METADATA,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("run", sa.String, nullable=False),
-    sa.Column("round", sa.Integer, nullable=False),
-    sa.Column("task", sa.String, nullable=False),
-    sa.Column("cohort", sa.String, nullable=False),
-    sa.Column("model_digest", sa.String, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False, default=1),
-    sa.Column("mode", sa.String, nullable=False),  # private | plain
-    sa.Column("state", sa.String, nullable=False),  # reserved | committed
-    sa.Column("sample_rate", sa.Float, nullable=False),
-    sa.Column("noise_multiplier", sa.Float, nullable=False),
-    sa.Column("steps", sa.Integer, nullable=False),
-    sa.Column("reserved_at", sa.String, nullable=False),
-    sa.Column("committed_at", sa.String, nullable=True),
-    sa.UniqueConstraint("run", "round", "task", "cohort", "model_digest", "attempt"),
-)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the ledger.
-
-    `mode` is ``private`` or ``plain`` (unbounded), `state` ``reserved`` (counts as
-    spent) or ``committed``. Times are UTC, ISO 8601.
-    """
-
-    id: int
-    run: str
-    round: int
-    task: str
-    cohort: str
-    model_digest: str
-    attempt: int
-    mode: str
-    state: str
-    sample_rate: float
-    noise_multiplier: float
-    steps: int
-    reserved_at: str
-    committed_at: str | None
-
-    @property
-    def mechanism(self) -> Mechanism:
-        """What was spent."""
-        return Mechanism(self.sample_rate, self.noise_multiplier, self.steps)
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """The right to train one round. `repeated`: it was reserved before."""
+    """The right to train one round once.
+
+    `repeated`: it was reserved before and nothing had left. `attempt` numbers the
+    releases of one request from 1 and must be part of what seeds the noise.
+    """
 
     entry: int
     mechanism: Mechanism | None
     repeated: bool
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -122,29 +85,34 @@ class Ledger:
     Parameters
     ----------
     path : Path
-        The SQLite file; made, with mode 0600, if it is not there.
+        The SQLite file that `client.ledger_file.make_ledger` made.
     budget : SitePrivacy
         The hospital's own limits.
+    identity : str
+        What `client.ledger_file.make_ledger` returned.
+
+    Raises
+    ------
+    StoreMissingError
+        If the file is missing, damaged or another store's ledger. It is never made
+        anew, since an empty ledger says that nothing was spent.
     """
 
-    def __init__(self, path: Path, budget: SitePrivacy) -> None:
+    def __init__(self, path: Path, budget: SitePrivacy, identity: str) -> None:
         self.path = path
         self.budget = budget
-        if not path.parent.is_dir():
+        if not path.is_file():
             raise StoreMissingError(
-                f"{path.parent}: no such folder for the ledger; make the site with "
-                "`osteofed site init`"
+                f"{path}: the privacy ledger of the site is missing; restore it from your "
+                "backup (site.yaml: ledger), for without it nobody knows what was spent"
             )
-        if not path.exists():
-            path.touch(mode=0o600)
-        self._engine = sa.create_engine(
-            f"sqlite:///{path}",
-            poolclass=sa.pool.NullPool,
-            connect_args={"timeout": PATIENCE_SECONDS, "isolation_level": None},
-        )
-        sa.event.listen(self._engine, "connect", _make_durable)
-        with self._writing() as connection:
-            _METADATA.create_all(connection, checkfirst=True)
+        self._engine = open_ledger_file(path)
+        if identity_of(self._engine) != identity:
+            self._engine.dispose()
+            raise StoreMissingError(
+                f"{path}: is not the privacy ledger of this store (site.yaml: ledger); restore "
+                "the one that was made with it from your backup"
+            )
 
     def reserve(
         self,
@@ -167,7 +135,9 @@ class Ledger:
         mechanism : Mechanism or None
             What will be spent at most; None = a round without privacy.
         repeatable : bool
-            Whether a repeat gives the same bits, so that it spends nothing new.
+            Whether training it again gives the same bits. A reservation of which
+            nothing left is used again only if this holds now and held then: else
+            two processes at once could send two releases with one noise.
 
         Returns
         -------
@@ -191,27 +161,30 @@ class Ledger:
             "run": run, "round": round, "task": task, "cohort": cohort,
             "model_digest": model_digest,
         }  # fmt: skip
-        with self._writing() as connection:
-            earlier = _entries(connection, **key)
+        with writing(self._engine) as connection:
+            earlier = entries_of(connection, **key)
             if earlier:
                 _check_same(earlier[-1], mechanism, key)
-                if repeatable:
-                    return Reservation(earlier[-1].id, mechanism, repeated=True)
+                last = earlier[-1]
+                if last.state == "reserved" and last.repeatable and repeatable:
+                    return Reservation(last.id, mechanism, repeated=True, attempt=last.attempt)
             if mechanism is not None:
                 self._veto(connection, cohort, mechanism)
             wanted = mechanism or Mechanism(1.0, 0.0, 0)
             inserted = connection.execute(
-                _MECHANISMS.insert().values(
+                MECHANISMS.insert().values(
                     **key,
                     **asdict(wanted),
                     attempt=len(earlier) + 1,
                     mode="private" if mechanism is not None else "plain",
                     state="reserved",
+                    repeatable=repeatable,
                     reserved_at=_now(),
                 )
             )
             entry = inserted.inserted_primary_key
-            return Reservation(int(entry[0]) if entry else 0, mechanism, repeated=False)
+            number = int(entry[0]) if entry else 0
+            return Reservation(number, mechanism, repeated=False, attempt=len(earlier) + 1)
 
     def commit(self, reservation: Reservation, mechanism: Mechanism | None) -> None:
         """Write down what was really done, before the update leaves.
@@ -240,10 +213,10 @@ class Ledger:
                 "the update does not leave"
             )
         done = {} if mechanism is None else asdict(mechanism)
-        with self._writing() as connection:
+        with writing(self._engine) as connection:
             connection.execute(
-                _MECHANISMS.update()
-                .where(_MECHANISMS.c.id == reservation.entry, _MECHANISMS.c.state == "reserved")
+                MECHANISMS.update()
+                .where(MECHANISMS.c.id == reservation.entry, MECHANISMS.c.state == "reserved")
                 .values(state="committed", committed_at=_now(), **done)
             )
 
@@ -287,10 +260,21 @@ class Ledger:
         """Count the rounds without privacy, which no epsilon covers."""
         return sum(entry.mode == "plain" for entry in self.entries())
 
+    def count_evaluation(self, run: str, task: str) -> int:
+        """Count one more model that is about to be measured; return how many were before."""
+        mine = (EVALUATIONS.c.run == run, EVALUATIONS.c.task == task)
+        with writing(self._engine) as connection:
+            before = connection.scalar(sa.select(EVALUATIONS.c.models).where(*mine))
+            if before is None:
+                connection.execute(EVALUATIONS.insert().values(run=run, task=task, models=1))
+                return 0
+            connection.execute(EVALUATIONS.update().where(*mine).values(models=before + 1))
+            return int(before)
+
     def entries(self) -> list[Entry]:
         """List all entries, oldest first."""
         with self._engine.connect() as connection:
-            return _entries(connection)
+            return entries_of(connection)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -306,41 +290,15 @@ class Ledger:
             )
 
     def _quote(self, connection: sa.Connection, cohort: str, mechanism: Mechanism) -> Quote:
-        spent_on = [e.mechanism for e in _entries(connection, cohort=cohort, mode="private")]
+        spent_on = [e.mechanism for e in entries_of(connection, cohort=cohort, mode="private")]
         spent = compose(spent_on, self.budget.delta)
         after = compose([*spent_on, mechanism], self.budget.delta)
         asked = after - spent if math.isfinite(spent) else math.inf
         return Quote(spent=spent, asked=asked, left=self.budget.epsilon_budget - spent)
 
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """Open a transaction that excludes other writers from its first statement on."""
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
-                raise
-            connection.exec_driver_sql("COMMIT")
-
-
-def _make_durable(connection: Any, _: object) -> None:
-    """A committed line survives a power cut (WAL, synchronous FULL)."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _entries(connection: sa.Connection, **where: object) -> list[Entry]:
-    query = sa.select(_MECHANISMS).order_by(_MECHANISMS.c.id)
-    for column, value in where.items():
-        query = query.where(_MECHANISMS.c[column] == value)
-    rows: Sequence[sa.RowMapping] = connection.execute(query).mappings().all()
-    return [Entry(**row) for row in rows]
-
 
 def _check_same(earlier: Entry, mechanism: Mechanism | None, key: dict[str, object]) -> None:
-    """A key names one release; noise that was drawn for it serves no other mechanism."""
+    """A key names one request; what was reserved for it serves no other mechanism."""
     before = earlier.mechanism if earlier.mode == "private" else None
     fewer = earlier.state == "committed"  # what was done may be less than what was asked
     same = (before is None) == (mechanism is None) and (

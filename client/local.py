@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from client import policy
 from client.ledger import DEFAULT_COHORT
 from client.store import SiteStore
-from client.training import Site, open_site
+from client.training import Site, cohort_digest, open_site, usable_patients
 from shared.config import TaskSettings
 from shared.records import PatientSource, StudyRecord
 from shared.start import start_network
 from shared.tasks import make_task
 from shared.weights import Weights, load_weights
+
+if TYPE_CHECKING:
+    from shared.tasks.base import Task
 
 Split = Literal["train", "validation", "test", "all"]
 
@@ -82,16 +85,18 @@ def train_at_site(
     from shared.training.local import RoundKey, train_plain
 
     sites = [open_site(folder) for folder in folders]
-    for site in sites:
-        _permit(site, settings)
     task = make_task(settings)
+    own = [site.store.source("train") for site in sites]
+    for site, patients in zip(sites, own, strict=True):
+        _permit(site, task, patients)
     network, start = start_network(settings, start_from)
-    source = PooledSource([site.store.source("train") for site in sites])
+    source = PooledSource(own)
     compute = Compute.from_settings(sites[0].store.config.compute)
     run = "alone" if len(sites) == 1 else "pooled"
+    asked = f"{settings.model_dump_json()}|{start}|{steps}|{cohort_digest(own)}"
+    request = hashlib.sha256(asked.encode()).hexdigest()
     reservations = [
-        site.ledger.reserve(run, 1, settings.task, DEFAULT_COHORT, f"{start}-{steps}", None)
-        for site in sites
+        site.ledger.reserve(run, 1, settings.task, DEFAULT_COHORT, request, None) for site in sites
     ]
     secrets = b"|".join(sorted(site.store.secret for site in sites))
     key = RoundKey(hashlib.sha256(secrets).digest(), run, 1, start)
@@ -162,8 +167,8 @@ def split_source(store: SiteStore, split: Split) -> PatientSource:
     return store.source(split)
 
 
-def _permit(site: Site, settings: TaskSettings) -> None:
+def _permit(site: Site, task: Task, patients: PatientSource) -> None:
     config = site.store.config
-    policy.permit_task(settings.task, config)
+    policy.permit_task(task.settings.task, config)
     policy.permit_plain(config)
-    policy.permit_cohort(config, len(site.store.source("train").patients))
+    policy.permit_cohort(config, usable_patients(task, patients))

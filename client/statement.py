@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from client.ledger import Entry, Ledger
-from shared.config import SiteConfig, load_settings, resolve
-from shared.errors import StoreMissingError
+from client.ledger_file import Entry
+from client.store import SiteStore
 from shared.training.accounting import epsilon
 
 
@@ -23,33 +22,40 @@ def ledger_statement(folder: Path) -> dict[str, Any]:
     -------
     dict
         ``site``, ``epsilon_budget``, ``epsilon_spent``, ``epsilon_left``, ``delta``,
-        ``plain_rounds`` and ``lines``: run, task, mode, rounds, steps,
-        noise_multiplier, epsilon_after (everything up to and with this line) and
-        state (``reserved`` if any round of it was not committed).
+        ``plain_rounds``, ``unbounded``, ``epsilon_private`` and ``lines``: run, task,
+        mode, rounds, steps, noise_multiplier, epsilon_after (everything up to and
+        with this line) and state (``reserved`` if any round of it was not committed).
+
+        After a round without privacy no epsilon covers the patients: ``unbounded`` is
+        true, and ``epsilon_spent``, ``epsilon_left`` and from that line on
+        ``epsilon_after`` are None. ``epsilon_private`` is what the private rounds alone
+        spent, which is what the budget goes on to limit.
 
     Raises
     ------
     StoreMissingError
-        If the folder is no site.
+        If the folder is no site, or its ledger is missing or another store's.
     """
-    settings = folder / "site.yaml"
-    if not settings.is_file():
-        raise StoreMissingError(f"{folder}: is not a site (no site.yaml); see `osteofed site init`")
-    config = load_settings(settings, SiteConfig)
-    ledger = Ledger(resolve(folder, config.ledger), config.privacy)
+    store = SiteStore.open(folder)
+    privacy = store.config.privacy
+    try:
+        ledger = store.open_ledger()
+    finally:
+        store.close()
     entries = ledger.entries()
-    spent = ledger.epsilon()
-    facts = {
-        "site": config.site,
-        "epsilon_budget": config.privacy.epsilon_budget,
-        "epsilon_spent": spent,
-        "epsilon_left": max(0.0, config.privacy.epsilon_budget - spent),
-        "delta": config.privacy.delta,
-        "plain_rounds": ledger.plain_rounds(),
-        "lines": _lines(entries, config.privacy.delta),
-    }
+    spent, plain = ledger.epsilon(), ledger.plain_rounds()
     ledger.close()
-    return facts
+    return {
+        "site": store.config.site,
+        "epsilon_budget": privacy.epsilon_budget,
+        "epsilon_spent": None if plain else spent,
+        "epsilon_left": None if plain else max(0.0, privacy.epsilon_budget - spent),
+        "epsilon_private": spent,
+        "delta": privacy.delta,
+        "plain_rounds": plain,
+        "unbounded": plain > 0,
+        "lines": _lines(entries, privacy.delta),
+    }
 
 
 def _lines(entries: list[Entry], delta: float) -> list[dict[str, Any]]:
@@ -58,9 +64,13 @@ def _lines(entries: list[Entry], delta: float) -> list[dict[str, Any]]:
         grouped.setdefault((entry.run, entry.task, entry.mode), []).append(entry)
     lines: list[dict[str, Any]] = []
     spent: list[Entry] = []
+    unbounded = False
     for (run, task, mode), group in grouped.items():
         if mode == "private":
             spent += group
+        else:
+            unbounded = True
+        after = None if unbounded else epsilon([entry.mechanism for entry in spent], delta)
         lines.append(
             {
                 "run": run,
@@ -69,7 +79,7 @@ def _lines(entries: list[Entry], delta: float) -> list[dict[str, Any]]:
                 "rounds": len({entry.round for entry in group}),
                 "steps": sum(entry.steps for entry in group),
                 "noise_multiplier": max(entry.noise_multiplier for entry in group),
-                "epsilon_after": epsilon([entry.mechanism for entry in spent], delta),
+                "epsilon_after": after,
                 "state": "reserved" if any(e.state == "reserved" for e in group) else "committed",
             }
         )

@@ -2,14 +2,19 @@
 
 <site>/site.yaml              settings
 <site>/secret.key             the site's secret, 0600
+<site>/ledger.sqlite          the privacy ledger; the catalogue knows its identity
 <site>/store/catalogue.sqlite
 <site>/store/arrays/<study>/<view>.pixels.npy    float16, NaN = not scanned
 <site>/store/arrays/<study>/<view>.regions.npy   uint8
+
+The folder is its owner's alone (0700), so nothing in it depends on the umask.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +29,8 @@ from sqlalchemy.orm import Session
 
 from client.catalogue import SCHEMA, Base, Image, Label, Patient, Property, Study, open_catalogue
 from client.keys import make_secret, read_secret
+from client.ledger import Ledger
+from client.ledger_file import make_ledger
 from shared.config import SiteConfig, load_settings, resolve, save_settings
 from shared.dicom.deidentify import keyed_digest
 from shared.errors import StoreExistsError, StoreMissingError, StoreSecretMismatchError
@@ -31,7 +38,6 @@ from shared.folders import appearing_whole, in_use
 from shared.records import (
     Covariates,
     ImageRecord,
-    PatientSource,
     StudyLabels,
     StudyRecord,
     Vendor,
@@ -42,6 +48,8 @@ Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 SETTINGS: Final = "site.yaml"
 CATALOGUE: Final = "catalogue.sqlite"
+OWNERS_FOLDER: Final = 0o700
+OWNERS_FILE: Final = 0o600
 
 
 def secret_check(secret: bytes) -> str:
@@ -50,7 +58,7 @@ def secret_check(secret: bytes) -> str:
 
 
 def init_site(folder: Path, config: SiteConfig) -> None:
-    """Make a site folder: settings, secret, empty store. It appears whole or not at all.
+    """Make a site folder: settings, secret, ledger, empty store; whole or not at all.
 
     Raises
     ------
@@ -60,16 +68,21 @@ def init_site(folder: Path, config: SiteConfig) -> None:
     if in_use(folder):
         what = "is a site already" if (folder / SETTINGS).exists() else "is not empty"
         raise StoreExistsError(f"{folder}: {what}; name a new folder (nothing was changed)")
-    with appearing_whole(folder) as part:
+    with appearing_whole(folder, mode=OWNERS_FOLDER) as part:
         save_settings(config, part / SETTINGS)
+        (part / SETTINGS).chmod(OWNERS_FILE)
         secret = make_secret(resolve(part, config.secret))
+        ledger_id = make_ledger(resolve(part, config.ledger))
         store = resolve(part, config.store)
-        (store / "arrays").mkdir(parents=True)
+        store.mkdir(parents=True, mode=OWNERS_FOLDER, exist_ok=True)
+        (store / "arrays").mkdir(mode=OWNERS_FOLDER)
         engine = open_catalogue(store / CATALOGUE)
         Base.metadata.create_all(engine)
+        (store / CATALOGUE).chmod(OWNERS_FILE)
         with Session(engine) as session, session.begin():
             session.add(Property(key="schema", value=SCHEMA))
             session.add(Property(key="secret_check", value=secret_check(secret)))
+            session.add(Property(key="ledger_id", value=ledger_id))
         engine.dispose()
 
 
@@ -133,6 +146,20 @@ class SiteStore:
             )
         return cls(folder, config, secret, engine)
 
+    def open_ledger(self) -> Ledger:
+        """Open the privacy ledger that was made with this store.
+
+        Raises
+        ------
+        StoreMissingError
+            If it is missing or another store's.
+        """
+        with Session(self.engine) as session:
+            known = session.get(Property, "ledger_id")
+            identity = known.value if known is not None else "none"
+        path = resolve(self.folder, self.config.ledger)
+        return Ledger(path, self.config.privacy, identity)
+
     def close(self) -> None:
         """Close the catalogue; the write-ahead log is folded into it."""
         self.engine.dispose()
@@ -146,7 +173,7 @@ class SiteStore:
         """File of one array."""
         return self.arrays / study / f"{view}.{what}.npy"
 
-    def source(self, split: Split) -> PatientSource:
+    def source(self, split: Split) -> StoreSource:
         """Patients of one split; the catalogue is read once, arrays are mapped on use."""
         return _read_source(self, split)
 
@@ -179,6 +206,27 @@ class StoreSource:
         """Return a patient's studies, oldest first; an unknown patient is a KeyError."""
         return [self._record(study) for study in self.studies_by_patient[patient]]
 
+    def digest(self) -> str:
+        """SHA-256 over everything that training reads of these patients.
+
+        Studies, their images and masks by the digests of the files they came from,
+        covariates and undisputed labels. An array is not read again: whoever
+        changes one behind the catalogue's back is not noticed.
+        """
+        digest = hashlib.sha256()
+        for patient in self.patients:
+            for study in self.studies_by_patient[patient]:
+                labels = self.labels.get(study.uid, StudyLabels())
+                facts = [
+                    [patient, study.uid, study.vendor, study.sex, study.age_years],
+                    [study.height_cm, study.weight_kg, study.ethnic_group],
+                    [_facts_of(image) for image in self.images.get(study.uid, ())],
+                    sorted(labels.bmd.items()),
+                    sorted(labels.genant.items()),
+                ]
+                digest.update(json.dumps(facts).encode() + b"\n")
+        return digest.hexdigest()
+
     def _record(self, study: Study) -> StudyRecord:
         images = {View(image.view): self._image(image) for image in self.images[study.uid]}
         return StudyRecord(
@@ -206,6 +254,11 @@ class StoreSource:
             spacing_provenance=provenance,
             regions=_mapped(path(image.study, image.view, "regions")) if masked else None,
         )
+
+
+def _facts_of(image: Image) -> list[Any]:
+    spacing = [image.row_mm, image.column_mm, image.spacing_provenance]
+    return [image.view, *spacing, image.digest, image.mask_digest]
 
 
 def _mapped(path: Path) -> NDArray[Any]:

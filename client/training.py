@@ -2,28 +2,30 @@
 
 A round: policy -> firewall in -> test the model received -> reserve -> train ->
 commit -> firewall out -> keep the answer -> send it. Asked the same again, the
-hospital sends the kept bytes: no second training, no second spending.
+hospital sends the kept bytes: no second training, no second spending. Where the
+kept answer is gone, a repeat is a new release: it counts again, with other noise.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from client import firewall, policy
 from client.answers import keep_answer, kept_answer
 from client.ledger import DEFAULT_COHORT, Ledger, Reservation
-from client.store import SiteStore
-from shared.config import SitePrivacy, resolve
-from shared.errors import BudgetExceededError, FirewallRefusedError, OsteofedError
+from client.store import SiteStore, StoreSource
+from shared.errors import FirewallRefusedError, OsteofedError, PolicyRefusedError
 from shared.protocol import (
     Account,
     EvaluateAnswer,
     Job,
-    Refusal,
     TrainAnswer,
     read_evaluate_job,
     read_job,
@@ -38,9 +40,13 @@ if TYPE_CHECKING:
     from flwr.app import RecordDict
     from torch import nn
 
+    from shared.records import PatientSource
     from shared.tasks.base import Task
     from shared.training.accounting import Mechanism
     from shared.training.local import LocalRound
+
+#: What an update's bits depend on besides the request and the patients.
+LIBRARIES: Final = ("osteofed", "torch", "opacus", "monai", "numpy")
 
 
 @dataclass(frozen=True)
@@ -67,15 +73,15 @@ def open_site(folder: Path) -> Site:
     Raises
     ------
     StoreMissingError, StoreSecretMismatchError
-        If the folder is no site or its store was made with another secret.
+        If the folder is no site, its store was made with another secret, or its
+        ledger is missing or another store's.
     """
     store = SiteStore.open(folder)
-    return Site(store, open_ledger(folder, store.config.ledger, store.config.privacy))
-
-
-def open_ledger(folder: Path, path: Path, privacy: SitePrivacy) -> Ledger:
-    """Open the ledger of a site folder; `path` as written in site.yaml."""
-    return Ledger(resolve(folder, path), privacy)
+    try:
+        return Site(store, store.open_ledger())
+    except BaseException:
+        store.close()
+        raise
 
 
 def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
@@ -92,19 +98,20 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     """
     started = time.monotonic()
     job = read_job(content, FirewallRefusedError)
-    train = site.store.source("train")
-    policy.permit_job(job, site.store.config, len(train.patients))
+    source = site.store.source("train")
+    _permit(site, job, source)
     task = make_task(job.settings)
     network = task.network()
     received = firewall.admit_model(content, "model", shapes_of(network))
-    request = request_digest(job, digest_arrays(received), _cohort_digest(site))
+    policy.permit_cohort(site.store.config, usable_patients(task, source))
+    request = request_digest(job, digest_arrays(received), cohort_digest([source]))
     kept = kept_answer(site.store.folder, job, request)
     if kept is not None:
-        return kept
+        return _permitted_again(site, kept)
     _load(network, received)
     statistics = _validate(site, task, network)
     reservation = _reserve(site, job, request)
-    done = _train(site, task, network, job, request)
+    done = _train(site, task, network, source, job, request, reservation)
     site.ledger.commit(reservation, mechanism_of(job, done.steps))
     names = _trained_names(task, network, job)
     update = firewall.release_update(done.arrays, received, names, job, done.patients)
@@ -133,6 +140,7 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         network = task.network()
         arrays = firewall.admit_model(content, f"model:{label}", shapes_of(network))
         digests.append(digest_arrays(arrays))
+        policy.permit_evaluation(site.ledger.count_evaluation(job.run, job.task), site.store.config)
         _load(network, arrays)
         statistics = _validate(site, task, network)
         results[label], withheld = policy.releasable(statistics, site.store.config)
@@ -152,36 +160,6 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
     )
     patients = len(site.store.source("validation").patients)
     return EvaluateAnswer(rounded_count(patients), results, account)
-
-
-def refusal_of(error: Exception, folder: Path, site: Site | None, job: Job | None) -> Refusal:
-    """Say why a site does not do what it was asked, in one sentence and without its data.
-
-    The text of an unforeseen error could hold anything of a patient, so only its
-    kind leaves; the hospital's own log has the rest.
-    """
-    if isinstance(error, OsteofedError):
-        reason = str(error).replace(str(folder), "the site's folder")[:2000]
-        code = error.exit_code
-    else:
-        reason = f"the hospital's program failed ({type(error).__name__}); its log has the details"
-        code = 1
-    spent = asked = left = 0.0
-    if site is not None and job is not None and isinstance(error, BudgetExceededError):
-        mechanism = mechanism_of(job, job.steps)
-        if mechanism is not None:
-            quote = site.ledger.quote(mechanism)
-            spent, asked, left = quote.spent, min(quote.asked, 1e9), max(quote.left, 0.0)
-    name = site.name if site is not None else folder.name
-    return Refusal(
-        site=name[:80],
-        code=code,
-        kind=type(error).__name__[:80],
-        reason=reason,
-        spent=spent,
-        asked=asked,
-        left=left,
-    )
 
 
 def read_job_or_none(content: RecordDict) -> Job | None:
@@ -206,6 +184,51 @@ def shapes_of(network: nn.Module) -> Shapes:
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
+def usable_patients(task: Task, source: PatientSource) -> int:
+    """Count the patients that a task can train on."""
+    from shared.training.batches import Patients
+
+    return len(Patients(task, source))
+
+
+def cohort_digest(sources: Sequence[StoreSource]) -> str:
+    """Name everything that a round's bits follow from besides the request.
+
+    The patients' data as the catalogue knows them, and the versions of the programs
+    that compute. A label that was added makes another request, with noise of its own.
+    """
+    parts = [*(source.digest() for source in sources), *_versions()]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(f"{name} {version(name)}" for name in LIBRARIES)
+
+
+def _permit(site: Site, job: Job, source: StoreSource) -> None:
+    """Check a job against the hospital's rules; what is said of delta names no count."""
+    config, patients = site.store.config, len(source.patients)
+    policy.permit_task(job.task, config)
+    try:
+        if job.mode == "private":
+            policy.permit_delta(config, patients)
+    except PolicyRefusedError as error:
+        raise PolicyRefusedError(
+            "site.yaml: privacy.delta is larger than 1/(10·patients)"
+        ) from error
+    policy.permit_job(job, config, patients)
+
+
+def _permitted_again(site: Site, kept: TrainAnswer) -> TrainAnswer:
+    """Take out of a kept answer what the hospital's rules of today withhold."""
+    sums, withheld = policy.releasable(kept.statistics, site.store.config)
+    if len(sums) == len(kept.statistics):
+        return kept
+    account = kept.account.model_copy(update={"metrics_withheld": withheld})
+    return replace(kept, statistics=sums, account=account)
+
+
 def _load(network: nn.Module, arrays: Arrays) -> None:
     from shared.training.arrays import set_arrays
 
@@ -224,7 +247,7 @@ def _validate(site: Site, task: Task, network: nn.Module) -> dict[str, float]:
 def _reserve(site: Site, job: Job, request: str) -> Reservation:
     from shared.training.compute import Compute
 
-    # Only the CPU gives the same bits again; elsewhere a repeat is a new release.
+    # Only the CPU gives the same bits again.
     compute = Compute.from_settings(site.store.config.compute)
     return site.ledger.reserve(
         job.run, job.round, job.task, DEFAULT_COHORT, request, mechanism_of(job, job.steps),
@@ -232,13 +255,22 @@ def _reserve(site: Site, job: Job, request: str) -> Reservation:
     )  # fmt: skip
 
 
-def _train(site: Site, task: Task, network: nn.Module, job: Job, request: str) -> LocalRound:
+def _train(
+    site: Site,
+    task: Task,
+    network: nn.Module,
+    source: PatientSource,
+    job: Job,
+    request: str,
+    reservation: Reservation,
+) -> LocalRound:
     from shared.training.compute import Compute
     from shared.training.local import RoundKey, train_plain, train_private
 
     compute = Compute.from_settings(site.store.config.compute)
-    key = RoundKey(site.store.secret, job.run, job.round, request)
-    source = site.store.source("train")
+    key = RoundKey(
+        site.store.secret, job.run, job.round, request, reservation.attempt, str(compute.device)
+    )
     if job.mode == "plain":
         return train_plain(
             task, network, source, job.settings.plain, key, compute, proximal_mu=job.proximal_mu
@@ -273,8 +305,3 @@ def _account(site: Site, job: Job, request: str, withheld: str, seconds: float) 
         seconds=round(seconds, 3),
         metrics_withheld=withheld,
     )
-
-
-def _cohort_digest(site: Site) -> str:
-    patients = sorted(site.store.source("train").patients)
-    return hashlib.sha256("|".join(patients).encode()).hexdigest()

@@ -14,13 +14,15 @@ def in_use(folder: Path) -> bool:
 
 
 @contextmanager
-def appearing_whole(folder: Path) -> Iterator[Path]:
+def appearing_whole(folder: Path, *, mode: int = 0o777) -> Iterator[Path]:
     """Fill a hidden folder beside the one that is wanted, and rename it at the end.
 
     Parameters
     ----------
     folder : Path
         The folder to make; it may exist if it is empty (see `in_use`).
+    mode : int
+        Its permissions, less the umask; 0o700 = nobody but the owner ever sees in.
 
     Yields
     ------
@@ -31,7 +33,7 @@ def appearing_whole(folder: Path) -> Iterator[Path]:
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        part.mkdir(parents=True)
+        part.mkdir(parents=True, mode=mode)
         yield part
         if folder.exists():
             folder.rmdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from client import cli
 from client.ledger import Ledger, Reservation
+from client.ledger_file import make_ledger
 from client.statement import ledger_statement
-from shared.config import SiteConfig, SitePrivacy, save_settings
+from client.store import SiteStore, init_site
+from shared.config import SiteConfig, SitePrivacy
 from shared.errors import BudgetExceededError, PolicyRefusedError, StoreMissingError
 from shared.training.accounting import Mechanism
 from shared.training.accounting import epsilon as compose
@@ -27,7 +32,11 @@ STEP = Mechanism(sample_rate=0.5, noise_multiplier=1.5, steps=10)
 
 
 def ledger(folder: Path, **budget: float | bool) -> Ledger:
-    return Ledger(folder / "ledger.sqlite", BUDGET.model_copy(update=budget))
+    """The ledger of a folder, made when first asked for."""
+    path, known = folder / "ledger.sqlite", folder / "identity"
+    if not known.exists():
+        known.write_text(make_ledger(path))
+    return Ledger(path, BUDGET.model_copy(update=budget), known.read_text())
 
 
 def reserve(book: Ledger, number: int, mechanism: Mechanism | None = STEP) -> Reservation:
@@ -96,19 +105,30 @@ def test_noise_of_zero_fits_no_budget(tmp_path: Path) -> None:
         reserve(ledger(tmp_path), 1, Mechanism(1.0, 0.0, 1))
 
 
-def test_the_same_request_uses_its_reservation_again(tmp_path: Path) -> None:
+def test_a_reservation_of_which_nothing_left_is_used_again(tmp_path: Path) -> None:
     book = ledger(tmp_path)
     first = reserve(book, 1)
-    book.commit(first, STEP)
     again = reserve(book, 1)
-    book.commit(again, STEP)
-    assert (again.repeated, again.entry, len(book.entries())) == (True, first.entry, 1)
+    assert (again.repeated, again.entry, again.attempt) == (True, first.entry, 1)
+    assert len(book.entries()) == 1
 
 
-def test_a_repeat_that_gives_other_bits_counts_again(tmp_path: Path) -> None:
+def test_what_was_committed_counts_again_as_another_attempt(tmp_path: Path) -> None:
     book = ledger(tmp_path, epsilon_budget=50.0)
-    for _ in range(2):
-        book.reserve("run", 1, "task", "store", "digest", STEP, repeatable=False)
+    book.commit(reserve(book, 1), STEP)
+    again = reserve(book, 1)
+    assert (again.repeated, again.attempt) == (False, 2)
+    assert book.epsilon() == pytest.approx(compose([STEP, STEP], 1e-4))
+
+
+@pytest.mark.parametrize(("then", "now"), [(False, False), (False, True), (True, False)])
+def test_a_repeat_that_gives_other_bits_counts_again(tmp_path: Path, then: bool, now: bool) -> None:
+    book = ledger(tmp_path, epsilon_budget=50.0)
+    attempts = [
+        book.reserve("run", 1, "task", "store", "digest", STEP, repeatable=how).attempt
+        for how in (then, now)
+    ]
+    assert attempts == [1, 2]
     assert book.epsilon() == pytest.approx(compose([STEP, STEP], 1e-4))
 
 
@@ -164,20 +184,21 @@ def test_a_process_killed_between_reserve_and_commit_has_spent(tmp_path: Path) -
         from client.ledger import Ledger
         from shared.config import SitePrivacy
         from shared.training.accounting import Mechanism
-        book = Ledger(Path(sys.argv[1]), SitePrivacy(epsilon_budget=8.0, delta=1e-4))
+        privacy = SitePrivacy(epsilon_budget=8.0, delta=1e-4)
+        book = Ledger(Path(sys.argv[1]), privacy, sys.argv[2])
         book.reserve("run", 1, "task", "store", "digest1", Mechanism(0.5, 1.5, 10))
         os.kill(os.getpid(), signal.SIGKILL)
     """)
-    path = tmp_path / "ledger.sqlite"
-    done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
-    assert done.returncode == -signal.SIGKILL
     book = ledger(tmp_path)
+    identity = (tmp_path / "identity").read_text()
+    done = subprocess.run([sys.executable, "-c", script, str(book.path), identity], check=False)
+    assert done.returncode == -signal.SIGKILL
     assert book.epsilon() == pytest.approx(compose([STEP], 1e-4))
     assert reserve(book, 1).repeated
 
 
-def _race(path: str, name: str, barrier: object) -> None:
-    book = Ledger(Path(path), SitePrivacy(epsilon_budget=8.0, delta=1e-4))
+def _race(folder: str, name: str, barrier: object) -> None:
+    book = ledger(Path(folder))
     barrier.wait()  # type: ignore[attr-defined]
     for number in range(6):
         try:
@@ -190,13 +211,12 @@ def _race(path: str, name: str, barrier: object) -> None:
 def test_two_processes_at_once_never_pass_the_budget_together(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)
-    path = tmp_path / "ledger.sqlite"
-    racers = [context.Process(target=_race, args=(str(path), n, barrier)) for n in ("a", "b")]
+    book = ledger(tmp_path)
+    racers = [context.Process(target=_race, args=(str(tmp_path), n, barrier)) for n in ("a", "b")]
     for racer in racers:
         racer.start()
     for racer in racers:
         racer.join(60)
-    book = ledger(tmp_path)
     steps = len(book.entries())
     assert 7 in [racer.exitcode for racer in racers]
     assert book.epsilon() <= 8.0 + 1e-9
@@ -211,24 +231,85 @@ def test_the_file_is_the_owners_alone_and_survives_a_power_cut(tmp_path: Path) -
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
-def test_a_ledger_without_a_site_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(StoreMissingError, match="site init"):
-        Ledger(tmp_path / "nowhere" / "ledger.sqlite", BUDGET)
+def test_evaluations_are_counted_per_run_and_task(tmp_path: Path) -> None:
+    book = ledger(tmp_path)
+    asked = [("r", "t"), ("r", "t"), ("s", "t"), ("r", "u"), ("r", "t")]
+    assert [book.count_evaluation(*one) for one in asked] == [0, 1, 0, 0, 2]
+    assert ledger(tmp_path).count_evaluation("r", "t") == 3
+
+
+# --- the ledger belongs to its store ---------------------------------------------------
+
+
+def test_a_lost_ledger_is_an_error_and_never_begun_anew(tmp_path: Path) -> None:
+    init_site(tmp_path / "site", SiteConfig(site="alpha"))
+    path = tmp_path / "site" / "ledger.sqlite"
+    path.unlink()
+    with pytest.raises(StoreMissingError, match="backup"):
+        SiteStore.open(tmp_path / "site").open_ledger()
+    with pytest.raises(StoreMissingError, match="backup"):
+        ledger_statement(tmp_path / "site")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["another", "empty", "rubbish"])
+def test_a_ledger_of_another_store_is_refused(tmp_path: Path, content: str) -> None:
+    init_site(tmp_path / "site", SiteConfig(site="alpha"))
+    path = tmp_path / "site" / "ledger.sqlite"
+    path.unlink()
+    if content == "another":
+        make_ledger(path)
+    else:
+        path.write_bytes(b"no database at all" * 100 if content == "rubbish" else b"")
+    with pytest.raises(StoreMissingError, match="not the privacy ledger of this store"):
+        SiteStore.open(tmp_path / "site").open_ledger()
+
+
+def test_a_ledger_is_never_made_over_another(tmp_path: Path) -> None:
+    make_ledger(tmp_path / "ledger.sqlite")
+    with pytest.raises(FileExistsError):
+        make_ledger(tmp_path / "ledger.sqlite")
+
+
+def a_site(folder: Path) -> Ledger:
+    privacy = SitePrivacy(epsilon_budget=50.0, delta=1e-4, allow_plain_runs=True)
+    init_site(folder, SiteConfig(site="alpha", privacy=privacy))
+    return SiteStore.open(folder).open_ledger()
+
+
+def test_a_copied_site_goes_on_in_its_own_copy_of_the_ledger(tmp_path: Path) -> None:
+    book = a_site(tmp_path / "site")
+    book.commit(reserve(book, 1), STEP)
+    book.close()
+    shutil.copytree(tmp_path / "site", tmp_path / "copy")
+    copied = SiteStore.open(tmp_path / "copy").open_ledger()
+    copied.commit(reserve(copied, 2, None), None)
+    assert copied.epsilon() == book.epsilon() > 0
+    assert (copied.plain_rounds(), book.plain_rounds()) == (1, 0)
 
 
 def test_the_statement_sums_up_run_by_run(tmp_path: Path) -> None:
-    privacy = SitePrivacy(epsilon_budget=50.0, delta=1e-4, allow_plain_runs=True)
-    config = SiteConfig(site="alpha", privacy=privacy)
-    save_settings(config, tmp_path / "site.yaml")
-    book = Ledger(tmp_path / "ledger.sqlite", config.privacy)
+    book = a_site(tmp_path / "site")
     book.commit(reserve(book, 1), STEP)
     reserve(book, 2)
-    reserve(book, 3, None)
-    facts = ledger_statement(tmp_path)
-    assert [(line["mode"], line["rounds"], line["state"]) for line in facts["lines"]] == [
-        ("private", 2, "reserved"),
-        ("plain", 1, "reserved"),
-    ]
-    assert facts["lines"][0]["epsilon_after"] == pytest.approx(facts["epsilon_spent"])
+    facts = ledger_statement(tmp_path / "site")
+    [line] = facts["lines"]
+    assert (line["mode"], line["rounds"], line["state"]) == ("private", 2, "reserved")
+    assert line["epsilon_after"] == pytest.approx(facts["epsilon_spent"])
     assert facts["epsilon_spent"] + facts["epsilon_left"] == pytest.approx(50.0)
-    assert facts["plain_rounds"] == 1
+    assert (facts["plain_rounds"], facts["unbounded"]) == (0, False)
+
+
+def test_after_a_round_without_privacy_the_statement_says_unbounded(tmp_path: Path) -> None:
+    book = a_site(tmp_path / "site")
+    book.commit(reserve(book, 1), STEP)
+    book.reserve("plain", 1, "task", "store", "digest", None)
+    book.reserve("later", 1, "task", "store", "digest", STEP)
+    facts = ledger_statement(tmp_path / "site")
+    assert (facts["unbounded"], facts["epsilon_spent"], facts["epsilon_left"]) == (True, None, None)
+    assert facts["epsilon_private"] == pytest.approx(compose([STEP, STEP], 1e-4))
+    after = [line["epsilon_after"] for line in facts["lines"]]
+    assert after == [pytest.approx(compose([STEP], 1e-4)), None, None]
+    shown = CliRunner().invoke(cli.app, ["ledger", str(tmp_path / "site")]).output
+    assert "unbounded" in shown
+    assert "left" not in shown

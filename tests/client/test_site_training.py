@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from flwr.app import RecordDict
 
 from client import training
 from client.app import site_folder
+from client.catalogue import Image, Label, Study
+from client.ledger import Ledger
 from client.local import evaluate_at_site, train_at_site
-from client.training import Site, answer_evaluate, answer_train, open_site, refusal_of
+from client.refusals import refusal_of
+from client.training import Site, answer_evaluate, answer_train, open_site
 from shared import protocol
 from shared.config import SiteConfig, SitePolicy, SitePrivacy, load_settings, save_settings
 from shared.errors import (
@@ -26,6 +30,7 @@ from shared.start import start_network
 from shared.training.accounting import Mechanism
 from shared.training.accounting import epsilon as compose
 from shared.training.arrays import get_arrays
+from shared.training.local import RoundKey
 from shared.weights import digest_arrays, save_weights
 from shared.wire import Arrays
 from tests.server.jobs import job
@@ -71,13 +76,72 @@ def test_asked_the_same_again_a_site_sends_the_same_bytes_and_spends_nothing(sit
     assert len(site.ledger.entries()) == 1
 
 
-def test_a_lost_answer_is_trained_again_to_the_same_bits(site: Site) -> None:
-    first = answer_train(site, message())
+def damage_answers(site: Site) -> None:
     for file in (site.store.folder / "answers").rglob("*.json"):
         file.write_text("{ damaged")
+
+
+def test_a_release_whose_answer_is_lost_counts_again_with_other_noise(site: Site) -> None:
+    first = answer_train(site, message())
+    damage_answers(site)
     again = answer_train(site, message())
-    assert digest_arrays(again.update) == digest_arrays(first.update)
-    assert len(site.ledger.entries()) == 1
+    assert digest_arrays(again.update) != digest_arrays(first.update)
+    assert [entry.attempt for entry in site.ledger.entries()] == [1, 2]
+    assert again.account.epsilon_spent > first.account.epsilon_spent
+
+
+CHANGES = {
+    "label": sa.update(Label).values(value=Label.value + 0.1),
+    "dispute": sa.update(Label).values(disputed=True),
+    "image": sa.update(Image).values(digest="1" * 64),
+    "mask": sa.update(Image).values(mask_digest="1" * 64),
+    "spacing": sa.update(Image).values(row_mm=Image.row_mm + 1),
+    "covariate": sa.update(Study).values(age_years=50.0),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_changed_data_of_the_same_patients_is_another_request(site: Site, what: str) -> None:
+    before = training.cohort_digest([site.store.source("train")])
+    assert training.cohort_digest([site.store.source("train")]) == before
+    with site.store.engine.begin() as connection:
+        connection.execute(CHANGES[what])
+    assert training.cohort_digest([site.store.source("train")]) != before
+
+
+def test_changed_data_are_never_trained_on_with_the_noise_of_before(site: Site) -> None:
+    first = answer_train(site, message())
+    with site.store.engine.begin() as connection:
+        connection.execute(CHANGES["covariate"])
+    again = answer_train(site, message())
+    assert digest_arrays(again.update) != digest_arrays(first.update)
+    assert len(site.ledger.entries()) == 2
+
+
+def test_other_versions_of_the_programs_are_another_request(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = training.cohort_digest([site.store.source("train")])
+    monkeypatch.setattr(training, "_versions", lambda: ("torch 99",))
+    assert training.cohort_digest([site.store.source("train")]) != before
+
+
+def test_attempt_and_device_reach_the_key_of_the_noise(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+
+    def spy(*arguments: object, **_: object) -> None:
+        keys.append(next(a for a in arguments if isinstance(a, RoundKey)))
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr("shared.training.local.train_private", spy)
+    real = Ledger.reserve
+    monkeypatch.setattr(Ledger, "reserve", lambda *a, **k: real(*a, **{**k, "repeatable": False}))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="seen"):
+            answer_train(site, message())
+    assert [(key.attempt, key.device) for key in keys] == [(1, "cpu"), (2, "cpu")]
 
 
 def test_a_crash_during_training_leaves_the_cost_standing(
@@ -142,6 +206,42 @@ def test_a_small_hospital_does_not_train(site: Site) -> None:
         answer_train(open_site(site.store.folder), message())
 
 
+def test_patients_that_the_task_cannot_use_do_not_count(site: Site) -> None:
+    change(site.store.folder, policy=SitePolicy(minimum_patients=16, smallest_cell=1))
+    pupil = open_site(site.store.folder)
+    [patient, *_] = pupil.store.source("train").patients
+    with pupil.store.engine.begin() as connection:
+        of_patient = sa.select(Study.uid).where(Study.patient == patient)
+        connection.execute(
+            sa.update(Image).where(Image.study.in_(of_patient)).values(mask_digest=None)
+        )
+    with pytest.raises(CohortTooSmallError):
+        answer_train(pupil, message())
+    assert pupil.ledger.entries() == []
+
+
+def test_a_kept_answer_passes_the_rules_of_today(site: Site) -> None:
+    first = answer_train(site, message())
+    assert first.statistics
+    change(site.store.folder, policy=SitePolicy(minimum_patients=5, release_metrics=False))
+    again = answer_train(open_site(site.store.folder), message())
+    assert (again.statistics, again.account.metrics_withheld) == ({}, "release_metrics_off")
+    assert digest_arrays(again.update) == digest_arrays(first.update)
+
+
+def test_models_are_measured_only_so_often(site: Site) -> None:
+    change(
+        site.store.folder,
+        policy=SitePolicy(minimum_patients=5, smallest_cell=1, maximum_evaluations_per_run=2),
+    )
+    asked = EvaluateJob(run="r", task=TINY_TASK.task, models={"final": TINY_TASK})
+    content = protocol.evaluate_message({"final": MODEL}, asked)
+    for _ in range(2):
+        answer_evaluate(open_site(site.store.folder), content)
+    with pytest.raises(PolicyRefusedError, match="maximum_evaluations_per_run"):
+        answer_evaluate(open_site(site.store.folder), content)
+
+
 def test_small_validation_sets_release_no_metrics(site: Site) -> None:
     change(site.store.folder, policy=SitePolicy(minimum_patients=5, smallest_cell=10))
     answer = answer_train(open_site(site.store.folder), message())
@@ -156,20 +256,6 @@ def test_models_are_measured_without_spending(site: Site) -> None:
     answer = answer_evaluate(site, content)
     assert answer.statistics["final"] == answer.statistics["champion"]
     assert site.ledger.entries() == []
-
-
-def test_an_unforeseen_failure_tells_its_kind_and_nothing_of_its_text(site: Site) -> None:
-    error = ValueError("patient Maria Muster, born 1950-01-01")
-    refusal = refusal_of(error, site.store.folder, site, job())
-    assert refusal.code == 1
-    assert "ValueError" in refusal.reason
-    assert "Maria" not in refusal.model_dump_json()
-
-
-def test_a_refusal_does_not_name_the_hospitals_folders(site: Site) -> None:
-    folder = site.store.folder
-    refusal = refusal_of(PolicyRefusedError(f"{folder}/store: no"), folder, site, None)
-    assert refusal.reason == "the site's folder/store: no"
 
 
 def test_a_node_finds_its_own_site(tmp_path: Path) -> None:
@@ -206,6 +292,16 @@ def test_training_alone_gives_the_same_bits_again(tmp_path: Path) -> None:
         digest_arrays(train_at_site([alpha], TINY_TASK, None, 1)[0].arrays) for _ in range(2)
     }
     assert len(digests) == 1
+    assert open_site(alpha).ledger.plain_rounds() == 2
+
+
+def test_training_alone_with_other_settings_stands_apart_in_the_ledger(tmp_path: Path) -> None:
+    allowed = SitePrivacy(delta=1e-3, allow_plain_runs=True)
+    alpha = tiny_site(tmp_path / "alpha", "alpha", privacy=allowed)
+    other = TINY_TASK.plain.model_copy(update={"learning_rate": 0.01})
+    for settings in (TINY_TASK, TINY_TASK.model_copy(update={"plain": other})):
+        train_at_site([alpha], settings, None, 1)
+    assert len({entry.model_digest for entry in open_site(alpha).ledger.entries()}) == 2
 
 
 def test_test_patients_are_never_trained_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -100,6 +101,21 @@ def test_a_site_that_cannot_be_finished_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         init_site(tmp_path / "site", SiteConfig(site="other"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_a_site_is_its_owners_alone_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        init_site(tmp_path / "site", SiteConfig(site="riverside"))
+    finally:
+        os.umask(before)
+    open_to_others = [
+        path.name
+        for path in [tmp_path / "site", *(tmp_path / "site").rglob("*")]
+        if path.stat().st_mode & 0o077
+    ]
+    assert open_to_others == []
 
 
 def test_a_folder_that_is_no_site_is_named(tmp_path: Path) -> None:

@@ -99,4 +99,4 @@ def test_training_testing_and_the_ledger_print_pure_json(tmp_path: Path) -> None
     assert isinstance(models, dict)
     assert models["mine"]["patients"] == 4
     spent = run("ledger", folder)
-    assert (spent["epsilon_spent"], spent["plain_rounds"]) == (0.0, 1)
+    assert (spent["epsilon_spent"], spent["unbounded"], spent["plain_rounds"]) == (None, True, 1)

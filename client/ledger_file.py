@@ -1,0 +1,168 @@
+"""The ledger's file: its tables, its lines, its identity; SQLite that survives a power cut."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from shared.training.accounting import Mechanism
+
+#: How long one process waits for another that writes, seconds.
+PATIENCE_SECONDS: Final = 60
+#: What a ledger and its store know each other by.
+IDENTITY_BYTES: Final = 16
+
+METADATA = sa.MetaData()
+PROPERTIES = sa.Table(
+    "properties",
+    METADATA,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+MECHANISMS = sa.Table(
+    "mechanisms",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.String, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("task", sa.String, nullable=False),
+    sa.Column("cohort", sa.String, nullable=False),
+    sa.Column("model_digest", sa.String, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, default=1),
+    sa.Column("mode", sa.String, nullable=False),  # private | plain
+    sa.Column("state", sa.String, nullable=False),  # reserved | committed
+    sa.Column("repeatable", sa.Boolean, nullable=False),
+    sa.Column("sample_rate", sa.Float, nullable=False),
+    sa.Column("noise_multiplier", sa.Float, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
+    sa.Column("reserved_at", sa.String, nullable=False),
+    sa.Column("committed_at", sa.String, nullable=True),
+    sa.UniqueConstraint("run", "round", "task", "cohort", "model_digest", "attempt"),
+)
+
+#: Models measured on the validation patients, which no epsilon covers.
+EVALUATIONS = sa.Table(
+    "evaluations",
+    METADATA,
+    sa.Column("run", sa.String, primary_key=True),
+    sa.Column("task", sa.String, primary_key=True),
+    sa.Column("models", sa.Integer, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger.
+
+    `mode` is ``private`` or ``plain`` (unbounded), `state` ``reserved`` (counts as
+    spent) or ``committed``, `repeatable` whether training it again gives the same
+    bits. Times are UTC, ISO 8601.
+    """
+
+    id: int
+    run: str
+    round: int
+    task: str
+    cohort: str
+    model_digest: str
+    attempt: int
+    mode: str
+    state: str
+    repeatable: bool
+    sample_rate: float
+    noise_multiplier: float
+    steps: int
+    reserved_at: str
+    committed_at: str | None
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """What was spent."""
+        return Mechanism(self.sample_rate, self.noise_multiplier, self.steps)
+
+
+def make_ledger(path: Path) -> str:
+    """Make an empty ledger, mode 0600.
+
+    Parameters
+    ----------
+    path : Path
+        The SQLite file; it must not exist, its folder must.
+
+    Returns
+    -------
+    str
+        Its identity, which the store must keep (see `Ledger`).
+
+    Raises
+    ------
+    FileExistsError
+        If there is one: a ledger is never begun anew.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    identity = secrets.token_hex(IDENTITY_BYTES)
+    engine = open_ledger_file(path)
+    with writing(engine) as connection:
+        METADATA.create_all(connection, checkfirst=False)
+        connection.execute(PROPERTIES.insert().values(key="ledger_id", value=identity))
+    engine.dispose()
+    return identity
+
+
+def open_ledger_file(path: Path) -> sa.Engine:
+    """Open the file; every change is on the disk before it counts as made."""
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        poolclass=sa.pool.NullPool,
+        connect_args={"timeout": PATIENCE_SECONDS, "isolation_level": None},
+    )
+    sa.event.listen(engine, "connect", _make_durable)
+    return engine
+
+
+def identity_of(engine: sa.Engine) -> str:
+    """Read a ledger's identity; empty if the file is no ledger."""
+    query = sa.select(PROPERTIES.c.value).where(PROPERTIES.c.key == "ledger_id")
+    try:
+        with engine.connect() as connection:
+            return str(connection.scalar(query) or "")
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        if "locked" in str(error):
+            raise
+        return ""
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction that excludes other writers from its first statement on."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK")
+            raise
+        connection.exec_driver_sql("COMMIT")
+
+
+def _make_durable(connection: Any, _: object) -> None:
+    """A committed line survives a power cut (WAL, synchronous FULL)."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def entries_of(connection: sa.Connection, **where: object) -> list[Entry]:
+    """List the lines with these values in their columns, oldest first."""
+    query = sa.select(MECHANISMS).order_by(MECHANISMS.c.id)
+    for column, value in where.items():
+        query = query.where(MECHANISMS.c[column] == value)
+    rows: Sequence[sa.RowMapping] = connection.execute(query).mappings().all()
+    return [Entry(**row) for row in rows]
