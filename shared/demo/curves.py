@@ -32,11 +32,12 @@ def draw_curves(
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, len(headlines) + 1, figsize=(4.2 * (len(headlines) + 1), 3.6))
-    for axis, (task, (metric, label)) in zip(axes, headlines.items(), strict=False):
+    for axis, (task, (headline, title)) in zip(axes, headlines.items(), strict=False):
+        metric, label = _shown(private["tasks"][task]["curve"], headline, title)
         _draw_task(axis, private["tasks"][task]["curve"], metric, private["sites"])
         if task in plain["tasks"]:
             points = [
-                (p["after_round"], p["pooled"]["metrics"].get(metric))
+                (p["after_round"], _value(p["pooled"], metric))
                 for p in plain["tasks"][task]["curve"]
             ]
             axis.plot(*_known(points), color="0.5", linestyle="--", label="all, without privacy")
@@ -53,6 +54,17 @@ def draw_curves(
     plt.close(figure)
 
 
+def _shown(curve: list[dict[str, Any]], headline: str, title: str) -> tuple[str, str]:
+    """Choose the metric to draw: the headline, or the loss where it never leaves a hospital."""
+    released = any(_value(point["pooled"], headline) is not None for point in curve)
+    return (headline, title) if released else ("loss", "loss")
+
+
+def _value(measured: dict[str, Any], metric: str) -> float | None:
+    value = measured["loss"] if metric == "loss" else measured["metrics"].get(metric)
+    return None if value is None else float(value)
+
+
 def _known(points: list[tuple[int, float | None]]) -> tuple[list[int], list[float]]:
     kept = [(x, y) for x, y in points if y is not None]
     return [x for x, _ in kept], [y for _, y in kept]
@@ -61,14 +73,14 @@ def _known(points: list[tuple[int, float | None]]) -> tuple[list[int], list[floa
 def _draw_task(axis: Any, curve: list[dict[str, Any]], metric: str, sites: list[str]) -> None:
     for colour, site in zip(COLOURS, sorted(sites), strict=False):
         points = [
-            (p["after_round"], p["sites"][site]["metrics"].get(metric))
+            (p["after_round"], _value(p["sites"][site], metric))
             for p in curve
             if site in p["sites"]
         ]
         x, y = _known(points)
         if x:
             axis.plot(x, y, color=colour, linewidth=1, marker=".", alpha=0.8, label=site)
-    pooled = [(p["after_round"], p["pooled"]["metrics"].get(metric)) for p in curve]
+    pooled = [(p["after_round"], _value(p["pooled"], metric)) for p in curve]
     axis.plot(*_known(pooled), color="black", linewidth=2, label="all, private")
 
 
