@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -293,6 +294,18 @@ def test_training_alone_gives_the_same_bits_again(tmp_path: Path) -> None:
     }
     assert len(digests) == 1
     assert open_site(alpha).ledger.plain_rounds() == 2
+
+
+def test_a_copy_of_a_site_trains_beside_what_the_site_has_spent(site: Site, tmp_path: Path) -> None:
+    answer_train(site, message())
+    site.close()
+    copy = tmp_path / "copy"
+    shutil.copytree(site.store.folder, copy)
+    change(copy, privacy=SitePrivacy(delta=1e-3, allow_plain_runs=True))
+    train_at_site([copy], TINY_TASK, None, 1)
+    answer_train(open_site(copy), message(job(mode="plain")))
+    assert [e.mode for e in open_site(copy).ledger.entries()] == ["private", "plain", "plain"]
+    assert [e.mode for e in site.ledger.entries()] == ["private"]
 
 
 def test_training_alone_with_other_settings_stands_apart_in_the_ledger(tmp_path: Path) -> None:
