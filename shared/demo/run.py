@@ -279,7 +279,7 @@ def _copy_site(site: Path, copy: Path) -> None:
     """Copy a site and allow training without privacy on the copy, never on the site."""
     console().print(f"[bold green]$[/] cp -r {site} {copy}   # and allow_plain_runs: true in it")
     copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(site, copy, ignore=shutil.ignore_patterns("ledger.sqlite*", "answers"))
+    shutil.copytree(site, copy, ignore=shutil.ignore_patterns("answers"))
     config = load_settings(copy / "site.yaml", SiteConfig)
     privacy = config.privacy.model_copy(update={"allow_plain_runs": True})
     save_settings(config.model_copy(update={"privacy": privacy}), copy / "site.yaml")
