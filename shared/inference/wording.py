@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from shared.clinical.morphometry import GRADE_WORDS
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.clinical.scores import BoneClass
 from shared.inference.findings import FRACTURE_GRADE, Findings
@@ -193,6 +194,10 @@ def _impression(
         sentences.insert(0, _fracture_sentence(findings))  # what matters most comes first
     else:
         sentences.append(_fracture_sentence(findings))
+    missed = [g for g in findings.grades if (g.reported or 0) >= FRACTURE_GRADE > g.grade]
+    if missed:
+        first = 1 if sentences else 0  # a reading that the network contradicts is never buried
+        sentences.insert(first, _missed_sentence(missed))
     if findings.not_assessed:
         sentences.append(
             f"Could not be assessed: {listed([gap.what for gap in findings.not_assessed])}."
@@ -262,8 +267,16 @@ def _fracture_sentence(findings: Findings) -> str:
     return text + ". This does not prove that there is none."
 
 
+def _missed_sentence(missed: Sequence[Grade]) -> str:
+    each = listed([f"{g.region} {GRADE_WORDS[g.reported or 0]}" for g in missed])
+    return (
+        f"The hospital's own reading grades {each}, which the network did not see; "
+        "the hospital's reading stands."
+    )
+
+
 def _advice(findings: Findings, conclusions: Sequence[Conclusion]) -> str:
-    fractured = any(g.grade >= FRACTURE_GRADE for g in findings.grades)
+    fractured = any(max(g.grade, g.reported or 0) >= FRACTURE_GRADE for g in findings.grades)
     classes = {conclusion.bone_class for conclusion in conclusions}
     low = {BoneClass.LOW_BONE_MASS, BoneClass.OSTEOPOROSIS, BoneClass.BELOW_EXPECTED}
     if fractured:

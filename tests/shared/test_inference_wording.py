@@ -75,6 +75,16 @@ def test_a_fracture_comes_first() -> None:
     assert "radiologist should confirm" in sentences[-1]
 
 
+def test_a_fracture_that_only_the_hospital_saw_is_said_near_the_top() -> None:
+    subject = make_subject(labels=StudyLabels(genant={"T8": 3, "L1": 1}))
+    sentences = predict(subject, NORMAL).narrative.impression
+    assert "grades T8 severe, which the network did not see" in sentences[1]
+    assert "the hospital's reading stands" in sentences[1]
+    assert "radiologist should confirm" in sentences[-1]
+    agreed = predict(subject, NORMAL, {"T8": MODERATE}).narrative.impression
+    assert not any("did not see" in sentence for sentence in agreed)
+
+
 def test_a_missing_view_is_named_and_why() -> None:
     subject = make_subject(views=(View.SPINE_PA,))
     prediction = predict(subject, None)
