@@ -164,15 +164,19 @@ def print_summary(facts: dict[str, Any], out: Path) -> None:
         key, label = HEADLINES[name]
         row = [task["metrics"][place].get(key) for place in places]
         results.add_row(name, label, *("–" if v is None else f"{v:.3f}" for v in row))
-    compared = Table(title=f"{COMPARED_TASK}: mean Dice at the unseen hospital, by way of training")
+    compared = Table(title=f"{COMPARED_TASK}: mean Dice at the unseen hospital, by training")
     one = facts["comparison"][COMPARED_TASK]
-    for column in ("pretrained only", *(f"{n} alone" for n in one["alone"])):
-        compared.add_column(column)
-    for column in ("federated, private", "federated", "pooled"):
-        compared.add_column(column)
-    values = [one["pretrained"], *one["alone"].values()]
-    values += [one["federated_private"], one["federated"], one["pooled"]]
-    compared.add_row(*(f"{value:.3f}" for value in values))
+    compared.add_column("way of training")
+    compared.add_column("mean Dice")
+    ways = [("public pretraining only", one["pretrained"])]
+    ways += [(f"{name} alone, without privacy", value) for name, value in one["alone"].items()]
+    ways += [
+        ("federated, private", one["federated_private"]),
+        ("federated, without privacy", one["federated"]),
+        ("pooled in one place, without privacy", one["pooled"]),
+    ]
+    for way, value in ways:
+        compared.add_row(way, f"{value:.3f}")
     for table in (hospitals, results, compared):
         console().print(table)
     console().print(f"{facts['seconds']:.0f} s, at most {facts['peak_rss_mb']:.0f} MB, in {out}")
