@@ -55,7 +55,9 @@ def init(
         lambda: console().print(
             f"site {config.site} made in {folder}: budget epsilon "
             f"{config.privacy.epsilon_budget:g} at delta {config.privacy.delta:g}. "
-            f"Back up {folder / str(config.secret)}: without it the store cannot be continued."
+            f"Back up {folder / str(config.secret)} and, after every run, "
+            f"{folder / str(config.ledger)}: without them the site cannot go on.",
+            markup=False,
         ),
     )
 

@@ -47,7 +47,8 @@ def train(
     def show() -> None:
         console().print(
             f"{facts['task']}: {facts['steps']} steps on {facts['patients']} patients of "
-            f"{', '.join(facts['sites'])}; weights in {out}"
+            f"{', '.join(facts['sites'])}; weights in {out}",
+            markup=False,
         )
 
     print_facts(facts, as_json, show)

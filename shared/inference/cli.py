@@ -41,7 +41,9 @@ def predict_command(
     def render() -> None:
         screen = console()
         for folder, prediction in result.predictions.items():
-            screen.print(f"[bold]{folder / prediction.report}[/]", soft_wrap=True)
+            screen.print(
+                str(folder / prediction.report), style="bold", markup=False, soft_wrap=True
+            )
             for sentence in prediction.narrative.impression:
                 screen.print(f"  {sentence}", markup=False)
         for failure in result.failures:
