@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib.metadata import entry_points
 
@@ -63,6 +64,9 @@ def main() -> None:
     """Run the program; every user's mistake ends as one sentence and its exit code."""
     for name, value in SILENCED.items():
         os.environ.setdefault(name, value)
+    # A script's background job inherits a SIGINT that is ignored; whoever sends one
+    # to this program means it, and a run must then end in order.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         code = build()(standalone_mode=False)
