@@ -23,10 +23,10 @@ class Hospital:
 
 
 HOSPITALS: tuple[Hospital, ...] = (
-    Hospital("riverside", "lunar", "urban", 160, 11),
+    Hospital("riverside", "lunar", "urban", 150, 11),
     Hospital("hillcrest", "lunar_prodigy", "rural", 120, 12),
     Hospital("lakeside", "hologic", "university", 120, 13),
-    Hospital("northfield", "lunar", "northern", 100, 14, takes_part=False),
+    Hospital("northfield", "lunar", "northern", 90, 14, takes_part=False),
 )
 
 #: Task files (in configs/tasks) in the order in which the demo trains them.

@@ -8,14 +8,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +17,7 @@ from shared.config import LabelColumns
 from shared.errors import PhantomError
 from shared.folders import appearing_whole, in_use
 from shared.phantom.rendered import RenderedStudy
+from shared.phantom.workers import in_order
 from shared.records import View
 
 from .writers import MODELS, WrittenStudy, write_study
@@ -116,7 +111,7 @@ def make_hospital(
             _Order(number, seed, scanner, population, part / "DICOM", render)
             for number in range(patients)
         ]
-        for done, (study, line) in enumerate(_carry_out(orders, workers), start=1):
+        for done, (study, line) in enumerate(in_order(_make_one, orders, workers), start=1):
             written.append(study)
             truths.append(line)
             if progress is not None:
@@ -168,41 +163,6 @@ def check_names(scanner: str, population: str) -> None:
     ):
         if name not in known:
             raise PhantomError(f"{kind} {name!r}: unknown (known: {', '.join(known)})")
-
-
-def _carry_out(orders: list[_Order], workers: int) -> Iterator[tuple[WrittenStudy, str]]:
-    """Make patients in order, by processes where more than one is wanted."""
-    if workers == 1 or len(orders) == 1:
-        yield from map(_make_one, orders)
-        return
-    # Spawned, so that nothing of a parent with threads is copied.
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(workers, len(orders)), mp_context=context, initializer=_obey_parent
-    )
-    try:
-        yield from pool.map(_make_one, orders)
-    except BaseException:
-        # What is queued would be finished first; nobody waits for it any more.
-        for worker in set(multiprocessing.active_children()) - others:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _obey_parent() -> None:
-    """Let a worker end with its parent, and leave Ctrl-C to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            wait([parent.sentinel])
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make_one(order: _Order) -> tuple[WrittenStudy, str]:
