@@ -27,6 +27,8 @@ Exit codes: 0 it worked; 1 a fault of OsteoFed's own; 2 wrong use of the command
 70-79 digital patients; 130 interrupted. (docs/exit-codes.md)
 """
 
+INTERRUPTED = 130
+
 #: Nothing phones home, whatever the libraries' defaults are.
 SILENCED = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -70,16 +72,15 @@ def main() -> None:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         code = build()(standalone_mode=False)
+        if code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except OsteofedError as error:
         errors.print(f"osteofed: {error}", markup=False)
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         errors.print("osteofed: interrupted; what was finished is kept")
-        sys.exit(130)
-    except KeyboardInterrupt:
-        errors.print("osteofed: interrupted; what was finished is kept")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

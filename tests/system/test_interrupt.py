@@ -1,0 +1,57 @@
+"""Ctrl-C: a word, the code 130, no process left, nothing half-written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.processes import marked, new_token
+
+MARK = "OSTEOFED_TEST_TOKEN"
+
+
+@pytest.mark.system
+def test_an_interrupted_command_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    token = new_token()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli", "phantom", "make", "--out", str(tmp_path / "out"),
+         "--scanner", "lunar", "--patients", "500", "--seed", "1", "--workers", "2"],
+        env=os.environ | {MARK: token}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(marked(MARK, token)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)  # until its workers are there
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "osteofed: interrupted" in said
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 10
+    while marked(MARK, token) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert marked(MARK, token) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.system
+def test_an_interrupted_demo_leaves_no_process_and_can_be_run_again(tmp_path: Path) -> None:
+    token, out = new_token(), tmp_path / "demo"
+    for _ in range(2):  # the second finds what the first left
+        process = subprocess.Popen(
+            [sys.executable, "-m", "shared.cli", "demo", "--out", str(out)],
+            env=os.environ | {MARK: token}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while len(marked(MARK, token)) < 4 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=40)
+        assert process.returncode == 130, said
+        assert "osteofed: interrupted" in said
+        assert marked(MARK, token) == []
+    assert not (out / "summary.json").exists()
