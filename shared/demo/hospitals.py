@@ -29,6 +29,4 @@ HOSPITALS: tuple[Hospital, ...] = (
     Hospital("northfield", "lunar", "northern", 90, 14, takes_part=False),
 )
 
-#: Task files (in configs/tasks) in the order in which the demo trains them.
-TASK_FILES: tuple[str, ...] = ("dxa-segmentation.yaml", "dxa-bmd.yaml", "vfa-fracture.yaml")
 COMPARED_TASK = "dxa-segmentation"

@@ -9,7 +9,7 @@ from shared.config import LabelColumns
 from shared.errors import InputEmptyError
 
 
-def newest_interesting_patient(hospital: Path) -> Path:
+def patient_with_worst_fracture(hospital: Path) -> Path:
     """Find the study folder of the patient with the worst reported fracture.
 
     A report with something to say shows more than a normal one. Of patients with

@@ -28,7 +28,7 @@ from shared.config import (
 )
 from shared.demo.commands import Commands
 from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital
-from shared.demo.patient import newest_interesting_patient
+from shared.demo.patient import patient_with_worst_fracture
 from shared.errors import ConfigError, InputMissingError
 from shared.processes import termination_as_interrupt
 
@@ -209,9 +209,6 @@ def test(state: DemoState) -> None:
         "pooled": folder / "pooled.safetensors",
         **{f"alone-{h.name}": folder / f"alone-{h.name}.safetensors" for h in state.members},
     }
-    for name in champions:
-        if name != COMPARED_TASK:
-            others[f"pretrained-{name}"] = _pretrained(state, name)
     everything = list(models)
     for name, path in others.items():
         everything += ["--weights", f"{name}={path}"]
@@ -232,7 +229,7 @@ def test(state: DemoState) -> None:
 
 def predict(state: DemoState) -> None:
     """One patient of the fourth hospital is read by the champions."""
-    study = newest_interesting_patient(state.out / "pacs" / state.outsider.name)
+    study = patient_with_worst_fracture(state.out / "pacs" / state.outsider.name)
     state.prediction = state.commands.run(
         "predict", study, "--out", state.out / "report",
         "--labels", state.out / "pacs" / state.outsider.name / "labels",

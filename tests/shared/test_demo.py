@@ -12,7 +12,7 @@ from shared.config import LabelColumns
 from shared.demo.check import promises
 from shared.demo.commands import Commands, DemoStepError
 from shared.demo.hospitals import HOSPITALS
-from shared.demo.patient import newest_interesting_patient
+from shared.demo.patient import patient_with_worst_fracture
 from shared.demo.run import run_demo
 from shared.demo.summary import DemoSummary
 from shared.errors import ConfigError, InputEmptyError, InputMissingError
@@ -139,10 +139,10 @@ def test_the_report_shows_the_patient_with_the_worst_fracture(tmp_path: Path) ->
     write_labels(tmp_path, [("A", "L1", 0), ("B", "L1", 3), ("C", "T8", 2)])
     for patient in "ABC":
         (tmp_path / "DICOM" / patient).mkdir(parents=True)
-    assert newest_interesting_patient(tmp_path).name == "B"
+    assert patient_with_worst_fracture(tmp_path).name == "B"
 
 
 def test_no_labelled_patient_is_an_error_of_one_sentence(tmp_path: Path) -> None:
     write_labels(tmp_path, [])
     with pytest.raises(InputEmptyError, match="no study of a labelled patient"):
-        newest_interesting_patient(tmp_path)
+        patient_with_worst_fracture(tmp_path)
