@@ -14,6 +14,7 @@ range  cause
 50-59  the federation
 60-69  model versions and inference
 70-79  digital patients
+80-89  audit trails and passports
 130    interrupted by the user
 ====== ==================================================
 """
@@ -89,6 +90,12 @@ class StoreExistsError(OsteofedError):
     exit_code = 32
 
 
+class StoreOutdatedError(OsteofedError):
+    """The site is older than what it has already said: a backup, or a second copy."""
+
+    exit_code = 34
+
+
 class CohortTooSmallError(OsteofedError):
     """Fewer patients than the site's policy or the task demands."""
 
@@ -119,6 +126,18 @@ class FirewallRefusedError(OsteofedError):
     exit_code = 43
 
 
+class TicketRefusedError(OsteofedError):
+    """A request is not signed by the coordinator whom the hospital knows."""
+
+    exit_code = 44
+
+
+class CodeNotApprovedError(OsteofedError):
+    """A bundle of code came that the hospital's engineer has not approved."""
+
+    exit_code = 45
+
+
 class RunFailedError(OsteofedError):
     """A federated run ended without a model."""
 
@@ -141,6 +160,18 @@ class AggregationRefusedError(OsteofedError):
     """An update that a hospital sent cannot be aggregated."""
 
     exit_code = 53
+
+
+class RunPausedError(RunFailedError):
+    """A run stopped in order and waits to be resumed."""
+
+    exit_code = 54
+
+
+class MemberUnknownError(OsteofedError):
+    """A hospital was named, or answered, that is not admitted."""
+
+    exit_code = 55
 
 
 class NoChampionError(OsteofedError):
@@ -171,3 +202,15 @@ class PhantomError(OsteofedError):
     """Digital patients were asked for that cannot be made."""
 
     exit_code = 70
+
+
+class ChainBrokenError(OsteofedError):
+    """An audit trail was edited, cut or reordered."""
+
+    exit_code = 80
+
+
+class PassportInvalidError(OsteofedError):
+    """A version is not what its passport says."""
+
+    exit_code = 81

@@ -5,12 +5,15 @@ message   record                 what it holds
 ========  =====================  ====================================================
 train     ``model`` (arrays)     every tensor of the task's network, float32
 train     ``job`` (config)       a `Job`
+train     ``ticket`` (config)    the coordinator's signature, `shared.trust.Ticket`
 evaluate  ``model:LABEL``        every tensor of one model, one record per model
 evaluate  ``job`` (config)       an `EvaluateJob`
+evaluate  ``ticket`` (config)    as above
 answer    ``update`` (arrays)    the trained tensors (train only), float32
 answer    ``metrics`` (metrics)  ``num-examples`` (rounded) and sums of the model received
 answer    ``metrics:LABEL``      the same, one record per model (evaluate only)
 answer    ``account`` (config)   an `Account`
+answer    ``statement`` (config) the site's signature, `shared.trust.Statement`
 answer    ``refusal`` (config)   a `Refusal`, and then nothing else
 ========  =====================  ====================================================
 
@@ -28,6 +31,7 @@ from pydantic import Field, model_validator
 
 from shared.config import Count, Moderate, Positive, SampleRate, Settings, TaskSettings
 from shared.errors import OsteofedError
+from shared.trust import Statement, Ticket
 from shared.wire import (
     Arrays,
     Shapes,
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
     from flwr.app import RecordDict
 
 #: Raised by one with every change of a record.
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 #: Counts that leave a hospital are rounded to this many patients.
 COUNT_ROUNDING: Final = 10
 #: Less noise than this is none: no accountant gives a meaningful epsilon for it.
@@ -61,7 +65,7 @@ class Job(Settings):
     round what all of them would cost. In plain mode `noise_multiplier` is 0.
     """
 
-    protocol: Literal[1] = PROTOCOL_VERSION
+    protocol: Literal[2] = PROTOCOL_VERSION
     run: Name
     round: Count
     rounds: Count
@@ -105,7 +109,7 @@ class EvaluateJob(Settings):
     its tensors belong to.
     """
 
-    protocol: Literal[1] = PROTOCOL_VERSION
+    protocol: Literal[2] = PROTOCOL_VERSION
     run: Name
     task: Name
     models: dict[Name, TaskSettings] = Field(min_length=1, max_length=4)
@@ -126,7 +130,7 @@ class Account(Settings):
     `plain_rounds` counts rounds without privacy, which no epsilon covers.
     """
 
-    protocol: Literal[1] = PROTOCOL_VERSION
+    protocol: Literal[2] = PROTOCOL_VERSION
     site: Name
     run: Name
     round: Annotated[int, Field(ge=0)]
@@ -145,7 +149,7 @@ class Account(Settings):
 class Refusal(Settings):
     """Why a site did not do what it was asked; a sentence, never a traceback."""
 
-    protocol: Literal[1] = PROTOCOL_VERSION
+    protocol: Literal[2] = PROTOCOL_VERSION
     site: Annotated[str, Field(max_length=80)]
     code: Annotated[int, Field(ge=0, le=255)]
     kind: Annotated[str, Field(max_length=80)]
@@ -163,6 +167,7 @@ class TrainAnswer:
     patients: int
     statistics: dict[str, float]
     account: Account
+    statement: Statement
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,7 @@ class EvaluateAnswer:
     patients: int
     statistics: dict[str, dict[str, float]]
     account: Account
+    statement: Statement
 
 
 def rounded_count(patients: int) -> int:
@@ -206,18 +212,24 @@ def request_digest(job: Job, model_digest: str, cohort: str) -> str:
 # --- writing -----------------------------------------------------------------
 
 
-def train_message(arrays: Arrays, job: Job) -> RecordDict:
-    """Build the content of a train message."""
+def train_message(arrays: Arrays, job: Job, ticket: Ticket) -> RecordDict:
+    """Build the content of a train message to one site."""
     from flwr.app import RecordDict
 
-    return RecordDict({"model": array_record(arrays), "job": config_record(job)})
+    return RecordDict(
+        {
+            "model": array_record(arrays),
+            "job": config_record(job),
+            "ticket": config_record(ticket),
+        }
+    )
 
 
-def evaluate_message(models: Mapping[str, Arrays], job: EvaluateJob) -> RecordDict:
+def evaluate_message(models: Mapping[str, Arrays], job: EvaluateJob, ticket: Ticket) -> RecordDict:
     """Build the content of an evaluate message; `models` by the labels of the job."""
     from flwr.app import RecordDict
 
-    content = RecordDict({"job": config_record(job)})
+    content = RecordDict({"job": config_record(job), "ticket": config_record(ticket)})
     for label, arrays in models.items():
         content[f"model:{label}"] = array_record(arrays)
     return content
@@ -232,6 +244,7 @@ def train_answer(answer: TrainAnswer) -> RecordDict:
             "update": array_record(answer.update),
             "metrics": metric_record(answer.patients, answer.statistics),
             "account": config_record(answer.account),
+            "statement": config_record(answer.statement),
         }
     )
 
@@ -240,7 +253,12 @@ def evaluate_answer(answer: EvaluateAnswer) -> RecordDict:
     """Build the content of an answer to an evaluate message."""
     from flwr.app import RecordDict
 
-    content = RecordDict({"account": config_record(answer.account)})
+    content = RecordDict(
+        {
+            "account": config_record(answer.account),
+            "statement": config_record(answer.statement),
+        }
+    )
     for label, statistics in answer.statistics.items():
         content[f"metrics:{label}"] = metric_record(answer.patients, statistics)
     return content
@@ -264,15 +282,21 @@ def read_job(content: RecordDict, error: type[OsteofedError]) -> Job:
     OsteofedError
         `error`, if the message holds other records than it must or the job is wrong.
     """
-    check_records(content, {"model", "job"}, error)
+    check_records(content, {"model", "job", "ticket"}, error)
     return read_config(content, "job", Job, ("settings",), error)
 
 
 def read_evaluate_job(content: RecordDict, error: type[OsteofedError]) -> EvaluateJob:
     """Read what an evaluate message asks; see `read_job`."""
     job = read_config(content, "job", EvaluateJob, ("models",), error)
-    check_records(content, {"job", *(f"model:{label}" for label in job.models)}, error)
+    models = {f"model:{label}" for label in job.models}
+    check_records(content, {"job", "ticket", *models}, error)
     return job
+
+
+def read_ticket(content: RecordDict, error: type[OsteofedError]) -> Ticket:
+    """Read the coordinator's signature; whether it is good, `client` must check."""
+    return read_config(content, "ticket", Ticket, (), error)
 
 
 def read_refusal(content: RecordDict, error: type[OsteofedError]) -> Refusal | None:
@@ -297,19 +321,23 @@ def read_train_answer(
     error : type of OsteofedError
         What to raise.
     """
-    check_records(content, {"update", "metrics", "account"}, error)
+    check_records(content, {"update", "metrics", "account", "statement"}, error)
     account = read_config(content, "account", Account, (), error)
+    statement = read_config(content, "statement", Statement, (), error)
     patients, statistics = read_metrics(content, "metrics", error)
     update = read_arrays(content, "update", shapes, error)
-    return TrainAnswer(update, patients, statistics, account)
+    return TrainAnswer(update, patients, statistics, account, statement)
 
 
 def read_evaluate_answer(
     content: RecordDict, labels: set[str], error: type[OsteofedError]
 ) -> EvaluateAnswer:
     """Read an answer to an evaluate message; see `read_train_answer`."""
-    check_records(content, {"account", *(f"metrics:{label}" for label in labels)}, error)
+    metrics = {f"metrics:{label}" for label in labels}
+    check_records(content, {"account", "statement", *metrics}, error)
     account = read_config(content, "account", Account, (), error)
+    statement = read_config(content, "statement", Statement, (), error)
     read = {label: read_metrics(content, f"metrics:{label}", error) for label in sorted(labels)}
     patients = max(count for count, _ in read.values())
-    return EvaluateAnswer(patients, {label: sums for label, (_, sums) in read.items()}, account)
+    sums = {label: found for label, (_, found) in read.items()}
+    return EvaluateAnswer(patients, sums, account, statement)

@@ -1,0 +1,127 @@
+"""The coordinator's home: its identity, its members, its chain, what it has seen of theirs.
+
+See docs/decisions/0007-trust-and-survival.md for the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, ValidationError
+
+from shared.chain import Chain, Head
+from shared.config import Settings
+from shared.errors import ConfigError, MemberUnknownError
+from shared.signing import SigningKey, make_key, read_key
+
+IDENTITY: Final = "identity.key"
+MEMBERS: Final = "members.json"
+HEADS: Final = "heads.json"
+AUDIT: Final = "audit.jsonl"
+COORDINATOR: Final = "coordinator"
+
+
+class Member(Settings):
+    """An admitted hospital.
+
+    `signing_key` is the Ed25519 public key of its answers and chain, `node_key` the hex
+    of the public key by which Flower knows its node (empty in a simulation),
+    `most_patients` what its contract allows it to claim (None: only the quorum's cap).
+    """
+
+    site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    signing_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    node_key: Annotated[str, Field(pattern=r"^[0-9a-f]*$")] = ""
+    most_patients: Annotated[int, Field(ge=1)] | None = None
+    admitted: str = ""
+
+
+@dataclass(frozen=True)
+class Home:
+    """A coordinator's home folder."""
+
+    folder: Path
+
+    def make(self) -> SigningKey:
+        """Make the folder and the identity if they are not there; return the key."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.folder / IDENTITY
+        return read_key(path) if path.exists() else make_key(path)
+
+    def key(self) -> SigningKey:
+        """Read the coordinator's signing key."""
+        return read_key(self.folder / IDENTITY)
+
+    def chain(self) -> Chain:
+        """The coordinator's audit chain."""
+        return Chain(self.folder / AUDIT, COORDINATOR, self.key())
+
+    def members(self) -> tuple[Member, ...]:
+        """Read the admitted hospitals, sorted by name; empty if nobody was admitted."""
+        path = self.folder / MEMBERS
+        try:
+            read = json.loads(path.read_text(encoding="utf-8"))
+            return tuple(Member.model_validate(one) for one in read)
+        except FileNotFoundError:
+            return ()
+        except (ValueError, ValidationError, TypeError):
+            raise ConfigError(
+                f"{path}: is not a list of members; restore it from your backup"
+            ) from None
+
+    def member(self, site: str) -> Member:
+        """Find an admitted hospital by name.
+
+        Raises
+        ------
+        MemberUnknownError
+            If it is not admitted.
+        """
+        for one in self.members():
+            if one.site == site:
+                return one
+        known = ", ".join(one.site for one in self.members()) or "nobody"
+        raise MemberUnknownError(f"{site}: is not admitted here (admitted: {known})")
+
+    def save_members(self, members: tuple[Member, ...]) -> None:
+        """Write the admitted hospitals, atomically, mode 0600."""
+        found = sorted(members, key=lambda one: one.site)
+        self._write(MEMBERS, json.dumps([one.model_dump() for one in found], indent=1))
+
+    def seen(self, member: Member) -> Head:
+        """Last head of a member's chain that came in a signed answer."""
+        return self._heads().get(member.signing_key, Head())
+
+    def note_seen(self, member: Member, head: Head) -> None:
+        """Remember a head; one that lies before the known one changes nothing."""
+        heads = self._heads()
+        if head.line > heads.get(member.signing_key, Head()).line:
+            heads[member.signing_key] = head
+            text = {key: value.model_dump() for key, value in sorted(heads.items())}
+            self._write(HEADS, json.dumps(text, indent=1))
+
+    def _heads(self) -> dict[str, Head]:
+        path = self.folder / HEADS
+        try:
+            read = json.loads(path.read_text(encoding="utf-8"))
+            return {key: Head.model_validate(value) for key, value in read.items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, ValidationError, AttributeError):
+            raise ConfigError(
+                f"{path}: is not a list of heads; restore it from your backup"
+            ) from None
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        temporary = path.with_name(f"{name}.{os.getpid()}.part")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
