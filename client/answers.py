@@ -1,7 +1,8 @@
 """The answers a hospital keeps, so that the same question gets the same bytes.
 
-An answer is two files: the update (safetensors) and then its JSON, which names
-the update's digest. Without the JSON there is no answer.
+An answer to training is two files: the update (safetensors) and then its JSON, which
+names the update's digest. Without the JSON there is no answer. An answer to an
+evaluation is one JSON file.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from shared.protocol import Account, Job, TrainAnswer
+from shared.protocol import Account, EvaluateAnswer, EvaluateJob, Job, TrainAnswer
+from shared.trust import Statement
 from shared.weights import digest_arrays
 
 #: Runs whose answers are kept; a repeat of an older one is a new release, and counts.
@@ -35,25 +38,14 @@ def keep_answer(folder: Path, job: Job, request: str, answer: TrainAnswer) -> No
     request : str
         `shared.protocol.request_digest` of the question.
     answer : TrainAnswer
-        What will be sent.
+        What will be sent, signed.
     """
     tensors, facts = _paths(folder, job, request)
-    if not tensors.parent.is_dir():
-        _forget_oldest(tensors.parent.parent)
-        tensors.parent.mkdir(parents=True, mode=0o700)
+    _make_room(tensors.parent)
     temporary = tensors.with_suffix(".part")
     save_file(answer.update, temporary)
     _settle(temporary, tensors)
-    text = json.dumps(
-        {
-            "update": digest_arrays(answer.update),
-            "patients": answer.patients,
-            "statistics": answer.statistics,
-            "account": answer.account.model_dump(mode="json"),
-        }
-    )
-    temporary.write_text(text, encoding="utf-8")
-    _settle(temporary, facts)
+    _write(facts, {"update": digest_arrays(answer.update)} | _facts(answer))
 
 
 def kept_answer(folder: Path, job: Job, request: str) -> TrainAnswer | None:
@@ -66,16 +58,58 @@ def kept_answer(folder: Path, job: Job, request: str) -> TrainAnswer | None:
         read = json.loads(facts.read_text(encoding="utf-8"))
         update = load_file(tensors)
         account = Account.model_validate(read["account"])
+        statement = Statement.model_validate(read["statement"])
     except (OSError, ValueError, KeyError, ValidationError, SafetensorError):
         return None
     if digest_arrays(update) != read["update"] or account.request != request:
         return None
-    return TrainAnswer(update, int(read["patients"]), dict(read["statistics"]), account)
+    statistics = dict(read["statistics"])
+    return TrainAnswer(update, int(read["patients"]), statistics, account, statement)
+
+
+def keep_evaluation(folder: Path, job: EvaluateJob, request: str, answer: EvaluateAnswer) -> None:
+    """Write the answer to an evaluation, before it is sent; see `keep_answer`."""
+    path = _evaluation_path(folder, job, request)
+    _make_room(path.parent)
+    _write(path, _facts(answer))
+
+
+def kept_evaluation(folder: Path, job: EvaluateJob, request: str) -> EvaluateAnswer | None:
+    """Find the answer to an evaluation; None if there is none or it is damaged."""
+    try:
+        read = json.loads(_evaluation_path(folder, job, request).read_text(encoding="utf-8"))
+        account = Account.model_validate(read["account"])
+        statement = Statement.model_validate(read["statement"])
+        statistics = {label: dict(sums) for label, sums in read["statistics"].items()}
+    except (OSError, ValueError, KeyError, AttributeError, ValidationError):
+        return None
+    if account.request != request:
+        return None
+    return EvaluateAnswer(int(read["patients"]), statistics, account, statement)
+
+
+def _facts(answer: TrainAnswer | EvaluateAnswer) -> dict[str, Any]:
+    return {
+        "patients": answer.patients,
+        "statistics": answer.statistics,
+        "account": answer.account.model_dump(mode="json"),
+        "statement": answer.statement.model_dump(mode="json"),
+    }
+
+
+def _write(path: Path, facts: Mapping[str, Any]) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(facts), encoding="utf-8")
+    _settle(temporary, path)
 
 
 def _paths(folder: Path, job: Job, request: str) -> tuple[Path, Path]:
     stem = folder / "answers" / job.run / f"{job.task}-{job.round:04d}-{request[:32]}"
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
+
+
+def _evaluation_path(folder: Path, job: EvaluateJob, request: str) -> Path:
+    return folder / "answers" / job.run / f"{job.task}-evaluate-{request[:32]}.json"
 
 
 def _settle(temporary: Path, final: Path) -> None:
@@ -85,9 +119,16 @@ def _settle(temporary: Path, final: Path) -> None:
     temporary.replace(final)
 
 
-def _forget_oldest(runs: Path) -> None:
-    if not runs.is_dir():
+def _make_room(run: Path) -> None:
+    """Make a run's folder; answers of the oldest runs go."""
+    if run.is_dir():
         return
-    known = sorted((p for p in runs.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
-    for run in known[: max(0, len(known) - RUNS_KEPT + 1)]:
-        shutil.rmtree(run, ignore_errors=True)
+    if run.parent.is_dir():
+        known = sorted((p for p in run.parent.iterdir() if p.is_dir()), key=_modified)
+        for old in known[: max(0, len(known) - RUNS_KEPT + 1)]:
+            shutil.rmtree(old, ignore_errors=True)
+    run.mkdir(parents=True, mode=0o700)
+
+
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime

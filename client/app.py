@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client.refusals import UNKNOWN_SITE, least_refusal, log_failure, refusal_of
+from client.refusals import (
+    UNKNOWN_SITE,
+    least_refusal,
+    log_failure,
+    refusal_of,
+    write_refusal,
+)
 from shared.errors import ConfigError
 from shared.protocol import evaluate_answer, refusal_answer, train_answer
 
@@ -82,7 +88,10 @@ def _refuse(error: Exception, folder: Path, site: Site | None, message: Message)
     try:
         from client.training import read_job_or_none
 
-        refusal = refusal_of(error, folder, site, read_job_or_none(message.content))
+        job = read_job_or_none(message.content)
+        refusal = refusal_of(error, folder, site, job)
+        with suppress(Exception):
+            write_refusal(folder, refusal, job)
     except Exception as another:
         with suppress(Exception):
             log_failure(folder, another)

@@ -11,6 +11,7 @@ case                            what happens
 it would pass the budget        refused with spent, asked and left; nothing written
 crash after `reserve`           the reservation stands and counts as spent
 again, only reserved before     uses the reservation again: nothing had left
+again, its answer is kept       the kept bytes go out again; counted once (`settle`)
 again, committed before         counts again, as an attempt with noise of its own
 again, not repeatable           counts again (a GPU does not give the same bits)
 same key, other mechanism       refused; ask it as a new run
@@ -24,6 +25,7 @@ an old backup, or two copies    **not noticed**: what they do not hold is not co
 from __future__ import annotations
 
 import math
+import time as _clock
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +35,7 @@ import sqlalchemy as sa
 
 from client.ledger_file import (
     EVALUATIONS,
+    MEASURED,
     MECHANISMS,
     Entry,
     entries_of,
@@ -220,6 +223,44 @@ class Ledger:
                 .values(state="committed", committed_at=_now(), **done)
             )
 
+    def settle(
+        self,
+        run: str,
+        round: int,
+        task: str,
+        cohort: str,
+        model_digest: str,
+        mechanism: Mechanism | None,
+        *,
+        repeatable: bool = True,
+    ) -> None:
+        """See to it that an answer that is kept, and may have left, is counted once.
+
+        A crash between keeping the answer and `commit` leaves a reservation: it is
+        committed. A ledger that does not know the answer (an older backup) counts it now.
+
+        Raises
+        ------
+        BudgetExceededError
+            If it was not counted and does not fit: then it does not leave again.
+        """
+        with writing(self._engine) as connection:
+            known = entries_of(
+                connection, run=run, round=round, task=task, cohort=cohort,
+                model_digest=model_digest,
+            )  # fmt: skip
+            if known:
+                connection.execute(
+                    MECHANISMS.update()
+                    .where(MECHANISMS.c.id == known[-1].id, MECHANISMS.c.state == "reserved")
+                    .values(state="committed", committed_at=_now())
+                )
+                return
+        reservation = self.reserve(
+            run, round, task, cohort, model_digest, mechanism, repeatable=repeatable
+        )
+        self.commit(reservation, mechanism)
+
     def quote(self, mechanism: Mechanism, cohort: str = DEFAULT_COHORT) -> Quote:
         """Say what a mechanism would cost now, without reserving it."""
         with self._engine.connect() as connection:
@@ -264,12 +305,23 @@ class Ledger:
         """Count one more model that is about to be measured; return how many were before."""
         mine = (EVALUATIONS.c.run == run, EVALUATIONS.c.task == task)
         with writing(self._engine) as connection:
+            # Ledgers of an older version have no such table.
+            MEASURED.create(connection, checkfirst=True)
+            connection.execute(MEASURED.insert().values(task=task, at=_clock.time()))
             before = connection.scalar(sa.select(EVALUATIONS.c.models).where(*mine))
             if before is None:
                 connection.execute(EVALUATIONS.insert().values(run=run, task=task, models=1))
                 return 0
             connection.execute(EVALUATIONS.update().where(*mine).values(models=before + 1))
             return int(before)
+
+    def recent_evaluations(self, task: str, days: float = 30.0) -> int:
+        """Count the models measured for a task in the last days, over all runs."""
+        since = _clock.time() - days * 86_400.0
+        wanted = (MEASURED.c.task == task, MEASURED.c.at >= since)
+        with self._engine.connect() as connection:
+            found = connection.scalar(sa.select(sa.func.count()).where(*wanted))
+            return int(found or 0)
 
     def entries(self) -> list[Entry]:
         """List all entries, oldest first."""

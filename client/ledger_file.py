@@ -56,6 +56,14 @@ EVALUATIONS = sa.Table(
     sa.Column("task", sa.String, primary_key=True),
     sa.Column("models", sa.Integer, nullable=False),
 )
+#: One line per model measured; the coordinator's names of runs do not divide them.
+MEASURED = sa.Table(
+    "measured",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("task", sa.String, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),  # seconds since 1970, UTC
+)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, time
 
 from shared.config import SiteConfig
 from shared.errors import CohortTooSmallError, PolicyRefusedError
@@ -95,7 +96,34 @@ def permit_delta(config: SiteConfig, patients: int) -> None:
         )
 
 
-def permit_evaluation(count_so_far: int, config: SiteConfig) -> None:
+def permit_hours(config: SiteConfig, now: datetime | None = None) -> None:
+    """Refuse work outside the hours that the hospital gives, by its own clock.
+
+    Parameters
+    ----------
+    config : SiteConfig
+        ``policy.hours``: ``"18:00-06:00"``, or None for any time.
+    now : datetime, optional
+        Local time; the clock's by default.
+
+    Raises
+    ------
+    PolicyRefusedError
+        Outside the hours; the sentence says when to ask again.
+    """
+    if config.policy.hours is None:
+        return
+    begins, ends = (time.fromisoformat(part) for part in config.policy.hours.split("-"))
+    at = (now or datetime.now()).time()
+    inside = begins <= at < ends if begins <= ends else at >= begins or at < ends
+    if not inside:
+        raise PolicyRefusedError(
+            f"this hospital trains only at {config.policy.hours} of its own time (site.yaml: "
+            "policy.hours); ask again then"
+        )
+
+
+def permit_evaluation(count_so_far: int, recent: int, config: SiteConfig) -> None:
     """Refuse to measure one more model on the validation patients.
 
     Sums of metrics are covered by no epsilon: a coordinator that may have crafted
@@ -107,8 +135,12 @@ def permit_evaluation(count_so_far: int, config: SiteConfig) -> None:
         Models that were measured for this task and run, over all messages and
         restarts: whoever counts must keep the count durably, and count a model
         before it is measured.
+    recent : int
+        Models measured for this task in the last 30 days, whatever run they were for: the
+        coordinator chooses the names of runs.
     config : SiteConfig
-        The hospital's own settings (``policy.maximum_evaluations_per_run``).
+        The hospital's own settings (``policy.maximum_evaluations_per_run`` and
+        ``policy.maximum_evaluations_per_month``).
 
     Raises
     ------
@@ -120,6 +152,12 @@ def permit_evaluation(count_so_far: int, config: SiteConfig) -> None:
         raise PolicyRefusedError(
             f"{count_so_far} models were measured for this task and run already (site.yaml: "
             f"policy.maximum_evaluations_per_run: {most})"
+        )
+    most = config.policy.maximum_evaluations_per_month
+    if recent > most:
+        raise PolicyRefusedError(
+            f"{recent - 1} models were measured for this task in 30 days (site.yaml: "
+            f"policy.maximum_evaluations_per_month: {most})"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import traceback
@@ -15,6 +16,8 @@ from shared.errors import (
     FirewallRefusedError,
     OsteofedError,
     PolicyRefusedError,
+    StoreOutdatedError,
+    TicketRefusedError,
 )
 from shared.protocol import Job, Refusal
 
@@ -23,7 +26,13 @@ if TYPE_CHECKING:
 
 #: Errors whose sentence speaks of settings and of the message only. The sentences of
 #: all others were written for the hospital's engineer: they name files and counts.
-OUTSPOKEN: Final = (BudgetExceededError, PolicyRefusedError, FirewallRefusedError)
+OUTSPOKEN: Final = (
+    BudgetExceededError,
+    PolicyRefusedError,
+    FirewallRefusedError,
+    TicketRefusedError,
+    StoreOutdatedError,
+)
 #: A path, wherever it stands in a sentence.
 PATHS: Final = re.compile(r"(?<![\w.)])~?/[^\s'\",;]*[^\s'\",;:.]")
 #: Room for a number that has no bound of its own.
@@ -84,6 +93,16 @@ def least_refusal(error: Exception) -> Refusal:
     return Refusal(site=UNKNOWN_SITE, code=1, kind=kind, reason=_unsaid(kind))
 
 
+def write_refusal(folder: Path, refusal: Refusal, job: Job | None) -> None:
+    """Write into the site's chain that something was refused, and what the asker was told."""
+    from client.audit import site_chain
+
+    about = {} if job is None else {"run": job.run, "round": job.round, "task": job.task}
+    site_chain(folder, refusal.site).append(
+        "refused", **about, kind=refusal.kind, code=refusal.code, reason=refusal.reason
+    )
+
+
 def log_failure(folder: Path, error: Exception) -> None:
     """Leave the details of a failure inside the hospital, in a file of bounded size.
 
@@ -106,9 +125,22 @@ def log_failure(folder: Path, error: Exception) -> None:
 def _reason(error: Exception, kind: str) -> str:
     if isinstance(error, CohortTooSmallError):
         return "the hospital has fewer patients for this task than its policy asks"
+    if is_disk_full(error):
+        return "the hospital's disk is full; nothing more was spent than its ledger says"
     if isinstance(error, OUTSPOKEN):
         return PATHS.sub("(a path)", str(error))[:LONGEST_REASON]
     return _unsaid(kind)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that it came from, is a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "disk is full" in str(error) or "No space left" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _unsaid(kind: str) -> str:

@@ -2,6 +2,8 @@
 
 <site>/site.yaml              settings
 <site>/secret.key             the site's secret, 0600
+<site>/identity.key           the key that signs its answers and its audit chain, 0600
+<site>/audit.jsonl            the audit chain
 <site>/ledger.sqlite          the privacy ledger; the catalogue knows its identity
 <site>/store/catalogue.sqlite
 <site>/store/arrays/<study>/<view>.pixels.npy    float16, NaN = not scanned
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
+from client.audit import make_identity
 from client.catalogue import SCHEMA, Base, Image, Label, Patient, Property, Study, open_catalogue
 from client.keys import make_secret, read_secret
 from client.ledger import Ledger
@@ -72,6 +75,7 @@ def init_site(folder: Path, config: SiteConfig) -> None:
         save_settings(config, part / SETTINGS)
         (part / SETTINGS).chmod(OWNERS_FILE)
         secret = make_secret(resolve(part, config.secret))
+        make_identity(part, config.site)
         ledger_id = make_ledger(resolve(part, config.ledger))
         store = resolve(part, config.store)
         store.mkdir(parents=True, mode=OWNERS_FOLDER, exist_ok=True)

@@ -1,7 +1,7 @@
 """One hospital's part of a round, and training and testing that stay inside the hospital.
 
-A round: policy -> firewall in -> test the model received -> reserve -> train ->
-commit -> firewall out -> keep the answer -> send it. Asked the same again, the
+A round: ticket -> policy -> firewall in -> test the model received -> reserve -> train ->
+firewall out -> chain -> sign -> keep the answer -> commit -> send it. Asked the same again, the
 hospital sends the kept bytes: no second training, no second spending. Where the
 kept answer is gone, a repeat is a new release: it counts again, with other noise.
 """
@@ -11,28 +11,41 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from client import firewall, policy
-from client.answers import keep_answer, kept_answer
+from client.answers import keep_answer, keep_evaluation, kept_answer, kept_evaluation
+from client.audit import site_chain
 from client.ledger import DEFAULT_COHORT, Ledger, Reservation
 from client.store import SiteStore, StoreSource
+from client.trust import permit_coordinator, permit_request
+from shared.chain import NOTHING, Chain
 from shared.errors import FirewallRefusedError, OsteofedError, PolicyRefusedError
 from shared.protocol import (
     Account,
     EvaluateAnswer,
+    EvaluateJob,
     Job,
     TrainAnswer,
     read_evaluate_job,
     read_job,
+    read_ticket,
     request_digest,
     rounded_count,
 )
 from shared.tasks import make_task
+from shared.trust import (
+    Statement,
+    Ticket,
+    account_digest,
+    asked_digest,
+    metrics_digest,
+    sign_statement,
+)
 from shared.weights import digest_arrays
 from shared.wire import Arrays, Shapes
 
@@ -51,10 +64,11 @@ LIBRARIES: Final = ("osteofed", "torch", "opacus", "monai", "numpy")
 
 @dataclass(frozen=True)
 class Site:
-    """A hospital's open store and ledger, for as long as one message is answered."""
+    """A hospital's open store, ledger and chain, for as long as one message is answered."""
 
     store: SiteStore
     ledger: Ledger
+    chain: Chain
 
     @property
     def name(self) -> str:
@@ -78,7 +92,7 @@ def open_site(folder: Path) -> Site:
     """
     store = SiteStore.open(folder)
     try:
-        return Site(store, store.open_ledger())
+        return Site(store, store.open_ledger(), site_chain(folder, store.config.site))
     except BaseException:
         store.close()
         raise
@@ -98,27 +112,38 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     """
     started = time.monotonic()
     job = read_job(content, FirewallRefusedError)
+    ticket = read_ticket(content, FirewallRefusedError)
+    permit_coordinator(ticket, site.store.folder, site.name, job.run)
     source = site.store.source("train")
     _permit(site, job, source)
     task = make_task(job.settings)
     network = task.network()
     received = firewall.admit_model(content, "model", shapes_of(network))
     policy.permit_cohort(site.store.config, usable_patients(task, source))
-    request = request_digest(job, digest_arrays(received), cohort_digest([source]))
+    model = digest_arrays(received)
+    asked = _admit(site, ticket, job, {"model": model})
+    request = request_digest(job, model, cohort_digest([source]))
     kept = kept_answer(site.store.folder, job, request)
     if kept is not None:
-        return _permitted_again(site, kept)
+        _settle(site, job, request)
+        return _again(site, kept, asked)
     _load(network, received)
     statistics = _validate(site, task, network)
     reservation = _reserve(site, job, request)
+    site.chain.append("reserved", **_named(job), attempt=reservation.attempt)
     done = _train(site, task, network, source, job, request, reservation)
-    site.ledger.commit(reservation, mechanism_of(job, done.steps))
     names = _trained_names(task, network, job)
     update = firewall.release_update(done.arrays, received, names, job, done.patients)
     sums, withheld = policy.releasable(statistics, site.store.config)
     account = _account(site, job, request, withheld, time.monotonic() - started)
-    answer = TrainAnswer(update, rounded_count(done.patients), sums, account)
+    mechanism = mechanism_of(job, done.steps)
+    answer = _sign_train(
+        site, account, asked, update, rounded_count(done.patients), sums, mechanism
+    )
+    # Kept before it is committed: a crash in between is mended by `_settle`, and the
+    # reservation counts as spent all the time.
     keep_answer(site.store.folder, job, request, answer)
+    site.ledger.commit(reservation, mechanism)
     return answer
 
 
@@ -132,34 +157,41 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
     """
     started = time.monotonic()
     job = read_evaluate_job(content, FirewallRefusedError)
+    ticket = read_ticket(content, FirewallRefusedError)
+    permit_coordinator(ticket, site.store.folder, site.name, job.run)
     policy.permit_task(job.task, site.store.config)
+    policy.permit_hours(site.store.config)
+    tasks = {label: make_task(job.models[label]) for label in sorted(job.models)}
+    networks = {label: task.network() for label, task in tasks.items()}
+    models = {
+        label: firewall.admit_model(content, f"model:{label}", shapes_of(network))
+        for label, network in networks.items()
+    }
+    digests = {f"model:{label}": digest_arrays(arrays) for label, arrays in models.items()}
+    asked = _admit(site, ticket, job, digests)
+    source = site.store.source("validation")
+    request = _evaluation_request(site, asked, source)
+    kept = kept_evaluation(site.store.folder, job, request)
+    if kept is not None:
+        site.chain.append("sent again", asked=asked)
+        return kept
     results: dict[str, dict[str, float]] = {}
-    withheld, digests = "", []
-    for label in sorted(job.models):
-        task = make_task(job.models[label])
-        network = task.network()
-        arrays = firewall.admit_model(content, f"model:{label}", shapes_of(network))
-        digests.append(digest_arrays(arrays))
-        policy.permit_evaluation(site.ledger.count_evaluation(job.run, job.task), site.store.config)
-        _load(network, arrays)
-        statistics = _validate(site, task, network)
+    withheld = ""
+    for label, task in tasks.items():
+        policy.permit_evaluation(
+            site.ledger.count_evaluation(job.run, job.task),
+            site.ledger.recent_evaluations(job.task),
+            site.store.config,
+        )
+        _load(networks[label], models[label])
+        statistics = _validate(site, task, networks[label])
         results[label], withheld = policy.releasable(statistics, site.store.config)
-    account = Account(
-        site=site.name,
-        run=job.run,
-        round=0,
-        task=job.task,
-        mode="evaluate",
-        request=hashlib.sha256("|".join(digests).encode()).hexdigest(),
-        epsilon_spent=site.ledger.epsilon(),
-        epsilon_budget=site.store.config.privacy.epsilon_budget,
-        delta=site.store.config.privacy.delta,
-        plain_rounds=site.ledger.plain_rounds(),
-        seconds=time.monotonic() - started,
-        metrics_withheld=withheld,
-    )
-    patients = len(site.store.source("validation").patients)
-    return EvaluateAnswer(rounded_count(patients), results, account)
+    account = _evaluate_account(site, job, request, withheld, time.monotonic() - started)
+    patients = rounded_count(len(source.patients))
+    statement = _sign(site, account, asked, NOTHING, patients, results, None)
+    answer = EvaluateAnswer(patients, results, account, statement)
+    keep_evaluation(site.store.folder, job, request, answer)
+    return answer
 
 
 def read_job_or_none(content: RecordDict) -> Job | None:
@@ -210,6 +242,7 @@ def _permit(site: Site, job: Job, source: StoreSource) -> None:
     """Check a job against the hospital's rules; what is said of delta names no count."""
     config, patients = site.store.config, len(source.patients)
     policy.permit_task(job.task, config)
+    policy.permit_hours(config)
     try:
         if job.mode == "private":
             policy.permit_delta(config, patients)
@@ -220,13 +253,106 @@ def _permit(site: Site, job: Job, source: StoreSource) -> None:
     policy.permit_job(job, config, patients)
 
 
-def _permitted_again(site: Site, kept: TrainAnswer) -> TrainAnswer:
-    """Take out of a kept answer what the hospital's rules of today withhold."""
+def _admit(site: Site, ticket: Ticket, job: Job | EvaluateJob, models: dict[str, str]) -> str:
+    """Hold the ticket against what came; write into the chain what was asked, and by whom."""
+    asked = asked_digest(job, models)
+    permit_request(ticket, asked, site.chain)
+    number = job.round if isinstance(job, Job) else 0
+    site.chain.append("asked", task=job.task, round=number, ticket=ticket.model_dump(mode="json"))
+    return asked
+
+
+def _named(job: Job) -> dict[str, Any]:
+    return {"run": job.run, "round": job.round, "task": job.task, "mode": job.mode}
+
+
+def _settle(site: Site, job: Job, request: str) -> None:
+    """An answer that is kept, and may have left, is in the ledger once, whatever crashed."""
+    site.ledger.settle(
+        job.run, job.round, job.task, DEFAULT_COHORT, request, mechanism_of(job, job.steps),
+        repeatable=_is_repeatable(site),
+    )  # fmt: skip
+
+
+def _again(site: Site, kept: TrainAnswer, asked: str) -> TrainAnswer:
+    """Send a kept answer again, without what the hospital's rules of today withhold."""
     sums, withheld = policy.releasable(kept.statistics, site.store.config)
-    if len(sums) == len(kept.statistics):
+    if len(sums) == len(kept.statistics) and kept.statement.asked == asked:
+        site.chain.append("sent again", asked=asked)
         return kept
     account = kept.account.model_copy(update={"metrics_withheld": withheld})
-    return replace(kept, statistics=sums, account=account)
+    said = kept.statement
+    mechanism = (said.sample_rate, said.noise_multiplier, said.steps)
+    statement = _sign_with(site, account, asked, said.update, kept.patients, {"": sums}, mechanism)
+    return TrainAnswer(kept.update, kept.patients, sums, account, statement)
+
+
+def _sign_train(
+    site: Site,
+    account: Account,
+    asked: str,
+    update: Arrays,
+    patients: int,
+    sums: dict[str, float],
+    mechanism: Mechanism | None,
+) -> TrainAnswer:
+    statement = _sign(site, account, asked, digest_arrays(update), patients, {"": sums}, mechanism)
+    return TrainAnswer(update, patients, sums, account, statement)
+
+
+def _sign(
+    site: Site,
+    account: Account,
+    asked: str,
+    update: str,
+    patients: int,
+    statistics: dict[str, dict[str, float]],
+    mechanism: Mechanism | None,
+) -> Statement:
+    spent = (0.0, 0.0, 0)
+    if mechanism is not None:
+        spent = (mechanism.sample_rate, mechanism.noise_multiplier, mechanism.steps)
+    return _sign_with(site, account, asked, update, patients, statistics, spent)
+
+
+def _sign_with(
+    site: Site,
+    account: Account,
+    asked: str,
+    update: str,
+    patients: int,
+    statistics: dict[str, dict[str, float]],
+    mechanism: tuple[float, float, int],
+) -> Statement:
+    """Write into the chain what is about to leave, then sign it with the chain's new head."""
+    rate, noise, steps = mechanism
+    head = site.chain.append(
+        "released",
+        run=account.run,
+        round=account.round,
+        task=account.task,
+        mode=account.mode,
+        asked=asked,
+        update=update,
+        metrics=metrics_digest(patients, statistics),
+        account=account_digest(account),
+        patients=patients,
+        sample_rate=rate,
+        noise_multiplier=noise,
+        steps=steps,
+        epsilon_spent=account.epsilon_spent,
+    )
+    return sign_statement(
+        site.chain.key, account, asked=asked, update=update, patients=patients,
+        statistics=statistics, mechanism=mechanism, head=head,
+    )  # fmt: skip
+
+
+def _evaluation_request(site: Site, asked: str, source: StoreSource) -> str:
+    """Name an evaluation by all that its answer follows from, today's rules too."""
+    rules = site.store.config.policy
+    parts = [asked, source.digest(), str(rules.release_metrics), str(rules.smallest_cell)]
+    return hashlib.sha256("|".join([*parts, *_versions()]).encode()).hexdigest()
 
 
 def _load(network: nn.Module, arrays: Arrays) -> None:
@@ -245,14 +371,17 @@ def _validate(site: Site, task: Task, network: nn.Module) -> dict[str, float]:
 
 
 def _reserve(site: Site, job: Job, request: str) -> Reservation:
-    from shared.training.compute import Compute
-
-    # Only the CPU gives the same bits again.
-    compute = Compute.from_settings(site.store.config.compute)
     return site.ledger.reserve(
         job.run, job.round, job.task, DEFAULT_COHORT, request, mechanism_of(job, job.steps),
-        repeatable=str(compute.device) == "cpu",
+        repeatable=_is_repeatable(site),
     )  # fmt: skip
+
+
+def _is_repeatable(site: Site) -> bool:
+    """Only the CPU gives the same bits again."""
+    from shared.training.compute import Compute
+
+    return str(Compute.from_settings(site.store.config.compute).device) == "cpu"
 
 
 def _train(
@@ -286,6 +415,26 @@ def _trained_names(task: Task, network: nn.Module, job: Job) -> tuple[str, ...]:
 
     chosen = job.settings.private if job.mode == "private" else job.settings.plain
     return tuple(trainable_names(task, network, chosen.trainable))
+
+
+def _evaluate_account(
+    site: Site, job: EvaluateJob, request: str, withheld: str, seconds: float
+) -> Account:
+    privacy = site.store.config.privacy
+    return Account(
+        site=site.name,
+        run=job.run,
+        round=0,
+        task=job.task,
+        mode="evaluate",
+        request=request,
+        epsilon_spent=site.ledger.epsilon(),
+        epsilon_budget=privacy.epsilon_budget,
+        delta=privacy.delta,
+        plain_rounds=site.ledger.plain_rounds(),
+        seconds=seconds,
+        metrics_withheld=withheld,
+    )
 
 
 def _account(site: Site, job: Job, request: str, withheld: str, seconds: float) -> Account:

@@ -1,21 +1,24 @@
-"""From the hospitals' updates to the next model: checked, in a fixed order, by a Flower strategy.
+"""From the hospitals' updates to the next model: checked, in a fixed order, in flat memory.
 
-The strategy named in the configuration does the arithmetic and nothing else. What
-it sees was checked before: exact names and shapes, finite numbers, one answer per
-site, a claim of patients that is capped.
+Updates lie on disk (`server.spool`) and are read block by block, in the order of the
+sites' names: the result does not depend on the order of arrival, nor the memory on the
+number of sites. First the rule makes one update of many (mean, median, trimmed mean,
+Krum); then Flower's strategy of the same name is given that one, which is where server
+momentum and Adam have their arithmetic. Each rule is tested against Flower's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from server.spool import SpooledUpdate
 from shared.config import StrategySettings
 from shared.errors import AggregationRefusedError, ConfigValueError
-from shared.protocol import TrainAnswer
 from shared.wire import Arrays, check_finite
 
 #: Options that each strategy takes here, all of its own arithmetic.
@@ -27,10 +30,21 @@ OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "FedTrimmedAvg": ("beta",),
     "FedMedian": (),
     "Krum": ("num_malicious_nodes",),
+    "MultiKrum": ("num_malicious_nodes", "num_nodes_to_select"),
 }
+WHOLE_NUMBERS: Final = ("num_malicious_nodes", "num_nodes_to_select")
+#: Rules that make one update of many by themselves; all others take the mean.
+MEDIAN: Final = ("FedMedian",)
+TRIMMED: Final = ("FedTrimmedAvg",)
+CHOOSING: Final = ("Krum", "MultiKrum")
 #: Where each strategy keeps tensors between rounds.
 STATE: Final[Mapping[str, tuple[str, ...]]] = {"FedAdam": ("m_t", "v_t")}
+MOMENTUM: Final = "momentum_vector"
 WEIGHT: Final = "num-examples"
+#: Numbers held at once while one block is aggregated, over all sites (float64: 64 MB).
+BLOCK_NUMBERS: Final = 8_000_000
+
+Floats = NDArray[np.float64]
 
 
 def check_strategy(settings: StrategySettings, origin: str) -> None:
@@ -58,8 +72,9 @@ def _make_strategy(settings: StrategySettings) -> Any:
     from flwr.serverapp import strategy as strategies
 
     options: dict[str, Any] = dict(settings.options)
-    if "num_malicious_nodes" in options:
-        options["num_malicious_nodes"] = int(options["num_malicious_nodes"])
+    for name in WHOLE_NUMBERS:
+        if name in options:
+            options[name] = int(options[name])
     return getattr(strategies, settings.name)(**options)
 
 
@@ -69,7 +84,7 @@ class Aggregator:
     Parameters
     ----------
     settings : StrategySettings
-        Which strategy, with which options.
+        Which strategy, with which options and limits.
     names : tuple of str
         Tensors that are trained; the others of the model never change.
     most_patients : int
@@ -89,13 +104,50 @@ class Aggregator:
         """Weight of the proximal term that sites train with (FedProx; else 0)."""
         return float(self.settings.options.get("proximal_mu", 0.0))
 
+    def check(self, site: str, update: Arrays, current: Arrays) -> None:
+        """Refuse an update that must not be aggregated, as it arrives.
+
+        Parameters
+        ----------
+        site : str
+            Its name.
+        update : dict of str to ndarray
+            What it sent.
+        current : dict of str to ndarray of float32
+            The whole model that was asked.
+
+        Raises
+        ------
+        AggregationRefusedError
+            If its tensors are not exactly those trained, float32 and finite, or it
+            moves further than ``strategy.maximum_update_norm``.
+        """
+        before = {name: current[name] for name in self.names}
+        differing = set(before) ^ set(update)
+        if differing:
+            raise AggregationRefusedError(
+                f"{site}: the update's tensors differ from those trained ({sorted(differing)[0]})"
+            )
+        for name, value in update.items():
+            if value.shape != before[name].shape or value.dtype != np.float32:
+                raise AggregationRefusedError(
+                    f"{site}: tensor {name!r} is {value.dtype} {value.shape} "
+                    f"(must be float32 {before[name].shape})"
+                )
+        check_finite(update, site, AggregationRefusedError)
+        most = self.settings.maximum_update_norm
+        if most is not None:
+            moved = float(np.sqrt(sum(_square(update[n], before[n]) for n in self.names)))
+            if moved > most:
+                raise AggregationRefusedError(
+                    f"{site}: the update has norm {moved:.4g} "
+                    f"(strategy.maximum_update_norm: {most:g})"
+                )
+
     def combine(
-        self, round_number: int, current: Arrays, answers: Mapping[str, TrainAnswer]
+        self, round_number: int, current: Arrays, updates: Mapping[str, SpooledUpdate]
     ) -> tuple[Arrays, dict[str, int]]:
         """Aggregate one round's updates into the next model.
-
-        Sites are taken in the order of their names, so the result does not depend
-        on the order in which answers came.
 
         Parameters
         ----------
@@ -103,8 +155,8 @@ class Aggregator:
             From 1.
         current : dict of str to ndarray of float32
             The whole model that the sites started from.
-        answers : mapping of str to TrainAnswer
-            By site name.
+        updates : mapping of str to SpooledUpdate
+            By site name; each passed `check`.
 
         Returns
         -------
@@ -114,23 +166,23 @@ class Aggregator:
         Raises
         ------
         AggregationRefusedError
-            If there is no answer, an answer's tensors are not those trained, or the
-            arithmetic gives something that is not finite.
+            If there is no update, a site claims no patients, or the arithmetic gives
+            something that is not finite.
         """
         from flwr.app import ArrayRecord
 
-        if not answers:
+        if not updates:
             raise AggregationRefusedError("no update to aggregate")
+        sites = [updates[name] for name in sorted(updates)]
+        for one in sites:
+            if one.patients < 1:
+                raise AggregationRefusedError(f"{one.site}: claims {one.patients} patients")
+        counted = {one.site: min(one.patients, self.most_patients) for one in sites}
         before = {name: current[name] for name in self.names}
-        counted: dict[str, int] = {}
-        replies: list[_Reply] = []
-        for site in sorted(answers):
-            self._check(site, answers[site], before)
-            counted[site] = min(answers[site].patients, self.most_patients)
-            replies.append(_as_reply(answers[site].update, counted[site], self.names))
+        merged = self._as_one(sites, counted, before)
         self._set_current(before)
         try:
-            record, _ = self.strategy.aggregate_train(round_number, replies)
+            record, _ = self._stage_two().aggregate_train(round_number, [_as_reply(merged)])
         except Exception as error:  # Flower's own checks and the strategy's arithmetic
             raise AggregationRefusedError(f"{self.settings.name}: {error}") from None
         if not isinstance(record, ArrayRecord) or set(record) != set(self.names):
@@ -145,26 +197,84 @@ class Aggregator:
         for attribute in STATE.get(self.settings.name, ()):
             for name, value in (getattr(self.strategy, attribute) or {}).items():
                 kept[f"{attribute}/{name}"] = np.asarray(value)
-        momentum = getattr(self.strategy, "momentum_vector", None)
+        momentum = getattr(self.strategy, MOMENTUM, None)
         for name, value in zip(self.names, momentum or (), strict=False):
-            kept[f"momentum_vector/{name}"] = np.asarray(value)
+            kept[f"{MOMENTUM}/{name}"] = np.asarray(value)
         return kept
 
-    def _check(self, site: str, answer: TrainAnswer, before: Arrays) -> None:
-        missing = set(before) ^ set(answer.update)
-        if missing:
-            raise AggregationRefusedError(
-                f"{site}: the update's tensors differ from those trained ({sorted(missing)[0]})"
-            )
-        for name, value in answer.update.items():
-            if value.shape != before[name].shape or value.dtype != np.float32:
-                raise AggregationRefusedError(
-                    f"{site}: tensor {name!r} is {value.dtype} {value.shape} "
-                    f"(must be float32 {before[name].shape})"
-                )
-        check_finite(answer.update, site, AggregationRefusedError)
-        if answer.patients < 1:
-            raise AggregationRefusedError(f"{site}: claims {answer.patients} patients")
+    def restore(self, state: Arrays) -> None:
+        """Put back what `state` gave, to the bit."""
+        for attribute in STATE.get(self.settings.name, ()):
+            found = {
+                key.partition("/")[2]: value
+                for key, value in state.items()
+                if key.startswith(f"{attribute}/")
+            }
+            if found:
+                setattr(self.strategy, attribute, found)
+        if f"{MOMENTUM}/{self.names[0]}" in state:
+            vector = [state[f"{MOMENTUM}/{name}"] for name in self.names]
+            setattr(self.strategy, MOMENTUM, vector)
+
+    def _as_one(
+        self, sites: Sequence[SpooledUpdate], counted: Mapping[str, int], before: Arrays
+    ) -> Arrays:
+        """Make one update of many by the rule."""
+        name = self.settings.name
+        scales = self._scales(sites, before)
+        weights = np.array([counted[one.site] for one in sites], np.float64)
+        if name in CHOOSING:
+            chosen = self._chosen(sites, before, scales)
+            sites = [sites[i] for i in chosen]
+            weights, scales = weights[chosen], scales[chosen]
+        if name in MEDIAN or name in TRIMMED:
+            return _blockwise(sites, before, scales, self._middle)
+        return _mean(sites, before, scales, weights / weights.sum())
+
+    def _middle(self, values: Floats) -> Floats:
+        """Median, or mean without the outermost, of (sites, numbers)."""
+        if self.settings.name in MEDIAN:
+            return np.asarray(np.median(values, axis=0))
+        from scipy.stats import trim_mean
+
+        return np.asarray(trim_mean(values, float(self.strategy.beta), axis=0))
+
+    def _scales(self, sites: Sequence[SpooledUpdate], before: Arrays) -> Floats:
+        """By how much each update is drawn in: to `clip_to_median_norm` times the median."""
+        factor = self.settings.clip_to_median_norm
+        if factor is None:
+            return np.ones(len(sites))
+        norms = np.array(
+            [np.sqrt(sum(_square(one.tensor(n), before[n]) for n in self.names)) for one in sites]
+        )
+        most = factor * float(np.median(norms))
+        return np.minimum(1.0, most / np.maximum(norms, np.finfo(np.float64).tiny))
+
+    def _chosen(self, sites: Sequence[SpooledUpdate], before: Arrays, scales: Floats) -> list[int]:
+        """Choose the sites nearest to the others (Krum, Blanchard et al. 2017).
+
+        The score of a site is the sum of its squared distances to the n - f - 2 nearest
+        others, f being ``num_malicious_nodes``.
+        """
+        products = np.zeros((len(sites), len(sites)))
+        for values in _blocks(sites, before, scales):
+            products += values @ values.T
+        squares = np.diag(products)
+        distances = squares[:, None] + squares[None, :] - 2 * products
+        np.fill_diagonal(distances, np.inf)  # a site is no neighbour of its own
+        malicious = int(self.settings.options.get("num_malicious_nodes", 0))
+        nearest = min(max(1, len(sites) - malicious - 2), max(1, len(sites) - 1))
+        scores = np.sort(distances, axis=1)[:, :nearest].sum(axis=1)
+        wanted = 1
+        if self.settings.name == "MultiKrum":
+            wanted = int(self.settings.options.get("num_nodes_to_select", 1))
+        return sorted(int(i) for i in np.argsort(scores, kind="stable")[:wanted])
+
+    def _stage_two(self) -> Any:
+        """The strategy that is given the one update: for pure rules the plain mean of one."""
+        if self.settings.name in (*MEDIAN, *TRIMMED, *CHOOSING):
+            return _make_strategy(StrategySettings(name="FedAvg"))
+        return self.strategy
 
     def _set_current(self, before: Arrays) -> None:
         """Tell strategies that move from the last model where it is.
@@ -192,14 +302,77 @@ class _Reply:
         return False
 
 
-def _as_reply(update: Arrays, patients: int, names: tuple[str, ...]) -> _Reply:
+def _as_reply(update: Arrays) -> _Reply:
     """Make the reply that a strategy reads: tensors in a fixed order and one weight."""
     from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
     content = RecordDict(
         {
-            "arrays": ArrayRecord({name: Array(update[name]) for name in names}),
-            "metrics": MetricRecord({WEIGHT: float(patients)}),
+            "arrays": ArrayRecord({name: Array(update[name]) for name in sorted(update)}),
+            "metrics": MetricRecord({WEIGHT: 1.0}),
         }
     )
     return _Reply(content)
+
+
+def _mean(
+    sites: Sequence[SpooledUpdate], before: Arrays, scales: Floats, weights: Floats
+) -> Arrays:
+    """Average the updates in float64, one site after another."""
+    total = {name: np.zeros(value.shape) for name, value in before.items()}
+    for one, scale, weight in zip(sites, scales, weights, strict=True):
+        for name, sum_so_far in total.items():
+            sum_so_far += weight * _drawn_in(one.tensor(name), before[name], scale)
+    return {name: np.asarray(value, np.float32) for name, value in total.items()}
+
+
+def _blockwise(sites: Sequence[SpooledUpdate], before: Arrays, scales: Floats, rule: Any) -> Arrays:
+    """Apply a rule over the sites to every coordinate, a block of coordinates at a time."""
+    made = {name: np.empty(value.size, np.float32) for name, value in before.items()}
+    for name, begin, end in _pieces(before, len(sites)):
+        values = _values(sites, before, scales, name, begin, end)
+        made[name][begin:end] = rule(values)
+    return {name: value.reshape(before[name].shape) for name, value in made.items()}
+
+
+def _blocks(sites: Sequence[SpooledUpdate], before: Arrays, scales: Floats) -> Iterator[Floats]:
+    """Give what the updates change, (sites, numbers), a block of coordinates at a time."""
+    for name, begin, end in _pieces(before, len(sites)):
+        values = _values(sites, before, scales, name, begin, end)
+        yield values - before[name].reshape(-1)[begin:end].astype(np.float64)
+
+
+def _pieces(before: Arrays, sites: int) -> Iterator[tuple[str, int, int]]:
+    step = max(1, BLOCK_NUMBERS // sites)
+    for name in sorted(before):
+        for begin in range(0, before[name].size, step):
+            yield name, begin, min(begin + step, before[name].size)
+
+
+def _values(
+    sites: Sequence[SpooledUpdate],
+    before: Arrays,
+    scales: Floats,
+    name: str,
+    begin: int,
+    end: int,
+) -> Floats:
+    """Read one block of every site, (sites, end - begin)."""
+    start = before[name].reshape(-1)[begin:end]
+    values = np.empty((len(sites), end - begin))
+    for row, (one, scale) in enumerate(zip(sites, scales, strict=True)):
+        values[row] = _drawn_in(one.tensor(name).reshape(-1)[begin:end], start, scale)
+    return values
+
+
+def _drawn_in(value: NDArray[np.float32], start: NDArray[np.float32], scale: float) -> Floats:
+    """Bring an update nearer to where it began; a scale of 1 changes no bit."""
+    if scale == 1.0:
+        return value.astype(np.float64)
+    begun = start.astype(np.float64)
+    return np.asarray(begun + scale * (value.astype(np.float64) - begun))
+
+
+def _square(value: NDArray[np.float32], start: NDArray[np.float32]) -> float:
+    change = value.astype(np.float64) - start.astype(np.float64)
+    return float(np.vdot(change, change))

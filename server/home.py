@@ -23,6 +23,8 @@ MEMBERS: Final = "members.json"
 HEADS: Final = "heads.json"
 AUDIT: Final = "audit.jsonl"
 COORDINATOR: Final = "coordinator"
+#: How many heads of each member's chain are remembered, to notice a second copy of it.
+HEADS_KEPT: Final = 1000
 
 
 class Member(Settings):
@@ -94,21 +96,35 @@ class Home:
 
     def seen(self, member: Member) -> Head:
         """Last head of a member's chain that came in a signed answer."""
-        return self._heads().get(member.signing_key, Head())
+        known = self._heads().get(member.signing_key, {})
+        last = max(known, default=0)
+        return Head(line=last, digest=known[last]) if last else Head()
+
+    def is_fork(self, member: Member, head: Head) -> bool:
+        """Tell whether a member said before that this line of its chain was another."""
+        known = self._heads().get(member.signing_key, {})
+        return known.get(head.line, head.digest) != head.digest
 
     def note_seen(self, member: Member, head: Head) -> None:
-        """Remember a head; one that lies before the known one changes nothing."""
+        """Remember a head that came in an accepted answer."""
         heads = self._heads()
-        if head.line > heads.get(member.signing_key, Head()).line:
-            heads[member.signing_key] = head
-            text = {key: value.model_dump() for key, value in sorted(heads.items())}
-            self._write(HEADS, json.dumps(text, indent=1))
+        known = heads.setdefault(member.signing_key, {})
+        if known.get(head.line) == head.digest:
+            return
+        known[head.line] = head.digest
+        for old in sorted(known)[:-HEADS_KEPT]:
+            del known[old]
+        text = {key: {str(n): d for n, d in one.items()} for key, one in sorted(heads.items())}
+        self._write(HEADS, json.dumps(text, indent=1))
 
-    def _heads(self) -> dict[str, Head]:
+    def _heads(self) -> dict[str, dict[int, str]]:
         path = self.folder / HEADS
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
-            return {key: Head.model_validate(value) for key, value in read.items()}
+            return {
+                key: {int(n): Head(line=int(n), digest=d).digest for n, d in one.items()}
+                for key, one in read.items()
+            }
         except FileNotFoundError:
             return {}
         except (ValueError, ValidationError, AttributeError):

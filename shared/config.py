@@ -107,12 +107,20 @@ class PrivacyTarget(Settings):
 
 
 class StrategySettings(Settings):
-    """A Flower strategy for the arithmetic of aggregation, with its own options."""
+    """A Flower strategy for the arithmetic of aggregation, with its own options.
+
+    `maximum_update_norm` is the L2 norm of what one round may change; a site that sends
+    more is rejected. `clip_to_median_norm` draws longer updates in to this many times the
+    median norm of the round, whatever the strategy.
+    """
 
     name: Literal[
-        "FedAvg", "FedAvgM", "FedAdam", "FedProx", "FedTrimmedAvg", "FedMedian", "Krum"
-    ] = "FedAvg"
+        "FedAvg", "FedAvgM", "FedAdam", "FedProx", "FedTrimmedAvg", "FedMedian", "Krum",
+        "MultiKrum",
+    ] = "FedAvg"  # fmt: skip
     options: dict[str, Finite] = Field(default_factory=dict)
+    maximum_update_norm: Positive | None = None
+    clip_to_median_norm: Positive | None = None
 
 
 class TaskRun(Settings):
@@ -134,16 +142,26 @@ class SimulationRuntime(Settings):
 
 
 class Quorum(Settings):
-    """When a round counts.
+    """When a round counts, and what becomes of one that does not.
 
-    `maximum_patients_per_site` is the most that a site's claim weighs; one that says
-    it measured more validation patients than this is rejected.
+    A round needs answers of `minimum_sites` that claim `minimum_patients` together. It
+    is tried `attempts` times, each for `deadline_seconds`; then the run fails, or pauses
+    until it is resumed (`on_missing`). A site that claims more than
+    `maximum_patients_per_site`, or than its contract says, is rejected. One that failed,
+    was late or was rejected in `quarantine_after` rounds running is not asked for
+    `quarantine_rounds` rounds. `restarts` is how often a run goes on by itself after
+    its runtime was lost.
     """
 
     minimum_sites: Count = 2
+    minimum_patients: Count = 1
     deadline_seconds: Positive = 600.0
     attempts: Count = 2
+    on_missing: Literal["fail", "pause"] = "fail"
     maximum_patients_per_site: Count = 10_000
+    quarantine_after: Count = 3
+    quarantine_rounds: Count = 3
+    restarts: Annotated[int, Field(ge=0)] = 3
 
 
 class RegistrySettings(Settings):
@@ -197,7 +215,9 @@ class SitePolicy(Settings):
     """What may run inside this hospital.
 
     `smallest_cell` is the least number of patients behind any sum that leaves;
-    `maximum_evaluations_per_run` how many models are measured for one task and run.
+    `maximum_evaluations_per_run` how many models are measured for one task and run,
+    `maximum_evaluations_per_month` for one task in 30 days over all runs. `hours` is
+    when the hospital's machine may work for others, by its own clock.
     """
 
     tasks: tuple[str, ...] = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
@@ -206,6 +226,10 @@ class SitePolicy(Settings):
     release_metrics: bool = True
     smallest_cell: Count = 10
     maximum_evaluations_per_run: Count = 20
+    maximum_evaluations_per_month: Count = 200
+    hours: (
+        Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")] | None
+    ) = None
 
 
 class SiteCompute(Settings):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from server.aggregation import OPTIONS, Aggregator, check_strategy
+from server.spool import Spool
 from shared.config import StrategySettings
 from shared.errors import AggregationRefusedError, ConfigValueError
-from shared.protocol import TrainAnswer
 from shared.wire import Arrays
-from tests.server.jobs import account, arrays
+from tests.server.jobs import arrays
 
 NAMES = ("layer.bias", "layer.weight")
 CHOSEN = [
@@ -23,6 +27,8 @@ CHOSEN = [
     StrategySettings(name="FedTrimmedAvg", options={"beta": 0.34}),
     StrategySettings(name="FedMedian"),
     StrategySettings(name="Krum", options={"num_malicious_nodes": 0}),
+    StrategySettings(name="MultiKrum", options={"num_nodes_to_select": 2}),
+    StrategySettings(name="FedAvg", clip_to_median_norm=1.0),
 ]
 
 
@@ -31,8 +37,29 @@ def update(seed: int) -> Arrays:
     return {name: generator.normal(size=arrays()[name].shape).astype(np.float32) for name in NAMES}
 
 
-def site(seed: int, patients: int = 20) -> TrainAnswer:
-    return TrainAnswer(update(seed), patients, {}, account())
+@dataclass(frozen=True)
+class Sent:
+    """What a site sent."""
+
+    update: Arrays
+    patients: int = 20
+
+
+def site(seed: int, patients: int = 20) -> Sent:
+    return Sent(update(seed), patients)
+
+
+def combine(
+    aggregator: Aggregator, number: int, current: Arrays, sent: Mapping[str, Sent]
+) -> tuple[Arrays, dict[str, int]]:
+    """Check, spool and combine, as the round loop does."""
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Spool(Path(folder))
+        updates = {}
+        for name, one in sent.items():
+            aggregator.check(name, one.update, current)
+            updates[name] = spool.keep(name, one.update, one.patients)
+        return aggregator.combine(number, current, updates)
 
 
 SITES = {"alpha": site(1, 20), "beta": site(2, 50), "gamma": site(3, 90)}
@@ -49,21 +76,21 @@ def test_the_order_in_which_answers_come_changes_no_bit(settings: StrategySettin
         combining = aggregator(settings)
         model = arrays()
         for number in (1, 2):
-            model, _ = combining.combine(number, model, {name: SITES[name] for name in order})
+            model, _ = combine(combining, number, model, {name: SITES[name] for name in order})
         models.add(b"".join(model[name].tobytes() for name in sorted(model)))
     assert len(models) == 1
 
 
 @pytest.mark.parametrize("settings", CHOSEN, ids=lambda settings: settings.name)
 def test_what_is_not_trained_never_changes(settings: StrategySettings) -> None:
-    model, _ = aggregator(settings).combine(1, arrays(), SITES)
+    model, _ = combine(aggregator(settings), 1, arrays(), SITES)
     assert model["scale"] == arrays()["scale"]
     assert all(model[name].shape == value.shape for name, value in arrays().items())
     assert all(value.dtype == np.float32 for value in model.values())
 
 
 def test_fedavg_is_the_mean_weighted_by_patients() -> None:
-    model, counted = aggregator().combine(1, arrays(), SITES)
+    model, counted = combine(aggregator(), 1, arrays(), SITES)
     weights = np.array([20, 50, 90]) / 160
     expected = sum(w * update(s)["layer.weight"] for w, s in zip(weights, (1, 2, 3), strict=True))
     assert counted == {"alpha": 20, "beta": 50, "gamma": 90}
@@ -73,15 +100,15 @@ def test_fedavg_is_the_mean_weighted_by_patients() -> None:
 def test_server_momentum_moves_from_the_models_own_beginning() -> None:
     settings = StrategySettings(name="FedAvgM", options={"server_learning_rate": 0.5})
     start = arrays(4.0)
-    model, _ = aggregator(settings).combine(1, start, {"alpha": site(1)})
+    model, _ = combine(aggregator(settings), 1, start, {"alpha": site(1)})
     expected = 0.5 * start["layer.bias"] + 0.5 * update(1)["layer.bias"]
     np.testing.assert_allclose(model["layer.bias"], expected, rtol=1e-5)
 
 
 def test_a_huge_claim_counts_as_the_most_that_is_allowed() -> None:
     boastful = {**SITES, "gamma": site(3, 10**9)}
-    model, counted = aggregator(most=100).combine(1, arrays(), boastful)
-    honest, _ = aggregator(most=100).combine(1, arrays(), {**SITES, "gamma": site(3, 100)})
+    model, counted = combine(aggregator(most=100), 1, arrays(), boastful)
+    honest, _ = combine(aggregator(most=100), 1, arrays(), {**SITES, "gamma": site(3, 100)})
     assert counted["gamma"] == 100
     assert (model["layer.weight"] == honest["layer.weight"]).all()
 
@@ -99,27 +126,27 @@ def test_a_huge_claim_counts_as_the_most_that_is_allowed() -> None:
 def test_an_update_that_is_not_what_it_must_be_is_refused(
     wrong: dict[str, np.ndarray], reason: str
 ) -> None:
-    bad = TrainAnswer({**update(1), **wrong}, 20, {}, account())
+    bad = Sent({**update(1), **wrong})
     with pytest.raises(AggregationRefusedError, match=reason):
-        aggregator().combine(1, arrays(), {**SITES, "alpha": bad})
+        combine(aggregator(), 1, arrays(), {**SITES, "alpha": bad})
 
 
 def test_no_answer_and_no_patients_are_refused() -> None:
     with pytest.raises(AggregationRefusedError, match="no update"):
-        aggregator().combine(1, arrays(), {})
+        combine(aggregator(), 1, arrays(), {})
     with pytest.raises(AggregationRefusedError, match="claims 0 patients"):
-        aggregator().combine(1, arrays(), {"alpha": site(1, 0)})
+        combine(aggregator(), 1, arrays(), {"alpha": site(1, 0)})
 
 
 def test_arithmetic_that_overflows_is_refused() -> None:
     big = {name: np.full_like(value, 3e38) for name, value in update(1).items()}
     wild = StrategySettings(name="FedAvgM", options={"server_learning_rate": 1e10})
-    answers = {"alpha": TrainAnswer(big, 20, {}, account())}
+    answers = {"alpha": Sent(big)}
     with (
         np.errstate(over="ignore", invalid="ignore"),
         pytest.raises(AggregationRefusedError, match="NaN or infinity"),
     ):
-        aggregator(wild).combine(1, arrays(), answers)
+        combine(aggregator(wild), 1, arrays(), answers)
 
 
 def test_a_value_that_the_strategy_refuses_is_said_before_anything_runs() -> None:
@@ -129,12 +156,12 @@ def test_a_value_that_the_strategy_refuses_is_said_before_anything_runs() -> Non
 
 
 def test_an_outlier_moves_the_median_and_krum_no_further_than_honest_sites_are() -> None:
-    attack = TrainAnswer({n: v + 1e4 for n, v in update(1).items()}, 20, {}, account())
+    attack = Sent({n: v + 1e4 for n, v in update(1).items()})
     answers = {**SITES, "evil": attack}
     for name in ("FedMedian", "Krum"):
-        model, _ = aggregator(StrategySettings(name=name)).combine(1, arrays(), answers)
+        model, _ = combine(aggregator(StrategySettings(name=name)), 1, arrays(), answers)
         assert np.abs(model["layer.weight"]).max() < 10
-    model, _ = aggregator().combine(1, arrays(), answers)
+    model, _ = combine(aggregator(), 1, arrays(), answers)
     assert np.abs(model["layer.weight"]).max() > 100
 
 
@@ -147,7 +174,7 @@ def test_an_option_that_a_strategy_does_not_have_is_named() -> None:
 
 def test_the_state_between_rounds_can_be_written_down() -> None:
     adam = aggregator(CHOSEN[2])
-    adam.combine(1, arrays(), SITES)
+    combine(adam, 1, arrays(), SITES)
     assert sorted(adam.state()) == sorted(
         f"{moment}/{name}" for moment in ("m_t", "v_t") for name in NAMES
     )

@@ -1,0 +1,84 @@
+"""The updates of a round, on disk: what is aggregated is read from here, block by block."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from shared.errors import AggregationRefusedError
+from shared.wire import Arrays
+
+
+@dataclass(frozen=True)
+class SpooledUpdate:
+    """One site's checked update on disk, and the number of patients it is weighed with."""
+
+    site: str
+    path: Path
+    patients: int
+
+    @cached_property
+    def _places(self) -> Mapping[str, tuple[int, tuple[int, ...]]]:
+        """Where each tensor's bytes begin, and its shape (safetensors' own header)."""
+        with self.path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header: dict[str, Any] = json.loads(file.read(length))
+        found = {}
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            if entry["dtype"] != "F32":
+                raise AggregationRefusedError(f"{self.path}: {name} is {entry['dtype']}, not F32")
+            found[name] = (8 + length + int(entry["data_offsets"][0]), tuple(entry["shape"]))
+        return found
+
+    def tensor(self, name: str) -> NDArray[np.float32]:
+        """Map a tensor into memory; nothing is read before it is used."""
+        begin, shape = self._places[name]
+        if 0 in shape:
+            return np.zeros(shape, np.float32)
+        # A number of no dimension is mapped as one of one.
+        mapped = np.memmap(self.path, "<f4", "r", begin, shape or (1,))
+        return np.asarray(mapped).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Spool:
+    """The folder of one round's updates, ``SITE.safetensors`` each."""
+
+    folder: Path
+
+    def keep(self, site: str, update: Arrays, patients: int) -> SpooledUpdate:
+        """Write an update whole or not at all.
+
+        Parameters
+        ----------
+        site : str
+            Its name; checked before (`shared.trust.Name`).
+        update : dict of str to ndarray of float32
+            Checked tensors.
+        patients : int
+            What it will be weighed with.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{site}.safetensors"
+        temporary = path.with_suffix(".part")
+        save_file({name: np.asarray(v, order="C") for name, v in update.items()}, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        return SpooledUpdate(site, path, patients)
+
+    def clear(self) -> None:
+        """Forget the round's updates."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,100 @@
+"""A bad line between a hospital and the coordinator: cuts connections, or is slow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+BLOCK = 4096
+
+
+@dataclass
+class BadLine:
+    """A TCP proxy on loopback.
+
+    `cut_every`: each n-th connection is cut after `cut_after_bytes` from either side.
+    `bytes_per_second`: what one direction of one connection carries (0: no limit).
+    """
+
+    host: str
+    port: int
+    cut_every: int = 0
+    cut_after_bytes: int = 2000
+    bytes_per_second: int = 0
+    listen: int = 0
+    connections: int = 0
+    cuts: int = 0
+    _ready: threading.Event = field(default_factory=threading.Event)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self.listen = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        async with server:
+            await stop.wait()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        cut = bool(self.cut_every) and self.connections % self.cut_every == 0
+        try:
+            far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
+        except OSError:
+            writer.transport.abort()
+            return
+        left = [self.cut_after_bytes if cut else -1]
+        ways = [
+            asyncio.create_task(self._pump(reader, far_writer, left)),
+            asyncio.create_task(self._pump(far_reader, writer, left)),
+        ]
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        if cut and left[0] <= 0:
+            self.cuts += 1
+        for end in (writer, far_writer):
+            end.transport.abort() if cut else end.close()
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: list[int]
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(BLOCK):
+                if left[0] >= 0:
+                    left[0] -= len(data)
+                    if left[0] <= 0:
+                        return
+                writer.write(data)
+                await writer.drain()
+                if self.bytes_per_second:
+                    await asyncio.sleep(len(data) / self.bytes_per_second)
+
+    def run(self, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve until told to stop; for a thread."""
+        with contextlib.suppress(asyncio.CancelledError):
+            loop.run_until_complete(self._serve(stop))
+
+
+@contextmanager
+def bad_line(
+    host: str, port: int, *, cut_every: int = 0, bytes_per_second: int = 0
+) -> Iterator[BadLine]:
+    """Run a bad line to an address; its own port is `listen`."""
+    line = BadLine(host, port, cut_every=cut_every, bytes_per_second=bytes_per_second)
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    thread = threading.Thread(target=line.run, args=(stop, loop), daemon=True)
+    thread.start()
+    assert line._ready.wait(10)
+    try:
+        yield line
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
