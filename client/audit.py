@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.chain import Chain
+from shared.config import SiteConfig, load_settings
 from shared.errors import PlaceholderSecretError
 from shared.signing import SigningKey, make_key, read_key
 
@@ -45,3 +46,19 @@ def site_key(folder: Path) -> SigningKey:
 def site_chain(folder: Path, site: str) -> Chain:
     """The audit chain of a site; see `site_key` for what it raises."""
     return Chain(folder / AUDIT, site, site_key(folder))
+
+
+def show_identity(folder: Path) -> dict[str, str]:
+    """Tell a site's name and public key; make the key if the site never had one.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is no site.
+    PlaceholderSecretError
+        If the key is gone but the chain is there: a new key would break it.
+    """
+    site = load_settings(folder / "site.yaml", SiteConfig).site
+    if not (folder / IDENTITY).exists() and not (folder / AUDIT).exists():
+        make_identity(folder, site)
+    return {"site": site, "signing_key": site_key(folder).public}

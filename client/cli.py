@@ -63,6 +63,21 @@ def init(
 
 
 @app.command()
+def identity(folder: SiteFolder, as_json: JsonOption = False) -> None:
+    """Show the site's public key; a site of an older version is given its keys."""
+    from client.audit import show_identity
+
+    facts = show_identity(folder)
+    print_facts(
+        facts,
+        as_json,
+        lambda: console().print(
+            f"site {facts['site']}: signing key {facts['signing_key']}", markup=False
+        ),
+    )
+
+
+@app.command()
 def ingest(
     folder: SiteFolder,
     source: Annotated[Path, typer.Argument(help="Folder of DICOM studies and label tables.")],

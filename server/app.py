@@ -10,9 +10,10 @@ from pathlib import Path
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
+from server.checkpoint import HISTORY
 from server.events import EVENTS, Events
 from server.plan import load_plan
-from shared.errors import OsteofedError
+from shared.errors import OsteofedError, RunPausedError
 
 app = ServerApp()
 
@@ -24,7 +25,9 @@ def main(grid: Grid, context: Context) -> None:
 
     plan = load_plan(Path(str(context.run_config["federation"])))
     events = Events(plan.folder / EVENTS)
-    events.say("started", run=plan.run)
+    resumed = any((plan.task_folder(task.name) / HISTORY).exists() for task in plan.tasks)
+    sites = [member.site for member in plan.members]
+    events.say("started", run=plan.run, sites=sites, resumed=resumed)
     lifetime = plan.quorum.deadline_seconds * plan.quorum.attempts + 60.0
 
     def make(content: RecordDict, node: int, kind: str) -> Message:
@@ -32,6 +35,8 @@ def main(grid: Grid, context: Context) -> None:
 
     try:
         result = run_plan(grid, plan, events, make)
+    except RunPausedError as error:
+        events.say("paused", kind=type(error).__name__, code=error.exit_code, reason=str(error))
     except OsteofedError as error:
         events.say("failed", kind=type(error).__name__, code=error.exit_code, reason=str(error))
     except Exception as error:

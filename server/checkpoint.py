@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from pydantic import Field, ValidationError
 from safetensors.numpy import load_file, save_file
 
 from server.files import write_text_atomically
-from server.result import CurvePoint, Facts, RoundFacts
+from server.result import CurvePoint, Facts, RoundFacts, RoundPassport
+from shared.errors import ModelIncompatibleError
 from shared.weights import Weights, digest_arrays, load_weights, save_weights
 from shared.wire import Arrays
 
@@ -23,7 +25,17 @@ HISTORY: Final = "history.json"
 FINAL: Final = "final.safetensors"
 
 
-class History(Facts):
+class Progress(Facts):
+    """What the finished rounds of a task have brought, besides the model."""
+
+    rounds: list[RoundFacts] = Field(default_factory=list)
+    curve: list[CurvePoint] = Field(default_factory=list)
+    start_sums: dict[str, dict[str, float]] = Field(default_factory=dict)
+    epsilon_spent: dict[str, float] = Field(default_factory=dict)
+    passports: list[RoundPassport] = Field(default_factory=list)
+
+
+class History(Progress):
     """What a task's run has done so far, and the file of the model it has reached.
 
     `weights` and `strategy_state` are names of files beside ``history.json``;
@@ -36,8 +48,20 @@ class History(Facts):
     weights: str
     digest: str
     strategy_state: str | None
-    rounds: list[RoundFacts]
-    curve: list[CurvePoint]
+
+    @property
+    def progress(self) -> Progress:
+        """The part that the round loop goes on with."""
+        return Progress.model_validate(self.model_dump(include=set(Progress.model_fields)))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A checkpoint as it was read."""
+
+    progress: Progress
+    weights: Weights
+    state: Arrays
 
 
 @dataclass(frozen=True)
@@ -52,8 +76,7 @@ class Checkpoint:
         self,
         weights: Weights,
         state: Arrays,
-        rounds: list[RoundFacts],
-        curve: list[CurvePoint],
+        progress: Progress,
     ) -> History:
         """Write a finished round.
 
@@ -63,10 +86,10 @@ class Checkpoint:
             The model after the round.
         state : dict of str to ndarray
             What the strategy keeps.
-        rounds, curve : list
+        progress : Progress
             Facts of all rounds so far.
         """
-        number = rounds[-1].round if rounds else 0
+        number = progress.rounds[-1].round if progress.rounds else 0
         name = f"round-{number:04d}.safetensors"
         save_weights(self.folder / name, weights)
         _sync(self.folder / name)
@@ -84,8 +107,7 @@ class Checkpoint:
             weights=name,
             digest=digest_arrays(weights.arrays),
             strategy_state=state_name,
-            rounds=rounds,
-            curve=curve,
+            **{name: getattr(progress, name) for name in Progress.model_fields},
         )
         write_text_atomically(self.folder / HISTORY, history.model_dump_json(indent=1))
         for old in [*self.folder.glob("round-*"), *self.folder.glob("state-*")]:
@@ -93,15 +115,31 @@ class Checkpoint:
                 old.unlink()
         return history
 
-    def read(self) -> tuple[History, Weights, Arrays] | None:
-        """Read the last finished round; None if there is none."""
+    def read(self) -> Standing | None:
+        """Read the last finished round; None if there is none.
+
+        Raises
+        ------
+        VersionMissingError, ModelIncompatibleError
+            If its files are missing or damaged; the run must then begin anew.
+        """
         path = self.folder / HISTORY
         if not path.is_file():
             return None
-        history = History.model_validate_json(path.read_text(encoding="utf-8"))
+        try:
+            history = History.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError:
+            raise ModelIncompatibleError(
+                f"{path}: is not a checkpoint of this version; begin anew with --fresh"
+            ) from None
         weights = load_weights(self.folder / history.weights)
+        if digest_arrays(weights.arrays) != history.digest:
+            raise ModelIncompatibleError(
+                f"{self.folder / history.weights}: is not the model that {HISTORY} names; "
+                "begin anew with --fresh"
+            )
         kept = history.strategy_state
-        return history, weights, load_file(self.folder / kept) if kept else {}
+        return Standing(history.progress, weights, load_file(self.folder / kept) if kept else {})
 
     def finish(self, weights: Weights) -> Path:
         """Write the model that the run ends with; return its path."""

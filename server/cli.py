@@ -26,13 +26,36 @@ Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI, instead of a
 @app.command()
 def run(
     federation: Annotated[Path, typer.Argument(help="The agreement, federation.yaml.")],
+    home: Annotated[
+        Path | None, typer.Option(help="Coordinator's home: run on its members' nodes.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what this agreement has reached before.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the rounds of an agreement, with every site on this machine."""
+    """Run an agreement: on this machine, or with --home on the hospitals' nodes.
+
+    A run of the same agreement that did not come to its end goes on where it stood.
+    """
     from server.run import run_federation
 
     with progress() as bar:
-        result = run_federation(federation, _Shown(bar))
+        result = run_federation(federation, _Shown(bar), home=home, fresh=fresh)
+    facts = result.model_dump(mode="json")
+    print_facts(facts, as_json, lambda: _show_result(facts))
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="Folder of the run, WORKSPACE/runs/RUN.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run that was paused or lost, after its last finished round."""
+    from server.run import resume_run
+
+    with progress() as bar:
+        result = resume_run(run, _Shown(bar))
     facts = result.model_dump(mode="json")
     print_facts(facts, as_json, lambda: _show_result(facts))
 
@@ -126,7 +149,9 @@ class _Shown:
 
     def __call__(self, event: dict[str, Any]) -> None:
         kind = event["event"]
-        if kind == "task":
+        if kind == "lost":
+            self.bar.update(self.line, description=escape("the runtime was lost; going on"))
+        elif kind == "task":
             self.bar.remove_task(self.line)
             self.line = self.bar.add_task(escape(event["task"]), total=event["rounds"])
             self.metric = event["metric"]

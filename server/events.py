@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 EVENTS: Final = "events.jsonl"
 
@@ -24,15 +25,23 @@ class Events:
         Parameters
         ----------
         event : str
-            ``started``, ``task``, ``round``, ``registered``, ``finished`` or ``failed``.
+            ``started``, ``task``, ``asked``, ``answered``, ``absent``, ``round``,
+            ``registered``, ``finished``, ``failed`` or ``paused``.
         **facts
             What belongs to it, ready for JSON.
         """
         line = json.dumps({"event": event, "time": time.time(), **facts}, default=str)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self.path.open("ab+") as file:
+            if file.tell() and not _ends_with_newline(file):
+                file.write(b"\n")  # a power cut left half a line
+            file.write(line.encode("utf-8") + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _ends_with_newline(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 @dataclass
@@ -51,4 +60,13 @@ class EventReader:
             data = file.read()
         complete = data[: data.rfind(b"\n") + 1]
         self.position += len(complete)
-        return [json.loads(line) for line in complete.splitlines()]
+        found = []
+        for line in complete.splitlines():
+            with contextlib.suppress(ValueError):  # half a line that a power cut left
+                found.append(json.loads(line))
+        return found
+
+    @classmethod
+    def from_now(cls, path: Path) -> EventReader:
+        """Begin at the end of what is there."""
+        return cls(path, path.stat().st_size if path.is_file() else 0)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
 
+from server.home import Home, Member
+from server.journal import Journal
 from server.result import Absence
+from shared.chain import Head
 from shared.config import Quorum
 from shared.errors import AggregationRefusedError, QuorumError, RunFailedError
 from shared.protocol import Account, Refusal
+from shared.trust import ANY_SITE, Statement, Ticket, sign_ticket
 from shared.wire import count_bytes
 
 if TYPE_CHECKING:
@@ -18,8 +22,14 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
 POLL_SECONDS: Final = 0.05
+#: How often the nodes that are there are looked up during an exchange.
+LOOK_SECONDS: Final = 1.0
+#: How many replies are fetched at once: each may be a whole model.
+PULLED_AT_ONCE: Final = 4
 #: How long the last sites may still say their reasons when a quorum is out of reach.
 HOPELESS_SECONDS: Final = 10.0
+#: How often one node is sent the same request in one exchange, whatever becomes of it.
+MOST_SENDS: Final = 6
 
 
 class Answer(Protocol):
@@ -30,6 +40,16 @@ class Answer(Protocol):
         """What the site says about it."""
         ...
 
+    @property
+    def statement(self) -> Statement:
+        """What the site signed."""
+        ...
+
+    @property
+    def patients(self) -> int:
+        """The number of patients it claims."""
+        ...
+
 
 A = TypeVar("A", bound=Answer)
 #: Makes the message for a node; a Flower message can only be made inside a run.
@@ -38,14 +58,61 @@ MessageMaker = Callable[["RecordDict", int, str], "Message"]
 
 @dataclass
 class Roster:
-    """The nodes of a run and, once they answered, the sites that they are."""
+    """The members of a run, the nodes that are there, and which node is whose.
 
-    nodes: tuple[int, ...]
+    On real nodes Flower knows a node by the public key that its member was admitted
+    with. In a simulation nodes have no keys: there a node is the member that first
+    answered from it with its own signature.
+    """
+
+    members: tuple[Member, ...]
     names: dict[int, str] = field(default_factory=dict)
+    nodes: dict[int, str] = field(default_factory=dict)  # node: when it last connected
+
+    @property
+    def pinned(self) -> bool:
+        """Whether members are known by their nodes' keys."""
+        return any(member.node_key for member in self.members)
+
+    def look(self, grid: Grid) -> None:
+        """Learn which nodes are there now; those of nobody admitted are left out."""
+        by_key = {member.node_key: member.site for member in self.members if member.node_key}
+        found: dict[int, str] = {}
+        for node in grid.get_nodes():
+            number = int(node.node_id)
+            if self.pinned:
+                site = by_key.get(bytes(node.public_key).hex())
+                if site is None:
+                    continue
+                self.names[number] = site
+            found[number] = str(getattr(node, "last_activated_at", "") or "")
+        self.nodes = found
 
     def name(self, node: int) -> str:
         """Name of a node's site, or of the node while it has not said who it is."""
         return self.names.get(node, f"node {node}")
+
+    def member(self, site: str) -> Member | None:
+        """The admitted hospital of that name."""
+        return next((one for one in self.members if one.site == site), None)
+
+
+@dataclass(frozen=True)
+class Question(Generic[A]):
+    """What is asked of every site, the same but for the ticket.
+
+    `build` makes a message's content for a ticket; `read` reads an answer or a refusal,
+    holds it against everything, keeps what must be kept of it, and raises
+    `AggregationRefusedError` on anything else.
+    """
+
+    kind: Literal["train", "evaluate"]
+    run: str
+    task: str
+    round: int
+    asked: str
+    build: Callable[[Ticket], RecordDict]
+    read: Callable[[RecordDict, Callable[[A], None]], A | Refusal]
 
 
 @dataclass(frozen=True)
@@ -65,40 +132,69 @@ class _Exchange(Generic[A]):
     grid: Grid
     roster: Roster
     quorum: Quorum
-    content: RecordDict
-    kind: Literal["train", "evaluate"]
-    read: Callable[[RecordDict], A | Refusal]
+    question: Question[A]
     make: MessageMaker
+    journal: Journal
+    resting: Mapping[str, str]
     answers: dict[int, A] = field(default_factory=dict)
     absent: dict[int, Absence] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
+    connected: dict[int, str] = field(default_factory=dict)
+    sends: dict[int, int] = field(default_factory=dict)
+    sent_at: dict[int, float] = field(default_factory=dict)
+    attempt: int = 0
     bytes_down: int = 0
     bytes_up: int = 0
 
-    def send(self, nodes: Sequence[int]) -> None:
-        size = count_bytes(self.content)
-        for node in nodes:
-            self.absent.pop(node, None)
-            message = self.make(self.content, node, self.kind)
-            identifiers = [i for i in self.grid.push_messages([message]) if i]
-            if identifiers:
-                self.waiting[identifiers[0]] = node
-                self.bytes_down += size
-            else:
-                self._miss(node, "unreachable", "the message could not be given to the site")
+    @property
+    def home(self) -> Home:
+        return self.journal.home
 
-    def wait(self, deadline: float, minimum: int) -> None:
+    def send(self, node: int) -> None:
+        """Ask one node, with a ticket of its own."""
+        question = self.question
+        site = self.roster.names.get(node)
+        member = None if site is None else self.roster.member(site)
+        ticket = sign_ticket(
+            self.home.key(),
+            site=site or ANY_SITE,
+            run=question.run,
+            asked=question.asked,
+            own=self.home.chain().head(),
+            seen=Head() if member is None else self.home.seen(member),
+        )
+        content = question.build(ticket)
+        self.absent.pop(node, None)
+        self.connected[node] = self.roster.nodes.get(node, "")
+        self.sends[node] = self.sends.get(node, 0) + 1
+        self.sent_at[node] = time.monotonic()
+        self.journal.asked(question.task, question.kind, question.round, self.attempt, ticket)
+        identifiers = [
+            i for i in self.grid.push_messages([self.make(content, node, question.kind)]) if i
+        ]
+        if identifiers:
+            self.waiting[identifiers[0]] = node
+            self.bytes_down += count_bytes(content)
+        else:
+            self.miss(node, "unreachable", "the message could not be given to the site")
+
+    def wait(self, deadline: float) -> None:
         """Take answers until all are there, time is up, or a quorum is out of reach."""
+        minimum = self.quorum.minimum_sites
         grace = time.monotonic() + HOPELESS_SECONDS
+        looked = time.monotonic()
         while True:
-            for reply in self.grid.pull_messages(list(self.waiting)):
-                node = self.waiting.pop(reply.metadata.reply_to_message_id, None)
-                if node is not None and node not in self.answers:
-                    self._take(node, reply)
-            pending = set(self.waiting.values()) - set(self.answers)
-            hopeless = len(self.answers) + len(pending) < minimum
+            self._pull()
             now = time.monotonic()
-            if not pending or now >= deadline or (hopeless and now >= grace):
+            if now - looked >= LOOK_SECONDS:
+                looked = now
+                self._look_again()
+            pending = self.pending()
+            enough = self.enough()
+            # A member whose node is not there may still come, if there is need of it.
+            awaited = self.roster.pinned and not enough and self._missing_members()
+            hopeless = not awaited and len(self.answers) + len(pending) < minimum
+            if now >= deadline or (not pending and not awaited) or (hopeless and now >= grace):
                 break
             if not hopeless:
                 grace = now + HOPELESS_SECONDS
@@ -107,73 +203,153 @@ class _Exchange(Generic[A]):
         if hopeless and now < deadline:
             waited = "not waited for: too few sites could still answer"
         for node in pending:
-            self._miss(node, "late", waited)
+            self.miss(node, "late", waited)
+
+    def pending(self) -> set[int]:
+        """Nodes that were asked and have neither answered nor said why not."""
+        return set(self.waiting.values()) - set(self.answers) - set(self.absent)
+
+    def enough(self) -> bool:
+        """Whether the answers make a quorum."""
+        claimed = sum(answer.patients for answer in self.answers.values())
+        return (
+            len(self.answers) >= self.quorum.minimum_sites
+            and claimed >= self.quorum.minimum_patients
+        )
+
+    def may_ask(self, node: int) -> bool:
+        """Whether a node is worth asking (again)."""
+        absence = self.absent.get(node)
+        return (
+            node not in self.answers
+            and self.roster.name(node) not in self.resting
+            and self.sends.get(node, 0) < MOST_SENDS
+            and (absence is None or absence.kind != "refused")
+        )
+
+    def miss(self, node: int, kind: Any, reason: str) -> None:
+        """Write down that a site is absent, and why."""
+        site = self.roster.name(node)
+        question = self.question
+        self.absent[node] = Absence(site=site, kind=kind, reason=reason)
+        self.journal.absent(question.task, question.kind, question.round, site, kind, reason)
+
+    def _missing_members(self) -> bool:
+        there = {self.roster.name(node) for node in [*self.answers, *self.absent]}
+        there |= set(self.resting)
+        failed = {a.site for a in self.absent.values() if a.kind != "refused"}
+        return any(m.site not in there or m.site in failed for m in self.roster.members)
+
+    def _pull(self) -> None:
+        waiting = list(self.waiting)
+        for begin in range(0, len(waiting), PULLED_AT_ONCE):
+            for reply in self.grid.pull_messages(waiting[begin : begin + PULLED_AT_ONCE]):
+                node = self.waiting.pop(reply.metadata.reply_to_message_id, None)
+                if node is not None and node not in self.answers:
+                    self._take(node, reply)
+
+    def _look_again(self) -> None:
+        """Ask nodes that came, or came back since they were asked, and those that broke."""
+        self.roster.look(self.grid)
+        asked = {self.roster.name(node) for node in self.connected}
+        for node, connected in self.roster.nodes.items():
+            if not self.may_ask(node):
+                continue
+            came_back = node in self.connected and self.connected[node] != connected
+            is_new = self.roster.pinned and self.roster.name(node) not in asked
+            absence = self.absent.get(node)
+            broke = absence is not None and absence.kind in ("failed", "unreachable")
+            tries = self.sends.get(node, 0) <= self.quorum.attempts
+            if came_back or is_new or (broke and self.roster.pinned and tries):
+                self.send(node)
 
     def _take(self, node: int, reply: Message) -> None:
         self.absent.pop(node, None)
         if reply.has_error():
             reason = " ".join(str(reply.error.reason).split())[:300]
-            self._miss(node, "failed", f"the site's program broke: {reason}")
+            gone = "unavailable" in reason.lower()
+            said = "its node is gone" if gone else f"the site's program broke: {reason}"
+            self.miss(node, "unreachable" if gone else "failed", said)
             return
-        self.bytes_up += count_bytes(reply.content)
+        size = count_bytes(reply.content)
+        self.bytes_up += size
+
+        def check(answer: A) -> None:
+            self._check_sender(node, answer)
+
         try:
-            answer = self.read(reply.content)
+            answer = self.question.read(reply.content, check)
         except AggregationRefusedError as error:
-            self._miss(node, "rejected", str(error))
+            self.miss(node, "rejected", str(error))
             return
         if isinstance(answer, Refusal):
-            self.roster.names[node] = answer.site
+            self.roster.names.setdefault(node, answer.site)
             kind: Literal["refused", "failed"] = "failed" if answer.code == 1 else "refused"
-            self._miss(node, kind, answer.reason)
+            self.miss(node, kind, answer.reason)
             return
-        self.roster.names[node] = answer.account.site
         self.answers[node] = answer
+        member = self.roster.member(answer.account.site)
+        if member is not None:
+            self.home.note_seen(member, answer.statement.head)
+        seconds = time.monotonic() - self.sent_at[node]
+        self.journal.answered(self.question.kind, answer.statement, seconds, size)
 
-    def _miss(self, node: int, kind: Any, reason: str) -> None:
-        self.absent[node] = Absence(site=self.roster.name(node), kind=kind, reason=reason)
-
-    def refuse_namesakes(self) -> None:
-        """Two nodes that say they are the same site: neither counts, whoever came first."""
-        by_name: dict[str, list[int]] = {}
-        for node in self.answers:
-            by_name.setdefault(self.roster.name(node), []).append(node)
-        for name, nodes in by_name.items():
-            for node in nodes if len(nodes) > 1 else ():
-                del self.answers[node]
-                self._miss(node, "rejected", f"{len(nodes)} nodes answer as {name}")
+    def _check_sender(self, node: int, answer: A) -> None:
+        """Hold who says it is answering against whose node answered, and its contract."""
+        site = answer.account.site
+        member = self.roster.member(site)
+        known = self.roster.names.get(node)
+        if member is None or (known is not None and known != site):
+            raise AggregationRefusedError(
+                f"{known or f'node {node}'} answers as {site}, which it was not admitted as"
+            )
+        if any(self.roster.names.get(other) == site for other in self.answers if other != node):
+            raise AggregationRefusedError(f"another node has answered as {site} already")
+        most = member.most_patients or self.quorum.maximum_patients_per_site
+        if answer.patients > most:
+            raise AggregationRefusedError(
+                f"{site} claims {answer.patients} patients (its contract allows {most})"
+            )
+        if self.home.is_fork(member, answer.statement.head):
+            raise AggregationRefusedError(
+                f"{site}: line {answer.statement.head.line} of its audit chain is not the one "
+                "that it told before: two copies of the site are running, or an old one"
+            )
+        self.roster.names[node] = site
 
 
 def ask(
     grid: Grid,
     roster: Roster,
     quorum: Quorum,
-    content: RecordDict,
-    kind: Literal["train", "evaluate"],
-    read: Callable[[RecordDict], A | Refusal],
+    question: Question[A],
     make: MessageMaker,
+    journal: Journal,
+    resting: Mapping[str, str] | None = None,
 ) -> Asked[A]:
-    """Ask every node the same and wait for the answers.
+    """Ask every member that is there the same, and wait for the answers.
 
-    A site that failed or was late is asked again, as often as the quorum says,
-    while too few have answered; one that refused is not. An answer to an earlier
-    attempt counts: sites answer the same question with the same bytes.
+    Whoever comes while there is time is asked too, and whoever came back is asked again.
+    While too few have answered, the whole is repeated as often as the quorum says; one
+    that refused is not asked again. An answer to an earlier attempt counts: sites answer
+    the same question with the same bytes.
 
     Parameters
     ----------
     grid : Grid
         Flower's way to the nodes.
     roster : Roster
-        Nodes; learns their names.
+        Members; learns their nodes.
     quorum : Quorum
         How many, how long, how often.
-    content : RecordDict
-        The message.
-    kind : str
-        ``train`` or ``evaluate``.
-    read : callable
-        Reads an answer or a refusal; raises `AggregationRefusedError` on anything else.
+    question : Question
+        What is asked.
     make : callable
         Makes a Flower message from content, node and kind.
+    journal : Journal
+        Told what happens.
+    resting : mapping of str to str, optional
+        Sites that are not asked, and why.
 
     Returns
     -------
@@ -188,33 +364,32 @@ def ask(
         If too few answered; names the others' reasons.
     """
     started = time.monotonic()
-    exchange = _Exchange(grid, roster, quorum, content, kind, read, make)
-    attempt = 0
-    while attempt < quorum.attempts and len(exchange.answers) < quorum.minimum_sites:
-        attempt += 1
-        again = [n for n in roster.nodes if _worth_asking(exchange, n)]
-        if not again:
-            attempt -= 1
+    exchange = _Exchange(grid, roster, quorum, question, make, journal, resting or {})
+    while exchange.attempt < quorum.attempts and not exchange.enough():
+        roster.look(grid)
+        again = [node for node in sorted(roster.nodes) if exchange.may_ask(node)]
+        if not again and not roster.pinned:
             break
-        exchange.send(again)
-        exchange.wait(time.monotonic() + quorum.deadline_seconds, quorum.minimum_sites)
-        exchange.refuse_namesakes()
-    absent = sorted(exchange.absent.values(), key=lambda absence: absence.site)
+        exchange.attempt += 1
+        for node in again:
+            exchange.send(node)
+        exchange.wait(time.monotonic() + quorum.deadline_seconds)
+    absent = _absent(exchange)
     answers = {roster.name(node): answer for node, answer in exchange.answers.items()}
-    if len(answers) < quorum.minimum_sites:
-        raise _failure(absent, len(answers), quorum)
+    if not exchange.enough():
+        raise _failure(absent, exchange, quorum)
     return Asked(
         answers={name: answers[name] for name in sorted(answers)},
         absent=absent,
-        attempts=attempt,
+        attempts=exchange.attempt,
         seconds=time.monotonic() - started,
         bytes_down=exchange.bytes_down,
         bytes_up=exchange.bytes_up,
     )
 
 
-def wait_for_nodes(grid: Grid, expected: int, minimum: int, seconds: float) -> Roster:
-    """Wait until all expected nodes are there, or at the deadline at least the minimum.
+def wait_for_nodes(grid: Grid, members: tuple[Member, ...], minimum: int, seconds: float) -> Roster:
+    """Wait until all members' nodes are there, or at the deadline at least the minimum.
 
     Raises
     ------
@@ -222,30 +397,42 @@ def wait_for_nodes(grid: Grid, expected: int, minimum: int, seconds: float) -> R
         If fewer than the minimum came.
     """
     deadline = time.monotonic() + seconds
-    nodes: Iterable[int] = ()
+    roster = Roster(members)
     while time.monotonic() < deadline:
-        nodes = sorted(grid.get_node_ids())
-        if len(nodes) >= expected:
+        roster.look(grid)
+        if len(roster.nodes) >= len(members):
             break
         time.sleep(POLL_SECONDS)
-    nodes = tuple(nodes)
-    if len(nodes) < minimum:
+    if len(roster.nodes) < minimum:
         raise QuorumError(
-            f"{len(nodes)} sites are connected after {seconds:g} seconds (quorum.minimum_sites: "
-            f"{minimum}); start the others or lower the quorum"
+            f"{len(roster.nodes)} sites are connected after {seconds:g} seconds "
+            f"(quorum.minimum_sites: {minimum}); start the others or lower the quorum"
         )
-    return Roster(nodes)
+    return roster
 
 
-def _worth_asking(exchange: _Exchange[Any], node: int) -> bool:
-    absence = exchange.absent.get(node)
-    return node not in exchange.answers and (absence is None or absence.kind != "refused")
+def _absent(exchange: _Exchange[Any]) -> list[Absence]:
+    """Everybody who is not among the answers, by name, also those whose node never came."""
+    found = {absence.site: absence for absence in exchange.absent.values()}
+    for site, reason in exchange.resting.items():
+        found[site] = Absence(site=site, kind="quarantined", reason=reason)
+    if exchange.roster.pinned:
+        answered = {exchange.roster.name(node) for node in exchange.answers}
+        for member in exchange.roster.members:
+            if member.site not in answered and member.site not in found:
+                found[member.site] = Absence(
+                    site=member.site, kind="unreachable", reason="its node is not connected"
+                )
+    return [found[site] for site in sorted(found)]
 
 
-def _failure(absent: list[Absence], answered: int, quorum: Quorum) -> RunFailedError:
+def _failure(absent: list[Absence], exchange: _Exchange[Any], quorum: Quorum) -> RunFailedError:
+    answered = len(exchange.answers)
     reasons = "; ".join(f"{one.site} {one.kind}: {one.reason}" for one in absent)
     if answered == 0 and absent and all(one.kind == "refused" for one in absent):
         return RunFailedError(f"no site takes part ({reasons})")
-    return QuorumError(
-        f"{answered} sites answered (quorum.minimum_sites: {quorum.minimum_sites}; {reasons})"
-    )
+    needed = f"quorum.minimum_sites: {quorum.minimum_sites}"
+    if answered >= quorum.minimum_sites:
+        claimed = sum(answer.patients for answer in exchange.answers.values())
+        needed = f"with {claimed} patients; quorum.minimum_patients: {quorum.minimum_patients}"
+    return QuorumError(f"{answered} sites answered ({needed}; {reasons})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -13,7 +14,10 @@ from server.card import draw_curves, write_card
 from server.checkpoint import FINAL, Checkpoint
 from server.events import Events
 from server.exchange import MessageMaker, Roster, wait_for_nodes
+from server.files import write_text_atomically
 from server.gate import first_version, judge
+from server.home import Home
+from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
 from server.result import (
     CurvePoint,
@@ -27,8 +31,13 @@ from server.result import (
 from server.rounds import Start, Trained, curve_point, evaluate_models, train_rounds
 from server.tracking import Tracking
 from shared.config import TaskSettings, save_settings
-from shared.errors import RunFailedError
-from shared.weights import Weights, digest_arrays
+from shared.errors import (
+    ModelIncompatibleError,
+    QuorumError,
+    RunFailedError,
+    RunPausedError,
+)
+from shared.weights import Weights, digest_arrays, load_weights
 from shared.wire import Arrays
 
 if TYPE_CHECKING:
@@ -46,9 +55,13 @@ class _Run:
     grid: Grid
     roster: Roster
     plan: RunPlan
-    events: Events
+    journal: Journal
     make: MessageMaker
     tracking: Tracking
+
+    @property
+    def events(self) -> Events:
+        return self.journal.events
 
 
 def run_plan(grid: Grid, plan: RunPlan, events: Events, make: MessageMaker) -> Path:
@@ -73,16 +86,33 @@ def run_plan(grid: Grid, plan: RunPlan, events: Events, make: MessageMaker) -> P
     started = time.time()
     minimum = plan.quorum.minimum_sites
     seconds = min(CONNECT_SECONDS, plan.quorum.deadline_seconds)
-    roster = wait_for_nodes(grid, len(plan.sites), minimum, seconds)
+    journal = Journal(events, Home(plan.home), plan.run)
+    journal.note("run started", tasks=[task.name for task in plan.tasks])
+    roster = wait_for_nodes(grid, plan.members, minimum, seconds)
     # Networks are imported before MLflow's thread begins: two threads that import
     # torch at once would get in each other's way.
     starts = {planned.name: prepare(plan, planned) for planned in plan.tasks}
     tracking = Tracking(plan)
-    run = _Run(grid, roster, plan, events, make, tracking)
+    run = _Run(grid, roster, plan, journal, make, tracking)
     results: dict[str, TaskResult] = {}
     try:
         for planned in plan.tasks:
             results[planned.name] = _run_task(run, planned, starts[planned.name])
+    except QuorumError as error:
+        pausing = plan.quorum.on_missing == "pause"
+        tracking.abandon(paused=pausing)
+        if not pausing:
+            raise
+        raise RunPausedError(f"{error}; go on with: osteofed server resume {plan.folder}") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            tracking.abandon()
+            raise
+        tracking.abandon(paused=True)
+        raise RunPausedError(
+            f"the coordinator's disk is full ({error.filename or plan.workspace}); make room, then "
+            f"go on with: osteofed server resume {plan.folder}"
+        ) from None
     except BaseException:
         tracking.abandon()
         raise
@@ -92,7 +122,7 @@ def run_plan(grid: Grid, plan: RunPlan, events: Events, make: MessageMaker) -> P
         name=plan.name,
         workspace=plan.workspace,
         tracking_uri=plan.tracking_uri,
-        sites=sorted(roster.names.values()),
+        sites=sorted(set(roster.names.values())),
         seconds=time.time() - started,
         tasks=results,
     )
@@ -108,6 +138,13 @@ def prepare(plan: RunPlan, planned: PlannedTask) -> Start:
     from shared.training.arrays import get_arrays, trainable_names
 
     task = make_task(planned.settings)
+    if planned.start_from is not None:
+        found = digest_arrays(load_weights(planned.start_from).arrays)
+        if found != planned.start_digest:
+            raise ModelIncompatibleError(
+                f"{planned.start_from}: is not the file that the run was planned with; put it "
+                "back, or begin anew with --fresh"
+            )
     network, _ = start_network(planned.settings, planned.start_from, plan.seed)
     private = planned.settings.private
     noise = 0.0
@@ -126,8 +163,16 @@ def prepare(plan: RunPlan, planned: PlannedTask) -> Start:
 def _run_task(run: _Run, planned: PlannedTask, start: Start) -> TaskResult:
     began = time.time()
     name, plan = planned.name, run.plan
+    done = plan.task_folder(name) / RESULT
+    if done.is_file():  # the run was resumed, and this task had ended
+        return TaskResult.model_validate_json(done.read_text(encoding="utf-8"))
     tracked = run.tracking.begin(planned, start.noise_multiplier)
     run.events.say("task", task=name, rounds=planned.rounds, metric=start.task.headline[0])
+
+    standing = Checkpoint(plan.task_folder(name), plan.run, name).read()
+    if standing is not None:  # what was written down may not have been told any more
+        for facts, point in zip(standing.progress.rounds, standing.progress.curve, strict=True):
+            run.tracking.round(tracked, facts, point)
 
     def report(facts: RoundFacts, point: CurvePoint) -> None:
         run.tracking.check()  # a registry that is away is said now, not after hours
@@ -136,7 +181,9 @@ def _run_task(run: _Run, planned: PlannedTask, start: Start) -> TaskResult:
             "round", task=name, facts=facts.model_dump(), point=point.model_dump(mode="json")
         )
 
-    trained = train_rounds(run.grid, run.roster, plan, planned, start, run.make, report)
+    trained = train_rounds(
+        run.grid, run.roster, plan, planned, start, run.make, run.journal, report
+    )
     weights = Weights(planned.settings, trained.arrays, f"federated run {plan.run}")
     path = Checkpoint(plan.task_folder(name), plan.run, name).finish(weights)
     champion = _champion(run, name)
@@ -150,14 +197,16 @@ def _run_task(run: _Run, planned: PlannedTask, start: Start) -> TaskResult:
     run.events.say("registered", task=name, version=version, champion=promoted,
                    reason=verdict.reason)  # fmt: skip
     rounds = trained.rounds
-    return TaskResult(
+    digest = digest_arrays(trained.arrays)
+    run.journal.note("registered", task=name, version=version, champion=promoted, digest=digest)
+    result = TaskResult(
         task=name,
         mode=plan.privacy.mode,
         version=version,
         champion=promoted,
         verdict=verdict,
         weights=path,
-        digest=digest_arrays(trained.arrays),
+        digest=digest,
         strategy=planned.strategy.name,
         noise_multiplier=start.noise_multiplier,
         rounds=rounds,
@@ -169,6 +218,8 @@ def _run_task(run: _Run, planned: PlannedTask, start: Start) -> TaskResult:
         bytes_down=sum(one.bytes_down for one in rounds) + moved[0],
         seconds=time.time() - began,
     )
+    write_text_atomically(done, result.model_dump_json(indent=1) + "\n")
+    return result
 
 
 def _champion(run: _Run, task: str) -> tuple[int, Weights] | None:
@@ -190,7 +241,9 @@ def _have_judged(
         models["champion"] = (champion[1].settings, champion[1].arrays)
     after = len(trained.rounds)
     try:
-        asked = evaluate_models(run.grid, run.roster, run.plan, planned.name, models, run.make)
+        asked = evaluate_models(
+            run.grid, run.roster, run.plan, planned.name, models, run.make, run.journal
+        )
     except RunFailedError as error:  # the model is there; only its judgement is missing
         reason = f"the sites could not judge it: {error}"
         empty = curve_point(start.task, after, {})

@@ -14,11 +14,14 @@ from typing import Final
 
 from server.aggregation import check_strategy
 from server.files import write_text_atomically
+from server.home import COORDINATOR, IDENTITY, Home, Member
 from shared.config import (
     FederationConfig,
     PrivacyTarget,
     Quorum,
     Settings,
+    SimulationRuntime,
+    SiteConfig,
     StrategySettings,
     TaskRun,
     TaskSettings,
@@ -26,6 +29,7 @@ from shared.config import (
     resolve,
 )
 from shared.errors import ConfigValueError, StoreMissingError, UnknownTaskError
+from shared.signing import read_key
 from shared.start import check_fits
 from shared.tasks import TASKS
 from shared.weights import digest_arrays, load_weights
@@ -49,13 +53,20 @@ class PlannedTask(Settings):
 
 
 class RunPlan(Settings):
-    """Everything the ServerApp needs; all paths absolute."""
+    """Everything the ServerApp needs; all paths absolute.
+
+    `runtime` is None on real nodes; `sites` are the folders of a simulation.
+    """
 
     run: str
     name: str
     seed: int
     workspace: Path
-    sites: tuple[Path, ...]
+    home: Path
+    members: tuple[Member, ...]
+    sites: tuple[Path, ...] = ()
+    runtime: SimulationRuntime | None = None
+    keep_updates: bool = True
     privacy: PrivacyTarget
     quorum: Quorum
     tracking_uri: str
@@ -73,13 +84,16 @@ class RunPlan(Settings):
         return self.folder / task
 
 
-def make_plan(path: Path) -> RunPlan:
+def make_plan(path: Path, home: Path | None = None) -> RunPlan:
     """Read a federation file and check everything it names, before anything is started.
 
     Parameters
     ----------
     path : Path
         ``federation.yaml``.
+    home : Path, optional
+        A coordinator's home: run on the nodes of its members. By default every site of
+        ``runtime.sites`` is simulated on this machine.
 
     Returns
     -------
@@ -99,24 +113,34 @@ def make_plan(path: Path) -> RunPlan:
     """
     config = load_settings(path, FederationConfig)
     base = path.resolve().parent
-    sites = _sites(config, base, path)
+    workspace = resolve(base, config.workspace)
+    if home is None:
+        sites = _sites(config, base, path)
+        home = workspace / COORDINATOR
+        members = _simulated_members(home, sites)
+    else:
+        sites, home = (), home.resolve()
+        members = Home(home).members()
     tasks = tuple(_plan_task(task, base, path) for task in config.tasks)
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise ConfigValueError(f"{path}: tasks: {', '.join(names)} (each task once)")
-    if config.quorum.minimum_sites > len(sites):
+    if config.quorum.minimum_sites > len(members):
         raise ConfigValueError(
             f"{path}: quorum.minimum_sites: {config.quorum.minimum_sites} "
-            f"(must be at most the {len(sites)} sites)"
+            f"(must be at most the {len(members)} sites)"
         )
-    workspace = resolve(base, config.workspace)
     uri = config.registry.tracking_uri or f"sqlite:///{workspace / 'mlflow.sqlite'}"
     return RunPlan(
         run=_run_name(config, tasks),
         name=config.name,
         seed=config.seed,
         workspace=workspace,
+        home=home,
+        members=members,
         sites=sites,
+        runtime=config.runtime if sites else None,
+        keep_updates=config.keep_updates,
         privacy=config.privacy,
         quorum=config.quorum,
         tracking_uri=uri,
@@ -139,6 +163,11 @@ def load_plan(path: Path) -> RunPlan:
 
 
 def _sites(config: FederationConfig, base: Path, origin: Path) -> tuple[Path, ...]:
+    if config.runtime is None:
+        raise ConfigValueError(
+            f"{origin}: runtime: is missing (name the site folders to simulate, or run on real "
+            "nodes with --home)"
+        )
     sites = tuple(resolve(base, site) for site in config.runtime.sites)
     for site in sites:
         if not (site / "site.yaml").is_file():
@@ -149,6 +178,27 @@ def _sites(config: FederationConfig, base: Path, origin: Path) -> tuple[Path, ..
     if len(set(sites)) < len(sites):
         raise ConfigValueError(f"{origin}: runtime.sites: a site is named twice")
     return sites
+
+
+def _simulated_members(folder: Path, sites: tuple[Path, ...]) -> tuple[Member, ...]:
+    """Admit the sites of a simulation: their folders are here, and so are their keys."""
+    members = []
+    for site in sites:
+        key = site / IDENTITY
+        if not key.is_file():
+            raise StoreMissingError(
+                f"{key}: is missing: the site was made by an older version; run "
+                f"`osteofed site identity {site}` once"
+            )
+        name = load_settings(site / "site.yaml", SiteConfig).site
+        members.append(Member(site=name, signing_key=read_key(key).public))
+    names = [member.site for member in members]
+    if len(set(names)) < len(names):
+        raise ConfigValueError(f"runtime.sites: two sites have the same name ({', '.join(names)})")
+    home = Home(folder)
+    home.make()
+    home.save_members(tuple(members))
+    return home.members()
 
 
 def _plan_task(task: TaskRun, base: Path, origin: Path) -> PlannedTask:

@@ -104,6 +104,21 @@ class Registry:
                 self.client.log_param(run.info.run_id, key, value)
             return str(run.info.run_id)
 
+    def go_on(self, run: str) -> str:
+        """Open a run of the tracking again; return its id."""
+        with self._calling():
+            self.client.update_run(run, status="RUNNING")
+            return run
+
+    def find(self, task: str, tags: Mapping[str, str]) -> int | None:
+        """Find the version with these tags (run and digest): it was registered before."""
+        with self._calling():
+            for version in self.client.search_model_versions(f"name = '{task}'"):
+                if all(version.tags.get(key) == value for key, value in tags.items()):
+                    self.client.set_registered_model_alias(task, CANDIDATE, str(version.version))
+                    return int(version.version)
+        return None
+
     def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
         """Log the metrics of one round."""
         from mlflow.entities import Metric

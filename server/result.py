@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from server.files import write_text_atomically
+from shared.trust import Statement
 
 
 class Facts(BaseModel):
@@ -21,11 +22,12 @@ class Absence(Facts):
 
     `kind`: ``refused`` (the hospital said no), ``failed`` (its program broke),
     ``late`` (no answer by the deadline), ``rejected`` (its answer was not what it
-    must be), ``unreachable`` (the message could not be given to it).
+    must be), ``unreachable`` (its node is not there, or took no message),
+    ``quarantined`` (it was not asked, for it had kept failing).
     """
 
     site: str
-    kind: Literal["refused", "failed", "late", "rejected", "unreachable"]
+    kind: Literal["refused", "failed", "late", "rejected", "unreachable", "quarantined"]
     reason: str
 
 
@@ -64,6 +66,17 @@ class RoundFacts(Facts):
     epsilon: dict[str, float]
     plain_rounds: dict[str, int] = {}
     absent: list[Absence]
+
+
+class RoundPassport(Facts):
+    """Where one round's model comes from: what was asked, and every statement aggregated."""
+
+    round: int
+    job: str
+    model_before: str
+    model_after: str
+    patients: dict[str, int]
+    statements: list[Statement]
 
 
 def last_said(rounds: list[RoundFacts], what: Literal["epsilon", "plain_rounds"]) -> dict[str, Any]:

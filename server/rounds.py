@@ -1,20 +1,25 @@
-"""The rounds of one task: ask, aggregate, write down; repeat."""
+"""The rounds of one task: ask, aggregate, write down; repeat, from wherever it stands."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from server.aggregation import Aggregator
-from server.checkpoint import Checkpoint
-from server.exchange import Asked, MessageMaker, Roster, ask
+from server.checkpoint import Checkpoint, Progress
+from server.exchange import Asked, MessageMaker, Question, Roster, ask
 from server.gate import BySite, check_sums, measure, pool
+from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
-from server.result import CurvePoint, RoundFacts
+from server.quarantine import resting_sites
+from server.result import CurvePoint, RoundFacts, RoundPassport
+from server.spool import Spool, SpooledUpdate
+from shared.chain import NOTHING
 from shared.config import TaskSettings
 from shared.errors import AggregationRefusedError
 from shared.protocol import (
+    Account,
     EvaluateAnswer,
     EvaluateJob,
     Job,
@@ -26,8 +31,9 @@ from shared.protocol import (
     read_train_answer,
     train_message,
 )
-from shared.weights import Weights
-from shared.wire import Arrays, Shapes
+from shared.trust import Statement, asked_digest, check_statement
+from shared.weights import Weights, digest_arrays
+from shared.wire import Arrays
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
 
     from shared.tasks.base import Task
 
+#: Folder of the rounds' updates inside a task's folder.
+UPDATES: Final = "updates"
 #: Told after every round.
 Report = Callable[[RoundFacts, CurvePoint], None]
 
@@ -58,6 +66,29 @@ class Trained:
     curve: list[CurvePoint]
     start_sums: dict[str, dict[str, float]]
     epsilon_spent: dict[str, float]
+    passports: list[RoundPassport]
+
+
+@dataclass(frozen=True)
+class Received:
+    """An accepted answer to training, without its update, which lies on disk."""
+
+    account: Account
+    statement: Statement
+    statistics: dict[str, float]
+    patients: int
+    update: SpooledUpdate
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all rounds of one task share."""
+
+    plan: RunPlan
+    planned: PlannedTask
+    start: Start
+    roster: Roster
+    aggregator: Aggregator
 
 
 def train_rounds(
@@ -67,9 +98,10 @@ def train_rounds(
     planned: PlannedTask,
     start: Start,
     make: MessageMaker,
+    journal: Journal,
     report: Report,
 ) -> Trained:
-    """Train one task over all its rounds.
+    """Train one task over all its rounds, from its last finished one.
 
     Raises
     ------
@@ -78,34 +110,65 @@ def train_rounds(
     AggregationRefusedError
         If the strategy cannot make a model of the updates.
     """
-    settings = planned.settings
     aggregator = Aggregator(planned.strategy, start.names, plan.quorum.maximum_patients_per_site)
+    one = _Task(plan, planned, start, roster, aggregator)
     checkpoint = Checkpoint(plan.task_folder(planned.name), plan.run, planned.name)
-    arrays = start.arrays
-    rounds: list[RoundFacts] = []
-    curve: list[CurvePoint] = []
-    start_sums: dict[str, dict[str, float]] = {}
-    spent: dict[str, float] = {}
-    for number in range(1, planned.rounds + 1):
+    arrays, done = start.arrays, Progress()
+    found = checkpoint.read()
+    if found is not None:
+        done, arrays = found.progress, found.weights.arrays
+        aggregator.restore(found.state)
+    for number in range(len(done.rounds) + 1, planned.rounds + 1):
         job = make_job(plan, planned, number, start.noise_multiplier, aggregator.proximal_mu)
-        asked = ask(
-            grid, roster, plan.quorum, train_message(arrays, job), "train",
-            _train_reader(
-                job, start.task, {name: arrays[name].shape for name in start.names},
-                plan.quorum.maximum_patients_per_site,
-            ),
-            make,
+        spool = Spool(plan.task_folder(planned.name) / UPDATES / f"round-{number:04d}")
+        question = _train_question(one, job, arrays, spool)
+        resting = resting_sites(done.rounds, number, plan.quorum)
+        asked = ask(grid, roster, plan.quorum, question, make, journal, resting)
+        updates = {site: received.update for site, received in asked.answers.items()}
+        before = digest_arrays(arrays)
+        arrays, patients = aggregator.combine(number, arrays, updates)
+        after = digest_arrays(arrays)
+        journal.note(
+            "aggregated", task=planned.name, round=number, asked=question.asked,
+            sites=sorted(patients), before=before, after=after,
         )  # fmt: skip
-        arrays, patients = aggregator.combine(number, arrays, asked.answers)
-        sums = {site: answer.statistics for site, answer in asked.answers.items()}
-        start_sums = start_sums or sums
-        spent |= {site: a.account.epsilon_spent for site, a in asked.answers.items()}
-        curve.append(curve_point(start.task, number - 1, sums))
-        rounds.append(_facts(number, asked, patients, plan.privacy.mode))
-        weights = Weights(settings, arrays, f"federated run {plan.run}, round {number}")
-        checkpoint.write(weights, aggregator.state(), rounds, curve)
-        report(rounds[-1], curve[-1])
-    return Trained(arrays, rounds, curve, start_sums, spent)
+        done = _with_round(one, done, job, asked, patients, before, after)
+        weights = Weights(planned.settings, arrays, f"federated run {plan.run}, round {number}")
+        checkpoint.write(weights, aggregator.state(), done)
+        if not plan.keep_updates:
+            spool.clear()
+        report(done.rounds[-1], done.curve[-1])
+    return Trained(
+        arrays, done.rounds, done.curve, done.start_sums, done.epsilon_spent, done.passports
+    )
+
+
+def _with_round(
+    one: _Task,
+    done: Progress,
+    job: Job,
+    asked: Asked[Received],
+    patients: dict[str, int],
+    before: str,
+    after: str,
+) -> Progress:
+    sums = {site: answer.statistics for site, answer in asked.answers.items()}
+    spent = {site: answer.account.epsilon_spent for site, answer in asked.answers.items()}
+    passport = RoundPassport(
+        round=job.round,
+        job=job.digest(),
+        model_before=before,
+        model_after=after,
+        patients=patients,
+        statements=[answer.statement for answer in asked.answers.values()],
+    )
+    return Progress(
+        rounds=[*done.rounds, _facts(job.round, asked, patients, one.plan.privacy.mode)],
+        curve=[*done.curve, curve_point(one.start.task, job.round - 1, sums)],
+        start_sums=done.start_sums or sums,
+        epsilon_spent=done.epsilon_spent | spent,
+        passports=[*done.passports, passport],
+    )
 
 
 def evaluate_models(
@@ -115,6 +178,7 @@ def evaluate_models(
     task: str,
     models: Mapping[str, tuple[TaskSettings, Arrays]],
     make: MessageMaker,
+    journal: Journal,
 ) -> Asked[EvaluateAnswer]:
     """Have every site measure some models on its validation patients, in one exchange.
 
@@ -123,10 +187,38 @@ def evaluate_models(
     RunFailedError, QuorumError
         If too few sites answer.
     """
+    from shared.tasks import make_task
+
     job = EvaluateJob(run=plan.run, task=task, models={k: s for k, (s, _) in models.items()})
-    content = evaluate_message({label: arrays for label, (_, arrays) in models.items()}, job)
-    read = _evaluate_reader(job, plan.quorum.maximum_patients_per_site)
-    return ask(grid, roster, plan.quorum, content, "evaluate", read, make)
+    contents = {label: arrays for label, (_, arrays) in models.items()}
+    digests = {f"model:{label}": digest_arrays(arrays) for label, arrays in contents.items()}
+    asked = asked_digest(job, digests)
+    tasks = {label: make_task(settings) for label, settings in job.models.items()}
+
+    def read(
+        reply: RecordDict, check: Callable[[EvaluateAnswer], None]
+    ) -> EvaluateAnswer | Refusal:
+        refusal = read_refusal(reply, AggregationRefusedError)
+        if refusal is not None:
+            return refusal
+        answer = read_evaluate_answer(reply, set(tasks), AggregationRefusedError)
+        account = answer.account
+        if (account.run, account.task, account.mode) != (job.run, job.task, "evaluate"):
+            raise AggregationRefusedError(
+                f"the answer is to run {account.run}, {account.mode} of {account.task}"
+            )
+        _check_signed(roster, answer.statement, account, asked, NOTHING, answer.statistics,
+                      answer.patients)  # fmt: skip
+        check(answer)
+        for label, statistics in answer.statistics.items():
+            check_sums(tasks[label], statistics, plan.quorum.maximum_patients_per_site)
+        return answer
+
+    question: Question[EvaluateAnswer] = Question(
+        "evaluate", plan.run, task, 0, asked,
+        lambda ticket: evaluate_message(contents, job, ticket), read,
+    )  # fmt: skip
+    return ask(grid, roster, plan.quorum, question, make, journal)
 
 
 def make_job(
@@ -161,53 +253,68 @@ def curve_point(task: Task, after_round: int, sums: BySite) -> CurvePoint:
     )
 
 
-def _train_reader(
-    job: Job, task: Task, shapes: Shapes, most_patients: int
-) -> Callable[[RecordDict], TrainAnswer | Refusal]:
-    def read(reply: RecordDict) -> TrainAnswer | Refusal:
+def _train_question(one: _Task, job: Job, arrays: Arrays, spool: Spool) -> Question[Received]:
+    """Make the question of a round, and the reader that accepts its answers."""
+    asked = asked_digest(job, {"model": digest_arrays(arrays)})
+    shapes = {name: arrays[name].shape for name in one.start.names}
+    most = one.plan.quorum.maximum_patients_per_site
+
+    def read(reply: RecordDict, check: Callable[[Received], None]) -> Received | Refusal:
         refusal = read_refusal(reply, AggregationRefusedError)
         if refusal is not None:
             return refusal
         answer = read_train_answer(reply, shapes, AggregationRefusedError)
-        account = answer.account
-        answered = (account.run, account.round, account.task, account.mode)
-        if answered != (job.run, job.round, job.task, job.mode):
-            raise AggregationRefusedError(
-                f"the answer is to run {account.run}, round {account.round} of {account.task}"
-            )
-        check_sums(task, answer.statistics, most_patients)
-        return answer
+        _check_about(answer, job)
+        _check_signed(
+            one.roster, answer.statement, answer.account, asked, digest_arrays(answer.update),
+            {"": answer.statistics}, answer.patients,
+        )  # fmt: skip
+        site = answer.account.site
+        checked = SpooledUpdate(site, spool.folder, answer.patients)
+        check(_received(answer, checked))
+        check_sums(one.start.task, answer.statistics, most)
+        one.aggregator.check(site, answer.update, arrays)
+        return _received(answer, spool.keep(site, answer.update, answer.patients))
 
-    return read
-
-
-def _evaluate_reader(
-    job: EvaluateJob, most_patients: int
-) -> Callable[[RecordDict], EvaluateAnswer | Refusal]:
-    from shared.tasks import make_task
-
-    tasks = {label: make_task(settings) for label, settings in job.models.items()}
-
-    def read(reply: RecordDict) -> EvaluateAnswer | Refusal:
-        refusal = read_refusal(reply, AggregationRefusedError)
-        if refusal is not None:
-            return refusal
-        answer = read_evaluate_answer(reply, set(tasks), AggregationRefusedError)
-        account = answer.account
-        if (account.run, account.task, account.mode) != (job.run, job.task, "evaluate"):
-            raise AggregationRefusedError(
-                f"the answer is to run {account.run}, {account.mode} of {account.task}"
-            )
-        for label, statistics in answer.statistics.items():
-            check_sums(tasks[label], statistics, most_patients)
-        return answer
-
-    return read
+    return Question(
+        "train", one.plan.run, one.planned.name, job.round, asked,
+        lambda ticket: train_message(arrays, job, ticket), read,
+    )  # fmt: skip
 
 
-def _facts(
-    number: int, asked: Asked[TrainAnswer], patients: dict[str, int], mode: str
-) -> RoundFacts:
+def _received(answer: TrainAnswer, update: SpooledUpdate) -> Received:
+    return Received(answer.account, answer.statement, answer.statistics, answer.patients, update)
+
+
+def _check_about(answer: TrainAnswer, job: Job) -> None:
+    account = answer.account
+    answered = (account.run, account.round, account.task, account.mode)
+    if answered != (job.run, job.round, job.task, job.mode):
+        raise AggregationRefusedError(
+            f"the answer is to run {account.run}, round {account.round} of {account.task}"
+        )
+
+
+def _check_signed(
+    roster: Roster,
+    statement: Statement,
+    account: Account,
+    asked: str,
+    update: str,
+    statistics: Mapping[str, Mapping[str, float]],
+    patients: int,
+) -> None:
+    """Hold a statement against what came, with the key that the site was admitted with."""
+    member = roster.member(account.site)
+    if member is None:
+        raise AggregationRefusedError(f"{account.site} is not admitted to this consortium")
+    check_statement(
+        statement, account, key=member.signing_key, asked=asked, update=update,
+        statistics=statistics, patients=patients, error=AggregationRefusedError,
+    )  # fmt: skip
+
+
+def _facts(number: int, asked: Asked[Received], patients: dict[str, int], mode: str) -> RoundFacts:
     accounts = {site: answer.account for site, answer in asked.answers.items()}
     return RoundFacts(
         round=number,

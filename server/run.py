@@ -1,25 +1,28 @@
-"""``osteofed server run``: an agreement becomes a run, and the run a result."""
+"""``osteofed server run`` and ``resume``: an agreement becomes a run, and the run a result."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from server.events import EVENTS
+from server.checkpoint import HISTORY
 from server.federation import RESULT
-from server.plan import make_plan, save_plan
+from server.plan import PLAN_FILE, RunPlan, load_plan, make_plan, save_plan
 from server.result import RunResult, save_result
 from server.simulation import run_simulation
-from shared.config import FederationConfig, load_settings
+from shared.errors import InputMissingError, RunPausedError, RuntimeUnavailableError
 from shared.processes import termination_as_interrupt
 
 Watch = Callable[[dict[str, Any]], None]
 
 
-def run_federation(path: Path, watch: Watch | None = None) -> RunResult:
-    """Run a federation file on Flower's simulation runtime.
+def run_federation(
+    path: Path, watch: Watch | None = None, *, home: Path | None = None, fresh: bool = False
+) -> RunResult:
+    """Run a federation file; the same agreement that did not come to its end goes on.
 
     Parameters
     ----------
@@ -27,6 +30,10 @@ def run_federation(path: Path, watch: Watch | None = None) -> RunResult:
         ``federation.yaml``.
     watch : callable, optional
         Told every event (`server.events`).
+    home : Path, optional
+        A coordinator's home: run on its members' nodes instead of simulating them.
+    fresh : bool
+        Forget what an earlier run of the same agreement has reached.
 
     Returns
     -------
@@ -35,16 +42,53 @@ def run_federation(path: Path, watch: Watch | None = None) -> RunResult:
 
     Raises
     ------
+    RunPausedError
+        If it stopped in order; the sentence says how to go on.
     OsteofedError
         What was wrong with the file, or what ended the run. No process is left.
     """
     began = time.time()
-    plan = make_plan(path)
-    runtime = load_settings(path, FederationConfig).runtime
+    plan = make_plan(path, home)
+    if fresh or (plan.folder / RESULT).is_file():
+        shutil.rmtree(plan.folder, ignore_errors=True)
     plan.folder.mkdir(parents=True, exist_ok=True)
-    (plan.folder / EVENTS).unlink(missing_ok=True)
-    (plan.folder / RESULT).unlink(missing_ok=True)
     save_plan(plan)
+    return _go(plan, watch, began)
+
+
+def resume_run(run: Path, watch: Watch | None = None) -> RunResult:
+    """Go on with a run after its last finished round.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder, ``WORKSPACE/runs/RUN``.
+    watch : callable, optional
+        Told every event.
+
+    Raises
+    ------
+    InputMissingError
+        If there is no such run.
+    OsteofedError
+        See `run_federation`.
+    """
+    began = time.time()
+    path = run / PLAN_FILE
+    if not path.is_file():
+        raise InputMissingError(
+            f"{path}: no such file; name the folder of a run, WORKSPACE/runs/RUN (the command "
+            "that stopped said which)"
+        )
+    plan = load_plan(path)
+    done = plan.folder / RESULT
+    if done.is_file():
+        return RunResult.model_validate_json(done.read_text(encoding="utf-8"))
+    return _go(plan, watch, began)
+
+
+def _go(plan: RunPlan, watch: Watch | None, began: float) -> RunResult:
+    """Run a plan until it ends, going on by itself when its runtime is lost."""
     first_message: list[float] = []
 
     def note(event: dict[str, Any]) -> None:
@@ -54,7 +98,21 @@ def run_federation(path: Path, watch: Watch | None = None) -> RunResult:
             watch(event)
 
     with termination_as_interrupt():
-        run_simulation(plan, runtime, note)
+        lost = 0
+        while True:
+            try:
+                _on_runtime(plan, note)
+                break
+            except RuntimeUnavailableError as error:
+                lost += 1
+                if not first_message:
+                    raise  # it never began: trying again would not help
+                if lost > plan.quorum.restarts:
+                    raise RunPausedError(
+                        f"{error}; it was lost {lost} times; go on with: osteofed server resume "
+                        f"{plan.folder}"
+                    ) from None
+                note({"event": "lost", "time": time.time(), "reason": str(error), "times": lost})
     found = RunResult.model_validate_json((plan.folder / RESULT).read_text(encoding="utf-8"))
     result = found.model_copy(
         update={
@@ -64,3 +122,18 @@ def run_federation(path: Path, watch: Watch | None = None) -> RunResult:
     )
     save_result(result, plan.workspace / RESULT)
     return result
+
+
+def _on_runtime(plan: RunPlan, watch: Watch) -> None:
+    if plan.runtime is not None:
+        run_simulation(plan, plan.runtime, watch)
+        return
+    from server.real_nodes import run_on_nodes
+
+    run_on_nodes(plan, watch)
+
+
+def is_unfinished(plan: RunPlan) -> bool:
+    """Tell whether a plan's run has rounds behind it and has not come to its end."""
+    begun = any((plan.task_folder(task.name) / HISTORY).is_file() for task in plan.tasks)
+    return begun and not (plan.folder / RESULT).is_file()

@@ -95,6 +95,7 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
     logs = plan.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     environment = _environment(home, token)
+    reader = EventReader.from_now(plan.folder / EVENTS)
     try:
         port = free_port()
         _prepare(home, port)
@@ -102,7 +103,7 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
         _wait_until_healthy(port, superlink, logs / "superlink.log")
         command = _flwr_run(home, plan, runtime)
         submitted = _start(command, environment, logs / "run.log")
-        _follow(plan, superlink, submitted, watch, logs)
+        _follow(reader, superlink, submitted, watch, logs)
     finally:
         end_marked(MARK, token, PATIENCE_SECONDS)
         shutil.rmtree(home.folder, ignore_errors=True)
@@ -247,21 +248,20 @@ def _wait_until_healthy(port: int, superlink: subprocess.Popen[bytes], log: Path
 
 
 def _follow(
-    plan: RunPlan,
+    reader: EventReader,
     superlink: subprocess.Popen[bytes],
     submitted: subprocess.Popen[bytes],
     watch: Watch,
     logs: Path,
 ) -> None:
     """Hand on the run's events until it is over; notice if its processes die first."""
-    reader = EventReader(plan.folder / EVENTS)
     while True:
         over = superlink.poll() is not None or submitted.poll() is not None
         for event in reader.new():
             watch(event)
             if event["event"] == "finished":
                 return
-            if event["event"] == "failed":
+            if event["event"] in ("failed", "paused"):
                 raise error_of(event)
         if over:
             raise RuntimeUnavailableError(

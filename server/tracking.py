@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from server.files import write_text_atomically
 from server.plan import PlannedTask, RunPlan
 from server.registry import Program, Registry
 from server.result import CurvePoint, Measured, RoundFacts, Verdict
@@ -15,6 +16,8 @@ from shared.weights import Weights
 
 #: How long a failed run waits to tell the registry so.
 ABANDON_SECONDS: Final = 10.0
+#: File of a task's folder that names its run in MLflow, for a resumed run.
+TRACKED: Final = "tracked.txt"
 
 
 class Tracking:
@@ -35,8 +38,9 @@ class Tracking:
         self._begun: list[Future[str]] = []
 
     def begin(self, planned: PlannedTask, noise_multiplier: float) -> Future[str]:
-        """Start the tracking of one task; the future holds the run's id."""
+        """Start the tracking of one task, or go on with it; the future holds the run's id."""
         plan = self._plan
+        kept = plan.task_folder(planned.name) / TRACKED
         parameters = {
             "run": plan.run,
             "task": planned.name,
@@ -47,7 +51,15 @@ class Tracking:
             "epsilon_per_run": plan.privacy.epsilon_per_run,
             "size": planned.settings.network.size,
         }
-        begun = self._do(lambda r: r.begin(f"{plan.run} {planned.name}", parameters))
+
+        def work(registry: Registry) -> str:
+            if kept.is_file():
+                return registry.go_on(kept.read_text(encoding="ascii").strip())
+            begun = registry.begin(f"{plan.run} {planned.name}", parameters)
+            write_text_atomically(kept, begun + "\n")
+            return begun
+
+        begun = self._do(work)
         self._begun.append(begun)
         return begun
 
@@ -79,8 +91,11 @@ class Tracking:
         """Register a version, judge it, end the tracking of the task; waits."""
 
         def work(registry: Registry) -> int:
-            registry.add_artifacts(run.result(), [f for f in files if f.suffix != ".safetensors"])
-            version = registry.register(run.result(), task, program, files, tags)
+            version = registry.find(task, tags)
+            if version is None:
+                papers = [f for f in files if f.suffix != ".safetensors"]
+                registry.add_artifacts(run.result(), papers)
+                version = registry.register(run.result(), task, program, files, tags)
             registry.promote(task, version, verdict)
             return version
 
@@ -103,9 +118,12 @@ class Tracking:
         for told in self._told:
             told.result()
 
-    def abandon(self) -> None:
-        """Mark what was begun as failed, as far as that is still possible."""
-        for run in self._begun:
+    def abandon(self, *, paused: bool = False) -> None:
+        """Mark what was begun as failed, as far as that is still possible.
+
+        The tracking of a paused run stays open: resuming goes on with it.
+        """
+        for run in () if paused else self._begun:
             with contextlib.suppress(Exception):
                 self._do(_failing(run)).result(ABANDON_SECONDS)
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -127,7 +145,9 @@ def round_metrics(facts: RoundFacts) -> dict[str, float]:
         "round/bytes_up": facts.bytes_up,
         "round/bytes_down": facts.bytes_down,
         "round/sites": len(facts.patients),
+        "round/absent": len(facts.absent),
     }
+    values |= {f"absent/{one.site}/{one.kind}": 1.0 for one in facts.absent}
     values |= {f"epsilon/{site}": value for site, value in facts.epsilon.items()}
     values |= {f"site/{site}/seconds": value for site, value in facts.site_seconds.items()}
     return values

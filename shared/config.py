@@ -172,16 +172,22 @@ class RegistrySettings(Settings):
 
 
 class FederationConfig(Settings):
-    """``federation.yaml``; relative paths are relative to the file."""
+    """``federation.yaml``; relative paths are relative to the file.
+
+    `runtime` says how to simulate; on real nodes it is not used and may be left out.
+    `keep_updates` keeps every site's update of every round, so that the passport of a
+    version can be recomputed later.
+    """
 
     name: str = "federation"
     seed: int = 1
     workspace: Path
-    runtime: SimulationRuntime
+    runtime: SimulationRuntime | None = None
     privacy: PrivacyTarget = PrivacyTarget()
     quorum: Quorum = Quorum()
     registry: RegistrySettings = RegistrySettings()
     register_versions: bool = True
+    keep_updates: bool = True
     tasks: tuple[TaskRun, ...] = Field(min_length=1)
 
 

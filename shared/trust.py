@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from shared.protocol import Account
 
 TICKET: Final = "ticket"
+#: Whom a ticket addresses in a simulation, where nodes are not known before they answer;
+#: a site that is enrolled with a coordinator does not take it.
+ANY_SITE: Final = "any-site"
 STATEMENT: Final = "statement"
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
