@@ -117,7 +117,7 @@ def make_plan(path: Path, home: Path | None = None) -> RunPlan:
     if home is None:
         sites = _sites(config, base, path)
         home = workspace / COORDINATOR
-        members = _simulated_members(home, sites)
+        members = _simulated_members(sites)
     else:
         sites, home = (), home.resolve()
         members = Home(home).members()
@@ -180,7 +180,7 @@ def _sites(config: FederationConfig, base: Path, origin: Path) -> tuple[Path, ..
     return sites
 
 
-def _simulated_members(folder: Path, sites: tuple[Path, ...]) -> tuple[Member, ...]:
+def _simulated_members(sites: tuple[Path, ...]) -> tuple[Member, ...]:
     """Admit the sites of a simulation: their folders are here, and so are their keys."""
     members = []
     for site in sites:
@@ -195,10 +195,7 @@ def _simulated_members(folder: Path, sites: tuple[Path, ...]) -> tuple[Member, .
     names = [member.site for member in members]
     if len(set(names)) < len(names):
         raise ConfigValueError(f"runtime.sites: two sites have the same name ({', '.join(names)})")
-    home = Home(folder)
-    home.make()
-    home.save_members(tuple(members))
-    return home.members()
+    return tuple(sorted(members, key=lambda member: member.site))
 
 
 def _plan_task(task: TaskRun, base: Path, origin: Path) -> PlannedTask:

@@ -10,6 +10,7 @@ from typing import Any
 
 from server.checkpoint import HISTORY
 from server.federation import RESULT
+from server.home import Home
 from server.plan import PLAN_FILE, RunPlan, load_plan, make_plan, save_plan
 from server.result import RunResult, save_result
 from server.simulation import run_simulation
@@ -53,6 +54,9 @@ def run_federation(
         shutil.rmtree(plan.folder, ignore_errors=True)
     plan.folder.mkdir(parents=True, exist_ok=True)
     save_plan(plan)
+    if plan.runtime is not None:
+        Home(plan.home).make()
+        Home(plan.home).save_members(plan.members)
     return _go(plan, watch, began)
 
 

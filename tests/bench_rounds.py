@@ -11,21 +11,14 @@ NVFLARE wants an environment of its own; name its Python by ``--nvflare``.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import os
 import shutil
-import statistics
 import subprocess
 import sysconfig
-import tempfile
 import time
 from pathlib import Path
 
-from rich.table import Table
-
-from shared.command_line import console
 from shared.processes import end_marked, new_token
 
 MARK = "OSTEOFED_BENCH_TOKEN"

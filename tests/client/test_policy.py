@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 import torch
 
@@ -129,9 +131,33 @@ def test_nothing_of_the_list_is_withheld_without_reason() -> None:
 
 
 def test_models_are_measured_as_often_as_the_hospital_allows() -> None:
-    policy.permit_evaluation(19, site())
+    policy.permit_evaluation(19, 200, site())
     with pytest.raises(PolicyRefusedError, match=r"maximum_evaluations_per_run: 20"):
-        policy.permit_evaluation(20, site())
+        policy.permit_evaluation(20, 1, site())
     strict = site(policy=SitePolicy(maximum_evaluations_per_run=1))
     with pytest.raises(PolicyRefusedError):
-        policy.permit_evaluation(1, strict)
+        policy.permit_evaluation(1, 1, strict)
+
+
+def test_new_names_of_runs_do_not_evade_the_limit_on_evaluations() -> None:
+    with pytest.raises(PolicyRefusedError, match="200 models were measured for this task in 30"):
+        policy.permit_evaluation(0, 201, site())
+
+
+@pytest.mark.parametrize(
+    ("hours", "at", "allowed"),
+    [
+        ("18:00-06:00", "17:59", False), ("18:00-06:00", "18:00", True),
+        ("18:00-06:00", "05:59", True), ("18:00-06:00", "06:00", False),
+        ("08:00-12:00", "07:59", False), ("08:00-12:00", "08:00", True),
+        ("08:00-12:00", "12:00", False),
+    ],
+)  # fmt: skip
+def test_work_is_done_only_in_the_hospitals_hours(hours: str, at: str, allowed: bool) -> None:
+    config = site(policy=SitePolicy(hours=hours))
+    now = datetime.fromisoformat(f"2026-11-24 {at}")
+    if allowed:
+        policy.permit_hours(config, now)
+        return
+    with pytest.raises(PolicyRefusedError, match=hours):
+        policy.permit_hours(config, now)

@@ -18,7 +18,7 @@ from shared.config import SiteConfig, SitePolicy, SitePrivacy, load_settings, sa
 from shared.errors import FirewallRefusedError, PolicyRefusedError
 from shared.start import start_network
 from shared.training.arrays import get_arrays
-from tests.server.jobs import job
+from tests.server.jobs import job, train_message
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
 PRIVATE = "patient Maria Muster, 2.25.123456, /data/pacs/maria.dcm, 1950-01-01, 17 patients"
@@ -67,7 +67,7 @@ def test_no_count_of_patients_is_in_a_refusal(part: dict[str, Any], folder: Path
     save_settings(config.model_copy(update=part), folder / "site.yaml")
     site = open_site(folder)
     with pytest.raises(errors.OsteofedError) as said:
-        answer_train(site, protocol.train_message(MODEL, job()))
+        answer_train(site, train_message(MODEL, job()))
     reason = refusal_of(said.value, folder, site, job()).reason
     assert "16" not in reason
     assert "0.006" not in reason
@@ -91,7 +91,7 @@ def fail(*_: object, **__: object) -> NoReturn:
 
 def attempt(folder: Path) -> RecordDict:
     context: Any = SimpleNamespace(node_config={"site": str(folder)}, run_config={})
-    message: Any = SimpleNamespace(content=protocol.train_message(MODEL, job()))
+    message: Any = SimpleNamespace(content=train_message(MODEL, job()))
     return app._attempt(fail, message, context)
 
 
@@ -160,6 +160,6 @@ def test_the_log_says_what_the_coordinator_is_not_told(folder: Path) -> None:
     )
     site = open_site(folder)
     with pytest.raises(PolicyRefusedError) as said:
-        answer_train(site, protocol.train_message(MODEL, job()))
+        answer_train(site, train_message(MODEL, job()))
     log_failure(folder, said.value)
     assert "16 patients" in (folder / "failures.log").read_text()

@@ -17,7 +17,6 @@ from client.ledger import Ledger
 from client.local import evaluate_at_site, train_at_site
 from client.refusals import refusal_of
 from client.training import Site, answer_evaluate, answer_train, open_site
-from shared import protocol
 from shared.config import SiteConfig, SitePolicy, SitePrivacy, load_settings, save_settings
 from shared.errors import (
     BudgetExceededError,
@@ -34,7 +33,7 @@ from shared.training.arrays import get_arrays
 from shared.training.local import RoundKey
 from shared.weights import digest_arrays, save_weights
 from shared.wire import Arrays
-from tests.server.jobs import job
+from tests.server.jobs import evaluate_message, job, train_message
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
 MODEL: Arrays = get_arrays(start_network(TINY_TASK, None)[0])
@@ -46,7 +45,7 @@ def change(folder: Path, **parts: SitePrivacy | SitePolicy) -> None:
 
 
 def message(asked: Job | None = None, model: Arrays = MODEL) -> RecordDict:
-    return protocol.train_message(model, asked or job())
+    return train_message(model, asked or job())
 
 
 @pytest.fixture
@@ -236,11 +235,15 @@ def test_models_are_measured_only_so_often(site: Site) -> None:
         policy=SitePolicy(minimum_patients=5, smallest_cell=1, maximum_evaluations_per_run=2),
     )
     asked = EvaluateJob(run="r", task=TINY_TASK.task, models={"final": TINY_TASK})
-    content = protocol.evaluate_message({"final": MODEL}, asked)
-    for _ in range(2):
+    other = [{name: value + n for name, value in MODEL.items()} for n in range(3)]
+    contents = [evaluate_message({"final": model}, asked) for model in other]
+    for content in contents[:2]:
         answer_evaluate(open_site(site.store.folder), content)
     with pytest.raises(PolicyRefusedError, match="maximum_evaluations_per_run"):
-        answer_evaluate(open_site(site.store.folder), content)
+        answer_evaluate(open_site(site.store.folder), contents[2])
+    # What was answered is answered again with the same bytes, and counts once.
+    first, again = (answer_evaluate(open_site(site.store.folder), contents[0]) for _ in range(2))
+    assert first == again
 
 
 def test_small_validation_sets_release_no_metrics(site: Site) -> None:
@@ -253,7 +256,7 @@ def test_models_are_measured_without_spending(site: Site) -> None:
     asked = EvaluateJob(
         run="r", task=TINY_TASK.task, models={"final": TINY_TASK, "champion": TINY_TASK}
     )
-    content = protocol.evaluate_message({"final": MODEL, "champion": MODEL}, asked)
+    content = evaluate_message({"final": MODEL, "champion": MODEL}, asked)
     answer = answer_evaluate(site, content)
     assert answer.statistics["final"] == answer.statistics["champion"]
     assert site.ledger.entries() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from flwr.app import RecordDict
@@ -43,13 +44,17 @@ def make(content: RecordDict, node: int, kind: str) -> Any:
 class FakeGrid:
     """Hands every message to its node; answers come in the reverse order of asking."""
 
-    def __init__(self, nodes: dict[int, Node]) -> None:
+    def __init__(self, nodes: dict[int, Node], keys: dict[int, bytes] | None = None) -> None:
         self.nodes = nodes
+        self.keys = keys or {}
         self.asked: list[tuple[int, str]] = []
         self.replies: dict[str, FakeMessage] = {}
 
-    def get_node_ids(self) -> list[int]:
-        return list(self.nodes)
+    def get_nodes(self) -> list[Any]:
+        return [
+            SimpleNamespace(node_id=node, public_key=self.keys.get(node, b""), last_activated_at="")
+            for node in self.nodes
+        ]
 
     def push_messages(self, messages: Iterable[FakeMessage]) -> list[str]:
         found = []

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flwr.app import RecordDict
 
+from server.home import Member
+from shared import protocol
+from shared.chain import NOTHING, Head
 from shared.config import TaskSettings
-from shared.protocol import Account, Job, TrainAnswer
+from shared.errors import FirewallRefusedError
+from shared.protocol import Account, EvaluateAnswer, EvaluateJob, Job, TrainAnswer
+from shared.signing import SigningKey
+from shared.trust import ANY_SITE, Ticket, asked_digest, sign_statement, sign_ticket
+from shared.weights import digest_arrays
 from shared.wire import Arrays
 from tests.server.tiny_sites import TINY_TASK
 
@@ -46,6 +56,78 @@ def arrays(value: float = 0.0) -> Arrays:
     }
 
 
+def signing_key(name: str) -> SigningKey:
+    """A key that is the same whenever it is asked for by the same name."""
+    private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+    return SigningKey(private.public_key().public_bytes_raw().hex(), private)
+
+
+COORDINATOR = signing_key("coordinator")
+
+
+def member(name: str, most: int | None = None) -> Member:
+    """An admitted site whose key is `signing_key` of its name."""
+    return Member(site=name, signing_key=signing_key(name).public, most_patients=most)
+
+
+def ticket(asked: str = DIGEST, site: str = ANY_SITE, run: str = "run-1", **heads: Any) -> Ticket:
+    """A ticket of the tests' coordinator."""
+    found = {"own": Head(), "seen": Head()} | heads
+    return sign_ticket(COORDINATOR, site=site, run=run, asked=asked, **found)
+
+
+def ticket_for(asked: Job | EvaluateJob, models: dict[str, Arrays], **changes: Any) -> Ticket:
+    """A ticket that fits a request; `models` by record name."""
+    digests = {name: digest_arrays(one) for name, one in models.items()}
+    return ticket(asked_digest(asked, digests), run=asked.run, **changes)
+
+
+def train_message(model: Arrays, asked: Job, **changes: Any) -> RecordDict:
+    """A train message with a ticket that fits it."""
+    return protocol.train_message(model, asked, ticket_for(asked, {"model": model}, **changes))
+
+
+def evaluate_message(models: dict[str, Arrays], asked: EvaluateJob, **changes: Any) -> RecordDict:
+    """An evaluate message with a ticket that fits it."""
+    named = {f"model:{label}": one for label, one in models.items()}
+    return protocol.evaluate_message(models, asked, ticket_for(asked, named, **changes))
+
+
+def signed(
+    update: Arrays,
+    patients: int,
+    statistics: dict[str, float],
+    given: Account,
+    *,
+    asked: str = DIGEST,
+    signer: str | None = None,
+    head: Head | None = None,
+) -> TrainAnswer:
+    """An answer signed by its site, or by another."""
+    statement = sign_statement(
+        signing_key(signer or given.site), given, asked=asked, update=digest_arrays(update),
+        patients=patients, statistics={"": statistics}, mechanism=(0.0, 0.0, 0),
+        head=head or Head(),
+    )  # fmt: skip
+    return TrainAnswer(update, patients, statistics, given, statement)
+
+
+def signed_evaluation(
+    patients: int, statistics: dict[str, dict[str, float]], given: Account, asked: str = DIGEST
+) -> EvaluateAnswer:
+    """The answer to an evaluation, signed by its site."""
+    statement = sign_statement(
+        signing_key(given.site), given, asked=asked, update=NOTHING, patients=patients,
+        statistics=statistics, mechanism=(0.0, 0.0, 0), head=Head(),
+    )  # fmt: skip
+    return EvaluateAnswer(patients, statistics, given, statement)
+
+
+def asked_in(content: RecordDict) -> str:
+    """What the ticket of a message says was asked."""
+    return protocol.read_ticket(content, FirewallRefusedError).asked
+
+
 def answer(value: float, patients: int, site: str = "alpha", **changes: Any) -> TrainAnswer:
     """An answer whose update is `arrays`."""
-    return TrainAnswer(arrays(value), patients, {"patients": 12.0}, account(site, **changes))
+    return signed(arrays(value), patients, {"patients": 12.0}, account(site, **changes))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from server.home import IDENTITY
 from server.plan import load_plan, make_plan, save_plan
 from shared.config import SiteConfig, save_settings
 from shared.errors import (
@@ -20,6 +21,7 @@ from shared.errors import (
     UnknownTaskError,
     VersionMissingError,
 )
+from shared.signing import make_key
 from shared.start import start_network
 from shared.training.arrays import get_arrays
 from shared.weights import Weights, save_weights
@@ -32,6 +34,7 @@ def folder(tmp_path: Path) -> Path:
     for name in ("alpha", "beta"):
         (tmp_path / name).mkdir()
         save_settings(SiteConfig(site=name), tmp_path / name / "site.yaml")
+        make_key(tmp_path / name / IDENTITY)
     return tmp_path
 
 

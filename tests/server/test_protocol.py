@@ -14,9 +14,18 @@ from hypothesis import strategies as st
 
 from shared import protocol
 from shared.errors import AggregationRefusedError, FirewallRefusedError
-from shared.protocol import EvaluateAnswer, EvaluateJob, Refusal, TrainAnswer
+from shared.protocol import EvaluateJob, Refusal
 from shared.wire import count_bytes, read_arrays
-from tests.server.jobs import account, answer, arrays, job
+from tests.server.jobs import (
+    account,
+    answer,
+    arrays,
+    evaluate_message,
+    job,
+    signed,
+    signed_evaluation,
+    train_message,
+)
 from tests.server.tiny_sites import TINY_TASK
 
 SHAPES = {name: value.shape for name, value in arrays().items()}
@@ -24,7 +33,7 @@ REFUSED = AggregationRefusedError
 
 
 def test_a_train_message_reads_back_as_written() -> None:
-    content = protocol.train_message(arrays(3.0), job())
+    content = train_message(arrays(3.0), job())
     assert protocol.read_job(content, FirewallRefusedError) == job()
     read = read_arrays(content, "model", SHAPES, FirewallRefusedError)
     assert all(np.array_equal(read[name], value) for name, value in arrays(3.0).items())
@@ -33,19 +42,20 @@ def test_a_train_message_reads_back_as_written() -> None:
 def test_an_answer_reads_back_as_written() -> None:
     written = answer(2.5, 120)
     read = protocol.read_train_answer(protocol.train_answer(written), SHAPES, REFUSED)
-    assert (read.patients, read.statistics, read.account) == (
+    assert (read.patients, read.statistics, read.account, read.statement) == (
         120,
         {"patients": 12.0},
         written.account,
+        written.statement,
     )
     assert all(np.array_equal(read.update[n], v) for n, v in written.update.items())
 
 
 def test_an_evaluation_reads_back_as_written() -> None:
     asked = EvaluateJob(run="r", task=TINY_TASK.task, models={"final": TINY_TASK})
-    content = protocol.evaluate_message({"final": arrays()}, asked)
+    content = evaluate_message({"final": arrays()}, asked)
     assert protocol.read_evaluate_job(content, FirewallRefusedError) == asked
-    given_back = EvaluateAnswer(20, {"final": {"patients": 20.0}}, account(mode="evaluate"))
+    given_back = signed_evaluation(20, {"final": {"patients": 20.0}}, account(mode="evaluate"))
     read = protocol.read_evaluate_answer(protocol.evaluate_answer(given_back), {"final"}, REFUSED)
     assert read == given_back
 
@@ -69,11 +79,11 @@ def test_a_refusal_reads_back_as_written_and_an_answer_is_none() -> None:
         {"noise_multiplier": 9e-4},
         {"max_grad_norm": float("inf")},
         {"run": "../../etc"},
-        {"protocol": 2},
+        {"protocol": 1},
     ],
 )
 def test_a_job_that_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:
-    content = protocol.train_message(arrays(), job())
+    content = train_message(arrays(), job())
     config = content["job"]
     assert isinstance(config, ConfigRecord)
     for key, value in changes.items():
@@ -151,7 +161,9 @@ SCALARS = st.one_of(
 )
 @settings(max_examples=150, deadline=None)
 def test_no_job_record_breaks_the_parser(values: dict[str, Any]) -> None:
-    content = RecordDict({"job": ConfigRecord(values), "model": ArrayRecord()})
+    content = RecordDict(
+        {"job": ConfigRecord(values), "model": ArrayRecord(), "ticket": ConfigRecord()}
+    )
     with pytest.raises(FirewallRefusedError):
         protocol.read_job(content, FirewallRefusedError)
 
@@ -172,7 +184,7 @@ def test_no_bytes_break_the_tensor_reader(data: bytes, dtype: str, shape: list[i
 @given(settings_text=st.one_of(st.text(max_size=60), st.just("[" * 5000), st.just("{}")))
 @settings(max_examples=40, deadline=None)
 def test_no_settings_text_breaks_the_parser(settings_text: str) -> None:
-    content = protocol.train_message(arrays(), job())
+    content = train_message(arrays(), job())
     config = content["job"]
     assert isinstance(config, ConfigRecord)
     config["settings"] = settings_text
@@ -194,7 +206,7 @@ def test_no_refusal_breaks_the_server(values: dict[str, Any]) -> None:
     except AggregationRefusedError:
         return
     assert read is not None
-    assert json.loads(read.model_dump_json())["protocol"] == 1
+    assert json.loads(read.model_dump_json())["protocol"] == 2
 
 
 @pytest.mark.parametrize(
@@ -205,6 +217,6 @@ def test_counts_leave_rounded(patients: int, sent: int) -> None:
 
 
 def test_an_answer_has_nothing_but_the_update_and_its_account() -> None:
-    content = protocol.train_answer(TrainAnswer(arrays(), 10, {}, account()))
-    assert set(content) == {"update", "metrics", "account"}
+    content = protocol.train_answer(signed(arrays(), 10, {}, account()))
+    assert set(content) == {"update", "metrics", "account", "statement"}
     assert set(content["metrics"]) == {"num-examples"}

@@ -10,29 +10,34 @@ import pytest
 from flwr.app import RecordDict
 
 from server.checkpoint import Checkpoint
+from server.events import Events
 from server.exchange import Roster, wait_for_nodes
+from server.home import Home
+from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
 from server.result import last_said
 from server.rounds import Start, Trained, evaluate_models, train_rounds
 from shared import protocol
 from shared.config import PrivacyTarget, Quorum, StrategySettings
 from shared.errors import FirewallRefusedError, QuorumError, RunFailedError
-from shared.protocol import EvaluateAnswer, Job, Refusal, TrainAnswer
+from shared.protocol import Job, Refusal, TrainAnswer
 from shared.tasks import make_task
 from shared.wire import read_arrays
 from tests.server.fake_grid import FakeGrid, Node, make
-from tests.server.jobs import account, arrays
+from tests.server.jobs import account, arrays, asked_in, member, signed, signed_evaluation
 from tests.server.tiny_sites import TINY_TASK
 
 NAMES = ("layer.bias", "layer.weight")
 ERROR = FirewallRefusedError
+MEMBERS = tuple(member(name) for name in ("alpha", "beta", "c", "evil", "gamma"))
 START = Start(make_task(TINY_TASK), arrays(), NAMES, noise_multiplier=2.0)
 
 
 def plan(folder: Path, **quorum: Any) -> RunPlan:
     settings: dict[str, Any] = {"minimum_sites": 2, "deadline_seconds": 0.3, "attempts": 2}
     return RunPlan(
-        run="run-1", name="test", seed=1, workspace=folder, sites=(), privacy=PrivacyTarget(),
+        run="run-1", name="test", seed=1, workspace=folder, home=folder / "coordinator",
+        members=MEMBERS, sites=(), privacy=PrivacyTarget(),
         quorum=Quorum(**(settings | quorum)), tracking_uri="", experiment="x",
         register_versions=False,
         tasks=(PlannedTask(settings=TINY_TASK, rounds=2, start_from=None, start_digest="",
@@ -52,9 +57,16 @@ def honest(name: str, shift: float, patients: float = 12.0, **changes: Any) -> N
         sums = {
             "patients": patients, "loss_sum": 12.0 * job.round, "dice_sum": 6.0, "dice_n": 12.0
         }  # fmt: skip
-        return protocol.train_answer(TrainAnswer(update, 20, sums, account(name, **values)))
+        given = account(name, **values)
+        return protocol.train_answer(signed(update, 20, sums, given, asked=asked_in(content)))
 
     return node
+
+
+def journal(folder: Path) -> Journal:
+    home = Home(folder / "coordinator")
+    home.make()
+    return Journal(Events(folder / "events.jsonl"), home, "run-1")
 
 
 def refusing(name: str, reason: str = "the budget is gone") -> Node:
@@ -65,16 +77,10 @@ def refusing(name: str, reason: str = "the budget is gone") -> Node:
 def run(folder: Path, *nodes: Node, **quorum: Any) -> tuple[Trained, FakeGrid]:
     grid = FakeGrid(dict(enumerate(nodes, start=1)))
     work = plan(folder, **quorum)
-    roster = Roster(tuple(grid.get_node_ids()))
     trained = train_rounds(
-        grid,
-        roster,
-        work,
-        work.tasks[0],
-        START,
-        make,
+        grid, Roster(MEMBERS), work, work.tasks[0], START, make, journal(folder),
         lambda facts, point: None,
-    )
+    )  # fmt: skip
     return trained, grid
 
 
@@ -163,21 +169,21 @@ def test_a_site_that_failed_is_asked_again_and_a_refusing_one_is_not(tmp_path: P
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (TrainAnswer({"layer.bias": arrays()["layer.bias"]}, 20, {}, account("evil")), "missing"),
-        (TrainAnswer(arrays(), 20, {}, account("evil")), "not known: scale"),
+        (signed({"layer.bias": arrays()["layer.bias"]}, 20, {}, account("evil")), "missing"),
+        (signed(arrays(), 20, {}, account("evil")), "not known: scale"),
         (
-            TrainAnswer(
+            signed(
                 {**{n: arrays()[n] for n in NAMES}, "layer.bias": np.full(3, np.nan, np.float32)},
                 20, {}, account("evil"),
             ),
             "NaN",
         ),
         (
-            TrainAnswer({n: arrays()[n] for n in NAMES}, 20, {}, account("evil", round=2)),
+            signed({n: arrays()[n] for n in NAMES}, 20, {}, account("evil", round=2)),
             "round 2",
         ),
         (
-            TrainAnswer({n: arrays()[n] for n in NAMES}, 20, {}, account("evil", run="other")),
+            signed({n: arrays()[n] for n in NAMES}, 20, {}, account("evil", run="other")),
             "run other",
         ),
     ],
@@ -186,7 +192,11 @@ def test_an_answer_that_is_not_one_is_rejected_with_its_reason(
     tmp_path: Path, answer: TrainAnswer, reason: str
 ) -> None:
     def evil(content: RecordDict, times: int) -> RecordDict:
-        return protocol.train_answer(answer)
+        one = signed(
+            answer.update, answer.patients, answer.statistics, answer.account,
+            asked=asked_in(content),
+        )  # fmt: skip
+        return protocol.train_answer(one)
 
     trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 1.0), evil)
     absent = trained.rounds[0].absent[0]
@@ -199,7 +209,8 @@ def test_sums_that_break_metrics_cost_only_the_site_that_sent_them(tmp_path: Pat
         update = {n: arrays()[n] for n in NAMES}
         sums = {"patients": 10.0, "x_n": 1.0}
         number = protocol.read_job(content, ERROR).round
-        return protocol.train_answer(TrainAnswer(update, 20, sums, account("evil", round=number)))
+        given = account("evil", round=number)
+        return protocol.train_answer(signed(update, 20, sums, given, asked=asked_in(content)))
 
     trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 1.0), evil)
     assert [(a.kind, "'x_n'" in a.reason) for r in trained.rounds for a in r.absent] == [
@@ -209,12 +220,12 @@ def test_sums_that_break_metrics_cost_only_the_site_that_sent_them(tmp_path: Pat
 
 
 def test_a_site_that_measured_more_patients_than_agreed_is_rejected(tmp_path: Path) -> None:
-    sites = (honest("alpha", 1.0), honest("beta", 1.0), honest("gamma", 1.0, patients=13.0))
-    trained, _ = run(tmp_path, *sites, maximum_patients_per_site=12)
-    assert [(a.kind, "13 patients" in a.reason) for a in trained.rounds[0].absent] == [
+    sites = (honest("alpha", 1.0), honest("beta", 1.0), honest("gamma", 1.0, patients=21.0))
+    trained, _ = run(tmp_path, *sites, maximum_patients_per_site=20)
+    assert [(a.kind, "21 patients" in a.reason) for a in trained.rounds[0].absent] == [
         ("rejected", True)
     ]
-    assert trained.rounds[0].patients == {"alpha": 12, "beta": 12}
+    assert trained.rounds[0].patients == {"alpha": 20, "beta": 20}
 
 
 def test_rounds_without_privacy_stay_with_the_site_that_ran_them(tmp_path: Path) -> None:
@@ -224,15 +235,16 @@ def test_rounds_without_privacy_stay_with_the_site_that_ran_them(tmp_path: Path)
     folder = plan(tmp_path).task_folder(TINY_TASK.task)
     kept = Checkpoint(folder, "run-1", TINY_TASK.task).read()
     assert kept is not None
-    assert last_said(kept[0].rounds, "plain_rounds") == {"alpha": 0, "beta": 7}
+    assert last_said(kept.progress.rounds, "plain_rounds") == {"alpha": 0, "beta": 7}
 
 
-def test_two_nodes_that_say_they_are_the_same_site_both_do_not_count(tmp_path: Path) -> None:
-    sites = (honest("alpha", 1.0), honest("beta", 5.0), honest("beta", 9.0), honest("gamma", 1.0))
+def test_of_two_nodes_with_the_same_sites_key_one_counts(tmp_path: Path) -> None:
+    sites = (honest("alpha", 1.0), honest("beta", 1.0), honest("beta", 9.0))
     trained, _ = run(tmp_path, *sites)
-    assert sorted(trained.rounds[0].patients) == ["alpha", "gamma"]
-    assert {a.reason for a in trained.rounds[0].absent} == {"2 nodes answer as beta"}
-    np.testing.assert_allclose(trained.arrays["layer.weight"], 2.0)
+    assert sorted(trained.rounds[0].patients) == ["alpha", "beta"]
+    assert {a.reason for a in trained.rounds[0].absent} == {
+        "another node has answered as beta already"
+    }
 
 
 def test_each_round_is_written_whole_and_reads_back(tmp_path: Path) -> None:
@@ -240,10 +252,14 @@ def test_each_round_is_written_whole_and_reads_back(tmp_path: Path) -> None:
     folder = plan(tmp_path).task_folder(TINY_TASK.task)
     kept = Checkpoint(folder, "run-1", TINY_TASK.task).read()
     assert kept is not None
-    history, weights, state = kept
-    assert (history.round, history.rounds, state) == (2, trained.rounds, {})
-    assert all((weights.arrays[n] == trained.arrays[n]).all() for n in NAMES)
-    assert sorted(p.name for p in folder.iterdir()) == ["history.json", "round-0002.safetensors"]
+    assert (kept.progress.rounds, kept.state) == (trained.rounds, {})
+    assert all((kept.weights.arrays[n] == trained.arrays[n]).all() for n in NAMES)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "history.json", "round-0002.safetensors", "updates",
+    ]  # fmt: skip
+    assert sorted(p.name for p in (folder / "updates" / "round-0001").iterdir()) == [
+        "alpha.safetensors", "beta.safetensors",
+    ]  # fmt: skip
 
 
 def test_the_privacy_plan_is_in_every_job(tmp_path: Path) -> None:
@@ -266,7 +282,7 @@ def test_models_are_measured_side_by_side_in_one_exchange(tmp_path: Path) -> Non
             asked = protocol.read_evaluate_job(content, ERROR)
             sums = {label: {"patients": 12.0, "loss_sum": 6.0} for label in asked.models}
             given = account(name, mode="evaluate", round=0)
-            return protocol.evaluate_answer(EvaluateAnswer(20, sums, given))
+            return protocol.evaluate_answer(signed_evaluation(20, sums, given, asked_in(content)))
 
         return node
 
@@ -274,11 +290,12 @@ def test_models_are_measured_side_by_side_in_one_exchange(tmp_path: Path) -> Non
     models = {"final": (TINY_TASK, arrays()), "champion": (TINY_TASK, arrays(2.0))}
     asked = evaluate_models(
         grid,
-        Roster((1, 2)),
+        Roster(MEMBERS),
         plan(tmp_path),
         TINY_TASK.task,
         models,
         make,
+        journal(tmp_path),
     )
     assert grid.asked == [(1, "evaluate"), (2, "evaluate")]
     assert set(asked.answers["beta"].statistics) == {"final", "champion"}
@@ -297,14 +314,16 @@ def test_a_measurement_that_is_not_one_costs_only_its_site(
 ) -> None:
     def site(name: str, sent: dict[str, float], **changes: Any) -> Node:
         values = {"mode": "evaluate", "round": 0} | changes
-        answer = EvaluateAnswer(20, {"final": sent}, account(name, **values))
-        return lambda content, times: protocol.evaluate_answer(answer)
+        given = account(name, **values)
+        return lambda content, times: protocol.evaluate_answer(
+            signed_evaluation(20, {"final": sent}, given, asked_in(content))
+        )
 
     good = {"patients": 12.0, "loss_sum": 6.0}
     grid = FakeGrid({1: site("alpha", good), 2: site("evil", sums, **changes), 3: site("c", good)})
     asked = evaluate_models(
-        grid, Roster((1, 2, 3)), plan(tmp_path), TINY_TASK.task,
-        {"final": (TINY_TASK, arrays())}, make,
+        grid, Roster(MEMBERS), plan(tmp_path), TINY_TASK.task,
+        {"final": (TINY_TASK, arrays())}, make, journal(tmp_path),
     )  # fmt: skip
     assert sorted(asked.answers) == ["alpha", "c"]
     assert [(a.kind, reason in a.reason) for a in asked.absent] == [("rejected", True)]
@@ -313,4 +332,4 @@ def test_a_measurement_that_is_not_one_costs_only_its_site(
 def test_too_few_connected_sites_are_said_before_the_first_round() -> None:
     grid = FakeGrid({1: refusing("alpha")})
     with pytest.raises(QuorumError, match="1 sites are connected"):
-        wait_for_nodes(grid, expected=3, minimum=2, seconds=0.2)
+        wait_for_nodes(grid, MEMBERS, minimum=2, seconds=0.2)
