@@ -1,4 +1,9 @@
-"""Whether a candidate becomes champion: judged on the hospitals' validation patients."""
+"""Whether a candidate becomes champion: judged on the hospitals' validation patients.
+
+The pooled metric alone would let one hospital with a lie, or with most of the patients,
+promote what is worse for all others. A candidate must also be no worse at more than half
+of the sites: what one site says counts once there, whatever number it says.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +113,8 @@ def judge(task: Task, candidate: BySite, reference: BySite, *, against: str) -> 
 
     The task's headline metric decides if the sites released enough for it on
     both sides, else the validation loss. A tie does not promote: a new version
-    must be worth its change.
+    must be worth its change. One that is better over all patients must be no worse
+    at more than half of the sites besides.
 
     Parameters
     ----------
@@ -139,16 +145,38 @@ def judge(task: Task, candidate: BySite, reference: BySite, *, against: str) -> 
         metric, more_is_better, left, right = "loss", False, new.loss, old.loss
     else:
         return Verdict(promoted=False, reason=f"neither {metric} nor a loss was released")
-    promoted = left > right if more_is_better else left < right
-    word = "better than" if promoted else "not better than"
+    better = left > right if more_is_better else left < right
+    word = "better than" if better else "not better than"
+    reason = (
+        f"{metric} {left:.4g} is {word} {right:.4g} of {against} "
+        f"on {new.patients} validation patients of {len(sites)} sites"
+    )
+    worse = [s for s in sites if _is_worse(task, metric, candidate[s], reference[s])]
+    most_agree = 2 * len(worse) < len(sites)
+    if better and not most_agree:
+        reason += (
+            f", but it is worse at {len(worse)} of them ({', '.join(worse)}; "
+            "more than half must find it no worse)"
+        )
     return Verdict(
-        promoted=promoted,
-        reason=f"{metric} {left:.4g} is {word} {right:.4g} of {against} "
-        f"on {new.patients} validation patients of {len(sites)} sites",
+        promoted=better and most_agree,
+        reason=reason,
         metric=metric,
         candidate=left,
         reference=right,
     )
+
+
+def _is_worse(
+    task: Task, metric: str, candidate: Mapping[str, float], reference: Mapping[str, float]
+) -> bool:
+    """Compare two models at one site; by the loss where it did not release the metric."""
+    new, old = measure(task, candidate), measure(task, reference)
+    if metric in new.metrics and metric in old.metrics:
+        left, right = new.metrics[metric], old.metrics[metric]
+        more_is_better = task.headline == (metric, True)
+        return left < right if more_is_better else left > right
+    return new.loss is not None and old.loss is not None and new.loss > old.loss
 
 
 def first_version(verdict: Verdict) -> Verdict:

@@ -67,6 +67,41 @@ def test_sites_count_by_their_patients() -> None:
     assert verdict.candidate == pytest.approx(0.54)
 
 
+@pytest.mark.parametrize(
+    ("lie", "patients"), [(1.0, 10_000.0), (1e9, 20.0), (1.0, 61.0)]
+)  # fmt: skip
+def test_one_site_cannot_promote_what_most_find_worse(lie: float, patients: float) -> None:
+    old = {"a": sums(0.8), "b": sums(0.8), "liar": sums(0.8, patients=patients)}
+    new = {"a": sums(0.7), "b": sums(0.75), "liar": sums(lie, patients=patients)}
+    verdict = judge(SEGMENTATION, new, old, against="the champion")
+    assert verdict.candidate is not None
+    assert verdict.reference is not None
+    assert verdict.candidate > verdict.reference  # the mean alone would be fooled
+    assert not verdict.promoted
+    assert "worse at 2 of them (a, b;" in verdict.reason
+
+
+def test_what_most_find_no_worse_is_promoted_though_one_finds_it_worse() -> None:
+    old = {"a": sums(0.8), "b": sums(0.8), "c": sums(0.8)}
+    new = {"a": sums(0.9), "b": sums(0.8), "c": sums(0.75)}
+    assert judge(SEGMENTATION, new, old, against="x").promoted
+
+
+def test_of_two_sites_both_must_find_it_no_worse() -> None:
+    new = {"a": sums(0.95), "b": sums(0.75)}
+    verdict = judge(SEGMENTATION, new, {"a": sums(0.8), "b": sums(0.8)}, against="x")
+    assert not verdict.promoted
+    assert "worse at 1 of them (b;" in verdict.reason
+
+
+def test_a_site_without_the_metric_is_heard_by_its_loss() -> None:
+    old = {"a": sums(0.8), "b": sums(None, loss=0.5), "c": sums(None, loss=0.5)}
+    new = {"a": sums(0.9), "b": sums(None, loss=0.6), "c": sums(None, loss=0.6)}
+    assert not judge(SEGMENTATION, new, old, against="x").promoted
+    new = {"a": sums(0.9), "b": sums(None, loss=0.4), "c": sums(None, loss=0.6)}
+    assert judge(SEGMENTATION, new, old, against="x").promoted
+
+
 def test_withheld_sums_measure_nothing() -> None:
     assert measure(SEGMENTATION, {}).model_dump() == {"patients": 0, "loss": None, "metrics": {}}
 
