@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from shared.chain import Chain
-from shared.config import Settings
 from shared.errors import ConfigError, StoreOutdatedError, TicketRefusedError
-from shared.trust import ANY_SITE, Ticket
+from shared.trust import ANY_SITE, Invitation, Ticket
 
 COORDINATOR: Final = "coordinator.json"
-
-
-class Invitation(Settings):
-    """What the coordinator gives every hospital: where it is, and how to know it.
-
-    `address` is HOST:PORT, `ca` the PEM certificate that its TLS hangs on,
-    `coordinator` the public key that signs its requests, `name` the consortium's.
-    """
-
-    name: str = ""
-    address: str
-    ca: str
-    coordinator: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def pinned_coordinator(folder: Path) -> Invitation | None:

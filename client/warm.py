@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import ctypes
 import importlib
 import json
 import os
@@ -28,6 +27,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from shared.supervise import end_with_parent
 
 #: What answering a message imports; the order is that of their dependence.
 LIBRARIES: Final = (
@@ -44,9 +45,9 @@ LIBRARIES: Final = (
     "monai.networks.nets",
 )
 LONGEST_REQUEST: Final = 65_536
-#: Signal that the kernel sends us when our parent ends (prctl PR_SET_PDEATHSIG).
-PARENT_DEATH_SIGNAL: Final = 1
 START: Final = "client.start_app"
+#: See `client.start_app`.
+CRASHED: Final = 97
 
 Answer = Callable[[list[str]], int]
 
@@ -77,7 +78,7 @@ def preload(names: Sequence[str] = LIBRARIES) -> list[str]:
     return missing
 
 
-def serve(path: Path, answer: Answer) -> None:
+def serve(path: Path, answer: Answer, lost: Path | None = None) -> None:
     """Fork a child for each connection to a socket, until this process is ended.
 
     Parameters
@@ -87,6 +88,9 @@ def serve(path: Path, answer: Answer) -> None:
     answer : callable
         Run in the child with the arguments of the program that asked; returns its
         exit code.
+    lost : Path, optional
+        File to make when a child, or who asked for it, was killed: its message will never
+        be answered.
     """
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as waiting:
         listener.bind(str(path))
@@ -98,8 +102,8 @@ def serve(path: Path, answer: Answer) -> None:
                 if key.fileobj is listener:
                     connection, _ = listener.accept()
                     _begin(connection, listener, waiting, answer)
-                elif isinstance(key.data, _Child):
-                    _end(key.data, waiting)
+                elif isinstance(key.data, _Child) and _end(key.data, waiting) and lost:
+                    lost.touch()
 
 
 def _begin(
@@ -138,13 +142,17 @@ def _begin(
     waiting.register(connection, selectors.EVENT_READ, child)
 
 
-def _end(child: _Child, waiting: selectors.BaseSelector) -> None:
-    """The child ended, or who asked for it did: end both, hand on the exit code."""
+def _end(child: _Child, waiting: selectors.BaseSelector) -> bool:
+    """The child ended, or who asked for it did: end both, hand on the exit code.
+
+    Tells whether one of them was killed, or broke before it could answer.
+    """
     known = waiting.get_map().get(child.pidfd)
     if known is None or known.data is not child:
-        return  # both ended at once, and this is the second to say so
+        return False  # both ended at once, and this is the second to say so
     waiting.unregister(child.pidfd)
     waiting.unregister(child.connection)
+    code = -signal.SIGKILL
     with contextlib.suppress(ProcessLookupError):
         finished, status = os.waitpid(child.pid, os.WNOHANG)
         if finished == 0:
@@ -155,6 +163,7 @@ def _end(child: _Child, waiting: selectors.BaseSelector) -> None:
             child.connection.send(bytes([code if 0 <= code < 256 else 128 - code]))
     child.connection.close()
     os.close(child.pidfd)
+    return code < 0 or code == CRASHED
 
 
 def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -182,21 +191,15 @@ def _as_child(request: dict[str, Any], outputs: list[int], answer: Answer) -> in
     return answer([str(one) for one in request["arguments"]])
 
 
-def end_with_parent() -> None:
-    """Have the kernel end this process when its parent ends (Linux; elsewhere nothing)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
-
-
 def _answer(arguments: list[str]) -> int:
     return int(importlib.import_module(START).main(arguments) or 0)
 
 
 def main() -> None:
-    """Load the libraries and serve the socket that the command line names."""
+    """Load the libraries and serve; the command line names the socket and the lost file."""
     end_with_parent()
     preload()
-    serve(Path(sys.argv[1]), _answer)
+    serve(Path(sys.argv[1]), _answer, Path(sys.argv[2]))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
 from pathlib import Path
@@ -27,7 +28,7 @@ def main(grid: Grid, context: Context) -> None:
     events = Events(plan.folder / EVENTS)
     resumed = any((plan.task_folder(task.name) / HISTORY).exists() for task in plan.tasks)
     sites = [member.site for member in plan.members]
-    events.say("started", run=plan.run, sites=sites, resumed=resumed)
+    events.say("started", run=plan.run, sites=sites, resumed=resumed, pid=os.getpid())
     lifetime = plan.quorum.deadline_seconds * plan.quorum.attempts + 60.0
 
     def make(content: RecordDict, node: int, kind: str) -> Message:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from server.cli_home import add_commands
 from shared.command_line import JsonOption, console, print_facts, progress
 from shared.errors import ConfigError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 app = typer.Typer(name="server", help="The coordinator of a consortium.", no_args_is_help=True)
+add_commands(app)
 
 Workspace = Annotated[
     Path | None, typer.Option(help="Workspace of a run; its mlflow.sqlite is the registry.")

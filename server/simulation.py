@@ -27,6 +27,7 @@ from server.events import EVENTS, EventReader
 from server.plan import PLAN_FILE, RunPlan
 from shared.config import SimulationRuntime
 from shared.errors import OsteofedError, RunFailedError, RuntimeUnavailableError
+from shared.keeper import cleaned_up_if_killed
 from shared.processes import end_marked, new_token
 
 MARK: Final = "OSTEOFED_RUN_TOKEN"
@@ -96,17 +97,18 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
     logs.mkdir(parents=True, exist_ok=True)
     environment = _environment(home, token)
     reader = EventReader.from_now(plan.folder / EVENTS)
-    try:
-        port = free_port()
-        _prepare(home, port)
-        superlink = _start(_superlink(port), environment, logs / "superlink.log")
-        _wait_until_healthy(port, superlink, logs / "superlink.log")
-        command = _flwr_run(home, plan, runtime)
-        submitted = _start(command, environment, logs / "run.log")
-        _follow(reader, superlink, submitted, watch, logs)
-    finally:
-        end_marked(MARK, token, PATIENCE_SECONDS)
-        shutil.rmtree(home.folder, ignore_errors=True)
+    with cleaned_up_if_killed(MARK, token, home.folder):
+        try:
+            port = free_port()
+            _prepare(home, port)
+            superlink = _start(_superlink(port), environment, logs / "superlink.log")
+            _wait_until_healthy(port, superlink, logs / "superlink.log")
+            command = _flwr_run(home, plan, runtime)
+            submitted = _start(command, environment, logs / "run.log")
+            _follow(reader, superlink, submitted, watch, logs)
+        finally:
+            end_marked(MARK, token, PATIENCE_SECONDS)
+            shutil.rmtree(home.folder, ignore_errors=True)
 
 
 def _short_folder() -> Path:
@@ -166,13 +168,31 @@ federation = ""
 """
 
 
-def _environment(home: _Home, token: str) -> dict[str, str]:
-    # Flower starts its own programs by their bare names.
+def environment_for(flwr_home: Path) -> dict[str, str]:
+    """Make the environment of Flower's programs; they start each other by bare names."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    return kept | ENVIRONMENT | {
-        "PATH": path,
-        "FLWR_HOME": str(home.flower),
+    return kept | ENVIRONMENT | {"PATH": path, "FLWR_HOME": str(flwr_home)}
+
+
+def program(name: str) -> str:
+    """Find one of Flower's programs beside this Python.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        If it is not installed.
+    """
+    found = shutil.which(name, path=environment_for(Path())["PATH"])
+    if found is None:
+        raise RuntimeUnavailableError(
+            f"{name}: not found beside {sys.executable}; install osteofed[server,client]"
+        )
+    return found
+
+
+def _environment(home: _Home, token: str) -> dict[str, str]:
+    return environment_for(home.flower) | {
         "RAY_TMPDIR": str(home.folder / "ray"),
         MARK: token,
     }  # fmt: skip

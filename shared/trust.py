@@ -26,6 +26,7 @@ TICKET: Final = "ticket"
 #: a site that is enrolled with a coordinator does not take it.
 ANY_SITE: Final = "any-site"
 STATEMENT: Final = "statement"
+ENROLMENT: Final = "enrolment"
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
@@ -106,6 +107,37 @@ class Statement(Settings):
         """Tell whether the key it names signed it. Whose key that is, the caller must know."""
         content = self.model_dump(exclude={"signature"})
         return verify(self.key, STATEMENT, content, self.signature)
+
+
+class Invitation(Settings):
+    """What the coordinator gives every hospital: where it is, and how to know it.
+
+    `address` is HOST:PORT, `ca` the PEM certificate that its TLS hangs on,
+    `coordinator` the public key that signs its requests.
+    """
+
+    address: str
+    ca: str
+    coordinator: Digest
+
+
+class Enrolment(Settings):
+    """What a hospital gives the coordinator; nothing here is secret.
+
+    `node_key` is the hex of the PEM public key of its Flower node; `most_patients` the
+    rounded number that it may claim in its answers.
+    """
+
+    site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    signing_key: Digest
+    node_key: Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=4096)]
+    most_patients: Annotated[int, Field(ge=1)]
+    signature: Signature
+
+    def is_signed(self) -> bool:
+        """Tell whether the signing key it names signed it."""
+        content = self.model_dump(exclude={"signature"})
+        return verify(self.signing_key, ENROLMENT, content, self.signature)
 
 
 def asked_digest(job: Settings, models: Mapping[str, str]) -> str:

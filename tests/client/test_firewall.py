@@ -10,7 +10,7 @@ import pytest
 from client.firewall import admit_model, largest_norm, norm_of_change, release_update
 from shared.errors import FirewallRefusedError
 from shared.wire import Arrays
-from tests.server.jobs import arrays, job
+from tests.server.jobs import arrays, job, train_message
 from tests.server.tiny_sites import TINY_TASK
 
 NAMES = ("layer.bias", "layer.weight")

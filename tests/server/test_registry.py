@@ -154,7 +154,8 @@ def test_the_papers_of_a_version_say_where_it_came_from(tmp_path: Path, plain: i
     )
     plan = RunPlan(
         run="run-1", name="test", seed=1, workspace=tmp_path, home=tmp_path, members=(),
-        privacy=PrivacyTarget(), quorum=Quorum(), tracking_uri="", experiment="x", register_versions=True, tasks=(planned,),
+        privacy=PrivacyTarget(), quorum=Quorum(), tracking_uri="", experiment="x",
+        register_versions=True, tasks=(planned,),
     )  # fmt: skip
     rounds = [
         RoundFacts(

@@ -140,7 +140,7 @@ def _spent_what_was_agreed(epsilon: dict[str, float], folder: Path) -> None:
 
 def test_an_interrupted_run_leaves_no_process_and_whole_files(tmp_path: Path) -> None:
     with federation(tmp_path, rounds=500) as run:
-        _wait_for_a_round(tmp_path, run)
+        wait_for_a_round(tmp_path, run)
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(20) == 130, (tmp_path / "stderr").read_text()
         assert run.left_behind() == []
@@ -151,7 +151,7 @@ def test_an_interrupted_run_leaves_no_process_and_whole_files(tmp_path: Path) ->
     assert digest_arrays(weights.arrays) == done["digest"]
 
 
-def _wait_for_a_round(folder: Path, run: Watched) -> None:
+def wait_for_a_round(folder: Path, run: Watched) -> None:
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and run.process.poll() is None:
         events = [p.read_text() for p in (folder / "work/runs").glob("*/events.jsonl")]

@@ -1,0 +1,130 @@
+"""``osteofed site approve``: which code of the coordinator may run inside this hospital."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import stat
+import zipfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from client.audit import site_chain
+from shared.config import SiteConfig, load_settings
+from shared.errors import CodeNotApprovedError, InputUnreadableError
+
+APPROVED: Final = "approved"
+LIST: Final = "approved.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was shown: files by name with their SHA-256."""
+
+    path: Path
+    digest: str
+    files: dict[str, str]
+    content: bytes
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle without unpacking or running anything of it.
+
+    Raises
+    ------
+    InputUnreadableError
+        If it is not one.
+    """
+    try:
+        content = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            files = {
+                name: hashlib.sha256(archive.read(name)).hexdigest()
+                for name in archive.namelist()
+                if not name.endswith("/") and not name.startswith(".info/")
+            }
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise InputUnreadableError(
+            f"{path}: is not a bundle ({error}); it must be what `osteofed server bundle` wrote"
+        ) from None
+    return Bundle(path, hashlib.sha256(content).hexdigest(), files, content)
+
+
+def approved_digests(folder: Path) -> list[dict[str, Any]]:
+    """List what was approved, oldest first; empty if nothing was."""
+    try:
+        found = json.loads((folder / APPROVED / LIST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError):
+        raise CodeNotApprovedError(
+            f"{folder / APPROVED / LIST}: cannot be read, so no code is approved; approve again"
+        ) from None
+    return list(found)
+
+
+def differences(folder: Path, bundle: Bundle) -> dict[str, list[str]]:
+    """Tell which files a bundle adds, removes and changes against the last approved one."""
+    known = approved_digests(folder)
+    before: dict[str, str] = dict(known[-1]["files"]) if known else {}
+    return {
+        "added": sorted(set(bundle.files) - set(before)),
+        "removed": sorted(set(before) - set(bundle.files)),
+        "changed": sorted(
+            name for name, digest in bundle.files.items() if before.get(name, digest) != digest
+        ),
+    }
+
+
+def approve(folder: Path, bundle: Bundle) -> None:
+    """Unpack a bundle where the node finds it, read-only, and write its digest down.
+
+    Raises
+    ------
+    InputUnreadableError
+        If Flower does not take the bundle.
+    """
+    import click
+    from flwr.cli.install import install_from_fab
+
+    place = folder / APPROVED
+    known = approved_digests(folder)
+    _writable(place)
+    place.mkdir(mode=0o700, exist_ok=True)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            install_from_fab(bundle.content, install_dir=place, skip_prompt=True)
+    except (click.ClickException, ValueError, OSError) as error:
+        raise InputUnreadableError(f"{bundle.path}: {error}") from None
+    known = [one for one in known if one["digest"] != bundle.digest]
+    known.append(
+        {
+            "digest": bundle.digest,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "files": bundle.files,
+        }
+    )
+    temporary = place / f"{LIST}.part"
+    temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(place / LIST)
+    _read_only(place)
+    site = load_settings(folder / "site.yaml", SiteConfig).site
+    site_chain(folder, site).append("approved", digest=bundle.digest, files=len(bundle.files))
+
+
+def _read_only(place: Path) -> None:
+    for path in sorted(place.rglob("*"), reverse=True):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    place.chmod(0o500)
+
+
+def _writable(place: Path) -> None:
+    if not place.is_dir():
+        return
+    for folder, _, _ in os.walk(place):
+        Path(folder).chmod(stat.S_IRWXU)

@@ -1,0 +1,248 @@
+"""``osteofed site join``: the hospital's node, kept running; it only ever calls out.
+
+It runs Flower's SuperNode and the warm process that answers messages (`client.warm`),
+and starts either again when it ends. The node's own interface is on loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import sys
+import sysconfig
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from client.approve import APPROVED, approved_digests
+from client.enrol import NODE_KEY
+from client.trust import pinned_coordinator
+from shared.config import SiteConfig, load_settings
+from shared.errors import CodeNotApprovedError, ConfigError, RuntimeUnavailableError
+from shared.supervise import Program, is_alive, until_stopped
+
+NODE: Final = "node"
+STATUS: Final = "status.json"
+#: A clock further off than this is refused by the server (Flower: 300 s).
+CLOCK_SECONDS: Final = 290.0
+#: Nothing phones home, installs or warns; libraries take no threads before the fork.
+ENVIRONMENT: Final = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MPLBACKEND": "Agg",
+}
+CONNECTED: Final = re.compile(rb"SuperNode ID: (\d+)")
+
+
+@dataclass
+class _Node:
+    """The two programs of a node, and what they have come to."""
+
+    folder: Path
+    superlink: str
+    warm: Program
+    supernode: Program
+    lost: Path
+    since: float
+    state: str = "connecting"
+    reason: str = ""
+    _read: int = 0
+    _asked: float = 0.0
+
+    def step(self) -> None:
+        """Start what has ended; learn how the connection stands."""
+        warm_again = self.warm.look() and self.warm.restarts > 0
+        if self.lost.exists() or (warm_again and self.supernode.process is not None):
+            # A program that was answering a message was killed. Flower would wait a minute
+            # for it; a node that begins anew can be asked again at once.
+            self.lost.unlink(missing_ok=True)
+            self.supernode.restart()
+        if self.supernode.look():
+            self.state, self.reason, self._read = "connecting", "", self._size()
+        before = (self.state, self.reason, self.supernode.pid, self.warm.pid)
+        self._look_at_log()
+        if self.state != "connected" and time.monotonic() - self._asked > 5:
+            self._asked = time.monotonic()
+            self.reason = why_unreachable(self.superlink)
+        after = (self.state, self.reason, self.supernode.pid, self.warm.pid)
+        if before != after or not (self.folder / NODE / STATUS).exists():
+            self.write()
+
+    def write(self, state: str | None = None) -> None:
+        facts = {
+            "pid": os.getpid(),
+            "since": self.since,
+            "state": state or self.state,
+            "reason": self.reason,
+            "restarts": self.supernode.restarts,
+            "superlink": self.superlink,
+            "supernode_pid": self.supernode.pid,
+            "warm_pid": self.warm.pid,
+        }
+        path = self.folder / NODE / STATUS
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    def _size(self) -> int:
+        return self.supernode.log.stat().st_size if self.supernode.log.exists() else 0
+
+    def _look_at_log(self) -> None:
+        if not self.supernode.log.exists():
+            return
+        with self.supernode.log.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        cut = new.rfind(b"\n") + 1
+        self._read += cut
+        new = new[:cut]
+        if CONNECTED.search(new):
+            self.state, self.reason = "connected", ""
+        elif b"401" in new or b"Invalid SuperNode authentication" in new:
+            self.state = "refused"
+            self.reason = (
+                "the coordinator does not know this node's key, or a clock is more than five "
+                "minutes off"
+            )
+
+
+def join(folder: Path, superlink: str | None = None) -> None:
+    """Run the hospital's node until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    folder : Path
+        The site folder.
+    superlink : str, optional
+        HOST:PORT instead of the invitation's.
+
+    Raises
+    ------
+    ConfigError
+        If the site is not enrolled.
+    CodeNotApprovedError
+        If no code was approved: the node could answer nothing.
+    RuntimeUnavailableError
+        If it is joined already.
+    """
+    folder = folder.resolve()
+    load_settings(folder / "site.yaml", SiteConfig)  # a folder that is no site is said so
+    invitation = pinned_coordinator(folder)
+    if invitation is None or not (folder / NODE_KEY).is_file():
+        raise ConfigError(
+            f"{folder}: is not enrolled; run `osteofed site enrol` with the coordinator's "
+            "invitation.json"
+        )
+    if not approved_digests(folder):
+        raise CodeNotApprovedError(
+            f"{folder}: no code is approved; run `osteofed site approve` with the "
+            "coordinator's bundle"
+        )
+    if is_alive(read_status(folder).get("pid")):
+        raise RuntimeUnavailableError(f"{folder}: is joined already; end that one first")
+    address = superlink or invitation.address
+    # Unix sockets have short names only, so this one is not in the site folder.
+    short = Path(tempfile.mkdtemp(prefix="osteofed-"))
+    try:
+        node = _prepare(folder, address, invitation.ca, short)
+        try:
+            until_stopped(node.step)
+        finally:
+            node.supernode.end()
+            node.warm.end()
+            node.write("stopped")
+    finally:
+        shutil.rmtree(short, ignore_errors=True)
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """Read ``node/status.json``; empty if the site never joined."""
+    try:
+        found = json.loads((folder / NODE / STATUS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def why_unreachable(superlink: str) -> str:
+    """Say in plain words why the coordinator cannot be reached, as far as a socket tells."""
+    host, _, port = superlink.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=3):
+            return "the coordinator is there, and has not taken the node yet"
+    except (OSError, ValueError) as error:
+        return f"{superlink} cannot be reached ({error})"
+
+
+def _prepare(folder: Path, address: str, authority: str, short: Path) -> _Node:
+    own = folder / NODE
+    (own / "flwr").mkdir(parents=True, exist_ok=True, mode=0o700)
+    own.chmod(0o700)
+    (own / "bin").mkdir(exist_ok=True)
+    (own / "ca.pem").write_text(authority, encoding="ascii")
+    apps = own / "flwr" / "apps"
+    if not apps.is_symlink():
+        apps.symlink_to(folder / APPROVED / "apps")
+    warm_socket, lost = short / "warm", short / "lost"
+    starter = own / "bin" / "flwr-clientapp"
+    starter.write_text(_starter(warm_socket), encoding="utf-8")
+    starter.chmod(stat.S_IRWXU)
+    environment = _environment(folder)
+    warm = [sys.executable, "-m", "client.warm", str(warm_socket), str(lost)]
+    supernode = [
+        _program("flower-supernode"), "--superlink", address,
+        "--root-certificates", str(own / "ca.pem"),
+        "--auth-supernode-private-key", str(folder / NODE_KEY),
+        "--node-config", f'site="{folder}"', "--port", str(_free_port()),
+    ]  # fmt: skip
+    return _Node(
+        folder, address,
+        Program("warm", warm, environment, own / "warm.log"),
+        Program("supernode", supernode, environment, own / "supernode.log"),
+        lost, time.time(),
+    )  # fmt: skip
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    scripts = sysconfig.get_path("scripts")
+    path = [str(folder / NODE / "bin"), scripts, os.environ.get("PATH", "")]
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return kept | ENVIRONMENT | {
+        "PATH": os.pathsep.join(path),
+        "FLWR_HOME": str(folder / NODE / "flwr"),
+        "OSTEOFED_SITE": str(folder),
+    }  # fmt: skip
+
+
+def _starter(warm_socket: Path) -> str:
+    """The program that Flower starts per message: asks the warm one, else starts cold."""
+    ask = Path(__file__).with_name("ask_warm.py")
+    python = sys.executable
+    return (
+        "#!/bin/sh\n"
+        f"exec '{python}' -I -S '{ask}' '{warm_socket}' '{python}' -m client.start_app "
+        '-- "$@"\n'
+    )
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH')}")
+    if found is None:
+        raise RuntimeUnavailableError(f"{name}: is not installed; install osteofed[client]")
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,270 @@
+"""``osteofed server up``: Flower's SuperLink on loopback, and nginx before it on the one port.
+
+The SuperLink serves three interfaces on one port, and two of them ask nobody who they
+are: whoever reaches ``/v1/control/`` starts runs and admits nodes. So it listens on
+loopback only, and nginx publishes nothing but the exact paths of ``/v1/fleet/``, which
+authenticate every node by its key. Whoever can log in to this machine can still reach
+loopback: do not share it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from server.files import write_text_atomically
+from server.members import flwr_home, sync_nodes, write_connection
+from server.pki import CA, SERVER, SERVER_KEY, facts_of_home
+from server.simulation import environment_for, free_port, program
+from shared.errors import RuntimeUnavailableError
+from shared.supervise import Program, is_alive, until_stopped
+
+UP: Final = "up.json"
+#: Largest body: a model of 512 MB travels in pieces of 5 MB, so this is ample.
+LARGEST_BODY: Final = "64m"
+START_SECONDS: Final = 60.0
+
+
+@dataclass
+class _Up:
+    """What runs, and where."""
+
+    folder: Path
+    superlink: Program
+    nginx: Program
+    superlink_port: int
+    port: int
+    synced: bool = False
+
+    def step(self) -> None:
+        """Start what has ended; tell ``up.json``; admit who is waiting."""
+        started = self.superlink.look()
+        started = self.nginx.look() or started
+        if started:
+            self.write()
+        if not self.synced and is_healthy(self.superlink_port, self.folder):
+            sync_nodes(self.folder)
+            self.synced = True
+            self.write()
+
+    def write(self) -> None:
+        facts = {
+            "pid": os.getpid(),
+            "ready": self.synced,
+            "port": self.port,
+            "superlink": {
+                "pid": self.superlink.pid,
+                "port": self.superlink_port,
+                "restarts": self.superlink.restarts,
+            },
+            "nginx": {"pid": self.nginx.pid, "port": self.port, "restarts": self.nginx.restarts},
+        }
+        write_text_atomically(self.folder / UP, json.dumps(facts, indent=1) + "\n")
+
+
+def up(folder: Path, *, host: str = "0.0.0.0", port: int | None = None) -> None:  # noqa: S104
+    """Serve a home until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    folder : Path
+        The coordinator's home (`server.pki.make_home`).
+    host, port : str and int
+        Where nginx listens; by default every interface, at the port of the invitation.
+
+    Raises
+    ------
+    ConfigValueError
+        If the folder is no home.
+    RuntimeUnavailableError
+        If nginx is missing, the port is taken, or it is up already.
+    """
+    folder = folder.resolve()
+    address = str(facts_of_home(folder)["address"])
+    port = port or int(address.rpartition(":")[2])
+    if is_up(folder):
+        raise RuntimeUnavailableError(f"{folder}: is up already; end that one first")
+    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if nginx is None:
+        raise RuntimeUnavailableError(
+            "nginx: is not installed; install it (Debian: apt-get install nginx-light)"
+        )
+    superlink_port = free_port()
+    write_connection(folder, superlink_port)
+    environment = environment_for(flwr_home(folder))
+    running = _Up(
+        folder,
+        Program("superlink", _superlink(folder, superlink_port), environment,
+                folder / "superlink" / "superlink.log"),
+        Program("nginx", _nginx(nginx, folder, host, port, superlink_port), environment,
+                folder / "nginx" / "nginx.log"),
+        superlink_port,
+        port,
+    )  # fmt: skip
+    try:
+        until_stopped(running.step)
+    finally:
+        running.nginx.end()
+        running.superlink.end()
+        (folder / UP).unlink(missing_ok=True)
+
+
+def is_up(folder: Path) -> bool:
+    """Tell whether `up` is serving a home now."""
+    return is_alive(read_up(folder).get("pid"))
+
+
+def read_up(folder: Path) -> dict[str, Any]:
+    """Read ``up.json``; empty if nothing is up."""
+    try:
+        found = json.loads((folder / UP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def wait_until_ready(folder: Path, seconds: float = START_SECONDS) -> int:
+    """Wait until the SuperLink answers and all members are admitted; return its port.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        If nothing is up, or it does not get ready.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        facts = read_up(folder)
+        if not is_alive(facts.get("pid")):
+            raise RuntimeUnavailableError(
+                f"{folder}: is not up; start it with: osteofed server up {folder}"
+            )
+        port = int(facts["superlink"]["port"])
+        if facts.get("ready") and is_healthy(port, folder):
+            return port
+        time.sleep(0.2)
+    raise RuntimeUnavailableError(
+        f"the SuperLink did not answer within {seconds:g} seconds; see "
+        f"{folder / 'superlink' / 'superlink.log'}"
+    )
+
+
+def is_healthy(port: int, folder: Path) -> bool:
+    """Ask the SuperLink whether it is well."""
+    import ssl
+
+    trusted = ssl.create_default_context(cafile=str(folder / CA))
+    try:
+        url = f"https://127.0.0.1:{port}/health"
+        with urllib.request.urlopen(url, timeout=2, context=trusted) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _superlink(folder: Path, port: int) -> list[str]:
+    # Node authentication wants TLS, also on loopback.
+    return [
+        program("flower-superlink"), "--host", "127.0.0.1", "--port", str(port),
+        "--ssl-certfile", str(folder / SERVER), "--ssl-keyfile", str(folder / SERVER_KEY),
+        "--ssl-ca-certfile", str(folder / CA), "--enable-supernode-auth",
+        "--disable-runtime-dependency-installation", "--isolation", "subprocess",
+        "--database", str(folder / "superlink" / "state.db"),
+    ]  # fmt: skip
+
+
+def _nginx(nginx: str, folder: Path, host: str, port: int, superlink_port: int) -> list[str]:
+    own = folder / "nginx"
+    own.mkdir(exist_ok=True, mode=0o700)
+    (folder / "superlink").mkdir(exist_ok=True, mode=0o700)
+    path = own / "nginx.conf"
+    text = nginx_configuration(
+        folder=own, listen=f"{host}:{port}", certificate=folder / SERVER,
+        key=folder / SERVER_KEY, authority=folder / CA, superlink_port=superlink_port,
+        as_root=os.geteuid() == 0,
+    )  # fmt: skip
+    write_text_atomically(path, text)
+    return [nginx, "-c", str(path), "-p", str(own), "-e", str(own / "error.log")]
+
+
+def nginx_configuration(
+    *,
+    folder: Path,
+    listen: str,
+    certificate: Path,
+    key: Path,
+    authority: Path,
+    superlink_port: int,
+    as_root: bool = False,
+) -> str:
+    """Write nginx's configuration: TLS, and the exact paths of ``/v1/fleet/`` only.
+
+    Parameters
+    ----------
+    folder : Path
+        For its process number, logs and temporary files.
+    listen : str
+        HOST:PORT.
+    certificate, key : Path
+        Of the server.
+    authority : Path
+        By which the SuperLink's certificate is checked.
+    superlink_port : int
+        On loopback.
+    as_root : bool
+        Whether it is started by root; its workers then run as nobody.
+    """
+    user = "user nobody nogroup;\n" if as_root else ""
+    temporary = "\n".join(
+        f'    {kind}_temp_path "{folder}/{kind}";'
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""\
+{user}daemon off;
+worker_processes 1;
+pid "{folder}/nginx.pid";
+error_log "{folder}/error.log" warn;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    server_tokens off;
+{temporary}
+    server {{
+        listen {listen} ssl;
+        ssl_certificate "{certificate}";
+        ssl_certificate_key "{key}";
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_tickets off;
+        # Plain HTTP on this port is answered with nothing but the end of the line.
+        error_page 497 =444 /;
+        client_max_body_size {LARGEST_BODY};
+        client_header_timeout 30s;
+        client_body_timeout 300s;
+        keepalive_timeout 75s;
+        # The path as it was sent, before nginx makes sense of it: no tricks with dots,
+        # doubled or encoded slashes.
+        if ($request_uri !~ "^/v1/fleet/[a-z-]+$") {{ return 403; }}
+        location /v1/fleet/ {{
+            limit_except POST {{ deny all; }}
+            proxy_pass https://127.0.0.1:{superlink_port};
+            proxy_ssl_verify on;
+            proxy_ssl_trusted_certificate "{authority}";
+            proxy_ssl_name localhost;
+            proxy_ssl_protocols TLSv1.2 TLSv1.3;
+            proxy_http_version 1.1;
+            # Nothing of what passes is written to this machine's disk by nginx.
+            proxy_request_buffering off;
+            proxy_buffering off;
+            proxy_read_timeout 300s;
+            proxy_send_timeout 300s;
+        }}
+        location / {{ return 403; }}
+    }}
+}}
+"""

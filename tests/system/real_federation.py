@@ -1,0 +1,191 @@
+"""A whole federation on loopback, by the commands that people type; and ways to break it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from server.simulation import free_port
+from server.up import read_up
+from shared.chain import Line
+from shared.config import (
+    FederationConfig,
+    PrivacyTarget,
+    Quorum,
+    SimulationRuntime,
+    SitePrivacy,
+    TaskRun,
+    save_settings,
+)
+from shared.processes import living_in, marked, sessions_of
+from tests.server.tiny_sites import TINY_TASK, tiny_site
+
+MARK = "OSTEOFED_TEST_TOKEN"
+OSTEOFED = [sys.executable, "-m", "shared.cli"]
+NAMES = ("alpha", "beta", "gamma")
+MISSING_NGINX = "nginx is not installed: apt-get install nginx-light"
+
+
+def has_nginx() -> bool:
+    """Whether the test can run."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
+
+
+@dataclass
+class Federation:
+    """Folders, running commands, and what to do to them."""
+
+    folder: Path
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    port: int = field(default_factory=free_port)
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def site(self, name: str) -> Path:
+        return self.folder / name
+
+    def run(self, *words: object, code: int = 0) -> str:
+        """Run a command to its end."""
+        done = subprocess.run(
+            [*OSTEOFED, *map(str, words)], capture_output=True, text=True, timeout=250, check=False
+        )
+        assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    def start(self, name: str, *words: object) -> subprocess.Popen[bytes]:
+        """Start a command in the background, under a name."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*OSTEOFED, *map(str, words)], stdout=log, stderr=log,
+                env=os.environ | {MARK: self.token}, start_new_session=True,
+            )  # fmt: skip
+        self.running[name] = process
+        return process
+
+    def up(self) -> None:
+        """Serve, and wait until it does."""
+        self.start("up", "server", "up", self.home, "--host", "127.0.0.1")
+        wait_for(lambda: bool(read_up(self.home).get("ready")), 60, self.log("up"))
+
+    def join(self, name: str, *options: object) -> None:
+        """Start a site's node."""
+        self.start(f"join-{name}", "site", "join", self.site(name), *options)
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What a site's node says of itself."""
+        try:
+            found = json.loads((self.site(name) / "node" / "status.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return dict(found)
+
+    def connected(self, *names: str) -> None:
+        """Wait until nodes are connected."""
+        for name in names:
+            wait_for(
+                lambda name=name: self.status(name).get("state") == "connected",  # type: ignore[misc]
+                60, self.log(f"join-{name}"),
+            )  # fmt: skip
+
+    def chain(self, folder: Path) -> list[Line]:
+        """Lines of a chain as they stand."""
+        path = folder / "audit.jsonl"
+        raw = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        return [Line.model_validate_json(line) for line in raw if line.endswith(b"\n")]
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def result(self) -> dict[str, Any]:
+        """What the last run brought."""
+        return dict(json.loads((self.folder / "work" / "result.json").read_text()))
+
+    def end(self) -> list[psutil.Process]:
+        """End everything in order; return what is left behind."""
+        mine = marked(MARK, self.token)
+        sessions = sessions_of(mine)
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        left = [*marked(MARK, self.token), *living_in(sessions)]
+        for process in left:
+            process.kill()
+        return left
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, log: Path | None = None) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.1)
+    said = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
+    raise AssertionError(f"did not come within {seconds:g} seconds: {said}")
+
+
+def write_agreement(
+    folder: Path, *, rounds: int = 3, name: str = "tiny", quorum: Quorum | None = None
+) -> Path:
+    """Write federation.yaml: one private task on three tiny sites."""
+    save_settings(TINY_TASK, folder / "task.yaml")
+    agreement = FederationConfig(
+        name=name,
+        workspace=Path("work"),
+        runtime=SimulationRuntime(sites=tuple(Path(one) for one in NAMES)),
+        privacy=PrivacyTarget(epsilon_per_run=3.0, delta=1e-3),
+        quorum=quorum or Quorum(minimum_sites=3, deadline_seconds=60),
+        register_versions=False,
+        tasks=(TaskRun(settings=Path("task.yaml"), rounds=rounds),),
+    )
+    save_settings(agreement, folder / "federation.yaml")
+    return folder / "federation.yaml"
+
+
+def make_sites(folder: Path) -> None:
+    """Make the three sites."""
+    for seed, name in enumerate(NAMES, start=1):
+        tiny_site(
+            folder / name, name, seed=seed, privacy=SitePrivacy(epsilon_budget=8.0, delta=1e-3)
+        )
+
+
+@contextmanager
+def real_federation(folder: Path) -> Iterator[Federation]:
+    """Three enrolled and approved sites and a served home; nodes are not joined yet."""
+    federation = Federation(folder)
+    make_sites(folder)
+    federation.run(
+        "server", "pki", federation.home, "--name", "127.0.0.1", "--port", federation.port
+    )
+    federation.run("server", "bundle", folder / "osteofed.fab")
+    for name in NAMES:
+        site = federation.site(name)
+        federation.run("site", "enrol", site, federation.home / "invitation.json")
+        federation.run("site", "approve", site, folder / "osteofed.fab", "--yes")
+        federation.run("server", "admit", federation.home, site / "enrolment.json")
+    try:
+        federation.up()
+        yield federation
+    finally:
+        federation.end()
