@@ -1,0 +1,205 @@
+"""A real federation: nginx, SuperLink, three nodes; what is reached from outside; what is not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from client.statement import ledger_statement
+from server.home import Home
+from server.up import read_up
+from shared.chain import Anchor, verify_chain
+from shared.signing import read_key
+from shared.trust import Statement
+from shared.weights import digest_arrays, load_weights
+from tests.server.tiny_sites import TINY_TASK, tiny_site
+from tests.system.real_federation import (
+    MISSING_NGINX,
+    NAMES,
+    Federation,
+    has_nginx,
+    real_federation,
+    wait_for,
+    write_agreement,
+)
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(290),
+    pytest.mark.skipif(not has_nginx(), reason=MISSING_NGINX),
+]
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    with real_federation(tmp_path_factory.mktemp("real")) as served:
+        # The same sites before anything happened, for the simulation to compare with.
+        for name in NAMES:
+            copy = served.folder / "simulated" / name
+            shutil.copytree(served.site(name), copy)
+            (copy / "coordinator.json").unlink()  # enrolled sites answer nobody else
+        for name in NAMES:
+            served.join(name)
+        served.connected(*NAMES)
+        yield served
+
+
+def ask(port: int, method: str, path: str, folder: Path) -> int:
+    """Ask over TLS with the path exactly as given; return the status."""
+    trusted = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=trusted)
+    try:
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        connection.putheader("Content-Length", "0")
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/health", "/docs", "/openapi.json", "/v1/control/start-run",
+        "/v1/control/register-node", "/v1/control/list-runs", "/v1/runtime/pull-messages",
+        "/v1/fleet/../control/start-run", "/v1/fleet/..%2fcontrol/start-run",
+        "/v1/fleet/%2e%2e/control/start-run", "//v1/control/start-run", "/v1//control/start-run",
+        "/v1/fleet//../control/start-run", "/v1/fleet/", "/V1/CONTROL/start-run",
+        "/v1/fleet/pull-messages/../../control/start-run", "/v1/control/start-run?x=/v1/fleet/",
+    ],
+)  # fmt: skip
+def test_nothing_but_the_fleet_is_reached_from_outside(federation: Federation, path: str) -> None:
+    for method in ("GET", "POST"):
+        assert ask(federation.port, method, path, federation.home) in (403, 404)
+
+
+def test_the_fleet_asks_everybody_who_they_are(federation: Federation) -> None:
+    status = ask(federation.port, "POST", "/v1/fleet/pull-messages", federation.home)
+    assert 400 <= status < 500
+    assert status not in (403, 404)  # it is there, and takes nobody without a key
+
+
+def test_plain_http_gets_no_answer(federation: Federation) -> None:
+    with socket.create_connection(("127.0.0.1", federation.port), timeout=10) as line:
+        line.sendall(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200" not in line.recv(4096)[:20]
+
+
+def test_only_the_one_port_is_published_and_nodes_only_call_out(federation: Federation) -> None:
+    for name, process in federation.running.items():
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
+        listening = {
+            (one.laddr.ip, one.laddr.port)
+            for member in family
+            for one in member.net_connections("inet")
+            if one.status == psutil.CONN_LISTEN
+        }
+        assert {ip for ip, _ in listening} == {"127.0.0.1"}, name
+        # Here nginx was told to listen on loopback too; it is the only one that can be
+        # told otherwise.
+        if name == "up":
+            assert federation.port in {port for _, port in listening}
+
+
+def test_private_rounds_end_with_the_bits_of_the_simulation(federation: Federation) -> None:
+    path = write_agreement(federation.folder)
+    printed = federation.run("server", "run", path, "--home", federation.home, "--json")
+    result = json.loads(printed)
+    task = result["tasks"][TINY_TASK.task]
+    assert [sorted(one["patients"]) for one in task["rounds"]] == [sorted(NAMES)] * 3
+    for name in NAMES:
+        statement = ledger_statement(federation.site(name))
+        assert task["epsilon"][name] == pytest.approx(statement["epsilon_spent"])
+        assert [line["rounds"] for line in statement["lines"]] == [3]
+    simulated = federation.folder / "simulated"
+    federation.run("server", "run", write_agreement(simulated))
+    other = json.loads((simulated / "work" / "result.json").read_text())["tasks"][TINY_TASK.task]
+    assert task["digest"] == other["digest"]
+    assert task["digest"] == digest_arrays(load_weights(Path(task["weights"])).arrays)
+    for name in NAMES:
+        real, same = (ledger_statement(f / name) for f in (federation.folder, simulated))
+        assert real["lines"] == same["lines"]
+
+
+def test_both_chains_verify_and_agree_with_each_other(federation: Federation) -> None:
+    home = Home(federation.home)
+    coordinator = verify_chain(federation.home / "audit.jsonl", home.key().public)
+    answered = [line.facts["statement"] for line in coordinator if line.event == "answered"]
+    assert len(answered) >= 3
+    for name in NAMES:
+        heads = [Statement.model_validate(one).head for one in answered if one["site"] == name]
+        folder = federation.site(name)
+        lines = verify_chain(
+            folder / "audit.jsonl",
+            read_key(folder / "identity.key").public,
+            [Anchor(head, "the coordinator") for head in heads],
+        )
+        assert {"site made", "enrolled", "approved", "asked", "reserved", "released"} <= {
+            line.event for line in lines
+        }
+
+
+def test_a_bundle_that_was_not_approved_runs_nowhere(federation: Federation) -> None:
+    """One character of the code differs, and every hospital refuses to unpack it."""
+    from server.members import CONNECTION, _flwr
+    from server.simulation import stage_bundle
+
+    staged = federation.folder / "other-bundle"
+    staged.mkdir()
+    stage_bundle(staged)
+    mark = federation.folder / "it-ran"
+    app = staged / "client" / "app.py"
+    app.write_text(f"open({str(mark)!r}, 'w').close()\n" + app.read_text().replace(
+        "from __future__ import annotations\n", ""))  # fmt: skip
+    plan = next((federation.folder / "work" / "runs").glob("*/plan.json"))
+    run = plan.parent
+    shutil.rmtree(run / TINY_TASK.task)
+    (run / "result.json").unlink()
+    settings = f'federation="{plan}"'
+    _flwr(federation.home, "run", str(staged), CONNECTION, "--run-config", settings)
+
+    def refused_everywhere() -> bool:
+        return all(
+            any(line.event == "bundle refused" for line in federation.chain(federation.site(name)))
+            for name in NAMES
+        )
+
+    wait_for(refused_everywhere, 60, federation.home / "superlink" / "superlink.log")
+    assert not mark.exists()
+    for name in NAMES:
+        apps = federation.site(name) / "approved" / "apps"
+        assert len(list(apps.iterdir())) == 1
+    wait_for(lambda: "has not approved" in (run / "events.jsonl").read_text(), 30)
+
+
+def test_nodes_that_are_not_admitted_or_have_another_key_are_refused(
+    federation: Federation,
+) -> None:
+    folder = federation.folder
+    tiny_site(folder / "delta", "delta", seed=9)
+    federation.run("site", "enrol", folder / "delta", federation.home / "invitation.json")
+    federation.run("site", "approve", folder / "delta", folder / "osteofed.fab", "--yes")
+    federation.join("delta")
+    wait_for(lambda: federation.status("delta").get("state") == "refused", 60)
+    assert "does not know this node's key" in federation.status("delta")["reason"]
+    federation.running.pop("delta", None)
+
+
+def test_an_expelled_site_is_cut_off(federation: Federation) -> None:
+    federation.run("server", "expel", federation.home, "gamma")
+    assert [member.site for member in Home(federation.home).members()] == ["alpha", "beta"]
+    wait_for(lambda: federation.status("gamma").get("state") != "connected", 90)
+    federation.run("server", "expel", federation.home, "gamma", code=55)
+
+
+def test_everything_ends_with_its_command(federation: Federation) -> None:
+    assert read_up(federation.home)["superlink"]["restarts"] == 0
+    assert federation.end() == []
