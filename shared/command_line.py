@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+if TYPE_CHECKING:
+    from shared.chain import Line
+
+#: Characters of a chain's facts that one row of a table shows.
+LONGEST_FACTS: Final = 160
 #: The option that every command which prints facts has.
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the facts as JSON on standard output, nothing else.")
@@ -51,3 +56,19 @@ def print_facts(data: Any, as_json: bool, render: Callable[[], None]) -> None:
         sys.stdout.write(json.dumps(data, indent=2, sort_keys=False, default=str) + "\n")
     else:
         render()
+
+
+def show_chain(lines: Sequence[Line]) -> None:
+    """Print lines of an audit chain as a table."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    for column in ("line", "time (UTC)", "who", "what", "facts"):
+        table.add_column(column)
+    for line in lines:
+        facts = json.dumps(line.facts, sort_keys=True)
+        shown = facts if len(facts) <= LONGEST_FACTS else facts[: LONGEST_FACTS - 1] + "…"
+        cells = (str(line.line), line.time[:19], line.actor, line.event, shown)
+        table.add_row(*(escape(cell) for cell in cells))
+    console().print(table)

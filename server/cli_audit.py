@@ -1,0 +1,60 @@
+"""``osteofed server audit verify | show``: parse, call one function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shared.command_line import JsonOption, console, print_facts, show_chain
+from shared.errors import ConfigError
+
+app = typer.Typer(name="audit", help="The coordinator's audit chain.", no_args_is_help=True)
+
+HomeFolder = Annotated[Path, typer.Argument(help="The coordinator's home.")]
+
+
+@app.command()
+def verify(
+    home: HomeFolder,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="SITE=FILE: an admitted site's chain, to hold it against; repeat."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every line of the chain, offline."""
+    from server.home import AUDIT, Home
+    from shared.audit import Other, last_head, verify_coordinator_chain
+
+    coordinator = Home(home)
+    others = []
+    for text in against or []:
+        site, equals, path = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--against {text}: must be SITE=FILE")
+        others.append(Other(Path(path), coordinator.member(site).signing_key))
+    key = coordinator.key().public
+    lines = verify_coordinator_chain(home / AUDIT, key, others)
+    head = last_head(lines)
+    facts = {"lines": len(lines), "head": head.digest, "key": key, "against": len(others)}
+    print_facts(
+        facts,
+        as_json,
+        lambda: console().print(f"{len(lines)} lines, all good; head {head.digest}", markup=False),
+    )
+
+
+@app.command()
+def show(
+    home: HomeFolder,
+    last: Annotated[int, typer.Option(min=1, help="How many lines.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the last lines of the chain, after checking all of it."""
+    from server.home import AUDIT, Home
+    from shared.audit import verify_coordinator_chain
+
+    lines = verify_coordinator_chain(home / AUDIT, Home(home).key().public)[-last:]
+    print_facts([line.model_dump() for line in lines], as_json, lambda: show_chain(lines))
