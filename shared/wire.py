@@ -1,7 +1,10 @@
 """One record of a message, written and read: tensors, numbers, settings.
 
-Tensors are ``.npy`` bytes, read here by hand: no pickle, and no memory is taken
-on the word of a header. What each message must hold stands in `shared.protocol`.
+All tensors of a model travel as one: Flower moves every tensor by a request of its own,
+and a network has hundreds. The packed tensor is called by its manifest, the JSON of names
+and shapes in the order of the names. It is ``.npy`` bytes, read here by hand: no pickle,
+and no memory is taken on the word of a header. What each message must hold stands in
+`shared.protocol`.
 """
 
 from __future__ import annotations
@@ -32,15 +35,21 @@ LONGEST_TEXT: Final = 65_536
 MOST_STATISTICS: Final = 4096
 #: Room for the header of a ``.npy`` record.
 HEADER_BYTES: Final = 4096
+#: Characters of a manifest: some thousand tensors.
+LONGEST_MANIFEST: Final = 1_000_000
+#: No tensor of ours has more dimensions.
+MOST_DIMENSIONS: Final = 8
 
 
 def array_record(arrays: Arrays) -> Any:
-    """Write tensors as one record of ``.npy`` arrays, float32, sorted by name."""
+    """Write tensors, float32, as one record of one packed tensor."""
     from flwr.app import Array, ArrayRecord
 
-    return ArrayRecord(
-        {name: Array(np.asarray(arrays[name], np.float32, order="C")) for name in sorted(arrays)}
-    )
+    names = sorted(arrays)
+    manifest = json.dumps([[name, list(arrays[name].shape)] for name in names])
+    flat = [np.asarray(arrays[name], np.float32).reshape(-1) for name in names]
+    packed = np.concatenate(flat) if flat else np.zeros(0, np.float32)
+    return ArrayRecord({manifest: Array(packed)})
 
 
 def metric_record(patients: int, statistics: Mapping[str, float]) -> Any:
@@ -87,18 +96,56 @@ def read_arrays(
     from flwr.app import ArrayRecord
 
     arrays = content.get(record)
-    if not isinstance(arrays, ArrayRecord):
-        raise error(f"record {record!r} is missing or holds no tensors")
-    missing, extra = sorted(set(shapes) - set(arrays)), sorted(set(arrays) - set(shapes))
+    if not isinstance(arrays, ArrayRecord) or len(arrays) != 1:
+        raise error(f"record {record!r} is missing or does not hold one packed tensor")
+    manifest, packed = next(iter(arrays.items()))
+    found = _read_manifest(manifest, record, error)
+    missing, extra = sorted(set(shapes) - set(found)), sorted(set(found) - set(shapes))
     if missing or extra:
         raise error(
             f"record {record!r}: tensors differ from the task's network "
             f"(missing: {_some(missing)}; not known: {_some(extra)})"
         )
-    return {
-        name: _decode(arrays[name], f"{record}.{name}", tuple(shapes[name]), error)
-        for name in sorted(shapes)
-    }
+    for name, shape in found.items():
+        if shape != tuple(shapes[name]):
+            raise error(
+                f"tensor {f'{record}.{name}'!r} has shape {shape} (must be {tuple(shapes[name])})"
+            )
+    total = sum(math.prod(shape) for shape in found.values())
+    values = _decode(packed, record, (total,), error)
+    read: Arrays = {}
+    begin = 0
+    for name, shape in found.items():
+        end = begin + math.prod(shape)
+        read[name] = values[begin:end].reshape(shape)
+        begin = end
+    check_finite(read, f"record {record!r}", error)
+    return read
+
+
+def _read_manifest(
+    text: str, record: str, error: type[OsteofedError]
+) -> dict[str, tuple[int, ...]]:
+    """Read names and shapes, in the order in which the tensors are packed."""
+    if len(text) > LONGEST_MANIFEST:
+        raise error(f"record {record!r}: its manifest is {len(text)} characters long")
+    try:
+        pairs = json.loads(text)
+        found = {
+            str(name): tuple(int(size) for size in shape)
+            for name, shape in pairs
+            if isinstance(name, str) and isinstance(shape, list)
+        }
+        sizes = [size for shape in found.values() for size in shape]
+        wrong = (
+            len(found) != len(pairs) or list(found) != sorted(found) or min(sizes, default=0) < 0
+        )
+        wrong = wrong or any(len(shape) > MOST_DIMENSIONS for shape in found.values())
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        wrong = True
+    if wrong:
+        raise error(f"record {record!r}: its manifest is not a sorted list of names and shapes")
+    return found
 
 
 def check_finite(arrays: Mapping[str, NDArray[Any]], what: str, error: type[OsteofedError]) -> None:
@@ -130,9 +177,7 @@ def _decode(
     body = array.data[stream.tell() :]
     if len(body) != size:
         raise error(f"tensor {name!r} holds {len(body)} bytes (must be {size})")
-    values = np.frombuffer(body, dtype="<f4").reshape(shape).astype(np.float32)
-    check_finite({name: values}, "message", error)
-    return values
+    return np.frombuffer(body, dtype="<f4").reshape(shape).astype(np.float32)
 
 
 def read_config(

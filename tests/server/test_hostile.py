@@ -69,7 +69,8 @@ def set_statement(reply: RecordDict, **values: Any) -> None:
 def integer_buffer(reply: RecordDict) -> None:
     record = reply["update"]
     assert isinstance(record, ArrayRecord)
-    record["layer.bias"] = Array(np.zeros(3, np.int64))
+    [manifest] = record
+    record[manifest] = Array(np.zeros(9, np.int64))
 
 
 HOSTILE: dict[str, tuple[Callable[[RecordDict], RecordDict], str]] = {

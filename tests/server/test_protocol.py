@@ -141,8 +141,8 @@ def _npy(array: np.ndarray[Any, Any], **changes: Any) -> bytes:
     ],
 )
 def test_crafted_tensors_are_refused_without_being_believed(crafted: Array) -> None:
-    content = RecordDict({"update": ArrayRecord({"bias": crafted})})
-    with pytest.raises(REFUSED, match="bias"):
+    content = RecordDict({"update": ArrayRecord({'[["bias", [3]]]': crafted})})
+    with pytest.raises(REFUSED, match="update"):
         read_arrays(content, "update", {"bias": (3,)}, REFUSED)
 
 
@@ -176,9 +176,31 @@ def test_no_job_record_breaks_the_parser(values: dict[str, Any]) -> None:
 @settings(max_examples=150, deadline=None)
 def test_no_bytes_break_the_tensor_reader(data: bytes, dtype: str, shape: list[int]) -> None:
     crafted = Array(dtype, tuple(shape), "numpy.ndarray", b"\x93NUMPY\x01\x00" + data)
-    content = RecordDict({"update": ArrayRecord({"bias": crafted})})
+    content = RecordDict({"update": ArrayRecord({'[["bias", [3]]]': crafted})})
     with pytest.raises(REFUSED):
-        read_arrays(content, "update", {"bias": tuple(shape) if len(shape) == 9 else (3,)}, REFUSED)
+        read_arrays(content, "update", {"bias": (3,)}, REFUSED)
+
+
+@given(
+    manifest=st.one_of(
+        st.text(max_size=60),
+        st.sampled_from(
+            ["[]", "{}", "null", '[["bias"]]', '[["bias", 3]]', '[["bias", [-3]]]', "[" * 9000,
+             '[["bias", [1e400]]]', '[["bias", [3]], ["bias", [3]]]', '[[["x"], [3]]]',
+             '[["b", [1]], ["a", [2]]]', '[["bias", [3, 1]]]', '[["bias", [NaN]]]']
+        ),
+    )
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_no_manifest_breaks_the_tensor_reader(manifest: str) -> None:
+    whole = Array(np.zeros(3, np.float32))
+    content = RecordDict({"update": ArrayRecord({manifest: whole})})
+    with pytest.raises(REFUSED):
+        read_arrays(content, "update", {"bias": (3,)}, REFUSED)
+
+
+def test_a_model_is_one_object_on_the_wire() -> None:
+    assert len(train_message(arrays(), job())["model"]) == 1
 
 
 @given(settings_text=st.one_of(st.text(max_size=60), st.just("[" * 5000), st.just("{}")))
