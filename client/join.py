@@ -6,17 +6,20 @@ and starts either again when it ends. The node's own interface is on loopback.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import shutil
 import socket
+import ssl
 import stat
 import sys
 import sysconfig
 import tempfile
 import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +44,9 @@ ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "MPLBACKEND": "Agg",
 }
+REFUSED: Final = re.compile(rb"code: 2004|Failed to activate SuperNode|401 Unauthorized")
+#: How often the coordinator is asked why, while the node is not connected.
+ASK_SECONDS: Final = 5.0
 CONNECTED: Final = re.compile(rb"SuperNode ID: (\d+)")
 
 
@@ -68,12 +74,16 @@ class _Node:
             self.lost.unlink(missing_ok=True)
             self.supernode.restart()
         if self.supernode.look():
-            self.state, self.reason, self._read = "connecting", "", self._size()
+            self._read = self._size()
+            if self.state != "refused":  # which it stays until it is taken
+                self.state, self.reason = "connecting", ""
         before = (self.state, self.reason, self.supernode.pid, self.warm.pid)
         self._look_at_log()
-        if self.state != "connected" and time.monotonic() - self._asked > 5:
+        if self.state != "connected" and time.monotonic() - self._asked > ASK_SECONDS:
             self._asked = time.monotonic()
-            self.reason = why_unreachable(self.superlink)
+            said = why_not_connected(self.superlink, self.folder / NODE / "ca.pem")
+            if said or self.state != "refused":
+                self.reason = said or "the coordinator is there, and has not taken the node yet"
         after = (self.state, self.reason, self.supernode.pid, self.warm.pid)
         if before != after or not (self.folder / NODE / STATUS).exists():
             self.write()
@@ -108,12 +118,9 @@ class _Node:
         new = new[:cut]
         if CONNECTED.search(new):
             self.state, self.reason = "connected", ""
-        elif b"401" in new or b"Invalid SuperNode authentication" in new:
+        elif REFUSED.search(new):
             self.state = "refused"
-            self.reason = (
-                "the coordinator does not know this node's key, or a clock is more than five "
-                "minutes off"
-            )
+            self.reason = "the coordinator does not know this node's key: it is not admitted"
 
 
 def join(folder: Path, superlink: str | None = None) -> None:
@@ -174,14 +181,37 @@ def read_status(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def why_unreachable(superlink: str) -> str:
-    """Say in plain words why the coordinator cannot be reached, as far as a socket tells."""
+def why_not_connected(superlink: str, authority: Path) -> str:
+    """Say in plain words what stands between the node and the coordinator; empty: nothing.
+
+    Parameters
+    ----------
+    superlink : str
+        HOST:PORT.
+    authority : Path
+        The pinned certificate authority.
+    """
     host, _, port = superlink.rpartition(":")
+    trusted = ssl.create_default_context(cafile=str(authority))
+    line = http.client.HTTPSConnection(host.strip("[]"), int(port), timeout=3, context=trusted)
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=3):
-            return "the coordinator is there, and has not taken the node yet"
-    except (OSError, ValueError) as error:
+        line.request("GET", "/")
+        told = line.getresponse().getheader("Date")
+    except ssl.SSLCertVerificationError as error:
+        return f"{superlink} does not show the pinned coordinator's certificate ({error.reason})"
+    except (OSError, http.client.HTTPException) as error:
         return f"{superlink} cannot be reached ({error})"
+    finally:
+        line.close()
+    if told is None:
+        return ""
+    off = time.time() - parsedate_to_datetime(told).timestamp()
+    if abs(off) <= CLOCK_SECONDS:
+        return ""
+    return (
+        f"this machine's clock is {abs(off) / 60:.0f} minutes "
+        f"{'ahead of' if off > 0 else 'behind'} the coordinator's (must be within 5 minutes)"
+    )
 
 
 def _prepare(folder: Path, address: str, authority: str, short: Path) -> _Node:
