@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts
+from shared.command_line import JsonOption, console, print_facts, watch_live
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 
@@ -17,6 +20,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("enrol")(enrol)
     app.command("approve")(approve)
     app.command("join")(join)
+    app.command("status")(status)
 
 
 def enrol(
@@ -82,3 +86,39 @@ def _show(facts: dict[str, Any]) -> None:
     for what in ("added", "removed", "changed"):
         for name in facts[what]:
             console().print(f"  {what}: {name}", markup=False)
+
+
+def status(
+    folder: SiteFolder,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing, until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how the site stands: its node, what it is doing, what is left of its budget."""
+    from client.status import site_status
+
+    if watch and not as_json:
+        watch_live(lambda: _status_table(site_status(folder)))
+        return
+    found = site_status(folder)
+    print_facts(found, as_json, lambda: console().print(_status_table(found)))
+
+
+def _status_table(facts: dict[str, Any]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    node, left = facts["node"], facts["epsilon_left"]
+    budget = "unbounded" if left is None else f"{left:.3f} of {facts['epsilon_budget']:g} left"
+    work = facts["working_on"]
+    doing = "waiting" if work is None else f"{work['task']}, round {work['round']} of {work['run']}"
+    table = Table(
+        title=escape(f"{facts['site']}: node {node['state']} {node['reason']}".strip()),
+        caption=escape(f"now: {doing}; epsilon {budget}; {facts['chain_lines']} audit lines"),
+    )
+    for column in ("time (UTC)", "outcome", "run", "round", "task", "reason"):
+        table.add_column(column)
+    for one in facts["last"]:
+        cells = (one["time"][:19], one["outcome"], one["run"], str(one["round"] or ""),
+                 one["task"], str(one["reason"]))  # fmt: skip
+        table.add_row(*(escape(cell) for cell in cells))
+    return table

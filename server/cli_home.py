@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts
+from shared.command_line import JsonOption, console, print_facts, watch_live
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 HomeFolder = Annotated[Path, typer.Argument(help="The coordinator's home.")]
 
@@ -20,6 +23,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("expel")(expel)
     app.command("members")(members)
     app.command("bundle")(bundle)
+    app.command("status")(status)
 
 
 def pki(
@@ -124,4 +128,61 @@ def bundle(
         facts,
         as_json,
         lambda: console().print(f"{out}: digest {facts['digest']}", markup=False),
+    )
+
+
+def status(
+    workspace: Annotated[Path, typer.Argument(help="Workspace of the runs.")],
+    home: Annotated[Path | None, typer.Option(help="Coordinator's home, on real nodes.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing, until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how the latest run stands: who is in, who is late and why, what is left."""
+    from server.status import server_status
+
+    def facts() -> dict[str, Any]:
+        return server_status(workspace, home).model_dump(mode="json")
+
+    if watch and not as_json:
+        watch_live(lambda: _status_table(facts()))
+        return
+    found = facts()
+    print_facts(found, as_json, lambda: console().print(_status_table(found)))
+
+
+def _status_table(facts: dict[str, Any]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    run = facts["run"] or {"run": "no run", "state": "", "sites": [], "absent": []}
+    title = f"{run['run']}: {run['state']} {run.get('reason', '')}".strip()
+    if facts["up"] is not None:
+        title += f"; server {'up' if facts['up'] else 'down'}"
+    table = Table(title=escape(title), caption=escape(_progress(run)))
+    for column in ("site", "now", "seconds", "epsilon", "reason"):
+        table.add_column(column)
+    absent = {one["site"]: one for one in run["absent"]}
+    for site in run["sites"]:
+        now, seconds, reason = "", "", ""
+        if site in run["answered"]:
+            now, seconds = "answered", f"{run['answered'][site]:.1f}"
+        elif site in absent:
+            now, reason = absent[site]["kind"], absent[site]["reason"]
+        elif site in run["waiting_for"]:
+            now = "asked"
+        spent = run["epsilon"].get(site)
+        cells = (site, now, seconds, "" if spent is None else f"{spent:.3f}", reason)
+        table.add_row(*(escape(cell) for cell in cells))
+    return table
+
+
+def _progress(run: dict[str, Any]) -> str:
+    if not run.get("task"):
+        return ""
+    left = run["eta_seconds"]
+    eta = "" if left is None else f", about {left:.0f} s to go"
+    sent = f"{run['bytes_down'] / 1e6:.1f} MB down, {run['bytes_up'] / 1e6:.1f} MB up"
+    return (
+        f"{run['task']}: {run['rounds_done']} of {run['rounds']} rounds, attempt "
+        f"{run['attempt']}, {sent}{eta}"
     )

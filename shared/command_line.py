@@ -72,3 +72,15 @@ def show_chain(lines: Sequence[Line]) -> None:
         cells = (str(line.line), line.time[:19], line.actor, line.event, shown)
         table.add_row(*(escape(cell) for cell in cells))
     console().print(table)
+
+
+def watch_live(render: Callable[[], Any], seconds: float = 1.0) -> None:
+    """Show something again and again until Ctrl-C."""
+    import time
+
+    from rich.live import Live
+
+    with Live(render(), console=console(), refresh_per_second=4) as live:
+        while True:
+            time.sleep(seconds)
+            live.update(render())

@@ -1,0 +1,107 @@
+"""How a site stands: its node, what it is doing now, what it was asked, what is left."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from client.approve import approved_digests
+from client.audit import AUDIT
+from client.join import read_status
+from client.statement import ledger_statement
+from client.trust import pinned_coordinator
+from shared.chain import Line, tail_of
+from shared.supervise import is_alive
+
+#: Lines of the chain that are looked at.
+LOOKED_AT: Final = 200
+#: What ends a request.
+ENDS: Final = ("released", "refused", "sent again")
+SHOWN: Final = 5
+
+
+def site_status(folder: Path) -> dict[str, Any]:
+    """Tell how a site stands, from its files.
+
+    Parameters
+    ----------
+    folder : Path
+        The site folder.
+
+    Returns
+    -------
+    dict
+        ``site``; ``node``: ``state`` (``not joined``, ``stopped``, ``connecting``,
+        ``connected``, ``refused`` or ``gone``), ``reason``, ``restarts``, ``superlink``;
+        ``coordinator`` (address, or None); ``approved`` (digests); ``working_on``: what
+        was asked and is not answered yet (run, round, task, since), or None; ``last``:
+        the last requests with their outcome; ``chain_lines``; ``epsilon_spent``,
+        ``epsilon_left`` (None: unbounded), ``epsilon_budget``; ``disk_free_bytes``.
+
+    Raises
+    ------
+    StoreMissingError
+        If the folder is no site, or its ledger is missing.
+    """
+    ledger = ledger_statement(folder)
+    lines = tail_of(folder / AUDIT, LOOKED_AT)
+    pinned = pinned_coordinator(folder)
+    return {
+        "site": ledger["site"],
+        "node": _node(folder),
+        "coordinator": None if pinned is None else pinned.address,
+        "approved": [one["digest"] for one in approved_digests(folder)],
+        "working_on": _working_on(lines),
+        "last": _last(lines),
+        "chain_lines": lines[-1].line if lines else 0,
+        "epsilon_spent": ledger["epsilon_spent"],
+        "epsilon_left": ledger["epsilon_left"],
+        "epsilon_budget": ledger["epsilon_budget"],
+        "disk_free_bytes": shutil.disk_usage(folder).free,
+    }
+
+
+def _node(folder: Path) -> dict[str, Any]:
+    facts = read_status(folder)
+    if not facts:
+        return {"state": "not joined", "reason": "", "restarts": 0, "superlink": None}
+    state, reason = facts["state"], facts["reason"]
+    if state != "stopped" and not is_alive(facts.get("pid")):
+        state, reason = "gone", "its program was killed; join again"
+    return {
+        "state": state, "reason": reason, "restarts": facts["restarts"],
+        "superlink": facts["superlink"],
+    }  # fmt: skip
+
+
+def _working_on(lines: list[Line]) -> dict[str, Any] | None:
+    """The last request that nothing was said of yet."""
+    for line in reversed(lines):
+        if line.event in ENDS:
+            return None
+        if line.event == "asked":
+            return {
+                "run": line.facts["ticket"]["run"], "round": line.facts["round"],
+                "task": line.facts["task"], "since": line.time,
+            }  # fmt: skip
+    return None
+
+
+def _last(lines: list[Line]) -> list[dict[str, Any]]:
+    found = []
+    for line in lines:
+        if line.event not in (*ENDS, "bundle refused"):
+            continue
+        facts = line.facts
+        found.append(
+            {
+                "time": line.time,
+                "outcome": line.event,
+                "run": facts.get("run", ""),
+                "round": facts.get("round"),
+                "task": facts.get("task", ""),
+                "reason": facts.get("reason", facts.get("digest", "")),
+            }
+        )
+    return found[-SHOWN:]

@@ -1,0 +1,260 @@
+"""One run through twenty kills, drawn by seed: it ends, with the bits of a run that had none.
+
+Every kill is SIGKILL to a process that works: the server's program, the SuperLink, nginx,
+a node, the program that answers a message; before, during and after training. What comes
+of each is a test of its own; the run itself is made once.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psutil
+import pytest
+
+from client.statement import ledger_statement
+from server.up import read_up
+from shared.chain import verify_chain
+from shared.config import Quorum
+from shared.seeds import numpy_generator
+from shared.signing import read_key
+from tests.server.tiny_sites import TINY_TASK
+from tests.system.real_federation import (
+    MISSING_NGINX,
+    NAMES,
+    Federation,
+    has_nginx,
+    real_federation,
+    wait_for,
+    write_agreement,
+)
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not has_nginx(), reason=MISSING_NGINX),
+]
+
+ROUNDS: Final = 16
+KILLS: Final = 20
+SEED: Final = 3
+TARGETS: Final = ("serverapp", "superlink", "nginx", "supernode", "clientapp")
+#: What a site's chain says last when the moment has come.
+MOMENTS: Final = {"before": "asked", "during": "reserved", "after": "released"}
+#: Longest time from a kill to the next sign of life of the run.
+RECOVERY_SECONDS: Final = 100.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What is killed, and when: as a site's chain says that it is so far."""
+
+    number: int
+    target: str
+    moment: str
+    site: str
+    delay_seconds: float
+
+
+@dataclass
+class Outcome:
+    """What came of a kill."""
+
+    killed: bool = False
+    recovered_seconds: float | None = None
+    status: str = ""
+
+
+def drawn() -> list[Kill]:
+    """Draw the kills: each target equally often, at moments and sites by seed."""
+    generator = numpy_generator(SEED, "kills")
+    targets = [*TARGETS] * (KILLS // len(TARGETS))
+    order = generator.permutation(len(targets))
+    return [
+        Kill(
+            number,
+            targets[which],
+            str(generator.choice(sorted(MOMENTS))),
+            str(generator.choice(NAMES)),
+            float(generator.uniform(0.0, 0.4)),
+        )
+        for number, which in enumerate(order)
+    ]
+
+
+@dataclass
+class Faults:
+    """The run, and who kills in it."""
+
+    federation: Federation
+    process: Any
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+    def events(self) -> list[dict[str, Any]]:
+        found = []
+        for path in (self.federation.folder / "work" / "runs").glob("*/events.jsonl"):
+            for line in path.read_bytes().splitlines():
+                try:
+                    found.append(json.loads(line))
+                except ValueError:
+                    continue
+        return found
+
+    def signs_of_life(self) -> int:
+        return sum(event["event"] in ("answered", "round", "finished") for event in self.events())
+
+    def count(self, site: str, event: str) -> int:
+        return sum(
+            line.event == event for line in self.federation.chain(self.federation.site(site))
+        )
+
+    def over(self) -> bool:
+        return self.process.poll() is not None
+
+    def pid(self, kill: Kill) -> int | None:
+        if kill.target == "serverapp":
+            started = [event["pid"] for event in self.events() if event["event"] == "started"]
+            return int(started[-1]) if started else None
+        if kill.target in ("superlink", "nginx"):
+            found = read_up(self.federation.home).get(kill.target, {}).get("pid")
+            return int(found) if found else None
+        status = self.federation.status(kill.site)
+        if kill.target == "supernode":
+            return status.get("supernode_pid")
+        try:
+            children = psutil.Process(int(status["warm_pid"])).children()
+        except (psutil.NoSuchProcess, KeyError, TypeError):
+            return None
+        return children[0].pid if children else None
+
+    def carry_out(self, kill: Kill) -> None:
+        outcome = self.outcomes.setdefault(kill.number, Outcome())
+        event = MOMENTS[kill.moment]
+        while not outcome.killed and not self.over():
+            before = self.count(kill.site, event)
+            while self.count(kill.site, event) == before and not self.over():
+                time.sleep(0.02)
+            time.sleep(kill.delay_seconds)
+            pid = self.pid(kill)
+            if pid is None:
+                continue  # it ended just now; the next round will do
+            try:
+                psutil.Process(pid).kill()
+            except psutil.NoSuchProcess:
+                continue
+            outcome.killed = True
+        at, life = time.monotonic(), self.signs_of_life()
+        while time.monotonic() < at + RECOVERY_SECONDS:
+            if self.signs_of_life() > life or self.over():
+                outcome.recovered_seconds = time.monotonic() - at
+                return
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
+    with real_federation(tmp_path_factory.mktemp("faults")) as federation:
+        simulated = federation.folder / "simulated"
+        for name in NAMES:
+            shutil.copytree(federation.site(name), simulated / name)
+            (simulated / name / "coordinator.json").unlink()
+        for name in NAMES:
+            federation.join(name)
+        federation.connected(*NAMES)
+        quorum = Quorum(minimum_sites=3, deadline_seconds=60, attempts=5, restarts=50)
+        path = write_agreement(federation.folder, rounds=ROUNDS, quorum=quorum)
+        run = federation.start("run", "server", "run", path, "--home", federation.home, "--json")
+        made = Faults(federation, run)
+
+        def work() -> None:
+            for kill in drawn():
+                made.carry_out(kill)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        run.wait(800)
+        worker.join(RECOVERY_SECONDS)
+        federation.run("server", "run", write_agreement(simulated, rounds=ROUNDS))
+        yield made
+
+
+def test_the_run_ends_although_twenty_processes_were_killed(faults: Faults) -> None:
+    log = faults.federation.log("run").read_text()
+    assert faults.process.returncode == 0, log[-3000:]
+
+
+@pytest.mark.parametrize(
+    "kill", drawn(), ids=lambda one: f"{one.number}-{one.target}-{one.moment}-{one.site}"
+)
+def test_each_kill_is_survived_in_time(faults: Faults, kill: Kill) -> None:
+    outcome = faults.outcomes.get(kill.number, Outcome())
+    assert outcome.killed, "the run was over before its turn"
+    assert outcome.recovered_seconds is not None, f"no sign of life for {RECOVERY_SECONDS} s"
+
+
+def test_the_model_has_the_bits_of_a_run_without_faults(faults: Faults) -> None:
+    simulated = faults.federation.folder / "simulated" / "work" / "result.json"
+    without = json.loads(simulated.read_text())["tasks"][TINY_TASK.task]
+    assert faults.federation.result()["tasks"][TINY_TASK.task]["digest"] == without["digest"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_ledger_counts_twice_or_misses_anything(faults: Faults, name: str) -> None:
+    site = faults.federation.site(name)
+    without = faults.federation.folder / "simulated" / name
+    assert ledger_statement(site)["lines"] == ledger_statement(without)["lines"]
+    assert [line["rounds"] for line in ledger_statement(site)["lines"]] == [ROUNDS]
+
+
+def test_all_chains_are_whole(faults: Faults) -> None:
+    federation = faults.federation
+    for folder in [federation.home, *map(federation.site, NAMES)]:
+        verify_chain(folder / "audit.jsonl", read_key(folder / "identity.key").public)
+    arguments = [f"--against={name}={federation.site(name) / 'audit.jsonl'}" for name in NAMES]
+    federation.run("server", "audit", "verify", federation.home, *arguments)
+
+
+def test_a_frozen_site_is_late_and_the_others_go_on(faults: Faults) -> None:
+    """SIGSTOP to a whole node, longer than the deadline; it comes back in a later round."""
+    federation = faults.federation
+    folder = federation.folder
+    quorum = Quorum(minimum_sites=2, deadline_seconds=12, attempts=1)
+    path = write_agreement(folder, rounds=3, name="frozen", quorum=quorum)
+    family = [
+        psutil.Process(federation.running["join-gamma"].pid),
+        *psutil.Process(federation.running["join-gamma"].pid).children(recursive=True),
+    ]
+    for process in family:
+        process.suspend()
+    run = federation.start("run-frozen", "server", "run", path, "--home", federation.home)
+    rounds = lambda: [  # noqa: E731 - said once
+        json.loads(line)
+        for events in (folder / "work" / "runs").glob("frozen-*/events.jsonl")
+        for line in events.read_text().splitlines()
+        if '"event": "round"' in line
+    ]
+    try:
+        wait_for(lambda: len(rounds()) >= 1 or run.poll() is not None, 120)
+    finally:
+        for process in family:
+            process.resume()
+    assert run.wait(150) == 0, federation.log("run-frozen").read_text()
+    first, *_, last = [one["facts"] for one in rounds()]
+    assert [(one["site"], one["kind"]) for one in first["absent"]] == [("gamma", "late")]
+    assert sorted(last["patients"]) == sorted(NAMES)
+
+
+def test_everything_ends_with_its_command(faults: Faults) -> None:
+    assert faults.federation.end() == []
+
+
+def test_the_kills_reach_every_process_and_moment() -> None:
+    assert {kill.target for kill in drawn()} == set(TARGETS)
+    assert {kill.moment for kill in drawn()} == set(MOMENTS)
+    assert len(drawn()) == KILLS
