@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from shared.protocol import Account, EvaluateAnswer, EvaluateJob, Job, TrainAnswer
 from shared.trust import Statement
-from shared.weights import digest_arrays
+from shared.weights import digest_arrays, save_tensors
 
 #: Runs whose answers are kept; a repeat of an older one is a new release, and counts.
 RUNS_KEPT: Final = 8
@@ -42,9 +42,7 @@ def keep_answer(folder: Path, job: Job, request: str, answer: TrainAnswer) -> No
     """
     tensors, facts = _paths(folder, job, request)
     _make_room(tensors.parent)
-    temporary = tensors.with_suffix(".part")
-    save_file(answer.update, temporary)
-    _settle(temporary, tensors)
+    save_tensors(tensors, answer.update)
     _write(facts, {"update": digest_arrays(answer.update)} | _facts(answer))
 
 

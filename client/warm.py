@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import importlib
 import json
 import os
 import random
@@ -23,29 +22,14 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from shared.supervise import end_with_parent
 
-#: What answering a message imports; the order is that of their dependence.
-LIBRARIES: Final = (
-    "flwr.supernode.runtime.run_clientapp",
-    "flwr.clientapp",
-    "numpy",
-    "pydantic",
-    "yaml",
-    "sqlalchemy.orm",
-    "safetensors.numpy",
-    "cryptography.hazmat.primitives.asymmetric.ed25519",
-    "torch",
-    "opacus",
-    "monai.networks.nets",
-)
 LONGEST_REQUEST: Final = 65_536
-START: Final = "client.start_app"
 #: See `client.start_app`.
 CRASHED: Final = 97
 
@@ -61,21 +45,24 @@ class _Child:
     connection: socket.socket
 
 
-def preload(names: Sequence[str] = LIBRARIES) -> list[str]:
-    """Import libraries; one that is missing or broken is left to the child to complain of.
+def preload() -> None:
+    """Import what answering a message imports.
 
-    Returns
-    -------
-    list of str
-        Those that could not be imported.
+    What is missing or broken is left to the child, which says so in its answer.
     """
-    missing = []
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception:
-            missing.append(name)
-    return missing
+    with contextlib.suppress(Exception):
+        import flwr.clientapp  # noqa: F401
+        import flwr.supernode.runtime.run_clientapp  # noqa: F401
+    with contextlib.suppress(Exception):
+        import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
+        import pydantic  # noqa: F401
+        import safetensors.numpy  # noqa: F401
+        import sqlalchemy.orm  # noqa: F401
+        import yaml  # noqa: F401
+    with contextlib.suppress(Exception):
+        import monai.networks.nets  # noqa: F401
+        import opacus  # noqa: F401
+        import torch  # noqa: F401
 
 
 def serve(path: Path, answer: Answer, lost: Path | None = None) -> None:
@@ -192,7 +179,10 @@ def _as_child(request: dict[str, Any], outputs: list[int], answer: Answer) -> in
 
 
 def _answer(arguments: list[str]) -> int:
-    return int(importlib.import_module(START).main(arguments) or 0)
+    # By its name only after the fork: nothing of ours is loaded before.
+    from client.start_app import main as start
+
+    return start(arguments)
 
 
 def main() -> None:

@@ -13,19 +13,28 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.checkpoint import HISTORY
 from server.events import EVENTS, Events
-from server.plan import load_plan
+from server.files import LOCK, alone
+from server.plan import RunPlan, load_plan
 from shared.errors import OsteofedError, RunPausedError
 
 app = ServerApp()
+
+#: How long another process that works on the run may take to be gone.
+LOCK_SECONDS = 30.0
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the plan whose path the run's configuration names; say how it went in its events."""
-    from server.federation import run_plan
-
     plan = load_plan(Path(str(context.run_config["federation"])))
-    events = Events(plan.folder / EVENTS)
+    # One at a time: what was killed may take a moment to be gone.
+    with alone(plan.folder / LOCK, LOCK_SECONDS):
+        _work(grid, plan, Events(plan.folder / EVENTS))
+
+
+def _work(grid: Grid, plan: RunPlan, events: Events) -> None:
+    from server.federation import run_plan, standing
+
     resumed = any((plan.task_folder(task.name) / HISTORY).exists() for task in plan.tasks)
     sites = [member.site for member in plan.members]
     events.say("started", run=plan.run, sites=sites, resumed=resumed, pid=os.getpid())
@@ -37,7 +46,11 @@ def main(grid: Grid, context: Context) -> None:
     try:
         result = run_plan(grid, plan, events, make)
     except RunPausedError as error:
-        events.say("paused", kind=type(error).__name__, code=error.exit_code, reason=str(error))
+        task, number = standing(plan)
+        events.say(
+            "paused", task=task, round=number, kind=type(error).__name__, code=error.exit_code,
+            reason=str(error),
+        )  # fmt: skip
     except OsteofedError as error:
         events.say("failed", kind=type(error).__name__, code=error.exit_code, reason=str(error))
     except Exception as error:

@@ -6,19 +6,18 @@ before that leaves the round before. Old files go when the new history is there.
 
 from __future__ import annotations
 
-import os
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from pydantic import Field, ValidationError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from server.files import write_text_atomically
 from server.result import CurvePoint, Facts, RoundFacts, RoundPassport
 from shared.errors import ModelIncompatibleError
-from shared.weights import Weights, digest_arrays, load_weights, save_weights
+from shared.weights import Weights, digest_arrays, load_weights, save_tensors, save_weights
 from shared.wire import Arrays
 
 HISTORY: Final = "history.json"
@@ -92,14 +91,10 @@ class Checkpoint:
         number = progress.rounds[-1].round if progress.rounds else 0
         name = f"round-{number:04d}.safetensors"
         save_weights(self.folder / name, weights)
-        _sync(self.folder / name)
         state_name = None
         if state:
             state_name = f"state-{number:04d}.safetensors"
-            temporary = self.folder / f"{state_name}.part"
-            save_file({n: np.asarray(v, order="C") for n, v in state.items()}, temporary)
-            _sync(temporary)
-            temporary.replace(self.folder / state_name)
+            save_tensors(self.folder / state_name, state)
         history = History(
             run=self.run,
             task=self.task,
@@ -141,12 +136,14 @@ class Checkpoint:
         kept = history.strategy_state
         return Standing(history.progress, weights, load_file(self.folder / kept) if kept else {})
 
+    def rounds_done(self) -> int:
+        """Number of finished rounds, without reading the model."""
+        try:
+            return int(json.loads((self.folder / HISTORY).read_text(encoding="utf-8"))["round"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return 0
+
     def finish(self, weights: Weights) -> Path:
         """Write the model that the run ends with; return its path."""
         save_weights(self.folder / FINAL, weights)
         return self.folder / FINAL
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -38,6 +38,14 @@ class Events:
             file.flush()
             os.fsync(file.fileno())
 
+    def rounds_told(self, task: str) -> set[int]:
+        """Rounds of a task that were told already."""
+        return {
+            int(event["facts"]["round"])
+            for event in EventReader(self.path).new()
+            if event["event"] == "round" and event["task"] == task
+        }
+
 
 def _ends_with_newline(file: BinaryIO) -> bool:
     file.seek(-1, os.SEEK_END)

@@ -414,15 +414,25 @@ def wait_for_nodes(grid: Grid, members: tuple[Member, ...], minimum: int, second
 def _absent(exchange: _Exchange[Any]) -> list[Absence]:
     """Everybody who is not among the answers, by name, also those whose node never came."""
     found = {absence.site: absence for absence in exchange.absent.values()}
-    for site, reason in exchange.resting.items():
-        found[site] = Absence(site=site, kind="quarantined", reason=reason)
+    silent = [
+        Absence(site=site, kind="quarantined", reason=reason)
+        for site, reason in exchange.resting.items()
+    ]
     if exchange.roster.pinned:
         answered = {exchange.roster.name(node) for node in exchange.answers}
         for member in exchange.roster.members:
-            if member.site not in answered and member.site not in found:
-                found[member.site] = Absence(
-                    site=member.site, kind="unreachable", reason="its node is not connected"
+            if member.site not in {*answered, *found, *exchange.resting}:
+                silent.append(
+                    Absence(
+                        site=member.site, kind="unreachable", reason="its node is not connected"
+                    )
                 )
+    question = exchange.question
+    for one in silent:
+        found[one.site] = one
+        exchange.journal.absent(
+            question.task, question.kind, question.round, one.site, one.kind, one.reason
+        )
     return [found[site] for site in sorted(found)]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -21,6 +23,7 @@ from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
 from server.result import (
     CurvePoint,
+    Judged,
     RoundFacts,
     RunResult,
     TaskResult,
@@ -46,6 +49,11 @@ if TYPE_CHECKING:
 #: How long sites may take to connect before the first round.
 CONNECT_SECONDS: Final = 120.0
 RESULT: Final = "result.json"
+#: What the sites said of a task's trained model.
+JUDGED: Final = "judged.json"
+#: Room that is given back when the disk is full, so that the reason can be written down.
+RESERVE: Final = "reserve"
+RESERVE_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -83,51 +91,99 @@ def run_plan(grid: Grid, plan: RunPlan, events: Events, make: MessageMaker) -> P
     OsteofedError
         If a task ends without a model; what earlier tasks gave is registered.
     """
-    started = time.time()
-    minimum = plan.quorum.minimum_sites
-    seconds = min(CONNECT_SECONDS, plan.quorum.deadline_seconds)
     journal = Journal(events, Home(plan.home), plan.run)
-    journal.note("run started", tasks=[task.name for task in plan.tasks])
-    roster = wait_for_nodes(grid, plan.members, minimum, seconds)
+    tracking: list[Tracking] = []
+    try:
+        return _run_tasks(grid, plan, journal, make, tracking)
+    except QuorumError as error:
+        pausing = plan.quorum.on_missing == "pause"
+        _abandon(tracking, pausing)
+        if not pausing:
+            raise
+        raise _paused(journal, plan, str(error)) from None
+    except OSError as error:
+        pausing = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        _abandon(tracking, pausing)
+        if not pausing:
+            raise
+        where = error.filename or plan.workspace
+        reason = f"the coordinator's disk is full ({where}); make room"
+        raise _paused(journal, plan, reason) from None
+    except BaseException:
+        _abandon(tracking, False)
+        raise
+
+
+def standing(plan: RunPlan) -> tuple[str, int]:
+    """Tell which task a run is at, and which round comes next."""
+    for task in plan.tasks:
+        folder = plan.task_folder(task.name)
+        if not (folder / RESULT).is_file():
+            return task.name, Checkpoint(folder, plan.run, task.name).rounds_done() + 1
+    return plan.tasks[-1].name, plan.tasks[-1].rounds + 1
+
+
+def _run_tasks(
+    grid: Grid, plan: RunPlan, journal: Journal, make: MessageMaker, opened: list[Tracking]
+) -> Path:
+    started = time.time()
+    _take_reserve(plan)
+    task, number = standing(plan)
+    if (task, number) == (plan.tasks[0].name, 1):
+        journal.note("run started", tasks=[task.name for task in plan.tasks])
+    else:
+        journal.note("resumed", task=task, round=number)
+    seconds = min(CONNECT_SECONDS, plan.quorum.deadline_seconds)
+    roster = wait_for_nodes(grid, plan.members, plan.quorum.minimum_sites, seconds)
     # Networks are imported before MLflow's thread begins: two threads that import
     # torch at once would get in each other's way.
     starts = {planned.name: prepare(plan, planned) for planned in plan.tasks}
     tracking = Tracking(plan)
+    opened.append(tracking)
     run = _Run(grid, roster, plan, journal, make, tracking)
-    results: dict[str, TaskResult] = {}
-    try:
-        for planned in plan.tasks:
-            results[planned.name] = _run_task(run, planned, starts[planned.name])
-    except QuorumError as error:
-        pausing = plan.quorum.on_missing == "pause"
-        tracking.abandon(paused=pausing)
-        if not pausing:
-            raise
-        raise RunPausedError(f"{error}; go on with: osteofed server resume {plan.folder}") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            tracking.abandon()
-            raise
-        tracking.abandon(paused=True)
-        raise RunPausedError(
-            f"the coordinator's disk is full ({error.filename or plan.workspace}); make room, then "
-            f"go on with: osteofed server resume {plan.folder}"
-        ) from None
-    except BaseException:
-        tracking.abandon()
-        raise
+    results = {one.name: _run_task(run, one, starts[one.name]) for one in plan.tasks}
     tracking.close()
     result = RunResult(
         run=plan.run,
         name=plan.name,
         workspace=plan.workspace,
         tracking_uri=plan.tracking_uri,
-        sites=sorted(set(roster.names.values())),
+        sites=_who_spoke(run, results),
         seconds=time.time() - started,
         tasks=results,
     )
     save_result(result, plan.folder / RESULT)
+    (plan.folder / RESERVE).unlink(missing_ok=True)
     return plan.folder / RESULT
+
+
+def _who_spoke(run: _Run, results: Mapping[str, TaskResult]) -> list[str]:
+    """Members that said anything, also before the run was resumed."""
+    rounds = [facts for result in results.values() for facts in result.rounds]
+    spoke = set(run.roster.names.values())
+    spoke |= {site for facts in rounds for site in facts.patients}
+    spoke |= {absence.site for facts in rounds for absence in facts.absent}
+    return sorted(spoke & {member.site for member in run.plan.members})
+
+
+def _take_reserve(plan: RunPlan) -> None:
+    """Take some room, to be given back for the last words when the disk is full."""
+    with (plan.folder / RESERVE).open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+
+def _paused(journal: Journal, plan: RunPlan, reason: str) -> RunPausedError:
+    """Write down that the run pauses, as far as that is possible."""
+    (plan.folder / RESERVE).unlink(missing_ok=True)
+    task, number = standing(plan)
+    with contextlib.suppress(OSError):
+        journal.note("paused", task=task, round=number, reason=reason)
+    return RunPausedError(f"{reason}; go on with: osteofed server resume {plan.folder}")
+
+
+def _abandon(opened: list[Tracking], paused: bool) -> None:
+    for tracking in opened:
+        tracking.abandon(paused=paused)
 
 
 def prepare(plan: RunPlan, planned: PlannedTask) -> Start:
@@ -169,25 +225,31 @@ def _run_task(run: _Run, planned: PlannedTask, start: Start) -> TaskResult:
     tracked = run.tracking.begin(planned, start.noise_multiplier)
     run.events.say("task", task=name, rounds=planned.rounds, metric=start.task.headline[0])
 
-    standing = Checkpoint(plan.task_folder(name), plan.run, name).read()
-    if standing is not None:  # what was written down may not have been told any more
-        for facts, point in zip(standing.progress.rounds, standing.progress.curve, strict=True):
-            run.tracking.round(tracked, facts, point)
+    def tell(facts: RoundFacts, point: CurvePoint) -> None:
+        run.events.say(
+            "round", task=name, facts=facts.model_dump(), point=point.model_dump(mode="json")
+        )
 
     def report(facts: RoundFacts, point: CurvePoint) -> None:
         run.tracking.check()  # a registry that is away is said now, not after hours
         run.tracking.round(tracked, facts, point)
-        run.events.say(
-            "round", task=name, facts=facts.model_dump(), point=point.model_dump(mode="json")
-        )
+        tell(facts, point)
+
+    kept = Checkpoint(plan.task_folder(name), plan.run, name).read()
+    if kept is not None:  # a killed run may not have told what it had written down
+        told = run.events.rounds_told(name)
+        for facts, point in zip(kept.progress.rounds, kept.progress.curve, strict=True):
+            run.tracking.round(tracked, facts, point)
+            if facts.round not in told:
+                tell(facts, point)
 
     trained = train_rounds(
         run.grid, run.roster, plan, planned, start, run.make, run.journal, report
     )
     weights = Weights(planned.settings, trained.arrays, f"federated run {plan.run}")
     path = Checkpoint(plan.task_folder(name), plan.run, name).finish(weights)
-    champion = _champion(run, name)
-    curve, verdict, moved = _have_judged(run, planned, start, trained, champion)
+    judged = _judged_once(run, planned, start, trained)
+    curve, verdict, moved = judged.curve, judged.verdict, judged.moved
     run.tracking.point(tracked, curve[-1])
     version = None
     if plan.register_versions:
@@ -226,6 +288,21 @@ def _champion(run: _Run, task: str) -> tuple[int, Weights] | None:
     if not run.plan.register_versions:
         return None
     return run.tracking.champion(task, run.plan.task_folder(task) / "previous-champion")
+
+
+def _judged_once(run: _Run, planned: PlannedTask, start: Start, trained: Trained) -> Judged:
+    """Have the model judged, or read what the sites said of it before the run was killed."""
+    path = run.plan.task_folder(planned.name) / JUDGED
+    digest = digest_arrays(trained.arrays)
+    if path.is_file():
+        kept = Judged.model_validate_json(path.read_text(encoding="utf-8"))
+        if kept.digest == digest:
+            return kept
+    champion = _champion(run, planned.name)
+    curve, verdict, moved = _have_judged(run, planned, start, trained, champion)
+    judged = Judged(digest=digest, curve=curve, verdict=verdict, moved=moved)
+    write_text_atomically(path, judged.model_dump_json(indent=1) + "\n")
+    return judged
 
 
 def _have_judged(

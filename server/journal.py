@@ -38,7 +38,7 @@ class Journal:
 
     def absent(self, task: str, kind: str, number: int, site: str, why: str, reason: str) -> None:
         """A site did not answer, or not in a way that counts."""
-        event = "rejected" if why == "rejected" else "absent"
+        event = why if why in ("rejected", "quarantined") else "absent"
         facts = {"task": task, "kind": kind, "round": number, "site": site, "why": why}
         self.home.chain().append(event, run=self.run, reason=reason, **facts)
         self.events.say("absent", reason=reason, **facts)

@@ -110,14 +110,22 @@ class Registry:
             self.client.update_run(run, status="RUNNING")
             return run
 
-    def find(self, task: str, tags: Mapping[str, str]) -> int | None:
-        """Find the version with these tags (run and digest): it was registered before."""
+    def find(self, run: str, task: str, tags: Mapping[str, str]) -> int | None:
+        """Find the version that a run of the tracking registered before, and finish it.
+
+        A kill may have come between the version and its tags or its alias.
+        """
         with self._calling():
             for version in self.client.search_model_versions(f"name = '{task}'"):
-                if all(version.tags.get(key) == value for key, value in tags.items()):
-                    self.client.set_registered_model_alias(task, CANDIDATE, str(version.version))
+                if version.run_id == run:
+                    self._mark(task, int(version.version), tags)
                     return int(version.version)
         return None
+
+    def _mark(self, task: str, version: int, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.client.set_model_version_tag(task, str(version), key, value)
+        self.client.set_registered_model_alias(task, CANDIDATE, str(version))
 
     def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
         """Log the metrics of one round."""
@@ -164,9 +172,7 @@ class Registry:
         """
         with self._calling():
             version = _log_model(run, task, program, files)
-            for key, value in tags.items():
-                self.client.set_model_version_tag(task, str(version), key, value)
-            self.client.set_registered_model_alias(task, CANDIDATE, str(version))
+            self._mark(task, version, tags)
             return version
 
     def promote(self, task: str, version: int, verdict: Verdict) -> None:

@@ -94,6 +94,19 @@ class Verdict(Facts):
     reference: float | None = None
 
 
+class Judged(Facts):
+    """What the sites said of a trained model; kept, so that it is said once.
+
+    After a promotion the champion is the model itself, and asking again would find it no
+    better than itself. `moved` are bytes down and up.
+    """
+
+    digest: str
+    curve: list[CurvePoint]
+    verdict: Verdict
+    moved: tuple[int, int]
+
+
 class TaskResult(Facts):
     """One task of a run. `epsilon` by site is this run's; empty for a plain run.
 

@@ -6,16 +6,20 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from server.checkpoint import HISTORY
 from server.federation import RESULT
+from server.files import LOCK, alone
 from server.home import Home
 from server.plan import PLAN_FILE, RunPlan, load_plan, make_plan, save_plan
 from server.result import RunResult, save_result
 from server.simulation import run_simulation
 from shared.errors import InputMissingError, RunPausedError, RuntimeUnavailableError
 from shared.processes import termination_as_interrupt
+
+#: How long a run of the same name that was just killed may take to be gone.
+LOCK_SECONDS: Final = 10.0
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -50,6 +54,7 @@ def run_federation(
     """
     began = time.time()
     plan = make_plan(path, home)
+    _check_alone(plan)
     if fresh or (plan.folder / RESULT).is_file():
         shutil.rmtree(plan.folder, ignore_errors=True)
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +90,7 @@ def resume_run(run: Path, watch: Watch | None = None) -> RunResult:
             "that stopped said which)"
         )
     plan = load_plan(path)
+    _check_alone(plan)
     done = plan.folder / RESULT
     if done.is_file():
         return RunResult.model_validate_json(done.read_text(encoding="utf-8"))
@@ -126,6 +132,12 @@ def _go(plan: RunPlan, watch: Watch | None, began: float) -> RunResult:
     )
     save_result(result, plan.workspace / RESULT)
     return result
+
+
+def _check_alone(plan: RunPlan) -> None:
+    """Refuse to work on a run that another process works on; see `server.app`."""
+    with alone(plan.folder / LOCK, LOCK_SECONDS):
+        pass
 
 
 def _on_runtime(plan: RunPlan, watch: Watch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from shared.errors import AggregationRefusedError
+from shared.weights import save_tensors
 from shared.wire import Arrays
 
 
@@ -70,13 +69,8 @@ class Spool:
         patients : int
             What it will be weighed with.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{site}.safetensors"
-        temporary = path.with_suffix(".part")
-        save_file({name: np.asarray(v, order="C") for name, v in update.items()}, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        save_tensors(path, update)
         return SpooledUpdate(site, path, patients)
 
     def clear(self) -> None:

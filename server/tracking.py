@@ -91,7 +91,7 @@ class Tracking:
         """Register a version, judge it, end the tracking of the task; waits."""
 
         def work(registry: Registry) -> int:
-            version = registry.find(task, tags)
+            version = registry.find(run.result(), task, tags)
             if version is None:
                 papers = [f for f in files if f.suffix != ".safetensors"]
                 registry.add_artifacts(run.result(), papers)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +56,37 @@ def digest_arrays(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
+def save_tensors(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
+    """Write tensors durably, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        With the system's number, as any other writing does: safetensors has an error of
+        its own for a full disk.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    ordered = {name: np.asarray(value, order="C") for name, value in arrays.items()}
+    try:
+        save_file(ordered, temporary, metadata=metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    except SafetensorError as error:
+        temporary.unlink(missing_ok=True)
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        code = int(number.group(1))
+        raise OSError(code, os.strerror(code), str(path)) from None
+    temporary.replace(path)
+
+
 def save_weights(path: Path, weights: Weights) -> None:
-    """Write weights atomically."""
+    """Write weights durably, whole or not at all."""
     facts = {
         "version": 1,
         "settings": weights.settings.model_dump(mode="json"),
@@ -65,11 +96,7 @@ def save_weights(path: Path, weights: Weights) -> None:
     # One entry only: safetensors writes several in an order of its own, and the
     # same weights must be the same bytes.
     header = {HEADER: json.dumps(facts)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    arrays = {name: np.asarray(value, order="C") for name, value in weights.arrays.items()}
-    save_file(arrays, temporary, metadata=header)
-    temporary.replace(path)
+    save_tensors(path, weights.arrays, header)
 
 
 def load_weights(path: Path) -> Weights:

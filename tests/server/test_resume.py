@@ -33,7 +33,7 @@ STEPS = [
     "server.aggregation.Aggregator.combine",
     "server.journal.Journal.note",
     "server.checkpoint.save_weights",
-    "server.checkpoint._sync",
+    "server.spool.save_tensors",
     "server.checkpoint.write_text_atomically",
 ]
 
