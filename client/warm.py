@@ -51,7 +51,7 @@ def preload() -> None:
     What is missing or broken is left to the child, which says so in its answer.
     """
     with contextlib.suppress(Exception):
-        import flwr.clientapp  # noqa: F401
+        import flwr.clientapp
         import flwr.supernode.runtime.run_clientapp  # noqa: F401
     with contextlib.suppress(Exception):
         import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
