@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from server.cli_audit import app as audit
 from server.cli_home import add_commands
+from server.cli_passport import app as passport
 from shared.command_line import JsonOption, console, print_facts, progress
 from shared.errors import ConfigError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(name="server", help="The coordinator of a consortium.", no_args_is_help=True)
 add_commands(app)
 app.add_typer(audit)
+app.add_typer(passport)
 
 Workspace = Annotated[
     Path | None, typer.Option(help="Workspace of a run; its mlflow.sqlite is the registry.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVa
 
 from server.home import Home, Member
 from server.journal import Journal
+from server.pulling import Puller
 from server.result import Absence
 from shared.chain import Head
 from shared.config import Quorum
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 0.05
 #: How often the nodes that are there are looked up during an exchange.
 LOOK_SECONDS: Final = 1.0
-#: How many replies are fetched at once: each may be a whole model.
-PULLED_AT_ONCE: Final = 4
+#: How long an announced answer may take to arrive, at least; then it is asked for again.
+UPLOAD_SECONDS: Final = 20.0
 #: How long the last sites may still say their reasons when a quorum is out of reach.
 HOPELESS_SECONDS: Final = 10.0
 #: How often one node is sent the same request in one exchange, whatever becomes of it.
@@ -136,6 +137,7 @@ class _Exchange(Generic[A]):
     make: MessageMaker
     journal: Journal
     resting: Mapping[str, str]
+    puller: Puller
     answers: dict[int, A] = field(default_factory=dict)
     absent: dict[int, Absence] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
@@ -241,12 +243,16 @@ class _Exchange(Generic[A]):
         return any(m.site not in there or m.site in failed for m in self.roster.members)
 
     def _pull(self) -> None:
-        waiting = list(self.waiting)
-        for begin in range(0, len(waiting), PULLED_AT_ONCE):
-            for reply in self.grid.pull_messages(waiting[begin : begin + PULLED_AT_ONCE]):
-                node = self.waiting.pop(reply.metadata.reply_to_message_id, None)
-                if node is not None and node not in self.answers:
-                    self._take(node, reply)
+        for reply in self.puller.poll(self.waiting):
+            node = self.waiting.pop(reply.metadata.reply_to_message_id, None)
+            if node is not None and node not in self.answers:
+                self._take(node, reply)
+        patience = max(UPLOAD_SECONDS, self.quorum.deadline_seconds / 3)
+        for identifier, node in list(self.waiting.items()):
+            if self.puller.seconds(identifier) > patience:
+                del self.waiting[identifier]
+                if node not in self.answers and node not in self.absent:
+                    self.miss(node, "failed", "its answer broke off on the way")
 
     def _look_again(self) -> None:
         """Ask nodes that came, or came back since they were asked, and those that broke."""
@@ -364,7 +370,7 @@ def ask(
         If too few answered; names the others' reasons.
     """
     started = time.monotonic()
-    exchange = _Exchange(grid, roster, quorum, question, make, journal, resting or {})
+    exchange = _Exchange(grid, roster, quorum, question, make, journal, resting or {}, Puller(grid))
     while exchange.attempt < quorum.attempts and not exchange.enough():
         roster.look(grid)
         again = [node for node in sorted(roster.nodes) if exchange.may_ask(node)]

@@ -20,6 +20,8 @@ from server.files import write_text_atomically
 from server.gate import first_version, judge
 from server.home import Home
 from server.journal import Journal
+from server.passport import FILE as PASSPORT
+from server.passport import make_passport
 from server.plan import PlannedTask, RunPlan
 from server.result import (
     CurvePoint,
@@ -40,7 +42,7 @@ from shared.errors import (
     RunFailedError,
     RunPausedError,
 )
-from shared.weights import Weights, digest_arrays, load_weights
+from shared.weights import Weights, digest_arrays, load_weights, save_weights
 from shared.wire import Arrays
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 #: How long sites may take to connect before the first round.
 CONNECT_SECONDS: Final = 120.0
 RESULT: Final = "result.json"
+#: Weights that a task's run began with, for whoever aggregates its updates again.
+BEGUN: Final = "start.safetensors"
 #: What the sites said of a task's trained model.
 JUDGED: Final = "judged.json"
 #: Room that is given back when the disk is full, so that the reason can be written down.
@@ -368,7 +372,12 @@ def _register(
     facts = {"digest": digest, "noise_multiplier": start.noise_multiplier}
     write_card(papers / "card.json", plan, planned, trained.rounds, curve, facts)
     draw_curves(papers / "curves.png", start.task.headline[0], trained.rounds, curve)
-    files = [weights, *(papers / other for other in ("task.yaml", "card.json", "curves.png"))]
+    passport = make_passport(plan, planned, trained.passports, digest)
+    write_text_atomically(papers / PASSPORT, passport.model_dump_json(indent=1) + "\n")
+    begun = Weights(planned.settings, start.arrays, f"what run {plan.run} began with")
+    save_weights(folder / BEGUN, begun)
+    others = ("task.yaml", "card.json", "curves.png", PASSPORT)
+    files = [weights, *(papers / other for other in others)]
     tags = {"run": plan.run, "digest": digest, "mode": plan.privacy.mode}
     program = program_of(start.task, trained.arrays)
     return run.tracking.register(tracked, name, program, files, tags, verdict)

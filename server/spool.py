@@ -50,6 +50,10 @@ class SpooledUpdate:
         mapped = np.memmap(self.path, "<f4", "r", begin, shape or (1,))
         return np.asarray(mapped).reshape(shape)
 
+    def arrays(self) -> Arrays:
+        """Read the whole update."""
+        return {name: np.array(self.tensor(name)) for name in sorted(self._places)}
+
 
 @dataclass(frozen=True)
 class Spool:

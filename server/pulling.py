@@ -1,0 +1,99 @@
+"""Fetching replies without being held up by one that is only half there.
+
+A reply whose upload broke off is announced to the SuperLink without its tensors, and
+Flower's `pull_messages` then waits for them for minutes. So every reply is fetched by a
+thread of its own, and the round loop never waits for one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from flwr.app import Message
+    from flwr.serverapp import Grid
+
+#: How many replies are fetched at once: each may be a whole model.
+AT_ONCE: Final = 4
+#: A fetch that lasts longer than this does not keep others waiting.
+SLOW_SECONDS: Final = 5.0
+
+
+@dataclass
+class _Fetch:
+    """One fetch under way."""
+
+    started: float = field(default_factory=time.monotonic)
+    done: threading.Event = field(default_factory=threading.Event)
+    replies: list[Message] = field(default_factory=list)
+    error: Exception | None = None
+
+
+@dataclass
+class Puller:
+    """Fetches the replies to messages, a few at a time."""
+
+    grid: Grid
+    _under_way: dict[str, _Fetch] = field(default_factory=dict)
+    _next: int = 0
+
+    def poll(self, identifiers: Iterable[str]) -> list[Message]:
+        """Return the replies that came; look for those that did not.
+
+        Parameters
+        ----------
+        identifiers : iterable of str
+            Messages that are waited for.
+
+        Raises
+        ------
+        Exception
+            What a fetch raised: the SuperLink is away.
+        """
+        waited = list(identifiers)
+        self._start(waited)
+        # A reply that is there comes within milliseconds; the loop's own pause is longer.
+        for fetch in list(self._under_way.values()):
+            fetch.done.wait(0.002)
+        found: list[Message] = []
+        for identifier, fetch in list(self._under_way.items()):
+            if not fetch.done.is_set():
+                continue
+            del self._under_way[identifier]
+            if fetch.error is not None:
+                raise fetch.error
+            found += fetch.replies
+        return found
+
+    def seconds(self, identifier: str) -> float:
+        """How long a reply has been being fetched; 0 if it is not."""
+        fetch = self._under_way.get(identifier)
+        return 0.0 if fetch is None else time.monotonic() - fetch.started
+
+    def _start(self, waited: list[str]) -> None:
+        now = time.monotonic()
+        quick = sum(now - fetch.started < SLOW_SECONDS for fetch in self._under_way.values())
+        for step in range(len(waited)):
+            if quick >= AT_ONCE:
+                break
+            identifier = waited[(self._next + step) % len(waited)]
+            if identifier in self._under_way:
+                continue
+            fetch = _Fetch()
+            self._under_way[identifier] = fetch
+            # A daemon: whatever it waits for, the program can end.
+            threading.Thread(target=self._work, args=(identifier, fetch), daemon=True).start()
+            quick += 1
+        self._next += AT_ONCE
+
+    def _work(self, identifier: str, fetch: _Fetch) -> None:
+        try:
+            fetch.replies = list(self.grid.pull_messages([identifier]))
+        except Exception as error:  # handed to the round loop
+            fetch.error = error
+        finally:
+            fetch.done.set()

@@ -1,0 +1,136 @@
+"""A passport holds for exactly one model made of exactly these updates."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from server.exchange import Roster
+from server.passport import FILE, make_passport, verify_passport
+from server.rounds import train_rounds
+from shared.chain import head_path
+from shared.config import StrategySettings
+from shared.errors import ChainBrokenError, OsteofedError, PassportInvalidError
+from shared.weights import Weights, digest_arrays, save_weights
+from tests.server.fake_grid import FakeGrid, make
+from tests.server.jobs import member
+from tests.server.test_rounds import START, honest, journal, plan
+from tests.server.tiny_sites import TINY_TASK
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version's papers."""
+
+    passport: Path
+    key: str
+    weights: Path
+    chain: Path
+    updates: Path
+    start: Path
+
+    def verify(self) -> list[str]:
+        return verify_passport(
+            self.passport, self.key, weights=self.weights, chain=self.chain,
+            updates=self.updates, start=self.start,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Version:
+    folder = tmp_path_factory.mktemp("version")
+    base = plan(folder, maximum_patients_per_site=1000)
+    strategy = StrategySettings(name="FedAdam", options={"eta": 0.1})
+    task = base.tasks[0].model_copy(update={"strategy": strategy, "rounds": 2})
+    work = base.model_copy(update={"tasks": (task,)})
+    members = tuple(member(name) for name in ("alpha", "beta"))
+    told = journal(folder)
+    trained = train_rounds(
+        FakeGrid({1: honest("alpha", 0.3), 2: honest("beta", 1.7)}), Roster(members), work, task,
+        START, make, told, lambda facts, point: None,
+    )  # fmt: skip
+    made = make_passport(work, task, trained.passports, digest_arrays(trained.arrays))
+    (folder / FILE).write_text(made.model_dump_json())
+    save_weights(folder / "w.safetensors", Weights(TINY_TASK, trained.arrays, "x"))
+    save_weights(folder / "s.safetensors", Weights(TINY_TASK, START.arrays, "x"))
+    home = told.home
+    return Version(
+        folder / FILE, home.key().public, folder / "w.safetensors", home.chain().path,
+        work.task_folder(task.name) / "updates", folder / "s.safetensors",
+    )  # fmt: skip
+
+
+def test_a_whole_passport_is_good_to_the_bit(version: Version) -> None:
+    assert version.verify()[-1] == "every round, aggregated again from the updates"
+
+
+def flip(path: Path, at: int, by: int) -> bytes:
+    raw = path.read_bytes()
+    changed = bytearray(raw)
+    changed[at % len(raw)] ^= by
+    path.write_bytes(bytes(changed))
+    return raw
+
+
+@given(what=st.sampled_from(["passport", "chain", "head", "weights", "update"]),
+       at=st.integers(0, 10**6), by=st.integers(1, 127))  # fmt: skip
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_changed_byte_anywhere_is_found(version: Version, what: str, at: int, by: int) -> None:
+    path = {
+        "passport": version.passport,
+        "chain": version.chain,
+        "head": head_path(version.chain),
+        "weights": version.weights,
+        "update": version.updates / "round-0001" / "beta.safetensors",
+    }[what]
+    if what == "head" and path.read_bytes()[at % path.stat().st_size] == ord("\n"):
+        return  # white space after the JSON says nothing
+    if what in ("weights", "update"):
+        at += int.from_bytes(path.read_bytes()[:8], "little") + 8  # the header's words are free
+        at = min(at, path.stat().st_size - 1)
+    before = flip(path, at, by)
+    try:
+        if path.read_bytes() == before:
+            return
+        if what == "passport" and _same_json(path, before):
+            return
+        with pytest.raises((OsteofedError,)):
+            version.verify()
+    finally:
+        path.write_bytes(before)
+
+
+def _same_json(path: Path, before: bytes) -> bool:
+    try:
+        return bool(json.loads(path.read_bytes()) == json.loads(before))
+    except ValueError:
+        return False
+
+
+def test_another_run_of_the_same_signatures_is_none(version: Version) -> None:
+    text = version.passport.read_text()
+    read = json.loads(text)
+    try:
+        del read["rounds"][1]
+        version.passport.write_text(json.dumps(read))
+        with pytest.raises(PassportInvalidError, match="signature is not that of its content"):
+            version.verify()
+    finally:
+        version.passport.write_text(text)
+    with pytest.raises(PassportInvalidError, match="another key"):
+        verify_passport(version.passport, "0" * 64)
+
+
+def test_a_chain_that_lost_its_end_does_not_carry_the_passport(version: Version) -> None:
+    raw = version.chain.read_bytes()
+    try:
+        version.chain.write_bytes(b"".join(raw.splitlines(keepends=True)[:-1]))
+        with pytest.raises(ChainBrokenError):
+            version.verify()
+    finally:
+        version.chain.write_bytes(raw)
