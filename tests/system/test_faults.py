@@ -8,6 +8,7 @@ of each is a test of its own; the run itself is made once.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -39,6 +40,10 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(900),
     pytest.mark.skipif(not has_nginx(), reason=MISSING_NGINX),
+    # Not proven yet: it runs by itself until it has passed often enough to hold a change up.
+    pytest.mark.skipif(
+        "OSTEOFED_FAULTS" not in os.environ, reason="takes ten minutes: OSTEOFED_FAULTS=1 make test"
+    ),
 ]
 
 ROUNDS: Final = 16
