@@ -11,14 +11,19 @@ NVFLARE wants an environment of its own; name its Python by ``--nvflare``.
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import json
 import os
 import shutil
+import statistics
 import subprocess
 import sysconfig
+import tempfile
 import time
 from pathlib import Path
 
+from shared.command_line import console
 from shared.processes import end_marked, new_token
 
 MARK = "OSTEOFED_BENCH_TOKEN"
@@ -88,6 +93,42 @@ def nvflare(python: str, folder: Path, rounds: int) -> float:
     return (whole(2 + rounds) - whole(2)) / rounds
 
 
+def ours(folder: Path, rounds: int) -> list[float]:
+    """Seconds of each round of the whole thing, on three tiny sites."""
+    from shared.config import Quorum
+    from tests.system.real_federation import NAMES, real_federation, write_agreement
+
+    folder.mkdir(parents=True)
+    with real_federation(folder) as federation:
+        for name in NAMES:
+            federation.join(name)
+        federation.connected(*NAMES)
+        quorum = Quorum(minimum_sites=SITES, deadline_seconds=120)
+        path = write_agreement(folder, rounds=rounds, quorum=quorum)
+        federation.run("server", "run", path, "--home", federation.home)
+    [events] = (folder / "work" / "runs").glob("*/events.jsonl")
+    read = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+    first = [event["time"] for event in read if event["event"] == "task"]
+    return between([*first, *(event["time"] for event in read if event["event"] == "round")])
+
+
+def main() -> None:
+    """Measure in turn; print medians and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--nvflare", default="", help="Python that has NVFLARE.")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="osteofed-bench-") as temporary:
+        folder = Path(temporary)
+        mine = statistics.median(ours(folder / "ours", chosen.rounds))
+        plain = statistics.median(plain_flower(folder / "plain", chosen.rounds))
+        said = f"a round: ours {mine:.2f} s, plain Flower {plain:.2f} s, ratio {mine / plain:.2f}"
+        if chosen.nvflare:
+            other = nvflare(chosen.nvflare, folder, chosen.rounds)
+            said += f"; NVFLARE's simulator {other:.2f} s"
+    console().print(said, markup=False)
+
+
 def _wait_for_port(port: int) -> None:
     import socket
 
@@ -98,3 +139,7 @@ def _wait_for_port(port: int) -> None:
                 return
         time.sleep(0.1)
     raise SystemExit(f"nothing listens on port {port}")
+
+
+if __name__ == "__main__":
+    main()
