@@ -30,7 +30,7 @@ class _Fetch:
     started: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     replies: list[Message] = field(default_factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Puller:
     def _work(self, identifier: str, fetch: _Fetch) -> None:
         try:
             fetch.replies = list(self.grid.pull_messages([identifier]))
-        except Exception as error:  # handed to the round loop
+        except BaseException as error:  # handed to the round loop
             fetch.error = error
         finally:
             fetch.done.set()

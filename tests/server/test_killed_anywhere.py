@@ -259,6 +259,24 @@ def _told(work: RunPlan) -> dict[str, Any]:
     return {"facts": facts, "passports": passports, "bytes": found.weights.read_bytes()}
 
 
+class Direct:
+    """Fetches without threads, so that steps are counted in one order."""
+
+    def __init__(self, grid: Any) -> None:
+        self.grid = grid
+
+    def poll(self, identifiers: Any) -> list[Any]:
+        return list(self.grid.pull_messages(list(identifiers)))
+
+    def seconds(self, identifier: str) -> float:
+        return 0.0
+
+
+@pytest.fixture(autouse=True)
+def _without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.exchange.Puller", Direct)
+
+
 def _points(strategy: StrategySettings) -> list[int]:
     """Every step for the strategy with most state, every seventh for the others."""
     return list(range(1, 400, 1 if strategy.name == "FedAdam" else 7))
