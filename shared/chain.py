@@ -101,7 +101,7 @@ class Chain:
             last = self._mended(file)
             line = self._line(last, event, facts)
             file.seek(0, os.SEEK_END)
-            file.write(json.dumps(line.model_dump(), ensure_ascii=True).encode("ascii") + b"\n")
+            file.write(_line_bytes(line))
             file.flush()
             os.fsync(file.fileno())
             return self._write_head(Head(line=line.line, digest=line.digest()))
@@ -174,12 +174,12 @@ class Chain:
 
     def _write_head(self, head: Head) -> Head:
         content = head.model_dump()
-        text = json.dumps(content | {"signature": self.key.sign(HEAD, content)})
+        text = _head_text(head, self.key.sign(HEAD, content))
         path = head_path(self.path)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text + "\n")
+            file.write(text)
         temporary.replace(path)
         return head
 
@@ -208,6 +208,8 @@ def read_head(path: Path, public: str) -> Head:
         head = Head.model_validate(content)
     except (ValueError, KeyError, AttributeError, TypeError):
         raise ChainBrokenError(f"{place}: is not the head of a chain") from None
+    if text != _head_text(head, signature):
+        raise ChainBrokenError(f"{place}: is not as it was written")
     if not verify(public, HEAD, content, signature):
         raise ChainBrokenError(f"{place}: its signature is not that of its content")
     return head
@@ -269,6 +271,15 @@ def verify_chain(path: Path, public: str, anchors: Iterable[Anchor] = ()) -> lis
     return lines
 
 
+def _line_bytes(line: Line) -> bytes:
+    """The one way in which a line is written: not even white space can be changed."""
+    return json.dumps(line.model_dump(), ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def _head_text(head: Head, signature: str) -> str:
+    return json.dumps(head.model_dump() | {"signature": signature}) + "\n"
+
+
 def tail_of(path: Path, most: int) -> list[Line]:
     """Read the last lines without checking them; half a line at the end is left out."""
     found = []
@@ -286,6 +297,8 @@ def _checked(path: Path, number: int, raw: bytes, previous: str, public: str) ->
         line = Line.model_validate_json(raw)
     except ValidationError:
         raise ChainBrokenError(f"{where} is not a line of a chain") from None
+    if raw != _line_bytes(line):
+        raise ChainBrokenError(f"{where} is not as it was written")
     if line.line != number:
         raise ChainBrokenError(f"{where} is numbered {line.line}: a line was moved or removed")
     if line.previous != previous:

@@ -105,6 +105,16 @@ def test_any_changed_byte_of_the_head_is_found(data: st.DataObject) -> None:
             verify_chain(chain.path, chain.key.public)
 
 
+def test_not_even_white_space_can_be_changed(tmp_path: Path) -> None:
+    chain = make_chain(tmp_path)
+    for path in (chain.path, head_path(chain.path)):
+        raw = path.read_bytes()
+        path.write_bytes(raw.replace(b": ", b":\t", 1))
+        with pytest.raises(ChainBrokenError, match="not as it was written"):
+            verify_chain(chain.path, chain.key.public)
+        path.write_bytes(raw)
+
+
 def test_a_deleted_head_is_found(tmp_path: Path) -> None:
     chain = make_chain(tmp_path)
     head_path(chain.path).unlink()
