@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts, show_chain
+from shared.command_line import JsonOption, print_facts, print_verified, show_chain
 from shared.errors import ConfigError
 
 app = typer.Typer(name="audit", help="The site's audit chain.", no_args_is_help=True)
@@ -28,20 +28,14 @@ def verify(
 ) -> None:
     """Check every line of the chain, offline."""
     from client.audit import AUDIT, show_identity
-    from shared.audit import Other, last_head, verify_site_chain
+    from shared.audit import Other, verify_site_chain
 
     if (against is None) != (coordinator_key is None):
         raise ConfigError("give both --against FILE and --coordinator-key KEY, or neither")
     key = show_identity(folder)["signing_key"]
     other = None if against is None else Other(against, str(coordinator_key))
     lines = verify_site_chain(folder / AUDIT, key, other)
-    head = last_head(lines)
-    facts = {"lines": len(lines), "head": head.digest, "key": key}
-    print_facts(
-        facts,
-        as_json,
-        lambda: console().print(f"{len(lines)} lines, all good; head {head.digest}", markup=False),
-    )
+    print_verified(lines, as_json, key=key)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from client.audit import site_chain
 from client.store import SiteStore
 from client.trust import COORDINATOR
 from shared.errors import ConfigValueError, StoreExistsError
+from shared.files import OWNER_ONLY, make_private_file, write_text_atomically
 from shared.protocol import rounded_count
 from shared.trust import ENROLMENT, Enrolment, Invitation
 
@@ -74,8 +74,9 @@ def enrol(folder: Path, invitation: Path, most_patients: int | None = None) -> d
     enrolment = Enrolment.model_validate(
         content | {"signature": chain.key.sign(ENROLMENT, content)}
     )
-    _write(pinned, read.model_dump_json(indent=1), 0o600)
-    _write(folder / ENROLMENT_FILE, enrolment.model_dump_json(indent=1), 0o644)
+    write_text_atomically(pinned, read.model_dump_json(indent=1) + "\n", mode=OWNER_ONLY)
+    public_part = enrolment.model_dump_json(indent=1) + "\n"
+    write_text_atomically(folder / ENROLMENT_FILE, public_part, mode=0o644)
     chain.append("enrolled", coordinator=read.coordinator, address=read.address)
     return {
         "site": site,
@@ -97,17 +98,7 @@ def _node_key(path: Path) -> bytes:
             serialization.PrivateFormat.OpenSSH,
             serialization.NoEncryption(),
         )
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
+        make_private_file(path, text)
     return private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    temporary = path.with_name(path.name + ".part")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-    temporary.replace(path)

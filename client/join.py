@@ -11,11 +11,9 @@ import json
 import os
 import re
 import shutil
-import socket
 import ssl
 import stat
 import sys
-import sysconfig
 import tempfile
 import time
 from dataclasses import dataclass
@@ -28,22 +26,14 @@ from client.enrol import NODE_KEY
 from client.trust import pinned_coordinator
 from shared.config import SiteConfig, load_settings
 from shared.errors import CodeNotApprovedError, ConfigError, RuntimeUnavailableError
+from shared.files import write_text_atomically
+from shared.flower import environment_for, free_port, program
 from shared.supervise import Program, is_alive, until_stopped
 
 NODE: Final = "node"
 STATUS: Final = "status.json"
 #: A clock further off than this is refused by the server (Flower: 300 s).
 CLOCK_SECONDS: Final = 290.0
-#: Nothing phones home, installs or warns; libraries take no threads before the fork.
-ENVIRONMENT: Final = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MPLBACKEND": "Agg",
-}
 REFUSED: Final = re.compile(rb"code: 2004|Failed to activate SuperNode|401 Unauthorized")
 #: How often the coordinator is asked why, while the node is not connected.
 ASK_SECONDS: Final = 5.0
@@ -99,10 +89,7 @@ class _Node:
             "supernode_pid": self.supernode.pid,
             "warm_pid": self.warm.pid,
         }
-        path = self.folder / NODE / STATUS
-        temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_text_atomically(self.folder / NODE / STATUS, json.dumps(facts, indent=1) + "\n")
 
     def _size(self) -> int:
         return self.supernode.log.stat().st_size if self.supernode.log.exists() else 0
@@ -230,10 +217,10 @@ def _prepare(folder: Path, address: str, authority: str, short: Path) -> _Node:
     environment = _environment(folder)
     warm = [sys.executable, "-m", "client.warm", str(warm_socket), str(lost)]
     supernode = [
-        _program("flower-supernode"), "--superlink", address,
+        program("flower-supernode"), "--superlink", address,
         "--root-certificates", str(own / "ca.pem"),
         "--auth-supernode-private-key", str(folder / NODE_KEY),
-        "--node-config", f'site="{folder}"', "--port", str(_free_port()),
+        "--node-config", f'site="{folder}"', "--port", str(free_port()),
     ]  # fmt: skip
     return _Node(
         folder, address,
@@ -244,14 +231,13 @@ def _prepare(folder: Path, address: str, authority: str, short: Path) -> _Node:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    scripts = sysconfig.get_path("scripts")
-    path = [str(folder / NODE / "bin"), scripts, os.environ.get("PATH", "")]
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return kept | ENVIRONMENT | {
-        "PATH": os.pathsep.join(path),
-        "FLWR_HOME": str(folder / NODE / "flwr"),
+    """Flower's environment, with our own program in the place of ``flwr-clientapp``."""
+    base = environment_for(folder / NODE / "flwr")
+    first = str(folder / NODE / "bin")
+    return base | {
+        "PATH": os.pathsep.join([first, base["PATH"]]),
         "OSTEOFED_SITE": str(folder),
-    }  # fmt: skip
+    }
 
 
 def _starter(warm_socket: Path) -> str:
@@ -263,16 +249,3 @@ def _starter(warm_socket: Path) -> str:
         f"exec '{python}' -I -S '{ask}' '{warm_socket}' '{python}' -m client.start_app "
         '-- "$@"\n'
     )
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name, path=f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH')}")
-    if found is None:
-        raise RuntimeUnavailableError(f"{name}: is not installed; install osteofed[client]")
-    return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

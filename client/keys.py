@@ -6,18 +6,17 @@ derive from it. Whoever has it and the store can link pseudonyms to patients.
 
 from __future__ import annotations
 
-import os
 import secrets
 import stat
 from pathlib import Path
 from typing import Final
 
 from shared.errors import PlaceholderSecretError, StoreMissingError
+from shared.files import make_private_file
 
 SECRET_BYTES: Final = 32
 #: 32 random bytes have fewer different values than this once in more than 10^20.
 FEWEST_VALUES: Final = 12
-OWNER_ONLY: Final = 0o600
 
 
 def make_secret(path: Path) -> bytes:
@@ -39,10 +38,7 @@ def make_secret(path: Path) -> bytes:
         If there is one: a secret is never overwritten.
     """
     secret = secrets.token_bytes(SECRET_BYTES)
-    # Mode and exclusiveness in one call: at no moment can somebody else read it.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secret.hex() + "\n")
+    make_private_file(path, (secret.hex() + "\n").encode("ascii"))
     return secret
 
 

@@ -15,7 +15,6 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,5 +100,4 @@ def _forget_ours() -> None:
 
 
 if __name__ == "__main__":
-    run: Callable[[list[str]], int] = main
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -21,12 +21,12 @@ from client import firewall, policy
 from client.answers import keep_answer, keep_evaluation, kept_answer, kept_evaluation
 from client.audit import site_chain
 from client.ledger import DEFAULT_COHORT, Ledger, Reservation
+from client.release import account_of, release, release_again, spent_of
 from client.store import SiteStore, StoreSource
 from client.trust import permit_coordinator, permit_request
 from shared.chain import NOTHING, Chain
 from shared.errors import FirewallRefusedError, OsteofedError, PolicyRefusedError
 from shared.protocol import (
-    Account,
     EvaluateAnswer,
     EvaluateJob,
     Job,
@@ -38,14 +38,7 @@ from shared.protocol import (
     rounded_count,
 )
 from shared.tasks import make_task
-from shared.trust import (
-    Statement,
-    Ticket,
-    account_digest,
-    asked_digest,
-    metrics_digest,
-    sign_statement,
-)
+from shared.trust import Ticket, asked_digest
 from shared.weights import digest_arrays
 from shared.wire import Arrays, Shapes
 
@@ -126,7 +119,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     kept = kept_answer(site.store.folder, job, request)
     if kept is not None:
         _settle(site, job, request)
-        return _again(site, kept, asked)
+        return release_again(site, kept, asked)
     _load(network, received)
     statistics = _validate(site, task, network)
     reservation = _reserve(site, job, request)
@@ -135,11 +128,13 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     names = _trained_names(task, network, job)
     update = firewall.release_update(done.arrays, received, names, job, done.patients)
     sums, withheld = policy.releasable(statistics, site.store.config)
-    account = _account(site, job, request, withheld, time.monotonic() - started)
+    account = account_of(site, job, request, withheld, round(time.monotonic() - started, 3))
     mechanism = mechanism_of(job, done.steps)
-    answer = _sign_train(
-        site, account, asked, update, rounded_count(done.patients), sums, mechanism
+    patients = rounded_count(done.patients)
+    statement = release(
+        site, account, asked, digest_arrays(update), patients, {"": sums}, spent_of(mechanism)
     )
+    answer = TrainAnswer(update, patients, sums, account, statement)
     # Kept before it is committed: a crash in between is mended by `_settle`, and the
     # reservation counts as spent all the time.
     keep_answer(site.store.folder, job, request, answer)
@@ -186,9 +181,9 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         _load(networks[label], models[label])
         statistics = _validate(site, task, networks[label])
         results[label], withheld = policy.releasable(statistics, site.store.config)
-    account = _evaluate_account(site, job, request, withheld, time.monotonic() - started)
+    account = account_of(site, job, request, withheld, time.monotonic() - started)
     patients = rounded_count(len(source.patients))
-    statement = _sign(site, account, asked, NOTHING, patients, results, None)
+    statement = release(site, account, asked, NOTHING, patients, results, spent_of(None))
     answer = EvaluateAnswer(patients, results, account, statement)
     keep_evaluation(site.store.folder, job, request, answer)
     return answer
@@ -274,80 +269,6 @@ def _settle(site: Site, job: Job, request: str) -> None:
     )  # fmt: skip
 
 
-def _again(site: Site, kept: TrainAnswer, asked: str) -> TrainAnswer:
-    """Send a kept answer again, without what the hospital's rules of today withhold."""
-    sums, withheld = policy.releasable(kept.statistics, site.store.config)
-    if len(sums) == len(kept.statistics) and kept.statement.asked == asked:
-        site.chain.append("sent again", asked=asked)
-        return kept
-    account = kept.account.model_copy(update={"metrics_withheld": withheld})
-    said = kept.statement
-    mechanism = (said.sample_rate, said.noise_multiplier, said.steps)
-    statement = _sign_with(site, account, asked, said.update, kept.patients, {"": sums}, mechanism)
-    return TrainAnswer(kept.update, kept.patients, sums, account, statement)
-
-
-def _sign_train(
-    site: Site,
-    account: Account,
-    asked: str,
-    update: Arrays,
-    patients: int,
-    sums: dict[str, float],
-    mechanism: Mechanism | None,
-) -> TrainAnswer:
-    statement = _sign(site, account, asked, digest_arrays(update), patients, {"": sums}, mechanism)
-    return TrainAnswer(update, patients, sums, account, statement)
-
-
-def _sign(
-    site: Site,
-    account: Account,
-    asked: str,
-    update: str,
-    patients: int,
-    statistics: dict[str, dict[str, float]],
-    mechanism: Mechanism | None,
-) -> Statement:
-    spent = (0.0, 0.0, 0)
-    if mechanism is not None:
-        spent = (mechanism.sample_rate, mechanism.noise_multiplier, mechanism.steps)
-    return _sign_with(site, account, asked, update, patients, statistics, spent)
-
-
-def _sign_with(
-    site: Site,
-    account: Account,
-    asked: str,
-    update: str,
-    patients: int,
-    statistics: dict[str, dict[str, float]],
-    mechanism: tuple[float, float, int],
-) -> Statement:
-    """Write into the chain what is about to leave, then sign it with the chain's new head."""
-    rate, noise, steps = mechanism
-    head = site.chain.append(
-        "released",
-        run=account.run,
-        round=account.round,
-        task=account.task,
-        mode=account.mode,
-        asked=asked,
-        update=update,
-        metrics=metrics_digest(patients, statistics),
-        account=account_digest(account),
-        patients=patients,
-        sample_rate=rate,
-        noise_multiplier=noise,
-        steps=steps,
-        epsilon_spent=account.epsilon_spent,
-    )
-    return sign_statement(
-        site.chain.key, account, asked=asked, update=update, patients=patients,
-        statistics=statistics, mechanism=mechanism, head=head,
-    )  # fmt: skip
-
-
 def _evaluation_request(site: Site, asked: str, source: StoreSource) -> str:
     """Name an evaluation by all that its answer follows from, today's rules too."""
     rules = site.store.config.policy
@@ -415,42 +336,3 @@ def _trained_names(task: Task, network: nn.Module, job: Job) -> tuple[str, ...]:
 
     chosen = job.settings.private if job.mode == "private" else job.settings.plain
     return tuple(trainable_names(task, network, chosen.trainable))
-
-
-def _evaluate_account(
-    site: Site, job: EvaluateJob, request: str, withheld: str, seconds: float
-) -> Account:
-    privacy = site.store.config.privacy
-    return Account(
-        site=site.name,
-        run=job.run,
-        round=0,
-        task=job.task,
-        mode="evaluate",
-        request=request,
-        epsilon_spent=site.ledger.epsilon(),
-        epsilon_budget=privacy.epsilon_budget,
-        delta=privacy.delta,
-        plain_rounds=site.ledger.plain_rounds(),
-        seconds=seconds,
-        metrics_withheld=withheld,
-    )
-
-
-def _account(site: Site, job: Job, request: str, withheld: str, seconds: float) -> Account:
-    privacy = site.store.config.privacy
-    return Account(
-        site=site.name,
-        run=job.run,
-        round=job.round,
-        task=job.task,
-        mode=job.mode,
-        request=request,
-        epsilon_run=site.ledger.epsilon(run=job.run, task=job.task),
-        epsilon_spent=site.ledger.epsilon(),
-        epsilon_budget=privacy.epsilon_budget,
-        delta=privacy.delta,
-        plain_rounds=site.ledger.plain_rounds(),
-        seconds=round(seconds, 3),
-        metrics_withheld=withheld,
-    )

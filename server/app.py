@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.checkpoint import HISTORY
 from server.events import EVENTS, Events
-from server.files import LOCK, alone
+from server.lock import LOCK, alone
 from server.plan import RunPlan, load_plan
 from shared.errors import OsteofedError, RunPausedError
 

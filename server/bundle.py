@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from server.simulation import environment_for, program, stage_bundle
+from server.simulation import stage_bundle
 from shared.errors import RuntimeUnavailableError
+from shared.flower import environment_for, program
 
 
 def make_bundle(out: Path) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from server.files import write_text_atomically
 from server.plan import PlannedTask, RunPlan
 from server.result import CurvePoint, Measured, RoundFacts, last_said
+from shared.files import write_text_atomically
 
 
 def write_card(

@@ -14,9 +14,9 @@ from typing import Final
 from pydantic import Field, ValidationError
 from safetensors.numpy import load_file
 
-from server.files import write_text_atomically
 from server.result import CurvePoint, Facts, RoundFacts, RoundPassport
 from shared.errors import ModelIncompatibleError
+from shared.files import write_text_atomically
 from shared.weights import Weights, digest_arrays, load_weights, save_tensors, save_weights
 from shared.wire import Arrays
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts, show_chain
+from shared.command_line import JsonOption, print_facts, print_verified, show_chain
 from shared.errors import ConfigError
 
 app = typer.Typer(name="audit", help="The coordinator's audit chain.", no_args_is_help=True)
@@ -26,7 +26,7 @@ def verify(
 ) -> None:
     """Check every line of the chain, offline."""
     from server.home import AUDIT, Home
-    from shared.audit import Other, last_head, verify_coordinator_chain
+    from shared.audit import Other, verify_coordinator_chain
 
     coordinator = Home(home)
     others = []
@@ -37,13 +37,7 @@ def verify(
         others.append(Other(Path(path), coordinator.member(site).signing_key))
     key = coordinator.key().public
     lines = verify_coordinator_chain(home / AUDIT, key, others)
-    head = last_head(lines)
-    facts = {"lines": len(lines), "head": head.digest, "key": key, "against": len(others)}
-    print_facts(
-        facts,
-        as_json,
-        lambda: console().print(f"{len(lines)} lines, all good; head {head.digest}", markup=False),
-    )
+    print_verified(lines, as_json, key=key, against=len(others))
 
 
 @app.command()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
 
-from server.home import Home, Member
+from server.home import Home
 from server.journal import Journal
 from server.pulling import Puller
 from server.result import Absence
+from server.roster import Roster
 from shared.chain import Head
 from shared.config import Quorum
 from shared.errors import AggregationRefusedError, QuorumError, RunFailedError
@@ -53,49 +55,10 @@ class Answer(Protocol):
 
 
 A = TypeVar("A", bound=Answer)
+#: Raises unless an answer comes from whom it says, and claims what it may.
+Check = Callable[[Answer], None]
 #: Makes the message for a node; a Flower message can only be made inside a run.
 MessageMaker = Callable[["RecordDict", int, str], "Message"]
-
-
-@dataclass
-class Roster:
-    """The members of a run, the nodes that are there, and which node is whose.
-
-    On real nodes Flower knows a node by the public key that its member was admitted
-    with. In a simulation nodes have no keys: there a node is the member that first
-    answered from it with its own signature.
-    """
-
-    members: tuple[Member, ...]
-    names: dict[int, str] = field(default_factory=dict)
-    nodes: dict[int, str] = field(default_factory=dict)  # node: when it last connected
-
-    @property
-    def pinned(self) -> bool:
-        """Whether members are known by their nodes' keys."""
-        return any(member.node_key for member in self.members)
-
-    def look(self, grid: Grid) -> None:
-        """Learn which nodes are there now; those of nobody admitted are left out."""
-        by_key = {member.node_key: member.site for member in self.members if member.node_key}
-        found: dict[int, str] = {}
-        for node in grid.get_nodes():
-            number = int(node.node_id)
-            if self.pinned:
-                site = by_key.get(bytes(node.public_key).hex())
-                if site is None:
-                    continue
-                self.names[number] = site
-            found[number] = str(getattr(node, "last_activated_at", "") or "")
-        self.nodes = found
-
-    def name(self, node: int) -> str:
-        """Name of a node's site, or of the node while it has not said who it is."""
-        return self.names.get(node, f"node {node}")
-
-    def member(self, site: str) -> Member | None:
-        """The admitted hospital of that name."""
-        return next((one for one in self.members if one.site == site), None)
 
 
 @dataclass(frozen=True)
@@ -113,7 +76,7 @@ class Question(Generic[A]):
     round: int
     asked: str
     build: Callable[[Ticket], RecordDict]
-    read: Callable[[RecordDict, Callable[[A], None]], A | Refusal]
+    read: Callable[[RecordDict, Check], A | Refusal]
 
 
 @dataclass(frozen=True)
@@ -280,11 +243,8 @@ class _Exchange(Generic[A]):
         size = count_bytes(reply.content)
         self.bytes_up += size
 
-        def check(answer: A) -> None:
-            self._check_sender(node, answer)
-
         try:
-            answer = self.question.read(reply.content, check)
+            answer = self.question.read(reply.content, partial(self._check_sender, node))
         except AggregationRefusedError as error:
             self.miss(node, "rejected", str(error))
             return
@@ -300,7 +260,7 @@ class _Exchange(Generic[A]):
         seconds = time.monotonic() - self.sent_at[node]
         self.journal.answered(self.question.kind, answer.statement, seconds, size)
 
-    def _check_sender(self, node: int, answer: A) -> None:
+    def _check_sender(self, node: int, answer: Answer) -> None:
         """Hold who says it is answering against whose node answered, and its contract."""
         site = answer.account.site
         member = self.roster.member(site)
@@ -392,29 +352,6 @@ def ask(
         bytes_down=exchange.bytes_down,
         bytes_up=exchange.bytes_up,
     )
-
-
-def wait_for_nodes(grid: Grid, members: tuple[Member, ...], minimum: int, seconds: float) -> Roster:
-    """Wait until all members' nodes are there, or at the deadline at least the minimum.
-
-    Raises
-    ------
-    QuorumError
-        If fewer than the minimum came.
-    """
-    deadline = time.monotonic() + seconds
-    roster = Roster(members)
-    while time.monotonic() < deadline:
-        roster.look(grid)
-        if len(roster.nodes) >= len(members):
-            break
-        time.sleep(POLL_SECONDS)
-    if len(roster.nodes) < minimum:
-        raise QuorumError(
-            f"{len(roster.nodes)} sites are connected after {seconds:g} seconds "
-            f"(quorum.minimum_sites: {minimum}); start the others or lower the quorum"
-        )
-    return roster
 
 
 def _absent(exchange: _Exchange[Any]) -> list[Absence]:

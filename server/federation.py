@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 from server.card import draw_curves, write_card
 from server.checkpoint import FINAL, Checkpoint
 from server.events import Events
-from server.exchange import MessageMaker, Roster, wait_for_nodes
-from server.files import write_text_atomically
+from server.exchange import MessageMaker
 from server.gate import first_version, judge
 from server.home import Home
 from server.journal import Journal
@@ -33,6 +32,7 @@ from server.result import (
     last_said,
     save_result,
 )
+from server.roster import Roster, wait_for_nodes
 from server.rounds import Start, Trained, curve_point, evaluate_models, train_rounds
 from server.tracking import Tracking
 from shared.config import TaskSettings, save_settings
@@ -42,6 +42,7 @@ from shared.errors import (
     RunFailedError,
     RunPausedError,
 )
+from shared.files import write_text_atomically
 from shared.weights import Weights, digest_arrays, load_weights, save_weights
 from shared.wire import Arrays
 

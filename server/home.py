@@ -6,8 +6,8 @@ See docs/decisions/0007-trust-and-survival.md for the files.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from shared.chain import Chain, Head
 from shared.config import Settings
 from shared.errors import ConfigError, MemberUnknownError
+from shared.files import OWNER_ONLY, write_text_atomically
 from shared.signing import SigningKey, make_key, read_key
 
 IDENTITY: Final = "identity.key"
@@ -55,7 +56,11 @@ class Home:
         return read_key(path) if path.exists() else make_key(path)
 
     def key(self) -> SigningKey:
-        """Read the coordinator's signing key."""
+        """The coordinator's signing key, read once."""
+        return self._key
+
+    @cached_property
+    def _key(self) -> SigningKey:
         return read_key(self.folder / IDENTITY)
 
     def chain(self) -> Chain:
@@ -133,11 +138,4 @@ class Home:
             ) from None
 
     def _write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        temporary = path.with_name(f"{name}.{os.getpid()}.part")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_text_atomically(self.folder / name, text + "\n", mode=OWNER_ONLY)

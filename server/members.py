@@ -13,11 +13,11 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
-from server.files import write_text_atomically
 from server.home import Home, Member
 from server.pki import CA, facts_of_home
-from server.simulation import environment_for, program
 from shared.errors import ConfigValueError, RuntimeUnavailableError
+from shared.files import write_text_atomically
+from shared.flower import environment_for, program
 from shared.trust import Enrolment
 
 CONNECTION: Final = "osteofed"
@@ -118,19 +118,17 @@ def sync_nodes(folder: Path) -> None:
         If the SuperLink does not take it.
     """
     wanted = {member.node_key: member for member in Home(folder).members() if member.node_key}
-    known = {key: node for node, key in _registered(folder).items()}
+    known = _registered(folder)
     for key, node in known.items():
         if key not in wanted:
             _flwr(folder, "supernode", "unregister", str(node), CONNECTION)
     for key, member in wanted.items():
         if key not in known:
             _register(folder, member)
-    text = json.dumps({member.site: key for key, member in wanted.items()})
-    write_text_atomically(folder / "superlink" / "registered.json", text)
 
 
-def _registered(folder: Path) -> dict[int, str]:
-    """Nodes that the SuperLink knows, by number, with the hex of their public key."""
+def _registered(folder: Path) -> dict[str, int]:
+    """Nodes that the SuperLink knows: hex of the public key to number."""
     import sqlite3
 
     # Flower's list of nodes does not show their keys; its database does.
@@ -145,7 +143,7 @@ def _registered(folder: Path) -> dict[int, str]:
         except sqlite3.OperationalError:
             return {}
     database.close()
-    return {int(node) % 2**64: bytes(key).hex() for node, key in rows}
+    return {bytes(key).hex(): int(node) % 2**64 for node, key in rows}
 
 
 def _register(folder: Path, member: Member) -> None:

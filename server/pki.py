@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from server.files import write_text_atomically
 from server.home import IDENTITY, Home
 from shared.errors import ConfigValueError
+from shared.files import make_private_file, write_text_atomically
 from shared.trust import Invitation
 
 CA_KEY: Final = "ca.key"
@@ -146,9 +145,7 @@ def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
+    make_private_file(path, text)
 
 
 def facts_of_home(folder: Path) -> dict[str, Any]:

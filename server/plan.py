@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from server.aggregation import check_strategy
-from server.files import write_text_atomically
 from server.home import COORDINATOR, IDENTITY, Home, Member
 from shared.config import (
     FederationConfig,
@@ -29,6 +28,7 @@ from shared.config import (
     resolve,
 )
 from shared.errors import ConfigValueError, StoreMissingError, UnknownTaskError
+from shared.files import write_text_atomically
 from shared.signing import read_key
 from shared.start import check_fits
 from shared.tasks import TASKS

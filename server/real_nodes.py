@@ -6,23 +6,20 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from server.events import EVENTS, EventReader
+from server.follow import Watch, follow
 from server.members import CONNECTION, flwr_home
 from server.plan import PLAN_FILE, RunPlan
-from server.simulation import environment_for, error_of, program, stage_bundle
+from server.simulation import stage_bundle
 from server.up import wait_until_ready
-from shared.errors import RuntimeUnavailableError
+from shared.flower import environment_for, program
 from shared.supervise import end_with_parent, is_alive
 
-POLL_SECONDS: Final = 0.1
 #: How long the ServerApp may take from submission to its first event.
 START_SECONDS: Final = 120.0
-
-Watch = Callable[[dict[str, Any]], None]
 
 
 def run_on_nodes(plan: RunPlan, watch: Watch) -> None:
@@ -70,23 +67,22 @@ def run_on_nodes(plan: RunPlan, watch: Watch) -> None:
 def _follow(
     plan: RunPlan, reader: EventReader, submitted: subprocess.Popen[bytes], watch: Watch
 ) -> None:
-    """Hand on the run's events until it is over; notice if its processes die first."""
-    working: int | None = None
+    """Follow the run; its own program, which it names itself, must live as long."""
+    working: list[int] = []
     latest = time.monotonic() + START_SECONDS
-    while True:
-        over = submitted.poll() is not None or (working is not None and not is_alive(working))
-        over = over or (working is None and time.monotonic() > latest)
-        for event in reader.new():
-            watch(event)
-            if event["event"] == "started":
-                working = int(event["pid"])
-            elif event["event"] == "finished":
-                return
-            elif event["event"] in ("failed", "paused"):
-                raise error_of(event)
-        if over:
-            raise RuntimeUnavailableError(
-                f"the server's program or the SuperLink ended before the run did; see "
-                f"{plan.folder / 'logs' / 'run.log'} and {plan.home / 'superlink'}"
-            )
-        time.sleep(POLL_SECONDS)
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "started":
+            working.append(int(event["pid"]))
+        watch(event)
+
+    def is_over() -> bool:
+        if submitted.poll() is not None:
+            return True
+        return not is_alive(working[-1]) if working else time.monotonic() > latest
+
+    follow(
+        reader, note, is_over,
+        "the server's program or the SuperLink ended before the run did; see "
+        f"{plan.folder / 'logs' / 'run.log'} and {plan.home / 'superlink'}",
+    )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from server.files import write_text_atomically
+from shared.files import write_text_atomically
 from shared.trust import Statement
 
 

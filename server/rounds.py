@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from server.aggregation import Aggregator
 from server.checkpoint import Checkpoint, Progress
-from server.exchange import Asked, MessageMaker, Question, Roster, ask
+from server.exchange import Asked, Check, MessageMaker, Question, ask
 from server.gate import BySite, check_sums, measure, pool
 from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
 from server.quarantine import resting_sites
 from server.result import CurvePoint, RoundFacts, RoundPassport
+from server.roster import Roster
 from server.spool import Spool, SpooledUpdate
 from shared.chain import NOTHING
 from shared.config import TaskSettings
@@ -118,14 +119,14 @@ def train_rounds(
     if found is not None:
         done, arrays = found.progress, found.weights.arrays
         aggregator.restore(found.state)
+    before = digest_arrays(arrays)
     for number in range(len(done.rounds) + 1, planned.rounds + 1):
         job = make_job(plan, planned, number, start.noise_multiplier, aggregator.proximal_mu)
         spool = Spool(plan.task_folder(planned.name) / UPDATES / f"round-{number:04d}")
-        question = _train_question(one, job, arrays, spool)
+        question = _train_question(one, job, arrays, before, spool)
         resting = resting_sites(done.rounds, number, plan.quorum)
         asked = ask(grid, roster, plan.quorum, question, make, journal, resting)
         updates = {site: received.update for site, received in asked.answers.items()}
-        before = digest_arrays(arrays)
         arrays, patients = aggregator.combine(number, arrays, updates)
         after = digest_arrays(arrays)
         journal.note(
@@ -138,6 +139,7 @@ def train_rounds(
         if not plan.keep_updates:
             spool.clear()
         report(done.rounds[-1], done.curve[-1])
+        before = after
     return Trained(
         arrays, done.rounds, done.curve, done.start_sums, done.epsilon_spent, done.passports
     )
@@ -195,9 +197,7 @@ def evaluate_models(
     asked = asked_digest(job, digests)
     tasks = {label: make_task(settings) for label, settings in job.models.items()}
 
-    def read(
-        reply: RecordDict, check: Callable[[EvaluateAnswer], None]
-    ) -> EvaluateAnswer | Refusal:
+    def read(reply: RecordDict, check: Check) -> EvaluateAnswer | Refusal:
         refusal = read_refusal(reply, AggregationRefusedError)
         if refusal is not None:
             return refusal
@@ -253,13 +253,18 @@ def curve_point(task: Task, after_round: int, sums: BySite) -> CurvePoint:
     )
 
 
-def _train_question(one: _Task, job: Job, arrays: Arrays, spool: Spool) -> Question[Received]:
-    """Make the question of a round, and the reader that accepts its answers."""
-    asked = asked_digest(job, {"model": digest_arrays(arrays)})
+def _train_question(
+    one: _Task, job: Job, arrays: Arrays, model: str, spool: Spool
+) -> Question[Received]:
+    """Make the question of a round, and the reader that accepts its answers.
+
+    `model` is the digest of `arrays`.
+    """
+    asked = asked_digest(job, {"model": model})
     shapes = {name: arrays[name].shape for name in one.start.names}
     most = one.plan.quorum.maximum_patients_per_site
 
-    def read(reply: RecordDict, check: Callable[[Received], None]) -> Received | Refusal:
+    def read(reply: RecordDict, check: Check) -> Received | Refusal:
         refusal = read_refusal(reply, AggregationRefusedError)
         if refusal is not None:
             return refusal
@@ -269,21 +274,17 @@ def _train_question(one: _Task, job: Job, arrays: Arrays, spool: Spool) -> Quest
             one.roster, answer.statement, answer.account, asked, digest_arrays(answer.update),
             {"": answer.statistics}, answer.patients,
         )  # fmt: skip
-        site = answer.account.site
-        checked = SpooledUpdate(site, spool.folder, answer.patients)
-        check(_received(answer, checked))
+        check(answer)
         check_sums(one.start.task, answer.statistics, most)
+        site, patients = answer.account.site, answer.patients
         one.aggregator.check(site, answer.update, arrays)
-        return _received(answer, spool.keep(site, answer.update, answer.patients))
+        update = spool.keep(site, answer.update, patients)
+        return Received(answer.account, answer.statement, answer.statistics, patients, update)
 
     return Question(
         "train", one.plan.run, one.planned.name, job.round, asked,
         lambda ticket: train_message(arrays, job, ticket), read,
     )  # fmt: skip
-
-
-def _received(answer: TrainAnswer, update: SpooledUpdate) -> Received:
-    return Received(answer.account, answer.statement, answer.statistics, answer.patients, update)
 
 
 def _check_about(answer: TrainAnswer, job: Job) -> None:

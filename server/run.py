@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from server.checkpoint import HISTORY
 from server.federation import RESULT
-from server.files import LOCK, alone
+from server.follow import Watch
 from server.home import Home
+from server.lock import LOCK, alone
 from server.plan import PLAN_FILE, RunPlan, load_plan, make_plan, save_plan
 from server.result import RunResult, save_result
 from server.simulation import run_simulation
@@ -20,8 +19,6 @@ from shared.processes import termination_as_interrupt
 
 #: How long a run of the same name that was just killed may take to be gone.
 LOCK_SECONDS: Final = 10.0
-
-Watch = Callable[[dict[str, Any]], None]
 
 
 def run_federation(
@@ -147,9 +144,3 @@ def _on_runtime(plan: RunPlan, watch: Watch) -> None:
     from server.real_nodes import run_on_nodes
 
     run_on_nodes(plan, watch)
-
-
-def is_unfinished(plan: RunPlan) -> bool:
-    """Tell whether a plan's run has rounds behind it and has not come to its end."""
-    begun = any((plan.task_folder(task.name) / HISTORY).is_file() for task in plan.tasks)
-    return begun and not (plan.folder / RESULT).is_file()

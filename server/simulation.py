@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from server.events import EVENTS, EventReader
+from server.follow import POLL_SECONDS, Watch, follow
 from server.plan import PLAN_FILE, RunPlan
 from shared.config import SimulationRuntime
-from shared.errors import OsteofedError, RunFailedError, RuntimeUnavailableError
+from shared.errors import RuntimeUnavailableError
+from shared.flower import environment_for, free_port, program
 from shared.keeper import cleaned_up_if_killed
 from shared.processes import end_marked, new_token
 
@@ -34,27 +32,17 @@ MARK: Final = "OSTEOFED_RUN_TOKEN"
 CONNECTION: Final = "osteofed"
 PACKAGES: Final = ("server", "client", "shared")
 START_SECONDS: Final = 60.0
-POLL_SECONDS: Final = 0.1
 #: Longest path of the temporary folder under which Ray can open its sockets.
 LONGEST_FOLDER: Final = 12
 #: How long the runtime's processes may take to end by themselves when the run is over.
 PATIENCE_SECONDS: Final = 1.0
-#: Nothing phones home, installs or warns; one thread per site unless it says otherwise.
-ENVIRONMENT: Final = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
+#: On top of what all of Flower's programs get: Ray neither reports nor collects.
+RAY: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_DEDUP_LOGS": "0",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MPLBACKEND": "Agg",
 }
-
-Watch = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -105,7 +93,12 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
             _wait_until_healthy(port, superlink, logs / "superlink.log")
             command = _flwr_run(home, plan, runtime)
             submitted = _start(command, environment, logs / "run.log")
-            _follow(reader, superlink, submitted, watch, logs)
+            follow(
+                reader,
+                watch,
+                lambda: superlink.poll() is not None or submitted.poll() is not None,
+                f"Flower's runtime ended before the run did; see {logs / 'run.log'}",
+            )
         finally:
             end_marked(MARK, token, PATIENCE_SECONDS)
             shutil.rmtree(home.folder, ignore_errors=True)
@@ -116,13 +109,6 @@ def _short_folder() -> Path:
     wanted, short = Path(tempfile.gettempdir()), Path("/tmp")  # noqa: S108 - a folder is made in it
     usable = short.is_dir() and os.access(short, os.W_OK)
     return short if len(str(wanted)) > LONGEST_FOLDER and usable else wanted
-
-
-def free_port() -> int:
-    """Find a port of the loopback interface that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def stage_bundle(bundle: Path) -> None:
@@ -168,31 +154,8 @@ federation = ""
 """
 
 
-def environment_for(flwr_home: Path) -> dict[str, str]:
-    """Make the environment of Flower's programs; they start each other by bare names."""
-    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    return kept | ENVIRONMENT | {"PATH": path, "FLWR_HOME": str(flwr_home)}
-
-
-def program(name: str) -> str:
-    """Find one of Flower's programs beside this Python.
-
-    Raises
-    ------
-    RuntimeUnavailableError
-        If it is not installed.
-    """
-    found = shutil.which(name, path=environment_for(Path())["PATH"])
-    if found is None:
-        raise RuntimeUnavailableError(
-            f"{name}: not found beside {sys.executable}; install osteofed[server,client]"
-        )
-    return found
-
-
 def _environment(home: _Home, token: str) -> dict[str, str]:
-    return environment_for(home.flower) | {
+    return environment_for(home.flower) | RAY | {
         "RAY_TMPDIR": str(home.folder / "ray"),
         MARK: token,
     }  # fmt: skip
@@ -210,9 +173,8 @@ def _prepare(home: _Home, port: int) -> None:
 
 
 def _superlink(port: int) -> list[str]:
-    program = "flower-superlink"
     return [
-        program, "--insecure", "--simulation", "--isolation", "subprocess",
+        program("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess",
         "--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation",
     ]  # fmt: skip
 
@@ -224,21 +186,16 @@ def _flwr_run(home: _Home, plan: RunPlan, runtime: SimulationRuntime) -> list[st
         f"init-args-num-cpus={cpus} init-args-log-to-driver=false init-args-logging-level='error'"
     )
     return [
-        "flwr", "run", str(home.bundle), CONNECTION, "--stream",
+        program("flwr"), "run", str(home.bundle), CONNECTION, "--stream",
         "--federation-config", simulation,
         "--run-config", f'federation="{plan.folder / PLAN_FILE}"',
     ]  # fmt: skip
 
 
 def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    program = shutil.which(command[0], path=environment["PATH"])
-    if program is None:
-        raise RuntimeUnavailableError(
-            f"{command[0]}: not found beside {sys.executable}; install osteofed[server,client]"
-        )
     with log.open("wb") as output:
         return subprocess.Popen(
-            [program, *command[1:]],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -265,37 +222,3 @@ def _wait_until_healthy(port: int, superlink: subprocess.Popen[bytes], log: Path
     raise RuntimeUnavailableError(
         f"Flower's SuperLink did not answer within {START_SECONDS:g} seconds; see {log}"
     )
-
-
-def _follow(
-    reader: EventReader,
-    superlink: subprocess.Popen[bytes],
-    submitted: subprocess.Popen[bytes],
-    watch: Watch,
-    logs: Path,
-) -> None:
-    """Hand on the run's events until it is over; notice if its processes die first."""
-    while True:
-        over = superlink.poll() is not None or submitted.poll() is not None
-        for event in reader.new():
-            watch(event)
-            if event["event"] == "finished":
-                return
-            if event["event"] in ("failed", "paused"):
-                raise error_of(event)
-        if over:
-            raise RuntimeUnavailableError(
-                f"Flower's runtime ended before the run did; see {logs / 'run.log'}"
-            )
-        time.sleep(POLL_SECONDS)
-
-
-def error_of(event: dict[str, Any]) -> OsteofedError:
-    """Make the error again that ended the run on the server's side."""
-    kinds = {kind.__name__: kind for kind in _all_errors(OsteofedError)}
-    reason = str(event["reason"])
-    return kinds.get(str(event["kind"]), RunFailedError)(reason)
-
-
-def _all_errors(kind: type[OsteofedError]) -> list[type[OsteofedError]]:
-    return [kind, *(one for child in kind.__subclasses__() for one in _all_errors(child))]

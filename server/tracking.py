@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from server.files import write_text_atomically
 from server.plan import PlannedTask, RunPlan
 from server.registry import Program, Registry
 from server.result import CurvePoint, Measured, RoundFacts, Verdict
+from shared.files import write_text_atomically
 from shared.weights import Weights
 
 #: How long a failed run waits to tell the registry so.

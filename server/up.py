@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from server.files import write_text_atomically
 from server.members import flwr_home, sync_nodes, write_connection
 from server.pki import CA, SERVER, SERVER_KEY, facts_of_home
-from server.simulation import environment_for, free_port, program
 from shared.errors import RuntimeUnavailableError
+from shared.files import write_text_atomically
+from shared.flower import environment_for, free_port, program
 from shared.supervise import Program, is_alive, until_stopped
 
 UP: Final = "up.json"

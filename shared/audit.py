@@ -7,9 +7,10 @@ rewrites his own chain, even with his own key, contradicts what the other was to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -83,22 +84,9 @@ def statements_in(path: Path, lines: Sequence[Line], key: str) -> list[Statement
     ChainBrokenError
         If one of them is not what the site signed.
     """
-    found = []
-    for line in lines:
-        if line.event != "answered":
-            continue
-        try:
-            statement = Statement.model_validate(line.facts["statement"])
-        except (KeyError, ValidationError):
-            raise ChainBrokenError(f"{path}: line {line.line} holds no statement") from None
-        if statement.key != key:
-            continue
-        if not statement.is_signed():
-            raise ChainBrokenError(
-                f"{path}: line {line.line} holds a statement that the site did not sign"
-            )
-        found.append(statement)
-    return found
+    return _signed_in(
+        path, lines, "answered", "statement", Statement, "the site", lambda one: one.key == key
+    )
 
 
 def tickets_in(path: Path, lines: Sequence[Line]) -> list[Ticket]:
@@ -109,19 +97,37 @@ def tickets_in(path: Path, lines: Sequence[Line]) -> list[Ticket]:
     ChainBrokenError
         If one of them is not what its coordinator signed.
     """
+    return _signed_in(path, lines, "asked", "ticket", Ticket, "its coordinator", lambda one: True)
+
+
+S = TypeVar("S", Statement, Ticket)
+
+
+def _signed_in(
+    path: Path,
+    lines: Sequence[Line],
+    event: str,
+    what: str,
+    kind: type[S],
+    signer: str,
+    wanted: Callable[[S], bool],
+) -> list[S]:
+    """Read what the lines of one event hold; those wanted must be signed as they say."""
     found = []
     for line in lines:
-        if line.event != "asked":
+        if line.event != event:
             continue
         try:
-            ticket = Ticket.model_validate(line.facts["ticket"])
+            one = kind.model_validate(line.facts[what])
         except (KeyError, ValidationError):
-            raise ChainBrokenError(f"{path}: line {line.line} holds no ticket") from None
-        if not ticket.is_signed():
+            raise ChainBrokenError(f"{path}: line {line.line} holds no {what}") from None
+        if not wanted(one):
+            continue
+        if not one.is_signed():
             raise ChainBrokenError(
-                f"{path}: line {line.line} holds a ticket that its coordinator did not sign"
+                f"{path}: line {line.line} holds a {what} that {signer} did not sign"
             )
-        found.append(ticket)
+        found.append(one)
     return found
 
 

@@ -58,6 +58,18 @@ def print_facts(data: Any, as_json: bool, render: Callable[[], None]) -> None:
         render()
 
 
+def print_verified(lines: Sequence[Line], as_json: bool, **more: Any) -> None:
+    """Print that an audit chain is good, and where it ends."""
+    from shared.audit import last_head
+
+    head = last_head(lines).digest
+    print_facts(
+        {"lines": len(lines), "head": head, **more},
+        as_json,
+        lambda: console().print(f"{len(lines)} lines, all good; head {head}", markup=False),
+    )
+
+
 def show_chain(lines: Sequence[Line]) -> None:
     """Print lines of an audit chain as a table."""
     from rich.markup import escape

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from shared.errors import PlaceholderSecretError
+from shared.files import make_private_file
 
 KEY_BYTES: Final = 32
 
@@ -45,11 +45,7 @@ def make_key(path: Path) -> SigningKey:
         If there is one: an identity is never overwritten.
     """
     private = Ed25519PrivateKey.generate()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(private.private_bytes_raw().hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    make_private_file(path, (private.private_bytes_raw().hex() + "\n").encode("ascii"))
     return _key(private)
 
 

@@ -38,7 +38,7 @@ def between(ends: list[float]) -> list[float]:
 
 def plain_flower(folder: Path, rounds: int) -> list[float]:
     """Seconds of each round of the plain app."""
-    from server.simulation import free_port
+    from shared.flower import free_port
 
     token, port = new_token(), free_port()
     home, ticks = folder / "flwr", folder / "ticks"

@@ -135,7 +135,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    ["client.training._train", "client.firewall.release_update", "client.training._sign_train",
+    ["client.training._train", "client.firewall.release_update", "client.training.release",
      "client.training.keep_answer", "client.ledger.Ledger.commit"],
 )  # fmt: skip
 def test_killed_anywhere_a_site_answers_with_the_same_bits_and_spends_once(

@@ -12,9 +12,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.exchange import Roster
 from server.plan import RunPlan
 from server.result import RoundFacts
+from server.roster import Roster
 from server.rounds import Trained, train_rounds
 from shared import protocol
 from shared.chain import Head, verify_chain

@@ -24,8 +24,8 @@ from server import federation, tracking
 from server.checkpoint import HISTORY
 from server.events import EVENTS, EventReader, Events
 from server.federation import run_plan
-from server.files import alone
 from server.home import AUDIT, Home
+from server.lock import alone
 from server.plan import RunPlan
 from server.result import RunResult, TaskResult, Verdict
 from shared.chain import verify_chain

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.exchange import Roster
 from server.passport import FILE, make_passport, verify_passport
+from server.roster import Roster
 from server.rounds import train_rounds
 from shared.chain import head_path
 from shared.config import StrategySettings

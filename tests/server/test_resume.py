@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server.checkpoint import Checkpoint
-from server.exchange import Roster
+from server.roster import Roster
 from server.rounds import Trained, train_rounds
 from shared.chain import verify_chain
 from shared.config import StrategySettings

@@ -11,11 +11,11 @@ from flwr.app import RecordDict
 
 from server.checkpoint import Checkpoint
 from server.events import Events
-from server.exchange import Roster, wait_for_nodes
 from server.home import Home
 from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
 from server.result import last_said
+from server.roster import Roster, wait_for_nodes
 from server.rounds import Start, Trained, evaluate_models, train_rounds
 from shared import protocol
 from shared.config import PrivacyTarget, Quorum, StrategySettings

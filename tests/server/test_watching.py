@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from server.events import EventReader, Events
-from server.files import write_text_atomically
-from server.simulation import error_of, stage_bundle
+from server.follow import error_of
+from server.simulation import stage_bundle
 from shared.errors import QuorumError, RegistryUnavailableError, RunFailedError
+from shared.files import write_text_atomically
 from shared.processes import end_marked, living_in, marked, new_token
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import psutil
 
-from server.simulation import free_port
 from server.up import read_up
 from shared.chain import Line
 from shared.config import (
@@ -29,6 +28,7 @@ from shared.config import (
     TaskRun,
     save_settings,
 )
+from shared.flower import free_port
 from shared.processes import living_in, marked, sessions_of
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 

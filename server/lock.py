@@ -1,10 +1,9 @@
-"""Files that are there whole or not at all, and a lock that a killed process lets go."""
+"""A lock that a killed process lets go."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,21 +13,6 @@ from shared.errors import RunFailedError
 
 #: The lock of a run, in its folder.
 LOCK: Final = "lock"
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
 
 
 @contextlib.contextmanager

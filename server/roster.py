@@ -1,0 +1,79 @@
+"""The members of a run, the nodes that are there, and which node is whose."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from server.home import Member
+from shared.errors import QuorumError
+
+if TYPE_CHECKING:
+    from flwr.serverapp import Grid
+
+POLL_SECONDS: Final = 0.05
+
+
+@dataclass
+class Roster:
+    """The members of a run, the nodes that are there, and which node is whose.
+
+    On real nodes Flower knows a node by the public key that its member was admitted
+    with. In a simulation nodes have no keys: there a node is the member that first
+    answered from it with its own signature.
+    """
+
+    members: tuple[Member, ...]
+    names: dict[int, str] = field(default_factory=dict)
+    nodes: dict[int, str] = field(default_factory=dict)  # node: when it last connected
+
+    @property
+    def pinned(self) -> bool:
+        """Whether members are known by their nodes' keys."""
+        return any(member.node_key for member in self.members)
+
+    def look(self, grid: Grid) -> None:
+        """Learn which nodes are there now; those of nobody admitted are left out."""
+        by_key = {member.node_key: member.site for member in self.members if member.node_key}
+        found: dict[int, str] = {}
+        for node in grid.get_nodes():
+            number = int(node.node_id)
+            if self.pinned:
+                site = by_key.get(bytes(node.public_key).hex())
+                if site is None:
+                    continue
+                self.names[number] = site
+            found[number] = str(getattr(node, "last_activated_at", "") or "")
+        self.nodes = found
+
+    def name(self, node: int) -> str:
+        """Name of a node's site, or of the node while it has not said who it is."""
+        return self.names.get(node, f"node {node}")
+
+    def member(self, site: str) -> Member | None:
+        """The admitted hospital of that name."""
+        return next((one for one in self.members if one.site == site), None)
+
+
+def wait_for_nodes(grid: Grid, members: tuple[Member, ...], minimum: int, seconds: float) -> Roster:
+    """Wait until all members' nodes are there, or at the deadline at least the minimum.
+
+    Raises
+    ------
+    QuorumError
+        If fewer than the minimum came.
+    """
+    deadline = time.monotonic() + seconds
+    roster = Roster(members)
+    while time.monotonic() < deadline:
+        roster.look(grid)
+        if len(roster.nodes) >= len(members):
+            break
+        time.sleep(POLL_SECONDS)
+    if len(roster.nodes) < minimum:
+        raise QuorumError(
+            f"{len(roster.nodes)} sites are connected after {seconds:g} seconds "
+            f"(quorum.minimum_sites: {minimum}); start the others or lower the quorum"
+        )
+    return roster
