@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts, watch_live
+from shared.command_line import JsonOption, MetricsPort, console, print_facts, watch_live
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,12 +73,16 @@ def join(
     superlink: Annotated[
         str | None, typer.Option(help="HOST:PORT instead of the invitation's.")
     ] = None,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Take part: run the hospital's node until Ctrl-C. It only calls out."""
     from client.join import join as run
+    from client.prometheus import site_metrics
+    from shared.prometheus import serving_metrics
 
     console().print(f"joining from {folder}; Ctrl-C ends it", markup=False)
-    run(folder, superlink)
+    with serving_metrics(metrics_port, lambda: site_metrics(folder)):
+        run(folder, superlink)
 
 
 def _show(facts: dict[str, Any]) -> None:

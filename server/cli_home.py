@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts, watch_live
+from shared.command_line import JsonOption, MetricsPort, console, print_facts, watch_live
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,12 +53,19 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Instead of the invitation's.")
     ] = None,
+    metrics_port: MetricsPort = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="Workspace whose latest run the metrics tell of.")
+    ] = None,
 ) -> None:
     """Serve: Flower's SuperLink behind nginx, until Ctrl-C."""
+    from server.prometheus import server_metrics
     from server.up import up as serve
+    from shared.prometheus import serving_metrics
 
     console().print(f"serving {home}; Ctrl-C ends it", markup=False)
-    serve(home, host=host, port=port)
+    with serving_metrics(metrics_port, lambda: server_metrics(workspace, home)):
+        serve(home, host=host, port=port)
 
 
 def admit(

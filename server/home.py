@@ -21,7 +21,7 @@ from shared.signing import SigningKey, make_key, read_key
 
 IDENTITY: Final = "identity.key"
 MEMBERS: Final = "members.json"
-HEADS: Final = "heads.json"
+HEADS: Final = "heads"
 AUDIT: Final = "audit.jsonl"
 COORDINATOR: Final = "coordinator"
 #: How many heads of each member's chain are remembered, to notice a second copy of it.
@@ -101,35 +101,30 @@ class Home:
 
     def seen(self, member: Member) -> Head:
         """Last head of a member's chain that came in a signed answer."""
-        known = self._heads().get(member.signing_key, {})
+        known = self._heads(member)
         last = max(known, default=0)
         return Head(line=last, digest=known[last]) if last else Head()
 
     def is_fork(self, member: Member, head: Head) -> bool:
         """Tell whether a member said before that this line of its chain was another."""
-        known = self._heads().get(member.signing_key, {})
-        return known.get(head.line, head.digest) != head.digest
+        return self._heads(member).get(head.line, head.digest) != head.digest
 
     def note_seen(self, member: Member, head: Head) -> None:
         """Remember a head that came in an accepted answer."""
-        heads = self._heads()
-        known = heads.setdefault(member.signing_key, {})
+        known = self._heads(member)
         if known.get(head.line) == head.digest:
             return
         known[head.line] = head.digest
-        for old in sorted(known)[:-HEADS_KEPT]:
-            del known[old]
-        text = {key: {str(n): d for n, d in one.items()} for key, one in sorted(heads.items())}
-        self._write(HEADS, json.dumps(text, indent=1))
+        kept = {str(line): known[line] for line in sorted(known)[-HEADS_KEPT:]}
+        (self.folder / HEADS).mkdir(exist_ok=True, mode=0o700)
+        self._write(f"{HEADS}/{member.signing_key}.json", json.dumps(kept, indent=1))
 
-    def _heads(self) -> dict[str, dict[int, str]]:
-        path = self.folder / HEADS
+    def _heads(self, member: Member) -> dict[int, str]:
+        """Heads of one member's chain, a file each: none is rewritten for another's answer."""
+        path = self.folder / HEADS / f"{member.signing_key}.json"
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
-            return {
-                key: {int(n): Head(line=int(n), digest=d).digest for n, d in one.items()}
-                for key, one in read.items()
-            }
+            return {int(n): Head(line=int(n), digest=d).digest for n, d in read.items()}
         except FileNotFoundError:
             return {}
         except (ValueError, ValidationError, AttributeError):

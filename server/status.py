@@ -62,13 +62,13 @@ class ServerStatus(Facts):
     run: RunStatus | None = None
 
 
-def server_status(workspace: Path, home: Path | None = None) -> ServerStatus:
+def server_status(workspace: Path | None, home: Path | None = None) -> ServerStatus:
     """Tell how the latest run of a workspace stands, and what a home serves.
 
     Parameters
     ----------
-    workspace : Path
-        Holds ``runs``.
+    workspace : Path or None
+        Holds ``runs``; None where only what a home serves is asked for.
     home : Path, optional
         A coordinator's home on real nodes.
 
@@ -77,7 +77,8 @@ def server_status(workspace: Path, home: Path | None = None) -> ServerStatus:
     InputMissingError
         If there is neither a run nor a home.
     """
-    runs = sorted(workspace.glob(f"runs/*/{PLAN_FILE}"), key=_last_said)
+    plans = () if workspace is None else workspace.glob(f"runs/*/{PLAN_FILE}")
+    runs = sorted(plans, key=_last_said)
     if not runs and home is None:
         raise InputMissingError(f"{workspace}: holds no run (no runs/*/{PLAN_FILE})")
     run = run_status(runs[-1].parent) if runs else None

@@ -21,6 +21,14 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the facts as JSON on standard output, nothing else.")
 ]
 
+#: The option of both sides' long-running commands.
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on 127.0.0.1, here."
+    ),
+]
+
 
 def console() -> Console:
     """Console for people: standard output."""
