@@ -21,6 +21,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("approve")(approve)
     app.command("join")(join)
     app.command("status")(status)
+    app.command("healthy")(healthy)
 
 
 def enrol(
@@ -105,6 +106,13 @@ def status(
         return
     found = site_status(folder)
     print_facts(found, as_json, lambda: console().print(_status_table(found)))
+
+
+def healthy(folder: SiteFolder) -> None:
+    """Tell by the exit code whether the site's node is connected."""
+    from client.status import require_connected
+
+    require_connected(folder)
 
 
 def _status_table(facts: dict[str, Any]) -> Table:

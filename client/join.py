@@ -23,11 +23,12 @@ from typing import Any, Final
 
 from client.approve import APPROVED, approved_digests
 from client.enrol import NODE_KEY
+from client.supernode import LAST_NODE
 from client.trust import pinned_coordinator
 from shared.config import SiteConfig, load_settings
 from shared.errors import CodeNotApprovedError, ConfigError, RuntimeUnavailableError
 from shared.files import write_text_atomically
-from shared.flower import environment_for, free_port, program
+from shared.flower import environment_for, free_port
 from shared.supervise import Program, is_alive, until_stopped
 
 NODE: Final = "node"
@@ -52,6 +53,7 @@ class _Node:
     since: float
     state: str = "connecting"
     reason: str = ""
+    number: str = ""
     _read: int = 0
     _asked: float = 0.0
 
@@ -63,6 +65,7 @@ class _Node:
             # for it; a node that begins anew can be asked again at once.
             self.lost.unlink(missing_ok=True)
             self.supernode.restart()
+        self.supernode.environment = {**self.supernode.environment, LAST_NODE: self.number}
         if self.supernode.look():
             self._read = self._size()
             if self.state != "refused":  # which it stays until it is taken
@@ -103,8 +106,9 @@ class _Node:
         cut = new.rfind(b"\n") + 1
         self._read += cut
         new = new[:cut]
-        if CONNECTED.search(new):
+        if found := CONNECTED.search(new):
             self.state, self.reason = "connected", ""
+            self.number = found.group(1).decode()
         elif REFUSED.search(new):
             self.state = "refused"
             self.reason = "the coordinator does not know this node's key: it is not admitted"
@@ -217,7 +221,7 @@ def _prepare(folder: Path, address: str, authority: str, short: Path) -> _Node:
     environment = _environment(folder)
     warm = [sys.executable, "-m", "client.warm", str(warm_socket), str(lost)]
     supernode = [
-        program("flower-supernode"), "--superlink", address,
+        sys.executable, "-m", "client.supernode", "--superlink", address,
         "--root-certificates", str(own / "ca.pem"),
         "--auth-supernode-private-key", str(folder / NODE_KEY),
         "--node-config", f'site="{folder}"', "--port", str(free_port()),

@@ -12,6 +12,7 @@ from client.join import read_status
 from client.statement import ledger_statement
 from client.trust import pinned_coordinator
 from shared.chain import Line, tail_of
+from shared.errors import RuntimeUnavailableError
 from shared.supervise import is_alive
 
 #: Lines of the chain that are looked at.
@@ -60,6 +61,20 @@ def site_status(folder: Path) -> dict[str, Any]:
         "epsilon_budget": ledger["epsilon_budget"],
         "disk_free_bytes": shutil.disk_usage(folder).free,
     }
+
+
+def require_connected(folder: Path) -> None:
+    """Do nothing if the site's node is connected.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        With the node's state and what stands in its way.
+    """
+    node = _node(folder)
+    if node["state"] != "connected":
+        said = f"the node is {node['state']}"
+        raise RuntimeUnavailableError(f"{folder}: {said}: {node['reason']}".rstrip(": "))
 
 
 def _node(folder: Path) -> dict[str, Any]:

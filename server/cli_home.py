@@ -24,6 +24,8 @@ def add_commands(app: typer.Typer) -> None:
     app.command("members")(members)
     app.command("bundle")(bundle)
     app.command("status")(status)
+    app.command("healthy")(healthy)
+    app.command("registry")(registry)
 
 
 def pki(
@@ -155,6 +157,32 @@ def status(
         return
     found = facts()
     print_facts(found, as_json, lambda: console().print(_status_table(found)))
+
+
+def healthy(home: HomeFolder) -> None:
+    """Tell by the exit code whether a home is served and its SuperLink answers."""
+    from server.up import wait_until_ready
+
+    wait_until_ready(home, 2.0)
+
+
+def registry(
+    password_file: Annotated[Path, typer.Option(help="PostgreSQL's password, alone in a file.")],
+    artifacts: Annotated[Path, typer.Option(help="Folder of the versions' files.")],
+    database_host: Annotated[str, typer.Option(help="Where PostgreSQL is.")] = "127.0.0.1",
+    database_port: Annotated[int, typer.Option(min=1, max=65535)] = 5432,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="Name, with port, that clients call it by.")
+    ] = None,
+) -> None:
+    """Serve MLflow on PostgreSQL, for `registry.tracking_uri`; it has no login of its own."""
+    from server.registry_server import Database, serve_registry
+
+    database = Database(password_file, database_host, database_port)
+    allowed = tuple(allowed_host or ())
+    serve_registry(database, artifacts, host=host, port=port, allowed=allowed)
 
 
 def _status_table(facts: dict[str, Any]) -> Table:

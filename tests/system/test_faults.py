@@ -8,18 +8,18 @@ of each is a test of its own; the run itself is made once.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import psutil
 import pytest
 
 from client.statement import ledger_statement
+from server.status import run_status
 from server.up import read_up
 from shared.chain import verify_chain
 from shared.config import Quorum
@@ -40,20 +40,16 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(900),
     pytest.mark.skipif(not has_nginx(), reason=MISSING_NGINX),
-    # Not proven yet: it runs by itself until it has passed often enough to hold a change up.
-    pytest.mark.skipif(
-        "OSTEOFED_FAULTS" not in os.environ, reason="takes ten minutes: OSTEOFED_FAULTS=1 make test"
-    ),
 ]
 
-ROUNDS: Final = 16
+ROUNDS: Final = 24
 KILLS: Final = 20
 SEED: Final = 3
 TARGETS: Final = ("serverapp", "superlink", "nginx", "supernode", "clientapp")
 #: What a site's chain says last when the moment has come.
 MOMENTS: Final = {"before": "asked", "during": "reserved", "after": "released"}
 #: Longest time from a kill to the next sign of life of the run.
-RECOVERY_SECONDS: Final = 100.0
+RECOVERY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,8 @@ class Outcome:
 
     killed: bool = False
     recovered_seconds: float | None = None
-    status: str = ""
+    told_seconds: float | None = None
+    lied: str = ""
 
 
 def drawn() -> list[Kill]:
@@ -119,6 +116,41 @@ class Faults:
             line.event == event for line in self.federation.chain(self.federation.site(site))
         )
 
+    def server_says(self) -> dict[str, Any]:
+        """What ``osteofed server status --json`` says now."""
+        work = self.federation.folder / "work"
+        said = self.federation.run(
+            "server", "status", work, "--home", self.federation.home, "--json"
+        )
+        return dict(json.loads(said))
+
+    def site_says(self, name: str) -> dict[str, Any]:
+        """What ``osteofed site status --json`` says now."""
+        return dict(
+            json.loads(self.federation.run("site", "status", self.federation.site(name), "--json"))
+        )
+
+    def starts(self, kill: Kill) -> int:
+        """How often status says that the target was started again."""
+        if kill.target == "serverapp":
+            return int(self.server_says()["run"]["resumed"])
+        if kill.target in ("superlink", "nginx"):
+            return int(self.server_says()[f"{kill.target}_restarts"])
+        return int(self.site_says(kill.site)["node"]["restarts"])
+
+    def watch(self, kill: Kill, outcome: Outcome, before: int) -> None:
+        """Hold status against what was done, until it tells that the target is back."""
+        at = time.monotonic()
+        if kill.target == "serverapp":
+            run = self.server_says()["run"]
+            if run["state"] == "running" and run["resumed"] == before:
+                outcome.lied = f"says running with a killed program: {run}"
+        while time.monotonic() < at + RECOVERY_SECONDS:
+            if self.starts(kill) > before or self.over():
+                outcome.told_seconds = time.monotonic() - at
+                return
+            time.sleep(0.2)
+
     def over(self) -> bool:
         return self.process.poll() is not None
 
@@ -138,15 +170,25 @@ class Faults:
             return None
         return children[0].pid if children else None
 
+    def known_starts(self, kill: Kill) -> int:
+        """As `starts`, but read in no time from what status reads, just before the kill."""
+        if kill.target == "serverapp":
+            [folder] = (self.federation.folder / "work" / "runs").iterdir()
+            return run_status(folder).resumed
+        if kill.target in ("superlink", "nginx"):
+            return int(read_up(self.federation.home)[kill.target]["restarts"])
+        return int(self.federation.status(kill.site).get("restarts", 0))
+
     def carry_out(self, kill: Kill) -> None:
         outcome = self.outcomes.setdefault(kill.number, Outcome())
+        starts = 0
         event = MOMENTS[kill.moment]
         while not outcome.killed and not self.over():
             before = self.count(kill.site, event)
             while self.count(kill.site, event) == before and not self.over():
                 time.sleep(0.02)
             time.sleep(kill.delay_seconds)
-            pid = self.pid(kill)
+            pid, starts = self.pid(kill), self.known_starts(kill)
             if pid is None:
                 continue  # it ended just now; the next round will do
             try:
@@ -155,11 +197,14 @@ class Faults:
                 continue
             outcome.killed = True
         at, life = time.monotonic(), self.signs_of_life()
+        told = threading.Thread(target=self.watch, args=(kill, outcome, starts), daemon=True)
+        told.start()
         while time.monotonic() < at + RECOVERY_SECONDS:
             if self.signs_of_life() > life or self.over():
                 outcome.recovered_seconds = time.monotonic() - at
-                return
+                break
             time.sleep(0.1)
+        told.join(RECOVERY_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +230,14 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
         worker.start()
         run.wait(800)
         worker.join(RECOVERY_SECONDS)
+        told = {str(kill): asdict(made.outcomes.get(kill.number, Outcome())) for kill in drawn()}
+        (federation.folder / "outcomes.json").write_text(json.dumps(told, indent=1))
         federation.run("server", "run", write_agreement(simulated, rounds=ROUNDS))
         yield made
+
+
+def name_of(kill: Kill) -> str:
+    return f"{kill.number}-{kill.target}-{kill.moment}-{kill.site}"
 
 
 def test_the_run_ends_although_twenty_processes_were_killed(faults: Faults) -> None:
@@ -194,13 +245,29 @@ def test_the_run_ends_although_twenty_processes_were_killed(faults: Faults) -> N
     assert faults.process.returncode == 0, log[-3000:]
 
 
-@pytest.mark.parametrize(
-    "kill", drawn(), ids=lambda one: f"{one.number}-{one.target}-{one.moment}-{one.site}"
-)
+@pytest.mark.parametrize("kill", drawn(), ids=name_of)
 def test_each_kill_is_survived_in_time(faults: Faults, kill: Kill) -> None:
     outcome = faults.outcomes.get(kill.number, Outcome())
     assert outcome.killed, "the run was over before its turn"
     assert outcome.recovered_seconds is not None, f"no sign of life for {RECOVERY_SECONDS} s"
+
+
+@pytest.mark.parametrize("kill", drawn(), ids=name_of)
+def test_status_tells_the_truth_of_each_kill(faults: Faults, kill: Kill) -> None:
+    outcome = faults.outcomes.get(kill.number, Outcome())
+    assert outcome.lied == ""
+    assert outcome.told_seconds is not None, "status never told that it was started again"
+
+
+def test_status_tells_how_it_ended(faults: Faults) -> None:
+    said = faults.server_says()
+    assert (said["run"]["state"], said["run"]["rounds_done"]) == ("finished", ROUNDS)
+    assert (said["up"], said["members"]) == (True, list(NAMES))
+    assert said["run"]["resumed"] >= KILLS // len(TARGETS)
+    for name in NAMES:
+        site = faults.site_says(name)
+        assert (site["node"]["state"], site["working_on"]) == ("connected", None)
+        assert site["epsilon_spent"] == pytest.approx(said["run"]["epsilon"][name], rel=1e-6)
 
 
 def test_the_model_has_the_bits_of_a_run_without_faults(faults: Faults) -> None:
@@ -246,12 +313,16 @@ def test_a_frozen_site_is_late_and_the_others_go_on(faults: Faults) -> None:
     ]
     try:
         wait_for(lambda: len(rounds()) >= 1 or run.poll() is not None, 120)
+        told = faults.server_says()["run"]
+        site = faults.site_says("gamma")
     finally:
         for process in family:
             process.resume()
     assert run.wait(150) == 0, federation.log("run-frozen").read_text()
     first, *_, last = [one["facts"] for one in rounds()]
     assert [(one["site"], one["kind"]) for one in first["absent"]] == [("gamma", "late")]
+    assert [(one["site"], one["kind"]) for one in told["absent"]][:1] == [("gamma", "late")]
+    assert (told["state"], site["node"]["state"]) == ("running", "connected")
     assert sorted(last["patients"]) == sorted(NAMES)
 
 
