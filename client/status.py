@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from client.approve import approved_digests
 from client.audit import AUDIT
 from client.join import read_status
@@ -34,11 +36,12 @@ def site_status(folder: Path) -> dict[str, Any]:
     -------
     dict
         ``site``; ``node``: ``state`` (``not joined``, ``stopped``, ``connecting``,
-        ``connected``, ``refused`` or ``gone``), ``reason``, ``restarts``, ``superlink``;
-        ``coordinator`` (address, or None); ``approved`` (digests); ``working_on``: what
-        was asked and is not answered yet (run, round, task, since), or None; ``last``:
-        the last requests with their outcome; ``chain_lines``; ``epsilon_spent``,
-        ``epsilon_left`` (None: unbounded), ``epsilon_budget``; ``disk_free_bytes``.
+        ``connected``, ``refused``, ``frozen`` or ``gone``), ``reason``, ``restarts``,
+        ``superlink``; ``coordinator`` (address, or None); ``approved`` (digests);
+        ``working_on``: what was asked and is not answered yet (run, round, task, since),
+        or None; ``last``: the last requests with their outcome; ``chain_lines``;
+        ``epsilon_spent``, ``epsilon_left`` (None: unbounded), ``epsilon_budget``;
+        ``disk_free_bytes``.
 
     Raises
     ------
@@ -84,10 +87,20 @@ def _node(folder: Path) -> dict[str, Any]:
     state, reason = facts["state"], facts["reason"]
     if state != "stopped" and not is_alive(facts.get("pid")):
         state, reason = "gone", "its program was killed; join again"
+    elif state != "stopped" and _is_frozen(facts["pid"]):
+        state, reason = "frozen", "its program was stopped by a signal; continue or join again"
     return {
         "state": state, "reason": reason, "restarts": facts["restarts"],
         "superlink": facts["superlink"],
     }  # fmt: skip
+
+
+def _is_frozen(pid: int) -> bool:
+    """Tell whether a process is there but does not run (SIGSTOP)."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
 
 
 def _working_on(lines: list[Line]) -> dict[str, Any] | None:

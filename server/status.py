@@ -106,6 +106,7 @@ def run_status(folder: Path) -> RunStatus:
         "sites": [member["site"] for member in plan["members"]],
     }
     started = ended = None
+    starts = 0
     working: int | None = None
     lasted: list[float] = []
     for event in EventReader(folder / EVENTS).new():
@@ -114,7 +115,8 @@ def run_status(folder: Path) -> RunStatus:
         ended = event["time"] if kind in ENDED else None
         if kind == "started":
             working = event.get("pid")
-            found |= {"state": "running", "reason": "", "resumed": int(event["resumed"])}
+            starts += 1
+            found |= {"state": "running", "reason": "", "resumed": starts - 1}
         elif kind == "task":
             found |= _fresh(event)
             lasted = []

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 BLOCK = 4096
+#: A connection that carried nothing for so long is idle.
+IDLE_SECONDS = 0.3
 
 
 @dataclass
@@ -18,6 +21,8 @@ class BadLine:
 
     `cut_every`: each n-th connection is cut after `cut_after_bytes` from either side.
     `bytes_per_second`: what one direction of one connection carries (0: no limit).
+    `life_seconds`: a connection is closed when it is older and idle, as firewalls do
+    (0: never), so that there are many of them.
     """
 
     host: str
@@ -25,9 +30,11 @@ class BadLine:
     cut_every: int = 0
     cut_after_bytes: int = 2000
     bytes_per_second: int = 0
+    life_seconds: float = 0.0
     listen: int = 0
     connections: int = 0
     cuts: int = 0
+    carried: int = 0
     _ready: threading.Event = field(default_factory=threading.Event)
 
     async def _serve(self, stop: asyncio.Event) -> None:
@@ -48,10 +55,13 @@ class BadLine:
             writer.transport.abort()
             return
         left = [self.cut_after_bytes if cut else -1]
+        last = [time.monotonic()]
         ways = [
-            asyncio.create_task(self._pump(reader, far_writer, left)),
-            asyncio.create_task(self._pump(far_reader, writer, left)),
+            asyncio.create_task(self._pump(reader, far_writer, left, last)),
+            asyncio.create_task(self._pump(far_reader, writer, left, last)),
         ]
+        if self.life_seconds:
+            ways.append(asyncio.create_task(self._grow_old(last)))
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
@@ -61,11 +71,22 @@ class BadLine:
         for end in (writer, far_writer):
             end.transport.abort() if cut else end.close()
 
+    async def _grow_old(self, last: list[float]) -> None:
+        born = time.monotonic()
+        while time.monotonic() < max(born + self.life_seconds, last[0] + IDLE_SECONDS):
+            await asyncio.sleep(0.05)
+
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: list[int]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        left: list[int],
+        last: list[float],
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(BLOCK):
+                last[0] = time.monotonic()
+                self.carried += len(data)
                 if left[0] >= 0:
                     left[0] -= len(data)
                     if left[0] <= 0:
@@ -83,10 +104,18 @@ class BadLine:
 
 @contextmanager
 def bad_line(
-    host: str, port: int, *, cut_every: int = 0, bytes_per_second: int = 0
+    host: str,
+    port: int,
+    *,
+    cut_every: int = 0,
+    bytes_per_second: int = 0,
+    life_seconds: float = 0.0,
 ) -> Iterator[BadLine]:
     """Run a bad line to an address; its own port is `listen`."""
-    line = BadLine(host, port, cut_every=cut_every, bytes_per_second=bytes_per_second)
+    line = BadLine(
+        host, port, cut_every=cut_every, bytes_per_second=bytes_per_second,
+        life_seconds=life_seconds,
+    )  # fmt: skip
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     thread = threading.Thread(target=line.run, args=(stop, loop), daemon=True)

@@ -67,11 +67,13 @@ class Federation:
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
-    def start(self, name: str, *words: object) -> subprocess.Popen[bytes]:
-        """Start a command in the background, under a name."""
+    def start(
+        self, name: str, *words: object, before: tuple[str, ...] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Start a command in the background, under a name; `before` is what runs it."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*OSTEOFED, *map(str, words)], stdout=log, stderr=log,
+                [*before, *OSTEOFED, *map(str, words)], stdout=log, stderr=log,
                 env=os.environ | {MARK: self.token}, start_new_session=True,
             )  # fmt: skip
         self.running[name] = process
@@ -85,6 +87,24 @@ class Federation:
     def join(self, name: str, *options: object) -> None:
         """Start a site's node."""
         self.start(f"join-{name}", "site", "join", self.site(name), *options)
+
+    def leave(self, name: str) -> None:
+        """End a site's node in order."""
+        process = self.running.pop(f"join-{name}")
+        process.terminate()
+        process.wait(20)
+
+    def rounds(self, run: str) -> list[dict[str, Any]]:
+        """Facts of the rounds of a run, of all runs whose name begins so."""
+        return [event["facts"] for event in self.events(run) if event["event"] == "round"]
+
+    def events(self, run: str) -> list[dict[str, Any]]:
+        """What the runs whose name begins so have said; half a line is left out."""
+        found = []
+        for path in sorted((self.folder / "work" / "runs").glob(f"{run}-*/events.jsonl")):
+            raw = path.read_bytes().splitlines(keepends=True)
+            found += [json.loads(line) for line in raw if line.endswith(b"\n")]
+        return found
 
     def status(self, name: str) -> dict[str, Any]:
         """What a site's node says of itself."""
