@@ -1,0 +1,65 @@
+"""One lying hospital of five: the robust rules bear it, the plain mean does not.
+
+The full table, on digital patients, is `python -m tests.bench_poisoning`
+(docs/decisions/0008-one-liar-of-five.md).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from shared.config import OptimiserSettings
+from shared.tasks import make_task
+from tests.poisoning import ATTACKS, RULES, SITES, Trial, WrongLabels, fresh_start
+from tests.server.tiny_sites import TINY_TASK
+from tests.shared.standins import Standins
+
+#: The other rules are in the full table.
+ROBUST = ("median", "multi-Krum")
+
+
+@cache
+def dice(rule: str, attack: str) -> float:
+    task = make_task(TINY_TASK)
+    trial = Trial(
+        task=task,
+        start=fresh_start(task, 1),
+        sources={name: Standins(12, seed) for seed, name in enumerate(SITES, start=1)},
+        unseen=Standins(12, 99),
+        settings=OptimiserSettings(
+            learning_rate=0.02, steps_per_round=6, batch_patients=6, augment=False
+        ),
+        rounds=5,
+    )
+    metrics, _ = trial.run(RULES[rule], attack)
+    return metrics["dice"]
+
+
+def test_the_clean_run_learns() -> None:
+    assert dice("FedAvg", "none") > 0.6
+
+
+@pytest.mark.parametrize("attack", [one for one in ATTACKS if one != "none"])
+@pytest.mark.parametrize("rule", ROBUST)
+def test_a_robust_rule_keeps_what_the_clean_run_reached(rule: str, attack: str) -> None:
+    assert dice(rule, attack) >= 0.95 * dice("FedAvg", "none")
+
+
+@pytest.mark.parametrize("attack", ["sign flipped, x10", "scaled x100", "noise x10"])
+def test_the_plain_mean_does_not(attack: str) -> None:
+    """The attacks are attacks: what the robust rules bear is not nothing."""
+    assert dice("FedAvg", attack) < 0.8 * dice("FedAvg", "none")
+
+
+def test_wrong_labels_are_wrong() -> None:
+    right = Standins(1, 1)
+    [patient] = right.patients
+    [study], [wrong] = right.studies(patient), WrongLabels(right).studies(patient)
+    for view, image in study.images.items():
+        assert image.regions is not None
+        other = wrong.images[view].regions
+        assert other is not None
+        assert ((image.regions == other).mean()) < 0.01
+    assert study.labels.bmd != wrong.labels.bmd
