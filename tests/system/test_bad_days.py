@@ -81,13 +81,16 @@ def full(folder: Path) -> Iterator[None]:
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     folder = tmp_path_factory.mktemp("bad-days")
     with ExitStack() as stack:
-        for disk in ("gamma", "work"):
-            stack.enter_context(small_disk(folder / disk))
         made = stack.enter_context(real_federation(folder))
         for name in NAMES:
             shutil.copytree(made.site(name), folder / "good" / name)
             (folder / "good" / name / "coordinator.json").unlink()
+        kept = made.site("gamma").rename(folder / "gamma-kept")
+        for disk in ("gamma", "work"):
+            stack.enter_context(small_disk(folder / disk))
+        shutil.copytree(kept, made.site("gamma"), dirs_exist_ok=True, symlinks=True)
         yield made
+        made.end()  # before its disks go
 
 
 def quorum(**changes: Any) -> Quorum:

@@ -323,7 +323,10 @@ def test_a_frozen_site_is_late_and_the_others_go_on(faults: Faults) -> None:
             process.resume()
     assert run.wait(150) == 0, federation.log("run-frozen").read_text()
     first, *_, last = [one["facts"] for one in rounds()]
-    assert [(one["site"], one["kind"]) for one in first["absent"]] == [("gamma", "late")]
+    # Late, or gone: whichever comes first, the deadline or two missed heartbeats.
+    [absent] = first["absent"]
+    assert absent["site"] == "gamma"
+    assert absent["kind"] in ("late", "unreachable")
     assert sorted(last["patients"]) == sorted(NAMES)
 
 
