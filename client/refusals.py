@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import traceback
@@ -19,6 +18,7 @@ from shared.errors import (
     StoreOutdatedError,
     TicketRefusedError,
 )
+from shared.files import is_disk_full
 from shared.protocol import Job, Refusal
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def refusal_of(error: Exception, folder: Path, site: Site | None, job: Job | Non
         site=_name(folder, site)[:80],
         code=code,
         kind=kind,
-        reason=_reason(error, kind),
+        reason=_reason(error, kind, folder),
         spent=spent,
         asked=asked,
         left=left,
@@ -122,25 +122,14 @@ def log_failure(folder: Path, error: Exception) -> None:
         file.write(text[-LONGEST_ENTRY:].rstrip() + "\n")
 
 
-def _reason(error: Exception, kind: str) -> str:
+def _reason(error: Exception, kind: str, folder: Path) -> str:
     if isinstance(error, CohortTooSmallError):
         return "the hospital has fewer patients for this task than its policy asks"
-    if is_disk_full(error):
+    if is_disk_full(error, folder):
         return "the hospital's disk is full; nothing more was spent than its ledger says"
     if isinstance(error, OUTSPOKEN):
         return PATHS.sub("(a path)", str(error))[:LONGEST_REASON]
     return _unsaid(kind)
-
-
-def is_disk_full(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that it came from, is a full disk."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "disk is full" in str(error) or "No space left" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _unsaid(kind: str) -> str:

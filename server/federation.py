@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
 from collections.abc import Mapping
@@ -42,7 +41,7 @@ from shared.errors import (
     RunFailedError,
     RunPausedError,
 )
-from shared.files import write_text_atomically
+from shared.files import is_disk_full, write_text_atomically
 from shared.weights import Weights, digest_arrays, load_weights, save_weights
 from shared.wire import Arrays
 
@@ -106,12 +105,12 @@ def run_plan(grid: Grid, plan: RunPlan, events: Events, make: MessageMaker) -> P
         if not pausing:
             raise
         raise _paused(journal, plan, str(error)) from None
-    except OSError as error:
-        pausing = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    except Exception as error:
+        pausing = is_disk_full(error, plan.folder)
         _abandon(tracking, pausing)
         if not pausing:
             raise
-        where = error.filename or plan.workspace
+        where = getattr(error, "filename", None) or plan.workspace
         reason = f"the coordinator's disk is full ({where}); make room"
         raise _paused(journal, plan, reason) from None
     except BaseException:
@@ -139,7 +138,10 @@ def _run_tasks(
     else:
         journal.note("resumed", task=task, round=number)
     seconds = min(CONNECT_SECONDS, plan.quorum.deadline_seconds)
-    roster = wait_for_nodes(grid, plan.members, plan.quorum.minimum_sites, seconds)
+    roster = Roster(
+        plan.members, Home(plan.home) if any(m.node_key for m in plan.members) else None
+    )
+    wait_for_nodes(grid, roster, plan.quorum.minimum_sites, seconds)
     # Networks are imported before MLflow's thread begins: two threads that import
     # torch at once would get in each other's way.
     starts = {planned.name: prepare(plan, planned) for planned in plan.tasks}
@@ -168,7 +170,8 @@ def _who_spoke(run: _Run, results: Mapping[str, TaskResult]) -> list[str]:
     spoke = set(run.roster.names.values())
     spoke |= {site for facts in rounds for site in facts.patients}
     spoke |= {absence.site for facts in rounds for absence in facts.absent}
-    return sorted(spoke & {member.site for member in run.plan.members})
+    members = (*run.plan.members, *run.roster.members)
+    return sorted(spoke & {member.site for member in members})
 
 
 def _take_reserve(plan: RunPlan) -> None:

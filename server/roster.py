@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from server.home import Member
+from server.home import Home, Member
 from shared.errors import QuorumError
 
 if TYPE_CHECKING:
@@ -20,21 +20,25 @@ class Roster:
     """The members of a run, the nodes that are there, and which node is whose.
 
     On real nodes Flower knows a node by the public key that its member was admitted
-    with. In a simulation nodes have no keys: there a node is the member that first
-    answered from it with its own signature.
+    with, and the members are whoever is admitted at the moment (`home`): hospitals come
+    and go while a run is on. In a simulation nodes have no keys: there a node is the
+    member that first answered from it with its own signature.
     """
 
     members: tuple[Member, ...]
+    home: Home | None = None
     names: dict[int, str] = field(default_factory=dict)
     nodes: dict[int, str] = field(default_factory=dict)  # node: when it last connected
 
     @property
     def pinned(self) -> bool:
         """Whether members are known by their nodes' keys."""
-        return any(member.node_key for member in self.members)
+        return self.home is not None or any(member.node_key for member in self.members)
 
     def look(self, grid: Grid) -> None:
-        """Learn which nodes are there now; those of nobody admitted are left out."""
+        """Learn who is admitted and which nodes are there now; others' are left out."""
+        if self.home is not None:
+            self.members = self.home.members()
         by_key = {member.node_key: member.site for member in self.members if member.node_key}
         found: dict[int, str] = {}
         for node in grid.get_nodes():
@@ -56,7 +60,7 @@ class Roster:
         return next((one for one in self.members if one.site == site), None)
 
 
-def wait_for_nodes(grid: Grid, members: tuple[Member, ...], minimum: int, seconds: float) -> Roster:
+def wait_for_nodes(grid: Grid, roster: Roster, minimum: int, seconds: float) -> None:
     """Wait until all members' nodes are there, or at the deadline at least the minimum.
 
     Raises
@@ -65,10 +69,9 @@ def wait_for_nodes(grid: Grid, members: tuple[Member, ...], minimum: int, second
         If fewer than the minimum came.
     """
     deadline = time.monotonic() + seconds
-    roster = Roster(members)
     while time.monotonic() < deadline:
         roster.look(grid)
-        if len(roster.nodes) >= len(members):
+        if len(roster.nodes) >= len(roster.members):
             break
         time.sleep(POLL_SECONDS)
     if len(roster.nodes) < minimum:
@@ -76,4 +79,3 @@ def wait_for_nodes(grid: Grid, members: tuple[Member, ...], minimum: int, second
             f"{len(roster.nodes)} sites are connected after {seconds:g} seconds "
             f"(quorum.minimum_sites: {minimum}); start the others or lower the quorum"
         )
-    return roster

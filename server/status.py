@@ -152,6 +152,8 @@ def _exchange(found: dict[str, Any], event: dict[str, Any]) -> None:
         found |= {"kind": event["kind"], "round": event["round"], "answered": {},
                   "waiting_for": [], "absent": []}  # fmt: skip
     site = event["site"]
+    if event["event"] == "answered" and site not in found["sites"]:  # admitted while the run was on
+        found["sites"] = sorted([*found["sites"], site])
     others = [one for one in found["absent"] if one["site"] != site]
     waiting = [one for one in found["waiting_for"] if one != site]
     if event["event"] == "asked":

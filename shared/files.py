@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Final
 
 #: What a new file may be read and written by, less the umask.
 ANYBODY: Final = 0o666
 OWNER_ONLY: Final = 0o600
+
+#: What libraries say of a full disk, and what SQLite says when its side files have no room.
+FULL: Final = ("disk is full", "No space left")
+SQLITE_IN_NEED: Final = ("unable to open database file", "disk I/O error")
+LEAST_ROOM_BYTES: Final = 1_000_000
 
 
 def write_text_atomically(path: Path, text: str, *, mode: int = ANYBODY) -> None:
@@ -51,3 +58,33 @@ def make_private_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def is_disk_full(error: BaseException | None, folder: Path) -> bool:
+    """Tell whether an error, or one that it came from, is a full disk.
+
+    Parameters
+    ----------
+    error : BaseException or None
+        What was raised.
+    folder : Path
+        What was written to. SQLite says of a disk without room for its side files only
+        that it cannot open the database; then the disk itself is asked.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        said = str(error)
+        if any(words in said for words in FULL):
+            return True
+        if any(words in said for words in SQLITE_IN_NEED) and _room(folder) < LEAST_ROOM_BYTES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _room(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return LEAST_ROOM_BYTES

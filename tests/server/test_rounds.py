@@ -14,7 +14,7 @@ from server.events import Events
 from server.home import Home
 from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
-from server.result import last_said
+from server.result import RoundFacts, last_said
 from server.roster import Roster, wait_for_nodes
 from server.rounds import Start, Trained, evaluate_models, train_rounds
 from shared import protocol
@@ -117,6 +117,31 @@ def test_a_late_site_is_named_and_comes_back(tmp_path: Path) -> None:
     assert [(a.site, a.kind) for a in trained.rounds[0].absent] == [("node 3", "late")]
     assert trained.rounds[1].absent == []
     assert sorted(trained.rounds[1].patients) == ["alpha", "beta", "gamma"]
+
+
+def test_hospitals_are_admitted_and_expelled_between_rounds(tmp_path: Path) -> None:
+    """On real nodes the members are whoever is admitted when a round begins."""
+    home = Home(tmp_path / "coordinator")
+    home.make()
+    names = ("alpha", "beta", "gamma")
+    known = {name: member(name).model_copy(update={"node_key": name.encode().hex()})
+             for name in names}  # fmt: skip
+    home.save_members((known["alpha"], known["beta"]))
+    nodes = {number: honest(name, 1.0) for number, name in enumerate(names, start=1)}
+    grid = FakeGrid(nodes, {number: name.encode() for number, name in enumerate(names, start=1)})
+    work = plan(tmp_path)
+    task = work.tasks[0].model_copy(update={"rounds": 3})
+
+    def change(facts: RoundFacts, point: object) -> None:
+        staying = ("alpha", "gamma") if facts.round == 2 else names
+        home.save_members(tuple(known[name] for name in staying))
+
+    trained = train_rounds(
+        grid, Roster(home.members(), home), work, task, START, make, journal(tmp_path), change
+    )
+    took_part = [sorted(one.patients) for one in trained.rounds]
+    assert took_part == [["alpha", "beta"], ["alpha", "beta", "gamma"], ["alpha", "gamma"]]
+    assert all(one.absent == [] for one in trained.rounds)
 
 
 def test_a_refusing_site_is_named_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
@@ -332,4 +357,4 @@ def test_a_measurement_that_is_not_one_costs_only_its_site(
 def test_too_few_connected_sites_are_said_before_the_first_round() -> None:
     grid = FakeGrid({1: refusing("alpha")})
     with pytest.raises(QuorumError, match="1 sites are connected"):
-        wait_for_nodes(grid, MEMBERS, minimum=2, seconds=0.2)
+        wait_for_nodes(grid, Roster(MEMBERS), minimum=2, seconds=0.2)
