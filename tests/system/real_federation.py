@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,13 +68,13 @@ class Federation:
         return done.stdout + done.stderr
 
     def start(
-        self, name: str, *words: object, before: tuple[str, ...] = ()
+        self, name: str, *words: object, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a command in the background, under a name; `before` is what runs it."""
+        """Start a command in the background, under a name."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*before, *OSTEOFED, *map(str, words)], stdout=log, stderr=log,
-                env=os.environ | {MARK: self.token}, start_new_session=True,
+                [*OSTEOFED, *map(str, words)], stdout=log, stderr=log, start_new_session=True,
+                env=os.environ | {MARK: self.token} | dict(environment or {}),
             )  # fmt: skip
         self.running[name] = process
         return process
