@@ -7,6 +7,7 @@ range  cause
 ====== ==================================================
 0      it worked
 2      the command line itself was wrong
+3-4    the machine: its disk, its permissions
 10-19  configuration
 20-29  images and labels that were given
 30-39  a site's store
@@ -28,6 +29,18 @@ class OsteofedError(Exception):
     """
 
     exit_code = 1
+
+
+class DiskFullError(OsteofedError):
+    """There is no room on a disk that was to be written."""
+
+    exit_code = 3
+
+
+class NotPermittedError(OsteofedError):
+    """A file or folder may not be read or written by whoever runs this."""
+
+    exit_code = 4
 
 
 class ConfigError(OsteofedError):
