@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Final
+
+from shared.errors import PlaceholderSecretError
 
 #: What a new file may be read and written by, less the umask.
 ANYBODY: Final = 0o666
@@ -58,6 +61,31 @@ def make_private_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def require_private(path: Path, what: str) -> None:
+    """Do nothing if only its owner may use a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it must exist.
+    what : str
+        What it holds, for the sentence: ``the signing key``.
+
+    Raises
+    ------
+    PlaceholderSecretError
+        If others may read or write it.
+    OSError
+        If it is not there.
+    """
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise PlaceholderSecretError(
+            f"{path}: mode {mode:04o} lets others read {what} (must be 0600; run "
+            f"`chmod 600 {path}`)"
+        )
 
 
 def is_disk_full(error: BaseException | None, folder: Path) -> bool:
