@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from shared.chain import Chain, Head
 from shared.config import Settings
 from shared.errors import ConfigError, MemberUnknownError
-from shared.files import OWNER_ONLY, write_text_atomically
+from shared.files import OWNER_ONLY, make_private_folder, write_text_atomically
 from shared.signing import SigningKey, make_key, read_key
 
 IDENTITY: Final = "identity.key"
@@ -50,8 +50,8 @@ class Home:
     folder: Path
 
     def make(self) -> SigningKey:
-        """Make the folder and the identity if they are not there; return the key."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Make the folder (its owner's alone) and the identity if need be; return the key."""
+        make_private_folder(self.folder)
         path = self.folder / IDENTITY
         return read_key(path) if path.exists() else make_key(path)
 

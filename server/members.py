@@ -21,6 +21,8 @@ from shared.flower import environment_for, program
 from shared.trust import Enrolment
 
 CONNECTION: Final = "osteofed"
+#: Folder of a home in which the SuperLink works.
+SUPERLINK: Final = "superlink"
 REQUEST_SECONDS: Final = 60.0
 
 
@@ -97,7 +99,7 @@ def expel(folder: Path, site: str) -> Member:
 
 def flwr_home(folder: Path) -> Path:
     """Where Flower's own settings of a home lie."""
-    return folder / "superlink" / "flwr"
+    return folder / SUPERLINK / "flwr"
 
 
 def write_connection(folder: Path, port: int) -> None:
@@ -132,7 +134,7 @@ def _registered(folder: Path) -> dict[str, int]:
     import sqlite3
 
     # Flower's list of nodes does not show their keys; its database does.
-    path = folder / "superlink" / "state.db"
+    path = folder / SUPERLINK / "state.db"
     if not path.is_file():
         return {}
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10) as database:

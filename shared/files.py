@@ -14,6 +14,7 @@ from shared.errors import PlaceholderSecretError
 #: What a new file may be read and written by, less the umask.
 ANYBODY: Final = 0o666
 OWNER_ONLY: Final = 0o600
+OWNERS_FOLDER: Final = 0o700
 
 #: What libraries say of a full disk, and what SQLite says when its side files have no room.
 FULL: Final = ("disk is full", "No space left")
@@ -61,6 +62,19 @@ def make_private_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter; one that is there becomes such.
+
+    Raises
+    ------
+    PermissionError
+        If it is there, others may enter it, and it is somebody else's.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=OWNERS_FOLDER)
+    if path.stat().st_mode & 0o077:
+        path.chmod(OWNERS_FOLDER)
 
 
 def require_private(path: Path, what: str) -> None:
