@@ -1,4 +1,4 @@
-"""``osteofed site approve | disapprove``: which code of the coordinator may run inside this hospital."""
+"""``osteofed site approve | disapprove``: which code of the coordinator may run here."""
 
 from __future__ import annotations
 
