@@ -64,6 +64,15 @@ def make_private_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def settle_folder(path: Path) -> None:
+    """Make the names in a folder durable, after files in it were made or renamed."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def make_private_folder(path: Path) -> None:
     """Make a folder that only its owner may enter; one that is there becomes such.
 
