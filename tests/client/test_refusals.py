@@ -127,7 +127,7 @@ def refused_line(folder: Path, content: RecordDict) -> dict[str, Any]:
     save_settings(config.model_copy(update={"policy": policy}), folder / "site.yaml")
     context: Any = SimpleNamespace(node_config={"site": str(folder)}, run_config={})
     message: Any = SimpleNamespace(content=content)
-    said = app._attempt(lambda site: answer_train(site, content), message, context)  # type: ignore[arg-type,return-value]
+    said = app._attempt(lambda site: answer_train(site, content), message, context)
     assert refused(said).code != 0
     chain = folder / AUDIT
     last = verify_chain(chain, site_key(folder).public)[-1]

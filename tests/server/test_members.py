@@ -78,7 +78,7 @@ def test_a_home_and_what_it_serves_are_its_owners_alone(
     home.mkdir(mode=0o755)
     make_home(home, "localhost")
     monkeypatch.setattr(up, "until_stopped", lambda step: None)
-    monkeypatch.setattr(up.shutil, "which", lambda *_, **__: "/usr/sbin/nginx")
+    monkeypatch.setattr("shutil.which", lambda *_, **__: "/usr/sbin/nginx")
     up.up(home)
     for path in (home, home / "superlink", home / "nginx"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
