@@ -25,6 +25,8 @@ Moderate = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 SampleRate = Annotated[float, Field(ge=1e-6, le=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+#: Pixels along one side of an image: whoever is asked to train must have the memory.
+Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Settings(BaseModel):
@@ -40,11 +42,12 @@ class NetworkSettings(Settings):
     """Which network, how large.
 
     `size` is ``small`` (minutes on two cores) or ``published`` (the size of the
-    literature); `image_size` is the tensor height and width in pixels.
+    literature); `image_size` is the tensor height and width in pixels, at
+    most 4096 each.
     """
 
     size: Literal["small", "published"] = "small"
-    image_size: tuple[Count, Count] | None = None
+    image_size: tuple[Side, Side] | None = None
 
 
 class OptimiserSettings(Settings):
