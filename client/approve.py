@@ -18,6 +18,7 @@ from typing import Any, Final
 from client.audit import site_chain
 from shared.config import SiteConfig, load_settings
 from shared.errors import CodeNotApprovedError, InputUnreadableError
+from shared.files import write_text_atomically
 
 APPROVED: Final = "approved"
 LIST: Final = "approved.json"
@@ -151,9 +152,7 @@ def disapprove(folder: Path, digest: str) -> None:
 
 
 def _write_list(place: Path, known: list[dict[str, Any]]) -> None:
-    temporary = place / f"{LIST}.part"
-    temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(place / LIST)
+    write_text_atomically(place / LIST, json.dumps(known, indent=1) + "\n")
 
 
 def _read_only(place: Path) -> None:

@@ -331,17 +331,14 @@ class Ledger:
             whether asked for by a round or by themselves.
         """
         with writing(self._engine) as connection:
-            MEASURED.create(connection, checkfirst=True)
-            connection.execute(MEASURED.insert().values(task=task, at=_clock.time()))
+            _count_measured(connection, task)
         return self.recent_evaluations(task)
 
     def count_evaluation(self, run: str, task: str) -> int:
         """Count one more model that is about to be measured; return how many were before."""
         mine = (EVALUATIONS.c.run == run, EVALUATIONS.c.task == task)
         with writing(self._engine) as connection:
-            # Ledgers of an older version have no such table.
-            MEASURED.create(connection, checkfirst=True)
-            connection.execute(MEASURED.insert().values(task=task, at=_clock.time()))
+            _count_measured(connection, task)
             before = connection.scalar(sa.select(EVALUATIONS.c.models).where(*mine))
             if before is None:
                 connection.execute(EVALUATIONS.insert().values(run=run, task=task, models=1))
@@ -405,3 +402,9 @@ def _check_same(earlier: Entry, mechanism: Mechanism | None, key: dict[str, obje
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _count_measured(connection: sa.Connection, task: str) -> None:
+    """Count one more model that is measured for a task, with the time."""
+    MEASURED.create(connection, checkfirst=True)  # ledgers of an older version have no such table
+    connection.execute(MEASURED.insert().values(task=task, at=_clock.time()))
