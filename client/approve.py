@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import hashlib
 import io
 import json
 import os
+import py_compile
 import shutil
 import stat
 import zipfile
@@ -84,7 +86,10 @@ def differences(folder: Path, bundle: Bundle) -> dict[str, list[str]]:
 
 
 def approve(folder: Path, bundle: Bundle) -> None:
-    """Unpack a bundle where the node finds it, read-only, and write its digest down.
+    """Unpack and compile a bundle where the node finds it, read-only; write its digests down.
+
+    Every file that is there afterwards is named with its digest: `client.start_app` runs
+    nothing that differs.
 
     Raises
     ------
@@ -98,9 +103,10 @@ def approve(folder: Path, bundle: Bundle) -> None:
     known = approved_digests(folder)
     _writable(place)
     place.mkdir(mode=0o700, exist_ok=True)
+    _remove(place, bundle.digest)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            install_from_fab(bundle.content, install_dir=place, skip_prompt=True)
+            unpacked = install_from_fab(bundle.content, install_dir=place, skip_prompt=True)
     except (click.ClickException, ValueError, OSError) as error:
         raise InputUnreadableError(f"{bundle.path}: {error}") from None
     known = [one for one in known if one["digest"] != bundle.digest]
@@ -109,6 +115,7 @@ def approve(folder: Path, bundle: Bundle) -> None:
             "digest": bundle.digest,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "files": bundle.files,
+            "compiled": _compile(unpacked),
         }
     )
     _write_list(place, known)
@@ -144,11 +151,26 @@ def disapprove(folder: Path, digest: str) -> None:
     _writable(place)
     try:
         _write_list(place, left)  # from here on it is refused, whatever else fails
-        for unpacked in (place / "apps").glob(f"*.{digest[:8]}"):
-            shutil.rmtree(unpacked)
+        _remove(place, digest)
     finally:
         _read_only(place)
     site_chain(folder, site).append("disapproved", digest=digest)
+
+
+def _remove(place: Path, digest: str) -> None:
+    for unpacked in (place / "apps").glob(f"*.{digest[:8]}"):
+        shutil.rmtree(unpacked)
+
+
+def _compile(unpacked: Path) -> dict[str, str]:
+    """Compile a bundle's modules, once for all messages; name what was made by its digest."""
+    compileall.compile_dir(
+        unpacked, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
+    )
+    return {
+        path.relative_to(unpacked).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(unpacked.rglob("__pycache__/*.pyc"))
+    }
 
 
 def _write_list(place: Path, known: list[dict[str, Any]]) -> None:

@@ -52,6 +52,7 @@ def preload() -> None:
     """
     with contextlib.suppress(Exception):
         import flwr.clientapp
+        import flwr.supernode.cli
         import flwr.supernode.runtime.run_clientapp  # noqa: F401
     with contextlib.suppress(Exception):
         import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
@@ -62,7 +63,10 @@ def preload() -> None:
     with contextlib.suppress(Exception):
         import monai.networks.nets  # noqa: F401
         import opacus  # noqa: F401
-        import torch  # noqa: F401
+        import torch
+
+        # Any optimiser imports it, which takes a second.
+        import torch._dynamo  # noqa: F401
 
 
 def serve(path: Path, answer: Answer, lost: Path | None = None) -> None:

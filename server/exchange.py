@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
     from flwr.serverapp import Grid
 
-POLL_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.2
 #: How often the nodes that are there are looked up during an exchange.
 LOOK_SECONDS: Final = 1.0
 #: How long an announced answer may take to arrive, at least; then it is asked for again.

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refused(folder: Path) -> str:
     with pytest.raises(OsteofedError) as said:
-        start_app._check(b"unknown", frozenset({"0" * 64}), folder)
+        start_app._check(b"unknown", {"0" * 64: {}}, folder)
     assert type(said.value).__name__ == "CodeNotApprovedError"
     assert said.value.__context__ is None
     return str(said.value)
