@@ -30,7 +30,17 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from client.audit import make_identity
-from client.catalogue import SCHEMA, Base, Image, Label, Patient, Property, Study, open_catalogue
+from client.catalogue import (
+    SCHEMA,
+    Base,
+    Image,
+    Label,
+    Patient,
+    Property,
+    Study,
+    bring_up,
+    open_catalogue,
+)
 from client.keys import make_secret, read_secret
 from client.ledger import Ledger
 from client.ledger_file import make_ledger
@@ -138,6 +148,7 @@ class SiteStore:
                 "`osteofed site init` and take the studies in again)"
             )
         engine = open_catalogue(path)
+        bring_up(engine)
         with Session(engine) as session:
             made_with = session.get(Property, "secret_check")
             found = made_with.value if made_with is not None else ""

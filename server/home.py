@@ -14,9 +14,9 @@ from typing import Annotated, Final
 from pydantic import Field, ValidationError
 
 from shared.chain import Chain, Head
-from shared.config import Settings
 from shared.errors import ConfigError, MemberUnknownError
 from shared.files import OWNER_ONLY, write_text_atomically
+from shared.settings import Settings
 from shared.signing import SigningKey, make_key, read_key
 
 IDENTITY: Final = "identity.key"

@@ -33,8 +33,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, ValidationError
 
-from shared.config import Settings
 from shared.errors import ChainBrokenError
+from shared.settings import Settings
 from shared.signing import SigningKey, digest_of, verify
 
 NOTHING: Final = "0" * 64

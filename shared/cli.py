@@ -10,21 +10,24 @@ import os
 import signal
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import click
 import typer
 from rich.console import Console
 
 from shared.demo.cli import demo_command
-from shared.errors import OsteofedError
+from shared.errors import DiskFullError, NotPermittedError, OsteofedError
+from shared.files import is_disk_full
 from shared.inference.cli import predict_command
 from shared.phantom.cli import app as phantom
 
 EXIT_CODES = """\
 Exit codes: 0 it worked; 1 a fault of OsteoFed's own; 2 wrong use of the command line;
-10-19 configuration; 20-29 images and labels; 30-39 a site's store;
-40-49 privacy and policy; 50-59 the federation; 60-69 model versions;
-70-79 digital patients; 130 interrupted. (docs/exit-codes.md)
+3-4 the machine's disk and permissions; 10-19 configuration; 20-29 images and labels;
+30-39 a site's store; 40-49 privacy and policy; 50-59 the federation;
+60-69 model versions; 70-79 digital patients; 80-89 audit trails and passports;
+ 130 interrupted. (docs/exit-codes.md)
 """
 
 INTERRUPTED = 130
@@ -84,6 +87,29 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except Exception as error:
+        known = of_the_machine(error)
+        if known is None:  # ours: with all that a report needs
+            raise
+        errors.print(f"osteofed: {known}", markup=False)
+        sys.exit(known.exit_code)
+
+
+def of_the_machine(error: Exception) -> OsteofedError | None:
+    """Say in a sentence what the machine would not give; None is another kind of failure."""
+    named = getattr(error, "filename", None)
+    where = Path(named if isinstance(named, str | os.PathLike) else ".").absolute()
+    if is_disk_full(error, where.parent):
+        return DiskFullError(
+            f"the disk is full{f' ({where})' if named else ''}; make room and start the command "
+            "again: what was finished is kept"
+        )
+    if isinstance(error, PermissionError):
+        return NotPermittedError(
+            f"{where if named else 'a file'} may not be read or written by this user; "
+            "run as the user who owns it, or give another folder"
+        )
+    return None
 
 
 if __name__ == "__main__":

@@ -12,26 +12,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from shared.contract_settings import DataContract
+from shared.door_settings import PacsSettings
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
-
-#: Every number of the settings is finite: a bound of infinity would be none.
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-#: Positive and of a size at which float32 arithmetic still means something.
-Moderate = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
-#: Probability with which a patient is drawn into a step.
-SampleRate = Annotated[float, Field(ge=1e-6, le=1)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Settings(BaseModel):
-    """Frozen settings in which an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+from shared.settings import (
+    Count,
+    Finite,
+    Fraction,
+    Moderate,
+    Positive,
+    SampleRate,
+    Settings,
+)
 
 # --- tasks/<task>.yaml -------------------------------------------------------
 
@@ -130,6 +124,7 @@ class TaskRun(Settings):
     rounds: Count = 5
     start_from: Path | None = None
     strategy: StrategySettings = StrategySettings()
+    contract: DataContract = DataContract()
 
 
 class SimulationRuntime(Settings):
@@ -270,6 +265,7 @@ class SiteConfig(Settings):
     privacy: SitePrivacy = SitePrivacy()
     policy: SitePolicy = SitePolicy()
     compute: SiteCompute = SiteCompute()
+    pacs: PacsSettings = PacsSettings()
 
 
 # --- reading -----------------------------------------------------------------

@@ -7,6 +7,7 @@ range  cause
 ====== ==================================================
 0      it worked
 2      the command line itself was wrong
+3-4    the machine: its disk, its permissions
 10-19  configuration
 20-29  images and labels that were given
 30-39  a site's store
@@ -28,6 +29,18 @@ class OsteofedError(Exception):
     """
 
     exit_code = 1
+
+
+class DiskFullError(OsteofedError):
+    """There is no room on a disk that was to be written."""
+
+    exit_code = 3
+
+
+class NotPermittedError(OsteofedError):
+    """A file or folder may not be read or written by whoever runs this."""
+
+    exit_code = 4
 
 
 class ConfigError(OsteofedError):
@@ -70,6 +83,18 @@ class InputUnreadableError(OsteofedError):
     """A file is damaged or not what its place says it is."""
 
     exit_code = 22
+
+
+class SourceUnavailableError(OsteofedError):
+    """A PACS does not answer, however often it was asked."""
+
+    exit_code = 23
+
+
+class SourceRefusedError(OsteofedError):
+    """A PACS answers, and refuses: credentials, titles, certificates, the query."""
+
+    exit_code = 24
 
 
 class StoreMissingError(OsteofedError):
@@ -136,6 +161,12 @@ class CodeNotApprovedError(OsteofedError):
     """A bundle of code came that the hospital's engineer has not approved."""
 
     exit_code = 45
+
+
+class ContractNotMetError(OsteofedError):
+    """The site's data do not meet what the consortium requires for a task."""
+
+    exit_code = 46
 
 
 class RunFailedError(OsteofedError):
@@ -214,3 +245,9 @@ class PassportInvalidError(OsteofedError):
     """A version is not what its passport says."""
 
     exit_code = 81
+
+
+class IdentifierFoundError(OsteofedError):
+    """Something that the site stored or would send holds an identifier of a patient."""
+
+    exit_code = 82

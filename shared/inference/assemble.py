@@ -11,7 +11,7 @@ from shared.inference.conclusions import conclude_estimates, conclude_hospital, 
 from shared.inference.findings import Findings, hospital_quality, image_quality, join
 from shared.inference.schema import ImageFacts, ModelFacts, NotAssessed, Prediction, StudyFacts
 from shared.inference.wording import VIEW_WORDS, narrate
-from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
 
 SOFTWARE = "OsteoFed"
 
@@ -94,7 +94,7 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
 def _missing_views(images: Mapping[View, ImageRecord]) -> list[NotAssessed]:
     return [
         NotAssessed(what=f"the {VIEW_WORDS[view]}", why="the study has no such image")
-        for view in View
+        for view in DXA_VIEWS
         if view not in images
     ]
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
@@ -42,14 +43,18 @@ def in_order(function: Callable[[T], R], items: Sequence[T], workers: int) -> It
         min(workers, len(items)), mp_context=context, initializer=_end_with_parent
     )
     try:
-        yield from pool.map(function, items)
+        # Not pool.map: left early it cancels what it queued, and CPython's pool then fails
+        # in a thread of its own when a worker ends under a cancelled future.
+        queued = deque(pool.submit(function, item) for item in items)
+        while queued:
+            yield queued.popleft().result()
     except BaseException:
         # what is queued would be finished first; nobody waits for it any more
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True)
 
 
 def _end_with_parent() -> None:
