@@ -41,6 +41,9 @@ class Vendor(StrEnum):
     OTHER = "other"
 
 
+#: Makers whose BMD values are known.
+DXA_VENDORS = (Vendor.LUNAR, Vendor.HOLOGIC, Vendor.GENERIC)
+
 SpacingProvenance = Literal["calibrated", "detector", "derived", "none"]
 
 
@@ -155,6 +158,26 @@ class StudyRecord:
     labels: StudyLabels
     covariates: Covariates
     volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QualityMark:
+    """Something wrong with one image, found in its pixels (`shared.quality`).
+
+    Attributes
+    ----------
+    flag : str
+        Its name: ``motion``, ``cut_off``, ``rotation``, ``metal``, ``unscanned_margin``,
+        ``wrong_level``, ``saturation``.
+    strength : float
+        0 to 1; where a person would object, 0.5.
+    code : int or None
+        NHANES DXA invalidity code, where one fits.
+    """
+
+    flag: str
+    strength: float
+    code: int | None = None
 
 
 class PatientSource(Protocol):

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from shared.config import LabelColumns
-from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View, VolumeRecord
 
 from .attributes import covariates_of, quietly, study_date, text_of
+from .identifiers import SeenIdentifier
 from .labels import LabelRow
 from .orientation import flips, turn
 from .pixels import stored_values, unit_values
@@ -52,6 +53,34 @@ class StudyHeader:
 
 
 @dataclass(frozen=True)
+class ReadVolume:
+    """One CT series as read.
+
+    Attributes
+    ----------
+    record : VolumeRecord
+        Voxels and geometry.
+    slices : int
+        Files that it was made of.
+    lossy : bool
+        Whether any slice was compressed with loss.
+    resampled : str
+        What was done to the geometry: empty, ``tilt`` or ``gaps``.
+    digest : str
+        SHA-256 over the sorted SHA-256 of the slices.
+    mask_digest : str or None
+        SHA-256 of the file that the regions came from.
+    """
+
+    record: VolumeRecord
+    slices: int
+    lossy: bool
+    resampled: str
+    digest: str
+    mask_digest: str | None = None
+
+
+@dataclass(frozen=True)
 class ReadStudy:
     """One study as read.
 
@@ -71,6 +100,14 @@ class ReadStudy:
         SHA-256 of the file each image came from.
     mask_digests : mapping of View to str
         Likewise for the masks.
+    volumes : mapping of str to ReadVolume
+        CT series by SeriesInstanceUID.
+    lossy : mapping of View to bool
+        Whether an image was compressed with loss at any time.
+    maker, model : str
+        Manufacturer and model as the files say.
+    identifiers : frozenset of SeenIdentifier
+        Everything in the files that names the patient, for `client.identifiers`.
     """
 
     header: StudyHeader
@@ -80,6 +117,11 @@ class ReadStudy:
     covariates: Covariates
     digests: Mapping[View, str]
     mask_digests: Mapping[View, str]
+    volumes: Mapping[str, ReadVolume] = field(default_factory=dict)
+    lossy: Mapping[View, bool] = field(default_factory=dict)
+    maker: str = ""
+    model: str = ""
+    identifiers: frozenset[SeenIdentifier] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -71,12 +71,15 @@ class StudyGroup:
 
     study_uid: str
     images: dict[View, ScannedFile] = field(default_factory=dict)
+    #: Slices of CT series, by SeriesInstanceUID.
+    series: dict[str, list[ScannedFile]] = field(default_factory=dict)
     masks: list[ScannedFile] = field(default_factory=list)
 
     @property
     def files(self) -> list[ScannedFile]:
-        """Images, then masks."""
-        return [*self.images.values(), *self.masks]
+        """Images, slices, then masks."""
+        slices = [one for series in self.series.values() for one in series]
+        return [*self.images.values(), *slices, *self.masks]
 
 
 @dataclass
