@@ -1,4 +1,5 @@
 # Two commands matter: `make demo` and `make test`. Both set themselves up.
+# `make bench NVFLARE=/path/to/python` also times NVFLARE, in an environment of its own.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,6 +28,8 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench_rounds $(if $(NVFLARE),--nvflare $(NVFLARE))
+	$(BIN)/python -m tests.bench_sites
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,12 +70,14 @@ def full(folder: Path) -> Iterator[None]:
     """No room on the file system of a folder, while the block runs."""
     filler = folder / "filler"
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free)
-    assert shutil.disk_usage(folder).free == 0
-    try:
-        yield
-    finally:
-        filler.unlink()
+        try:
+            # Others delete and write meanwhile: what they free is taken too.
+            while free := shutil.disk_usage(folder).free:
+                with suppress(OSError):
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
+            yield
+        finally:
+            filler.unlink()
 
 
 @pytest.fixture(scope="module")

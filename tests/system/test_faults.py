@@ -300,7 +300,8 @@ def test_a_frozen_site_is_late_and_the_others_go_on(faults: Faults) -> None:
     federation = faults.federation
     folder = federation.folder
     quorum = Quorum(minimum_sites=2, deadline_seconds=12, attempts=1)
-    path = write_agreement(folder, rounds=3, name="frozen", quorum=quorum)
+    # More rounds than the site is away for: a woken node needs up to one heartbeat (10 s).
+    path = write_agreement(folder, rounds=7, name="frozen", quorum=quorum)
     family = [
         psutil.Process(federation.running["join-gamma"].pid),
         *psutil.Process(federation.running["join-gamma"].pid).children(recursive=True),

@@ -1,0 +1,43 @@
+"""What the machine would not give ends as one sentence; a fault of ours keeps its traceback."""
+
+import errno
+
+import pytest
+
+from shared import cli
+from shared.errors import DiskFullError, NotPermittedError
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/run/plan.json"), DiskFullError,
+         "the disk is full (/data/run/plan.json)"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/site.yaml"), NotPermittedError,
+         "/data/site.yaml may not be read or written"),
+    ],
+)  # fmt: skip
+def test_the_machine_s_refusals_are_sentences(
+    error: OSError,
+    kind: type[Exception],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "build", lambda: refused)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == kind.exit_code  # type: ignore[attr-defined]
+    assert says in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(cli, "build", lambda: broken)
+    with pytest.raises(KeyError):
+        cli.main()
