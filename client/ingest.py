@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from client.crew import Crew, cores
 from client.door import Door
 from client.staging import Job, crashed, stage, staging
-from client.store import SiteStore
+from client.store import OWNERS_FILE, SiteStore
 from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, scan_folder
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
@@ -210,7 +210,8 @@ def _workers_for(folder: Path) -> int:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait until no other ingest works on the same store."""
-    with (folder / "ingest.lock").open("w") as file:
+    descriptor = os.open(folder / "ingest.lock", os.O_WRONLY | os.O_CREAT, OWNERS_FILE)
+    with os.fdopen(descriptor, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
