@@ -44,6 +44,8 @@ FILES_PER_JOB: Final = 16
 TABLE_ENDINGS: Final = (".csv", ".tsv")
 #: Media without preamble begin with an element of group 0008 in little endian.
 BARE_DATASET: Final = b"\x08\x00"
+#: Name of the transfer syntax whose inflated size is unbounded.
+DEFLATED: Final = str(DeflatedExplicitVRLittleEndian).encode()
 #: 128 bytes of preamble and ``DICM``; the file meta group follows.
 PREAMBLE_BYTES: Final = 132
 
@@ -225,7 +227,8 @@ def parse(data: bytes, *, pixels: bool) -> Dataset:
         raise SetAsideError("not_dicom")
     try:
         # Inflated size is unbounded, and no scanner writes it: refused before parsing.
-        if not bare and _is_deflated(data):
+        # A search is quicker than parsing, and what does not name it cannot be it.
+        if not bare and DEFLATED in data and _is_deflated(data):
             raise SetAsideError("transfer_syntax", "deflated")
         dataset = dcmread(BytesIO(data), force=bare, stop_before_pixels=not pixels)
         if "TransferSyntaxUID" not in dataset.file_meta:
