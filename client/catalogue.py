@@ -176,8 +176,10 @@ def bring_up(engine: Engine) -> None:
         known = session.get(Property, "schema")
         if known is not None and known.value == SCHEMA:
             return
-    Base.metadata.create_all(engine)
     with engine.begin() as connection:
+        # Whole or not at all, and by one process only: Python's SQLite begins nothing for DDL.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        Base.metadata.create_all(connection)
         for table in Base.metadata.sorted_tables:
             there = {column["name"] for column in inspect(connection).get_columns(table.name)}
             for column in table.columns:

@@ -83,6 +83,10 @@ def identity(folder: SiteFolder, as_json: JsonOption = False) -> None:
 def ingest(
     folder: SiteFolder,
     source: Annotated[Path, typer.Argument(help="Folder of DICOM studies and label tables.")],
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that read; by default one for each core."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take studies in; every file ends as taken, quarantined or refused, with its reason."""
@@ -92,7 +96,10 @@ def ingest(
     with progress() as bar:
         job = bar.add_task("studies", total=None)
         report = take_in(
-            folder, source, lambda done, found: bar.update(job, completed=done, total=found)
+            folder,
+            source,
+            lambda done, found: bar.update(job, completed=done, total=found),
+            workers,
         )
     facts = report.as_dict()
     print_facts(facts, as_json, lambda: _show_report(facts))

@@ -8,6 +8,9 @@
 <site>/store/catalogue.sqlite
 <site>/store/arrays/<study>/<view>.pixels.npy    float16, NaN = not scanned
 <site>/store/arrays/<study>/<view>.regions.npy   uint8
+<site>/store/arrays/<study>/<series>.hu.npy      int16, Hounsfield units
+<site>/store/arrays/<study>/<series>.regions.npy
+<site>/store/staging-*                           arrays of an ingest that is going on
 
 The folder is its owner's alone (0700), so nothing in it depends on the umask.
 """
@@ -38,6 +41,7 @@ from client.catalogue import (
     Patient,
     Property,
     Study,
+    Volume,
     bring_up,
     open_catalogue,
 )
@@ -55,6 +59,7 @@ from shared.records import (
     StudyRecord,
     Vendor,
     View,
+    VolumeRecord,
 )
 
 Split = Literal["train", "validation", "test"]
@@ -184,9 +189,9 @@ class SiteStore:
         """Folder of the arrays."""
         return resolve(self.folder, self.config.store) / "arrays"
 
-    def array_path(self, study: str, view: str, what: Literal["pixels", "regions"]) -> Path:
-        """File of one array."""
-        return self.arrays / study / f"{view}.{what}.npy"
+    def array_path(self, study: str, name: str, what: Literal["pixels", "hu", "regions"]) -> Path:
+        """File of one array; `name` is a view or a replaced UID of a series."""
+        return self.arrays / study / f"{name}.{what}.npy"
 
     def source(self, split: Split) -> StoreSource:
         """Patients of one split; the catalogue is read once, arrays are mapped on use."""
@@ -216,6 +221,7 @@ class StoreSource:
     studies_by_patient: Mapping[str, Sequence[Study]] = field(repr=False)
     images: Mapping[str, Sequence[Image]] = field(repr=False)
     labels: Mapping[str, StudyLabels] = field(repr=False)
+    volumes: Mapping[str, Sequence[Volume]] = field(repr=False, default_factory=dict)
 
     def studies(self, patient: str) -> Sequence[StudyRecord]:
         """Return a patient's studies, oldest first; an unknown patient is a KeyError."""
@@ -224,8 +230,8 @@ class StoreSource:
     def digest(self) -> str:
         """SHA-256 over everything that training reads of these patients.
 
-        Studies, their images and masks by the digests of the files they came from,
-        covariates and undisputed labels. An array is not read again: whoever
+        Studies, their images, volumes and masks by the digests of the files they came
+        from, covariates and undisputed labels. An array is not read again: whoever
         changes one behind the catalogue's back is not noticed.
         """
         digest = hashlib.sha256()
@@ -239,11 +245,14 @@ class StoreSource:
                     sorted(labels.bmd.items()),
                     sorted(labels.genant.items()),
                 ]
+                # A study without volumes has the digest that it had before there were any.
+                facts += [_facts_of_volume(one) for one in self.volumes.get(study.uid, ())]
                 digest.update(json.dumps(facts).encode() + b"\n")
         return digest.hexdigest()
 
     def _record(self, study: Study) -> StudyRecord:
-        images = {View(image.view): self._image(image) for image in self.images[study.uid]}
+        images = {View(image.view): self._image(image) for image in self.images.get(study.uid, ())}
+        volumes = self.volumes.get(study.uid, ())
         return StudyRecord(
             patient=study.patient,
             study=study.uid,
@@ -257,6 +266,7 @@ class StoreSource:
                 weight_kg=study.weight_kg,
                 ethnic_group=study.ethnic_group,
             ),
+            volumes={one.series: self._volume(one) for one in volumes},
         )
 
     def _image(self, image: Image) -> ImageRecord:
@@ -269,6 +279,31 @@ class StoreSource:
             spacing_provenance=provenance,
             regions=_mapped(path(image.study, image.view, "regions")) if masked else None,
         )
+
+    def _volume(self, volume: Volume) -> VolumeRecord:
+        path = self.store.array_path
+        masked = volume.mask_digest is not None
+        x, y, z = (float(word) for word in volume.origin.split())
+        return VolumeRecord(
+            hu=_mapped(path(volume.study, volume.series, "hu")),
+            spacing_mm=(volume.slice_mm, volume.row_mm, volume.column_mm),
+            origin_mm=(x, y, z),
+            kvp=volume.kvp,
+            kernel=volume.kernel,
+            slice_thickness_mm=volume.thickness_mm,
+            contrast=volume.contrast,
+            regions=_mapped(path(volume.study, volume.series, "regions")) if masked else None,
+        )
+
+
+def origin_text(origin_mm: Sequence[float]) -> str:
+    """Patient coordinates as the catalogue holds them: x y z in mm."""
+    return " ".join(repr(float(part)) for part in origin_mm)
+
+
+def _facts_of_volume(volume: Volume) -> list[Any]:
+    geometry = [volume.slice_mm, volume.row_mm, volume.column_mm, volume.origin]
+    return [volume.series, *geometry, volume.digest, volume.mask_digest]
 
 
 def _facts_of(image: Image) -> list[Any]:
@@ -288,11 +323,12 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 
 def _read_source(store: SiteStore, split: Split) -> StoreSource:
-    """Read everything that the catalogue says of one split, in three queries."""
+    """Read everything that the catalogue says of one split, in four queries."""
     of_split = select(Patient.pseudonym).where(Patient.split == split)
     study_uids = select(Study.uid).where(Study.patient.in_(of_split))
     studies: dict[str, list[Study]] = defaultdict(list)
     images: dict[str, list[Image]] = defaultdict(list)
+    volumes: dict[str, list[Volume]] = defaultdict(list)
     with Session(store.engine, expire_on_commit=False) as session:
         order = (Study.patient, Study.day, Study.uid)
         for study in session.scalars(
@@ -303,9 +339,14 @@ def _read_source(store: SiteStore, split: Split) -> StoreSource:
             select(Image).where(Image.study.in_(study_uids)).order_by(Image.study, Image.view)
         ):
             images[image.study].append(image)
+        for volume in session.scalars(
+            select(Volume).where(Volume.study.in_(study_uids)).order_by(Volume.study, Volume.series)
+        ):
+            volumes[volume.study].append(volume)
         labels = read_labels(session, study_uids)
         session.expunge_all()
-    return StoreSource(store, tuple(sorted(studies)), dict(studies), dict(images), labels)
+    patients = tuple(sorted(studies))
+    return StoreSource(store, patients, dict(studies), dict(images), labels, dict(volumes))
 
 
 def read_labels(session: Session, study_uids: Any) -> dict[str, StudyLabels]:

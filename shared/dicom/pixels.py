@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from .attributes import number_of, text_of, value_of
+from .native import by_table, native_values
 from .verdicts import SetAsideError
 
 #: A whole-body projection at 0.25 mm has about 20 million pixels.
@@ -68,7 +69,8 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
     """
     shape = check_size(dataset)
     try:
-        stored = np.asarray(dataset.pixel_array)
+        native = native_values(dataset, shape)
+        stored = np.asarray(dataset.pixel_array) if native is None else native
     except Exception as error:  # each decoder has its own kinds
         raise SetAsideError("pixels_damaged", type(error).__name__) from None
     if stored.shape != shape:
@@ -96,6 +98,11 @@ def unit_values(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float32]:
     """
     if value_of(dataset, "ModalityLUTSequence") or value_of(dataset, "VOILUTSequence"):
         raise SetAsideError("lut_unsupported")
+    return by_table(lambda values: _unit(dataset, values), stored)
+
+
+def _unit(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float32]:
+    """`unit_values` of any array; each depends on its own stored value only."""
     bits = int(dataset.BitsStored)
     signed = int(number_of(dataset, "PixelRepresentation") or 0) == 1
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -37,10 +38,14 @@ from .verdicts import FileVerdict, SetAsideError, judge
 
 #: No file of a DXA study comes near this.
 LARGEST_FILE: Final = 256 * 1024 * 1024
+#: Files that a worker looks at in one go.
+FILES_PER_JOB: Final = 16
 #: Endings of the tables that exports hold.
 TABLE_ENDINGS: Final = (".csv", ".tsv")
 #: Media without preamble begin with an element of group 0008 in little endian.
 BARE_DATASET: Final = b"\x08\x00"
+#: Name of the transfer syntax whose inflated size is unbounded.
+DEFLATED: Final = str(DeflatedExplicitVRLittleEndian).encode()
 #: 128 bytes of preamble and ``DICM``; the file meta group follows.
 PREAMBLE_BYTES: Final = 132
 
@@ -107,8 +112,23 @@ class FolderScan:
     digests: dict[str, str] = field(default_factory=dict)
 
 
-def scan_folder(folder: Path, columns: LabelColumns) -> FolderScan:
-    """Look at every file under a folder.
+#: Applies a function to items and gives the results in order: `map`, or worker processes.
+Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one file turned out to be, by itself; `digest` is empty if it was not read."""
+
+    name: str
+    digest: str = ""
+    file: ScannedFile | None = None
+    table: tuple[list[LabelRow], list[FileVerdict]] | None = None
+    verdict: FileVerdict | None = None
+
+
+def scan_folder(folder: Path, columns: LabelColumns, spread: Spread = map) -> FolderScan:
+    """Look at every file under a folder; each is read once.
 
     Parameters
     ----------
@@ -116,6 +136,8 @@ def scan_folder(folder: Path, columns: LabelColumns) -> FolderScan:
         Where an export lies; walked in sorted order.
     columns : LabelColumns
         The hospital's column names.
+    spread : callable
+        How the work is spread; by default it is done here, one file after the other.
 
     Raises
     ------
@@ -124,20 +146,14 @@ def scan_folder(folder: Path, columns: LabelColumns) -> FolderScan:
     """
     if not folder.is_dir():
         raise InputMissingError(f"{folder}: no such folder (a folder of DICOM files was expected)")
+    paths = list(_walk(folder))
+    parts = [paths[n : n + FILES_PER_JOB] for n in range(0, len(paths), FILES_PER_JOB)]
     scan = FolderScan()
     files: list[ScannedFile] = []
     seen: set[str] = set()
-    with quietly():
-        for path in _walk(folder):
-            name = path.relative_to(folder).as_posix()
-            try:
-                _look(path, name, columns, scan, files, seen)
-            except SetAsideError as aside:
-                scan.verdicts.append(judge(name, aside.reason, aside.detail))
-            except OSError as error:
-                scan.verdicts.append(judge(name, "unreadable", type(error).__name__))
-            except Exception as error:  # one bad file never stops the batch
-                scan.verdicts.append(judge(name, "damaged", type(error).__name__))
+    for looks in spread(partial(_look_at, folder, columns), parts):
+        for look in looks:
+            _sort_in(look, scan, files, seen)
     _group(files, scan)
     return scan
 
@@ -150,32 +166,52 @@ def _walk(folder: Path) -> Iterable[Path]:
             yield Path(base) / name
 
 
-def _look(
-    path: Path,
-    name: str,
-    columns: LabelColumns,
-    scan: FolderScan,
-    files: list[ScannedFile],
-    seen: set[str],
-) -> None:
-    """Look at one file and put it where it belongs."""
-    size = path.stat().st_size
-    if size == 0:
-        raise SetAsideError("empty_file")
-    if size > LARGEST_FILE:
-        raise SetAsideError("file_too_large")
-    data = path.read_bytes()
-    digest = scan.digests[name] = hashlib.sha256(data).hexdigest()
-    if digest in seen:
-        raise SetAsideError("already_there")
-    if path.suffix.lower() in TABLE_ENDINGS:
-        rows, verdicts = read_table(name, data, columns)
-        scan.rows += rows
-        scan.verdicts += verdicts
-        scan.tables.append(name)
+def _look_at(folder: Path, columns: LabelColumns, paths: Sequence[Path]) -> list[_Look]:
+    """Look at some files, each by itself; one bad file never stops the batch."""
+    with quietly():
+        return [_look(path, path.relative_to(folder).as_posix(), columns) for path in paths]
+
+
+def _look(path: Path, name: str, columns: LabelColumns) -> _Look:
+    """Look at one file."""
+    digest = ""
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise SetAsideError("empty_file")
+        if size > LARGEST_FILE:
+            raise SetAsideError("file_too_large")
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        if path.suffix.lower() in TABLE_ENDINGS:
+            return _Look(name, digest, table=read_table(name, data, columns))
+        return _Look(name, digest, _describe(path, name, digest, parse(data, pixels=False)))
+    except SetAsideError as aside:
+        verdict = judge(name, aside.reason, aside.detail)
+    except OSError as error:
+        verdict = judge(name, "unreadable", type(error).__name__)
+    except Exception as error:  # one bad file never stops the batch
+        verdict = judge(name, "damaged", type(error).__name__)
+    return _Look(name, digest, verdict=verdict)
+
+
+def _sort_in(look: _Look, scan: FolderScan, files: list[ScannedFile], seen: set[str]) -> None:
+    """Put one file where it belongs; the second of two files with one content is nothing new."""
+    if look.digest:
+        scan.digests[look.name] = look.digest
+    if look.digest in seen:
+        scan.verdicts.append(judge(look.name, "already_there"))
+    elif look.verdict is not None:
+        scan.verdicts.append(look.verdict)
     else:
-        files.append(_describe(path, name, digest, parse(data, pixels=False)))
-    seen.add(digest)
+        seen.add(look.digest)
+        if look.file is not None:
+            files.append(look.file)
+        if look.table is not None:
+            rows, verdicts = look.table
+            scan.rows += rows
+            scan.verdicts += verdicts
+            scan.tables.append(look.name)
 
 
 def parse(data: bytes, *, pixels: bool) -> Dataset:
@@ -191,7 +227,8 @@ def parse(data: bytes, *, pixels: bool) -> Dataset:
         raise SetAsideError("not_dicom")
     try:
         # Inflated size is unbounded, and no scanner writes it: refused before parsing.
-        if not bare and _is_deflated(data):
+        # A search is quicker than parsing, and what does not name it cannot be it.
+        if not bare and DEFLATED in data and _is_deflated(data):
             raise SetAsideError("transfer_syntax", "deflated")
         dataset = dcmread(BytesIO(data), force=bare, stop_before_pixels=not pixels)
         if "TransferSyntaxUID" not in dataset.file_meta:

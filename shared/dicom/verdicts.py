@@ -49,6 +49,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "label_ambiguous": ("quarantined", "that patient has more than one study on that day"),
     "label_conflict": ("quarantined", "labels of the same thing differ"),
     "label_invalid": ("quarantined", "a value, date or name that cannot be"),
+    "series_already_stored": ("quarantined", "the series is stored already with other content"),
     # --- cannot be used ---
     "empty_file": ("refused", "the file has no content"),
     "not_dicom": ("refused", "neither DICOM nor a table of labels"),
