@@ -44,7 +44,12 @@ from client.ledger_file import (
     writing,
 )
 from shared.config import SitePrivacy
-from shared.errors import BudgetExceededError, PolicyRefusedError, StoreMissingError
+from shared.errors import (
+    BudgetExceededError,
+    PolicyRefusedError,
+    StoreMissingError,
+    StoreOutdatedError,
+)
 from shared.training.accounting import Mechanism
 from shared.training.accounting import epsilon as compose
 
@@ -200,6 +205,8 @@ class Ledger:
         PolicyRefusedError
             If more was done than was reserved. The reservation stands, and the
             update must not leave.
+        StoreOutdatedError
+            If the reservation is not there any more.
         """
         reserved = reservation.mechanism
         if (mechanism is None) != (reserved is None) or (
@@ -217,9 +224,16 @@ class Ledger:
             )
         done = {} if mechanism is None else asdict(mechanism)
         with writing(self._engine) as connection:
+            mine = MECHANISMS.c.id == reservation.entry
+            state = connection.scalar(sa.select(MECHANISMS.c.state).where(mine))
+            if state is None:
+                raise StoreOutdatedError(
+                    "the ledger does not have the reservation that was made in it: another file "
+                    "was put in its place; restore the newest backup (the update does not leave)"
+                )
             connection.execute(
                 MECHANISMS.update()
-                .where(MECHANISMS.c.id == reservation.entry, MECHANISMS.c.state == "reserved")
+                .where(mine, MECHANISMS.c.state == "reserved")
                 .values(state="committed", committed_at=_now(), **done)
             )
 
@@ -300,6 +314,26 @@ class Ledger:
     def plain_rounds(self) -> int:
         """Count the rounds without privacy, which no epsilon covers."""
         return sum(entry.mode == "plain" for entry in self.entries())
+
+    def holds(self, entry: int, run: str, round: int, task: str) -> bool:
+        """Tell whether an entry that was reserved once is here."""
+        with self._engine.connect() as connection:
+            known = entries_of(connection, run=run, round=round, task=task)
+            return any(one.id == entry for one in known)
+
+    def count_measured_round(self, task: str) -> int:
+        """Count the model of a round that is about to be measured.
+
+        Returns
+        -------
+        int
+            Models measured for the task in 30 days, this one too, over all runs and
+            whether asked for by a round or by themselves.
+        """
+        with writing(self._engine) as connection:
+            MEASURED.create(connection, checkfirst=True)
+            connection.execute(MEASURED.insert().values(task=task, at=_clock.time()))
+        return self.recent_evaluations(task)
 
     def count_evaluation(self, run: str, task: str) -> int:
         """Count one more model that is about to be measured; return how many were before."""

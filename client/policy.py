@@ -161,6 +161,23 @@ def permit_evaluation(count_so_far: int, recent: int, config: SiteConfig) -> Non
         )
 
 
+def measures_round(recent: int, config: SiteConfig) -> bool:
+    """Say whether the model of a round may be measured: rounds count like evaluations.
+
+    A round can be made to cost next to nothing (few steps, much noise), so that epsilon
+    alone does not bound how many models are measured. Past the limit a site goes on to
+    train, and its sums stay.
+
+    Parameters
+    ----------
+    recent : int
+        Models measured for this task in the last 30 days, this one too.
+    config : SiteConfig
+        The hospital's own settings (``policy.maximum_evaluations_per_month``).
+    """
+    return recent <= config.policy.maximum_evaluations_per_month
+
+
 def releasable(statistics: Mapping[str, float], config: SiteConfig) -> tuple[dict[str, float], str]:
     """Keep of the sums of metrics what the hospital lets out.
 

@@ -25,7 +25,12 @@ from client.release import account_of, release, release_again, spent_of
 from client.store import SiteStore, StoreSource
 from client.trust import permit_coordinator, permit_request
 from shared.chain import NOTHING, Chain
-from shared.errors import FirewallRefusedError, OsteofedError, PolicyRefusedError
+from shared.errors import (
+    FirewallRefusedError,
+    OsteofedError,
+    PolicyRefusedError,
+    StoreOutdatedError,
+)
 from shared.protocol import (
     EvaluateAnswer,
     EvaluateJob,
@@ -120,14 +125,19 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     if kept is not None:
         _settle(site, job, request)
         return release_again(site, kept, asked)
+    _hold_ledger(site)
     _load(network, received)
-    statistics = _validate(site, task, network)
+    measured = policy.measures_round(site.ledger.count_measured_round(job.task), site.store.config)
+    statistics = _validate(site, task, network) if measured else {}
     reservation = _reserve(site, job, request)
-    site.chain.append("reserved", **_named(job), attempt=reservation.attempt)
+    site.chain.append(
+        "reserved", **_named(job), attempt=reservation.attempt, entry=reservation.entry
+    )
     done = _train(site, task, network, source, job, request, reservation)
     names = _trained_names(task, network, job)
     update = firewall.release_update(done.arrays, received, names, job, done.patients)
     sums, withheld = policy.releasable(statistics, site.store.config)
+    withheld = withheld if measured else "measured_too_often"
     account = account_of(site, job, request, withheld, round(time.monotonic() - started, 3))
     mechanism = mechanism_of(job, done.steps)
     patients = rounded_count(done.patients)
@@ -289,6 +299,22 @@ def _validate(site: Site, task: Task, network: nn.Module) -> dict[str, float]:
     compute = Compute.from_settings(site.store.config.compute)
     source = site.store.source("validation")
     return dict(evaluate(task, network, source, compute)) if source.patients else {}
+
+
+def _hold_ledger(site: Site) -> None:
+    """Refuse to spend from a ledger that lacks what the chain says was reserved in it.
+
+    Whoever restores an old ledger alone would have it count too little.
+    """
+    line = site.chain.last("reserved")
+    if line is None or "entry" not in line.facts:  # lines of an older version name none
+        return
+    facts = line.facts
+    if not site.ledger.holds(facts["entry"], facts["run"], facts["round"], facts["task"]):
+        raise StoreOutdatedError(
+            f"the ledger lacks what line {line.line} of the audit chain says was reserved in it: "
+            "it was restored from an older backup than the chain; restore the newest of both"
+        )
 
 
 def _reserve(site: Site, job: Job, request: str) -> Reservation:

@@ -8,6 +8,7 @@ model card. It loads in a process that has only torch and mlflow.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import time
@@ -83,17 +84,16 @@ class Registry:
     def __init__(self, uri: str, experiment: str = "osteofed") -> None:
         os.environ.update(ENVIRONMENT)
         self.uri, self.experiment = uri, experiment
-        if uri.startswith(SQLITE):
-            Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         with self._calling():
             import mlflow
 
             for name in ("mlflow", "alembic"):
                 logging.getLogger(name).setLevel(logging.ERROR)
+            if uri.startswith(SQLITE):
+                _make_database(Path(uri.removeprefix(SQLITE)))
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             self.client = mlflow.MlflowClient(uri, uri)
-            # Makes the tables of a new SQLite file, once.
             self._experiment_id = self._find_experiment()
 
     def begin(self, name: str, parameters: Mapping[str, Any]) -> str:
@@ -360,3 +360,25 @@ def _log_model(run: str, task: str, program: Program, files: list[Path]) -> int:
             extra_files=[str(file) for file in files],
         )
     return int(info.registered_model_version)
+
+
+def _make_database(path: Path) -> None:
+    """Make a new SQLite file with MLflow's tables, there whole or not at all.
+
+    MLflow makes its tables in many steps and cannot go on with half of them: whoever is
+    killed in between would leave a registry that never opens again.
+    """
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with path.with_name(f".{path.name}.lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # ends with its process, however that ends
+        if path.exists():
+            return
+        part.unlink(missing_ok=True)
+        store = SqlAlchemyStore(f"{SQLITE}{part}", (path.parent / "artifacts").resolve().as_uri())
+        store.engine.dispose()
+        part.replace(path)

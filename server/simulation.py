@@ -31,7 +31,7 @@ from shared.processes import end_marked, new_token
 MARK: Final = "OSTEOFED_RUN_TOKEN"
 CONNECTION: Final = "osteofed"
 PACKAGES: Final = ("server", "client", "shared")
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 180.0
 #: Longest path of the temporary folder under which Ray can open its sockets.
 LONGEST_FOLDER: Final = 12
 #: How long the runtime's processes may take to end by themselves when the run is over.

@@ -123,6 +123,25 @@ class Chain:
                     return False
         return False
 
+    def last(self, event: str) -> Line | None:
+        """Give the last line of an event; None if there is none.
+
+        Raises
+        ------
+        ChainBrokenError
+            If that line is none.
+        """
+        found = None
+        wanted = f'"event": {json.dumps(event)}'.encode()
+        for raw in _raw_lines(self.path):
+            found = raw if wanted in raw else found
+        if found is None:
+            return None
+        try:
+            return Line.model_validate_json(found)
+        except ValidationError:
+            raise ChainBrokenError(f"{self.path}: a line {event!r} is not a line") from None
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[Any]:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -217,7 +217,8 @@ class SitePolicy(Settings):
 
     `smallest_cell` is the least number of patients behind any sum that leaves;
     `maximum_evaluations_per_run` how many models are measured for one task and run,
-    `maximum_evaluations_per_month` for one task in 30 days over all runs. `hours` is
+    `maximum_evaluations_per_month` for one task in 30 days over all runs, the models of
+    rounds too. `hours` is
     when the hospital's machine may work for others, by its own clock.
     """
 
@@ -227,7 +228,7 @@ class SitePolicy(Settings):
     release_metrics: bool = True
     smallest_cell: Count = 10
     maximum_evaluations_per_run: Count = 20
-    maximum_evaluations_per_month: Count = 200
+    maximum_evaluations_per_month: Count = 400
     hours: (
         Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")] | None
     ) = None

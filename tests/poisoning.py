@@ -162,3 +162,22 @@ def fresh_start(task: Task, seed: int) -> Arrays:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return get_arrays(task.network())
+
+
+def small_trial() -> Trial:
+    """A federation that is trained in seconds: small images of stacked blocks, 12 a hospital."""
+    from shared.tasks import make_task
+    from tests.server.tiny_sites import TINY_TASK
+    from tests.shared.standins import Standins
+
+    task = make_task(TINY_TASK)
+    return Trial(
+        task=task,
+        start=fresh_start(task, 1),
+        sources={name: Standins(12, seed) for seed, name in enumerate(SITES, start=1)},
+        unseen=Standins(12, 99),
+        settings=OptimiserSettings(
+            learning_rate=0.01, steps_per_round=6, batch_patients=6, augment=False
+        ),
+        rounds=10,
+    )

@@ -131,7 +131,7 @@ def test_nothing_of_the_list_is_withheld_without_reason() -> None:
 
 
 def test_models_are_measured_as_often_as_the_hospital_allows() -> None:
-    policy.permit_evaluation(19, 200, site())
+    policy.permit_evaluation(19, 400, site())
     with pytest.raises(PolicyRefusedError, match=r"maximum_evaluations_per_run: 20"):
         policy.permit_evaluation(20, 1, site())
     strict = site(policy=SitePolicy(maximum_evaluations_per_run=1))
@@ -140,8 +140,8 @@ def test_models_are_measured_as_often_as_the_hospital_allows() -> None:
 
 
 def test_new_names_of_runs_do_not_evade_the_limit_on_evaluations() -> None:
-    with pytest.raises(PolicyRefusedError, match="200 models were measured for this task in 30"):
-        policy.permit_evaluation(0, 201, site())
+    with pytest.raises(PolicyRefusedError, match="400 models were measured for this task in 30"):
+        policy.permit_evaluation(0, 401, site())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from shared.errors import (
     ConfigError,
     FirewallRefusedError,
     PolicyRefusedError,
+    StoreOutdatedError,
 )
 from shared.protocol import EvaluateJob, Job
 from shared.start import start_network
@@ -244,6 +246,35 @@ def test_models_are_measured_only_so_often(site: Site) -> None:
     # What was answered is answered again with the same bytes, and counts once.
     first, again = (answer_evaluate(open_site(site.store.folder), contents[0]) for _ in range(2))
     assert first == again
+
+
+def test_models_of_rounds_are_measured_only_so_often(site: Site) -> None:
+    """A round can cost next to nothing; past the limit the site trains, and its sums stay."""
+    change(
+        site.store.folder,
+        policy=SitePolicy(minimum_patients=5, smallest_cell=1, maximum_evaluations_per_month=2),
+    )
+    answers = [
+        answer_train(open_site(site.store.folder), message(job(round=number)))
+        for number in (1, 2, 3)
+    ]
+    assert [bool(one.statistics) for one in answers] == [True, True, False]
+    assert answers[2].account.metrics_withheld == "measured_too_often"
+    assert len(site.ledger.entries()) == 3
+
+
+def test_a_ledger_older_than_the_chain_is_spent_from_no_more(site: Site, tmp_path: Path) -> None:
+    answer_train(site, message())
+    path = site.store.folder / "ledger.sqlite"
+    kept = tmp_path / "kept.sqlite"
+    with sqlite3.connect(path) as new, sqlite3.connect(kept) as old:
+        new.backup(old)
+    answer_train(open_site(site.store.folder), message(job(round=2)))
+    with sqlite3.connect(path) as new, sqlite3.connect(kept) as old:
+        old.backup(new)
+    with pytest.raises(StoreOutdatedError, match="ledger lacks"):
+        answer_train(open_site(site.store.folder), message(job(round=3)))
+    assert len(site.ledger.entries()) == 1
 
 
 def test_small_validation_sets_release_no_metrics(site: Site) -> None:

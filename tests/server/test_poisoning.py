@@ -10,10 +10,7 @@ from functools import cache
 
 import pytest
 
-from shared.config import OptimiserSettings
-from shared.tasks import make_task
-from tests.poisoning import ATTACKS, RULES, SITES, Trial, WrongLabels, fresh_start
-from tests.server.tiny_sites import TINY_TASK
+from tests.poisoning import ATTACKS, RULES, WrongLabels, small_trial
 from tests.shared.standins import Standins
 
 #: The rule that docs/run-a-consortium.md advises; the others are in the full table.
@@ -22,18 +19,7 @@ ROBUST = "multi-Krum"
 
 @cache
 def dice(rule: str, attack: str) -> float:
-    task = make_task(TINY_TASK)
-    trial = Trial(
-        task=task,
-        start=fresh_start(task, 1),
-        sources={name: Standins(12, seed) for seed, name in enumerate(SITES, start=1)},
-        unseen=Standins(12, 99),
-        settings=OptimiserSettings(
-            learning_rate=0.01, steps_per_round=6, batch_patients=6, augment=False
-        ),
-        rounds=10,
-    )
-    metrics, _ = trial.run(RULES[rule], attack)
+    metrics, _ = small_trial().run(RULES[rule], attack)
     return metrics["dice"]
 
 

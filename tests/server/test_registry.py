@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,23 @@ def test_the_loss_is_drawn_where_the_headline_is_not_released(
     monkeypatch.setattr(Axes, "plot", noted)
     draw_curves(tmp_path / "curves.png", "auc_grade2", [], curve)
     assert drawn == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_a_kill_while_the_database_is_made_leaves_none(tmp_path: Path) -> None:
+    """SIGKILL at four moments: the file is there whole or not at all, and opens afterwards."""
+    script = (
+        "import sys; from server.registry import Registry; print('begin', flush=True);"
+        "Registry(sys.argv[1]); print('made', flush=True)"
+    )
+    uri = f"sqlite:///{tmp_path / 'mlflow.sqlite'}"
+    for number in range(4):
+        with subprocess.Popen([sys.executable, "-c", script, uri], stdout=subprocess.PIPE) as made:
+            assert made.stdout is not None
+            made.stdout.readline()
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not list(tmp_path.glob(".mlflow*.part")):
+                time.sleep(0.01)
+            time.sleep(0.4 * number)
+            made.kill()
+    Registry(uri)
+    assert (tmp_path / "mlflow.sqlite").exists()
