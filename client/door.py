@@ -139,6 +139,7 @@ class Door:
         group, study = job.group, staged.study
         if study is None:
             return staged.verdicts
+        self._seen |= study.identifiers
         secret = self.store.secret
         uid = replaced_uid(secret, group.study_uid)
         stored = self._stored(uid)
@@ -159,7 +160,6 @@ class Door:
             self._labels.add(uid, "bmd", name, value)
         for name, grade in study.labels.genant.items():
             self._labels.add(uid, "genant", name, float(grade))
-        self._seen |= study.identifiers
         shutil.rmtree(job.folder)
         return [
             # What was not taken keeps its own reason.

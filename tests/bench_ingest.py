@@ -149,23 +149,20 @@ def measure_ingest(base: Path, runs: int) -> list[dict[str, Any]]:
                 "of_bare_speed": statistics.median(whole),
                 "of_bare_speed_without_start": statistics.median(rest),
                 "two_workers_against_one_wall": statistics.median(two),
-                "peak_mb": _median(took["one"], "peak_mb"),
             }
         )
     return found
 
 
-def measure_store(base: Path, runs: int) -> dict[str, float]:
-    """Wall seconds of commands on a store of many studies, whole processes."""
+def measure_store(base: Path, runs: int) -> dict[str, tuple[float, float]]:
+    """Wall and processor seconds of commands on a store of many studies, whole processes."""
     make_store(base / "site", STUDIES)
     osteofed = [PYTHON, "-m", "shared.cli", "site"]
-    return {
-        name: _median(
-            [measure([*osteofed, name, str(base / "site"), "--json"]) for _ in range(runs)],
-            "wall_seconds",
-        )
-        for name in ("status", "studies")
-    }
+    found = {}
+    for name in ("status", "studies"):
+        took = [measure([*osteofed, name, str(base / "site"), "--json"]) for _ in range(runs)]
+        found[name] = (_median(took, "wall_seconds"), _median(took, "processor_seconds"))
+    return found
 
 
 def show(runs: int) -> dict[str, Any]:
@@ -175,8 +172,7 @@ def show(runs: int) -> dict[str, Any]:
         store = measure_store(Path(base), runs)
     table = Table(title=f"taking studies in: medians of {runs} runs, {os.cpu_count()} cores")
     for column in ("export", "files", "bare loop, processor s", "one worker, processor s",
-                   "of the loop's speed", "… without start", "two workers against one, wall",
-                   "peak MB"):  # fmt: skip
+                   "of the loop's speed", "… without start", "two workers against one, wall"):  # fmt: skip
         table.add_column(column)
     for row in exports:
         table.add_row(row["export"], *(
@@ -184,8 +180,10 @@ def show(runs: int) -> dict[str, Any]:
             for value in list(row.values())[1:]
         ))  # fmt: skip
     console().print(table)
-    for name, seconds in store.items():
-        console().print(f"site {name}, a store of {STUDIES} studies: {seconds:.2f} s")
+    for name, (wall, processor) in store.items():
+        console().print(
+            f"site {name}, a store of {STUDIES} studies: {wall:.2f} s ({processor:.2f} processor s)"
+        )
     return {"exports": exports, "store": store}
 
 
