@@ -171,8 +171,11 @@ def show(runs: int) -> dict[str, Any]:
         exports = measure_ingest(Path(base), runs)
         store = measure_store(Path(base), runs)
     table = Table(title=f"taking studies in: medians of {runs} runs, {os.cpu_count()} cores")
-    for column in ("export", "files", "bare loop, processor s", "one worker, processor s",
-                   "of the loop's speed", "… without start", "two workers against one, wall"):  # fmt: skip
+    columns = (
+        "export", "files", "bare loop, processor s", "one worker, processor s",
+        "of the loop's speed", "… without start", "two workers against one, wall",
+    )  # fmt: skip
+    for column in columns:
         table.add_column(column)
     for row in exports:
         table.add_row(row["export"], *(
