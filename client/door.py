@@ -7,7 +7,6 @@ arrays over them.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from client import identifiers
 from client.catalogue import Image, Patient, Quality, SourceFile, Study, Volume
+from client.deidentified import methods_of, scanner_text
 from client.label_book import LabelBook
 from client.split import assign
 from client.staging import Job, Staged, What, staged_array
@@ -33,9 +33,6 @@ from shared.dicom.scan import StudyGroup
 from shared.dicom.verdicts import FileVerdict, judge
 from shared.records import QualityMark, View
 
-#: Free text of a scanner (its maker, model, kernel): these characters, so many, are kept.
-SCANNER_TEXT: Final = re.compile(r"[^A-Za-z0-9 ._/+()-]")
-LONGEST_TEXT: Final = 64
 #: Flag of an image that was assessed and about which nothing is to be said.
 NOTHING_FOUND: Final = QualityMark("none", 0.0)
 #: In the order in which rows may refer to each other.
@@ -64,31 +61,6 @@ class _Piece:
     stored: str
     what: What
     other: str
-
-
-def scanner_text(text: str) -> str:
-    """Text of a scanner with only the characters that such names have, at most 64."""
-    return " ".join(SCANNER_TEXT.sub(" ", text).split())[:LONGEST_TEXT].strip()
-
-
-def methods_of(study: ReadStudy) -> str:
-    """How a study is de-identified: codes of PS3.15 (PS3.16 CID 7050), comma-separated.
-
-    113100 basic profile always; 113107 where dates were moved; 113108 where anything of the
-    patient, and 113109 where anything of the scanner is kept.
-    """
-    known = study.covariates
-    of_patient = (
-        known.sex, known.age_years, known.height_cm, known.weight_kg, known.ethnic_group
-    )  # fmt: skip
-    codes = ["113100"]
-    if study.header.study_date is not None:
-        codes.append("113107")
-    if any(value is not None for value in of_patient):
-        codes.append("113108")
-    if scanner_text(study.maker) or scanner_text(study.model):
-        codes.append("113109")
-    return ",".join(codes)
 
 
 class Door:
@@ -167,6 +139,7 @@ class Door:
         group, study = job.group, staged.study
         if study is None:
             return staged.verdicts
+        self._seen |= study.identifiers
         secret = self.store.secret
         uid = replaced_uid(secret, group.study_uid)
         stored = self._stored(uid)
@@ -187,7 +160,6 @@ class Door:
             self._labels.add(uid, "bmd", name, value)
         for name, grade in study.labels.genant.items():
             self._labels.add(uid, "genant", name, float(grade))
-        self._seen |= study.identifiers
         shutil.rmtree(job.folder)
         return [
             # What was not taken keeps its own reason.
@@ -376,7 +348,9 @@ class Door:
             )
         self._labels.send()
         if self._seen:
-            identifiers.remember(self.session, self.store.secret, self._seen)
+            # In an order of their own: that of a set differs from process to process.
+            seen = sorted(self._seen, key=lambda one: (one.kind, one.text))
+            identifiers.remember(self.session, self.store.secret, seen)
             self._seen = set()
 
     def commit(self) -> None:
@@ -401,6 +375,3 @@ def _facts_of(volume: ReadVolume) -> dict[str, Any]:
         "lossy": volume.lossy,
         "resampled": volume.resampled,
     }
-
-
-__all__ = ["Door", "methods_of", "scanner_text"]

@@ -162,6 +162,7 @@ def _take(
         if known is None:
             jobs.append(Job(group, staged / str(number)))
             continue
+        door.remember(known, scan.digests)
         verdicts += known
         done += 1
     for job, result in zip(jobs, crew.each(stage, jobs, crashed), strict=True):

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from client.catalogue import Image, Patient, Quality, Study, Volume
-from client.door import LONGEST_TEXT, scanner_text
+from client.deidentified import LONGEST_TEXT, scanner_text
 from client.ingest import IngestReport, ingest
 from client.statistics import describe_store
 from client.store import SPLITS, SiteStore, init_site
@@ -246,7 +246,7 @@ def test_identifiers_are_handed_on_with_the_study_that_held_them(
 ) -> None:
     told: set[SeenIdentifier] = set()
 
-    def remember(session: Session, secret: bytes, seen: set[SeenIdentifier]) -> None:
+    def remember(session: Session, secret: bytes, seen: list[SeenIdentifier]) -> None:
         assert session.scalar(select(Patient.pseudonym)) is not None
         assert len(secret) == 32
         told.update(seen)

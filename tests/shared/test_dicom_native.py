@@ -94,7 +94,7 @@ def test_margins_are_those_of_the_definition(
     generator = numpy_generator(seed, "margins")
     saturated = generator.random((rows, columns)) < 0.05
     for _ in range(blocks):
-        top, left = generator.integers(0, rows), generator.integers(0, columns)
+        top, left = int(generator.integers(0, rows)), int(generator.integers(0, columns))
         height, width = generator.integers(1, rows + 1), generator.integers(1, columns + 1)
         if generator.random() < 0.7:  # most blocks touch an edge
             top, left = (0, left) if generator.random() < 0.5 else (top, 0)
