@@ -17,7 +17,7 @@ from .verdicts import SetAsideError
 #: What one step of the parser reads is one of these at least: an attribute's head or its
 #: value. An image has hundreds of attributes, a mask of a large volume some ten thousand
 #: frames of dozens each; a file that is nothing but attributes would fill the memory.
-MOST_READS: Final = 2_000_000
+MOST_READS: Final = 1_000_000
 #: Bytes of one attribute besides pixels. Sequences are taken apart when they are asked for.
 LARGEST_VALUE: Final = 16 * 1024 * 1024
 #: Media without preamble begin with an element of group 0008 in little endian.
@@ -43,7 +43,7 @@ class _CountedReads(BytesIO):
 def parse(data: bytes, *, pixels: bool) -> Dataset:
     """Parse the bytes of a DICOM file, preamble or not.
 
-    An empty SOP class is filled from the file meta group, which says the same by
+    A SOP class that is missing is filled from the file meta group, which says the same by
     definition (PS3.10 7.1).
 
     Raises
@@ -58,7 +58,7 @@ def parse(data: bytes, *, pixels: bool) -> Dataset:
         # Inflated size is unbounded, and no scanner writes it: refused before parsing.
         if not bare and _is_deflated(data):
             raise SetAsideError("transfer_syntax", "deflated")
-        dataset = dcmread(_CountedReads(data), force=bare, stop_before_pixels=not pixels)
+        dataset = _read(data, force=bare, pixels=pixels)
         if "TransferSyntaxUID" not in dataset.file_meta:
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
         _check_values(dataset)
@@ -68,12 +68,24 @@ def parse(data: bytes, *, pixels: bool) -> Dataset:
         raise SetAsideError("not_dicom") from None
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise SetAsideError("damaged", type(error).__name__) from None
-    if "SOPClassUID" not in dataset:
-        raise SetAsideError("damaged" if not bare else "not_dicom")
     same = text_of(dataset.file_meta, "MediaStorageSOPClassUID")
     if not text_of(dataset, "SOPClassUID") and same:
         dataset.SOPClassUID = UID(same)
+    if "SOPClassUID" not in dataset:
+        raise SetAsideError("damaged" if not bare else "not_dicom")
     return dataset
+
+
+def _read(data: bytes, *, force: bool, pixels: bool) -> Dataset:
+    """Parse by pydicom, in a bounded number of reads."""
+    stream = _CountedReads(data)
+    try:
+        return dcmread(stream, force=force, stop_before_pixels=not pixels)
+    except Exception:
+        # What the stream raised may come out as an error of the parser's own.
+        if stream.reads > MOST_READS:
+            raise SetAsideError("header_too_large") from None
+        raise
 
 
 def _check_values(dataset: Dataset) -> None:

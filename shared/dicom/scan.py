@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ from .verdicts import FileVerdict, SetAsideError, judge
 LARGEST_FILE: Final = 512 * 1024 * 1024
 #: Endings of the tables that exports hold.
 TABLE_ENDINGS: Final = (".csv", ".tsv", ".xlsx")
+
+
+UID_TEXT: Final = re.compile(r"[0-9.]{0,64}")
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,10 @@ def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFi
     }
     if sop_class == MediaStorageDirectoryStorage:
         raise SetAsideError("media_index")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        # They name things later on: nothing but digits and dots gets that far.
+        if not UID_TEXT.fullmatch(text_of(dataset, keyword)):
+            raise SetAsideError("uid_invalid")
     unlinked = not common["study_uid"] or not common["instance_uid"]
     if sop_class in segmentation.CLASSES:
         if unlinked:

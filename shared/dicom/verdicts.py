@@ -69,6 +69,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "mask_other_grid": ("quarantined", "the mask lies on another grid than its series"),
     "mask_ambiguous": ("quarantined", "the mask fits more than one series"),
     "mask_encoding": ("quarantined", "a NRRD or NIfTI file of a kind that is not read"),
+    "uid_invalid": ("quarantined", "a study, series or instance UID that is none"),
     "report_without_labels": ("quarantined", "a structured report without a label that is in use"),
     # --- cannot be used ---
     "empty_file": ("refused", "the file has no content"),
