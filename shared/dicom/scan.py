@@ -101,7 +101,7 @@ class FolderScan:
     Attributes
     ----------
     groups : list of StudyGroup
-        Studies with at least one image, in the order of their first file.
+        Studies with at least one image or CT series, in the order of their first file.
     rows : list of LabelRow
         Labels of the tables, not joined yet.
     tables : list of str

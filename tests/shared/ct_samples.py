@@ -1,4 +1,4 @@
-"""Small made-up CT series and radiographs: what scanners write, with values that say where they are."""
+"""Small made-up CT series and radiographs, with values that say where they are."""
 
 from __future__ import annotations
 

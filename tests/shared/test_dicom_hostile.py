@@ -195,6 +195,7 @@ def test_a_slice_cut_off_anywhere_costs_the_series(tmp_path: Path, part: float) 
 
 SEQUENCE = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
 ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+PRIVATE = struct.pack("<HH2sH", 0x0009, 0x1001, b"OB", 0)
 EMPTY_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
 
 
@@ -213,11 +214,11 @@ def before_pixels(path: Path, insert: bytes) -> None:
         ({"header_too_large", "damaged"}, lambda: (SEQUENCE + ITEM) * 900),
         (
             {"header_too_large"},
-            lambda: struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, 20_000_000) + b"\0" * 20_000_000,
+            lambda: PRIVATE + struct.pack("<I", 20_000_000) + b"\0" * 20_000_000,
         ),
-        ({"damaged", "pixels_missing"}, lambda: struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, 2**31)),
+        ({"damaged", "pixels_missing"}, lambda: PRIVATE + struct.pack("<I", 2**31)),
     ],
-)  # fmt: skip
+)
 def test_attributes_without_end_are_refused_within_memory(
     tmp_path: Path, reasons: set[str], insert: Callable[[], bytes]
 ) -> None:

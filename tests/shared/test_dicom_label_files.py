@@ -118,7 +118,12 @@ def test_reports_that_contradict_each_other_are_not_believed(tmp_path: Path) -> 
     assert sum(v.reason == "label_conflict" for v in result.files) == 2
 
 
-RIGHT = item("CODE", code("272741003", "SCT", "Laterality"), ConceptCodeSequence=code("24028007", "SCT", "Right"))  # fmt: skip
+RIGHT = item(
+    "CODE",
+    code("272741003", "SCT", "Laterality"),
+    ConceptCodeSequence=code("24028007", "SCT", "Right"),
+)
+AREA = code("9", "99X", "Area")
 NECK = site("29627003", "Neck of femur")
 
 
@@ -129,7 +134,7 @@ NECK = site("29627003", "Neck of femur")
         ("report_without_labels", report(group(NECK, number(0.7, unit="mg/cm3")))),
         ("report_without_labels", report(group(NECK, number(7.0)))),
         ("report_without_labels", report(group(number(0.7)))),
-        ("report_without_labels", report(group(NECK, number(0.7, concept=code("9", "99X", "Area"))))),
+        ("report_without_labels", report(group(NECK, number(0.7, concept=AREA)))),
         ("label_conflict", report(group(NECK, number(0.7)), group(NECK, number(0.8)))),
         ("patient_id_missing", report(group(NECK, number(0.7)), patient="")),
         ("patient_id_missing", report(group(NECK, number(0.7)), day="")),

@@ -102,7 +102,7 @@ def orientations() -> Iterator[tuple[str, tuple[float, ...], int, float]]:
     yield "sagittal", (0, 1, 0, 0, 0, -1), 0, -STEP
 
 
-@pytest.mark.parametrize("case", orientations(), ids=lambda case: case[0])
+@pytest.mark.parametrize("case", list(orientations()), ids=lambda case: case[0])
 @pytest.mark.parametrize("order", [None, [3, 0, 5, 1, 4, 2]])
 def test_made_up_series_agree_with_simpleitk(
     tmp_path: Path, case: tuple[str, tuple[float, ...], int, float], order: list[int] | None
@@ -122,7 +122,9 @@ def test_a_tilted_series_agrees_with_simpleitks_resampling(tmp_path: Path) -> No
     (volume,) = study.volumes.values()
     assert volume.resampled == "tilt"
     # SimpleITK's image cannot be sheared: a stack of whole slices in 3D, sampled by hand.
-    record, slices = volume.record, [sitk.GetArrayFromImage(sitk.ReadImage(str(p)))[0] for p in sorted(tmp_path.glob("*.dcm"))]  # fmt: skip
+    record = volume.record
+    paths = sorted(tmp_path.glob("*.dcm"))
+    slices = [sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0] for path in paths]
     straight = sitk.GetImageFromArray(np.stack(slices).astype(np.float32))
     across, down = np.array(orientation[:3]), np.array(orientation[3:])
     steps = np.stack([across * 0.7, down * 0.8, [0, 0, STEP]], axis=1)

@@ -235,6 +235,9 @@ def at(k: int, **values: object) -> Callable[[Dataset, int], None]:
     return change
 
 
+TURNED = [0.9848, 0.1736, 0, -0.1736, 0.9848, 0]
+
+
 def halved(dataset: Dataset, k: int) -> None:
     if k == 2:
         dataset.Rows = SHAPE[1] // 2
@@ -246,7 +249,7 @@ def halved(dataset: Dataset, k: int) -> None:
     [
         ("slices_twice", at(2, ImagePositionPatient=[-10, -20, 100])),
         ("slices_scattered", at(2, ImagePositionPatient=[-14, -20, 105])),
-        ("orientation_mixed", at(2, ImageOrientationPatient=[0.9848, 0.1736, 0, -0.1736, 0.9848, 0])),
+        ("orientation_mixed", at(2, ImageOrientationPatient=TURNED)),
         ("grid_mixed", at(2, PixelSpacing=[0.9, 0.7])),
         ("grid_mixed", halved),
         ("geometry_missing", at(-1, ImagePositionPatient=None)),

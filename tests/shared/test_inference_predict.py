@@ -176,6 +176,9 @@ def test_wrong_use_is_one_sentence_with_its_own_code(
     (tmp_path / "empty" / "notes.txt").write_text("hello")
     with pytest.raises(InputEmptyError, match="no DXA study"):
         predict_folder(tmp_path / "empty", out, models=champions)
+    write_ct(tmp_path / "ct")
+    with pytest.raises(InputEmptyError, match="1 CT series .* but no DXA scan"):
+        predict_folder(tmp_path / "ct", out, models=champions)
     for path in study.iterdir():
         path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputUnreadableError, match="no DXA study"):
