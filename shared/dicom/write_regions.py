@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from .attributes import quietly
 from .geometry import find_stack, places_of
 from .levels import LEVELS
 
@@ -75,24 +76,27 @@ def write_volume_regions(
     numbered = np.zeros(native.shape, np.uint8)
     for number, name in enumerate(present, start=1):
         numbered[native == LEVELS[name]] = number
-    return Segmentation(
-        source_images=[slices[place] for place in stack.order],
-        pixel_array=numbered,
-        segmentation_type=SegmentationTypeValues.LABELMAP
-        if labelled
-        else SegmentationTypeValues.BINARY,
-        segment_descriptions=[_described(number, name) for number, name in enumerate(present, 1)],
-        series_instance_uid=highdicom.UID(),
-        series_number=series_number,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer="OsteoFed",
-        manufacturer_model_name="OsteoFed",
-        software_versions="0",
-        device_serial_number="0",
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description="Lumbar levels (research use)",
-    )
+    with quietly():  # a warning would show the patient's name
+        return Segmentation(
+            source_images=[slices[place] for place in stack.order],
+            pixel_array=numbered,
+            segmentation_type=SegmentationTypeValues.LABELMAP
+            if labelled
+            else SegmentationTypeValues.BINARY,
+            segment_descriptions=[
+                _described(number, name) for number, name in enumerate(present, 1)
+            ],
+            series_instance_uid=highdicom.UID(),
+            series_number=series_number,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="OsteoFed",
+            manufacturer_model_name="OsteoFed",
+            software_versions="0",
+            device_serial_number="0",
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            series_description="Lumbar levels (research use)",
+        )
 
 
 def _described(number: int, name: str) -> SegmentDescription:

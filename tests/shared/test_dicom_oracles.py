@@ -60,7 +60,8 @@ def theirs(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
         and "ImagePositionPatient" in dcmread(path, stop_before_pixels=True)
     ]
     reader = sitk.ImageSeriesReader()
-    normal = np.cross(*np.split(np.array(dcmread(paths[0]).ImageOrientationPatient, float), 2))
+    turned = np.array(dcmread(paths[0]).ImageOrientationPatient, float)
+    normal = np.cross(turned[:3], turned[3:])
     paths.sort(key=lambda p: float(np.array(dcmread(p).ImagePositionPatient, float) @ normal))
     reader.SetFileNames([str(path) for path in paths])
     image = reader.Execute()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ CODED.CodeMeaning = "Lumbar spine"
     ],
 )
 def test_a_frontal_lumbar_spine_is_known_by_any_of_its_names(
-    tmp_path: Path, attributes: dict[str, object]
+    tmp_path: Path, attributes: dict[str, Any]
 ) -> None:
     write_radiograph(tmp_path / "a.dcm", **attributes)
     assert reason_of(tmp_path) == "ok"
@@ -102,7 +103,7 @@ def test_a_frontal_lumbar_spine_is_known_by_any_of_its_names(
     ],
 )
 def test_what_is_another_view_or_leaves_it_open_is_quarantined(
-    tmp_path: Path, reason: str, attributes: dict[str, object]
+    tmp_path: Path, reason: str, attributes: dict[str, Any]
 ) -> None:
     write_radiograph(tmp_path / "a.dcm", **attributes)
     assert reason_of(tmp_path) == reason

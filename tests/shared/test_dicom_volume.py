@@ -321,9 +321,6 @@ def test_two_series_of_a_study_are_two_volumes(tmp_path: Path) -> None:
 
 
 def test_a_series_beyond_memory_is_refused_before_any_pixel_is_read() -> None:
-    places = [
-        SlicePlace((0.0, 0.0, float(k)), AXIAL, (0.3, 0.3), (1024, 1024))  # type: ignore[arg-type]
-        for k in range(700)
-    ]
+    places = [SlicePlace((0.0, 0.0, float(k)), AXIAL, (0.3, 0.3), (1024, 1024)) for k in range(700)]
     with pytest.raises(SetAsideError, match="series_too_large"):
         find_stack(places)
