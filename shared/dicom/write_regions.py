@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Final
 
 import highdicom
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from .attributes import quietly
+from .attributes import quietly, text_of
 from .geometry import find_stack, places_of
 from .levels import LEVELS
 
@@ -76,16 +77,15 @@ def write_volume_regions(
     numbered = np.zeros(native.shape, np.uint8)
     for number, name in enumerate(present, start=1):
         numbered[native == LEVELS[name]] = number
+    described = [_described(number, name) for number, name in enumerate(present, start=1)]
     with quietly():  # a warning would show the patient's name
         return Segmentation(
-            source_images=[slices[place] for place in stack.order],
+            source_images=[_without_empty_text(slices[place]) for place in stack.order],
             pixel_array=numbered,
             segmentation_type=SegmentationTypeValues.LABELMAP
             if labelled
             else SegmentationTypeValues.BINARY,
-            segment_descriptions=[
-                _described(number, name) for number, name in enumerate(present, 1)
-            ],
+            segment_descriptions=described,
             series_instance_uid=highdicom.UID(),
             series_number=series_number,
             sop_instance_uid=highdicom.UID(),
@@ -108,3 +108,12 @@ def _described(number: int, name: str) -> SegmentDescription:
         segmented_property_type=CodedConcept(CODES[name], "SCT", f"{name} vertebra"),
         algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
     )
+
+
+def _without_empty_text(dataset: Dataset) -> Dataset:
+    """Return the data set without an empty character set, which highdicom does not take."""
+    if text_of(dataset, "SpecificCharacterSet") or "SpecificCharacterSet" not in dataset:
+        return dataset
+    copied = copy(dataset)
+    del copied.SpecificCharacterSet
+    return copied

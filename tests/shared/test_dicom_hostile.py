@@ -158,7 +158,7 @@ BOMBS: list[tuple[str, Callable[[Dataset], None]]] = [
     ("pixels_damaged", compressed(RLELossless, rle(50_000_000))),
     ("pixels_damaged", compressed(RLELossless, rle(60 * 48, planes=1))),
     ("pixels_damaged", compressed(RLELossless, struct.pack("<16I", *[2**32 - 1] * 16))),
-    ("pixels_damaged", compressed(RLELossless, b"")),
+    ("pixels_truncated", compressed(RLELossless, b"\x00\x00")),
     ("pixels_damaged", compressed(JPEG2000Lossless, j2k(60_000, 60_000))),
     ("pixels_damaged", compressed(JPEG2000Lossless, j2k(60, 48))),
     ("pixels_damaged", compressed(JPEG2000Lossless, b"no picture at all")),
