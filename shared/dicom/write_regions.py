@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Final
 
 import highdicom
@@ -114,6 +113,9 @@ def _without_empty_text(dataset: Dataset) -> Dataset:
     """Return the data set without an empty character set, which highdicom does not take."""
     if text_of(dataset, "SpecificCharacterSet") or "SpecificCharacterSet" not in dataset:
         return dataset
-    copied = copy(dataset)
+    # `copy` would share the elements, so that deleting one deletes it in both.
+    copied = Dataset()
+    copied.update({tag: dataset.get_item(tag) for tag in dataset.keys()})  # noqa: SIM118
+    copied.file_meta = dataset.file_meta
     del copied.SpecificCharacterSet
     return copied

@@ -155,6 +155,7 @@ def test_a_segmentation_of_a_real_series_is_read_back_exactly(tmp_path: Path) ->
     regions[1:, 200:260, 230:290] = 22
     regions[0, 205:255, 231:280] = 23
     write_volume_regions(regions, slices).save_as(tmp_path / "seg.dcm")
+    assert all("SpecificCharacterSet" in one for one in slices)
     (study,) = read_study_folder(tmp_path).studies
     (volume,) = study.volumes.values()
     assert volume.record.regions is not None
