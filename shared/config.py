@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.contract_settings import DataContract
-from shared.door_settings import PacsSettings
+from shared.door_settings import PacsSettings, ReadingSettings
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.settings import (
     Count,
@@ -267,6 +267,7 @@ class SiteConfig(Settings):
     policy: SitePolicy = SitePolicy()
     compute: SiteCompute = SiteCompute()
     pacs: PacsSettings = PacsSettings()
+    reading: ReadingSettings = ReadingSettings()
 
 
 # --- reading -----------------------------------------------------------------

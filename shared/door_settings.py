@@ -84,3 +84,24 @@ class PacsSettings(Settings):
     peer: PeerSettings | None = None
     listen: ListenSettings = ListenSettings()
     retry: RetrySettings = RetrySettings()
+
+
+class MakerSettings(Settings):
+    """What is known of one maker's radiographs that their files say wrongly or not at all.
+
+    `maker` is a part of (0008,0070), whatever its case. `inverted` says that bone is dark
+    when the file is read as it says of itself.
+    """
+
+    maker: Annotated[str, Field(min_length=2, max_length=64)]
+    inverted: bool = False
+
+
+class ReadingSettings(Settings):
+    """How DICOM files are read where their own attributes are known to be wrong."""
+
+    makers: tuple[MakerSettings, ...] = ()
+
+    def of_maker(self, name: str) -> MakerSettings | None:
+        """Return the first settings whose maker is part of a name, None if there are none."""
+        return next((one for one in self.makers if one.maker.lower() in name.lower()), None)
