@@ -6,7 +6,6 @@ holds one study's images at a time afterwards.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -31,6 +30,7 @@ from shared.records import Vendor, View
 
 from . import segmentation
 from .attributes import quietly, text_of
+from .content import content_digest
 from .labels import LabelRow, read_table
 from .vendors import recognise
 from .verdicts import FileVerdict, SetAsideError, judge
@@ -165,7 +165,7 @@ def _look(
     if size > LARGEST_FILE:
         raise SetAsideError("file_too_large")
     data = path.read_bytes()
-    digest = scan.digests[name] = hashlib.sha256(data).hexdigest()
+    digest = scan.digests[name] = content_digest(data)
     if digest in seen:
         raise SetAsideError("already_there")
     if path.suffix.lower() in TABLE_ENDINGS:

@@ -49,6 +49,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "label_ambiguous": ("quarantined", "that patient has more than one study on that day"),
     "label_conflict": ("quarantined", "labels of the same thing differ"),
     "label_invalid": ("quarantined", "a value, date or name that cannot be"),
+    "archive_name_twice": ("quarantined", "the archive has more than one file of this name"),
     # --- cannot be used ---
     "empty_file": ("refused", "the file has no content"),
     "not_dicom": ("refused", "neither DICOM nor a table of labels"),
@@ -62,6 +63,12 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "pixels_damaged": ("refused", "the pixel data cannot be decoded"),
     "image_too_large": ("refused", "more pixels than any projection has"),
     "file_too_large": ("refused", "larger than any file of a DXA study"),
+    "archive_path": ("refused", "its name in the archive leads out of the archive"),
+    "archive_link": ("refused", "a link or device in the archive, not a file"),
+    "archive_nested": ("refused", "an archive in the archive: unpack it and name it itself"),
+    "archive_encrypted": ("refused", "encrypted in the archive: give it without a password"),
+    "archive_bomb": ("refused", "unpacks to far more than any export does"),
+    "archive_damaged": ("refused", "the archive is damaged here"),
 }
 
 
