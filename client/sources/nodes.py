@@ -137,7 +137,7 @@ def serving(
     """
     tls = None if listen.tls is None else tls_context(site_folder, listen.tls, serving=True)
     try:
-        server = node.start_server(
+        node.start_server(
             (listen.host, listen.port),
             block=False,
             ssl_context=tls,
@@ -157,7 +157,6 @@ def serving(
         yield
     finally:
         node.shutdown()
-        server.shutdown()
 
 
 def storing(deliver: Deliver) -> Callable[[evt.Event], int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,6 +74,7 @@ class PeerSource:
         self._settings = settings
         self._peer = require_peer(settings)
         self.name = f"{self._peer.title} at {self._peer.host}:{self._peer.port}"
+        self._association: Association | None = None
         self._expected: tuple[str, Deliver] = ("", lambda study_uid, data: False)
         tls = self._peer.tls
         self._tls = None if tls is None else tls_context(site_folder, tls, serving=False)
@@ -111,46 +112,61 @@ class PeerSource:
 
     def fetch(self, study: Found, deliver: Deliver) -> None:
         """Fetch the files of a study, as they are stored."""
-        if self._peer.retrieve == "move":
-            self._expected = (study.study_uid, deliver)
-            self._move(study)
-        else:
-            self._get(study, deliver)
+        self._expected = (study.study_uid, deliver)
+        title = self._settings.listen.title
+        with self._holding() as association, quietly():
+            if self._peer.retrieve == "move":
+                answers = association.send_c_move(_one(study), title, MoveStudies)
+            else:
+                answers = association.send_c_get(_one(study), GetStudies)
+            self._follow(answers, f"C-{self._peer.retrieve.upper()}")
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Hold what fetching needs: for C-MOVE, a node that the files are sent to."""
-        if self._peer.retrieve != "move":
-            yield
-            return
+        """Hold what fetching needs: one association, and for C-MOVE a node to be sent to."""
         listen = self._settings.listen
-        senders = sorted({self._peer.title, *listen.senders})
-        node = storing_node(listen.title, senders, self._settings.retry.timeout_seconds)
-        with serving(node, self._site, listen, self._take_moved):
+        with ExitStack() as stack:
+            if self._peer.retrieve == "move":
+                senders = sorted({self._peer.title, *listen.senders})
+                node = storing_node(listen.title, senders, self._settings.retry.timeout_seconds)
+                stack.enter_context(serving(node, self._site, listen, self._take))
+            stack.callback(self._let_go)
             yield
 
-    def _take_moved(self, study_uid: str, data: bytes) -> bool:
-        """Take what a C-MOVE sends, if it is of the study that was asked for."""
+    def _take(self, study_uid: str, data: bytes) -> bool:
+        """Take what is sent, if it is of the study that was asked for."""
         wanted, deliver = self._expected
         return study_uid == wanted and deliver(study_uid, data)
 
-    def _get(self, study: Found, deliver: Deliver) -> None:
+    @contextmanager
+    def _holding(self) -> Iterator[Association]:
+        """Use the association of the study before, or a new one."""
+        if self._association is None or not self._association.is_established:
+            self._association = self._associate_to_fetch()
+        try:
+            yield self._association
+        except RuntimeError:  # what pynetdicom raises on an association that has ended
+            self._let_go()
+            raise TryAgainError("ended the association") from None
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _associate_to_fetch(self) -> Association:
+        if self._peer.retrieve == "move":
+            return self._associate([MoveStudies])
         contexts = contexts_to_get()
         # We ask for studies and are sent them: the roles of a storage context turn round.
         classes = sorted({str(context.abstract_syntax) for context in contexts})
         roles = [build_role(one, scp_role=True) for one in classes]
-        with (
-            self._associated(
-                [GetStudies], contexts, roles, [(evt.EVT_C_STORE, storing(deliver))]
-            ) as association,
-            quietly(),
-        ):
-            self._follow(association.send_c_get(_one(study), GetStudies), "C-GET")
+        handlers = [(evt.EVT_C_STORE, storing(self._take))]
+        return self._associate([GetStudies], contexts, roles, handlers)
 
-    def _move(self, study: Found) -> None:
-        with self._associated([MoveStudies]) as association, quietly():
-            title = self._settings.listen.title
-            self._follow(association.send_c_move(_one(study), title, MoveStudies), "C-MOVE")
+    def _let_go(self) -> None:
+        """End the association, if there is one."""
+        association, self._association = self._association, None
+        if association is not None and association.is_established:
+            association.release()
 
     def _follow(self, answers: Any, what: str) -> None:
         """Read the answers of a retrieval until the last; fewer files show by themselves."""
@@ -207,14 +223,21 @@ class PeerSource:
         return [study.description, *texts]
 
     @contextmanager
-    def _associated(
-        self,
-        classes: list[Any],
-        contexts: Any = (),
-        roles: Any = (),
-        handlers: Any = (),
-    ) -> Iterator[Association]:
-        """Hold an association with the peer."""
+    def _associated(self, classes: list[Any]) -> Iterator[Association]:
+        """Hold an association with the peer for one question."""
+        association = self._associate(classes)
+        try:
+            yield association
+        except RuntimeError:  # what pynetdicom raises on an association that has ended
+            raise TryAgainError("ended the association") from None
+        finally:
+            if association.is_established:
+                association.release()
+
+    def _associate(
+        self, classes: list[Any], contexts: Any = (), roles: Any = (), handlers: Any = ()
+    ) -> Association:
+        """Make an association that offers what is needed."""
         node = new_node(self._settings.listen.title, self._settings.retry.timeout_seconds)
         for one in classes:
             node.add_requested_context(one)
@@ -229,18 +252,13 @@ class PeerSource:
         )
         if not association.is_established:
             self._explain(association)
-        try:
-            if not any(c.abstract_syntax in classes for c in association.accepted_contexts):
-                raise SourceRefusedError(
-                    f"{self.name}: does not offer {classes[0].name} (permit "
-                    f"{self._settings.listen.title} to use it in the PACS)"
-                )
-            yield association
-        except RuntimeError:  # what pynetdicom raises on an association that has ended
-            raise TryAgainError("ended the association") from None
-        finally:
-            if association.is_established:
-                association.release()
+        if not any(c.abstract_syntax in classes for c in association.accepted_contexts):
+            association.release()
+            raise SourceRefusedError(
+                f"{self.name}: does not offer {classes[0].name} (permit "
+                f"{self._settings.listen.title} to use it in the PACS)"
+            )
+        return association
 
     def _explain(self, association: Association) -> None:
         """Say why there is no association."""

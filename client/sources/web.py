@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import requests
 from dicomweb_client.web import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
+from requests.auth import HTTPBasicAuth
 
 from shared.config import resolve
 from shared.door_settings import DicomWebSettings
@@ -171,7 +172,8 @@ class WebSource:
                 "(put the final address into site.yaml)"
             ) from None
         except requests.exceptions.HTTPError as error:
-            self._judge(error.response.status_code, of_study=of_study)
+            status = 0 if error.response is None else error.response.status_code
+            self._judge(status, of_study=of_study)
         except requests.exceptions.JSONDecodeError:
             raise SourceRefusedError(
                 f"{self.name}: answers, but not as a DICOMweb server (check the path of the "
@@ -255,7 +257,8 @@ def _authorise(session: requests.Session, path: Path) -> None:
     if line.startswith("Bearer ") and len(line.split()) == 2:
         session.headers["Authorization"] = line
     elif colon and user and password and "\n" not in line:
-        session.auth = (user.encode(), password.encode())
+        # requests encodes text as Latin-1; a password may hold any letter.
+        session.auth = HTTPBasicAuth(user.encode(), password.encode())
     else:
         raise PlaceholderSecretError(
             f"{path}: is no credential (must be one line, user:password or Bearer token)"
