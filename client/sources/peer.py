@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -49,6 +48,7 @@ DESTINATION_UNKNOWN: Final = 0xA801
 NOT_AUTHORISED: Final = (0x0124, 0x0110)
 #: A-ASSOCIATE-RJ, result: transient (PS3.8, table 9-21).
 TRANSIENT: Final = 0x02
+LONGEST_KNOCK_SECONDS: Final = 10.0
 
 
 class PeerSource:
@@ -238,6 +238,8 @@ class PeerSource:
         self, classes: list[Any], contexts: Any = (), roles: Any = (), handlers: Any = ()
     ) -> Association:
         """Make an association that offers what is needed."""
+        if self._tls is not None:
+            self._reach()  # pynetdicom does not tell why TLS failed
         node = new_node(self._settings.listen.title, self._settings.retry.timeout_seconds)
         for one in classes:
             node.add_requested_context(one)
@@ -270,21 +272,28 @@ class PeerSource:
                 f"{self.name}: rejected the association: {answer.reason_str.lower()} (pacs.peer."
                 f"title must be its own title, and it must know {self._settings.listen.title})"
             )
-        address = (self._peer.host, self._peer.port)
-        timeout = min(self._settings.retry.timeout_seconds, 10.0)
+        if self._tls is None:
+            self._reach()
+        raise TryAgainError("ends the connection before there is an association")
+
+    def _reach(self) -> None:
+        """Connect and hang up, to tell a peer that is down from one whose TLS is not ours."""
+        timeout = min(self._settings.retry.timeout_seconds, LONGEST_KNOCK_SECONDS)
         try:
-            with socket.create_connection(address, timeout) as line:
-                if self._tls is not None:
-                    self._tls.wrap_socket(line, server_hostname=self._peer.host).close()
-        except ssl.SSLError:
-            raise SourceRefusedError(
-                f"{self.name}: the TLS connection failed (its certificate must be signed by "
-                "pacs.peer.tls.authority and be made out to that host name, and a peer that "
-                "asks for one needs pacs.peer.tls.certificate)"
-            ) from None
+            line = socket.create_connection((self._peer.host, self._peer.port), timeout)
         except OSError:
             raise TryAgainError("cannot be reached") from None
-        raise TryAgainError("ends the connection before there is an association")
+        with line:
+            if self._tls is None:
+                return
+            try:
+                self._tls.wrap_socket(line, server_hostname=self._peer.host).close()
+            except OSError:  # what ssl raises are OSErrors too
+                raise SourceRefusedError(
+                    f"{self.name}: the TLS connection failed (its certificate must be signed by "
+                    "pacs.peer.tls.authority and be made out to that host name, and a peer that "
+                    "asks for one needs pacs.peer.tls.certificate)"
+                ) from None
 
 
 def require_peer(settings: PacsSettings) -> PeerSettings:

@@ -7,9 +7,9 @@ import time
 from io import BytesIO
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom import dcmread, examples
-from pydicom.data import get_testdata_files
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -100,12 +100,12 @@ def test_what_is_no_dicom_or_is_cut_off_is_known_by_its_bytes(files: list[Path])
 def test_every_file_that_pydicom_ships_has_a_digest_soon() -> None:
     begun = time.process_time()
     sizes = 0
-    for name in get_testdata_files("*"):
-        data = Path(name).read_bytes()
+    for path in sorted((Path(pydicom.__file__).parent / "data" / "test_files").iterdir()):
+        data = path.read_bytes() if path.is_file() else b""
         sizes += len(data)
         digest = content_digest(data)
         assert len(digest) == 64
-        if Path(name).name in {"ExplVR_BigEnd.dcm", "image_dfl.dcm"}:
+        if path.name in {"ExplVR_BigEnd.dcm", "image_dfl.dcm"}:
             assert digest == hashlib.sha256(data).hexdigest()
     assert sizes > 1_000_000
     assert time.process_time() - begun < 30

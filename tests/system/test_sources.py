@@ -127,7 +127,7 @@ def test_what_a_foreign_sender_pushes_gives_the_same_catalogue(
     reports = pushed(
         site,
         lambda port: subprocess.run(
-            ["storescu", "-aet", "STORESCU", "-aec", "OSTEOFED", "+sd", "+r", "127.0.0.1",
+            ["storescu", "-aet", "STORESCU", "-aec", "OSTEOFED", "-R", "+sd", "+r", "127.0.0.1",
              str(port), str(hospital)],
             check=True, capture_output=True,
         ),
