@@ -49,6 +49,7 @@ NOT_AUTHORISED: Final = (0x0124, 0x0110)
 #: A-ASSOCIATE-RJ, result: transient (PS3.8, table 9-21).
 TRANSIENT: Final = 0x02
 LONGEST_KNOCK_SECONDS: Final = 10.0
+LISTEN_SECONDS: Final = 0.5
 
 
 class PeerSource:
@@ -272,8 +273,7 @@ class PeerSource:
                 f"{self.name}: rejected the association: {answer.reason_str.lower()} (pacs.peer."
                 f"title must be its own title, and it must know {self._settings.listen.title})"
             )
-        if self._tls is None:
-            self._reach()
+        self._reach()
         raise TryAgainError("ends the connection before there is an association")
 
     def _reach(self) -> None:
@@ -287,7 +287,12 @@ class PeerSource:
             if self._tls is None:
                 return
             try:
-                self._tls.wrap_socket(line, server_hostname=self._peer.host).close()
+                with self._tls.wrap_socket(line, server_hostname=self._peer.host) as wrapped:
+                    # In TLS 1.3 a certificate of ours that is missing is said afterwards.
+                    wrapped.settimeout(LISTEN_SECONDS)
+                    wrapped.recv(1)
+            except TimeoutError:
+                return  # it waits for us to begin, as it must
             except OSError:  # what ssl raises are OSErrors too
                 raise SourceRefusedError(
                     f"{self.name}: the TLS connection failed (its certificate must be signed by "
