@@ -80,7 +80,7 @@ def silence() -> None:
 
     It names studies, titles and now and then a patient.
     """
-    for name in ("pynetdicom", "dicomweb_client", "urllib3", "pydicom"):
+    for name in ("pynetdicom", "dicomweb_client", "retrying", "urllib3", "pydicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 

@@ -239,8 +239,7 @@ class PeerSource:
         self, classes: list[Any], contexts: Any = (), roles: Any = (), handlers: Any = ()
     ) -> Association:
         """Make an association that offers what is needed."""
-        if self._tls is not None:
-            self._reach()  # pynetdicom does not tell why TLS failed
+        self._reach()  # pynetdicom does not tell a peer that is down from one that hangs up
         node = new_node(self._settings.listen.title, self._settings.retry.timeout_seconds)
         for one in classes:
             node.add_requested_context(one)
@@ -273,10 +272,10 @@ class PeerSource:
                 f"{self.name}: rejected the association: {answer.reason_str.lower()} (pacs.peer."
                 f"title must be its own title, and it must know {self._settings.listen.title})"
             )
-        self._reach()
+        self._reach(wait=True)
         raise TryAgainError("ends the connection before there is an association")
 
-    def _reach(self) -> None:
+    def _reach(self, *, wait: bool = False) -> None:
         """Connect and hang up, to tell a peer that is down from one whose TLS is not ours."""
         timeout = min(self._settings.retry.timeout_seconds, LONGEST_KNOCK_SECONDS)
         try:
@@ -288,9 +287,9 @@ class PeerSource:
                 return
             try:
                 with self._tls.wrap_socket(line, server_hostname=self._peer.host) as wrapped:
-                    # In TLS 1.3 a certificate of ours that is missing is said afterwards.
-                    wrapped.settimeout(LISTEN_SECONDS)
-                    wrapped.recv(1)
+                    if wait:  # in TLS 1.3 a certificate of ours that is missing is said late
+                        wrapped.settimeout(LISTEN_SECONDS)
+                        wrapped.recv(1)
             except TimeoutError:
                 return  # it waits for us to begin, as it must
             except OSError:  # what ssl raises are OSErrors too
