@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from shared.door_settings import RetrySettings
-from shared.errors import SourceUnavailableError
+from shared.errors import SourceRefusedError, SourceUnavailableError
 
 T = TypeVar("T")
 
@@ -18,6 +18,10 @@ class TryAgainError(Exception):
 
 class StudyFailedError(TryAgainError):
     """The PACS answers, but does not give this study whole."""
+
+
+class HungUpError(TryAgainError):
+    """The PACS lets us in and then hangs up: some refuse what is not permitted like that."""
 
 
 def patiently(retry: RetrySettings, name: str, ask: Callable[[], T]) -> T:
@@ -38,6 +42,8 @@ def patiently(retry: RetrySettings, name: str, ask: Callable[[], T]) -> T:
         After the last attempt.
     StudyFailedError
         After the last attempt, if the PACS is there and only the study is not.
+    SourceRefusedError
+        After the last attempt, if the PACS is there and hangs up.
     """
     wait = retry.first_wait_seconds
     for attempt in range(1, retry.attempts + 1):
@@ -46,6 +52,8 @@ def patiently(retry: RetrySettings, name: str, ask: Callable[[], T]) -> T:
         except TryAgainError as failed:
             if attempt == retry.attempts and isinstance(failed, StudyFailedError):
                 raise
+            if attempt == retry.attempts and isinstance(failed, HungUpError):
+                raise SourceRefusedError(f"{name}: {failed}") from None
             said = str(failed)
         if attempt < retry.attempts:
             time.sleep(min(wait, retry.longest_wait_seconds))

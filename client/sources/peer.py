@@ -38,7 +38,7 @@ from .nodes import (
     storing_node,
     tls_context,
 )
-from .patience import StudyFailedError, TryAgainError
+from .patience import HungUpError, StudyFailedError, TryAgainError
 from .wanted import SERIES_FIELDS, STUDY_FIELDS, Found, Wanted, count_of, is_uid
 
 SUCCESS: Final = 0x0000
@@ -175,7 +175,7 @@ class PeerSource:
         for answer, _ in answers:
             status = status_of(answer)
         if status is None:
-            raise TryAgainError(f"lost the connection during {what}")
+            raise self._hung_up(what)
         if status in OUT_OF_RESOURCES:
             raise StudyFailedError(f"has no resources for {what} (status {status:04X})")
         if status == DESTINATION_UNKNOWN:
@@ -199,10 +199,16 @@ class PeerSource:
                 yield identifier
         self._require(status, "C-FIND")
 
+    def _hung_up(self, what: str) -> HungUpError:
+        title = self._settings.listen.title
+        return HungUpError(
+            f"takes the association and hangs up at {what} (permit {title} to use it in the PACS)"
+        )
+
     def _require(self, status: int | None, what: str) -> None:
         """Go on only after success."""
         if status is None:
-            raise TryAgainError(f"lost the connection during {what}")
+            raise self._hung_up(what)
         if status in OUT_OF_RESOURCES:
             raise TryAgainError(f"has no resources for {what} (status {status:04X})")
         if status != SUCCESS:

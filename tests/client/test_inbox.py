@@ -14,12 +14,12 @@ from client.ingest import ingest
 from client.sources.fetch import fetch_all
 from client.sources.listen import Quiet
 from client.sources.nodes import Deliver
-from client.sources.patience import StudyFailedError, TryAgainError, patiently
+from client.sources.patience import HungUpError, StudyFailedError, TryAgainError, patiently
 from client.sources.wanted import Found, Wanted
 from client.store import SiteStore, init_site
 from shared.config import SiteConfig
 from shared.door_settings import RetrySettings
-from shared.errors import ConfigValueError, SourceUnavailableError
+from shared.errors import ConfigValueError, SourceRefusedError, SourceUnavailableError
 from shared.phantom.make import make_hospital
 from tests.shared.rendered_samples import sample_study
 from tests.system.phantom_pacs import left_in_inbox, snapshot
@@ -216,6 +216,8 @@ def test_patience_ends_and_says_what_was_tried() -> None:
     assert patiently(AT_ONCE, "the PACS", ask) == "answer"
     with pytest.raises(SourceUnavailableError, match="the PACS: is busy, asked 3 times"):
         patiently(AT_ONCE, "the PACS", lambda: (_ for _ in ()).throw(TryAgainError("is busy")))
+    with pytest.raises(SourceRefusedError, match="the PACS: hangs up"):
+        patiently(AT_ONCE, "the PACS", lambda: (_ for _ in ()).throw(HungUpError("hangs up")))
     with pytest.raises(StudyFailedError):
         patiently(AT_ONCE, "the PACS", lambda: (_ for _ in ()).throw(StudyFailedError("half")))
 
