@@ -62,6 +62,7 @@ class Inbox:
         self.complete = self.folder / "complete"
         self.quarantine = site_folder / "quarantine"
         self._secret = secret
+        self._known: set[str] | None = None
         self._renaming = threading.Lock()
         for folder in (self.folder, self.arriving, self.complete):
             folder.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
@@ -164,7 +165,7 @@ class Inbox:
 
     def _fetched(self) -> set[str]:
         """Everything remembered; a line that was cut off is as good as none."""
-        if not hasattr(self, "_known"):
+        if self._known is None:
             path = self.folder / "fetched.jsonl"
             text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
             self._known = set(re.findall(r'"fetched": "([0-9a-f]{64})"', text))
