@@ -273,6 +273,7 @@ def test_more_studies_than_a_page_are_all_found(
     assert fetch(new_site(sites, pacs), "pacs:web").fetched == PATIENTS
 
 
+@pytest.mark.timeout(900)
 def test_killed_at_any_point_and_started_again_it_ends_the_same(
     sites: Sites, pacs: Orthanc
 ) -> None:
@@ -303,6 +304,7 @@ def test_killed_at_any_point_and_started_again_it_ends_the_same(
 
 # pynetdicom leaves a socket open whose peer is gone.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.timeout(900)
 def test_a_pacs_that_dies_in_the_middle_is_gone_on_with_when_it_is_back(
     sites: Sites,
     hospital: Path,
