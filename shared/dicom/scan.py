@@ -6,7 +6,6 @@ holds one study's images at a time afterwards.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter, defaultdict
@@ -25,6 +24,7 @@ from shared.records import Vendor, View
 
 from . import ct, segmentation, structured_report
 from .attributes import quietly, text_of
+from .content import content_digest
 from .geometry import FEWEST_SLICES, SlicePlace, places_of
 from .joining import join_loose
 from .labels import LabelRow, read_table
@@ -192,7 +192,7 @@ def _look(path: Path, name: str, columns: LabelColumns) -> _Look:
         if size > LARGEST_FILE:
             raise SetAsideError("file_too_large")
         data = path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
+        digest = content_digest(data)
         if path.suffix.lower() in TABLE_ENDINGS:
             return _Look(name, digest, table=read_table(name, data, columns))
         return _Look(name, digest, describe(path, name, digest, data))

@@ -72,6 +72,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "mask_encoding": ("quarantined", "a NRRD or NIfTI file of a kind that is not read"),
     "uid_invalid": ("quarantined", "a study, series or instance UID that is none"),
     "report_without_labels": ("quarantined", "a structured report without a label that is in use"),
+    "archive_name_twice": ("quarantined", "the archive has more than one file of this name"),
     # --- cannot be used ---
     "empty_file": ("refused", "the file has no content"),
     "not_dicom": ("refused", "neither DICOM, a mask nor a table of labels"),
@@ -89,6 +90,13 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "image_too_large": ("refused", "more pixels than any projection has"),
     "header_too_large": ("refused", "more attributes than any image has"),
     "file_too_large": ("refused", "larger than any file that is read"),
+    "file_too_large": ("refused", "larger than any file of a DXA study"),
+    "archive_path": ("refused", "its name in the archive leads out of the archive"),
+    "archive_link": ("refused", "a link or device in the archive, not a file"),
+    "archive_nested": ("refused", "an archive in the archive: unpack it and name it itself"),
+    "archive_encrypted": ("refused", "encrypted in the archive: give it without a password"),
+    "archive_bomb": ("refused", "unpacks to far more than any export does"),
+    "archive_damaged": ("refused", "the archive is damaged here"),
 }
 
 
