@@ -21,12 +21,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from client.catalogue import Image, Label, Patient, SourceFile, Study
+from client.identifiers import remember
 from client.split import assign
 from client.store import SiteStore
 from shared.dicom.deidentify import keyed_digest, pseudonym, replaced_uid, shifted_day
 from shared.dicom.labels import LabelRow
 from shared.dicom.read import ReadStudy, judge_tables, read_group
 from shared.dicom.scan import FolderScan, StudyGroup, scan_folder
+from shared.dicom.seen import identifiers_in_file
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
 from shared.errors import InputEmptyError
 from shared.records import View
@@ -144,6 +146,7 @@ def ingest(
             verdicts += _tables(scan, verdicts, door)
             door.assign_splits()
             door.remember(verdicts, scan.digests)
+            door.remember_identifiers(source_dir, scan)
             session.commit()
         verdicts.sort(key=lambda verdict: verdict.path)
         return IngestReport(
@@ -179,6 +182,7 @@ class _Door:
         self.store = store
         self.session = session
         self.studies_new = 0
+        self.identified: set[str] = set()
         self.tables_with_news: set[str] = set()
         self.labels: dict[tuple[str, str, str], Label] = {}
         stored = session.execute(select(Image.digest, Image.mask_digest))
@@ -200,10 +204,13 @@ class _Door:
         if stored is not None and stored.patient != who:
             return [judge(file.name, "patient_conflict") for file in files]
         if all(self.keyed("content", file.digest) in self.known for file in files):
+            self.identified |= {file.name for file in files}
             return [judge(file.name, "already_there") for file in files]
         study, verdicts = read_group(group)
         if study is None:
             return verdicts
+        remember(self.session, self.store.secret, study.identifiers)
+        self.identified |= {file.name for file in files}
         if stored is not None and stored.vendor != study.vendor.value:
             return [judge(file.name, "vendor_conflict") for file in files]
         if stored is None:
@@ -358,6 +365,15 @@ class _Door:
         )
         for patient in newcomers:
             patient.split = splits[patient.pseudonym]
+
+    def remember_identifiers(self, folder: Path, scan: FolderScan) -> None:
+        """Keep, as keyed digests, what the files hold that were not read as part of a study."""
+        others = {*scan.digests, *(verdict.path for verdict in scan.verdicts)} - self.identified
+        column = self.store.config.labels.patient_id
+        for name in sorted(others):
+            if (folder / name).is_file():
+                found = identifiers_in_file(folder / name, name, column)
+                remember(self.session, self.store.secret, found)
 
     def remember(self, verdicts: list[FileVerdict], digests: dict[str, str]) -> None:
         """Keep how each file ended, by keyed digests of its name and content."""

@@ -20,7 +20,7 @@ from shared.config import LabelColumns
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View, VolumeRecord
 
 from .attributes import covariates_of, quietly, study_date, text_of
-from .identifiers import SeenIdentifier
+from .identifiers import SeenIdentifier, identifiers_of
 from .labels import LabelRow
 from .orientation import flips, turn
 from .pixels import stored_values, unit_values
@@ -201,6 +201,7 @@ def read_group(group: StudyGroup) -> tuple[ReadStudy | None, list[FileVerdict]]:
         covariates=parts.covariates,
         digests={view: group.images[view].digest for view in parts.images},
         mask_digests=parts.mask_digests,
+        identifiers=frozenset(parts.identifiers),
     )
     return study, parts.verdicts
 
@@ -215,16 +216,18 @@ class _Parts:
     verdicts: list[FileVerdict] = field(default_factory=list)
     covariates: Covariates = field(default_factory=Covariates)
     header: StudyHeader | None = None
+    identifiers: set[SeenIdentifier] = field(default_factory=set)
 
 
 def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]) -> None:
     """Read one image with its mask and labels into the study."""
     dataset = parse(file.path.read_bytes(), pixels=True)
+    parts.identifiers |= identifiers_of(dataset, file.name)
     image, reversals = _read_image(dataset, file)
     reason, labels = _inner_labels(dataset, file)
     covariates = _filled(parts.covariates, dataset, file)
     header = parts.header or _header(dataset, file.study_uid)
-    mask, judged = _read_mask(masks, file, image.pixels.shape, reversals)
+    mask, judged = _read_mask(parts, masks, file, image.pixels.shape, reversals)
     if mask is not None:
         image = replace(image, regions=mask[0])
         parts.mask_digests[view] = mask[1].digest
@@ -275,6 +278,7 @@ def _filled(known: Covariates, dataset: Dataset, file: ScannedFile) -> Covariate
 
 
 def _read_mask(
+    parts: _Parts,
     masks: list[ScannedFile],
     image: ScannedFile,
     shape: tuple[int, ...],
@@ -287,6 +291,7 @@ def _read_mask(
     for mask in mine:
         try:
             dataset = parse(mask.path.read_bytes(), pixels=True)
+            parts.identifiers |= identifiers_of(dataset, mask.name)
             regions = read_regions(dataset, (shape[0], shape[1]))
         except SetAsideError as aside:
             return None, [judge(mask.name, aside.reason, aside.detail)]
