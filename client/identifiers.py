@@ -318,6 +318,8 @@ class Remembered:
 
     def kinds_in(self, text: str) -> set[str]:
         """Kinds of the identifiers that stand in a text, in any of their forms."""
+        if "\x00" in text:  # no phrase goes beyond it
+            return set().union(*map(self.kinds_in, text.split("\x00")))
         if not self._kinds or not text:
             return set()
         found: set[str | None] = set()
