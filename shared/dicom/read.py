@@ -20,6 +20,7 @@ from shared.config import LabelColumns
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View, VolumeRecord
 
 from .attributes import covariates_of, quietly, study_date, text_of
+from .burned_in import looks_burned_in
 from .identifiers import SeenIdentifier, identifiers_of
 from .labels import LabelRow
 from .orientation import flips, turn
@@ -247,6 +248,9 @@ def _read_image(dataset: Dataset, file: ScannedFile) -> tuple[ImageRecord, tuple
     unit[BY_VENDOR[vendor].unscanned(unit)] = np.nan
     if np.isnan(unit).all():
         raise SetAsideError("nothing_scanned")
+    text = looks_burned_in(unit)
+    if text:
+        raise SetAsideError("burned_in_text", text)
     spacing, provenance = find_spacing(dataset, vendor)
     reversals = flips(text_of(dataset, "PatientOrientation"), view)
     return ImageRecord(turn(unit, reversals), spacing, provenance), reversals
