@@ -5,9 +5,10 @@ anatomy is not. Only where there are such places are shapes like letters looked 
 height, in a row, drawn in one value. A row that is beyond doubt is text; where Tesseract is
 installed, a doubtful row, or one that runs sideways, is text if it can be read.
 
-What is taken for text on purpose: any row of `FEWEST_LETTERS` or more letters, also words as
-harmless as PORTABLE, for a person to decide. What is not: markers of sides and projections
-of up to three letters (L, R, AP, LAT), scale bars, grids, and a single letter anywhere.
+What is taken for text on purpose: any row of five letters or more (of four, if it can be
+read), also words as harmless as PORTABLE, for a person to decide. What is not: markers of
+sides and projections of up to three letters (L, R, AP, LAT), scale bars and their ticks,
+grids, and a single letter anywhere.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ FEWEST_LETTERS: Final = 4
 #: Share of a row's pixels of one value from which on it is text without being read, if it
 #: has more letters than that. In clean images no more than 0.29 was seen.
 EVEN: Final = 0.35
-#: A row is worth reading from this share on, or if it is long; text that runs sideways is
-#: text only if it can be read, since saturated bone has such rows.
-DOUBTFUL: Final = 0.2
-MANY_LETTERS: Final = 8
+#: Letters and share from which on a row is worth reading; reading takes a tenth of a second.
+#: Text that runs sideways is text only if it can be read, since saturated bone has such rows.
+DOUBTFUL: Final = ((FEWEST_LETTERS, 0.5), (5, 0.2), (10, 0.08))
+DOUBTFUL_UPWARDS: Final = ((5, 0.5),)
 #: Height of letters, pixels.
 LETTER_HEIGHT: Final = (6, 80)
 TILE: Final = 16
@@ -113,12 +114,17 @@ def looks_burned_in(unit: NDArray[np.float32], *, tesseract: bool | None = None)
     for row in letter_rows(unit):
         if row.letters > FEWEST_LETTERS and row.even >= EVEN and not row.upwards:
             return f"{row.letters} letters in a row"
-        if row.even >= (EVEN if row.upwards else DOUBTFUL) or row.letters >= MANY_LETTERS:
+        if _worth_reading(row):
             doubtful.append(row)
     if tesseract is None:
         tesseract = tesseract_there()
     read = tesseract and any(_read_row(unit, row) for row in doubtful[:ROWS_READ])
     return "a word that can be read" if read else ""
+
+
+def _worth_reading(row: Row) -> bool:
+    limits = DOUBTFUL_UPWARDS if row.upwards else DOUBTFUL
+    return any(row.letters >= letters and row.even >= even for letters, even in limits)
 
 
 def letter_rows(unit: NDArray[np.float32]) -> list[Row]:
@@ -357,7 +363,7 @@ def _read_row(unit: NDArray[np.float32], row: Row) -> bool:
         bordered = ImageOps.expand(image.resize(size, Image.Resampling.BICUBIC), 12, fill=255)
         file = io.BytesIO()
         bordered.save(file, "PNG")
-        for line in read_text(file.getvalue(), "--psm", "7", "tsv").splitlines():
+        for line in read_text(file.getvalue(), "--psm", "7", "tsv").splitlines()[1:]:
             cells = line.split("\t")
             if len(cells) == 12 and READ.search(cells[11]) and float(cells[10]) >= SURE:
                 return True
