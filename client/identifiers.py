@@ -199,8 +199,7 @@ def _phrases(kind: str, text: str) -> Iterator[list[str]]:
             yield words
         yield from ([w] for w in words if len(w) >= FEWEST_DIGITS and any(map(str.isdigit, w)))
     elif kind == "address":
-        yield words_of(text)
-        parts = [words_of(part) for part in re.split(r"[\^,;\n\\]", text)]
+        parts = [words_of(part) for part in [text, *re.split(r"[\^,;\n\\]", text)]]
         yield from (words for words in parts if len(words) > 1)
     elif kind == "institution":
         yield words_of(text)

@@ -46,6 +46,7 @@ COMMON_WORDS: Final = frozenset(
     object list dict tuple type types class index loss metric metrics mean median batch step
     axial sagittal coronal thorax abdomen pelvis chest systems siemens philips assessment
     debug service active branch master summary minimum maximum average
+    ap pa lat lva iva seg dxa ct cr dx sr mr us hips
     steps rate noise sigma delta alpha beta gamma epsilon lambda
     """.split()  # noqa: SIM905 - a list of words
 )
