@@ -63,7 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     opened = open_site(site)
     model = get_arrays(start_network(TINY_TASK, None)[0])
     answer = answer_train(opened, train_message(model, job()))
-    question = EvaluateJob(run="run-1", task=TINY_TASK.task, settings=TINY_TASK, labels=("model",))
+    question = EvaluateJob(run="run-1", task=TINY_TASK.task, models={"model": TINY_TASK})
     answer_evaluate(opened, evaluate_message({"model": model}, question))
     refusal_of(RuntimeError("a failure for the log"), site, opened, job())
     registry = Registry(f"sqlite:///{base / 'mlflow.db'}", "audit")

@@ -13,8 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from shared.dicom.burned_in import looks_burned_in, read_text, tesseract_there
 from shared.dicom.pixels import stored_values, unit_values
 from shared.dicom.scan import parse
-from shared.phantom.scanner import SCANNERS
-from shared.phantom.study import render_study
+from shared.phantom.make import render_by_name
 from shared.phantom.writers.lunar import quantise
 from tests.shared.planted import quiet_study, write_text
 from tests.shared.rendered_samples import sample_study
@@ -69,7 +68,7 @@ def test_nothing_is_seen_in_digital_patients() -> None:
         for image in maker(number, 7, "lunar", "generic").images.values()
     ]
     for name in ("lunar", "hologic"):
-        study = render_study(1, 5, SCANNERS[name])
+        study = render_by_name(1, 5, name, "generic")
         for image in study.images.values():
             stored = quantise(image.display)
             unit = stored.astype(np.float32) / 255
