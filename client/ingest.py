@@ -24,7 +24,7 @@ from client.catalogue import Image, Label, Patient, SourceFile, Study
 from client.identifiers import remember
 from client.split import assign
 from client.store import SiteStore
-from shared.dicom.deidentify import keyed_digest, pseudonym, replaced_uid, shifted_day
+from shared.dicom.deidentify import METHOD, keyed_digest, pseudonym, replaced_uid, shifted_day
 from shared.dicom.labels import LabelRow
 from shared.dicom.read import ReadStudy, judge_tables, read_group
 from shared.dicom.scan import FolderScan, StudyGroup, scan_folder
@@ -241,6 +241,7 @@ class _Door:
                 height_cm=known.height_cm,
                 weight_kg=known.weight_kg,
                 ethnic_group=known.ethnic_group,
+                method=METHOD,
             )
         )
         self.session.flush()

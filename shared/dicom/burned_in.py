@@ -29,15 +29,15 @@ from scipy import ndimage
 
 #: Letters in a row from which on it is text: L, R, AP and LAT are markers.
 FEWEST_LETTERS: Final = 4
-#: Share of a row's pixels of one value from which on it is text without being read, if it
-#: has more letters than that. In clean images no more than 0.29 was seen.
-EVEN: Final = 0.35
+#: Letters, and share of a row's pixels of one value, from which on it is text without being
+#: read. In clean images no more than 0.29 was seen, and no more than 8 letters at 0.06.
+BEYOND_DOUBT: Final = ((5, 0.35), (10, 0.25))
 #: Letters and share from which on a row is worth reading; reading takes a tenth of a second.
 #: Text that runs sideways is text only if it can be read, since saturated bone has such rows.
 DOUBTFUL: Final = ((FEWEST_LETTERS, 0.5), (5, 0.2), (10, 0.08))
 DOUBTFUL_UPWARDS: Final = ((5, 0.5),)
 #: Height of letters, pixels.
-LETTER_HEIGHT: Final = (6, 80)
+LETTER_HEIGHT: Final = (5, 80)
 TILE: Final = 16
 #: Sharp, drawn edges in a tile of 16 x 16; anatomy has few that go on evenly.
 EDGES_IN_TILE: Final = 11
@@ -112,9 +112,9 @@ def looks_burned_in(unit: NDArray[np.float32], *, tesseract: bool | None = None)
     """
     doubtful = []
     for row in letter_rows(unit):
-        if row.letters > FEWEST_LETTERS and row.even >= EVEN and not row.upwards:
+        if not row.upwards and _reaches(row, BEYOND_DOUBT):
             return f"{row.letters} letters in a row"
-        if _worth_reading(row):
+        if _reaches(row, DOUBTFUL_UPWARDS if row.upwards else DOUBTFUL):
             doubtful.append(row)
     if tesseract is None:
         tesseract = tesseract_there()
@@ -122,8 +122,7 @@ def looks_burned_in(unit: NDArray[np.float32], *, tesseract: bool | None = None)
     return "a word that can be read" if read else ""
 
 
-def _worth_reading(row: Row) -> bool:
-    limits = DOUBTFUL_UPWARDS if row.upwards else DOUBTFUL
+def _reaches(row: Row, limits: tuple[tuple[int, float], ...]) -> bool:
     return any(row.letters >= letters and row.even >= even for letters, even in limits)
 
 

@@ -115,6 +115,26 @@ def test_images_with_a_name_in_their_pixels_are_not_stored(world: tuple[Path, se
     assert not [path for path in stored if "hip" in path.name]
 
 
+def test_dates_are_moved_ages_capped_and_the_method_is_on_record(
+    world: tuple[Path, set[str]],
+) -> None:
+    import pydicom
+
+    exported = [
+        pydicom.dcmread(path, stop_before_pixels=True)
+        for path in world[0].glob("export-*/DICOM/*/*/*")
+        if path.suffix == ".dcm"
+    ]
+    days = {datetime.strptime(str(d.StudyDate), "%Y%m%d").toordinal() for d in exported}
+    assert max(int(str(d.PatientAge)[:3]) for d in exported) > 89  # else this tests nothing
+    with sqlite3.connect(world[0] / "site" / "store" / "catalogue.sqlite") as catalogue:
+        rows = catalogue.execute("SELECT day, age_years, method FROM studies").fetchall()
+    assert len(rows) == PATIENTS
+    assert not {day for day, _, _ in rows} & days
+    assert max(age for _, age, _ in rows) == 89
+    assert {method for _, _, method in rows} == {"113100,113107,113108,113109"}
+
+
 def test_every_kind_of_identifier_is_remembered(world: tuple[Path, set[str]]) -> None:
     report = audit_phi(world[0] / "site", pixels=False)
     expected = {

@@ -49,15 +49,22 @@ def smoothed(
 
 @pytest.mark.parametrize("size", [10, 13, 18, 28])
 @pytest.mark.parametrize("value", [1.0, 0.0, 0.85])
-def test_names_are_seen_without_ocr(size: int, value: float) -> None:
-    seen = 0
+def test_names_drawn_by_a_console_are_all_seen_without_ocr(size: int, value: float) -> None:
     for number, text in enumerate(NAMES):
-        image = radiograph(number)
-        place = (8 + 30 * number, 8)
-        seen += bool(looks_burned_in(smoothed(image, text, size, value, *place), tesseract=False))
-        drawn = np.asarray(write_text(image, text, size, value, *place), np.float32)
-        seen += bool(looks_burned_in(drawn, tesseract=False))
-    assert seen >= 7  # of 8
+        drawn = write_text(radiograph(number), text, size, value, 8 + 30 * number, 8)
+        assert looks_burned_in(np.asarray(drawn, np.float32), tesseract=False), text
+
+
+@pytest.mark.parametrize("size", [14, 18, 28])
+@pytest.mark.parametrize("value", [1.0, 0.0, 0.85])
+def test_names_with_smooth_edges_are_seen_without_ocr(size: int, value: float) -> None:
+    seen = [
+        looks_burned_in(
+            smoothed(radiograph(number), text, size, value, 8 + 30 * number, 8), tesseract=False
+        )
+        for number, text in enumerate(NAMES)
+    ]
+    assert sum(map(bool, seen)) >= 3  # of 4
 
 
 def test_nothing_is_seen_in_digital_patients() -> None:
