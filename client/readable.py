@@ -354,7 +354,7 @@ def _zip(data: bytes, ocr: Reader | None, depth: int) -> Iterator[Piece]:
 def _compressed(data: bytes, ocr: Reader | None, depth: int) -> Iterator[Piece]:
     """Content of a file compressed by gzip, bzip2 or xz."""
     kinds: tuple[tuple[bytes, Any], ...] = (
-        (b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ", lzma.LZMAFile),
+        (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open),
     )  # fmt: skip
     for magic, opener in kinds:
         if data.startswith(magic):

@@ -155,7 +155,7 @@ def test_a_broken_element_costs_only_itself() -> None:
     dataset = Dataset()
     dataset.PatientID = "OLD-1"
     dataset.add_new(0x00101002, "SQ", [])
-    dataset._dict[0x00101002].VR = "DS"  # type: ignore[index]
+    dataset._dict[0x00101002].VR = "DS"
     assert ("patient id", "OLD-1") in texts(identifiers_of(dataset))
 
 

@@ -78,9 +78,9 @@ def test_nothing_is_seen_in_digital_patients() -> None:
         study = render_by_name(1, 5, name, "generic")
         for image in study.images.values():
             stored = quantise(image.display)
-            unit = stored.astype(np.float32) / 255
+            unit = (stored / 255).astype(np.float32)
             unit[np.isnan(image.display)] = np.nan
-            images.append(unit)
+            images.append(unit.astype(np.float32))
     assert [looks_burned_in(image.astype(np.float32)) for image in images] == [""] * len(images)
 
 
@@ -131,7 +131,7 @@ def test_nothing_is_seen_in_real_radiographs() -> None:
     assert looks_burned_in(unit_values(dataset, stored_values(dataset))) == ""
     pictures = sorted((folder / "xray_spine" / "valid" / "images").iterdir())[:60]
     seen = [
-        looks_burned_in(np.asarray(Image.open(path).convert("L"), np.float32) / 255)
+        looks_burned_in((np.asarray(Image.open(path).convert("L")) / 255).astype(np.float32))
         for path in pictures
     ]
     assert sum(map(bool, seen)) <= 1
