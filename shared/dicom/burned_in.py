@@ -228,7 +228,7 @@ def _rows_of(patch: NDArray[np.float32]) -> list[Row]:
     # Text was drawn in one value: what is far from the most frequent one is no part of it.
     counts, edges = np.histogram(patch[thin > limit], bins=128, range=(0.0, 1.0))
     drawn = float(edges[int(counts.argmax())]) + 1 / 256
-    mask = (thin > limit) & (np.abs(patch - drawn) < NEAR_VALUE)
+    mask = (thin > max(SHARP_EDGE[0], limit / 2)) & (np.abs(patch - drawn) < NEAR_VALUE)
     labelled, number = ndimage.label(mask, EVERY_NEIGHBOUR)
     if number > MOST_SHAPES:
         return []
