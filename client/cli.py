@@ -9,6 +9,7 @@ import typer
 
 from client.cli_audit import app as audit
 from client.cli_node import add_commands as add_node_commands
+from client.cli_phi import add_commands as add_phi_commands
 from client.cli_sources import (
     AgainOption,
     DescriptionOption,
@@ -158,4 +159,5 @@ def _show_studies(facts: dict[str, Any]) -> None:
 add_commands(app)
 add_node_commands(app)
 add_source_commands(app)
+add_phi_commands(audit)
 app.add_typer(audit)

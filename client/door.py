@@ -29,7 +29,8 @@ from shared.dicom.deidentify import keyed_digest, pseudonym, replaced_uid, shift
 from shared.dicom.identifiers import SeenIdentifier
 from shared.dicom.labels import LabelRow
 from shared.dicom.read import ReadStudy, ReadVolume
-from shared.dicom.scan import StudyGroup
+from shared.dicom.scan import FolderScan, StudyGroup
+from shared.dicom.seen import identifiers_in_file
 from shared.dicom.verdicts import FileVerdict, judge
 from shared.records import QualityMark, View
 
@@ -83,6 +84,7 @@ class Door:
         self._rows: dict[type[Any], list[dict[str, Any]]] = defaultdict(list)
         self._labels = LabelBook(session)
         self._seen: set[SeenIdentifier] = set()
+        self._identified: set[str] = set()
 
     def keyed(self, *purpose: str) -> str:
         """Keyed digest, 64 hex digits."""
@@ -108,6 +110,7 @@ class Door:
             return [judge(file.name, "patient_conflict") for file in files]
         if not self._all_there(stored.uid, group):
             return None
+        self._identified |= {file.name for file in files}
         return [judge(file.name, "already_there") for file in files]
 
     def _stored(self, uid: str) -> Any:
@@ -140,6 +143,7 @@ class Door:
         if study is None:
             return staged.verdicts
         self._seen |= study.identifiers
+        self._identified |= {file.name for file in group.files}
         secret = self.store.secret
         uid = replaced_uid(secret, group.study_uid)
         stored = self._stored(uid)
@@ -313,6 +317,14 @@ class Door:
         if splits:
             rows = [{"pseudonym": who, "split": split} for who, split in splits.items()]
             self.session.execute(update(Patient), rows)
+
+    def see_other_files(self, folder: Path, scan: FolderScan) -> None:
+        """See the identifiers in the files that were not read as part of a study, too."""
+        others = {*scan.digests, *(verdict.path for verdict in scan.verdicts)} - self._identified
+        column = self.store.config.labels.patient_id
+        for name in sorted(others):
+            if (folder / name).is_file():
+                self._seen |= identifiers_in_file(folder / name, name, column)
 
     def remember(self, verdicts: Iterable[FileVerdict], digests: Mapping[str, str]) -> None:
         """Keep how each file ended, by keyed digests of its name and content."""

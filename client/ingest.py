@@ -143,7 +143,7 @@ def ingest(
                 Session(store.engine) as session,
             ):
                 door = Door(store, session)
-                verdicts = _take(scan, door, crew, staged, progress)
+                verdicts = _take(source_dir, scan, door, crew, staged, progress)
         return IngestReport(
             store.config.site, verdicts, len(scan.groups), door.studies_new, store.counts()
         )
@@ -152,7 +152,12 @@ def ingest(
 
 
 def _take(
-    scan: FolderScan, door: Door, crew: Crew, staged: Path, progress: ProgressCallback | None
+    source_dir: Path,
+    scan: FolderScan,
+    door: Door,
+    crew: Crew,
+    staged: Path,
+    progress: ProgressCallback | None,
 ) -> list[FileVerdict]:
     """Take everything that was found; return how each file ended, sorted by path."""
     verdicts = list(scan.verdicts)
@@ -160,7 +165,7 @@ def _take(
     for number, group in enumerate(scan.groups):
         known = door.judged_before(group)
         if known is None:
-            jobs.append(Job(group, staged / str(number)))
+            jobs.append(Job(group, staged / str(number), door.store.config.reading))
             continue
         door.remember(known, scan.digests)
         verdicts += known
@@ -178,6 +183,7 @@ def _take(
     verdicts += door.take_labels(scan.rows)
     verdicts += _tables(scan, verdicts, door)
     door.assign_splits()
+    door.see_other_files(source_dir, scan)
     door.remember([one for one in verdicts if one.path not in remembered], scan.digests)
     door.commit()
     return sorted(verdicts, key=lambda verdict: verdict.path)

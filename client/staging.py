@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from shared.dicom.read import ReadStudy, read_group
 from shared.dicom.scan import StudyGroup
 from shared.dicom.verdicts import FileVerdict, judge
+from shared.door_settings import ReadingSettings
 from shared.quality import assess
 from shared.records import QualityMark, View
 
@@ -39,6 +40,7 @@ class Job:
 
     group: StudyGroup
     folder: Path
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def staging(store: Path) -> Iterator[Path]:
 
 def stage(job: Job) -> Staged:
     """Read one study and lay its arrays into the job's folder."""
-    study, verdicts = read_group(job.group)
+    study, verdicts = read_group(job.group, job.reading)
     if study is None:
         return Staged(None, verdicts)
     job.folder.mkdir(mode=OWNERS_FOLDER, exist_ok=True)

@@ -21,7 +21,8 @@ from shared.door_settings import ReadingSettings
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
 
 from .attributes import covariates_of, quietly, study_date, text_of
-from .identifiers import SeenIdentifier
+from .burned_in import looks_burned_in
+from .identifiers import SeenIdentifier, identifiers_of, identifiers_of_name
 from .label_joining import join_labels, judge_tables, merge_labels
 from .orientation import flips, turn
 from .parsing import parse
@@ -197,6 +198,7 @@ def read_group(
         lossy=parts.lossy,
         maker=parts.maker,
         model=parts.model,
+        identifiers=frozenset(parts.identifiers),
     )
     return study, parts.verdicts
 
@@ -216,6 +218,7 @@ class _Parts:
     header: StudyHeader | None = None
     maker: str = ""
     model: str = ""
+    identifiers: set[SeenIdentifier] = field(default_factory=set)
 
     def describe(self, dataset: Dataset, file: ScannedFile, covariates: Covariates) -> None:
         """Keep what a data set says of the study; the first one that says it counts."""
@@ -228,11 +231,12 @@ class _Parts:
 def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]) -> None:
     """Read one image with its mask and labels into the study."""
     dataset = parse(file.path.read_bytes(), pixels=True)
+    parts.identifiers |= identifiers_of(dataset, file.name)
     image, reversals = _read_image(dataset, file, parts.settings)
     reason, labels = _inner_labels(dataset, file)
     covariates = _filled(parts.covariates, dataset, file)
     lossy = is_lossy(dataset)
-    mask, judged = _read_mask(masks, file, image.pixels.shape, reversals)
+    mask, judged = _read_mask(parts, masks, file, image.pixels.shape, reversals)
     if mask is not None:
         image = replace(image, regions=mask[0])
         parts.mask_digests[view] = mask[1].digest
@@ -251,6 +255,10 @@ def _take_series(
     instances = {file.instance_uid for file in slices}
     mine = [mask for mask in masks if mask.series_uid == uid or instances & mask.refers_to]
     volume, header, verdicts = read_series(slices, mine)
+    for file in (*slices, *mine):
+        parts.identifiers |= identifiers_of_name(file.name)
+    if header is not None:
+        parts.identifiers |= identifiers_of(header)
     if volume is not None and header is not None:
         parts.volumes[uid] = volume
         parts.describe(header, slices[0], _filled(parts.covariates, header, slices[0]))
@@ -272,6 +280,9 @@ def _read_image(
         raise SetAsideError("nothing_scanned")
     if view is View.LUMBAR_AP and radiograph.looks_inverted(unit):
         raise SetAsideError("polarity_unsure")
+    text = looks_burned_in(unit)
+    if text:
+        raise SetAsideError("burned_in_text", text)
     spacing, provenance = find_spacing(dataset, vendor)
     reversals = flips(text_of(dataset, "PatientOrientation"), view)
     return ImageRecord(turn(unit, reversals), spacing, provenance), reversals
@@ -303,6 +314,7 @@ def _filled(known: Covariates, dataset: Dataset, file: ScannedFile) -> Covariate
 
 
 def _read_mask(
+    parts: _Parts,
     masks: list[ScannedFile],
     image: ScannedFile,
     shape: tuple[int, ...],
@@ -315,6 +327,7 @@ def _read_mask(
     for mask in mine:
         try:
             dataset = parse(mask.path.read_bytes(), pixels=True)
+            parts.identifiers |= identifiers_of(dataset, mask.name)
             regions = read_regions(dataset, (shape[0], shape[1]))
         except SetAsideError as aside:
             return None, [judge(mask.name, aside.reason, aside.detail)]

@@ -20,7 +20,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "labels_unreadable": ("taken", "the image is used, but its block of results cannot be read"),
     # --- a person may decide ---
     "report_page": ("quarantined", "a page of results: identifiers may stand in its pixels"),
-    "burned_in_text": ("quarantined", "says of itself that text is burned into its pixels"),
+    "burned_in_text": ("quarantined", "text is burned into its pixels, or it says so of itself"),
     "document": ("quarantined", "an object without an image (report, presentation, document)"),
     "view_not_used": ("quarantined", "a scan type that no task uses yet"),
     "scan_type_unknown": ("quarantined", "the scan type cannot be told from its attributes"),
@@ -90,7 +90,6 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "image_too_large": ("refused", "more pixels than any projection has"),
     "header_too_large": ("refused", "more attributes than any image has"),
     "file_too_large": ("refused", "larger than any file that is read"),
-    "file_too_large": ("refused", "larger than any file of a DXA study"),
     "archive_path": ("refused", "its name in the archive leads out of the archive"),
     "archive_link": ("refused", "a link or device in the archive, not a file"),
     "archive_nested": ("refused", "an archive in the archive: unpack it and name it itself"),
