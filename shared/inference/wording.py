@@ -44,6 +44,10 @@ DISCLAIMER = (
 )
 
 
+#: Flags of an image that say of a region that its outline may be wrong.
+ABOUT_OUTLINES = ("cut_off", "not_found", "area")
+
+
 def region_words(region: str) -> str:
     """Name of a region as a reader says it."""
     return REGION_WORDS.get(region, region)
@@ -207,7 +211,7 @@ def _impression(
     doubtful = {
         region_words(flag.subject): None
         for flag in findings.quality
-        if flag.source == "image" and flag.code != "spacing"
+        if flag.source == "image" and flag.code in ABOUT_OUTLINES
     }
     if doubtful:
         sentences.append(
