@@ -49,8 +49,9 @@ ABOUT_OUTLINES = ("cut_off", "not_found", "area")
 
 
 def region_words(region: str) -> str:
-    """Name of a region as a reader says it."""
-    return REGION_WORDS.get(region, region)
+    """Name of a region, or of a whole image, as a reader says it."""
+    views = {view.value: f"the {words}" for view, words in VIEW_WORDS.items()}
+    return REGION_WORDS.get(region) or views.get(region, region)
 
 
 def listed(words: Sequence[str]) -> str:
