@@ -186,7 +186,7 @@ def read_facts(store: SiteStore, task: str) -> TaskFacts:
             .order_by(Study.uid)
         )
         studies = [
-            _study(study, split, images[study.uid], volumes[study.uid], labels.get(study.uid))
+            _study(study, split or "", images[study.uid], volumes[study.uid], labels.get(study.uid))
             for study, split in rows
             if study.uid in images
         ]

@@ -2,8 +2,9 @@
 
 A round: ticket -> policy -> data contract -> firewall in -> test the model received ->
 reserve -> train -> firewall out -> chain -> sign -> keep the answer -> commit -> send it.
-Asked the same again, the hospital sends the kept bytes: no second training, no second spending. Where the
-kept answer is gone, a repeat is a new release: it counts again, with other noise.
+Asked the same again, the hospital sends the kept bytes: no second training, no second
+spending. Where the kept answer is gone, a repeat is a new release: it counts again, with
+other noise.
 """
 
 from __future__ import annotations

@@ -59,7 +59,10 @@ class Case:
 
 
 def cases(
-    seed: int, numbers: range, scanners: tuple[str, ...] = ("lunar", "hologic")
+    seed: int,
+    numbers: range,
+    scanners: tuple[str, ...] = ("lunar", "hologic"),
+    wanted: Mapping[str, tuple[View, ...]] = PLANTED,
 ) -> Iterator[Case]:
     """Render the cases of some patients; every fourth patient lies turned."""
     for number in numbers:
@@ -70,7 +73,7 @@ def cases(
         bones = minerals(anatomy, scale_mineral(anatomy))
         for name in scanners:
             rng = numpy_generator(seed, "quality cases", name, number)
-            for planted, views in PLANTED.items():
+            for planted, views in wanted.items():
                 for view in views:
                     yield _case(anatomy, bones, SCANNERS[name], view, planted, rng)
 

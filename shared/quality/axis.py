@@ -68,20 +68,17 @@ def _likeness(
     picture: Picture, lines: Floats, candidates: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """How alike left and right are about each candidate: (H, candidates), and how bright."""
-    beside = np.arange(1, int(HALF_WIDTH_MM / picture.column_mm) + 1)
+    width = int(HALF_WIDTH_MM / picture.column_mm)
+    padded = np.pad(lines, ((0, 0), (width, width)), mode="edge")
+    fine = np.empty((padded.shape[0], 2 * padded.shape[1] - 1), np.float32)
+    fine[:, ::2] = padded
+    fine[:, 1::2] = (padded[:, 1:] + padded[:, :-1]) / 2
     found = np.empty((lines.shape[0], len(candidates)))
-    for place, middle in enumerate(candidates):
-        left, right = columns_at(lines, middle - beside), columns_at(lines, middle + beside)
+    for place, middle in enumerate(np.rint(2 * (candidates + width)).astype(int)):
+        left = fine[:, middle - 2 * width : middle : 2]
+        right = fine[:, middle + 2 * width : middle : -2]
         found[:, place] = (0.5 * (left + right) - np.abs(left - right)).mean(axis=1)
     return found
-
-
-def columns_at(image: Floats, columns: NDArray[np.float64]) -> Floats:
-    """Read an image at columns between pixels; outside, its edge."""
-    columns = np.clip(columns, 0, image.shape[1] - 1.001)
-    low = columns.astype(int)
-    share = (columns - low).astype(np.float32)
-    return np.asarray(image[:, low] * (1 - share) + image[:, low + 1] * share, np.float32)
 
 
 def straightened(image: Floats, axis: NDArray[np.float64], half: int) -> Floats:

@@ -71,10 +71,11 @@ def _flanks(picture: Picture, axis: NDArray[np.float64]) -> tuple[Floats, float]
     columns = np.arange(picture.grey.shape[1])
     beside = np.abs(columns[None, :] - axis[:, None]) * picture.column_mm
     zone = picture.scanned & (beside > BESIDE_MM[0]) & (beside < BESIDE_MM[1])
-    profile = np.full(len(axis), np.nan, np.float32)
-    for row in np.flatnonzero(zone.any(axis=1)):
-        profile[row] = np.median(picture.grey[row, zone[row]])
-    known = np.isfinite(profile)
+    # Rows sorted with what is outside the zone behind: the median of those inside.
+    ordered = np.sort(np.where(zone, picture.grey, np.float32(np.inf)), axis=1)
+    inside = zone.sum(axis=1)
+    known = inside > 0
+    profile = ordered[np.arange(len(axis)), np.maximum(inside - 1, 0) // 2]
     profile[~known] = np.median(profile[known]) if known.any() else 0.0
     smooth = ndimage.median_filter(profile, int(7 / picture.row_mm) | 1, mode="nearest")
     return smooth, float(np.percentile(picture.grey[picture.scanned], 99))
