@@ -8,13 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.quality.pixels import Picture, strength_of
+from shared.records import Vendor
 
 #: A spine bends smoothly: this degree of a polynomial follows scoliosis, not motion.
 DEGREE: Final = 3
 #: Standard deviation of the axis about that curve at which one would object, mm.
 SPINE_MM: Final = 0.55
-#: Shift from line to line, in mm a line, root mean square over 25 lines, for a hip.
-HIP_MM: Final = 0.12
+#: Shift from line to line, in mm a line, root mean square over 25 lines, for a hip: less on
+#: a Lunar, where nothing is left around the bone that would run obliquely.
+HIP_MM: Final = {
+    Vendor.LUNAR: 0.1,
+    Vendor.HOLOGIC: 0.12,
+    Vendor.GENERIC: 0.12,
+    Vendor.OTHER: 0.12,
+}
 _LINES: Final = 25
 _TREND_LINES: Final = 61
 
@@ -33,7 +40,7 @@ def of_spine(picture: Picture, axis: NDArray[np.float64]) -> float:
     return strength_of(float((axis - smooth).std()) * picture.column_mm, SPINE_MM)
 
 
-def of_hip(picture: Picture) -> float:
+def of_hip(picture: Picture, vendor: Vendor) -> float:
     """Strength of motion in a hip, from the sideways shift of each line against the last.
 
     The shift is that on which most of a line's columns agree: an edge that runs
@@ -45,7 +52,8 @@ def of_hip(picture: Picture) -> float:
     shift = shift - ndimage.median_filter(shift, _TREND_LINES, mode="nearest")
     power = ndimage.uniform_filter1d(shift**2, _LINES, mode="nearest")
     inner = power[8:-8]
-    return strength_of(float(np.sqrt(inner.max())) if len(inner) else 0.0, HIP_MM)
+    largest = float(np.sqrt(inner.max())) if len(inner) else 0.0
+    return strength_of(largest, HIP_MM[vendor])
 
 
 def _shifts(picture: Picture) -> NDArray[np.float64]:
