@@ -83,7 +83,7 @@ def strengths_of(image: ImageRecord, view: View, vendor: Vendor) -> dict[str, fl
     if view in DXA_VIEWS and image.regions is not None:
         found["cut_off"] = regions.cut_off(image, view)
     if view is View.HIP_LEFT:
-        found["motion"] = motion.of_hip(picture, vendor)
+        found["motion"] = motion.of_hip(picture)
     if view is View.SPINE_PA:
         found |= _of_spine(picture, vendor, found["saturation"])
         if image.regions is not None and np.any(image.regions):

@@ -8,20 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.quality.pixels import Picture, strength_of
-from shared.records import Vendor
 
 #: A spine bends smoothly: this degree of a polynomial follows scoliosis, not motion.
 DEGREE: Final = 3
 #: Standard deviation of the axis about that curve at which one would object, mm.
 SPINE_MM: Final = 0.55
-#: Shift from line to line, in mm a line, root mean square over 25 lines, for a hip: less on
-#: a Lunar, where nothing is left around the bone that would run obliquely.
-HIP_MM: Final = {
-    Vendor.LUNAR: 0.1,
-    Vendor.HOLOGIC: 0.12,
-    Vendor.GENERIC: 0.12,
-    Vendor.OTHER: 0.12,
-}
+#: Shift from line to line, in mm a line, root mean square over 25 lines, for a hip.
+HIP_MM: Final = 0.08
+#: Slopes count from about this many times the noise's own on: noise wanders by itself.
+NOISE: Final = 3.0
 _LINES: Final = 25
 _TREND_LINES: Final = 61
 
@@ -40,7 +35,7 @@ def of_spine(picture: Picture, axis: NDArray[np.float64]) -> float:
     return strength_of(float((axis - smooth).std()) * picture.column_mm, SPINE_MM)
 
 
-def of_hip(picture: Picture, vendor: Vendor) -> float:
+def of_hip(picture: Picture) -> float:
     """Strength of motion in a hip, from the sideways shift of each line against the last.
 
     The shift is that on which most of a line's columns agree: an edge that runs
@@ -52,8 +47,7 @@ def of_hip(picture: Picture, vendor: Vendor) -> float:
     shift = shift - ndimage.median_filter(shift, _TREND_LINES, mode="nearest")
     power = ndimage.uniform_filter1d(shift**2, _LINES, mode="nearest")
     inner = power[8:-8]
-    largest = float(np.sqrt(inner.max())) if len(inner) else 0.0
-    return strength_of(largest, HIP_MM[vendor])
+    return strength_of(float(np.sqrt(inner.max())) if len(inner) else 0.0, HIP_MM)
 
 
 def _shifts(picture: Picture) -> NDArray[np.float64]:
@@ -66,8 +60,10 @@ def _shifts(picture: Picture) -> NDArray[np.float64]:
     along = np.gradient(grey, axis=1)
     slope = np.where(both, (along[1:] + along[:-1]) / 2, 0)
     change = np.where(both, np.diff(grey, axis=0), 0)
-    # Lines with next to no structure say nothing.
+    # Lines with next to no structure, or with nothing but noise, say nothing.
+    noise = 1.48 * float(np.median(np.abs(slope[both]))) if both.any() else 0.0
     least = 0.1 * float(np.median((slope**2).sum(axis=1))) + 1e-9
+    least += NOISE * noise**2 * slope.shape[1]
     shift = np.zeros((len(slope), 1))
     for _ in range(6):
         left = change + shift * slope
