@@ -193,7 +193,7 @@ def scans(number: int, change_by: float = 0.0, since: int = 0) -> list[Measureme
 
 
 def test_a_scanner_that_drifts_is_found_by_its_phantom(store: SiteStore) -> None:
-    rule = {"phantom_qc": {}}
+    rule: dict[str, Any] = {"phantom_qc": {}}
     assert one_row(store, rule, scans=scans(60)).verdict == MET
     assert one_row(store, rule, scans=scans(60, 0.01, 30)).verdict == NOT_MET
     assert one_row(store, rule, scans=scans(9)).verdict == CANNOT_TELL
@@ -298,9 +298,12 @@ def test_verdicts_are_read_again_until_something_changes(
     check(folder, "dxa-segmentation", agreement(folder, contract))
     reads: list[object] = []
     real = TaskFacts.quantiles
-    monkeypatch.setattr(
-        TaskFacts, "quantiles", lambda *a: (reads.append(a), real(*a))[1]
-    )  # fmt: skip
+
+    def counted(facts: TaskFacts, *more: Any) -> Any:
+        reads.append(facts)
+        return real(facts, *more)
+
+    monkeypatch.setattr(TaskFacts, "quantiles", counted)
     permit_contract(store, "dxa-segmentation")
     assert reads == []
     change(store, sa.update(Study).values(age_years=50.0))
