@@ -58,19 +58,19 @@ def _show(facts: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{facts['site']}: data contract of {facts['task']}")
-    for column in ("requirement", "required", "found", "verdict", "", "what to do"):
-        table.add_column(column)
+    for column in ("requirement", "required", "found", "verdict", ""):
+        table.add_column(column, overflow="fold", min_width=17 if column == "requirement" else None)
     for row in facts["rows"]:
         colour = COLOURS[row["verdict"]]
-        words = (row["requirement"], row["required"], row["found"])
-        table.add_row(
-            *(escape(word) for word in words), f"[{colour}]{row['verdict']}[/]", row["weight"],
-            escape(row["advice"]),
-        )  # fmt: skip
+        words = (escape(row[key]) for key in ("requirement", "required", "found"))
+        table.add_row(*words, f"[{colour}]{row['verdict']}[/]", row["weight"])
     if facts["rows"]:
         console().print(table)
     else:
         console().print(f"the agreement requires nothing of the data for {facts['task']}")
+    for row in facts["rows"]:
+        if row["advice"]:
+            console().print(f"{row['requirement']}: {row['advice']}", markup=False)
     console().print(f"contract {facts['contract'][:16]} of {facts['federation']}", markup=False)
 
 

@@ -261,6 +261,13 @@ def test_checking_assesses_the_images_that_no_ingest_has(folder: Path) -> None:
     assert check(folder, "dxa-segmentation", agreement(folder, contract)).rows[0].verdict == MET
 
 
+@pytest.mark.parametrize("task", ["dxa-segmentation", "dxa-bmd", "vfa-fracture"])
+def test_the_example_agreement_has_a_contract_for_every_task(folder: Path, task: str) -> None:
+    checked = check(folder, task, Path("configs/federation.yaml"))
+    assert "count of patients" in checked.failed  # 16 are fewer than any consortium asks
+    assert {row.weight for row in checked.rows} == {"must", "should"}
+
+
 @pytest.mark.parametrize(
     ("contracts", "task", "error"),
     [
