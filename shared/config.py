@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from shared.contract_settings import DataContract
+from shared.contract_settings import DataContract, SiteScanner
 from shared.door_settings import PacsSettings, ReadingSettings
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.settings import (
@@ -218,8 +218,9 @@ class SitePolicy(Settings):
     `smallest_cell` is the least number of patients behind any sum that leaves;
     `maximum_evaluations_per_run` how many models are measured for one task and run,
     `maximum_evaluations_per_month` for one task in 30 days over all runs, the models of
-    rounds too. `hours` is
-    when the hospital's machine may work for others, by its own clock.
+    rounds too. `hours` is when the hospital's machine may work for others, by its own
+    clock. `require_contract` refuses every task whose data contract was not checked and
+    kept here.
     """
 
     tasks: tuple[str, ...] = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
@@ -229,6 +230,7 @@ class SitePolicy(Settings):
     smallest_cell: Count = 10
     maximum_evaluations_per_run: Count = 20
     maximum_evaluations_per_month: Count = 400
+    require_contract: bool = False
     hours: (
         Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")] | None
     ) = None
@@ -268,6 +270,7 @@ class SiteConfig(Settings):
     compute: SiteCompute = SiteCompute()
     pacs: PacsSettings = PacsSettings()
     reading: ReadingSettings = ReadingSettings()
+    scanners: tuple[SiteScanner, ...] = ()
 
 
 # --- reading -----------------------------------------------------------------

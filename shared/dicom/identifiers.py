@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -24,6 +24,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
 
 from .attributes import text_of
+from .verdicts import SetAsideError
+from .workbook import WORKBOOK, workbook_lines
 
 DEEPEST: Final = 8
 #: Per data set: elements looked at, values taken, characters of one value.
@@ -180,17 +182,22 @@ def identifiers_of_table(data: bytes, patient_column: str = "") -> frozenset[See
     Parameters
     ----------
     data : bytes
-        UTF-8 or Windows-1252; separated by comma, semicolon or tab.
+        UTF-8 or Windows-1252, separated by comma, semicolon or tab; or an XLSX workbook.
     patient_column : str
         The column that holds patient ids, whatever it is called.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    first = text.split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text.replace("\x00", ""), newline=""), delimiter=separator)
+    reader: Iterable[list[str]]
+    if data.startswith(WORKBOOK):
+        reader = (cells for _, cells in workbook_lines(data))
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("cp1252", errors="replace")
+        first = text.split("\n", 1)[0]
+        separator = max(",;\t", key=first.count)
+        lines = io.StringIO(text.replace("\x00", ""), newline="")
+        reader = csv.reader(lines, delimiter=separator)
     found: set[SeenIdentifier] = set()
     kinds: list[str] = []
     try:
@@ -204,7 +211,7 @@ def identifiers_of_table(data: bytes, patient_column: str = "") -> frozenset[See
             for kind, cell in zip(kinds, cells, strict=False):
                 if kind and cell.strip():
                     found.add(SeenIdentifier(kind, cell.strip()[:LONGEST_VALUE]))
-    except csv.Error:
+    except (csv.Error, SetAsideError):
         pass  # what came before the broken row counts
     return frozenset(found)
 

@@ -86,7 +86,7 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
     """Add the flags of hospital and images, and the views that are not there."""
     flags = [*found.quality, *hospital_quality(subject.labels)]
     for view, image in subject.images.items():
-        flags += image_quality(view, image, found.region_maps.get(view))
+        flags += image_quality(view, image, found.region_maps.get(view), subject.vendor)
     gaps = [*_missing_views(subject.images), *found.not_assessed]
     return replace(found, quality=tuple(flags), not_assessed=tuple(dict.fromkeys(gaps)))
 

@@ -44,9 +44,14 @@ DISCLAIMER = (
 )
 
 
+#: Flags of an image that say of a region that its outline may be wrong.
+ABOUT_OUTLINES = ("cut_off", "not_found", "area")
+
+
 def region_words(region: str) -> str:
-    """Name of a region as a reader says it."""
-    return REGION_WORDS.get(region, region)
+    """Name of a region, or of a whole image, as a reader says it."""
+    views = {view.value: f"the {words}" for view, words in VIEW_WORDS.items()}
+    return REGION_WORDS.get(region) or views.get(region, region)
 
 
 def listed(words: Sequence[str]) -> str:
@@ -207,7 +212,7 @@ def _impression(
     doubtful = {
         region_words(flag.subject): None
         for flag in findings.quality
-        if flag.source == "image" and flag.code != "spacing"
+        if flag.source == "image" and flag.code in ABOUT_OUTLINES
     }
     if doubtful:
         sentences.append(
