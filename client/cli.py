@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from client.cli_audit import app as audit
+from client.cli_browse import add_commands as add_browse_command
 from client.cli_node import add_commands as add_node_commands
 from client.cli_training import add_commands
 from shared.command_line import JsonOption, console, print_facts, progress
@@ -146,4 +147,5 @@ def _show_studies(facts: dict[str, Any]) -> None:
 
 add_commands(app)
 add_node_commands(app)
+add_browse_command(app)
 app.add_typer(audit)

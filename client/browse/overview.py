@@ -13,10 +13,8 @@ from client.browse import words
 from client.browse.charts import Histogram, histogram, strips
 from client.catalogue import Image, Label, Patient, Quality, SourceFile, Study, Volume
 from client.exclusions import left_out
-from client.statement import ledger_statement
 from client.store import SPLITS
 from shared.dicom.verdicts import VERDICTS
-from shared.errors import OsteofedError
 from shared.records import Vendor, View
 
 #: Regions whose distribution is drawn; the diagnostic ones.
@@ -41,7 +39,7 @@ def overview(session: Session, folder: Path) -> dict[str, Any]:
     -------
     dict
         ``totals``, ``arrived`` (view by vendor), ``splits``, ``scanners``, ``labels``,
-        ``charts``, ``quality``, ``set_aside`` and ``budget``; see the functions below.
+        ``charts``, ``quality`` and ``set_aside``; see the functions below.
     """
     return {
         "totals": totals(session, folder),
@@ -52,7 +50,6 @@ def overview(session: Session, folder: Path) -> dict[str, Any]:
         "charts": charts(session),
         "quality": quality(session),
         "set_aside": set_aside(session),
-        "budget": budget(folder),
     }
 
 
@@ -268,16 +265,6 @@ def set_aside(session: Session) -> dict[str, Any]:
             for verdict, rows in found.items()
         },
     }
-
-
-def budget(folder: Path) -> dict[str, Any]:
-    """The ledger's statement and ``share`` spent of the budget; or ``problem``, one sentence."""
-    try:
-        facts = ledger_statement(folder)
-    except OsteofedError as error:
-        return {"problem": str(error)}
-    share = min(facts["epsilon_private"] / facts["epsilon_budget"], 1.0)
-    return facts | {"problem": "", "share": share}
 
 
 def _vendors() -> list[str]:

@@ -1,4 +1,4 @@
-"""The list of studies, and one study: looked up in the catalogue, never by a path."""
+"""The list of studies: filtered, paged, looked up in the catalogue."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from client.browse import words
 from client.browse.overview import NO_FLAG
-from client.browse.pictures import (
-    CT_CODES,
-    PLANES,
-    middle_slice,
-    region_facts,
-    slice_spacing,
-    swatch,
-)
 from client.catalogue import Image, Label, Patient, Quality, Study, Volume
-from client.store import SPLITS, SiteStore
+from client.store import SPLITS
 from shared.records import Vendor, View
-from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
 
 PAGE_STUDIES: Final = 25
 #: Digits of a pseudonym that are shown: enough to tell patients of one hospital apart.
@@ -114,7 +104,7 @@ def list_studies(
     ordered = query.order_by(Study.patient, Study.day, Study.uid)
     some = list(session.execute(ordered.offset(start).limit(PAGE_STUDIES)))
     uids = [study.uid for study, _ in some]
-    firsts = _first_days(session, {study.patient for study, _ in some})
+    firsts = first_days(session, {study.patient for study, _ in some})
     images = defaultdict(list)
     for image in session.scalars(
         select(Image).where(Image.study.in_(uids)).order_by(Image.study, Image.view)
@@ -147,7 +137,7 @@ def list_studies(
             "age": words.age_words(study.age_years),
             "images": [
                 {"view": i.view, "name": words.view_words(i.view), "mask": bool(i.mask_digest)}
-                for i in _in_order(images[study.uid])
+                for i in in_order(images[study.uid])
             ],
             "volumes": volumes.get(study.uid, 0),
             "labels": labels[study.uid],
@@ -184,7 +174,7 @@ def _filtered(wanted: Filter, unused: frozenset[str]) -> Select[tuple[Study, str
     return query
 
 
-def _first_days(session: Session, patients: set[str]) -> dict[str, int]:
+def first_days(session: Session, patients: set[str]) -> dict[str, int]:
     """Day of each patient's first study, moved as all of the patient's days are."""
     rows = session.execute(
         select(Study.patient, func.min(Study.day))
@@ -218,194 +208,7 @@ def day_words(day: int | None, first: int | None) -> str:
     return "first study" if day == first else f"{day - first} days after the first"
 
 
-def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | None:
-    """Everything that the page of one study shows; None if there is no such study."""
-    study = session.get(Study, uid)
-    if study is None:
-        return None
-    patient = session.get(Patient, study.patient)
-    firsts = _first_days(session, {study.patient})
-    siblings = list(
-        session.scalars(
-            select(Study).where(Study.patient == study.patient).order_by(Study.day, Study.uid)
-        )
-    )
-    labels = list(session.scalars(select(Label).where(Label.study == uid)))
-    images = list(session.scalars(select(Image).where(Image.study == uid)))
-    volumes = session.scalars(select(Volume).where(Volume.study == uid).order_by(Volume.series))
-    split = patient.split if patient is not None else None
-    return {
-        "uid": uid,
-        "patient": study.patient[:SHOWN_DIGITS],
-        "number": [s.uid for s in siblings].index(uid) + 1,
-        "others": [
-            {
-                "uid": s.uid,
-                "when": day_words(s.day, firsts.get(study.patient)),
-                "here": s.uid == uid,
-            }
-            for s in siblings
-        ],
-        "when": day_words(study.day, firsts.get(study.patient)),
-        "vendor": words.vendor_words(study.vendor),
-        "maker": study.maker or "",
-        "model": study.model or "",
-        "sex": words.SEXES.get(study.sex or "", "not given"),
-        "age": words.age_words(study.age_years),
-        "height_cm": study.height_cm,
-        "weight_kg": study.weight_kg,
-        "ethnic_group": study.ethnic_group or "",
-        "split": words.SPLITS.get(split or "", "not divided yet"),
-        "method": words.method_words(study.method),
-        "images": [_image(session, store, image, labels) for image in _in_order(images)],
-        "volumes": [_volume(store, volume, n) for n, volume in enumerate(volumes)],
-        "bmd": _bmd(labels),
-        "genant": _genant(labels),
-    }
-
-
-def _image(
-    session: Session, store: SiteStore, image: Image, labels: list[Label]
-) -> dict[str, Any]:
-    """One projection, its regions and its quality; lengths in mm, areas in cm²."""
-    problem, size, regions = "", (0, 0), []
-    try:
-        size = np.load(store.array_path(image.study, image.view, "pixels"), mmap_mode="r").shape
-        if image.mask_digest is not None:
-            drawn = np.load(store.array_path(image.study, image.view, "regions"), mmap_mode="r")
-            regions = region_facts(drawn, REGION_CODES)
-    except (OSError, ValueError):
-        problem = "The picture is missing or damaged; restore the store from your backup."
-    marks = list(
-        session.scalars(
-            select(Quality)
-            .where(Quality.study == image.study, Quality.view == image.view)
-            .order_by(Quality.strength.desc(), Quality.flag)
-        )
-    )
-    used = {label.name: label for label in labels if not label.disputed}
-    place = {name: number for number, name in enumerate((*VERTEBRAE, *REGION_CODES))}
-    return {
-        "view": image.view,
-        "name": words.view_words(image.view),
-        "sides": words.SIDES.get(image.view, ("", "")),
-        "sides_in_words": words.SIDES_IN_WORDS.get(image.view, ""),
-        "problem": problem,
-        "rows": size[0],
-        "columns": size[1],
-        "row_mm": image.row_mm,
-        "column_mm": image.column_mm,
-        "provenance": words.SPACING.get(image.spacing_provenance, image.spacing_provenance),
-        "lossy": image.lossy,
-        "masked": image.mask_digest is not None,
-        "regions": [
-            {
-                "name": words.region_words(region.name),
-                "short": region.name if region.name in VERTEBRAE else "",
-                "swatch": swatch(region.code),
-                "area_cm2": region.pixels * image.row_mm * image.column_mm / 100.0,
-                "x_mm": (region.column + 0.5) * image.column_mm,
-                "y_mm": (region.row + 0.5) * image.row_mm,
-                "value": _value(used.get(region.name), image.view),
-            }
-            for region in sorted(regions, key=lambda region: place[region.name])
-        ],
-        "assessed": bool(marks),
-        "marks": [
-            {
-                "name": words.flag_words(mark.flag),
-                "meaning": words.flag_meaning(mark.flag),
-                "strength": mark.strength,
-                "clear": mark.strength >= words.CLEAR_FLAG,
-                "code": mark.code,
-            }
-            for mark in marks
-            if mark.flag != NO_FLAG
-        ],
-    }
-
-
-def _value(label: Label | None, view: str) -> str:
-    """What is known of a region in the legend of its picture."""
-    if label is None:
-        return ""
-    lateral = view == View.SPINE_LATERAL
-    if label.kind == "genant":
-        return words.GENANT[int(label.value)] if lateral else ""
-    return "" if lateral else f"{label.value:.3f} g/cm²"
-
-
-def _volume(store: SiteStore, volume: Volume, number: int) -> dict[str, Any]:
-    """One CT series and its middle slices."""
-    spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
-    problem, planes, regions = "", [], []
-    folder = store.arrays / volume.study
-    try:
-        hu = np.load(folder / f"{volume.series}.hu.npy", mmap_mode="r")
-        for plane in PLANES:
-            rows, columns = middle_slice(hu, plane).shape
-            row_mm, column_mm = slice_spacing(spacing, plane)
-            planes.append(
-                {"plane": plane, "height_mm": rows * row_mm, "width_mm": columns * column_mm}
-            )
-        if volume.mask_digest is not None:
-            drawn = np.load(folder / f"{volume.series}.regions.npy", mmap_mode="r")
-            there = set(np.unique(middle_slice(drawn, "sagittal")))
-            there |= set(np.unique(middle_slice(drawn, "coronal")))
-            regions = [
-                {"name": name, "swatch": swatch(code)}
-                for name, code in CT_CODES.items()
-                if code in there
-            ]
-    except (OSError, ValueError):
-        problem = "The series is missing or damaged; restore the store from your backup."
-    return {
-        "number": number,
-        "problem": problem,
-        "planes": planes,
-        "regions": regions,
-        "masked": volume.mask_digest is not None,
-        "slices": volume.slices,
-        "spacing": spacing,
-        "kvp": volume.kvp,
-        "kernel": volume.kernel,
-        "thickness_mm": volume.thickness_mm,
-        "contrast": volume.contrast,
-        "lossy": volume.lossy,
-        "resampled": volume.resampled,
-    }
-
-
-def _bmd(labels: list[Label]) -> list[dict[str, Any]]:
-    """BMD by region in the order of a report, g/cm²."""
-    order = {name: place for place, name in enumerate(BMD_REGIONS)}
-    return [
-        {
-            "region": words.region_words(label.name),
-            "value": label.value,
-            "disputed": label.disputed,
-            "whole": label.name in UNIONS,
-        }
-        for label in sorted(labels, key=lambda one: (order.get(one.name, 99), one.name))
-        if label.kind == "bmd"
-    ]
-
-
-def _genant(labels: list[Label]) -> list[dict[str, Any]]:
-    """Genant grades from cranial to caudal."""
-    order = {name: place for place, name in enumerate(VERTEBRAE)}
-    return [
-        {
-            "region": label.name,
-            "grade": int(label.value),
-            "words": words.GENANT[int(label.value)],
-            "disputed": label.disputed,
-        }
-        for label in sorted(labels, key=lambda one: (order.get(one.name, 99), one.name))
-        if label.kind == "genant" and 0 <= label.value < len(words.GENANT)
-    ]
-
-
-def _in_order(images: list[Image]) -> list[Image]:
+def in_order(images: list[Image]) -> list[Image]:
+    """Sort images as views are listed everywhere."""
     order = {view.value: place for place, view in enumerate(View)}
     return sorted(images, key=lambda image: order.get(image.view, len(order)))
