@@ -15,8 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.types import ASGIApp
 
 from client.audit import site_chain
 from client.browse import one_study, overview, pictures, studies
@@ -58,6 +58,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self.templates.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -83,7 +84,7 @@ class Pages:
 
 def _reading_engine(engine: Engine) -> Engine:
     """Connect to the same catalogue anew; SQLite itself refuses every write."""
-    reading = create_engine(engine.url)
+    reading = create_engine(engine.url, poolclass=NullPool)  # nothing is left open
 
     @event.listens_for(reading, "connect")
     def _only_read(connection: Any, record: Any) -> None:
@@ -95,7 +96,7 @@ def _reading_engine(engine: Engine) -> Engine:
     return reading
 
 
-def make_app(store: SiteStore, keys: Keys, port: int, tell: Callable[[str], None]) -> ASGIApp:
+def make_app(store: SiteStore, keys: Keys, port: int, tell: Callable[[str], None]) -> Gate:
     """Put the pages of one site behind their gate.
 
     Parameters
@@ -111,7 +112,8 @@ def make_app(store: SiteStore, keys: Keys, port: int, tell: Callable[[str], None
 
     Returns
     -------
-    ASGI application
+    Gate
+        An ASGI application; behind it, `FastAPI` with the pages.
     """
     pages = Pages(store, keys, port, tell)
     # No generated documentation: its pages load scripts from elsewhere.

@@ -55,6 +55,8 @@ class Histogram:
         Names of the stacked parts, in the order of their colours.
     summaries : tuple of Summary
         The numbers behind it, by part.
+    first_colour : int
+        Colour of the first part, so that scanners and sexes are not mixed up.
     """
 
     title: str
@@ -65,6 +67,7 @@ class Histogram:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     summaries: tuple[Summary, ...]
+    first_colour: int = 0
 
     @property
     def total(self) -> int:
@@ -116,6 +119,7 @@ def histogram(
     values: Mapping[str, Sequence[float]],
     step: float,
     digits: int,
+    first_colour: int = 0,
 ) -> Histogram | None:
     """Lay out a stacked histogram.
 
@@ -129,6 +133,8 @@ def histogram(
         Width of a bin, in the unit.
     digits : int
         Decimals in words.
+    first_colour : int
+        See `Histogram`.
 
     Returns
     -------
@@ -165,7 +171,7 @@ def histogram(
     ]
     return Histogram(
         title, unit, counted, tuple(values), tuple(bars), tuple(x_ticks),
-        _count_ticks(ceiling), tuple(_summaries(values)),
+        _count_ticks(ceiling), tuple(_summaries(values)), first_colour,
     )  # fmt: skip
 
 

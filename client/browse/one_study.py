@@ -45,6 +45,7 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
     images = list(session.scalars(select(Image).where(Image.study == uid)))
     volumes = session.scalars(select(Volume).where(Volume.study == uid).order_by(Volume.series))
     split = patient.split if patient is not None else None
+    genant = _genant(labels)
     return {
         "uid": uid,
         "patient": study.patient[:SHOWN_DIGITS],
@@ -71,7 +72,8 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
         "images": [_image(session, store, image, labels) for image in in_order(images)],
         "volumes": [_volume(store, volume, n) for n, volume in enumerate(volumes)],
         "bmd": _bmd(labels),
-        "genant": _genant(labels),
+        "genant": [row for row in genant if row["fractured"] or row["disputed"]],
+        "normal": [row["region"] for row in genant if not row["fractured"] and not row["disputed"]],
     }
 
 
@@ -96,7 +98,7 @@ def _image(
     )
     kind = "genant" if image.view == View.SPINE_LATERAL else "bmd"
     used = {label.name: label for label in labels if label.kind == kind and not label.disputed}
-    place = {name: number for number, name in enumerate((*VERTEBRAE, *REGION_CODES))}
+    place = {name: n for n, name in enumerate(dict.fromkeys((*VERTEBRAE, *REGION_CODES)))}
     return {
         "view": image.view,
         "name": words.view_words(image.view),
@@ -113,12 +115,13 @@ def _image(
         "regions": [
             {
                 "name": words.region_words(region.name),
-                "short": region.name if region.name in VERTEBRAE else "",
+                "short": words.SHORT_REGIONS.get(region.name, region.name),
                 "swatch": swatch(region.code),
                 "area_cm2": region.pixels * image.row_mm * image.column_mm / 100.0,
                 "x_mm": (region.column + 0.5) * image.column_mm,
                 "y_mm": (region.row + 0.5) * image.row_mm,
                 "value": _value(used.get(region.name)),
+                "fractured": kind == "genant" and _fractured(used.get(region.name)),
             }
             for region in sorted(regions, key=lambda region: place[region.name])
         ],
@@ -128,7 +131,7 @@ def _image(
                 "name": words.flag_words(mark.flag),
                 "meaning": words.flag_meaning(mark.flag),
                 "strength": mark.strength,
-                "clear": mark.strength >= words.CLEAR_FLAG,
+                "evident": mark.strength >= words.CLEAR_FLAG,
                 "code": mark.code,
             }
             for mark in marks
@@ -142,6 +145,10 @@ def _value(label: Label | None) -> str:
     if label is None:
         return ""
     return _grade(label.value) if label.kind == "genant" else f"{label.value:.3f} g/cm²"
+
+
+def _fractured(label: Label | None) -> bool:
+    return label is not None and label.value >= 1
 
 
 def _grade(value: float) -> str:
@@ -212,7 +219,7 @@ def _genant(labels: list[Label]) -> list[dict[str, Any]]:
     return [
         {
             "region": label.name,
-            "fractured": label.value >= 1,
+            "fractured": _fractured(label),
             "words": _grade(label.value),
             "disputed": label.disputed,
         }

@@ -183,7 +183,7 @@ def charts(session: Session) -> dict[str, Any]:
         found[view].append((float(row), float(column), int(count)))
     ordered = {words.view_words(view): found[view] for view in View if view in found}
     return {
-        "age": histogram("Age at the scan", "years", "studies", by_sex, AGE_STEP, 0),
+        "age": histogram("Age at the scan", "years", "studies", by_sex, AGE_STEP, 0, 2),
         "bmd": _bmd_charts(session),
         "spacing": strips(ordered),
         "provenance": [
@@ -211,7 +211,7 @@ def _bmd_charts(session: Session) -> list[Histogram]:
         parts = {
             words.vendor_words(v): values[region][v] for v in _vendors() if values[region].get(v)
         }
-        chart = histogram(words.region_words(region), "g/cm²", "studies", parts, BMD_STEP, 2)
+        chart = histogram("BMD, " + words.region_words(region), "g/cm²", "studies", parts, BMD_STEP, 2)
         if chart is not None:
             drawn.append(chart)
     return drawn
@@ -234,7 +234,7 @@ def quality(session: Session) -> dict[str, Any]:
                 "flag": flag,
                 "name": words.flag_words(flag),
                 "meaning": words.flag_meaning(flag),
-                "clear": clear[flag],
+                "evident": clear[flag],
                 "slight": slight[flag],
             }
             for flag in flags

@@ -23,7 +23,7 @@ SIDES: Final[dict[str, tuple[str, str]]] = {
 SIDES_IN_WORDS: Final[dict[str, str]] = {
     View.SPINE_PA: "R and L: the patient's right and left",
     View.LUMBAR_AP: "R and L: the patient's right and left",
-    View.HIP_LEFT: "medial: towards the middle of the body",
+    View.HIP_LEFT: "Medial: towards the middle of the body",
     View.SPINE_LATERAL: "A: front of the body, P: back",
 }
 VENDORS: Final[dict[str, str]] = {
@@ -38,6 +38,12 @@ REGIONS: Final[dict[str, str]] = {
     "trochanter": "Trochanter",
     "intertrochanteric": "Intertrochanteric",
     "total_hip": "Total hip",
+}
+#: What fits into a picture.
+SHORT_REGIONS: Final[dict[str, str]] = {
+    "femoral_neck": "Neck",
+    "trochanter": "Troch.",
+    "intertrochanteric": "Inter.",
 }
 SEXES: Final = {"F": "Female", "M": "Male"}
 SPLITS: Final[dict[str, str]] = {
