@@ -77,9 +77,7 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
     }
 
 
-def _image(
-    session: Session, store: SiteStore, image: Image, labels: list[Label]
-) -> dict[str, Any]:
+def _image(session: Session, store: SiteStore, image: Image, labels: list[Label]) -> dict[str, Any]:
     """One projection, its regions and its quality; lengths in mm, areas in cm²."""
     problem, size, regions = "", (0, 0), []
     try:

@@ -211,7 +211,9 @@ def _bmd_charts(session: Session) -> list[Histogram]:
         parts = {
             words.vendor_words(v): values[region][v] for v in _vendors() if values[region].get(v)
         }
-        chart = histogram("BMD, " + words.region_words(region), "g/cm²", "studies", parts, BMD_STEP, 2)
+        chart = histogram(
+            "BMD, " + words.region_words(region), "g/cm²", "studies", parts, BMD_STEP, 2
+        )
         if chart is not None:
             drawn.append(chart)
     return drawn

@@ -121,9 +121,7 @@ def list_studies(
     volumes = {
         uid: count
         for uid, count in session.execute(
-            select(Volume.study, func.count())
-            .where(Volume.study.in_(uids))
-            .group_by(Volume.study)
+            select(Volume.study, func.count()).where(Volume.study.in_(uids)).group_by(Volume.study)
         )
     }
     rows = [
@@ -162,9 +160,7 @@ def _filtered(wanted: Filter, unused: frozenset[str]) -> Select[tuple[Study, str
     if wanted.flag == ANY_FLAG:
         query = query.where(exists().where(Quality.study == Study.uid, Quality.flag != NO_FLAG))
     elif wanted.flag:
-        query = query.where(
-            exists().where(Quality.study == Study.uid, Quality.flag == wanted.flag)
-        )
+        query = query.where(exists().where(Quality.study == Study.uid, Quality.flag == wanted.flag))
     if wanted.split:
         query = query.where(Patient.split == wanted.split)
     if wanted.use == "left_out":

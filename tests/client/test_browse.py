@@ -96,8 +96,8 @@ def token_of(address: str) -> str:
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
     base = tmp_path_factory.mktemp("hospital")
-    for scanner, patients in (("lunar", 4), ("hologic", 2)):
-        make_hospital(base / scanner, scanner, patients, 7, render=sample_study)
+    for scanner, patients, seed in (("lunar", 4, 7), ("hologic", 2, 8)):
+        make_hospital(base / scanner, scanner, patients, seed, render=sample_study)
     (base / "lunar" / "DICOM" / "Kellermann_MRN1234567.dcm").write_bytes(b"no DICOM")
     # the same patient again, 1,000 days later
     folder = base / "later" / write_study(sample_study(0), base / "later").folder
@@ -620,9 +620,7 @@ def test_a_patient_whose_every_study_is_left_out_is_in_no_cohort(tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"studies": ["../x"]}', '{"others": []}'])
-def test_a_damaged_list_stops_training_instead_of_forgetting(
-    tmp_path: Path, content: str
-) -> None:
+def test_a_damaged_list_stops_training_instead_of_forgetting(tmp_path: Path, content: str) -> None:
     init_site(tmp_path / "site", SiteConfig(site="riverside"))
     (tmp_path / "site" / EXCLUSIONS).write_text(content)
     store = SiteStore.open(tmp_path / "site")
