@@ -33,7 +33,7 @@ def browse(
 
     def tell(link: str) -> None:
         # Standard output stays pure facts under --json.
-        print(f"open once: {link}", file=sys.stderr if as_json else sys.stdout, flush=True)  # noqa: T201
+        print(f"open once: {link}", file=sys.stderr if as_json else sys.stdout, flush=True)
 
     serve(folder, port, say, tell)
 

@@ -175,7 +175,7 @@ def closed_door(request: Request, pages: ThePages) -> Response:
 
 
 @door.get("/enter")
-def enter(request: Request, pages: ThePages, token: str = "") -> Response:  # noqa: S107
+def enter(request: Request, pages: ThePages, token: str = "") -> Response:
     """Exchange the link for a session cookie."""
     if request.scope["session"] is not None:
         return RedirectResponse("/", 303)

@@ -156,7 +156,7 @@ class Gate:
         scope["session"] = session
         if session is None and scope["path"] not in OPEN_PATHS:
             # The same page whatever was asked: who is not let in learns no path.
-            scope |= {"path": DOOR, "raw_path": DOOR.encode(), "method": "GET"}
+            scope.update(path=DOOR, raw_path=DOOR.encode(), method="GET")
         await self.app(scope, receive, closing)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:

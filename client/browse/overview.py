@@ -168,7 +168,7 @@ def charts(session: Session) -> dict[str, Any]:
     for sex, age in session.execute(
         select(Study.sex, Study.age_years).where(Study.age_years.is_not(None))
     ):
-        ages[sex or ""].append(float(age))
+        ages[sex or ""].append(age or 0.0)
     by_sex = {
         name: ages[sex]
         for sex, name in (("F", "Women"), ("M", "Men"), ("", "Sex not given"))

@@ -118,12 +118,11 @@ def list_studies(
         .distinct()
     ):
         labels[uid].add(kind)
-    volumes = {
-        uid: count
-        for uid, count in session.execute(
-            select(Volume.study, func.count()).where(Volume.study.in_(uids)).group_by(Volume.study)
-        )
-    }
+    volumes: dict[str, int] = {}
+    for uid, count in session.execute(
+        select(Volume.study, func.count()).where(Volume.study.in_(uids)).group_by(Volume.study)
+    ):
+        volumes[uid] = count
     rows = [
         {
             "uid": study.uid,
@@ -148,7 +147,7 @@ def list_studies(
     return {"rows": rows, "page": page, "pages": pages, "found": found, "first": start + 1}
 
 
-def _filtered(wanted: Filter, unused: frozenset[str]) -> Select[tuple[Study, str | None]]:
+def _filtered(wanted: Filter, unused: frozenset[str]) -> Select[Study, str | None]:
     """Select studies and their split."""
     query = select(Study, Patient.split).join(Patient, Patient.pseudonym == Study.patient)
     if wanted.vendor:
@@ -177,7 +176,7 @@ def first_days(session: Session, patients: set[str]) -> dict[str, int]:
         .where(Study.patient.in_(patients), Study.day.is_not(None))
         .group_by(Study.patient)
     )
-    return {patient: int(day) for patient, day in rows}
+    return {patient: day for patient, day in rows if day is not None}
 
 
 def _flags(session: Session, uids: list[str]) -> dict[str, list[str]]:

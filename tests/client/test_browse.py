@@ -18,6 +18,7 @@ import numpy as np
 import pydicom
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy import insert, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -215,6 +216,7 @@ def opened(site: Path, served: Served) -> Iterator[Door]:
     gate = make_app(store, keys, served.port, offered.append)
     served.app = gate
     with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=60) as browser:
+        assert isinstance(gate.app, FastAPI)
         yield Door(browser, gate.app.state.pages, offered, now)
     store.close()
 
@@ -470,7 +472,7 @@ def test_text_of_a_scanner_is_shown_and_never_obeyed(door: Door) -> None:
         "/studies/{uid}/images/spine_pa/..%2fspine_pa.pixels.npy",
         "/studies/{uid}/images/spine_pa/%2e%2e.png", "/studies/{uid}/images/spine_pa/a.npy",
         "/studies/{uid}/volumes/-1/axial/pixels.png", "/studies/{uid}/volumes/9/axial/pixels.png",
-        "/studies/{uid}/volumes/x/axial/pixels.png", "/studies/{uid}/volumes/0/__class__/pixels.png",
+        "/studies/{uid}/volumes/x/axial/pixels.png", "/studies/{uid}/volumes/0/x/pixels.png",
         "/static/..%2fapp.py", "/static/../app.py", "/static/%2e%2e/app.py", "/static/", "/%00",
     ],
 )  # fmt: skip
@@ -525,7 +527,7 @@ def test_a_follow_up_is_so_many_days_after_the_first(door: Door) -> None:
     with door.pages.reading() as session:
         by_patient: dict[str, list[int]] = {}
         for patient, day in session.execute(select(Study.patient, Study.day)):
-            by_patient.setdefault(patient, []).append(day)
+            by_patient.setdefault(patient, []).append(day or 0)
     (pair,) = [found for found in by_patient.values() if len(found) == 2]
     assert int(days[0]) == max(pair) - min(pair)
 
@@ -624,7 +626,7 @@ def test_a_damaged_list_stops_training_instead_of_forgetting(tmp_path: Path, con
     init_site(tmp_path / "site", SiteConfig(site="riverside"))
     (tmp_path / "site" / EXCLUSIONS).write_text(content)
     store = SiteStore.open(tmp_path / "site")
-    with pytest.raises(InputUnreadableError, match="exclusions.json"):
+    with pytest.raises(InputUnreadableError, match=EXCLUSIONS.replace(".", r"\.")):
         store.source("train")
     store.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_an_overlay_is_clear_outside_thin_inside_and_strong_at_edges() -> None:
 
 def test_neighbouring_vertebrae_never_have_one_colour() -> None:
     colours = [colour_of(REGION_CODES[name]) for name in VERTEBRAE]
-    assert all(a != b for a, b in zip(colours, colours[1:], strict=False))
+    assert all(a != b for a, b in pairwise(colours))
 
 
 def test_a_small_picture_is_square_in_millimetres() -> None:

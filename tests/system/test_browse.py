@@ -55,6 +55,11 @@ class Window:
     asked: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
+    def failed(self, request: Any) -> None:
+        # A picture still on its way when the next page is opened is no failure.
+        if "ERR_ABORTED" not in (request.failure or ""):
+            self.complaints.append(request.url)
+
     def open(self, path: str) -> Any:
         answer = self.page.goto(self.base + path)
         self.page.wait_for_load_state("networkidle")
@@ -151,7 +156,7 @@ def window(link: str) -> Iterator[Window]:
         page.on("request", lambda request: found.asked.append(request.url))
         page.on("console", lambda message: found.complaints.append(message.text))
         page.on("pageerror", lambda error: found.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: found.complaints.append(request.url))
+        page.on("requestfailed", lambda request: found.failed(request))
         page.goto(link)
         page.wait_for_url(found.base + "/")  # by itself, without a click
         yield found
