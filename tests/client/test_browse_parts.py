@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from client.browse.charts import histogram, nice_step, strips
+from client.browse.contracts import contracts
 from client.browse.pictures import (
     EDGE_ALPHA,
     FILL_ALPHA,
@@ -162,6 +165,29 @@ def test_advice_is_for_reasons_that_exist_and_every_reason_has_some() -> None:
     for reason, (verdict, _) in REASONS.items():
         assert advice(reason, verdict)
     assert reason_sentence("of_another_version") == "Of another version"
+
+
+def test_a_contract_is_shown_as_it_was_last_checked(tmp_path: Path) -> None:
+    assert contracts(tmp_path) == []
+    folder = tmp_path / "contracts"
+    folder.mkdir()
+    row = {
+        "requirement": "patients", "required": "at least 20", "found": "14",
+        "verdict": "not met", "weight": "must", "advice": "take in more studies",
+    }  # fmt: skip
+    (folder / "dxa-bmd.json").write_text("{}")
+    (folder / "dxa-bmd.checked.json").write_text(
+        json.dumps(
+            {"key": "0", "rows": [row, row | {"weight": "should"}, row | {"verdict": "met"}]}
+        )
+    )
+    (folder / "vfa-fracture.json").write_text("{}")
+    (folder / "vfa-fracture.checked.json").write_text("half a fi")
+    bmd, vfa = contracts(tmp_path)
+    assert (bmd.task, bmd.failed) == ("dxa-bmd", 1)
+    assert bmd.rows is not None
+    assert bmd.rows[0].advice == "take in more studies"
+    assert (vfa.task, vfa.rows) == ("vfa-fracture", None)
 
 
 def test_words_say_what_codes_mean() -> None:
