@@ -212,7 +212,7 @@ def _bmd_charts(session: Session) -> list[Histogram]:
             words.vendor_words(v): values[region][v] for v in _vendors() if values[region].get(v)
         }
         chart = histogram(
-            "BMD, " + words.region_words(region), "g/cm²", "studies", parts, BMD_STEP, 2
+            f"{words.region_words(region)} BMD", "g/cm²", "studies", parts, BMD_STEP, 2
         )
         if chart is not None:
             drawn.append(chart)

@@ -177,7 +177,8 @@ def keep(window: Window, name: str, tmp_path: Path, tall: int) -> None:
     with Picture.open(path) as taken:
         assert taken.size == (1280, tall)
         colours = taken.convert("RGB").getcolors(1 << 24) or []
-        few = taken.convert("RGB").quantize(128, dither=Picture.Dither.NONE)
+        most = Picture.Quantize.MAXCOVERAGE  # keeps the regions' colours apart
+        few = taken.convert("RGB").quantize(256, most, dither=Picture.Dither.NONE)
     assert len(colours) > 100
     if FOR_DOCUMENTATION:  # small enough for a repository
         few.save(path, optimize=True)
