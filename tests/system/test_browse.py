@@ -71,7 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("browse")
     render = render_by_name if FOR_DOCUMENTATION else sample_study
     for scanner, patients, seed in (("lunar", 5, 11), ("hologic", 4, 12)):
-        many = 3 if FOR_DOCUMENTATION else 1
+        many = 2 if FOR_DOCUMENTATION else 1
         make_hospital(base / scanner, scanner, many * patients, seed, render=render)
     odd = base / "hologic" / "odd"
     odd.mkdir()
