@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from client.cli_audit import app as audit
+from client.cli_browse import add_commands as add_browse_command
 from client.cli_contract import add_commands as add_contract_commands
 from client.cli_node import add_commands as add_node_commands
 from client.cli_phi import add_commands as add_phi_commands
@@ -162,4 +163,5 @@ add_node_commands(app)
 add_source_commands(app)
 add_phi_commands(audit)
 add_contract_commands(app)
+add_browse_command(app)
 app.add_typer(audit)

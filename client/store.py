@@ -45,6 +45,7 @@ from client.catalogue import (
     bring_up,
     open_catalogue,
 )
+from client.exclusions import left_out
 from client.keys import make_secret, read_secret
 from client.ledger import Ledger
 from client.ledger_file import make_ledger
@@ -194,7 +195,11 @@ class SiteStore:
         return self.arrays / study / f"{name}.{what}.npy"
 
     def source(self, split: Split) -> StoreSource:
-        """Patients of one split; the catalogue is read once, arrays are mapped on use."""
+        """Patients of one split; the catalogue is read once, arrays are mapped on use.
+
+        Studies that a person left out (`client.exclusions`) are not in it, nor patients
+        without another study.
+        """
         return _read_source(self, split)
 
     def counts(self) -> dict[str, int]:
@@ -324,6 +329,7 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 def _read_source(store: SiteStore, split: Split) -> StoreSource:
     """Read everything that the catalogue says of one split, in four queries."""
+    unused = left_out(store.folder)
     of_split = select(Patient.pseudonym).where(Patient.split == split)
     study_uids = select(Study.uid).where(Study.patient.in_(of_split))
     studies: dict[str, list[Study]] = defaultdict(list)
@@ -334,7 +340,8 @@ def _read_source(store: SiteStore, split: Split) -> StoreSource:
         for study in session.scalars(
             select(Study).where(Study.patient.in_(of_split)).order_by(*order)
         ):
-            studies[study.patient].append(study)
+            if study.uid not in unused:
+                studies[study.patient].append(study)
         for image in session.scalars(
             select(Image).where(Image.study.in_(study_uids)).order_by(Image.study, Image.view)
         ):
