@@ -20,6 +20,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from client.catalogue import Image, Patient, Quality, Study, Volume
+from client.exclusions import left_out
 from client.store import SiteStore, read_labels
 from shared.clinical.references import DIAGNOSTIC_REGIONS, OSTEOPOROSIS_T
 from shared.clinical.scores import reported_score, t_score
@@ -163,6 +164,7 @@ def views_of(task: str) -> tuple[View, ...]:
 def read_facts(store: SiteStore, task: str) -> TaskFacts:
     """Read from the catalogue what a site has for a task; parameters as in `views_of`."""
     views = [view.value for view in views_of(task)]
+    unused = left_out(store.folder)
     mine = select(Patient.pseudonym).where(Patient.split.in_(LOOKED_AT))
     uids = select(Study.uid).where(Study.patient.in_(mine))
     with Session(store.engine) as session:
@@ -188,7 +190,7 @@ def read_facts(store: SiteStore, task: str) -> TaskFacts:
         studies = [
             _study(study, split or "", images[study.uid], volumes[study.uid], labels.get(study.uid))
             for study, split in rows
-            if study.uid in images
+            if study.uid in images and study.uid not in unused
         ]
     return TaskFacts(task, studies, store)
 
