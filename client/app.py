@@ -86,12 +86,12 @@ def _refuse(error: Exception, folder: Path, site: Site | None, message: Message)
     with suppress(Exception):
         log_failure(folder, error)
     try:
-        from client.training import read_job_or_none
+        from client.training import read_job_or_none, read_ticket_or_none
 
         job = read_job_or_none(message.content)
         refusal = refusal_of(error, folder, site, job)
         with suppress(Exception):
-            write_refusal(folder, refusal, job)
+            write_refusal(folder, refusal, job, read_ticket_or_none(message.content))
     except Exception as another:
         with suppress(Exception):
             log_failure(folder, another)

@@ -1,4 +1,4 @@
-"""``osteofed site approve``: which code of the coordinator may run inside this hospital."""
+"""``osteofed site approve | disapprove``: which code of the coordinator may run here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import zipfile
 from dataclasses import dataclass
@@ -109,12 +110,50 @@ def approve(folder: Path, bundle: Bundle) -> None:
             "files": bundle.files,
         }
     )
-    temporary = place / f"{LIST}.part"
-    temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(place / LIST)
+    _write_list(place, known)
     _read_only(place)
     site = load_settings(folder / "site.yaml", SiteConfig).site
     site_chain(folder, site).append("approved", digest=bundle.digest, files=len(bundle.files))
+
+
+def disapprove(folder: Path, digest: str) -> None:
+    """Withdraw an approval: the next message with this bundle is refused.
+
+    Code that is answering a message at this moment goes on to its answer.
+
+    Parameters
+    ----------
+    folder : Path
+        The site folder.
+    digest : str
+        The bundle's SHA-256, 64 hexadecimal digits, as `approve` showed it.
+
+    Raises
+    ------
+    CodeNotApprovedError
+        If it is not approved.
+    """
+    place = folder / APPROVED
+    known = approved_digests(folder)
+    left = [one for one in known if one["digest"] != digest]
+    if len(left) == len(known):
+        said = ", ".join(one["digest"] for one in known) or "nothing"
+        raise CodeNotApprovedError(f"{digest}: is not approved here (approved: {said})")
+    site = load_settings(folder / "site.yaml", SiteConfig).site
+    _writable(place)
+    try:
+        _write_list(place, left)  # from here on it is refused, whatever else fails
+        for unpacked in (place / "apps").glob(f"*.{digest[:8]}"):
+            shutil.rmtree(unpacked)
+    finally:
+        _read_only(place)
+    site_chain(folder, site).append("disapproved", digest=digest)
+
+
+def _write_list(place: Path, known: list[dict[str, Any]]) -> None:
+    temporary = place / f"{LIST}.part"
+    temporary.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(place / LIST)
 
 
 def _read_only(place: Path) -> None:

@@ -8,22 +8,26 @@ from typing import Final
 from shared.chain import Chain
 from shared.config import SiteConfig, load_settings
 from shared.errors import PlaceholderSecretError
-from shared.signing import SigningKey, make_key, read_key
+from shared.founding import begun, unfinished
+from shared.signing import SigningKey, read_key
 
 IDENTITY: Final = "identity.key"
 AUDIT: Final = "audit.jsonl"
 
 
 def make_identity(folder: Path, site: str) -> None:
-    """Make a site's signing key and the first line of its chain.
+    """Make a site's signing key and the first line of its chain; see `shared.founding.begun`.
 
     Raises
     ------
     FileExistsError
         If it has a key: an identity is never overwritten.
+    PlaceholderSecretError
+        If the key is gone but the chain is there: a new key would break it.
     """
-    key = make_key(folder / IDENTITY)
-    Chain(folder / AUDIT, site, key).append("site made", site=site, key=key.public)
+    with begun(folder / AUDIT, site, folder / IDENTITY) as chain:
+        if not chain.head().line:
+            chain.append("site made", site=site, key=chain.key.public)
 
 
 def site_key(folder: Path) -> SigningKey:
@@ -35,10 +39,11 @@ def site_key(folder: Path) -> SigningKey:
         If it is missing or readable by others.
     """
     path = folder / IDENTITY
-    if not path.exists() and not (folder / AUDIT).exists():
+    never_made = unfinished(path).exists() or not (folder / AUDIT).exists()
+    if not path.exists() and never_made:
         raise PlaceholderSecretError(
-            f"{path}: the site has no signing key; it was made by an older version: run "
-            "`osteofed site identity` once (or restore the key from your backup)"
+            f"{path}: the site has no signing key; it was made by an older version, or not to "
+            "the end: run `osteofed site identity` once (or restore the key from your backup)"
         )
     return read_key(path)
 
@@ -59,6 +64,6 @@ def show_identity(folder: Path) -> dict[str, str]:
         If the key is gone but the chain is there: a new key would break it.
     """
     site = load_settings(folder / "site.yaml", SiteConfig).site
-    if not (folder / IDENTITY).exists() and not (folder / AUDIT).exists():
+    if not (folder / IDENTITY).exists():
         make_identity(folder, site)
     return {"site": site, "signing_key": site_key(folder).public}

@@ -1,4 +1,4 @@
-"""``osteofed site enrol | approve | join``: parse, call one function, print."""
+"""``osteofed site enrol | approve | disapprove | join``: parse, call one function, print."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add the commands to the group ``osteofed site``."""
     app.command("enrol")(enrol)
     app.command("approve")(approve)
+    app.command("disapprove")(disapprove)
     app.command("join")(join)
     app.command("status")(status)
     app.command("healthy")(healthy)
@@ -67,6 +68,20 @@ def approve(
         raise typer.Exit(1)
     take(folder, read)
     print_facts(facts, as_json, lambda: console().print("approved", markup=False))
+
+
+def disapprove(
+    folder: SiteFolder,
+    digest: Annotated[str, typer.Argument(help="The bundle's SHA-256, as `approve` showed it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Withdraw an approval: this code does not run here any more."""
+    from client.approve import approved_digests
+    from client.approve import disapprove as withdraw
+
+    withdraw(folder, digest)
+    facts = {"digest": digest, "approved": [one["digest"] for one in approved_digests(folder)]}
+    print_facts(facts, as_json, lambda: console().print("disapproved", markup=False))
 
 
 def join(

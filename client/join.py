@@ -27,7 +27,7 @@ from client.supernode import LAST_NODE
 from client.trust import pinned_coordinator
 from shared.config import SiteConfig, load_settings
 from shared.errors import CodeNotApprovedError, ConfigError, RuntimeUnavailableError
-from shared.files import write_text_atomically
+from shared.files import require_private, write_text_atomically
 from shared.flower import environment_for, free_port
 from shared.supervise import Program, is_alive, until_stopped
 
@@ -128,6 +128,8 @@ def join(folder: Path, superlink: str | None = None) -> None:
     ------
     ConfigError
         If the site is not enrolled.
+    PlaceholderSecretError
+        If others may read the node's key.
     CodeNotApprovedError
         If no code was approved: the node could answer nothing.
     RuntimeUnavailableError
@@ -141,6 +143,7 @@ def join(folder: Path, superlink: str | None = None) -> None:
             f"{folder}: is not enrolled; run `osteofed site enrol` with the coordinator's "
             "invitation.json"
         )
+    require_private(folder / NODE_KEY, "the node's key")
     if not approved_digests(folder):
         raise CodeNotApprovedError(
             f"{folder}: no code is approved; run `osteofed site approve` with the "

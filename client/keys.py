@@ -7,12 +7,11 @@ derive from it. Whoever has it and the store can link pseudonyms to patients.
 from __future__ import annotations
 
 import secrets
-import stat
 from pathlib import Path
 from typing import Final
 
 from shared.errors import PlaceholderSecretError, StoreMissingError
-from shared.files import make_private_file
+from shared.files import make_private_file, require_private
 
 SECRET_BYTES: Final = 32
 #: 32 random bytes have fewer different values than this once in more than 10^20.
@@ -53,7 +52,7 @@ def read_secret(path: Path) -> bytes:
         If others may read it, or if it is not 32 random bytes in hex.
     """
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        require_private(path, "the site's secret")
         text = path.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
         raise StoreMissingError(
@@ -62,11 +61,6 @@ def read_secret(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise PlaceholderSecretError(f"{path}: cannot be read: {error.strerror}") from None
-    if mode & 0o077:
-        raise PlaceholderSecretError(
-            f"{path}: mode {mode:04o} lets others read the site's secret "
-            f"(must be 0600; run `chmod 600 {path}`)"
-        )
     try:
         secret = bytes.fromhex(text)
     except ValueError:

@@ -6,7 +6,7 @@ import os
 import re
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from shared.config import SiteConfig, load_settings
 from shared.errors import (
@@ -24,6 +24,7 @@ from shared.protocol import Job, Refusal
 
 if TYPE_CHECKING:
     from client.training import Site
+    from shared.trust import Ticket
 
 #: Errors whose sentence speaks of settings and of the message only. The sentences of
 #: all others were written for the hospital's engineer: they name files and counts.
@@ -95,11 +96,21 @@ def least_refusal(error: Exception) -> Refusal:
     return Refusal(site=UNKNOWN_SITE, code=1, kind=kind, reason=_unsaid(kind))
 
 
-def write_refusal(folder: Path, refusal: Refusal, job: Job | None) -> None:
-    """Write into the site's chain that something was refused, and what the asker was told."""
+def write_refusal(
+    folder: Path, refusal: Refusal, job: Job | None, ticket: Ticket | None = None
+) -> None:
+    """Write into the site's chain what was refused, what the asker was told, and who asked.
+
+    The ticket is kept whole, as it came: where its signature is good, the coordinator
+    cannot deny what it asked. It may have been refused because the signature is not.
+    """
     from client.audit import site_chain
 
-    about = {} if job is None else {"run": job.run, "round": job.round, "task": job.task}
+    about: dict[str, Any] = {}
+    if job is not None:
+        about = {"run": job.run, "round": job.round, "task": job.task}
+    if ticket is not None:
+        about["ticket"] = ticket.model_dump(mode="json")
     site_chain(folder, refusal.site).append(
         "refused", **about, kind=refusal.kind, code=refusal.code, reason=refusal.reason
     )

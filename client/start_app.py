@@ -9,6 +9,7 @@ stays loaded. If Flower is not as this program knows it, it ends before it takes
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
@@ -38,10 +39,15 @@ def main(arguments: list[str]) -> int:
         _run(arguments, folder)
     except Exception:
         # Flower throws away what its programs print.
-        with (folder / "node" / "start_app.log").open("a", encoding="utf-8") as file:
-            traceback.print_exc(file=file)
+        _log(folder)
         return CRASHED
     return 0
+
+
+def _log(folder: Path) -> None:
+    """Leave the error that is being handled in the hospital's own log."""
+    with (folder / "node" / "start_app.log").open("a", encoding="utf-8") as file:
+        traceback.print_exc(file=file)
 
 
 def _run(arguments: list[str], folder: Path) -> None:
@@ -76,7 +82,13 @@ def _check(bundle: bytes, approved: frozenset[str], folder: Path) -> None:
         return
     from shared.errors import CodeNotApprovedError
 
-    _write_down(folder, digest)
+    # What is raised here goes to the coordinator with its text: nothing of this hospital's
+    # files may be in it, also when the audit trail cannot be written.
+    try:
+        _write_down(folder, digest)
+    except Exception:
+        with contextlib.suppress(OSError):
+            _log(folder)
     _forget_ours()
     raise CodeNotApprovedError(
         f"this hospital has not approved the bundle {digest[:16]}; its engineer approves one "

@@ -210,6 +210,14 @@ def read_job_or_none(content: RecordDict) -> Job | None:
         return None
 
 
+def read_ticket_or_none(content: RecordDict) -> Ticket | None:
+    """Read who asked, for a refusal; None if that is not readable itself."""
+    try:
+        return read_ticket(content, FirewallRefusedError)
+    except OsteofedError:
+        return None
+
+
 def mechanism_of(job: Job, steps: int) -> Mechanism | None:
     """Tell what a job spends in a number of steps; None for a round without privacy."""
     from shared.training.accounting import Mechanism

@@ -15,9 +15,10 @@ from pydantic import Field, ValidationError
 
 from shared.chain import Chain, Head
 from shared.errors import ConfigError, MemberUnknownError
-from shared.files import OWNER_ONLY, write_text_atomically
+from shared.files import OWNER_ONLY, make_private_folder, write_text_atomically
+from shared.founding import begun
 from shared.settings import Settings
-from shared.signing import SigningKey, make_key, read_key
+from shared.signing import SigningKey, read_key
 
 IDENTITY: Final = "identity.key"
 MEMBERS: Final = "members.json"
@@ -50,10 +51,16 @@ class Home:
     folder: Path
 
     def make(self) -> SigningKey:
-        """Make the folder and the identity if they are not there; return the key."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Make the folder (its owner's alone), identity and chain if need be; return the key.
+
+        A home with an identity is given no chain: it had one (`shared.founding.begun`).
+        """
+        make_private_folder(self.folder)
         path = self.folder / IDENTITY
-        return read_key(path) if path.exists() else make_key(path)
+        if path.exists():
+            return read_key(path)
+        with begun(self.folder / AUDIT, COORDINATOR, path) as chain:
+            return chain.key
 
     def key(self) -> SigningKey:
         """The coordinator's signing key, read once."""

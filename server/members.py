@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from server.home import Home, Member
@@ -21,6 +23,8 @@ from shared.flower import environment_for, program
 from shared.trust import Enrolment
 
 CONNECTION: Final = "osteofed"
+#: Folder of a home in which the SuperLink works.
+SUPERLINK: Final = "superlink"
 REQUEST_SECONDS: Final = 60.0
 
 
@@ -39,7 +43,8 @@ def admit(folder: Path, enrolment: Path, most_patients: int | None = None) -> Me
     Raises
     ------
     ConfigValueError
-        If the file is not what the hospital signed, or the name belongs to another key.
+        If the file is not what the hospital signed, its node key is none, or the name
+        belongs to another key.
     """
     facts_of_home(folder)
     try:
@@ -52,6 +57,11 @@ def admit(folder: Path, enrolment: Path, most_patients: int | None = None) -> Me
         raise ConfigValueError(
             f"{enrolment}: its signature is not that of its content; ask the hospital for the "
             "file again and compare the keys by telephone"
+        )
+    if not _is_node_key(read.node_key):
+        raise ConfigValueError(
+            f"{enrolment}: node_key: is not the hexadecimal PEM of a P-384 public key (must be "
+            "what `osteofed site enrol` wrote); ask the hospital for the file again"
         )
     home = Home(folder)
     member = Member(
@@ -97,7 +107,7 @@ def expel(folder: Path, site: str) -> Member:
 
 def flwr_home(folder: Path) -> Path:
     """Where Flower's own settings of a home lie."""
-    return folder / "superlink" / "flwr"
+    return folder / SUPERLINK / "flwr"
 
 
 def write_connection(folder: Path, port: int) -> None:
@@ -132,7 +142,7 @@ def _registered(folder: Path) -> dict[str, int]:
     import sqlite3
 
     # Flower's list of nodes does not show their keys; its database does.
-    path = folder / "superlink" / "state.db"
+    path = folder / SUPERLINK / "state.db"
     if not path.is_file():
         return {}
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10) as database:
@@ -144,6 +154,24 @@ def _registered(folder: Path) -> dict[str, int]:
             return {}
     database.close()
     return {bytes(key).hex(): int(node) % 2**64 for node, key in rows}
+
+
+def _is_node_key(text: str) -> bool:
+    """Tell whether this is a key as `client.enrol` makes it, written as it writes it.
+
+    Flower's database holds the same text: any other form of a key would never be found there.
+    """
+    try:
+        raw = bytes.fromhex(text)
+        key = serialization.load_pem_public_key(raw)
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        return False
+    written = key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return written == raw and raw.hex() == text
 
 
 def _register(folder: Path, member: Member) -> None:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from server.members import flwr_home, sync_nodes, write_connection
+from server.members import SUPERLINK, flwr_home, sync_nodes, write_connection
 from server.pki import CA, SERVER, SERVER_KEY, facts_of_home
 from shared.errors import RuntimeUnavailableError
-from shared.files import write_text_atomically
+from shared.files import make_private_folder, write_text_atomically
 from shared.flower import environment_for, free_port, program
 from shared.supervise import Program, is_alive, until_stopped
 
@@ -97,12 +97,13 @@ def up(folder: Path, *, host: str = "0.0.0.0", port: int | None = None) -> None:
             "nginx: is not installed; install it (Debian: apt-get install nginx-light)"
         )
     superlink_port = free_port()
+    make_private_folder(folder / SUPERLINK)  # before anything is written into it
     write_connection(folder, superlink_port)
     environment = environment_for(flwr_home(folder))
     running = _Up(
         folder,
         Program("superlink", _superlink(folder, superlink_port), environment,
-                folder / "superlink" / "superlink.log"),
+                folder / SUPERLINK / "superlink.log"),
         Program("nginx", _nginx(nginx, folder, host, port, superlink_port), environment,
                 folder / "nginx" / "nginx.log"),
         superlink_port,
@@ -175,14 +176,13 @@ def _superlink(folder: Path, port: int) -> list[str]:
         "--ssl-certfile", str(folder / SERVER), "--ssl-keyfile", str(folder / SERVER_KEY),
         "--ssl-ca-certfile", str(folder / CA), "--enable-supernode-auth",
         "--disable-runtime-dependency-installation", "--isolation", "subprocess",
-        "--database", str(folder / "superlink" / "state.db"),
+        "--database", str(folder / SUPERLINK / "state.db"),
     ]  # fmt: skip
 
 
 def _nginx(nginx: str, folder: Path, host: str, port: int, superlink_port: int) -> list[str]:
     own = folder / "nginx"
-    own.mkdir(exist_ok=True, mode=0o700)
-    (folder / "superlink").mkdir(exist_ok=True, mode=0o700)
+    make_private_folder(own)
     path = own / "nginx.conf"
     text = nginx_configuration(
         folder=own, listen=f"{host}:{port}", certificate=folder / SERVER,

@@ -2,9 +2,11 @@
 
 Each line holds its number (from 1), the time (UTC), who wrote it, what happened, the
 digest of the line before and a signature over all of it. Beside the chain, a head file
-says how many lines there are, so that cutting the end is found too. Whoever holds the
-private key could write the whole chain anew: that is found by the heads that the other
-side has in *its* chain (`verify_chain`, `anchors`).
+says how many lines there are, so that cutting the end is found too. A chain is begun
+once, with its party's key (`shared.founding`): its first head, of no line, is written
+before its first line, so that a chain without a head is always a broken one. Whoever
+holds the private key could write the whole chain anew: that is found by the heads that
+the other side has in *its* chain (`verify_chain`, `anchors`).
 
 =============================== ==================================================
 what was done to the file       what the verifier says
@@ -13,6 +15,7 @@ a byte of a line changed        line n: its signature is not that of its content
 a line deleted, put in, swapped line n: is numbered m, or does not follow line n-1
 lines cut off at the end        line n+1 is missing: the head file says there are m
 the head file changed           the head's signature is not that of its content
+either file, or both, deleted   no such file; nothing is appended or begun anew
 half a line after a power cut   line n is half written; the next append mends it
 all rewritten with the key      line n differs from what the other side was told
 =============================== ==================================================
@@ -34,6 +37,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, ValidationError
 
 from shared.errors import ChainBrokenError
+from shared.files import settle_folder
 from shared.settings import Settings
 from shared.signing import SigningKey, digest_of, verify
 
@@ -106,6 +110,23 @@ class Chain:
             os.fsync(file.fileno())
             return self._write_head(Head(line=line.line, digest=line.digest()))
 
+    def begin(self) -> None:
+        """Write the head of an empty chain, durably; a chain that was begun is left as it is.
+
+        Only `shared.founding` has reason to: elsewhere, a chain that is not there was removed.
+
+        Raises
+        ------
+        ChainBrokenError
+            If there are lines without a head.
+        """
+        with self._locked(os.O_CREAT) as file:
+            if read_head(self.path, self.key.public) is not None:
+                return
+            if file.seek(0, os.SEEK_END):
+                raise ChainBrokenError(_lost(self.path))
+            self._write_head(Head(), durably=True)
+
     def head(self) -> Head:
         """Where the chain stands."""
         with self._locked() as file:
@@ -143,8 +164,11 @@ class Chain:
             raise ChainBrokenError(f"{self.path}: a line {event!r} is not a line") from None
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[Any]:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+    def _locked(self, create: int = 0) -> Iterator[Any]:
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | create, 0o600)
+        except FileNotFoundError:
+            raise ChainBrokenError(_lost(self.path)) from None
         with os.fdopen(descriptor, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file
@@ -155,10 +179,13 @@ class Chain:
         Raises
         ------
         ChainBrokenError
-            If the chain is shorter than its head says, or its last line is no line: such
-            a chain is not continued, so that nobody's edit is buried under new lines.
+            If the chain is shorter than its head says, has none, or its last line is no
+            line: such a chain is not continued, so that nobody's edit is buried under new
+            lines.
         """
         promised = read_head(self.path, self.key.public)
+        if promised is None:
+            raise ChainBrokenError(_lost(self.path))
         start, raw = _last_line(file)
         if raw and not raw.endswith(b"\n"):
             file.truncate(start)
@@ -191,7 +218,7 @@ class Chain:
         }
         return Line(**content, signature=self.key.sign(LINE, content))
 
-    def _write_head(self, head: Head) -> Head:
+    def _write_head(self, head: Head, *, durably: bool = False) -> Head:
         content = head.model_dump()
         text = _head_text(head, self.key.sign(HEAD, content))
         path = head_path(self.path)
@@ -199,7 +226,12 @@ class Chain:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(text)
+            if durably:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
+        if durably:
+            settle_folder(path.parent)
         return head
 
 
@@ -208,8 +240,8 @@ def head_path(path: Path) -> Path:
     return path.with_suffix(".head")
 
 
-def read_head(path: Path, public: str) -> Head:
-    """Read the head file of a chain; the empty head if there is none.
+def read_head(path: Path, public: str) -> Head | None:
+    """Read the head file of a chain; None if it is missing.
 
     Raises
     ------
@@ -220,7 +252,7 @@ def read_head(path: Path, public: str) -> Head:
     try:
         text = place.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
-        return Head()
+        return None
     try:
         content = json.loads(text)
         signature = str(content.pop("signature"))
@@ -265,6 +297,8 @@ def verify_chain(path: Path, public: str, anchors: Iterable[Anchor] = ()) -> lis
         Naming the file and the first bad line.
     """
     promised = read_head(path, public)
+    if promised is None or not path.exists():
+        raise ChainBrokenError(_lost(path))
     lines: list[Line] = []
     digests = [NOTHING]
     for number, raw in enumerate(_raw_lines(path), start=1):
@@ -276,8 +310,6 @@ def verify_chain(path: Path, public: str, anchors: Iterable[Anchor] = ()) -> lis
             f"{path}: line {len(lines) + 1} is missing: the head file says there are "
             f"{promised.line} lines"
         )
-    if lines and not promised.line:
-        raise ChainBrokenError(f"{head_path(path)}: is missing, and the chain has lines")
     if promised.line and digests[promised.line] != promised.digest:
         raise ChainBrokenError(f"{path}: line {promised.line} is not the one the head file names")
     for anchor in anchors:
@@ -288,6 +320,16 @@ def verify_chain(path: Path, public: str, anchors: Iterable[Anchor] = ()) -> lis
                 f"{path}: line {anchor.head.line} {what} what was told to {anchor.told}"
             )
     return lines
+
+
+def _lost(path: Path) -> str:
+    """Say which of a chain's two files is not there, and what to do."""
+    lost = [str(file) for file in (path, head_path(path)) if not file.exists()]
+    return (
+        f"{' and '.join(lost)}: no such file: the audit trail was cut or is lost; restore "
+        f"{path.name} and {head_path(path).name} from your newest backup (a new trail is never "
+        "begun in the place of an old one)"
+    )
 
 
 def _line_bytes(line: Line) -> bytes:

@@ -25,6 +25,7 @@ from shared.settings import (
     Positive,
     SampleRate,
     Settings,
+    Side,
 )
 
 # --- tasks/<task>.yaml -------------------------------------------------------
@@ -34,11 +35,12 @@ class NetworkSettings(Settings):
     """Which network, how large.
 
     `size` is ``small`` (minutes on two cores) or ``published`` (the size of the
-    literature); `image_size` is the tensor height and width in pixels.
+    literature); `image_size` is the tensor height and width in pixels, at
+    most 4096 each.
     """
 
     size: Literal["small", "published"] = "small"
-    image_size: tuple[Count, Count] | None = None
+    image_size: tuple[Side, Side] | None = None
 
 
 class OptimiserSettings(Settings):

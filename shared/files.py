@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Final
+
+from shared.errors import PlaceholderSecretError
 
 #: What a new file may be read and written by, less the umask.
 ANYBODY: Final = 0o666
 OWNER_ONLY: Final = 0o600
+OWNERS_FOLDER: Final = 0o700
 
 #: What libraries say of a full disk, and what SQLite says when its side files have no room.
 FULL: Final = ("disk is full", "No space left")
@@ -58,6 +62,53 @@ def make_private_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def settle_folder(path: Path) -> None:
+    """Make the names in a folder durable, after files in it were made or renamed."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter; one that is there becomes such.
+
+    Raises
+    ------
+    PermissionError
+        If it is there, others may enter it, and it is somebody else's.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=OWNERS_FOLDER)
+    if path.stat().st_mode & 0o077:
+        path.chmod(OWNERS_FOLDER)
+
+
+def require_private(path: Path, what: str) -> None:
+    """Do nothing if only its owner may use a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it must exist.
+    what : str
+        What it holds, for the sentence: ``the signing key``.
+
+    Raises
+    ------
+    PlaceholderSecretError
+        If others may read or write it.
+    OSError
+        If it is not there.
+    """
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise PlaceholderSecretError(
+            f"{path}: mode {mode:04o} lets others read {what} (must be 0600; run "
+            f"`chmod 600 {path}`)"
+        )
 
 
 def is_disk_full(error: BaseException | None, folder: Path) -> bool:

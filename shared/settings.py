@@ -17,6 +17,8 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 #: A share that may be none.
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+#: Pixels along one side of an image: whoever is asked to train must have the memory.
+Side = Annotated[int, Field(ge=1, le=4096)]
 #: A TCP port.
 Port = Annotated[int, Field(ge=1, le=65535)]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from shared.errors import PlaceholderSecretError
-from shared.files import make_private_file
+from shared.files import make_private_file, require_private
 
 KEY_BYTES: Final = 32
 
@@ -58,18 +57,13 @@ def read_key(path: Path) -> SigningKey:
         If it is missing, others may read it, or it is not 32 bytes in hexadecimal.
     """
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        require_private(path, "the signing key")
         text = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
         raise PlaceholderSecretError(
             f"{path}: the signing key cannot be read ({error.strerror}); restore it from your "
             "backup, for without it nobody can tell these answers from somebody else's"
         ) from None
-    if mode & 0o077:
-        raise PlaceholderSecretError(
-            f"{path}: mode {mode:04o} lets others read the signing key (must be 0600; run "
-            f"`chmod 600 {path}`)"
-        )
     try:
         raw = bytes.fromhex(text)
     except ValueError:

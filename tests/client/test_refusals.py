@@ -11,13 +11,16 @@ import pytest
 from flwr.app import RecordDict
 
 from client import app, refusals
+from client.audit import AUDIT, site_key
 from client.refusals import least_refusal, log_failure, refusal_of
 from client.training import Site, answer_train, open_site
 from shared import errors, protocol
+from shared.chain import verify_chain
 from shared.config import SiteConfig, SitePolicy, SitePrivacy, load_settings, save_settings
 from shared.errors import FirewallRefusedError, PolicyRefusedError
 from shared.start import start_network
 from shared.training.arrays import get_arrays
+from shared.trust import Ticket
 from tests.server.jobs import job, train_message
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
@@ -115,6 +118,36 @@ def test_a_failure_of_the_refusal_itself_stays_inside(
 ) -> None:
     monkeypatch.setattr(broken, fail)
     assert refused(attempt(folder)).kind == "RuntimeError"
+
+
+def refused_line(folder: Path, content: RecordDict) -> dict[str, Any]:
+    """What stands in the chain of a request that the policy refuses before it is admitted."""
+    config = load_settings(folder / "site.yaml", SiteConfig)
+    policy = config.policy.model_copy(update={"tasks": ("dxa-bmd",)})
+    save_settings(config.model_copy(update={"policy": policy}), folder / "site.yaml")
+    context: Any = SimpleNamespace(node_config={"site": str(folder)}, run_config={})
+    message: Any = SimpleNamespace(content=content)
+    said = app._attempt(lambda site: answer_train(site, content), message, context)
+    assert refused(said).code != 0
+    chain = folder / AUDIT
+    last = verify_chain(chain, site_key(folder).public)[-1]
+    assert last.event == "refused"
+    return last.facts
+
+
+def test_who_asked_what_was_refused_stands_in_the_chain(folder: Path) -> None:
+    content = train_message(MODEL, job())
+    facts = refused_line(folder, content)
+    assert facts["kind"] == "PolicyRefusedError"
+    ticket = Ticket.model_validate(facts["ticket"])
+    assert ticket == protocol.read_ticket(content, FirewallRefusedError)
+    assert ticket.is_signed()
+
+
+def test_a_request_without_a_ticket_is_refused_in_the_chain_all_the_same(folder: Path) -> None:
+    content = train_message(MODEL, job())
+    del content["ticket"]
+    assert "ticket" not in refused_line(folder, content)
 
 
 def test_a_message_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

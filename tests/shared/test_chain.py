@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -13,9 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client.audit import make_identity, show_identity, site_chain
+from server.home import Home
 from shared.audit import Other, verify_coordinator_chain, verify_site_chain
 from shared.chain import Anchor, Chain, Head, head_path, verify_chain
 from shared.errors import ChainBrokenError, PlaceholderSecretError
+from shared.founding import begun, unfinished
 from shared.protocol import Account
 from shared.signing import canonical, make_key, read_key, verify
 from shared.trust import sign_statement, sign_ticket
@@ -24,7 +29,8 @@ LINES = 9
 
 
 def make_chain(folder: Path, lines: int = LINES) -> Chain:
-    chain = Chain(folder / "audit.jsonl", "alpha", make_key(folder / "identity.key"))
+    with begun(folder / "audit.jsonl", "alpha", folder / "identity.key") as chain:
+        pass
     for number in range(lines):
         chain.append("counted", number=number, text='ä\n"', nested={"b": [1, 2.5], "a": None})
     return chain
@@ -118,8 +124,109 @@ def test_not_even_white_space_can_be_changed(tmp_path: Path) -> None:
 def test_a_deleted_head_is_found(tmp_path: Path) -> None:
     chain = make_chain(tmp_path)
     head_path(chain.path).unlink()
-    with pytest.raises(ChainBrokenError, match="is missing, and the chain has lines"):
+    with pytest.raises(ChainBrokenError, match=r"audit\.head: no such file"):
         verify_chain(chain.path, chain.key.public)
+
+
+@pytest.mark.parametrize("left", [0, 1, 5, LINES])
+def test_a_chain_without_its_head_is_not_continued(tmp_path: Path, left: int) -> None:
+    chain = make_chain(tmp_path)
+    head_path(chain.path).unlink()
+    lines = chain.path.read_bytes().splitlines(keepends=True)
+    chain.path.write_bytes(b"".join(lines[:left]))
+    with pytest.raises(ChainBrokenError, match=r"audit\.head: no such file.* newest backup"):
+        chain.append("as if nothing had happened")
+    with pytest.raises(ChainBrokenError):
+        chain.head()
+    assert chain.path.read_bytes() == b"".join(lines[:left])
+    assert not head_path(chain.path).exists()
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["head left", "head gone"])
+def test_a_chain_that_is_gone_is_not_begun_anew(tmp_path: Path, head: bool) -> None:
+    chain = make_chain(tmp_path)
+    chain.path.unlink()
+    if not head:
+        head_path(chain.path).unlink()
+    with pytest.raises(ChainBrokenError, match=r"audit\.jsonl.*: no such file"):
+        chain.append("as if nothing had happened")
+    with pytest.raises(ChainBrokenError, match=r"audit\.jsonl.*: no such file"):
+        verify_chain(chain.path, chain.key.public)
+    assert not chain.path.exists()
+    with pytest.raises(FileExistsError):
+        make_chain(tmp_path)
+
+
+STEPS = ("shared.founding.make_key", "shared.chain.Chain._write_head", "shared.chain.Chain._line",
+         "shared.chain._line_bytes", "shared.chain._head_text", "shared.chain.settle_folder",
+         "shared.founding.settle_folder")  # fmt: skip
+
+
+@pytest.mark.parametrize("done", range(9))
+def test_a_party_that_was_being_made_in_a_crash_is_made_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    """However far it came: the crash is before or after any write, the first line's too."""
+    taken = 0
+
+    def counted(step: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **named: object) -> object:
+            nonlocal taken
+            taken += 1
+            if taken > done:
+                raise KeyboardInterrupt
+            return step(*arguments, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in STEPS:
+            patch.setattr(name, counted(pkgutil.resolve_name(name)))
+        with contextlib.suppress(KeyboardInterrupt):
+            make_identity(tmp_path, "alpha")
+    show_identity_of(tmp_path)
+    chain = site_chain(tmp_path, "alpha")
+    chain.append("went on")
+    assert [line.event for line in verify_chain(chain.path, chain.key.public)] == [
+        "site made", "went on"
+    ]  # fmt: skip
+    assert not unfinished(tmp_path / "identity.key").exists()
+
+
+def show_identity_of(folder: Path) -> str:
+    """What `osteofed site identity` says of a site of an older version, or a half-made one."""
+    (folder / "site.yaml").write_text("site: alpha\n")
+    return show_identity(folder)["signing_key"]
+
+
+def test_a_site_of_an_older_version_is_given_its_key_and_chain_once(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("site: alpha\n")
+    with pytest.raises(PlaceholderSecretError, match="osteofed site identity"):
+        site_chain(tmp_path, "alpha")
+    key = show_identity_of(tmp_path)
+    assert show_identity_of(tmp_path) == key
+    assert len(verify_chain(tmp_path / "audit.jsonl", key)) == 1
+
+
+def test_a_key_that_is_gone_is_not_replaced_beside_its_chain(tmp_path: Path) -> None:
+    chain = make_chain(tmp_path)
+    (tmp_path / "identity.key").unlink()
+    for _ in range(2):
+        with pytest.raises(PlaceholderSecretError, match="restore it from your backup"):
+            show_identity_of(tmp_path)
+    assert len(verify_chain(chain.path, chain.key.public)) == LINES
+
+
+def test_a_home_with_a_key_is_given_no_second_chain(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    key = home.make()
+    home.chain().append("home made")
+    assert home.make().public == key.public
+    home.chain().path.unlink()
+    head_path(home.chain().path).unlink()
+    assert home.make().public == key.public
+    with pytest.raises(ChainBrokenError, match="no such file"):
+        home.chain().append("run started")
 
 
 def test_a_chain_of_another_key_is_none(tmp_path: Path) -> None:
@@ -160,6 +267,7 @@ def test_a_chain_rewritten_with_its_own_key_contradicts_what_was_told(tmp_path: 
     told = Anchor(chain.head(), "the coordinator")
     chain.path.unlink()
     head_path(chain.path).unlink()
+    chain.begin()
     for number in range(LINES):
         chain.append("counted", number=number + 1)
     verify_chain(chain.path, chain.key.public)
@@ -223,6 +331,7 @@ def test_who_rewrites_his_own_chain_is_found_by_the_other_sides(tmp_path: Path, 
     lines = verify_chain(mine.path, mine.key.public)
     mine.path.unlink()
     head_path(mine.path).unlink()
+    mine.begin()
     for line in lines[:-1]:
         facts = line.facts | ({"number": 99} if line.line == 1 else {})
         mine.append(line.event, **facts)

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from shared.config import (
     FederationConfig,
+    NetworkSettings,
     SiteConfig,
     TaskSettings,
     load_settings,
@@ -102,3 +104,10 @@ def test_a_budget_is_never_endless(tmp_path: Path) -> None:
     path = write(tmp_path, "site: north\nprivacy: {epsilon_budget: .inf}\n")
     with pytest.raises(ConfigValueError, match=r"privacy\.epsilon_budget: .*finite"):
         load_settings(path, SiteConfig)
+
+
+@pytest.mark.parametrize("size", [(4097, 64), (64, 10**9), (0, 64)])
+def test_a_side_of_an_image_is_bounded(size: tuple[int, int]) -> None:
+    with pytest.raises(ValidationError, match=r"image_size\.[01]"):
+        NetworkSettings(image_size=size)
+    assert NetworkSettings(image_size=(4096, 4096)).image_size == (4096, 4096)
