@@ -54,7 +54,7 @@ BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 HEX: Final = re.compile(r"(?<![0-9a-fA-F])(?:[0-9a-fA-F]{2}){5,}(?![0-9a-fA-F])")
 PDF_STREAM: Final = re.compile(rb"stream\r?\n(.*?)endstream", re.DOTALL)
 #: Reads the text in a picture, given as the bytes of its file.
-Reader = Callable[[bytes], str]
+Reader = Callable[[bytes], str | None]
 
 
 @dataclass(frozen=True)
@@ -321,7 +321,11 @@ def _picture(data: bytes, ocr: Reader | None) -> Iterator[Piece]:
             "", "", "pixels of a picture: no program for OCR (apt-get install tesseract-ocr)"
         )
     else:
-        yield Piece("in the pixels", ocr(data))
+        said = ocr(data)
+        if said is None:
+            yield Piece("", "", "pixels of a picture: not read in time")
+        else:
+            yield Piece("in the pixels", said)
 
 
 def _nested(place: str, data: bytes, ocr: Reader | None, depth: int) -> Iterator[Piece]:

@@ -229,7 +229,7 @@ def test_the_refusals_say_why_and_what_to_do(window: Window, tmp_path: Path) -> 
     window.open("/set-aside")
     said = window.page.locator("main").inner_text()
     assert "The file has no content" in said
-    assert "Neither DICOM nor a table of labels" in said
+    assert "either DICOM, a mask nor a table of labels" in said
     assert "What to do" in said
     assert fits(window)
     keep(window, "browse-refusals", tmp_path, 1060)
