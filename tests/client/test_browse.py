@@ -156,7 +156,8 @@ def add_hostile_text(site: Path) -> None:
         session.add(
             Volume(
                 study=study.uid, series="2.25.77", slices=6, slice_mm=2.0, row_mm=1.0,
-                column_mm=1.0, origin=origin_text((0.0, 0.0, 0.0)), kvp=120.0, kernel=HOSTILE, thickness_mm=2.0,
+                column_mm=1.0, origin=origin_text((0.0, 0.0, 0.0)), kvp=120.0, kernel=HOSTILE,
+                thickness_mm=2.0,
                 contrast=False, lossy=False, resampled="", digest="d" * 64, mask_digest="m" * 64,
             )
         )  # fmt: skip
