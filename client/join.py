@@ -28,7 +28,7 @@ from client.trust import pinned_coordinator
 from shared.config import SiteConfig, load_settings
 from shared.errors import CodeNotApprovedError, ConfigError, RuntimeUnavailableError
 from shared.files import require_private, write_text_atomically
-from shared.flower import environment_for, free_port
+from shared.flower import SUPEREXEC, environment_for, free_port
 from shared.supervise import Program, is_alive, until_stopped
 
 NODE: Final = "node"
@@ -232,7 +232,7 @@ def _prepare(folder: Path, address: str, authority: str, short: Path) -> _Node:
     return _Node(
         folder, address,
         Program("warm", warm, environment, own / "warm.log"),
-        Program("supernode", supernode, environment, own / "supernode.log"),
+        Program("supernode", supernode, environment, own / "supernode.log", SUPEREXEC),
         lost, time.time(),
     )  # fmt: skip
 

@@ -24,9 +24,10 @@ from server.follow import POLL_SECONDS, Watch, follow
 from server.plan import PLAN_FILE, RunPlan
 from shared.config import SimulationRuntime
 from shared.errors import RuntimeUnavailableError
-from shared.flower import environment_for, free_port, program
+from shared.flower import SUPEREXEC, environment_for, free_port, program
 from shared.keeper import cleaned_up_if_killed
 from shared.processes import end_marked, new_token
+from shared.supervise import NeededChild
 
 MARK: Final = "OSTEOFED_RUN_TOKEN"
 CONNECTION: Final = "osteofed"
@@ -93,10 +94,15 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
             _wait_until_healthy(port, superlink, logs / "superlink.log")
             command = _flwr_run(home, plan, runtime)
             submitted = _start(command, environment, logs / "run.log")
+            needed = NeededChild(SUPEREXEC)
             follow(
                 reader,
                 watch,
-                lambda: superlink.poll() is not None or submitted.poll() is not None,
+                lambda: (
+                    superlink.poll() is not None
+                    or submitted.poll() is not None
+                    or needed.is_lost(superlink.pid)
+                ),
                 f"Flower's runtime ended before the run did; see {logs / 'run.log'}",
             )
         finally:

@@ -23,7 +23,7 @@ from server.members import SUPERLINK, flwr_home, sync_nodes, write_connection
 from server.pki import CA, SERVER, SERVER_KEY, facts_of_home
 from shared.errors import RuntimeUnavailableError
 from shared.files import make_private_folder, write_text_atomically
-from shared.flower import environment_for, free_port, program
+from shared.flower import SUPEREXEC, environment_for, free_port, program
 from shared.supervise import Program, is_alive, until_stopped
 
 UP: Final = "up.json"
@@ -103,7 +103,7 @@ def up(folder: Path, *, host: str = "0.0.0.0", port: int | None = None) -> None:
     running = _Up(
         folder,
         Program("superlink", _superlink(folder, superlink_port), environment,
-                folder / SUPERLINK / "superlink.log"),
+                folder / SUPERLINK / "superlink.log", SUPEREXEC),
         Program("nginx", _nginx(nginx, folder, host, port, superlink_port), environment,
                 folder / "nginx" / "nginx.log"),
         superlink_port,

@@ -22,6 +22,9 @@ ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "MPLBACKEND": "Agg",
 }
+#: What SuperLink and SuperNode start to start programs for them. It ends at the first answer
+#: that is an error (a database that was locked for a moment), and nobody starts it again.
+SUPEREXEC: Final = "flower-superexec"
 
 
 def search_path() -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from shared.processes import end_marked, new_token
 
 #: Signal that the kernel sends a process when its parent ends (prctl PR_SET_PDEATHSIG).
@@ -22,12 +24,34 @@ BACK_OFF_SECONDS: Final = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 #: A program that ran this long counts as well again.
 WELL_SECONDS: Final = 60.0
 MARK: Final = "OSTEOFED_SUPERVISED"
+#: How often the child of a program is looked for.
+CHILD_SECONDS: Final = 2.0
 
 
 def end_with_parent() -> None:
     """Have the kernel end this process when its parent ends (Linux; elsewhere nothing)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+@dataclass
+class NeededChild:
+    """A child that a process starts once and cannot work without, known by a word."""
+
+    word: str
+    _had: bool = False
+    _looked: float = 0.0
+
+    def is_lost(self, pid: int) -> bool:
+        """Tell whether the child was there and has ended; looks every two seconds."""
+        now = time.monotonic()
+        if now - self._looked < CHILD_SECONDS:
+            return False
+        self._looked = now
+        alive = has_child(pid, self.word)
+        lost = self._had and not alive
+        self._had = alive
+        return lost
 
 
 @dataclass
@@ -47,18 +71,23 @@ class Program:
         The whole environment.
     log : Path
         Its outputs, appended.
+    child : str
+        Word in the command of a child that it starts once and cannot work without; when
+        that child ends, the program is started again. Empty: none.
     """
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
     log: Path
+    child: str = ""
     restarts: int = -1
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     _token: str = ""
     _not_before: float = 0.0
     _in_a_row: int = field(default=0)
+    _needed: NeededChild | None = None
 
     @property
     def pid(self) -> int | None:
@@ -69,7 +98,10 @@ class Program:
         """Start it if it is not running; tell whether it was started now."""
         if self.process is not None:
             if self.process.poll() is None:
-                return False
+                if self._needed is None or not self._needed.is_lost(self.process.pid):
+                    return False
+                self.process.kill()
+                self.process.wait()
             self._ended()
         if time.monotonic() < self._not_before:
             return False
@@ -113,6 +145,7 @@ class Program:
                 preexec_fn=end_with_parent,
             )
         self.started = time.monotonic()
+        self._needed = NeededChild(self.child) if self.child else None
         self.restarts += 1
 
     def _ended(self) -> None:
@@ -124,6 +157,19 @@ class Program:
         wait = BACK_OFF_SECONDS[min(max(self._in_a_row - 1, 0), len(BACK_OFF_SECONDS) - 1)]
         self._not_before = time.monotonic() + wait
         self.process = None
+
+
+def has_child(pid: int, word: str) -> bool:
+    """Tell whether a process has a child that runs with a word in its command."""
+    try:
+        for child in psutil.Process(pid).children():
+            with contextlib.suppress(psutil.Error):
+                running = child.status() != psutil.STATUS_ZOMBIE
+                if running and any(word in part for part in child.cmdline()):
+                    return True
+    except psutil.NoSuchProcess:
+        pass
+    return False
 
 
 def _signal_group(group: int, number: int) -> None:
