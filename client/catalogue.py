@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, ForeignKey, String, create_engine, event
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import Engine, ForeignKey, String, create_engine, event, inspect, text, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-SCHEMA: Final = "1"
+#: "1" knew no volumes, quality or identifiers; `client.store` brings such a store up.
+SCHEMA: Final = "2"
 
 
 class Base(DeclarativeBase):
@@ -53,6 +54,10 @@ class Study(Base):
     height_cm: Mapped[float | None]
     weight_kg: Mapped[float | None]
     ethnic_group: Mapped[str | None] = mapped_column(String(64))
+    maker: Mapped[str | None] = mapped_column(String(64))
+    model: Mapped[str | None] = mapped_column(String(64))
+    #: How the study was de-identified: PS3.15 codes, comma-separated.
+    method: Mapped[str | None] = mapped_column(String(120))
 
 
 class Image(Base):
@@ -66,6 +71,58 @@ class Image(Base):
     spacing_provenance: Mapped[str] = mapped_column(String(16))
     digest: Mapped[str] = mapped_column(String(64))
     mask_digest: Mapped[str | None] = mapped_column(String(64))
+    lossy: Mapped[bool | None]
+
+
+class Volume(Base):
+    """One CT series of a study; its arrays lie beside the catalogue, named by `series`.
+
+    `digest` is the keyed digest of the sorted digests of its slices.
+    """
+
+    __tablename__ = "volumes"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.uid"), primary_key=True)
+    series: Mapped[str] = mapped_column(String(64), primary_key=True)
+    slices: Mapped[int]
+    slice_mm: Mapped[float]
+    row_mm: Mapped[float]
+    column_mm: Mapped[float]
+    origin: Mapped[str] = mapped_column(String(80))
+    kvp: Mapped[float | None]
+    kernel: Mapped[str] = mapped_column(String(64))
+    thickness_mm: Mapped[float | None]
+    contrast: Mapped[bool | None]
+    lossy: Mapped[bool | None]
+    resampled: Mapped[str] = mapped_column(String(40))
+    digest: Mapped[str] = mapped_column(String(64))
+    mask_digest: Mapped[str | None] = mapped_column(String(64))
+
+
+class Quality(Base):
+    """One quality flag of an image: its name and how strong it is, 0 to 1.
+
+    An image that was assessed and has no flag has one row with flag ``none``.
+    """
+
+    __tablename__ = "quality"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.uid"), primary_key=True)
+    view: Mapped[str] = mapped_column(String(32), primary_key=True)
+    flag: Mapped[str] = mapped_column(String(32), primary_key=True)
+    strength: Mapped[float]
+    code: Mapped[int | None]  # NHANES DXA invalidity code, where one fits
+
+
+class Identifier(Base):
+    """An identifier that was seen at ingest, as a keyed digest: what `audit phi` looks for.
+
+    `length` and `words` say what to compare: so many characters, in so many words.
+    """
+
+    __tablename__ = "identifiers"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(24))
+    length: Mapped[int]
+    words: Mapped[int]
 
 
 class Label(Base):
@@ -107,3 +164,28 @@ def open_catalogue(path: Path) -> Engine:
         cursor.close()
 
     return engine
+
+
+def bring_up(engine: Engine) -> None:
+    """Give a catalogue of an older schema the tables and columns that are new.
+
+    All that is new may be empty, so nothing that is there changes; a catalogue of this
+    schema is only read.
+    """
+    with Session(engine) as session:
+        known = session.get(Property, "schema")
+        if known is not None and known.value == SCHEMA:
+            return
+    with engine.begin() as connection:
+        # Whole or not at all, and by one process only: Python's SQLite begins nothing for DDL.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        Base.metadata.create_all(connection)
+        for table in Base.metadata.sorted_tables:
+            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in there:
+                    kind = column.type.compile(engine.dialect)
+                    connection.execute(
+                        text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+                    )
+        connection.execute(update(Property).where(Property.key == "schema").values(value=SCHEMA))

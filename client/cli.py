@@ -8,7 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from client.cli_audit import app as audit
+from client.cli_browse import add_commands as add_browse_command
+from client.cli_contract import add_commands as add_contract_commands
 from client.cli_node import add_commands as add_node_commands
+from client.cli_phi import add_commands as add_phi_commands
+from client.cli_sources import (
+    AgainOption,
+    DescriptionOption,
+    ModalityOption,
+    SinceOption,
+    UntilOption,
+    require_whole,
+    show_taken,
+    wanted_studies,
+)
+from client.cli_sources import add_commands as add_source_commands
 from client.cli_training import add_commands
 from shared.command_line import JsonOption, console, print_facts, progress
 
@@ -82,46 +96,46 @@ def identity(folder: SiteFolder, as_json: JsonOption = False) -> None:
 @app.command()
 def ingest(
     folder: SiteFolder,
-    source: Annotated[Path, typer.Argument(help="Folder of DICOM studies and label tables.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder, a .zip, a DICOMweb address, or pacs:web or pacs:peer of site.yaml."
+        ),
+    ],
+    since: SinceOption = None,
+    until: UntilOption = None,
+    modality: ModalityOption = None,
+    description: DescriptionOption = "",
+    again: AgainOption = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that read; by default one for each core."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take studies in; every file ends as taken, quarantined or refused, with its reason."""
-    from client.ingest import ingest as take_in
+    from client.sources.take import take_source
     from shared.errors import InputEmptyError
 
+    wanted = wanted_studies(since, until, modality, description)
     with progress() as bar:
         job = bar.add_task("studies", total=None)
-        report = take_in(
-            folder, source, lambda done, found: bar.update(job, completed=done, total=found)
+        report = take_source(
+            folder,
+            source,
+            wanted,
+            lambda done, found: bar.update(job, completed=done, total=found),
+            again=again,
+            workers=workers,
         )
     facts = report.as_dict()
-    print_facts(facts, as_json, lambda: _show_report(facts))
-    if not report.took_anything:
+    print_facts(facts, as_json, lambda: show_taken(facts))
+    require_whole(report)
+    if "source" not in facts and not any(f["verdict"] == "taken" for f in facts["files"]):
         raise InputEmptyError(
-            f"{source}: none of its {len(report.files)} files could be taken; "
+            f"{source}: none of its {len(facts['files'])} files could be taken; "
             "the table above says why"
         )
-
-
-def _show_report(facts: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table(title=f"{facts['site']}: files by outcome")
-    for column in ("outcome", "files", "reason", ""):
-        table.add_column(column, justify="right" if column == "files" else "left")
-    colours = {"taken": "green", "quarantined": "yellow", "refused": "red"}
-    for line in facts["outcomes"]:
-        verdict = line["verdict"]
-        table.add_row(
-            f"[{colours[verdict]}]{verdict}", str(line["files"]), line["reason"], line["sentence"]
-        )
-    store = facts["store"]
-    console().print(table)
-    console().print(
-        f"{facts['studies_new']} new studies; the store has {store['studies']} studies of "
-        f"{store['patients']} patients ({store['train']} train, {store['validation']} validation, "
-        f"{store['test']} test)"
-    )
 
 
 @app.command()
@@ -146,4 +160,8 @@ def _show_studies(facts: dict[str, Any]) -> None:
 
 add_commands(app)
 add_node_commands(app)
+add_source_commands(app)
+add_phi_commands(audit)
+add_contract_commands(app)
+add_browse_command(app)
 app.add_typer(audit)

@@ -12,6 +12,7 @@ from shared.config import SiteConfig, load_settings
 from shared.errors import (
     BudgetExceededError,
     CohortTooSmallError,
+    ContractNotMetError,
     FirewallRefusedError,
     OsteofedError,
     PolicyRefusedError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 OUTSPOKEN: Final = (
     BudgetExceededError,
     PolicyRefusedError,
+    ContractNotMetError,
     FirewallRefusedError,
     TicketRefusedError,
     StoreOutdatedError,

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from client.catalogue import Image, Label, Patient, Study
+from client.catalogue import Image, Label, Patient, Study, Volume
 from client.store import SPLITS, SiteStore
 
 
@@ -36,6 +36,8 @@ def describe_store(folder: Path) -> dict[str, Any]:
                 *_rows(session, "studies of {}", _by_study(Study.vendor, func.count())),
                 *_rows(session, "images {}", _by_image(Image.view, func.count())),
                 *_rows(session, "masks {}", _by_image(Image.view, func.count(Image.mask_digest))),
+                *_rows(session, "CT series", _by_volume(func.count())),
+                *_rows(session, "masks of CT series", _by_volume(func.count(Volume.mask_digest))),
                 *_rows(session, "studies with {}", _by_label()),
             ]
         return {
@@ -60,6 +62,11 @@ def _by_study(*columns: Any) -> Any:
 def _by_image(*columns: Any) -> Any:
     """Select by split and a column of the images."""
     return _by_study(*columns).join(Image, Image.study == Study.uid)
+
+
+def _by_volume(*columns: Any) -> Any:
+    """Select by split and of the CT series."""
+    return _by_study(*columns).join(Volume, Volume.study == Study.uid)
 
 
 def _by_label() -> Any:

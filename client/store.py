@@ -8,6 +8,9 @@
 <site>/store/catalogue.sqlite
 <site>/store/arrays/<study>/<view>.pixels.npy    float16, NaN = not scanned
 <site>/store/arrays/<study>/<view>.regions.npy   uint8
+<site>/store/arrays/<study>/<series>.hu.npy      int16, Hounsfield units
+<site>/store/arrays/<study>/<series>.regions.npy
+<site>/store/staging-*                           arrays of an ingest that is going on
 
 The folder is its owner's alone (0700), so nothing in it depends on the umask.
 """
@@ -30,7 +33,19 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from client.audit import make_identity
-from client.catalogue import SCHEMA, Base, Image, Label, Patient, Property, Study, open_catalogue
+from client.catalogue import (
+    SCHEMA,
+    Base,
+    Image,
+    Label,
+    Patient,
+    Property,
+    Study,
+    Volume,
+    bring_up,
+    open_catalogue,
+)
+from client.exclusions import left_out
 from client.keys import make_secret, read_secret
 from client.ledger import Ledger
 from client.ledger_file import make_ledger
@@ -45,6 +60,7 @@ from shared.records import (
     StudyRecord,
     Vendor,
     View,
+    VolumeRecord,
 )
 
 Split = Literal["train", "validation", "test"]
@@ -138,6 +154,7 @@ class SiteStore:
                 "`osteofed site init` and take the studies in again)"
             )
         engine = open_catalogue(path)
+        bring_up(engine)
         with Session(engine) as session:
             made_with = session.get(Property, "secret_check")
             found = made_with.value if made_with is not None else ""
@@ -173,12 +190,16 @@ class SiteStore:
         """Folder of the arrays."""
         return resolve(self.folder, self.config.store) / "arrays"
 
-    def array_path(self, study: str, view: str, what: Literal["pixels", "regions"]) -> Path:
-        """File of one array."""
-        return self.arrays / study / f"{view}.{what}.npy"
+    def array_path(self, study: str, name: str, what: Literal["pixels", "hu", "regions"]) -> Path:
+        """File of one array; `name` is a view or a replaced UID of a series."""
+        return self.arrays / study / f"{name}.{what}.npy"
 
     def source(self, split: Split) -> StoreSource:
-        """Patients of one split; the catalogue is read once, arrays are mapped on use."""
+        """Patients of one split; the catalogue is read once, arrays are mapped on use.
+
+        Studies that a person left out (`client.exclusions`) are not in it, nor patients
+        without another study.
+        """
         return _read_source(self, split)
 
     def counts(self) -> dict[str, int]:
@@ -205,6 +226,7 @@ class StoreSource:
     studies_by_patient: Mapping[str, Sequence[Study]] = field(repr=False)
     images: Mapping[str, Sequence[Image]] = field(repr=False)
     labels: Mapping[str, StudyLabels] = field(repr=False)
+    volumes: Mapping[str, Sequence[Volume]] = field(repr=False, default_factory=dict)
 
     def studies(self, patient: str) -> Sequence[StudyRecord]:
         """Return a patient's studies, oldest first; an unknown patient is a KeyError."""
@@ -213,8 +235,8 @@ class StoreSource:
     def digest(self) -> str:
         """SHA-256 over everything that training reads of these patients.
 
-        Studies, their images and masks by the digests of the files they came from,
-        covariates and undisputed labels. An array is not read again: whoever
+        Studies, their images, volumes and masks by the digests of the files they came
+        from, covariates and undisputed labels. An array is not read again: whoever
         changes one behind the catalogue's back is not noticed.
         """
         digest = hashlib.sha256()
@@ -228,11 +250,14 @@ class StoreSource:
                     sorted(labels.bmd.items()),
                     sorted(labels.genant.items()),
                 ]
+                # A study without volumes has the digest that it had before there were any.
+                facts += [_facts_of_volume(one) for one in self.volumes.get(study.uid, ())]
                 digest.update(json.dumps(facts).encode() + b"\n")
         return digest.hexdigest()
 
     def _record(self, study: Study) -> StudyRecord:
-        images = {View(image.view): self._image(image) for image in self.images[study.uid]}
+        images = {View(image.view): self._image(image) for image in self.images.get(study.uid, ())}
+        volumes = self.volumes.get(study.uid, ())
         return StudyRecord(
             patient=study.patient,
             study=study.uid,
@@ -246,6 +271,7 @@ class StoreSource:
                 weight_kg=study.weight_kg,
                 ethnic_group=study.ethnic_group,
             ),
+            volumes={one.series: self._volume(one) for one in volumes},
         )
 
     def _image(self, image: Image) -> ImageRecord:
@@ -258,6 +284,31 @@ class StoreSource:
             spacing_provenance=provenance,
             regions=_mapped(path(image.study, image.view, "regions")) if masked else None,
         )
+
+    def _volume(self, volume: Volume) -> VolumeRecord:
+        path = self.store.array_path
+        masked = volume.mask_digest is not None
+        x, y, z = (float(word) for word in volume.origin.split())
+        return VolumeRecord(
+            hu=_mapped(path(volume.study, volume.series, "hu")),
+            spacing_mm=(volume.slice_mm, volume.row_mm, volume.column_mm),
+            origin_mm=(x, y, z),
+            kvp=volume.kvp,
+            kernel=volume.kernel,
+            slice_thickness_mm=volume.thickness_mm,
+            contrast=volume.contrast,
+            regions=_mapped(path(volume.study, volume.series, "regions")) if masked else None,
+        )
+
+
+def origin_text(origin_mm: Sequence[float]) -> str:
+    """Patient coordinates as the catalogue holds them: x y z in mm."""
+    return " ".join(repr(float(part)) for part in origin_mm)
+
+
+def _facts_of_volume(volume: Volume) -> list[Any]:
+    geometry = [volume.slice_mm, volume.row_mm, volume.column_mm, volume.origin]
+    return [volume.series, *geometry, volume.digest, volume.mask_digest]
 
 
 def _facts_of(image: Image) -> list[Any]:
@@ -277,24 +328,32 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 
 def _read_source(store: SiteStore, split: Split) -> StoreSource:
-    """Read everything that the catalogue says of one split, in three queries."""
+    """Read everything that the catalogue says of one split, in four queries."""
+    unused = left_out(store.folder)
     of_split = select(Patient.pseudonym).where(Patient.split == split)
     study_uids = select(Study.uid).where(Study.patient.in_(of_split))
     studies: dict[str, list[Study]] = defaultdict(list)
     images: dict[str, list[Image]] = defaultdict(list)
+    volumes: dict[str, list[Volume]] = defaultdict(list)
     with Session(store.engine, expire_on_commit=False) as session:
         order = (Study.patient, Study.day, Study.uid)
         for study in session.scalars(
             select(Study).where(Study.patient.in_(of_split)).order_by(*order)
         ):
-            studies[study.patient].append(study)
+            if study.uid not in unused:
+                studies[study.patient].append(study)
         for image in session.scalars(
             select(Image).where(Image.study.in_(study_uids)).order_by(Image.study, Image.view)
         ):
             images[image.study].append(image)
+        for volume in session.scalars(
+            select(Volume).where(Volume.study.in_(study_uids)).order_by(Volume.study, Volume.series)
+        ):
+            volumes[volume.study].append(volume)
         labels = read_labels(session, study_uids)
         session.expunge_all()
-    return StoreSource(store, tuple(sorted(studies)), dict(studies), dict(images), labels)
+    patients = tuple(sorted(studies))
+    return StoreSource(store, patients, dict(studies), dict(images), labels, dict(volumes))
 
 
 def read_labels(session: Session, study_uids: Any) -> dict[str, StudyLabels]:

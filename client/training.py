@@ -1,9 +1,10 @@
 """One hospital's part of a round, and training and testing that stay inside the hospital.
 
-A round: ticket -> policy -> firewall in -> test the model received -> reserve -> train ->
-firewall out -> chain -> sign -> keep the answer -> commit -> send it. Asked the same again, the
-hospital sends the kept bytes: no second training, no second spending. Where the
-kept answer is gone, a repeat is a new release: it counts again, with other noise.
+A round: ticket -> policy -> data contract -> firewall in -> test the model received ->
+reserve -> train -> firewall out -> chain -> sign -> keep the answer -> commit -> send it.
+Asked the same again, the hospital sends the kept bytes: no second training, no second
+spending. Where the kept answer is gone, a repeat is a new release: it counts again, with
+other noise.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from client import firewall, policy
 from client.answers import keep_answer, keep_evaluation, kept_answer, kept_evaluation
 from client.audit import site_chain
+from client.contract import permit_contract
 from client.ledger import DEFAULT_COHORT, Ledger, Reservation
 from client.release import account_of, release, release_again, spent_of
 from client.store import SiteStore, StoreSource
@@ -114,6 +116,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     permit_coordinator(ticket, site.store.folder, site.name, job.run)
     source = site.store.source("train")
     _permit(site, job, source)
+    permit_contract(site.store, job.task)
     task = make_task(job.settings)
     network = task.network()
     received = firewall.admit_model(content, "model", shapes_of(network))

@@ -14,10 +14,10 @@ from typing import Annotated, Final
 from pydantic import Field, ValidationError
 
 from shared.chain import Chain, Head
-from shared.config import Settings
 from shared.errors import ConfigError, MemberUnknownError
 from shared.files import OWNER_ONLY, make_private_folder, write_text_atomically
 from shared.founding import begun
+from shared.settings import Settings
 from shared.signing import SigningKey, read_key
 
 IDENTITY: Final = "identity.key"

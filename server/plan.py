@@ -18,7 +18,6 @@ from shared.config import (
     FederationConfig,
     PrivacyTarget,
     Quorum,
-    Settings,
     SimulationRuntime,
     SiteConfig,
     StrategySettings,
@@ -29,6 +28,7 @@ from shared.config import (
 )
 from shared.errors import ConfigValueError, StoreMissingError, UnknownTaskError
 from shared.files import write_text_atomically
+from shared.settings import Settings
 from shared.signing import read_key
 from shared.start import check_fits
 from shared.tasks import TASKS

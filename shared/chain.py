@@ -36,9 +36,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, ValidationError
 
-from shared.config import Settings
 from shared.errors import ChainBrokenError
 from shared.files import settle_folder
+from shared.settings import Settings
 from shared.signing import SigningKey, digest_of, verify
 
 NOTHING: Final = "0" * 64

@@ -12,28 +12,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from shared.contract_settings import DataContract, SiteScanner
+from shared.door_settings import PacsSettings, ReadingSettings
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
-
-#: Every number of the settings is finite: a bound of infinity would be none.
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-#: Positive and of a size at which float32 arithmetic still means something.
-Moderate = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
-#: Probability with which a patient is drawn into a step.
-SampleRate = Annotated[float, Field(ge=1e-6, le=1)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-#: Pixels along one side of an image: whoever is asked to train must have the memory.
-Side = Annotated[int, Field(ge=1, le=4096)]
-
-
-class Settings(BaseModel):
-    """Frozen settings in which an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+from shared.settings import (
+    Count,
+    Finite,
+    Fraction,
+    Moderate,
+    Positive,
+    SampleRate,
+    Settings,
+    Side,
+)
 
 # --- tasks/<task>.yaml -------------------------------------------------------
 
@@ -133,6 +126,7 @@ class TaskRun(Settings):
     rounds: Count = 5
     start_from: Path | None = None
     strategy: StrategySettings = StrategySettings()
+    contract: DataContract = DataContract()
 
 
 class SimulationRuntime(Settings):
@@ -226,8 +220,9 @@ class SitePolicy(Settings):
     `smallest_cell` is the least number of patients behind any sum that leaves;
     `maximum_evaluations_per_run` how many models are measured for one task and run,
     `maximum_evaluations_per_month` for one task in 30 days over all runs, the models of
-    rounds too. `hours` is
-    when the hospital's machine may work for others, by its own clock.
+    rounds too. `hours` is when the hospital's machine may work for others, by its own
+    clock. `require_contract` refuses every task whose data contract was not checked and
+    kept here.
     """
 
     tasks: tuple[str, ...] = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
@@ -237,6 +232,7 @@ class SitePolicy(Settings):
     smallest_cell: Count = 10
     maximum_evaluations_per_run: Count = 20
     maximum_evaluations_per_month: Count = 400
+    require_contract: bool = False
     hours: (
         Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")] | None
     ) = None
@@ -274,6 +270,9 @@ class SiteConfig(Settings):
     privacy: SitePrivacy = SitePrivacy()
     policy: SitePolicy = SitePolicy()
     compute: SiteCompute = SiteCompute()
+    pacs: PacsSettings = PacsSettings()
+    reading: ReadingSettings = ReadingSettings()
+    scanners: tuple[SiteScanner, ...] = ()
 
 
 # --- reading -----------------------------------------------------------------

@@ -85,6 +85,18 @@ class InputUnreadableError(OsteofedError):
     exit_code = 22
 
 
+class SourceUnavailableError(OsteofedError):
+    """A PACS does not answer, however often it was asked."""
+
+    exit_code = 23
+
+
+class SourceRefusedError(OsteofedError):
+    """A PACS answers, and refuses: credentials, titles, certificates, the query."""
+
+    exit_code = 24
+
+
 class StoreMissingError(OsteofedError):
     """A folder is not a site, or its store has not been made."""
 
@@ -149,6 +161,12 @@ class CodeNotApprovedError(OsteofedError):
     """A bundle of code came that the hospital's engineer has not approved."""
 
     exit_code = 45
+
+
+class ContractNotMetError(OsteofedError):
+    """The site's data do not meet what the consortium requires for a task."""
+
+    exit_code = 46
 
 
 class RunFailedError(OsteofedError):
@@ -227,3 +245,9 @@ class PassportInvalidError(OsteofedError):
     """A version is not what its passport says."""
 
     exit_code = 81
+
+
+class IdentifierFoundError(OsteofedError):
+    """Something that the site stored or would send holds an identifier of a patient."""
+
+    exit_code = 82

@@ -21,15 +21,28 @@ class View(StrEnum):
     SPINE_PA = "spine_pa"
     HIP_LEFT = "hip_left"
     SPINE_LATERAL = "spine_lateral"
+    LUMBAR_AP = "lumbar_ap"  # a radiograph, not a DXA scan
+
+
+#: What a DXA study has.
+DXA_VIEWS = (View.SPINE_PA, View.HIP_LEFT, View.SPINE_LATERAL)
 
 
 class Vendor(StrEnum):
-    """Scanner families; `GENERIC` is the made-up scanner of public pretraining."""
+    """Scanner families of DXA.
+
+    `GENERIC` is the made-up scanner of public pretraining; `OTHER` makes radiographs and
+    CT, whose maker stands in the catalogue as it writes itself.
+    """
 
     LUNAR = "lunar"
     HOLOGIC = "hologic"
     GENERIC = "generic"
+    OTHER = "other"
 
+
+#: Makers whose BMD values are known.
+DXA_VENDORS = (Vendor.LUNAR, Vendor.HOLOGIC, Vendor.GENERIC)
 
 SpacingProvenance = Literal["calibrated", "detector", "derived", "none"]
 
@@ -56,6 +69,47 @@ class ImageRecord:
     spacing_mm: tuple[float, float]
     spacing_provenance: SpacingProvenance
     regions: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class VolumeRecord:
+    """One CT series.
+
+    Attributes
+    ----------
+    hu : ndarray of int16, shape (Z, Y, X)
+        Hounsfield units; `PADDING_HU` where the scanner did not look. Axis 0 goes from
+        feet to head, axis 1 from front to back, axis 2 from the patient's right to left
+        (DICOM's patient axes: X to the left, Y to the back, Z to the head).
+    spacing_mm : (float, float, float)
+        Distance of voxel centres along the axes, in that order.
+    origin_mm : (float, float, float)
+        Patient coordinates (x, y, z) of voxel [0, 0, 0].
+    kvp : float or None
+        Tube voltage.
+    kernel : str
+        Reconstruction kernel as the maker names it; empty = unknown.
+    slice_thickness_mm : float or None
+        Nominal thickness.
+    contrast : bool or None
+        Whether a contrast agent was given; None = the files do not say.
+    regions : ndarray of uint8, shape (Z, Y, X), or None
+        Vertebra levels, 20 = L1 .. 24 = L5 (TotalSegmentator counts); None where nobody
+        drew any.
+    """
+
+    hu: NDArray[np.int16]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    kvp: float | None = None
+    kernel: str = ""
+    slice_thickness_mm: float | None = None
+    contrast: bool | None = None
+    regions: NDArray[np.uint8] | None = None
+
+
+#: Below anything a scanner measures (air is -1000).
+PADDING_HU = -1024
 
 
 @dataclass(frozen=True)
@@ -103,6 +157,27 @@ class StudyRecord:
     images: Mapping[View, ImageRecord]
     labels: StudyLabels
     covariates: Covariates
+    volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QualityMark:
+    """Something wrong with one image, found in its pixels (`shared.quality`).
+
+    Attributes
+    ----------
+    flag : str
+        Its name: ``motion``, ``cut_off``, ``rotation``, ``metal``, ``unscanned_margin``,
+        ``wrong_level``, ``saturation``.
+    strength : float
+        0 to 1; where a person would object, 0.5.
+    code : int or None
+        NHANES DXA invalidity code, where one fits.
+    """
+
+    flag: str
+    strength: float
+    code: int | None = None
 
 
 class PatientSource(Protocol):

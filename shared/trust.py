@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import Field
 
 from shared.chain import NOTHING, Head
-from shared.config import Settings
 from shared.errors import OsteofedError
+from shared.settings import Settings
 from shared.signing import SigningKey, digest_of, verify
 
 if TYPE_CHECKING:

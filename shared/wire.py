@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from shared.config import Settings
 from shared.errors import OsteofedError
+from shared.settings import Settings
 
 if TYPE_CHECKING:
     from flwr.app import Array, RecordDict

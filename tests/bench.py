@@ -18,12 +18,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from shared.command_line import console
 
 ROOT = Path(__file__).resolve().parents[1]
+INGEST = "taking studies in"
 TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
 
 
@@ -107,7 +109,7 @@ def main() -> None:
     table = Table(title=f"medians of {options.runs} runs, whole processes, {os.cpu_count()} cores")
     for column in ("case", "wall s", "processor s", "peak MB", "against", "ratio of processor s"):
         table.add_column(column)
-    kept: dict[str, dict[str, float | str | None]] = {}
+    kept: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for case in cases(Path(folder)):
             if options.only not in case.name:
@@ -128,6 +130,10 @@ def main() -> None:
                 "" if ratio is None else f"{ratio:.2f}",
             )  # fmt: skip
     console().print(table)
+    if options.only in INGEST:
+        from tests import bench_ingest  # it measures with this module
+
+        kept[INGEST] = bench_ingest.show(options.runs)
     if options.json:
         options.json.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 

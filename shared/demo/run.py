@@ -26,6 +26,7 @@ from shared.config import (
     load_settings,
     save_settings,
 )
+from shared.contract_settings import DataContract
 from shared.demo.commands import Commands
 from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital
 from shared.demo.patient import patient_with_worst_fracture
@@ -254,6 +255,7 @@ def _pretrained(state: DemoState, task: str) -> Path:
 
 def _agreement(state: DemoState, mode: str, tasks: list[str]) -> FederationConfig:
     plain = mode == "plain"
+    contracts = _contracts(state)
     folder = state.copy_of_site if plain else state.site
     return FederationConfig(
         name=f"demo-{mode}",
@@ -269,10 +271,17 @@ def _agreement(state: DemoState, mode: str, tasks: list[str]) -> FederationConfi
                 rounds=ROUNDS[name],
                 start_from=_pretrained(state, name).resolve(),
                 strategy=StrategySettings(name="FedAvg"),
+                contract=contracts[name],
             )
             for name in tasks
         ),
     )
+
+
+def _contracts(state: DemoState) -> dict[str, DataContract]:
+    """What the example agreement requires of the data, by task."""
+    example = load_settings(state.configs / "federation.yaml", FederationConfig)
+    return {run.settings.stem: run.contract for run in example.tasks}
 
 
 def _copy_site(site: Path, copy: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
@@ -16,6 +17,15 @@ OLDEST_AGE: Final = 89
 #: Range of the per-patient shift of days, one century.
 SHIFT_DAYS: Final = 36_525
 PSEUDONYM_DIGITS: Final = 32
+#: What was done to every study (PS3.16, context group 7050), as (0012,0064) would say it.
+METHODS: Final[Mapping[str, str]] = {
+    "113100": "Basic Application Confidentiality Profile",
+    "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
+    "113108": "Retain Patient Characteristics Option",
+    "113109": "Retain Device Identity Option",
+}
+#: The codes as the catalogue holds them.
+METHOD: Final = ",".join(METHODS)
 
 
 def keyed_digest(secret: bytes, *purpose: str) -> bytes:

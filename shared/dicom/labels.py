@@ -1,4 +1,4 @@
-"""Labels from a hospital's CSV exports: BMD per region, Genant grade per vertebra."""
+"""Labels from a hospital's CSV or XLSX exports: BMD per region, Genant grade per vertebra."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from shared.regions import BMD_REGIONS, VERTEBRAE
 
 from .names import GRADES, is_bmd, region_named
 from .verdicts import FileVerdict, SetAsideError, judge
+from .workbook import FORMULA, WORKBOOK, workbook_lines
 
 Kind = Literal["bmd", "genant"]
 SEPARATORS: Final = (",", ";", "\t")
@@ -47,14 +48,15 @@ class LabelRow:
 def read_table(
     path: str, data: bytes, columns: LabelColumns
 ) -> tuple[list[LabelRow], list[FileVerdict]]:
-    """Read one CSV export; the kind of table is told by its columns.
+    """Read one export; the kind of table is told by its columns.
 
     Parameters
     ----------
     path : str
         For the verdicts.
     data : bytes
-        UTF-8 or Windows-1252; separated by comma, semicolon or tab.
+        Text in UTF-8 or Windows-1252, separated by comma, semicolon or tab; or the first
+        sheet of an XLSX workbook, where a formula is never evaluated and never believed.
     columns : LabelColumns
         The hospital's column names.
 
@@ -72,7 +74,7 @@ def read_table(
     """
     if len(data) > LARGEST_TABLE:
         raise SetAsideError("file_too_large")
-    lines = _lines(data)
+    lines = workbook_lines(data) if data.startswith(WORKBOOK) else _lines(data)
     header = [cell.strip() for cell in next(lines, (0, []))[1]]
     kind = _kind(header, columns)
     name_column, value_column = (
@@ -86,6 +88,8 @@ def read_table(
         where = f"{path}:{number}"
         try:
             texts = [cells[place].strip() for place in places]
+            if FORMULA in texts:
+                raise ValueError("a formula instead of a value")
             row = _row(where, kind, *texts)
         except (IndexError, ValueError) as error:
             verdicts.append(judge(where, "label_invalid", str(error.args[0])[:60]))

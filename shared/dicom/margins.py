@@ -32,21 +32,51 @@ def unscanned_margin(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:
     ndarray of bool, shape (H, W)
         True where nothing was scanned.
     """
-    if not saturated.any():
-        return np.zeros(saturated.shape, bool)
     runs = np.zeros(saturated.shape, bool)
-    for flipped in (False, True):
-        for axis in (0, 1):
-            view = np.flip(saturated, axis) if flipped else saturated
-            run = np.logical_and.accumulate(view, axis=axis)
-            runs |= np.flip(run, axis) if flipped else run
-    # Padding lets steps at the edge be thinner inside the image than they are.
-    border = THINNEST_STEP
-    padded = np.pad(runs, border, mode="edge")
-    steps = ndimage.binary_opening(padded, np.ones((THINNEST_STEP, THINNEST_STEP), bool))
-    steps = steps[border:-border, border:-border]
+    for axis in (0, 1):
+        for flipped in (False, True):
+            lines = np.moveaxis(saturated, axis, 0)
+            _add_runs(np.moveaxis(runs, axis, 0), lines, backwards=flipped)
+    # Most images have none: then there is nothing to be opened or labelled.
+    if not runs.any():
+        return runs
+    steps = _opened(runs)
     labels, count = ndimage.label(steps)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     large = sizes >= SMALLEST_MARGIN
     large[0] = False
     return np.asarray(large[labels])
+
+
+def _add_runs(runs: NDArray[np.bool_], lines: NDArray[np.bool_], *, backwards: bool) -> None:
+    """Add, along axis 0, the unbroken runs that begin at an edge."""
+    lines, runs = (lines[::-1], runs[::-1]) if backwards else (lines, runs)
+    begun = np.flatnonzero(lines[0])
+    if len(begun):
+        mine = lines[:, begun]
+        lengths = np.where(mine.all(axis=0), len(mine), mine.argmin(axis=0))
+        runs[:, begun] |= np.arange(len(mine))[:, None] < lengths
+
+
+def _opened(runs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Morphological opening with a square, as if the edges went on beyond the image.
+
+    Padding lets steps at the edge be thinner inside the image than they are.
+    """
+    border = THINNEST_STEP
+    opened = np.pad(runs, border, mode="edge")
+    for axis in (0, 1):
+        opened = _slid(opened, axis, np.logical_and)  # erosion
+    opened = np.pad(opened, THINNEST_STEP - 1)
+    for axis in (0, 1):
+        opened = _slid(opened, axis, np.logical_or)  # dilation
+    return opened[border:-border, border:-border]
+
+
+def _slid(array: NDArray[np.bool_], axis: int, combine: np.ufunc) -> NDArray[np.bool_]:
+    """Combine `THINNEST_STEP` neighbours along an axis, which is shorter by two afterwards."""
+    lines = np.moveaxis(array, axis, 0)
+    result = lines[: len(lines) - THINNEST_STEP + 1].copy()
+    for place in range(1, THINNEST_STEP):
+        combine(result, lines[place : len(lines) - THINNEST_STEP + 1 + place], out=result)
+    return np.moveaxis(result, 0, axis)

@@ -17,6 +17,7 @@ COLUMNS_LEAD_TO: Final[dict[View, str]] = {
     View.SPINE_PA: "L",
     View.HIP_LEFT: "L",
     View.SPINE_LATERAL: "P",
+    View.LUMBAR_AP: "L",
 }
 OPPOSITE: Final = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 #: Lunar writes this for every scan, lateral ones included, and then means nothing by it.

@@ -6,29 +6,36 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from shared.config import LabelColumns
+from shared.door_settings import ReadingSettings
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
 
 from .attributes import covariates_of, quietly, study_date, text_of
-from .labels import LabelRow
+from .burned_in import looks_burned_in
+from .identifiers import SeenIdentifier, identifiers_of, identifiers_of_name
+from .label_joining import join_labels, judge_tables, merge_labels
 from .orientation import flips, turn
-from .pixels import stored_values, unit_values
-from .scan import FolderScan, ScannedFile, StudyGroup, parse, scan_folder
+from .parsing import parse
+from .pixels import is_lossy, stored_values, unit_values
+from .scan import ScannedFile, StudyGroup, scan_folder
 from .segmentation import read_regions
 from .spacing import find_spacing
-from .vendors import RULES, VendorRules
+from .vendors import RULES, VendorRules, radiograph
 from .verdicts import FileVerdict, SetAsideError, judge
+from .volume import ReadVolume, read_series
 
+#: Characters kept of a maker's and a model's name (DICOM: LO).
+LONGEST_NAME: Final = 64
 BY_VENDOR: Mapping[Vendor, VendorRules] = {rules.vendor: rules for rules in RULES}
 
 
@@ -62,7 +69,7 @@ class ReadStudy:
     vendor : Vendor
         The scanner family.
     images : mapping of View to ImageRecord
-        At least one; pixels float32.
+        Pixels float32; a study without any has a volume.
     labels : StudyLabels
         From the files, and from tables once joined (`join_labels`).
     covariates : Covariates
@@ -71,6 +78,14 @@ class ReadStudy:
         SHA-256 of the file each image came from.
     mask_digests : mapping of View to str
         Likewise for the masks.
+    volumes : mapping of str to ReadVolume
+        CT series by SeriesInstanceUID.
+    lossy : mapping of View to bool
+        Whether an image was compressed with loss at any time.
+    maker, model : str
+        Manufacturer and model as the files say.
+    identifiers : frozenset of SeenIdentifier
+        Everything in the files that names the patient, for `client.identifiers`.
     """
 
     header: StudyHeader
@@ -80,6 +95,11 @@ class ReadStudy:
     covariates: Covariates
     digests: Mapping[View, str]
     mask_digests: Mapping[View, str]
+    volumes: Mapping[str, ReadVolume] = field(default_factory=dict)
+    lossy: Mapping[View, bool] = field(default_factory=dict)
+    maker: str = ""
+    model: str = ""
+    identifiers: frozenset[SeenIdentifier] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -90,15 +110,19 @@ class ReadResult:
     files: list[FileVerdict]
 
 
-def read_study_folder(folder: Path, columns: LabelColumns | None = None) -> ReadResult:
+def read_study_folder(
+    folder: Path, columns: LabelColumns | None = None, settings: ReadingSettings | None = None
+) -> ReadResult:
     """Read every study under a folder.
 
     Parameters
     ----------
     folder : Path
-        An export: DICOM files of any number of studies, CSV tables beside them.
+        An export: DICOM files of any number of studies, tables and masks beside them.
     columns : LabelColumns or None
         The hospital's column names; None = the defaults.
+    settings : ReadingSettings or None
+        What the site says of its makers; None = nothing.
 
     Returns
     -------
@@ -114,7 +138,7 @@ def read_study_folder(folder: Path, columns: LabelColumns | None = None) -> Read
     verdicts = list(scan.verdicts)
     studies = []
     for group in scan.groups:
-        study, more = read_group(group)
+        study, more = read_group(group, settings)
         verdicts += more
         if study is not None:
             studies.append(study)
@@ -125,17 +149,26 @@ def read_study_folder(folder: Path, columns: LabelColumns | None = None) -> Read
     return ReadResult(studies, sorted(verdicts, key=lambda verdict: verdict.path))
 
 
-def read_group(group: StudyGroup) -> tuple[ReadStudy | None, list[FileVerdict]]:
+def read_group(
+    group: StudyGroup, settings: ReadingSettings | None = None
+) -> tuple[ReadStudy | None, list[FileVerdict]]:
     """Read the pixels, masks and inner labels of one study.
+
+    Parameters
+    ----------
+    group : StudyGroup
+        Its files.
+    settings : ReadingSettings or None
+        What the site says of its makers; None = nothing.
 
     Returns
     -------
     study : ReadStudy or None
-        None if no image of it could be taken.
+        None if neither an image nor a volume of it could be taken.
     verdicts : list of FileVerdict
         One for each file of the group.
     """
-    parts = _Parts()
+    parts = _Parts(settings or ReadingSettings())
     with quietly():
         for view, file in group.images.items():
             try:
@@ -144,21 +177,28 @@ def read_group(group: StudyGroup) -> tuple[ReadStudy | None, list[FileVerdict]]:
                 parts.verdicts.append(judge(file.name, aside.reason, aside.detail))
             except Exception as error:  # one bad file never stops the batch
                 parts.verdicts.append(judge(file.name, "damaged", type(error).__name__))
+        for uid, slices in group.series.items():
+            _take_series(parts, uid, slices, group.masks)
     judged = {verdict.path for verdict in parts.verdicts}
     parts.verdicts += [
         judge(mask.name, "mask_without_image") for mask in group.masks if mask.name not in judged
     ]
-    vendor = next(iter(group.images.values())).vendor
-    if parts.header is None or vendor is None:
+    if parts.header is None:
         return None, parts.verdicts
+    vendors = {group.images[view].vendor for view in parts.images}
     study = ReadStudy(
         header=parts.header,
-        vendor=vendor,
+        vendor=next((vendor for vendor in vendors if vendor is not None), Vendor.OTHER),
         images=parts.images,
         labels=StudyLabels(bmd=parts.bmd),
         covariates=parts.covariates,
         digests={view: group.images[view].digest for view in parts.images},
         mask_digests=parts.mask_digests,
+        volumes=parts.volumes,
+        lossy=parts.lossy,
+        maker=parts.maker,
+        model=parts.model,
+        identifiers=frozenset(parts.identifiers),
     )
     return study, parts.verdicts
 
@@ -167,41 +207,86 @@ def read_group(group: StudyGroup) -> tuple[ReadStudy | None, list[FileVerdict]]:
 class _Parts:
     """A study while its files are being read."""
 
+    settings: ReadingSettings
     images: dict[View, ImageRecord] = field(default_factory=dict)
+    volumes: dict[str, ReadVolume] = field(default_factory=dict)
+    lossy: dict[View, bool] = field(default_factory=dict)
     bmd: dict[str, float] = field(default_factory=dict)
     mask_digests: dict[View, str] = field(default_factory=dict)
     verdicts: list[FileVerdict] = field(default_factory=list)
     covariates: Covariates = field(default_factory=Covariates)
     header: StudyHeader | None = None
+    maker: str = ""
+    model: str = ""
+    identifiers: set[SeenIdentifier] = field(default_factory=set)
+
+    def describe(self, dataset: Dataset, file: ScannedFile, covariates: Covariates) -> None:
+        """Keep what a data set says of the study; the first one that says it counts."""
+        self.covariates = covariates
+        self.header = self.header or _header(dataset, file.study_uid)
+        self.maker = self.maker or text_of(dataset, "Manufacturer")[:LONGEST_NAME]
+        self.model = self.model or text_of(dataset, "ManufacturerModelName")[:LONGEST_NAME]
 
 
 def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]) -> None:
     """Read one image with its mask and labels into the study."""
     dataset = parse(file.path.read_bytes(), pixels=True)
-    image, reversals = _read_image(dataset, file)
+    parts.identifiers |= identifiers_of(dataset, file.name)
+    image, reversals = _read_image(dataset, file, parts.settings)
     reason, labels = _inner_labels(dataset, file)
     covariates = _filled(parts.covariates, dataset, file)
-    header = parts.header or _header(dataset, file.study_uid)
-    mask, judged = _read_mask(masks, file, image.pixels.shape, reversals)
+    lossy = is_lossy(dataset)
+    mask, judged = _read_mask(parts, masks, file, image.pixels.shape, reversals)
     if mask is not None:
         image = replace(image, regions=mask[0])
         parts.mask_digests[view] = mask[1].digest
     # Nothing below can fail, so a study never holds half a file.
     parts.images[view] = image
+    parts.lossy[view] = lossy
     parts.bmd |= labels.bmd
-    parts.covariates, parts.header = covariates, header
+    parts.describe(dataset, file, covariates)
     parts.verdicts += [judge(file.name, reason), *judged]
 
 
-def _read_image(dataset: Dataset, file: ScannedFile) -> tuple[ImageRecord, tuple[bool, bool]]:
+def _take_series(
+    parts: _Parts, uid: str, slices: list[ScannedFile], masks: list[ScannedFile]
+) -> None:
+    """Read one CT series with its masks into the study."""
+    instances = {file.instance_uid for file in slices}
+    mine = [mask for mask in masks if mask.series_uid == uid or instances & mask.refers_to]
+    volume, header, verdicts = read_series(slices, mine)
+    for file in (*slices, *mine):
+        parts.identifiers |= identifiers_of_name(file.name)
+    if header is not None:
+        parts.identifiers |= identifiers_of(header)
+    if volume is not None and header is not None:
+        parts.volumes[uid] = volume
+        parts.describe(header, slices[0], _filled(parts.covariates, header, slices[0]))
+    parts.verdicts += verdicts
+
+
+def _read_image(
+    dataset: Dataset, file: ScannedFile, settings: ReadingSettings
+) -> tuple[ImageRecord, tuple[bool, bool]]:
     """Pixels, spacing and how the image had to be turned."""
     vendor, view = file.vendor, file.view
     if vendor is None or view is None:  # a scanned image always has both
         raise SetAsideError("scan_type_unknown")
-    unit = unit_values(dataset, stored_values(dataset))
-    unit[BY_VENDOR[vendor].unscanned(unit)] = np.nan
+    said = settings.of_maker(text_of(dataset, "Manufacturer"))
+    inverted = said is not None and said.inverted
+    unit = unit_values(dataset, stored_values(dataset), inverted=inverted)
+    unscanned = BY_VENDOR[vendor].unscanned(unit)
+    # Letters that touch the margin are white as it is: behind the door they would be a
+    # hole in the shape of letters.
+    text = looks_burned_in(unit) if unscanned.any() else ""
+    unit[unscanned] = np.nan
     if np.isnan(unit).all():
         raise SetAsideError("nothing_scanned")
+    if view is View.LUMBAR_AP and radiograph.looks_inverted(unit):
+        raise SetAsideError("polarity_unsure")
+    text = text or looks_burned_in(unit)
+    if text:
+        raise SetAsideError("burned_in_text", text)
     spacing, provenance = find_spacing(dataset, vendor)
     reversals = flips(text_of(dataset, "PatientOrientation"), view)
     return ImageRecord(turn(unit, reversals), spacing, provenance), reversals
@@ -233,6 +318,7 @@ def _filled(known: Covariates, dataset: Dataset, file: ScannedFile) -> Covariate
 
 
 def _read_mask(
+    parts: _Parts,
     masks: list[ScannedFile],
     image: ScannedFile,
     shape: tuple[int, ...],
@@ -245,6 +331,7 @@ def _read_mask(
     for mask in mine:
         try:
             dataset = parse(mask.path.read_bytes(), pixels=True)
+            parts.identifiers |= identifiers_of(dataset, mask.name)
             regions = read_regions(dataset, (shape[0], shape[1]))
         except SetAsideError as aside:
             return None, [judge(mask.name, aside.reason, aside.detail)]
@@ -265,75 +352,14 @@ def _header(dataset: Dataset, study_uid: str) -> StudyHeader:
     )
 
 
-def join_labels(
-    studies: list[ReadStudy], rows: Iterable[LabelRow]
-) -> tuple[list[ReadStudy], list[LabelRow], list[FileVerdict]]:
-    """Join labels of tables to studies by patient id and day of the scan.
-
-    Returns
-    -------
-    studies : list of ReadStudy
-        With their labels, in the same order.
-    unused : list of LabelRow
-        Labels of visits that are not among the studies.
-    verdicts : list of FileVerdict
-        Of labels that are ambiguous or contradict each other or the files.
-    """
-    visits: dict[tuple[str, date], list[int]] = defaultdict(list)
-    for place, study in enumerate(studies):
-        if study.header.patient_id and study.header.study_date is not None:
-            visits[study.header.patient_id, study.header.study_date].append(place)
-    rows_of: dict[int, list[LabelRow]] = defaultdict(list)
-    unused: list[LabelRow] = []
-    verdicts: list[FileVerdict] = []
-    for row in rows:
-        places = visits.get(row.visit, [])
-        if not places:
-            unused.append(row)
-        elif len(places) > 1:
-            verdicts.append(judge(row.path, "label_ambiguous"))
-        else:
-            rows_of[places[0]].append(row)
-    joined = list(studies)
-    for place, mine in rows_of.items():
-        labels, more = merge_labels(joined[place].labels, mine)
-        verdicts += more
-        joined[place] = replace(joined[place], labels=labels)
-    return joined, unused, verdicts
-
-
-def merge_labels(
-    labels: StudyLabels, rows: Iterable[LabelRow]
-) -> tuple[StudyLabels, list[FileVerdict]]:
-    """Add the labels of one study; where two sources differ, neither is used.
-
-    BMD is reported to three decimals, so smaller differences are none.
-    """
-    bmd, genant = dict(labels.bmd), dict(labels.genant)
-    told: dict[tuple[str, str], list[LabelRow]] = defaultdict(list)
-    for row in rows:
-        told[row.kind, row.name].append(row)
-    verdicts = []
-    for (kind, name), mine in told.items():
-        known: dict[str, float] = {**(bmd if kind == "bmd" else genant)}
-        values = [row.value for row in mine] + ([known[name]] if name in known else [])
-        if max(values) - min(values) > 0.00051:
-            verdicts += [judge(row.path, "label_conflict") for row in mine]
-            (bmd if kind == "bmd" else genant).pop(name, None)
-        elif kind == "bmd":
-            bmd.setdefault(name, mine[0].value)
-        else:
-            genant.setdefault(name, int(mine[0].value))
-    return StudyLabels(bmd=bmd, genant=genant, quality=labels.quality), verdicts
-
-
-def judge_tables(scan: FolderScan, verdicts: list[FileVerdict]) -> list[FileVerdict]:
-    """Verdict of each table: taken if at least one of its rows was used."""
-    unused = Counter(
-        verdict.path.rsplit(":", 1)[0] for verdict in verdicts if verdict.reason != "label_invalid"
-    )
-    total = Counter(row.path.rsplit(":", 1)[0] for row in scan.rows)
-    return [
-        judge(table, "ok" if total[table] > unused[table] else "table_unused")
-        for table in scan.tables
-    ]
+__all__ = [
+    "ReadResult",
+    "ReadStudy",
+    "ReadVolume",
+    "StudyHeader",
+    "join_labels",
+    "judge_tables",
+    "merge_labels",
+    "read_group",
+    "read_study_folder",
+]

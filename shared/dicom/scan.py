@@ -6,63 +6,78 @@ holds one study's images at a time afterwards.
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_dataset
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    MediaStorageDirectoryStorage,
-)
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from shared.config import LabelColumns
 from shared.errors import InputMissingError
 from shared.records import Vendor, View
 
-from . import segmentation
+from . import ct, segmentation, structured_report
 from .attributes import quietly, text_of
+from .content import content_digest
+from .geometry import FEWEST_SLICES, SlicePlace, places_of
+from .joining import join_loose
 from .labels import LabelRow, read_table
+from .loose_masks import Grid, loose_grid
+from .parsing import parse
 from .vendors import recognise
 from .verdicts import FileVerdict, SetAsideError, judge
 
-#: No file of a DXA study comes near this.
-LARGEST_FILE: Final = 256 * 1024 * 1024
+#: No file of a study comes near this, save enhanced CT of a whole body.
+LARGEST_FILE: Final = 512 * 1024 * 1024
+#: Files that a worker looks at in one go.
+FILES_PER_JOB: Final = 16
 #: Endings of the tables that exports hold.
-TABLE_ENDINGS: Final = (".csv", ".tsv")
-#: Media without preamble begin with an element of group 0008 in little endian.
-BARE_DATASET: Final = b"\x08\x00"
-#: 128 bytes of preamble and ``DICM``; the file meta group follows.
-PREAMBLE_BYTES: Final = 132
+TABLE_ENDINGS: Final = (".csv", ".tsv", ".xlsx")
+
+
+UID_TEXT: Final = re.compile(r"[0-9.]{0,64}")
 
 
 @dataclass(frozen=True)
 class ScannedFile:
-    """One DICOM file that may be used: an image or a mask.
+    """One file that may be used: an image, CT slices, a mask, or a report with labels.
 
-    `digest` is the SHA-256 of the content; `refers_to` the instance UIDs of the
-    images a mask was drawn on.
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of the content.
+    refers_to : frozenset of str
+        Instance UIDs of the images that a mask was drawn on.
+    series_uid : str
+        SeriesInstanceUID of slices; of a mask without DICOM, that of the series it fits.
+    places : tuple of SlicePlace
+        Where the slices lie: one, or one for each frame.
+    grid : Grid or None
+        Where a mask without DICOM lies (NRRD, NIfTI); it has no UIDs.
+    rows : tuple of LabelRow
+        Labels of a structured report.
     """
 
     path: Path
     name: str
     digest: str
-    kind: Literal["image", "mask"]
+    kind: Literal["image", "slice", "mask", "labels"]
     study_uid: str
     instance_uid: str
     patient_id: str
     vendor: Vendor | None = None
     view: View | None = None
     refers_to: frozenset[str] = frozenset()
+    series_uid: str = ""
+    places: tuple[SlicePlace, ...] = ()
+    grid: Grid | None = None
+    rows: tuple[LabelRow, ...] = ()
 
 
 @dataclass
@@ -71,12 +86,15 @@ class StudyGroup:
 
     study_uid: str
     images: dict[View, ScannedFile] = field(default_factory=dict)
+    #: Slices of CT series, by SeriesInstanceUID.
+    series: dict[str, list[ScannedFile]] = field(default_factory=dict)
     masks: list[ScannedFile] = field(default_factory=list)
 
     @property
     def files(self) -> list[ScannedFile]:
-        """Images, then masks."""
-        return [*self.images.values(), *self.masks]
+        """Images, slices, then masks."""
+        slices = [one for series in self.series.values() for one in series]
+        return [*self.images.values(), *slices, *self.masks]
 
 
 @dataclass
@@ -86,7 +104,7 @@ class FolderScan:
     Attributes
     ----------
     groups : list of StudyGroup
-        Studies with at least one image, in the order of their first file.
+        Studies with at least one image or CT series, in the order of their first file.
     rows : list of LabelRow
         Labels of the tables, not joined yet.
     tables : list of str
@@ -104,8 +122,23 @@ class FolderScan:
     digests: dict[str, str] = field(default_factory=dict)
 
 
-def scan_folder(folder: Path, columns: LabelColumns) -> FolderScan:
-    """Look at every file under a folder.
+#: Applies a function to items and gives the results in order: `map`, or worker processes.
+Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one file turned out to be, by itself; `digest` is empty if it was not read."""
+
+    name: str
+    digest: str = ""
+    file: ScannedFile | None = None
+    table: tuple[list[LabelRow], list[FileVerdict]] | None = None
+    verdict: FileVerdict | None = None
+
+
+def scan_folder(folder: Path, columns: LabelColumns, spread: Spread = map) -> FolderScan:
+    """Look at every file under a folder; each is read once.
 
     Parameters
     ----------
@@ -113,6 +146,8 @@ def scan_folder(folder: Path, columns: LabelColumns) -> FolderScan:
         Where an export lies; walked in sorted order.
     columns : LabelColumns
         The hospital's column names.
+    spread : callable
+        How the work is spread; by default it is done here, one file after the other.
 
     Raises
     ------
@@ -121,20 +156,14 @@ def scan_folder(folder: Path, columns: LabelColumns) -> FolderScan:
     """
     if not folder.is_dir():
         raise InputMissingError(f"{folder}: no such folder (a folder of DICOM files was expected)")
+    paths = list(_walk(folder))
+    parts = [paths[n : n + FILES_PER_JOB] for n in range(0, len(paths), FILES_PER_JOB)]
     scan = FolderScan()
     files: list[ScannedFile] = []
     seen: set[str] = set()
-    with quietly():
-        for path in _walk(folder):
-            name = path.relative_to(folder).as_posix()
-            try:
-                _look(path, name, columns, scan, files, seen)
-            except SetAsideError as aside:
-                scan.verdicts.append(judge(name, aside.reason, aside.detail))
-            except OSError as error:
-                scan.verdicts.append(judge(name, "unreadable", type(error).__name__))
-            except Exception as error:  # one bad file never stops the batch
-                scan.verdicts.append(judge(name, "damaged", type(error).__name__))
+    for looks in spread(partial(_look_at, folder, columns), parts):
+        for look in looks:
+            _sort_in(look, scan, files, seen)
     _group(files, scan)
     return scan
 
@@ -147,82 +176,66 @@ def _walk(folder: Path) -> Iterable[Path]:
             yield Path(base) / name
 
 
-def _look(
-    path: Path,
-    name: str,
-    columns: LabelColumns,
-    scan: FolderScan,
-    files: list[ScannedFile],
-    seen: set[str],
-) -> None:
-    """Look at one file and put it where it belongs."""
-    size = path.stat().st_size
-    if size == 0:
-        raise SetAsideError("empty_file")
-    if size > LARGEST_FILE:
-        raise SetAsideError("file_too_large")
-    data = path.read_bytes()
-    digest = scan.digests[name] = hashlib.sha256(data).hexdigest()
-    if digest in seen:
-        raise SetAsideError("already_there")
-    if path.suffix.lower() in TABLE_ENDINGS:
-        rows, verdicts = read_table(name, data, columns)
-        scan.rows += rows
-        scan.verdicts += verdicts
-        scan.tables.append(name)
+def _look_at(folder: Path, columns: LabelColumns, paths: Sequence[Path]) -> list[_Look]:
+    """Look at some files, each by itself; one bad file never stops the batch."""
+    with quietly():
+        return [_look(path, path.relative_to(folder).as_posix(), columns) for path in paths]
+
+
+def _look(path: Path, name: str, columns: LabelColumns) -> _Look:
+    """Look at one file."""
+    digest = ""
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise SetAsideError("empty_file")
+        if size > LARGEST_FILE:
+            raise SetAsideError("file_too_large")
+        data = path.read_bytes()
+        digest = content_digest(data)
+        if path.suffix.lower() in TABLE_ENDINGS:
+            return _Look(name, digest, table=read_table(name, data, columns))
+        return _Look(name, digest, describe(path, name, digest, data))
+    except SetAsideError as aside:
+        verdict = judge(name, aside.reason, aside.detail)
+    except OSError as error:
+        verdict = judge(name, "unreadable", type(error).__name__)
+    except Exception as error:  # one bad file never stops the batch
+        verdict = judge(name, "damaged", type(error).__name__)
+    return _Look(name, digest, verdict=verdict)
+
+
+def _sort_in(look: _Look, scan: FolderScan, files: list[ScannedFile], seen: set[str]) -> None:
+    """Put one file where it belongs; the second of two files with one content is nothing new."""
+    if look.digest:
+        scan.digests[look.name] = look.digest
+    if look.digest in seen:
+        scan.verdicts.append(judge(look.name, "already_there"))
+    elif look.verdict is not None:
+        scan.verdicts.append(look.verdict)
     else:
-        files.append(_describe(path, name, digest, parse(data, pixels=False)))
-    seen.add(digest)
+        seen.add(look.digest)
+        if look.file is not None:
+            files.append(look.file)
+        if look.table is not None:
+            rows, verdicts = look.table
+            scan.rows += rows
+            scan.verdicts += verdicts
+            scan.tables.append(look.name)
 
 
-def parse(data: bytes, *, pixels: bool) -> Dataset:
-    """Parse the bytes of a DICOM file, preamble or not.
+def describe(path: Path, name: str, digest: str, data: bytes) -> ScannedFile:
+    """Say what the content of a file is that is no table.
 
     Raises
     ------
     SetAsideError
-        If it is none, or damaged, or of an encoding that is not read.
+        If it is of no use, with the reason.
     """
-    bare = data[:2] == BARE_DATASET and data[128:132] != b"DICM"
-    if not bare and data[128:132] != b"DICM":
-        raise SetAsideError("not_dicom")
-    try:
-        # Inflated size is unbounded, and no scanner writes it: refused before parsing.
-        if not bare and _is_deflated(data):
-            raise SetAsideError("transfer_syntax", "deflated")
-        dataset = dcmread(BytesIO(data), force=bare, stop_before_pixels=not pixels)
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    except SetAsideError:
-        raise
-    except InvalidDicomError:
-        raise SetAsideError("not_dicom") from None
-    except Exception as error:  # pydicom raises many kinds on damaged files
-        raise SetAsideError("damaged", type(error).__name__) from None
-    if "SOPClassUID" not in dataset:
-        raise SetAsideError("damaged" if not bare else "not_dicom")
-    return dataset
-
-
-def _is_deflated(data: bytes) -> bool:
-    """Tell by the whole file meta group whether the data set is deflated.
-
-    The group is read exactly as `dcmread` reads it, wherever in it the transfer syntax
-    stands and however long the elements before it are: two readers that disagree
-    would let a file past. Nothing is inflated for it.
-    """
-    stream = BytesIO(data)
-    meta = _file_meta(stream, implicit=False)
-    try:
-        next(iter(meta), None)
-    except NotImplementedError:  # so does `dcmread` tell that the group is in implicit VR
-        meta = _file_meta(stream, implicit=True)
-    return str(DeflatedExplicitVRLittleEndian) in text_of(meta, "TransferSyntaxUID").split("\\")
-
-
-def _file_meta(stream: BytesIO, *, implicit: bool) -> Dataset:
-    stream.seek(PREAMBLE_BYTES)
-    return read_dataset(stream, implicit, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    grid = loose_grid(data)
+    if grid is not None:
+        return ScannedFile(path, name, digest, "mask", "", "", "", grid=grid)
+    return _describe(path, name, digest, parse(data, pixels=False))
 
 
 def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFile:
@@ -238,12 +251,21 @@ def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFi
     }
     if sop_class == MediaStorageDirectoryStorage:
         raise SetAsideError("media_index")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        # They name things later on: nothing but digits and dots gets that far.
+        if not UID_TEXT.fullmatch(text_of(dataset, keyword)):
+            raise SetAsideError("uid_invalid")
     unlinked = not common["study_uid"] or not common["instance_uid"]
     if sop_class in segmentation.CLASSES:
         if unlinked:
             raise SetAsideError("uid_missing")
         refers_to = frozenset(segmentation.referenced_images(dataset))
         return ScannedFile(kind="mask", refers_to=refers_to, **common)
+    if sop_class in structured_report.CLASSES:
+        rows = structured_report.label_rows(dataset, name)
+        return ScannedFile(kind="labels", rows=tuple(rows), **common)
+    if sop_class in ct.CLASSES:
+        return _describe_slices(dataset, common, unlinked=unlinked)
     if not text_of(dataset, "Rows"):
         # The largest part of an object cut off early is gone, pixels first.
         known_image = "image storage" in getattr(sop_class, "name", "").lower()
@@ -257,31 +279,66 @@ def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFi
     return ScannedFile(kind="image", vendor=rules.vendor, view=view, **common)
 
 
+def _describe_slices(dataset: Dataset, common: dict[str, Any], *, unlinked: bool) -> ScannedFile:
+    """Describe one slice of a CT, or the frames of an enhanced one."""
+    ct.check_is_slice(dataset)
+    if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
+        raise SetAsideError("burned_in_text")
+    if not text_of(dataset, "Rows"):
+        raise SetAsideError("pixels_missing")
+    series = text_of(dataset, "SeriesInstanceUID")
+    if unlinked or not series:
+        raise SetAsideError("uid_missing")
+    return ScannedFile(kind="slice", series_uid=series, places=places_of(dataset), **common)
+
+
 def _group(files: list[ScannedFile], scan: FolderScan) -> None:
     """Put files into studies; what is ambiguous is set aside, not guessed."""
-    by_uid = Counter(file.instance_uid for file in files)
+    loose = [file for file in files if file.grid is not None]
+    by_uid = Counter(file.instance_uid for file in files if file.grid is None)
     studies: dict[str, list[ScannedFile]] = defaultdict(list)
     for file in files:
+        if file.grid is not None:
+            continue
         if by_uid[file.instance_uid] > 1:
             scan.verdicts.append(judge(file.name, "uid_twice"))
+        elif file.kind == "labels":
+            # Labels are joined by patient and day, as those of a table are.
+            scan.tables.append(file.name)
+            scan.rows += file.rows
         else:
             studies[file.study_uid].append(file)
+    groups = []
     for study_uid, members in studies.items():
         reason = _contradiction(members)
         if reason:
             scan.verdicts += [judge(file.name, reason) for file in members]
-            continue
-        group = StudyGroup(study_uid, masks=[file for file in members if file.kind == "mask"])
-        views = Counter(file.view for file in members if file.view is not None)
-        for file in members:
-            if file.view is not None and views[file.view] == 1:
-                group.images[file.view] = file
-            elif file.view is not None:
-                scan.verdicts.append(judge(file.name, "view_twice"))
-        if group.images:
+        else:
+            groups.append(_study(study_uid, members, scan))
+    join_loose(loose, groups, scan.verdicts)
+    for group in groups:
+        if group.images or group.series:
             scan.groups.append(group)
         else:
             scan.verdicts += [judge(mask.name, "mask_without_image") for mask in group.masks]
+
+
+def _study(study_uid: str, members: list[ScannedFile], scan: FolderScan) -> StudyGroup:
+    """Sort the files of one study."""
+    group = StudyGroup(study_uid, masks=[file for file in members if file.kind == "mask"])
+    views = Counter(file.view for file in members if file.view is not None)
+    for file in members:
+        if file.view is not None and views[file.view] == 1:
+            group.images[file.view] = file
+        elif file.view is not None:
+            scan.verdicts.append(judge(file.name, "view_twice"))
+        elif file.kind == "slice":
+            group.series.setdefault(file.series_uid, []).append(file)
+    for uid, slices in list(group.series.items()):
+        if sum(len(file.places) for file in slices) < FEWEST_SLICES:
+            scan.verdicts += [judge(file.name, "series_too_short") for file in slices]
+            del group.series[uid]
+    return group
 
 
 def _contradiction(members: list[ScannedFile]) -> str:
@@ -291,3 +348,6 @@ def _contradiction(members: list[ScannedFile]) -> str:
     if len({file.vendor for file in members if file.vendor is not None}) > 1:
         return "vendor_conflict"
     return ""
+
+
+__all__ = ["FolderScan", "ScannedFile", "StudyGroup", "describe", "parse", "scan_folder"]

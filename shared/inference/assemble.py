@@ -11,7 +11,7 @@ from shared.inference.conclusions import conclude_estimates, conclude_hospital, 
 from shared.inference.findings import Findings, hospital_quality, image_quality, join
 from shared.inference.schema import ImageFacts, ModelFacts, NotAssessed, Prediction, StudyFacts
 from shared.inference.wording import VIEW_WORDS, narrate
-from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
 
 SOFTWARE = "OsteoFed"
 
@@ -86,7 +86,7 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
     """Add the flags of hospital and images, and the views that are not there."""
     flags = [*found.quality, *hospital_quality(subject.labels)]
     for view, image in subject.images.items():
-        flags += image_quality(view, image, found.region_maps.get(view))
+        flags += image_quality(view, image, found.region_maps.get(view), subject.vendor)
     gaps = [*_missing_views(subject.images), *found.not_assessed]
     return replace(found, quality=tuple(flags), not_assessed=tuple(dict.fromkeys(gaps)))
 
@@ -94,7 +94,7 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
 def _missing_views(images: Mapping[View, ImageRecord]) -> list[NotAssessed]:
     return [
         NotAssessed(what=f"the {VIEW_WORDS[view]}", why="the study has no such image")
-        for view in View
+        for view in DXA_VIEWS
         if view not in images
     ]
 

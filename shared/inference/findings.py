@@ -8,7 +8,7 @@ and any region map; it knows no task by name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,10 @@ from shared.inference.schema import (
     RegionArea,
     Score,
 )
+from shared.quality import WORDS, assess
+from shared.quality.regions import EXPECTED_REGIONS, region_flags
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
-from shared.regions import HIP, LUMBAR, REGION_CODES, VERTEBRAE
+from shared.regions import REGION_CODES
 
 RegionMap = NDArray[np.uint8]
 
@@ -46,20 +48,6 @@ QUALITY_WORDS: Mapping[int, str] = {
     5: "movement",
     6: "degenerative, fused or fractured",
 }
-
-#: Regions that a complete view shows.
-EXPECTED_REGIONS: Mapping[View, tuple[str, ...]] = {
-    View.SPINE_PA: LUMBAR,
-    View.HIP_LEFT: HIP,
-    View.SPINE_LATERAL: VERTEBRAE,
-}
-
-#: Projected areas, cm², outside which a region was hardly segmented right
-#: (generous bounds around what adults have; unverified).
-PLAUSIBLE_AREA_CM2: Mapping[str, tuple[float, float]] = {
-    "L1": (6.0, 26.0), "L2": (6.5, 28.0), "L3": (7.0, 30.0), "L4": (7.0, 33.0),
-    "femoral_neck": (2.0, 11.0),
-}  # fmt: skip
 
 #: A grade from which a vertebral fracture matters (two readers agree on it).
 FRACTURE_GRADE = 2
@@ -260,14 +248,11 @@ def hospital_quality(labels: StudyLabels) -> tuple[QualityFlag, ...]:
 
 
 def image_quality(
-    view: View, image: ImageRecord, regions: RegionMap | None
+    view: View, image: ImageRecord, regions: RegionMap | None, vendor: Vendor = Vendor.OTHER
 ) -> tuple[QualityFlag, ...]:
-    """Flags that the image itself raises.
+    """Flags that the image itself raises, by `shared.quality`.
 
-    A region that touches the edge of the picture or of the scanned field is cut
-    off; one that a complete view shows and the map lacks was not found (in the
-    lateral view only below T12 counts: its field varies); a spacing that was not
-    read from the file makes areas uncertain.
+    Besides: a spacing that was not read from the file makes areas uncertain.
     """
     flags: list[QualityFlag] = []
 
@@ -276,36 +261,14 @@ def image_quality(
 
     if image.spacing_provenance in ("derived", "none"):
         flag("spacing", view.value, f"pixel spacing {image.spacing_provenance}, areas uncertain")
-    if regions is None or not regions.any():
-        return tuple(flags)  # nothing at all is said once, as not assessed
-    outside = ~np.isfinite(np.asarray(image.pixels, dtype=np.float32))
-    edge = _grown(outside)
-    edge[[0, -1], :] = True
-    edge[:, [0, -1]] = True
-    for name in EXPECTED_REGIONS[view]:
-        mask = regions == REGION_CODES[name]
-        if not mask.any():
-            if view is not View.SPINE_LATERAL or name in LUMBAR:
-                flag("not_found", name, f"not found in the {view.value} image")
-            continue
-        area = int(mask.sum()) * image.spacing_mm[0] * image.spacing_mm[1] / 100.0
-        low, high = PLAUSIBLE_AREA_CM2.get(name, (0.0, np.inf))
-        if view is not View.SPINE_LATERAL and not low <= area <= high:
-            flag("area", name, f"has an implausible area of {area:.1f} cm²")
-        # A few pixels at the edge are chance; and a shaft always leaves the picture.
-        if name != "intertrochanteric" and (mask & edge).sum() > 0.15 * np.sqrt(mask.sum()):
-            flag("cut_off", name, "reaches the edge of the scanned field")
+    known = regions is not None and regions.any()  # no region at all is said as not assessed
+    if regions is not None and known:
+        for found in region_flags(image, view, regions):
+            flag(found.code, found.subject, found.words)
+    for mark in assess(replace(image, regions=None), view, vendor):
+        if mark.flag != "cut_off" or not known:  # regions tell better, and which
+            flag(mark.flag, view.value, WORDS[mark.flag])
     return tuple(flags)
-
-
-def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Grow a mask by one pixel up, down, left and right."""
-    grown = mask.copy()
-    grown[1:] |= mask[:-1]
-    grown[:-1] |= mask[1:]
-    grown[:, 1:] |= mask[:, :-1]
-    grown[:, :-1] |= mask[:, 1:]
-    return grown
 
 
 def _is_adult(covariates: Covariates) -> bool:

@@ -30,7 +30,7 @@ from shared.inference.figures import marks, overlay_png
 from shared.inference.findings import Findings, join
 from shared.inference.report import ReportInput, render_report
 from shared.inference.schema import Prediction
-from shared.records import StudyLabels, StudyRecord
+from shared.records import DXA_VIEWS, StudyLabels, StudyRecord
 
 if TYPE_CHECKING:
     from torch import nn
@@ -137,9 +137,10 @@ def predict_folder(
     from shared.dicom.read import read_study_folder
 
     result = read_study_folder(study_dir, columns)
-    if not result.studies:
+    scans = _dxa_scans(result.studies)
+    if not scans:
         raise _nothing_usable(study_dir, result)
-    studies = _with_tables(result.studies, labels, columns)
+    studies = _with_tables(scans, labels, columns)
     device = choose_device(device)
     ready = [prepare(champion, device) for champion in champions.values()]
     predictions, failures = _read_each(studies, ready, out, device, progress)
@@ -358,8 +359,25 @@ def _is_ours(path: Path) -> bool:
     return path.name in ours or (path.name.startswith("overlay_") and path.suffix == ".png")
 
 
+def _dxa_scans(studies: Sequence[ReadStudy]) -> list[ReadStudy]:
+    """Keep what the models read: DXA scans, not radiographs or CT of the same folder."""
+    scans = []
+    for study in studies:
+        images = {view: image for view, image in study.images.items() if view in DXA_VIEWS}
+        if images:
+            scans.append(replace(study, images=images, volumes={}))
+    return scans
+
+
 def _nothing_usable(study_dir: Path, result: ReadResult) -> OsteofedError:
     """Say why no study came out of a folder: nothing of ours, or all of it damaged."""
+    if result.studies:
+        volumes = sum(len(study.volumes) for study in result.studies)
+        images = sum(len(study.images) for study in result.studies)
+        return InputEmptyError(
+            f"{study_dir}: holds {volumes} CT series and {images} radiographs but no DXA scan "
+            "(the models read DXA scans; give the folder of the DXA export)"
+        )
     reasons: dict[str, int] = {}
     for verdict in result.files:
         reasons[verdict.sentence] = reasons.get(verdict.sentence, 0) + 1

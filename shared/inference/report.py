@@ -23,7 +23,7 @@ from shared.inference.wording import (
     region_words,
     signed,
 )
-from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
 from shared.regions import BMD_REGIONS, LUMBAR
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
 def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]]:
     """One entry per view, missing ones included, so that a gap is seen."""
     entries: list[dict[str, object]] = []
-    for view in View:
+    for view in DXA_VIEWS:
         image = given.images.get(view)
         name = _capital(VIEW_WORDS[view])
         if image is None:

@@ -13,7 +13,7 @@ from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.clinical.scores import BoneClass
 from shared.inference.findings import FRACTURE_GRADE, Findings
 from shared.inference.schema import Conclusion, Grade, ModelFacts, Narrative
-from shared.records import Covariates, ImageRecord, Vendor, View
+from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
 from shared.regions import VERTEBRAE
 
 REGION_WORDS = {
@@ -27,11 +27,13 @@ VIEW_WORDS = {
     View.SPINE_PA: "posteroanterior lumbar spine",
     View.HIP_LEFT: "left proximal femur",
     View.SPINE_LATERAL: "lateral spine (VFA)",
+    View.LUMBAR_AP: "anteroposterior lumbar radiograph",
 }
 VENDOR_WORDS = {
     Vendor.LUNAR: "GE Lunar",
     Vendor.HOLOGIC: "Hologic",
     Vendor.GENERIC: "generic scanner, standardised BMD",
+    Vendor.OTHER: "other maker",
 }
 
 #: Error of published estimators, shown where the version's own is not recorded.
@@ -42,9 +44,14 @@ DISCLAIMER = (
 )
 
 
+#: Flags of an image that say of a region that its outline may be wrong.
+ABOUT_OUTLINES = ("cut_off", "not_found", "area")
+
+
 def region_words(region: str) -> str:
-    """Name of a region as a reader says it."""
-    return REGION_WORDS.get(region, region)
+    """Name of a region, or of a whole image, as a reader says it."""
+    views = {view.value: f"the {words}" for view, words in VIEW_WORDS.items()}
+    return REGION_WORDS.get(region) or views.get(region, region)
 
 
 def listed(words: Sequence[str]) -> str:
@@ -112,7 +119,7 @@ def narrate(
 def _technique(
     images: dict[View, ImageRecord], vendor: Vendor, covariates: Covariates
 ) -> tuple[str, ...]:
-    views = listed([VIEW_WORDS[view] for view in View if view in images]) or "none"
+    views = listed([VIEW_WORDS[view] for view in DXA_VIEWS if view in images]) or "none"
     sentences = [
         f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.",
         "Bone density was estimated from the displayed images by a neural network on the "
@@ -205,7 +212,7 @@ def _impression(
     doubtful = {
         region_words(flag.subject): None
         for flag in findings.quality
-        if flag.source == "image" and flag.code != "spacing"
+        if flag.source == "image" and flag.code in ABOUT_OUTLINES
     }
     if doubtful:
         sentences.append(

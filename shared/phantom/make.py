@@ -18,7 +18,7 @@ from shared.errors import PhantomError
 from shared.folders import appearing_whole, in_use
 from shared.phantom.rendered import RenderedStudy
 from shared.phantom.workers import in_order
-from shared.records import View
+from shared.records import DXA_VIEWS
 
 from .writers import MODELS, WrittenStudy, write_study
 from .writers.tables import write_tables
@@ -218,7 +218,7 @@ def draw_sheets(
             progress(number + 1, patients)
     out.mkdir(parents=True, exist_ok=True)
     sheets = {}
-    for view in View:
+    for view in DXA_VIEWS:
         path = out / f"{scanner}_{view.value}.png"
         contact_sheet(studies, view, path)
         sheets[view.value] = str(path)

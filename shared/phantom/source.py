@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import PhantomError
-from shared.records import Covariates, ImageRecord, StudyLabels, StudyRecord, Vendor, View
+from shared.records import (
+    DXA_VIEWS,
+    Covariates,
+    ImageRecord,
+    StudyLabels,
+    StudyRecord,
+    Vendor,
+    View,
+)
 
 from .population import POPULATIONS
 from .rendered import RenderedStudy
@@ -26,7 +34,7 @@ PHANTOM_VERSION = 1
 GENERIC_SCANNERS = 24
 
 
-def record_of(study: RenderedStudy, views: Iterable[View] = tuple(View)) -> StudyRecord:
+def record_of(study: RenderedStudy, views: Iterable[View] = DXA_VIEWS) -> StudyRecord:
     """Study as a task reads it, straight from memory."""
     name = f"digital-{study.seed}-{study.patient_number:06d}"
     images = {
@@ -80,7 +88,7 @@ class DigitalPatients:
         patients: int,
         seed: int,
         workers: int = 1,
-        views: Iterable[View] = tuple(View),
+        views: Iterable[View] = DXA_VIEWS,
         cache: Path | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:

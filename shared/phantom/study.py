@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.records import View
+from shared.records import DXA_VIEWS, View
 from shared.regions import BMD_REGIONS, LUMBAR, REGION_CODES, codes_of
 from shared.seeds import numpy_generator
 
@@ -83,7 +83,7 @@ def render_study(
     bones = minerals(anatomy, scaled)
     images = {}
     truth = dict(scaled.bmd)
-    for view in View:
+    for view in DXA_VIEWS:
         images[view], own = render_view(anatomy, bones, situation, scanner, view, rng)
         if view is not View.SPINE_LATERAL:  # BMD is reported from PA views
             truth.update(own)
@@ -108,14 +108,14 @@ def arrange(anatomy: Anatomy, scanner: ScannerProfile, rng: np.random.Generator)
     """Draw how the visit goes: positioning, motion, metal, cut-off field."""
     events: list[str] = []
     frames = {}
-    for view in View:
+    for view in DXA_VIEWS:
         frame = _frame(anatomy, scanner, view, rng)
         if view is View.SPINE_PA and rng.random() < CUT_OFF_SHARE:
             frame = _cut(anatomy, frame, low=rng.random() < 0.5)
             events.append("cut_off")
         frames[view] = frame
-    moving = frozenset(view for view in View if rng.random() < MOTION_SHARE)
-    events.extend(f"motion:{view}" for view in View if view in moving)
+    moving = frozenset(view for view in DXA_VIEWS if rng.random() < MOTION_SHARE)
+    events.extend(f"motion:{view}" for view in DXA_VIEWS if view in moving)
     metal = None
     if rng.random() < METAL_SHARE:
         metal, what = place_metal(anatomy, rng)

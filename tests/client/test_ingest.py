@@ -250,9 +250,13 @@ def test_a_study_without_patient_id_is_quarantined(tmp_path: Path) -> None:
         dataset = pydicom.dcmread(path)
         dataset.PatientID = ""
         dataset.save_as(path)
-    report = ingest(new_site(tmp_path / "site"), tmp_path / "export")
+    site = new_site(tmp_path / "site")
+    report = ingest(site, tmp_path / "export")
     assert reasons(report) == {"patient_id_missing": 6}
     assert not report.took_anything
+    with sqlite3.connect(site / "store" / "catalogue.sqlite") as catalogue:
+        kept = list(catalogue.execute("SELECT verdict, reason FROM files"))
+    assert kept == [("quarantined", "patient_id_missing")] * 6
 
 
 def test_wrong_folders_are_answered_before_anything_is_written(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from shared.errors import (
     StoreSecretMismatchError,
 )
 from shared.phantom.make import make_hospital
-from shared.records import StudyRecord, Vendor, View
+from shared.records import DXA_VIEWS, StudyRecord, Vendor
 from tests.shared.rendered_samples import sample_study
 
 
@@ -167,7 +167,7 @@ def test_records_are_what_was_rendered_mapped_into_memory(site: Path) -> None:
         assert record.vendor is Vendor.LUNAR
         assert record.labels.bmd == true.labels.bmd
         assert record.labels.genant == true.labels.genant
-        assert set(record.images) == set(View)
+        assert set(record.images) == set(DXA_VIEWS)
         for view, image in record.images.items():
             assert isinstance(image.pixels, np.memmap)
             assert image.pixels.dtype == np.float16

@@ -16,7 +16,7 @@ from shared.inference.findings import (
 )
 from shared.inference.report import ReportInput, render_report
 from shared.inference.schema import ModelFacts, Prediction
-from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
 from shared.regions import LUMBAR, REGION_CODES, VERTEBRAE
 
 TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
@@ -54,7 +54,7 @@ def image(view: View, provenance: str = "calibrated") -> ImageRecord:
 
 
 def make_subject(
-    views: Sequence[View] = tuple(View),
+    views: Sequence[View] = DXA_VIEWS,
     covariates: Covariates | None = None,
     labels: StudyLabels | None = None,
     vendor: Vendor = Vendor.LUNAR,

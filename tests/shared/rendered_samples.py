@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shared.phantom.rendered import RenderedImage, RenderedStudy
-from shared.records import Covariates, StudyLabels, Vendor, View
+from shared.records import DXA_VIEWS, Covariates, StudyLabels, Vendor, View
 from shared.regions import HIP, LUMBAR, REGION_CODES, VERTEBRAE
 from shared.seeds import numpy_generator
 
@@ -24,7 +24,7 @@ def sample_study(
         for region in (*LUMBAR, "L1-L4", "femoral_neck", "trochanter", "total_hip")
     }
     genant = {name: int(generator.integers(4)) for name in VERTEBRAE}
-    images = {view: _image(view, generator) for view in View}
+    images = {view: _image(view, generator) for view in DXA_VIEWS}
     return RenderedStudy(
         patient_number=number,
         seed=seed,

@@ -11,11 +11,11 @@ from shared.clinical.cross_calibration import (
     standardised_bmd,
     vendor_bmd,
 )
-from shared.records import Vendor
+from shared.records import DXA_VENDORS, Vendor
 from shared.regions import BMD_REGIONS
 
 BMD = st.floats(0.2, 2.2)
-VENDORS = st.sampled_from(list(Vendor))
+VENDORS = st.sampled_from(DXA_VENDORS)
 REGIONS = st.sampled_from(BMD_REGIONS)
 
 

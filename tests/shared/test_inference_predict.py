@@ -25,6 +25,7 @@ from shared.regions import REGION_CODES
 from shared.tasks import TASKS, make_task
 from shared.training.arrays import get_arrays
 from shared.weights import Weights, save_weights
+from tests.shared.ct_samples import write_ct
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +177,9 @@ def test_wrong_use_is_one_sentence_with_its_own_code(
     (tmp_path / "empty" / "notes.txt").write_text("hello")
     with pytest.raises(InputEmptyError, match="no DXA study"):
         predict_folder(tmp_path / "empty", out, models=champions)
+    write_ct(tmp_path / "ct")
+    with pytest.raises(InputEmptyError, match=r"1 CT series .* but no DXA scan"):
+        predict_folder(tmp_path / "ct", out, models=champions)
     for path in study.iterdir():
         path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputUnreadableError, match="no DXA study"):

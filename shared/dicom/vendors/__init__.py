@@ -1,4 +1,7 @@
-"""DXA vendors, one file each, recognised by manufacturer, model and protocol, never by Modality."""
+"""Readers of projections: one file per DXA vendor, and one for radiographs of any maker.
+
+DXA is recognised by manufacturer, model and protocol, never by Modality.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pydicom.dataset import Dataset
 from shared.records import Covariates, StudyLabels, Vendor, View
 
 from ..verdicts import SetAsideError
-from . import hologic, lunar
+from . import hologic, lunar, radiograph
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class VendorRules:
     vendor : Vendor
         The scanner family.
     matches : callable
-        Says whether a data set is a DXA object of this vendor.
+        Says whether a data set is a scan of this vendor.
     view_of : callable
         Gives the view, or raises `SetAsideError` with the reason why there is none.
     unscanned : callable
@@ -61,6 +64,14 @@ RULES: Final[tuple[VendorRules, ...]] = (
         hologic.labels_of,
         hologic.covariates_of,
     ),
+    VendorRules(
+        Vendor.OTHER,
+        radiograph.matches,
+        radiograph.view_of,
+        radiograph.unscanned,
+        radiograph.labels_of,
+        radiograph.covariates_of,
+    ),
 )
 
 
@@ -70,7 +81,7 @@ def recognise(dataset: Dataset) -> VendorRules:
     Raises
     ------
     SetAsideError
-        If it is no DXA object of a known vendor.
+        If it is neither a DXA object of a known vendor nor a radiograph.
     """
     for rules in RULES:
         if rules.matches(dataset):

@@ -1,0 +1,226 @@
+"""One study as its page shows it: lengths in mm, areas in cm², BMD in g/cm², days from the first.
+
+Nothing here is read by a name that came with a request: the study is looked up in the
+catalogue, and files are found from what the catalogue says.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from client.browse import words
+from client.browse.overview import NO_FLAG
+from client.browse.pictures import (
+    CT_CODES,
+    PLANES,
+    middle_slice,
+    region_facts,
+    slice_spacing,
+    swatch,
+)
+from client.browse.studies import SHOWN_DIGITS, day_words, first_days, in_order
+from client.catalogue import Image, Label, Patient, Quality, Study, Volume
+from client.store import SiteStore
+from shared.records import View
+from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
+
+
+def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | None:
+    """Everything that the page of one study shows; None if there is no such study."""
+    study = session.get(Study, uid)
+    if study is None:
+        return None
+    patient = session.get(Patient, study.patient)
+    firsts = first_days(session, {study.patient})
+    siblings = list(
+        session.scalars(
+            select(Study).where(Study.patient == study.patient).order_by(Study.day, Study.uid)
+        )
+    )
+    labels = list(session.scalars(select(Label).where(Label.study == uid)))
+    images = list(session.scalars(select(Image).where(Image.study == uid)))
+    volumes = session.scalars(select(Volume).where(Volume.study == uid).order_by(Volume.series))
+    split = patient.split if patient is not None else None
+    genant = _genant(labels)
+    return {
+        "uid": uid,
+        "patient": study.patient[:SHOWN_DIGITS],
+        "number": [s.uid for s in siblings].index(uid) + 1,
+        "others": [
+            {
+                "uid": s.uid,
+                "when": day_words(s.day, firsts.get(study.patient)),
+                "here": s.uid == uid,
+            }
+            for s in siblings
+        ],
+        "when": day_words(study.day, firsts.get(study.patient)),
+        "vendor": words.vendor_words(study.vendor),
+        "maker": study.maker or "",
+        "model": study.model or "",
+        "sex": words.SEXES.get(study.sex or "", "not given"),
+        "age": words.age_words(study.age_years),
+        "height_cm": study.height_cm,
+        "weight_kg": study.weight_kg,
+        "ethnic_group": study.ethnic_group or "",
+        "split": words.SPLITS.get(split or "", "not divided yet"),
+        "method": words.method_words(study.method),
+        "images": [_image(session, store, image, labels) for image in in_order(images)],
+        "volumes": [_volume(store, volume, n) for n, volume in enumerate(volumes)],
+        "bmd": _bmd(labels),
+        "genant": [row for row in genant if row["fractured"] or row["disputed"]],
+        "normal": [row["region"] for row in genant if not row["fractured"] and not row["disputed"]],
+    }
+
+
+def _image(session: Session, store: SiteStore, image: Image, labels: list[Label]) -> dict[str, Any]:
+    """One projection, its regions and its quality; lengths in mm, areas in cm²."""
+    problem, size, regions = "", (0, 0), []
+    try:
+        size = np.load(store.array_path(image.study, image.view, "pixels"), mmap_mode="r").shape
+        if image.mask_digest is not None:
+            drawn = np.load(store.array_path(image.study, image.view, "regions"), mmap_mode="r")
+            regions = region_facts(drawn, REGION_CODES)
+    except (OSError, ValueError):
+        problem = "The picture is missing or damaged; restore the store from your backup."
+    marks = list(
+        session.scalars(
+            select(Quality)
+            .where(Quality.study == image.study, Quality.view == image.view)
+            .order_by(Quality.strength.desc(), Quality.flag)
+        )
+    )
+    kind = "genant" if image.view == View.SPINE_LATERAL else "bmd"
+    used = {label.name: label for label in labels if label.kind == kind and not label.disputed}
+    place = {name: n for n, name in enumerate(dict.fromkeys((*VERTEBRAE, *REGION_CODES)))}
+    return {
+        "view": image.view,
+        "name": words.view_words(image.view),
+        "sides": words.SIDES.get(image.view, ("", "")),
+        "sides_in_words": words.SIDES_IN_WORDS.get(image.view, ""),
+        "problem": problem,
+        "rows": size[0],
+        "columns": size[1],
+        "row_mm": image.row_mm,
+        "column_mm": image.column_mm,
+        "provenance": words.SPACING.get(image.spacing_provenance, image.spacing_provenance),
+        "lossy": image.lossy,
+        "masked": image.mask_digest is not None,
+        "regions": [
+            {
+                "name": words.region_words(region.name),
+                "short": words.SHORT_REGIONS.get(region.name, region.name),
+                "swatch": swatch(region.code),
+                "area_cm2": region.pixels * image.row_mm * image.column_mm / 100.0,
+                "x_mm": (region.column + 0.5) * image.column_mm,
+                "y_mm": (region.row + 0.5) * image.row_mm,
+                "value": _value(used.get(region.name)),
+                "fractured": kind == "genant" and _fractured(used.get(region.name)),
+            }
+            for region in sorted(regions, key=lambda region: place[region.name])
+        ],
+        "assessed": bool(marks),
+        "marks": [
+            {
+                "name": words.flag_words(mark.flag),
+                "meaning": words.flag_meaning(mark.flag),
+                "strength": mark.strength,
+                "evident": mark.strength >= words.CLEAR_FLAG,
+                "code": mark.code,
+            }
+            for mark in marks
+            if mark.flag != NO_FLAG
+        ],
+    }
+
+
+def _value(label: Label | None) -> str:
+    """What is known of a region, in the legend of its picture."""
+    if label is None:
+        return ""
+    return _grade(label.value) if label.kind == "genant" else f"{label.value:.3f} g/cm²"
+
+
+def _fractured(label: Label | None) -> bool:
+    return label is not None and label.value >= 1
+
+
+def _grade(value: float) -> str:
+    """Genant grade as a reader says it."""
+    known = value in range(len(words.GENANT))
+    return f"{words.GENANT[int(value)]} (grade {value:.0f})" if known else f"grade {value:g}"
+
+
+def _volume(store: SiteStore, volume: Volume, number: int) -> dict[str, Any]:
+    """One CT series and its middle slices."""
+    spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
+    problem, planes, regions = "", [], []
+    folder = store.arrays / volume.study
+    try:
+        hu = np.load(folder / f"{volume.series}.hu.npy", mmap_mode="r")
+        for plane in PLANES:
+            rows, columns = middle_slice(hu, plane).shape
+            row_mm, column_mm = slice_spacing(spacing, plane)
+            planes.append(
+                {"plane": plane, "height_mm": rows * row_mm, "width_mm": columns * column_mm}
+            )
+        if volume.mask_digest is not None:
+            drawn = np.load(folder / f"{volume.series}.regions.npy", mmap_mode="r")
+            there = set(np.unique(middle_slice(drawn, "sagittal")))
+            there |= set(np.unique(middle_slice(drawn, "coronal")))
+            regions = [
+                {"name": name, "swatch": swatch(code)}
+                for name, code in CT_CODES.items()
+                if code in there
+            ]
+    except (OSError, ValueError):
+        problem = "The series is missing or damaged; restore the store from your backup."
+    return {
+        "number": number,
+        "problem": problem,
+        "planes": planes,
+        "regions": regions,
+        "masked": volume.mask_digest is not None,
+        "slices": volume.slices,
+        "spacing": spacing,
+        "kvp": volume.kvp,
+        "kernel": volume.kernel,
+        "thickness_mm": volume.thickness_mm,
+        "contrast": volume.contrast,
+        "lossy": volume.lossy,
+        "resampled": volume.resampled,
+    }
+
+
+def _bmd(labels: list[Label]) -> list[dict[str, Any]]:
+    """BMD by region in the order of a report, g/cm²."""
+    order = {name: place for place, name in enumerate(BMD_REGIONS)}
+    return [
+        {
+            "region": words.region_words(label.name),
+            "value": label.value,
+            "disputed": label.disputed,
+            "whole": label.name in UNIONS,
+        }
+        for label in sorted(labels, key=lambda one: (order.get(one.name, 99), one.name))
+        if label.kind == "bmd"
+    ]
+
+
+def _genant(labels: list[Label]) -> list[dict[str, Any]]:
+    """Genant grades from cranial to caudal."""
+    order = {name: place for place, name in enumerate(VERTEBRAE)}
+    return [
+        {
+            "region": label.name,
+            "fractured": _fractured(label),
+            "words": _grade(label.value),
+            "disputed": label.disputed,
+        }
+        for label in sorted(labels, key=lambda one: (order.get(one.name, 99), one.name))
+        if label.kind == "genant"
+    ]

@@ -1,0 +1,277 @@
+"""What came in, as the first page shows it: exact counts, for the hospital's own eyes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from client.browse import words
+from client.browse.charts import Histogram, histogram, strips
+from client.catalogue import Image, Label, Patient, Quality, SourceFile, Study, Volume
+from client.exclusions import left_out
+from client.store import SPLITS
+from shared.dicom.verdicts import VERDICTS
+from shared.records import Vendor, View
+
+#: Regions whose distribution is drawn; the diagnostic ones.
+DRAWN_REGIONS: Final = ("L1-L4", "femoral_neck", "total_hip")
+BMD_STEP: Final = 0.05
+AGE_STEP: Final = 5.0
+#: Of a flag that stands for "was assessed, nothing found" (`client.catalogue.Quality`).
+NO_FLAG: Final = "none"
+
+
+def overview(session: Session, folder: Path) -> dict[str, Any]:
+    """Gather everything that the first page shows.
+
+    Parameters
+    ----------
+    session : Session
+        Of the catalogue; only read.
+    folder : Path
+        The site folder.
+
+    Returns
+    -------
+    dict
+        ``totals``, ``arrived`` (view by vendor), ``splits``, ``scanners``, ``labels``,
+        ``charts``, ``quality`` and ``set_aside``; see the functions below.
+    """
+    return {
+        "totals": totals(session, folder),
+        "arrived": arrived(session),
+        "splits": splits(session),
+        "scanners": scanners(session),
+        "labels": labels(session),
+        "charts": charts(session),
+        "quality": quality(session),
+        "set_aside": set_aside(session),
+    }
+
+
+def totals(session: Session, folder: Path) -> dict[str, int]:
+    """Numbers at the top of the page."""
+
+    def count(query: Any) -> int:
+        return int(session.scalar(query) or 0)
+
+    flagged = select(Quality.study, Quality.view).where(
+        Quality.flag != NO_FLAG, Quality.strength >= words.CLEAR_FLAG
+    )
+    return {
+        "studies": count(select(func.count()).select_from(Study)),
+        "patients": count(select(func.count()).select_from(Patient)),
+        "images": count(select(func.count()).select_from(Image)),
+        "volumes": count(select(func.count()).select_from(Volume)),
+        "masks": count(select(func.count(Image.mask_digest)))
+        + count(select(func.count(Volume.mask_digest))),
+        "aside": count(select(func.count()).where(SourceFile.verdict != "taken")),
+        "flagged": count(select(func.count()).select_from(flagged.distinct().subquery())),
+        "left_out": len(left_out(folder)),
+    }
+
+
+def arrived(session: Session) -> dict[str, Any]:
+    """Images by view and vendor: ``vendors`` and ``rows`` (view, images by vendor, masks)."""
+    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    masks: dict[str, int] = defaultdict(int)
+    for view, vendor, images, with_mask in session.execute(
+        select(Image.view, Study.vendor, func.count(), func.count(Image.mask_digest))
+        .join(Study, Study.uid == Image.study)
+        .group_by(Image.view, Study.vendor)
+    ):
+        found[words.view_words(view)][vendor] += images
+        masks[words.view_words(view)] += with_mask
+    for vendor, volumes, with_mask in session.execute(
+        select(Study.vendor, func.count(), func.count(Volume.mask_digest))
+        .join(Study, Study.uid == Volume.study)
+        .group_by(Study.vendor)
+    ):
+        found["CT series"][vendor] += volumes
+        masks["CT series"] += with_mask
+    vendors = [v for v in _vendors() if any(v in row for row in found.values())]
+    order = [*words.VIEWS.values(), "CT series"]
+    return {
+        "vendors": [words.vendor_words(vendor) for vendor in vendors],
+        "rows": [
+            {
+                "view": view,
+                "images": [found[view].get(vendor, 0) for vendor in vendors],
+                "all": sum(found[view].values()),
+                "masks": masks[view],
+            }
+            for view in sorted(found, key=lambda v: order.index(v) if v in order else len(order))
+        ],
+    }
+
+
+def splits(session: Session) -> list[dict[str, Any]]:
+    """Patients and studies by what they are used for."""
+    patients = _pairs(session, select(Patient.split, func.count()).group_by(Patient.split))
+    studies = _pairs(
+        session,
+        select(Patient.split, func.count())
+        .join(Study, Study.patient == Patient.pseudonym)
+        .group_by(Patient.split),
+    )
+    return [
+        {
+            "split": words.SPLITS[split],
+            "meaning": words.SPLITS_IN_WORDS[split],
+            "patients": patients.get(split, 0),
+            "studies": studies.get(split, 0),
+        }
+        for split in SPLITS
+    ]
+
+
+def scanners(session: Session) -> list[dict[str, Any]]:
+    """Studies by scanner; maker and model are text as the scanner writes it."""
+    return [
+        {
+            "vendor": words.vendor_words(vendor),
+            "maker": maker or "",
+            "model": model or "",
+            "studies": count,
+        }
+        for vendor, maker, model, count in session.execute(
+            select(Study.vendor, Study.maker, Study.model, func.count())
+            .group_by(Study.vendor, Study.maker, Study.model)
+            .order_by(func.count().desc(), Study.vendor, Study.model)
+        )
+    ]
+
+
+def labels(session: Session) -> dict[str, int]:
+    """Studies with BMD and with Genant grades, and labels about which sources differ."""
+    with_kind = _pairs(
+        session,
+        select(Label.kind, func.count(Label.study.distinct()))
+        .where(Label.disputed.is_(False))
+        .group_by(Label.kind),
+    )
+    disputed = session.scalar(select(func.count()).where(Label.disputed.is_(True))) or 0
+    return {
+        "bmd": with_kind.get("bmd", 0),
+        "genant": with_kind.get("genant", 0),
+        "disputed": int(disputed),
+    }
+
+
+def charts(session: Session) -> dict[str, Any]:
+    """Distributions: ``age``, ``bmd`` (a list) and ``spacing``; None where there is nothing."""
+    ages: dict[str, list[float]] = defaultdict(list)
+    for sex, age in session.execute(
+        select(Study.sex, Study.age_years).where(Study.age_years.is_not(None))
+    ):
+        ages[sex or ""].append(age or 0.0)
+    by_sex = {
+        name: ages[sex]
+        for sex, name in (("F", "Women"), ("M", "Men"), ("", "Sex not given"))
+        if ages.get(sex)
+    }
+    found: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+    for view, row, column, count in session.execute(
+        select(Image.view, Image.row_mm, Image.column_mm, func.count())
+        .group_by(Image.view, Image.row_mm, Image.column_mm)
+        .order_by(Image.row_mm)
+    ):
+        found[view].append((float(row), float(column), int(count)))
+    ordered = {words.view_words(view): found[view] for view in View if view in found}
+    return {
+        "age": histogram("Age at the scan", "years", "studies", by_sex, AGE_STEP, 0, 2),
+        "bmd": _bmd_charts(session),
+        "spacing": strips(ordered),
+        "provenance": [
+            {"what": words.SPACING.get(what, what), "images": count}
+            for what, count in session.execute(
+                select(Image.spacing_provenance, func.count())
+                .group_by(Image.spacing_provenance)
+                .order_by(func.count().desc())
+            )
+        ],
+    }
+
+
+def _bmd_charts(session: Session) -> list[Histogram]:
+    """One histogram per region, by vendor: their scales differ."""
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for name, vendor, value in session.execute(
+        select(Label.name, Study.vendor, Label.value)
+        .join(Study, Study.uid == Label.study)
+        .where(Label.kind == "bmd", Label.disputed.is_(False), Label.name.in_(DRAWN_REGIONS))
+    ):
+        values[name][vendor].append(float(value))
+    drawn = []
+    for region in DRAWN_REGIONS:
+        parts = {
+            words.vendor_words(v): values[region][v] for v in _vendors() if values[region].get(v)
+        }
+        chart = histogram(
+            f"{words.region_words(region)} BMD", "g/cm²", "studies", parts, BMD_STEP, 2
+        )
+        if chart is not None:
+            drawn.append(chart)
+    return drawn
+
+
+def quality(session: Session) -> dict[str, Any]:
+    """``assessed`` images and ``rows``: flag, clear and slight findings."""
+    assessed = select(Quality.study, Quality.view).distinct().subquery()
+    clear: dict[str, int] = defaultdict(int)
+    slight: dict[str, int] = defaultdict(int)
+    for flag, strength in session.execute(
+        select(Quality.flag, Quality.strength).where(Quality.flag != NO_FLAG)
+    ):
+        (clear if strength >= words.CLEAR_FLAG else slight)[flag] += 1
+    flags = sorted({*clear, *slight}, key=lambda flag: (-clear[flag], -slight[flag], flag))
+    return {
+        "assessed": int(session.scalar(select(func.count()).select_from(assessed)) or 0),
+        "rows": [
+            {
+                "flag": flag,
+                "name": words.flag_words(flag),
+                "meaning": words.flag_meaning(flag),
+                "evident": clear[flag],
+                "slight": slight[flag],
+            }
+            for flag in flags
+        ],
+    }
+
+
+def set_aside(session: Session) -> dict[str, Any]:
+    """Files and table rows by verdict and reason: ``all`` and ``groups``."""
+    found: dict[str, list[dict[str, Any]]] = {verdict: [] for verdict in VERDICTS}
+    for verdict, reason, count in session.execute(
+        select(SourceFile.verdict, SourceFile.reason, func.count())
+        .group_by(SourceFile.verdict, SourceFile.reason)
+        .order_by(func.count().desc(), SourceFile.reason)
+    ):
+        found.setdefault(verdict, []).append(
+            {
+                "reason": reason,
+                "sentence": words.reason_sentence(reason),
+                "advice": words.advice(reason, verdict),
+                "files": count,
+            }
+        )
+    return {
+        "all": sum(row["files"] for rows in found.values() for row in rows),
+        "groups": {
+            verdict: {"files": sum(row["files"] for row in rows), "rows": rows}
+            for verdict, rows in found.items()
+        },
+    }
+
+
+def _vendors() -> list[str]:
+    return [vendor.value for vendor in Vendor]
+
+
+def _pairs(session: Session, query: Any) -> dict[Any, int]:
+    return {key: int(count) for key, count in session.execute(query)}

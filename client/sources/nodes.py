@@ -1,0 +1,236 @@
+"""DIMSE nodes: what both the asking and the listening side are made of."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom import dcmread, uid
+from pynetdicom import AE, AllStoragePresentationContexts, evt, sop_class
+from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import Verification
+
+from shared.config import resolve
+from shared.dicom.attributes import quietly
+from shared.door_settings import ListenSettings, TlsSettings
+from shared.errors import ConfigError, ConfigValueError, InputMissingError
+
+#: Called with the study's UID and the file; False if it was there already.
+Deliver = Callable[[str, bytes], bool]
+
+#: C-STORE answers (PS3.4, table B.2-1).
+STORED: Final = 0x0000
+OUT_OF_RESOURCES: Final = 0xA700
+CANNOT_UNDERSTAND: Final = 0xC000
+#: A study is thousands of packets; larger ones cost fewer turns.
+PDU_BYTES: Final = 131_072
+
+#: What C-GET offers to take: 128 contexts is the most there are (PS3.8, 9.3.2.2), so each
+#: class that a bone study may hold with what its pixels may be encoded in.
+IMAGE_CLASSES: Final = (
+    sop_class.ComputedRadiographyImageStorage,
+    sop_class.DigitalXRayImageStorageForPresentation,
+    sop_class.DigitalXRayImageStorageForProcessing,
+    sop_class.CTImageStorage,
+    sop_class.EnhancedCTImageStorage,
+    sop_class.SecondaryCaptureImageStorage,
+)
+IMAGE_SYNTAXES: Final = (
+    uid.ExplicitVRLittleEndian,
+    uid.ImplicitVRLittleEndian,
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.RLELossless,
+)
+OTHER_CLASSES: Final = (
+    sop_class.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    sop_class.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    sop_class.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    sop_class.SegmentationStorage,
+    sop_class.GrayscaleSoftcopyPresentationStateStorage,
+    sop_class.ColorSoftcopyPresentationStateStorage,
+    sop_class.BasicTextSRStorage,
+    sop_class.EnhancedSRStorage,
+    sop_class.ComprehensiveSRStorage,
+    sop_class.Comprehensive3DSRStorage,
+    sop_class.XRayRadiationDoseSRStorage,
+    sop_class.KeyObjectSelectionDocumentStorage,
+    sop_class.EncapsulatedPDFStorage,
+    sop_class.RawDataStorage,
+)
+OTHER_SYNTAXES: Final = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
+LABEL_MAP_SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.7"
+
+
+def silence() -> None:
+    """Keep what the libraries log of associations and requests out of our logs.
+
+    It names studies, titles and now and then a patient.
+    """
+    for name in ("pynetdicom", "dicomweb_client", "retrying", "urllib3", "pydicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def new_node(title: str, timeout_seconds: float) -> AE:
+    """Make an application entity that waits so long and no longer."""
+    silence()
+    node = AE(ae_title=title)
+    node.maximum_pdu_size = PDU_BYTES
+    node.connection_timeout = timeout_seconds
+    node.acse_timeout = timeout_seconds
+    node.dimse_timeout = timeout_seconds
+    node.network_timeout = timeout_seconds
+    return node
+
+
+def contexts_to_get() -> list[PresentationContext]:
+    """Storage contexts of a C-GET, one for each encoding, so that nothing is transcoded."""
+    return [
+        build_context(one, syntax)
+        for classes, syntaxes in (
+            (IMAGE_CLASSES, IMAGE_SYNTAXES),
+            ((*OTHER_CLASSES, LABEL_MAP_SEGMENTATION), OTHER_SYNTAXES),
+        )
+        for one in classes
+        for syntax in syntaxes
+    ]
+
+
+def storing_node(title: str, senders: list[str], timeout_seconds: float) -> AE:
+    """Make a node that is sent to: every storage class in every transfer syntax, and C-ECHO.
+
+    Only who calls it by `title` and is one of `senders` is let in.
+    """
+    node = new_node(title, timeout_seconds)
+    node.require_called_aet = True
+    node.require_calling_aet = senders
+    node.add_supported_context(Verification)
+    classes = {context.abstract_syntax for context in AllStoragePresentationContexts}
+    for one in sorted({*map(str, classes), LABEL_MAP_SEGMENTATION}):
+        node.add_supported_context(one, ALL_TRANSFER_SYNTAXES)
+    return node
+
+
+@contextmanager
+def serving(
+    node: AE, site_folder: Path, listen: ListenSettings, deliver: Deliver
+) -> Iterator[None]:
+    """Let a node listen.
+
+    Raises
+    ------
+    ConfigValueError
+        If the address cannot be listened on.
+    """
+    tls = None if listen.tls is None else tls_context(site_folder, listen.tls, serving=True)
+    try:
+        node.start_server(
+            (listen.host, listen.port),
+            block=False,
+            ssl_context=tls,
+            evt_handlers=[(evt.EVT_C_STORE, storing(deliver))],
+        )
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            why = "is in use (end the `osteofed site listen` that runs, or set another port)"
+        elif error.errno == errno.EACCES:
+            why = "may not be used by this user (set a port above 1023)"
+        else:
+            why = "cannot be listened on (host must be an address of this machine)"
+        raise ConfigValueError(
+            f"site.yaml: pacs.listen: {listen.host}:{listen.port} {why}"
+        ) from None
+    try:
+        yield
+    finally:
+        node.shutdown()
+
+
+def storing(deliver: Deliver) -> Callable[[evt.Event], int]:
+    """Make the answer to C-STORE: success once the file is durably there, never before."""
+
+    def store(event: evt.Event) -> int:
+        data = event.encoded_dataset()
+        study = study_of(data)
+        if not study:
+            return CANNOT_UNDERSTAND
+        try:
+            deliver(study, data)
+        except OSError:
+            return OUT_OF_RESOURCES
+        return STORED
+
+    return store
+
+
+def study_of(data: bytes) -> str:
+    """StudyInstanceUID of a file, empty if it cannot be told."""
+    try:
+        with quietly():
+            dataset = dcmread(
+                BytesIO(data), stop_before_pixels=True, specific_tags=["StudyInstanceUID"]
+            )
+            return str(dataset.StudyInstanceUID).strip()
+    except Exception:  # pydicom raises many kinds on damaged files
+        return ""
+
+
+def tls_context(site_folder: Path, tls: TlsSettings, *, serving: bool) -> ssl.SSLContext:
+    """Make the TLS side of a connection.
+
+    As server, who calls must show a certificate signed by `authority` if one is named.
+
+    Raises
+    ------
+    InputMissingError, ConfigError
+        If a file is missing, or is no certificate or key.
+    """
+    if serving:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if tls.certificate is None or tls.key is None:
+            raise ConfigError(
+                "site.yaml: pacs.listen.tls needs `certificate` and `key` "
+                "(paths of this node's own PEM files)"
+            )
+    else:
+        context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    paths = [
+        resolve(site_folder, path)
+        for path in (tls.authority, tls.certificate, tls.key)
+        if path is not None
+    ]
+    for path in paths:
+        if not path.is_file():
+            raise InputMissingError(f"{path}: no such file (site.yaml names it under pacs, tls)")
+    try:
+        if tls.authority is not None:
+            context.load_verify_locations(resolve(site_folder, tls.authority))
+            context.verify_mode = ssl.CERT_REQUIRED
+        if tls.certificate is not None:
+            key = None if tls.key is None else resolve(site_folder, tls.key)
+            context.load_cert_chain(resolve(site_folder, tls.certificate), key)
+    except (ssl.SSLError, OSError):
+        raise ConfigError(
+            f"{', '.join(str(path) for path in paths)}: is no PEM certificate with its key "
+            "(site.yaml names them under pacs, tls)"
+        ) from None
+    return context
+
+
+def status_of(answer: Any) -> int | None:
+    """Status of a DIMSE answer; None if the connection was lost before there was one."""
+    return int(answer.Status) if answer is not None and "Status" in answer else None

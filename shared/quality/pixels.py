@@ -1,0 +1,66 @@
+"""The pixels of an image as the flags read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.records import ImageRecord
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+#: With fewer scanned pixels nothing is told of an image.
+FEWEST_PIXELS: Final = 1000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One projection.
+
+    Attributes
+    ----------
+    grey : ndarray of float32, shape (H, W)
+        Grey values in [0, 1], 0 where the scanner did not look.
+    scanned : ndarray of bool, shape (H, W)
+    row_mm, column_mm : float
+        Millimetres per pixel. Where a file has no spacing they are whatever the reader
+        took, and so are the lengths that follow from them.
+    """
+
+    grey: Floats
+    scanned: Mask
+    row_mm: float
+    column_mm: float
+
+    @classmethod
+    def of(cls, image: ImageRecord) -> Picture | None:
+        """Read an image; None if next to nothing of it was scanned."""
+        grey = np.asarray(image.pixels, dtype=np.float32)
+        scanned = np.isfinite(grey)
+        if int(scanned.sum()) < FEWEST_PIXELS:
+            return None
+        row_mm, column_mm = image.spacing_mm
+        whole = cls(np.where(scanned, grey, np.float32(0)), scanned, row_mm, column_mm)
+        return whole.coarser(max(1, round(1 / row_mm)), max(1, round(1 / column_mm)))
+
+    def coarser(self, rows: int, columns: int) -> Picture:
+        """Average blocks of pixels: every threshold was set at about 1 mm a pixel."""
+        if (rows, columns) == (1, 1):
+            return self
+        height, width = self.grey.shape[0] // rows, self.grey.shape[1] // columns
+        blocks = (height, rows, width, columns)
+        cut = (slice(height * rows), slice(width * columns))
+        share = self.scanned[cut].reshape(blocks).mean(axis=(1, 3), dtype=np.float32)
+        total = self.grey[cut].reshape(blocks).mean(axis=(1, 3), dtype=np.float32)
+        scanned = share > 0.5
+        grey = np.where(scanned, total / np.maximum(share, 0.5), 0).astype(np.float32)
+        return Picture(grey, scanned, self.row_mm * rows, self.column_mm * columns)
+
+
+def strength_of(value: float, threshold: float) -> float:
+    """Strength of something that is objected to from a threshold on: there, 0.5."""
+    return float(np.clip(0.5 * value / threshold, 0.0, 1.0))

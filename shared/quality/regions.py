@@ -1,0 +1,103 @@
+"""What the regions of an image say of it: cut off, not found, of an implausible size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.records import ImageRecord, View
+from shared.regions import HIP, LUMBAR, REGION_CODES, VERTEBRAE
+
+RegionMap = NDArray[np.uint8]
+
+#: Regions that a complete view shows.
+EXPECTED_REGIONS: Final[Mapping[View, tuple[str, ...]]] = {
+    View.SPINE_PA: LUMBAR,
+    View.HIP_LEFT: HIP,
+    View.SPINE_LATERAL: VERTEBRAE,
+}
+#: Projected areas, cm², outside which a region was hardly segmented right
+#: (generous bounds around what adults have; unverified).
+PLAUSIBLE_AREA_CM2: Final[Mapping[str, tuple[float, float]]] = {
+    "L1": (6.0, 26.0), "L2": (6.5, 28.0), "L3": (7.0, 30.0), "L4": (7.0, 33.0),
+    "femoral_neck": (2.0, 11.0),
+}  # fmt: skip
+#: A few pixels at the edge are chance: this share of a region's side is not.
+EDGE_SHARE: Final = 0.15
+
+
+@dataclass(frozen=True)
+class RegionFlag:
+    """One thing about one region: ``cut_off``, ``not_found`` or ``area``, and its words."""
+
+    code: str
+    subject: str
+    words: str
+
+
+def region_flags(image: ImageRecord, view: View, regions: RegionMap) -> tuple[RegionFlag, ...]:
+    """Flags that a region map raises.
+
+    A region that touches the edge of the picture or of the scanned field is cut off; one
+    that a complete view shows and the map lacks was not found (in the lateral view only
+    below T12 counts: its field varies).
+
+    Parameters
+    ----------
+    image : ImageRecord
+    view : View
+    regions : ndarray of uint8, shape (H, W)
+        In the codes of `shared.regions`, on the image's grid.
+    """
+    flags: list[RegionFlag] = []
+    edge = _edge(image)
+    for name in EXPECTED_REGIONS[view]:
+        mask = regions == REGION_CODES[name]
+        if not mask.any():
+            if view is not View.SPINE_LATERAL or name in LUMBAR:
+                flags.append(RegionFlag("not_found", name, f"not found in the {view.value} image"))
+            continue
+        area = int(mask.sum()) * image.spacing_mm[0] * image.spacing_mm[1] / 100.0
+        low, high = PLAUSIBLE_AREA_CM2.get(name, (0.0, np.inf))
+        if view is not View.SPINE_LATERAL and not low <= area <= high:
+            flags.append(RegionFlag("area", name, f"has an implausible area of {area:.1f} cm²"))
+        if _at_edge(name, mask, edge) >= EDGE_SHARE:
+            flags.append(RegionFlag("cut_off", name, "reaches the edge of the scanned field"))
+    return tuple(flags)
+
+
+def cut_off(image: ImageRecord, view: View) -> float:
+    """Strength of a cut-off field by the image's own regions; a lateral field always ends."""
+    if image.regions is None or view not in EXPECTED_REGIONS or view is View.SPINE_LATERAL:
+        return 0.0
+    edge = _edge(image)
+    most = 0.0
+    for name in EXPECTED_REGIONS[view]:
+        mask = np.asarray(image.regions) == REGION_CODES[name]
+        if mask.any():
+            most = max(most, _at_edge(name, mask, edge))
+    return float(np.clip(0.5 * most / EDGE_SHARE, 0.0, 1.0))
+
+
+def _at_edge(name: str, mask: NDArray[np.bool_], edge: NDArray[np.bool_]) -> float:
+    """Pixels of a region at the edge over the side of a square of its area."""
+    if name == "intertrochanteric":  # a shaft always leaves the picture
+        return 0.0
+    return float((mask & edge).sum() / np.sqrt(mask.sum()))
+
+
+def _edge(image: ImageRecord) -> NDArray[np.bool_]:
+    """The outermost pixels of what was scanned."""
+    outside = ~np.isfinite(np.asarray(image.pixels, dtype=np.float32))
+    edge = outside.copy()
+    edge[1:] |= outside[:-1]
+    edge[:-1] |= outside[1:]
+    edge[:, 1:] |= outside[:, :-1]
+    edge[:, :-1] |= outside[:, 1:]
+    edge[[0, -1], :] = True
+    edge[:, [0, -1]] = True
+    return edge

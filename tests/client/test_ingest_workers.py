@@ -1,0 +1,158 @@
+"""Workers change the speed and nothing else, and a kill changes nothing at all."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import client.ingest
+from client.crew import Crew
+from client.ingest import ingest
+from client.store import init_site
+from shared.config import SiteConfig
+from shared.phantom.make import make_hospital
+from shared.seeds import numpy_generator
+from tests.client.store_snapshot import snapshot
+from tests.shared.rendered_samples import sample_study
+
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    make_hospital(folder / "one", "hologic", 6, 7, render=sample_study)
+    (folder / "one" / "broken.dcm").write_bytes(b"no DICOM")
+    first = sorted((folder / "one").rglob("*_SEG.dcm"))[0]
+    shutil.copy(first, folder / "one" / "again.dcm")
+    return folder / "one"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    init_site(tmp_path / "site", SiteConfig(site="riverside"))
+    return tmp_path / "site"
+
+
+def test_any_number_of_workers_gives_the_same_store(
+    site: Path, export: Path, tmp_path: Path
+) -> None:
+    reports, stores = [], []
+    for workers in (1, 2, 3):
+        copy = tmp_path / f"site{workers}"
+        shutil.copytree(site, copy)
+        reports.append(ingest(copy, export, workers=workers).as_dict())
+        stores.append(snapshot(copy))
+    assert reports[0]["studies_new"] == 6
+    assert reports[0] == reports[1] == reports[2]
+    assert stores[0] == stores[1] == stores[2]
+
+
+def test_what_comes_in_is_its_owners_alone(site: Path, export: Path) -> None:
+    ingest(site, export, workers=1)
+    modes = {
+        (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (site / "store").rglob("*")
+    }
+    assert modes == {(True, 0o700), (False, 0o600)}
+
+
+def _ingest(site: str, export: str) -> None:
+    client.ingest.STUDIES_PER_COMMIT = 2  # type: ignore[misc] # a constant of the module
+    ingest(Path(site), Path(export), workers=1)
+
+
+def _started(site: Path, export: Path) -> multiprocessing.process.BaseProcess:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["client.ingest", "client.staging"])
+    process = context.Process(target=_ingest, args=(str(site), str(export)))
+    process.start()
+    return process
+
+
+def test_an_ingest_that_is_killed_anywhere_ends_the_same_when_started_again(
+    site: Path, export: Path, tmp_path: Path
+) -> None:
+    whole, seconds = tmp_path / "whole", []
+    for _ in range(2):  # the first one also waits for what it imports
+        shutil.rmtree(whole, ignore_errors=True)
+        shutil.copytree(site, whole)
+        started = time.monotonic()
+        process = _started(whole, export)
+        process.join()
+        seconds.append(time.monotonic() - started)
+        assert process.exitcode == 0
+    expected = snapshot(whole)
+    kills = 0
+    for number, part in enumerate(numpy_generator(5, "kills").uniform(0.1, 0.95, KILLS)):
+        copy = tmp_path / f"killed{number}"
+        shutil.copytree(site, copy)
+        process = _started(copy, export)
+        process.join(float(part) * seconds[1])
+        process.kill()
+        process.join()
+        kills += process.exitcode != 0
+        ingest(copy, export, workers=1)
+        assert snapshot(copy) == expected
+        assert not list(copy.rglob("*.part"))
+        shutil.rmtree(copy)
+    assert kills > KILLS // 2
+
+
+def test_workers_that_are_left_alone_end_and_leave_no_file(
+    site: Path, export: Path, tmp_path: Path
+) -> None:
+    def interrupt(done: int, found: int) -> None:
+        raise KeyboardInterrupt
+
+    before = {path.name for path in (site / "store").iterdir()}
+    with pytest.raises(KeyboardInterrupt):
+        ingest(site, export, interrupt, workers=2)
+    assert multiprocessing.active_children() == []
+    assert {path.name for path in (site / "store").iterdir()} - before <= {
+        "ingest.lock", "catalogue.sqlite-wal", "catalogue.sqlite-shm",
+    }  # fmt: skip
+
+
+# --- the crew -------------------------------------------------------------------
+
+
+def _square(number: int) -> int:
+    time.sleep(0.01 * (number % 3))  # so that later ones are done before earlier ones
+    return number * number
+
+
+def _square_or_crash(number: int) -> int:
+    if number == 2:
+        os._exit(1)
+    return number * number
+
+
+def test_results_come_in_order_and_jobs_are_drawn_only_a_little_ahead() -> None:
+    drawn = 0
+
+    def jobs() -> Iterator[int]:
+        nonlocal drawn
+        for number in range(40):
+            drawn += 1
+            yield number
+
+    ahead = []
+    with Crew(2) as crew:
+        for done, result in enumerate(crew.each(_square, jobs()), start=1):
+            assert result == (done - 1) ** 2
+            ahead.append(drawn - done)
+    assert done == 40
+    assert max(ahead) <= 6
+
+
+def test_a_job_that_ends_its_worker_costs_its_own_result_only() -> None:
+    with Crew(2) as crew:
+        found = list(crew.each(_square_or_crash, range(6), crashed=lambda job: -job))
+    assert found == [0, 1, -2, 9, 16, 25]

@@ -1,0 +1,150 @@
+"""Small made-up CT series and radiographs, with values that say where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+)
+
+SHAPE = (6, 20, 16)
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+SPACING = (0.8, 0.7)
+STEP = 2.5
+Change = Callable[[Dataset, int], None]
+
+
+def uid(*parts: object) -> str:
+    """Make an instance UID out of numbers."""
+    return "2.25." + ".".join(str(part) for part in (4711, *parts))
+
+
+def save(dataset: Dataset, path: Path) -> Path:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta = meta
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dcmwrite(path, dataset, enforce_file_format=True)
+    return path
+
+
+def patient(study: int = 1) -> Dataset:
+    """Attributes of patient and study."""
+    dataset = Dataset()
+    dataset.PatientID = f"MRN{study:04d}"
+    dataset.PatientName = "Doe^Jane"
+    dataset.PatientSex = "F"
+    dataset.PatientAge = "067Y"
+    dataset.PatientBirthDate = ""
+    dataset.StudyDate = "20240301"
+    dataset.StudyTime = "101500"
+    dataset.StudyID = "1"
+    dataset.AccessionNumber = "A1"
+    dataset.ReferringPhysicianName = ""
+    dataset.StudyInstanceUID = uid(study)
+    return dataset
+
+
+def add_pixels(dataset: Dataset, pixels: np.ndarray) -> None:
+    """Add a grey image."""
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.shape
+    bits = pixels.dtype.itemsize * 8
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+
+
+def field(seed: int = 3) -> np.ndarray:
+    """HU of the sample volume, (slices, rows, columns): every voxel differs from its neighbours."""
+    return np.random.default_rng(seed).integers(-900, 1500, SHAPE).astype(np.int16)
+
+
+def write_ct(
+    folder: Path,
+    hu: np.ndarray | None = None,
+    *,
+    positions: np.ndarray | None = None,
+    orientation: tuple[float, ...] = AXIAL,
+    spacing: tuple[float, float] = SPACING,
+    study: int = 1,
+    series: int = 1,
+    change: Change | None = None,
+    order: list[int] | None = None,
+) -> list[Path]:
+    """Write a series; slice k lies at `positions[k]`, file names follow `order`."""
+    values = field() if hu is None else hu
+    if positions is None:
+        positions = np.array([[-10.0, -20.0, 100.0 + STEP * k] for k in range(len(values))])
+    written = []
+    for number, k in enumerate(order or range(len(values))):
+        dataset = patient(study)
+        dataset.SOPClassUID = CTImageStorage
+        dataset.SOPInstanceUID = uid(study, series, k + 1)
+        dataset.SeriesInstanceUID = uid(study, series)
+        dataset.SeriesNumber = series
+        dataset.FrameOfReferenceUID = uid(study, 99)
+        dataset.PositionReferenceIndicator = ""
+        dataset.Modality = "CT"
+        dataset.Manufacturer = "SIEMENS"
+        dataset.ManufacturerModelName = "Biograph40"
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        dataset.InstanceNumber = number + 1
+        dataset.KVP = "120"
+        dataset.SliceThickness = "3"
+        dataset.ConvolutionKernel = "Br38f"
+        dataset.ImagePositionPatient = [f"{value:.6f}" for value in positions[k]]
+        dataset.ImageOrientationPatient = [f"{value:.9f}" for value in orientation]
+        dataset.PixelSpacing = list(spacing)
+        dataset.RescaleSlope, dataset.RescaleIntercept = "1", "-1024"
+        dataset.RescaleType = "HU"
+        add_pixels(dataset, (values[k].astype(np.int32) + 1024).astype(np.uint16))
+        if change is not None:
+            change(dataset, k)
+        written.append(save(dataset, folder / f"{number:03d}.dcm"))
+    return written
+
+
+def write_radiograph(
+    path: Path, pixels: np.ndarray | None = None, study: int = 1, **attributes: object
+) -> Path:
+    """Write a lumbar AP radiograph with a bright column down the middle."""
+    if pixels is None:
+        pixels = np.full((60, 48), 800, np.uint16)
+        pixels[:, 18:30] = 3000
+        pixels[5:9] += np.arange(48, dtype=np.uint16)
+    dataset = patient(study)
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = uid(study, 7, 1)
+    dataset.SeriesInstanceUID = uid(study, 7)
+    dataset.Modality = "DX"
+    dataset.Manufacturer = "Canon Inc."
+    dataset.ManufacturerModelName = "CXDI"
+    dataset.BodyPartExamined = "LSPINE"
+    dataset.ViewPosition = "AP"
+    dataset.PatientOrientation = ["L", "F"]
+    dataset.PresentationIntentType = "FOR PRESENTATION"
+    dataset.ImagerPixelSpacing = [0.15, 0.15]
+    dataset.EstimatedRadiographicMagnificationFactor = "1.2"
+    add_pixels(dataset, pixels)
+    if pixels.dtype == np.uint16:
+        dataset.BitsStored, dataset.HighBit = 12, 11
+    for keyword, value in attributes.items():
+        if value is None:
+            if keyword in dataset:
+                delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    return save(dataset, path)

@@ -1,0 +1,137 @@
+"""Text in pixels is seen; bones, margins, noise and markers of sides are not taken for text."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from shared.dicom.burned_in import looks_burned_in, read_text, tesseract_there
+from shared.dicom.pixels import stored_values, unit_values
+from shared.dicom.scan import parse
+from shared.phantom.make import render_by_name
+from shared.phantom.writers.lunar import quantise
+from tests.shared.planted import quiet_study, write_text
+from tests.shared.rendered_samples import sample_study
+
+REAL = os.environ.get("OSTEOFED_REAL_DATA")
+NAMES = ("Wendelstein, Irmgard", "MRN5550123", "DOB 06.08.1947", "Name: Oberhauser")
+needs_tesseract = pytest.mark.skipif(
+    not tesseract_there(), reason="needs Tesseract: apt-get install tesseract-ocr"
+)
+
+
+def radiograph(seed: int) -> NDArray[np.float32]:
+    """A soft background of slow gradients, bright blocks and a little noise."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:400, 0:360].astype(np.float32)
+    image = 0.3 + 0.15 * np.sin(rows / 60) + 0.1 * np.cos(columns / 45)
+    for top in range(40, 360, 60):
+        image[top : top + 45, 150:215] += 0.3
+    noisy = image + generator.normal(0, 0.02, image.shape)
+    return (np.rint(noisy.clip(0, 1) * 254) / 255).astype(np.float32)
+
+
+def smoothed(
+    image: NDArray[np.float32], text: str, size: int, value: float, row: int, column: int
+) -> NDArray[np.float32]:
+    """Write text with smooth edges."""
+    mask = Image.new("L", (image.shape[1], image.shape[0]))
+    font = ImageFont.load_default(size=size)
+    ImageDraw.Draw(mask).text((column, row), text, fill=255, font=font)
+    share = np.asarray(mask, np.float32) / 255
+    return (image * (1 - share) + share * value).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [10, 13, 18, 28])
+@pytest.mark.parametrize("value", [1.0, 0.0, 0.85])
+def test_names_drawn_by_a_console_are_all_seen_without_ocr(size: int, value: float) -> None:
+    for number, text in enumerate(NAMES):
+        drawn = write_text(radiograph(number), text, size, value, 8 + 30 * number, 8)
+        assert looks_burned_in(np.asarray(drawn, np.float32), tesseract=False), text
+
+
+@pytest.mark.parametrize("size", [14, 18, 28])
+@pytest.mark.parametrize("value", [1.0, 0.0, 0.85])
+def test_names_with_smooth_edges_are_seen_without_ocr(size: int, value: float) -> None:
+    seen = [
+        looks_burned_in(
+            smoothed(radiograph(number), text, size, value, 8 + 30 * number, 8), tesseract=False
+        )
+        for number, text in enumerate(NAMES)
+    ]
+    assert sum(map(bool, seen)) >= 3  # of 4
+
+
+def test_nothing_is_seen_in_digital_patients() -> None:
+    images = [
+        image.display
+        for maker in (quiet_study, sample_study)
+        for number in range(10)
+        for image in maker(number, 7, "lunar", "generic").images.values()
+    ]
+    for name in ("lunar", "hologic"):
+        study = render_by_name(1, 5, name, "generic")
+        for image in study.images.values():
+            stored = quantise(image.display)
+            unit = (stored / 255).astype(np.float32)
+            unit[np.isnan(image.display)] = np.nan
+            images.append(unit.astype(np.float32))
+    assert [looks_burned_in(image.astype(np.float32)) for image in images] == [""] * len(images)
+
+
+@pytest.mark.parametrize("marker", ["L", "R", "AP", "LAT"])
+def test_a_marker_of_a_side_is_no_text(marker: str) -> None:
+    drawn = write_text(radiograph(1), marker, 24, 1.0, 10, 10)
+    assert looks_burned_in(np.asarray(drawn, np.float32)) == ""
+
+
+def test_a_scale_bar_with_ticks_is_no_text() -> None:
+    image = radiograph(2)
+    for row in range(60, 300, 20):
+        image[row : row + 2, 330:342] = 1.0
+    image[60:300, 342:344] = 1.0
+    for column in range(20, 200, 12):
+        image[370:382, column : column + 2] = 1.0
+    assert looks_burned_in(image, tesseract=False) == ""
+
+
+def test_an_edge_of_a_collimator_is_no_text() -> None:
+    image = radiograph(3)
+    image[:, :40] = 0.0
+    image[:25] = 0.0
+    assert looks_burned_in(image) == ""
+
+
+def test_what_was_not_scanned_is_no_text() -> None:
+    assert looks_burned_in(np.full((64, 64), np.nan, np.float32)) == ""
+    assert looks_burned_in(np.zeros((5, 5), np.float32)) == ""
+
+
+@needs_tesseract
+def test_text_that_runs_sideways_is_read() -> None:
+    drawn = write_text(radiograph(4), "WENDELSTEIN IRMGARD", 20, 1.0, 8, 20)
+    for turn in (1, -1):
+        assert looks_burned_in(np.ascontiguousarray(np.rot90(drawn, turn).astype(np.float32)))
+
+
+@needs_tesseract
+def test_a_picture_that_is_none_reads_as_nothing() -> None:
+    assert read_text(b"no picture") == ""
+
+
+@pytest.mark.skipif(REAL is None, reason="set OSTEOFED_REAL_DATA to the folder of real images")
+def test_nothing_is_seen_in_real_radiographs() -> None:
+    folder = Path(str(REAL))
+    dataset = parse((folder / "dx_seg_sr" / "dx_image.dcm").read_bytes(), pixels=True)
+    assert looks_burned_in(unit_values(dataset, stored_values(dataset))) == ""
+    pictures = sorted((folder / "xray_spine" / "valid" / "images").iterdir())[:60]
+    seen = [
+        looks_burned_in((np.asarray(Image.open(path).convert("L")) / 255).astype(np.float32))
+        for path in pictures
+    ]
+    assert sum(map(bool, seen)) <= 1
