@@ -22,6 +22,7 @@ from __future__ import annotations
 import hmac
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -59,8 +60,10 @@ INSIDE_LETTERS: Final = 8
 INSIDE_MIXED: Final = 6
 ROWS_PER_INSERT: Final = 2000
 MOST_TRIED: Final = 500_000
-#: Kind of what tells with which word a phrase begins, so that few phrases are tried.
+#: Kinds of what tells how a phrase or a word begins, so that few of them are tried.
 FIRST_WORD: Final = "first word"
+FIRST_LETTERS: Final = "first letters"
+BEGINNINGS: Final = frozenset({FIRST_WORD, FIRST_LETTERS})
 #: Where an identifier is of two kinds, any other kind says more than this.
 FILE_NAME: Final = "file name"
 NAMES: Final = frozenset({"name", "person"})
@@ -93,8 +96,8 @@ class Form:
 
     @property
     def words(self) -> int:
-        """How many words; 1 for dates, UIDs and telephone numbers, 0 for a first word."""
-        if self.kind == FIRST_WORD:
+        """How many words; 1 for dates, UIDs and telephone numbers, 0 for a beginning."""
+        if self.kind in BEGINNINGS:
             return 0
         return 1 if self.text[:1] in "=~+" else self.text.count(" ") + 1
 
@@ -218,6 +221,8 @@ def _spellings(kind: str, words: list[str]) -> Iterator[Form]:
         yield Form(kind, " ".join(chosen))
         if len(chosen) > 1:
             yield Form(FIRST_WORD, f"^{chosen[0]}")
+        elif len(chosen[0]) >= INSIDE_MIXED:
+            yield Form(FIRST_LETTERS, f"<{chosen[0][:INSIDE_MIXED]}")
 
 
 def digest_key(secret: bytes) -> bytes:
@@ -295,7 +300,7 @@ class Remembered:
         """Number of forms by kind."""
         counts: dict[str, int] = defaultdict(int)
         for kind in self._kinds.values():
-            if kind != FIRST_WORD:
+            if kind not in BEGINNINGS:
                 counts[kind] += 1
         return dict(sorted(counts.items()))
 
@@ -365,14 +370,17 @@ class Remembered:
             if len(parts) > 1:
                 found |= {self._single(part) for part in parts if not _short_number(part)}
                 found |= self._phrases(parts)
-            mixed = any(map(str.isdigit, folded))
-            fewest = INSIDE_MIXED if mixed else INSIDE_LETTERS
             dense = DENSE.search(folded) is not None
-            for length in lengths:
-                if length >= len(folded) or (length < fewest and not dense):
+            mixed = any(map(str.isdigit, folded))
+            fewest = 1 if dense else INSIDE_MIXED if mixed else INSIDE_LETTERS
+            for start in range(len(folded) - fewest + 1):
+                beginning = f"<{folded[start : start + INSIDE_MIXED]}"
+                if not dense and self._kind(beginning) is None:
                     continue
-                for start in range(len(folded) - length + 1):
+                for length in lengths[bisect_left(lengths, fewest) :]:
                     part = folded[start : start + length]
+                    if len(part) < length or length == len(folded):
+                        break
                     if dense or not (
                         part.isdigit() or (part.isalpha() and length < INSIDE_LETTERS)
                     ):

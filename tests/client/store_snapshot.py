@@ -9,7 +9,10 @@ from client.catalogue import Base
 
 
 def snapshot(site: Path) -> dict[str, object]:
-    """Files of the store by name and content, and every row of every table, in order."""
+    """Files of the store by name and content, and every row of every table, in order.
+
+    Identifiers are a set: they are sorted.
+    """
     store = site / "store"
     found: dict[str, object] = {
         path.relative_to(site).as_posix(): path.read_bytes() if path.is_file() else None
@@ -19,5 +22,6 @@ def snapshot(site: Path) -> dict[str, object]:
     with sqlite3.connect(store / "catalogue.sqlite") as catalogue:
         for table in Base.metadata.sorted_tables:
             query = f"SELECT * FROM {table.name}"  # noqa: S608 # names of our own
-            found[table.name] = list(catalogue.execute(query))
+            rows = list(catalogue.execute(query))
+            found[table.name] = sorted(rows) if table.name == "identifiers" else rows
     return found

@@ -74,7 +74,7 @@ class Hospital:
             for file in group.files
         ]
 
-        def read(asked: StudyGroup) -> tuple[ReadStudy, list[FileVerdict]]:
+        def read(asked: StudyGroup, _: object) -> tuple[ReadStudy, list[FileVerdict]]:
             self.reads.append(asked)
             return study, verdicts
 
