@@ -18,41 +18,70 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.uid import JPEG2000Lossless, SegmentationStorage
 from rich.table import Table
+from scipy import ndimage
 
 from shared.command_line import console
 from shared.phantom.rendered import RenderedImage, RenderedStudy
 from shared.phantom.writers import write_study
+from shared.seeds import numpy_generator
 from tests.bench import Figure, measure
 from tests.shared.rendered_samples import sample_study
 
-#: Name, patients, and how much finer than 1 mm the pixels are.
-EXPORTS: Final = (("1 mm pixels, as phantoms are", 100, 1), ("0.25 mm pixels, as scanners'", 40, 4))
+#: Name, patients, how much finer than 1 mm the pixels are, whether compressed as in archives.
+EXPORTS: Final = (
+    ("1 mm pixels, as phantoms are", 100, 1, False),
+    ("0.25 mm pixels, as scanners'", 40, 4, False),
+    ("0.25 mm pixels, JPEG 2000, as archives keep them", 40, 4, True),
+    ("0.1 mm pixels, JPEG 2000, as radiographs", 10, 10, True),
+)
+#: Noise of one pixel, as a share of the display's range.
+NOISE: Final = 0.01
 STUDIES: Final = 10_000
 PYTHON: Final = sys.executable
 
 
-def _finer(image: RenderedImage, factor: int) -> RenderedImage:
-    arrays = {
-        name: np.kron(getattr(image, name), np.ones((factor, factor), np.uint8))
-        for name in ("display", "bone_density", "regions")
-    }
-    return replace(image, **arrays, spacing_mm=(1 / factor, 1 / factor))
+def _finer(image: RenderedImage, factor: int, noise: np.random.Generator) -> RenderedImage:
+    """Draw an image with finer pixels: smooth between the old ones, each with its own noise."""
+    if factor == 1:
+        return image
+
+    def smooth(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        fine = ndimage.zoom(np.nan_to_num(values), factor, order=1, grid_mode=True, mode="nearest")
+        noisy = fine + noise.normal(0, NOISE * float(fine.max()), fine.shape)
+        blank = np.kron(np.isnan(values), np.ones((factor, factor), bool))
+        return np.where(blank, np.nan, np.clip(noisy, 0, fine.max())).astype(np.float32)
+
+    return replace(
+        image,
+        display=smooth(image.display),
+        bone_density=smooth(image.bone_density),
+        regions=np.kron(image.regions, np.ones((factor, factor), np.uint8)),
+        spacing_mm=(1 / factor, 1 / factor),
+    )
 
 
-def make_export(folder: Path, patients: int, factor: int) -> int:
+def make_export(folder: Path, patients: int, factor: int, *, compressed: bool) -> int:
     """Write studies of three images and three masks; return the number of files."""
+    noise = numpy_generator(3, "bench pixels")
     for number in range(patients):
         study: RenderedStudy = sample_study(number)
-        images = {view: _finer(image, factor) for view, image in study.images.items()}
+        images = {view: _finer(image, factor, noise) for view, image in study.images.items()}
         write_study(replace(study, images=images), folder)
-    return sum(1 for _ in folder.rglob("*.dcm"))
+    paths = list(folder.rglob("*.dcm"))
+    for path in paths:
+        dataset = dcmread(path)
+        if compressed and dataset.SOPClassUID != SegmentationStorage:
+            dataset.compress(JPEG2000Lossless)
+            dataset.save_as(path)
+    return len(paths)
 
 
 def bare(folder: Path) -> None:
     """Decode every file and forget it."""
-    from pydicom import dcmread
-
     for path in sorted(folder.rglob("*.dcm")):
         _ = dcmread(path).pixel_array
 
@@ -113,10 +142,10 @@ def _median(figures: list[Figure], name: str) -> float:
 def measure_ingest(base: Path, runs: int) -> list[dict[str, Any]]:
     """Figures of each export, medians over interleaved runs."""
     found = []
-    for name, patients, factor in EXPORTS:
-        folder, nearly_nothing = base / f"export{factor}", base / f"one{factor}"
-        files = make_export(folder, patients, factor)
-        make_export(nearly_nothing, 1, factor)
+    for number, (name, patients, factor, compressed) in enumerate(EXPORTS):
+        folder, nearly_nothing = base / f"export{number}", base / f"one{number}"
+        files = make_export(folder, patients, factor, compressed=compressed)
+        make_export(nearly_nothing, 1, factor, compressed=compressed)
         module = [PYTHON, "-m", "tests.bench_ingest"]
         commands = {
             "bare": [*module, "bare", str(folder)],

@@ -224,7 +224,7 @@ def _steps(
 def _rows_of(patch: NDArray[np.float32]) -> list[Row]:
     """Rows of shapes that are brighter than what is around them."""
     thin = patch - ndimage.grey_opening(patch, size=(STROKE, STROKE))
-    limit = max(SHARP_EDGE[0], 0.5 * float(np.quantile(thin, 0.995)))
+    limit = max(SHARP_EDGE[0], 0.5 * _quantile(thin, 0.995))
     # Text was drawn in one value: what is far from the most frequent one is no part of it.
     counts, edges = np.histogram(patch[thin > limit], bins=128, range=(0.0, 1.0))
     drawn = float(edges[int(counts.argmax())]) + 1 / 256
@@ -234,6 +234,8 @@ def _rows_of(patch: NDArray[np.float32]) -> list[Row]:
         return []
     shapes = []
     for index, box in enumerate(ndimage.find_objects(labelled), start=1):
+        if not _may_be_letter(box):
+            continue
         shape = _shape(labelled[box] == index, patch[box], box)
         if shape is not None:
             shapes.append(shape)
@@ -245,9 +247,7 @@ def _shape(
 ) -> _Shape | None:
     """Describe a connected shape; None if it is neither a letter nor letters that touch."""
     height, width = inside.shape
-    if not LETTER_HEIGHT[0] <= height <= LETTER_HEIGHT[1] or width > 14 * height:
-        return None
-    fill = float(inside.mean())
+    fill = np.count_nonzero(inside) / inside.size
     letters = 1
     if width > 1.6 * height:
         begun = np.diff(inside.astype(np.int8), axis=1, prepend=0) == 1
@@ -256,8 +256,23 @@ def _shape(
         return None
     return _Shape(
         box[0].start, box[0].stop, box[1].start, box[1].stop,
-        float(np.quantile(values[inside], 0.8)), values[inside], letters,
+        _quantile(values[inside], 0.8), values[inside], letters,
     )  # fmt: skip
+
+
+def _may_be_letter(box: tuple[slice, slice]) -> bool:
+    """Whether a box has the size of a letter, or of letters that touch."""
+    height, width = (side.stop - side.start for side in box)
+    return LETTER_HEIGHT[0] <= height <= LETTER_HEIGHT[1] and width <= 14 * height
+
+
+def _quantile(values: NDArray[np.float32], share: float) -> float:
+    """`numpy.quantile` of values without NaN, at a tenth of its cost for a few of them."""
+    place = share * (values.size - 1)
+    low = int(place)
+    high = min(low + 1, values.size - 1)
+    parted = np.partition(values, (low, high), axis=None)
+    return float(parted[low] + (place - low) * (parted[high] - parted[low]))
 
 
 def _chains(shapes: list[_Shape]) -> list[list[_Shape]]:

@@ -14,6 +14,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -273,7 +274,6 @@ class _Seen:
 
 def _kind(dataset: Dataset, tag: BaseTag) -> str:
     """Kind of an element, ``sequence``, or empty if it names nobody; its value is not read."""
-    group, element = tag.group, tag.element
     raw: Any = dataset.get_item(tag)
     vr = str(raw.VR or "")
     if not vr or vr == "UN":
@@ -281,14 +281,23 @@ def _kind(dataset: Dataset, tag: BaseTag) -> str:
             vr = str(dictionary_VR(tag))
         except KeyError:
             vr = "UN"
+    kind = _kind_of(tag, vr)
+    if kind == "private" and isinstance(raw, RawDataElement):
+        return kind if (raw.length or 0) <= LONGEST_VALUE else ""
+    return kind
+
+
+@lru_cache(maxsize=16_384)
+def _kind_of(tag: BaseTag, vr: str) -> str:
+    """Kind of what has a tag and a VR; the same tags come with every file, and every frame."""
+    group, element = tag.group, tag.element
     if vr == "SQ":
         return "sequence"
     if 0x5000 <= group <= 0x501E and element in CURVE_TEXT:
         return "text"
     if tag.is_private:
         creator = 0x0010 <= element <= 0x00FF
-        short = not isinstance(raw, RawDataElement) or (raw.length or 0) <= LONGEST_VALUE
-        return "private" if vr in PRIVATE_TEXT and not creator and short else ""
+        return "private" if vr in PRIVATE_TEXT and not creator else ""
     if group <= 0x0002:
         return "uid" if tag == 0x00020003 else ""
     keyword = keyword_for_tag(tag)
