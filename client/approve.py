@@ -24,6 +24,8 @@ from shared.files import write_text_atomically
 
 APPROVED: Final = "approved"
 LIST: Final = "approved.json"
+#: Nobody can review these, and Python would run them in the place of what was reviewed.
+UNREADABLE: Final = (".pyc", ".pyo", ".so", ".pyd", ".pth", ".dll", ".dylib")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def read_bundle(path: Path) -> Bundle:
     Raises
     ------
     InputUnreadableError
-        If it is not one.
+        If it is not one, or holds compiled code.
     """
     try:
         content = path.read_bytes()
@@ -56,6 +58,12 @@ def read_bundle(path: Path) -> Bundle:
         raise InputUnreadableError(
             f"{path}: is not a bundle ({error}); it must be what `osteofed server bundle` wrote"
         ) from None
+    for name in files:
+        if name.lower().endswith(UNREADABLE):
+            raise InputUnreadableError(
+                f"{path}: holds compiled code ({name}), which nobody can review; a bundle must "
+                "hold sources only, as `osteofed server bundle` writes it"
+            )
     return Bundle(path, hashlib.sha256(content).hexdigest(), files, content)
 
 
@@ -165,7 +173,7 @@ def _remove(place: Path, digest: str) -> None:
 def _compile(unpacked: Path) -> dict[str, str]:
     """Compile a bundle's modules, once for all messages; name what was made by its digest."""
     compileall.compile_dir(
-        unpacked, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
+        unpacked, quiet=2, force=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
     )
     return {
         path.relative_to(unpacked).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -55,20 +55,41 @@ def _log(folder: Path) -> None:
 def _run(arguments: list[str], folder: Path) -> None:
     from flwr.supernode.cli import flwr_clientapp
 
-    # By its full name: the package gives the function of the same name instead.
+    # By their full names: a package gives the function of the same name instead.
     runtime: Any = importlib.import_module("flwr.supernode.runtime.run_clientapp")
-    if not hasattr(runtime, "install_from_fab"):
-        raise RuntimeError("this Flower unpacks its bundles otherwise; nothing runs")
-    approved = _approved(folder)
-
-    def find_approved(bundle: bytes, *_: Any, **__: Any) -> Path:
-        return _check(bundle, approved, folder)
-
-    runtime.install_from_fab = find_approved
+    loading: Any = importlib.import_module("flwr.clientapp.utils")
+    _allow_only_approved(runtime, loading, folder)
     sys.argv = ["flwr-clientapp", *arguments]
     sys.dont_write_bytecode = True  # a file more is a file that was not approved
     _forget_ours()
     flwr_clientapp()
+
+
+def _allow_only_approved(runtime: Any, loading: Any, folder: Path) -> None:
+    """Have Flower load from where an approved bundle was compared, and nowhere else.
+
+    Flower would make the folder's name of what the message says its version is, which may
+    lead out of the folder.
+    """
+    for module, name in (
+        (runtime, "install_from_fab"),
+        (runtime, "get_project_dir"),
+        (loading, "get_project_dir"),
+    ):
+        if not hasattr(module, name):
+            raise RuntimeError(f"this Flower has no {name} where it was; nothing runs")
+    approved = _approved(folder)
+
+    def find_approved(bundle: bytes, *_: Any, **__: Any) -> Path:
+        place = _check(bundle, approved, folder)
+        runtime.get_project_dir = loading.get_project_dir = lambda *_: place
+        return place
+
+    def nothing_yet(*_: Any) -> Path:
+        raise RuntimeError("code was asked for before its bundle was compared")
+
+    runtime.get_project_dir = loading.get_project_dir = nothing_yet
+    runtime.install_from_fab = find_approved
 
 
 def _approved(folder: Path) -> dict[str, dict[str, str]]:

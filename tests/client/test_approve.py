@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import stat
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -16,7 +18,7 @@ from client.approve import approve, approved_digests, read_bundle
 from client.audit import AUDIT, make_identity, site_key
 from client.cli import app
 from shared.chain import verify_chain
-from shared.errors import CodeNotApprovedError
+from shared.errors import CodeNotApprovedError, InputUnreadableError
 
 SETTINGS = """\
 [project]
@@ -42,9 +44,10 @@ def folder(tmp_path: Path) -> Path:
     return site
 
 
-def bundle(folder: Path, version: str) -> Path:
+def bundle(folder: Path, version: str, more: dict[str, bytes] | None = None) -> Path:
     """Write a bundle in Flower's form."""
     files = {"pyproject.toml": SETTINGS.format(version=version).encode(), "a.py": b"app = 1\n"}
+    files |= more or {}
     content = "\n".join(
         f"{name},{hashlib.sha256(data).hexdigest()},{8 * len(data)}" for name, data in files.items()
     )
@@ -115,3 +118,31 @@ def test_code_that_was_changed_since_it_was_approved_does_not_run(
     assert last.event == "bundle refused"
     approve(folder, shown)  # what the refusal advises
     assert start_app._check(content, start_app._approved(folder), folder) == place
+
+
+@pytest.mark.parametrize("name", ["__pycache__/a.cpython-311.pyc", "a.cpython-311-x86.so"])
+def test_a_bundle_with_compiled_code_is_not_even_shown(folder: Path, name: str) -> None:
+    with pytest.raises(InputUnreadableError, match="nobody can review"):
+        read_bundle(bundle(folder.parent, "1.0.0", {name: b"x"}))
+
+
+def test_flower_loads_what_was_compared_whatever_the_message_calls_its_version(
+    folder: Path,
+) -> None:
+    from flwr.clientapp import utils
+
+    runtime = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+    shown = read_bundle(bundle(folder.parent, "1.0.0"))
+    approve(folder, shown)
+    # Stand-ins with the names that the installed Flower has: its own stay as they are.
+    flower = [SimpleNamespace(**{n: getattr(m, n) for n in names}) for m, names in (
+        (runtime, ("install_from_fab", "get_project_dir")), (utils, ("get_project_dir",)),
+    )]  # fmt: skip
+    start_app._allow_only_approved(*flower, folder)
+    outside = ("osteofed/tiny", f"1.0.0.{shown.digest[:8]}/../../evil", shown.digest)
+    with pytest.raises(RuntimeError, match="before its bundle was compared"):
+        flower[1].get_project_dir(*outside)
+    place = flower[0].install_from_fab(shown.content, skip_prompt=True)
+    assert [one.get_project_dir(*outside) for one in flower] == [place, place]
+    with pytest.raises(RuntimeError, match="no get_project_dir"):
+        start_app._allow_only_approved(flower[0], SimpleNamespace(), folder)
