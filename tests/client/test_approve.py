@@ -135,14 +135,14 @@ def test_flower_loads_what_was_compared_whatever_the_message_calls_its_version(
     shown = read_bundle(bundle(folder.parent, "1.0.0"))
     approve(folder, shown)
     # Stand-ins with the names that the installed Flower has: its own stay as they are.
-    flower = [SimpleNamespace(**{n: getattr(m, n) for n in names}) for m, names in (
-        (runtime, ("install_from_fab", "get_project_dir")), (utils, ("get_project_dir",)),
-    )]  # fmt: skip
-    start_app._allow_only_approved(*flower, folder)
+    names = ("install_from_fab", "get_project_dir")
+    running = SimpleNamespace(**{name: getattr(runtime, name) for name in names})
+    loading = SimpleNamespace(get_project_dir=vars(utils)["get_project_dir"])
+    start_app._allow_only_approved(running, loading, folder)
     outside = ("osteofed/tiny", f"1.0.0.{shown.digest[:8]}/../../evil", shown.digest)
     with pytest.raises(RuntimeError, match="before its bundle was compared"):
-        flower[1].get_project_dir(*outside)
-    place = flower[0].install_from_fab(shown.content, skip_prompt=True)
-    assert [one.get_project_dir(*outside) for one in flower] == [place, place]
+        loading.get_project_dir(*outside)
+    place = running.install_from_fab(shown.content, skip_prompt=True)
+    assert running.get_project_dir(*outside) == loading.get_project_dir(*outside) == place
     with pytest.raises(RuntimeError, match="no get_project_dir"):
-        start_app._allow_only_approved(flower[0], SimpleNamespace(), folder)
+        start_app._allow_only_approved(running, SimpleNamespace(), folder)
