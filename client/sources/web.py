@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -127,13 +127,18 @@ class WebSource:
 
     def fetch(self, study: Found, deliver: Deliver) -> None:
         """Fetch the files of a study, as they are stored."""
-        with self._translated(of_study=True):
-            for data in self._client.files_of(study.study_uid):
+        with closing(self._files_of(study)) as files:
+            for data in files:
                 deliver(study.study_uid, data)
 
     def ready(self) -> AbstractContextManager[None]:
         """Hold what fetching needs: nothing."""
         return nullcontext()
+
+    def _files_of(self, study: Found) -> Generator[bytes]:
+        """Yield the files of a study; what goes wrong with one that was given is not ours."""
+        with self._translated(of_study=True):
+            yield from self._client.files_of(study.study_uid)
 
     def _pages(self, wanted: Wanted, modality: str) -> Iterator[Found]:
         """Ask for page after page until one brings nothing new."""
@@ -187,6 +192,14 @@ class WebSource:
             if isinstance(error, OSError) and error.errno is not None and _of_disk(error):
                 raise
             raise TryAgainError("cannot be reached, or the connection broke") from None
+        except (LookupError, ValueError, TypeError, AttributeError):
+            # What the library stumbles over: no content type, another one, no list of studies.
+            if of_study:
+                raise StudyFailedError("answers with no DICOM when asked for a study") from None
+            raise SourceRefusedError(
+                f"{self.name}: answers with what is no DICOMweb (check the path of the address; "
+                "Orthanc's is /dicom-web; something between may also change the answers)"
+            ) from None
 
     def _judge(self, status: int, *, of_study: bool) -> None:
         """Say what an HTTP status means."""

@@ -17,9 +17,9 @@ import pytest
 from pynetdicom.sop_class import Verification
 
 from client.sources.nodes import new_node, serving, storing_node
-from client.sources.patience import TryAgainError
+from client.sources.patience import StudyFailedError, TryAgainError
 from client.sources.peer import PeerSource
-from client.sources.wanted import Wanted
+from client.sources.wanted import Found, Wanted
 from client.sources.web import WebSource
 from server.pki import CA, CA_KEY, SERVER, SERVER_KEY, make_home
 from shared.door_settings import (
@@ -61,6 +61,12 @@ class Answers(BaseHTTPRequestHandler):
             self.answer(200, b"<html>hello</html>")
         elif what == "empty":
             self.answer(204, b"")
+        elif what == "numbers":
+            self.answer(200, b"[1, 2]")
+        elif what == "picture":
+            self.answer(200, b"no DICOM", **{"Content-Type": "image/jpeg"})
+        elif what == "file":
+            self.answer(200, b"DICOM", **{"Content-Type": "application/dicom"})
         else:
             first = 0 if what == "stubborn" else int(asked.get("offset", ["0"])[0])
             studies = [
@@ -143,9 +149,32 @@ def test_odd_answers_are_told_apart(tmp_path: Path) -> None:
             ("moved", SourceRefusedError, "another address"),
             ("page", SourceRefusedError, "not as a DICOMweb server"),
             ("busy", TryAgainError, "503"),
+            ("numbers", SourceRefusedError, "no DICOMweb"),
         ):
             with pytest.raises(error, match=words):
                 web(tmp_path, f"http://127.0.0.1:{port}/{path}").find(Wanted())
+
+
+def test_an_odd_answer_fails_its_study_and_our_own_mistakes_stay_ours(tmp_path: Path) -> None:
+    came: list[bytes] = []
+
+    def take(study_uid: str, data: bytes) -> bool:
+        came.append(data)
+        return True
+
+    def mistaken(study_uid: str, data: bytes) -> bool:
+        raise KeyError("a mistake of ours")
+
+    study = Found("1.2.3", 1)
+    with web_server() as port:
+        for path in ("empty", "page", "picture"):
+            with pytest.raises(StudyFailedError, match="no DICOM"):
+                web(tmp_path, f"http://127.0.0.1:{port}/{path}").fetch(study, take)
+        whole = web(tmp_path, f"http://127.0.0.1:{port}/file")
+        whole.fetch(study, take)
+        with pytest.raises(KeyError, match="a mistake of ours"):
+            whole.fetch(study, mistaken)
+    assert came == [b"DICOM"]
 
 
 def test_credentials_are_private_and_never_sent_in_the_clear(tmp_path: Path) -> None:
