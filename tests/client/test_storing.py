@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +16,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import SecondaryCaptureImageStorage
 
+from client.inbox import Inbox
+from client.ingest import IngestReport
 from client.sources import take
+from client.sources.listen import listen
 from client.sources.nodes import (
     CANNOT_UNDERSTAND,
     NOT_AUTHORISED,
@@ -28,6 +32,8 @@ from client.sources.nodes import (
 )
 from client.sources.peer import PeerSource
 from client.sources.wanted import Found
+from client.store import SETTINGS, SiteStore, init_site
+from shared.config import SiteConfig, save_settings
 from shared.dicom import parsing
 from shared.door_settings import ListenSettings, PacsSettings, PeerSettings, RetrySettings
 from tests.system.orthanc import free_port
@@ -128,3 +134,34 @@ def test_a_header_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyP
     assert study_of(data) == "1.2.3"
     monkeypatch.setattr(parsing, "MOST_READS", 100)
     assert study_of(data) == ""
+
+
+def listening_site(folder: Path) -> Path:
+    init_site(folder, SiteConfig(site="riverside"))
+    node = ListenSettings(port=free_port(), senders=("HOSPITAL",), quiet_seconds=0.1)
+    settings = SiteConfig(site="riverside", pacs=PacsSettings(listen=node))
+    save_settings(settings, folder / SETTINGS)
+    return folder
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_complete_studies_that_a_kill_left_are_taken_at_the_next_start(
+    tmp_path: Path, half: bool
+) -> None:
+    site = listening_site(tmp_path / "site")
+    store = SiteStore.open(site)
+    store.close()
+    inbox = Inbox(site, store.secret, "pushed")
+    inbox.deliver("1.2.3", file_of(an_object()))
+    inbox.finish(inbox.name_of("1.2.3"))
+    if half:
+        inbox.deliver("1.2.5", file_of(an_object("1.2.5")))
+    reports: list[IngestReport] = []
+    stop = threading.Event()
+    ends = threading.Timer(20.0, stop.set)
+    ends.start()
+    listen(site, reports.append, once=True, stop=stop)
+    ends.cancel()
+    assert [len(report.files) for report in reports] == [1 + half]
+    assert not inbox.waiting()
+    assert not inbox.studies()
