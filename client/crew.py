@@ -39,10 +39,13 @@ class Crew:
     ----------
     workers : int
         Processes; with one, the work is done in this process and no other is started.
+    separate : bool
+        Start one even then, so that what ends a worker does not end this process.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, separate: bool = False) -> None:
         self.workers = workers
+        self._here = workers <= 1 and not separate
         self._pool: ProcessPoolExecutor | None = None
         self._generation = 0
         self._others = set(multiprocessing.active_children())
@@ -85,7 +88,7 @@ class Crew:
         object
             Results in the order of the jobs.
         """
-        if self.workers <= 1:
+        if self._here:
             yield from map(function, jobs)
             return
         rest = iter(jobs)

@@ -20,6 +20,7 @@ with ``osteofed site ingest SITE SITE/quarantine`` or deletes it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -35,12 +36,20 @@ from client.ingest import IngestReport, ProgressCallback, ingest
 from client.store import SiteStore
 from shared.dicom.content import content_digest
 from shared.dicom.deidentify import keyed_digest
+from shared.dicom.scan import LARGEST_FILE
 from shared.dicom.verdicts import FileVerdict
-from shared.files import OWNER_ONLY, write_text_atomically
+from shared.files import OWNER_ONLY, settle_folder, write_text_atomically
 
 Channel = Literal["fetching", "pushed"]
 OWNERS_FOLDER: Final = 0o700
 PART: Final = ".part"
+#: Free space that no source may use up: the ledger and the audit chain are on the same disk,
+#: and a site that cannot write them cannot train.
+ROOM_TO_LEAVE: Final = 1024**3
+
+
+class TooLargeError(OSError):
+    """An object is larger than any that is read; it is not put down at all."""
 
 
 class Inbox:
@@ -85,21 +94,38 @@ class Inbox:
         -------
         bool
             False if the same content was there already.
+
+        Raises
+        ------
+        TooLargeError
+            If no study has a file of that size.
+        OSError
+            If it would leave less than `ROOM_TO_LEAVE` on the disk, or cannot be written.
         """
+        if len(data) > LARGEST_FILE:
+            raise TooLargeError(f"an object of {len(data)} bytes (at most {LARGEST_FILE})")
         path = self.arriving / self.name_of(study_uid) / f"{content_digest(data)}.dcm"
         part = path.with_name(f"{path.name}.{threading.get_ident()}{PART}")
         with self._renaming:  # the folder must not move away between making it and writing
-            path.parent.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
             if path.exists():
                 return False
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-            _sync(path.parent)
+            self._require_room(len(data))
+            if not path.parent.exists():
+                path.parent.mkdir(mode=OWNERS_FOLDER)
+                settle_folder(self.arriving)
+            try:
+                _write(part, data)
+                part.replace(path)
+            except OSError:
+                part.unlink(missing_ok=True)
+                raise
+            settle_folder(path.parent)
         return True
+
+    def _require_room(self, size: int) -> None:
+        """Refuse what would leave too little room on the disk, as the disk does when it is full."""
+        if shutil.disk_usage(self.arriving).free < size + ROOM_TO_LEAVE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.arriving))
 
     def forget(self, study_uid: str) -> None:
         """Remove what came so far of a study, because it is fetched from its beginning."""
@@ -121,9 +147,10 @@ class Inbox:
                 for path in source.iterdir():
                     path.replace(target / path.name)
                 source.rmdir()
+                settle_folder(target)
             else:
                 source.rename(target)
-            _sync(self.complete)
+            settle_folder(self.complete)
 
     def studies(self) -> list[str]:
         """Names of the studies that are still arriving, sorted."""
@@ -200,7 +227,7 @@ class Inbox:
             target.parent.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
             if (self.complete / name).exists():
                 (self.complete / name).replace(target)
-                _sync(target.parent)
+                settle_folder(target.parent)
         for name in outcome["delete"]:
             (self.complete / name).unlink(missing_ok=True)
         for folder in self.complete.iterdir():
@@ -239,20 +266,21 @@ def take_inbox(site_folder: Path, progress: ProgressCallback | None = None) -> I
         inbox.carry_out()
         if not inbox.waiting():
             return nothing
-        report = ingest(site_folder, inbox.complete, progress)
+        # What a PACS sends can crash a decoder, and whoever listens has to go on listening.
+        report = ingest(site_folder, inbox.complete, progress, separate=True)
         # Catalogue and arrays must outlive a power cut before their source goes.
         os.sync()
         inbox.decide(report.files)
     return report
 
 
-def _sync(folder: Path) -> None:
-    """Make names of a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write(path: Path, data: bytes) -> None:
+    """Write a file of the owner's alone, durably."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _last_byte(descriptor: int) -> bytes:

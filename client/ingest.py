@@ -105,6 +105,8 @@ def ingest(
     source_dir: Path,
     progress: ProgressCallback | None = None,
     workers: int | None = None,
+    *,
+    separate: bool = False,
 ) -> IngestReport:
     """Take a folder of DICOM studies and label tables into a site's store.
 
@@ -119,6 +121,8 @@ def ingest(
     workers : int or None
         Processes that read; 1 = this one. None = one for each core where the export is
         large enough to pay for them. Changes the speed, never the result.
+    separate : bool
+        Never read in this process, so that a decoder that crashes costs one study only.
 
     Raises
     ------
@@ -131,7 +135,8 @@ def ingest(
     """
     store = SiteStore.open(site_folder)
     try:
-        with Crew(_workers_for(source_dir) if workers is None else workers) as crew:
+        number = _workers_for(source_dir) if workers is None else workers
+        with Crew(number, separate=separate) as crew:
             scan = scan_folder(source_dir, store.config.labels, crew.each)
             if not scan.digests and not scan.verdicts:
                 raise InputEmptyError(

@@ -17,7 +17,8 @@ class TlsSettings(Settings):
     """Certificates of a connection; paths are relative to ``site.yaml``.
 
     `authority` is the certificate that the other side's must be signed by (None: the
-    system's); `certificate` and `key` are this side's own, where the PACS asks for them.
+    system's, which will not do for a side that listens); `certificate` and `key` are this
+    side's own, where the PACS asks for them. The key is 0600.
     """
 
     authority: Path | None = None
@@ -52,13 +53,17 @@ class DicomWebSettings(Settings):
 
 
 class PeerSettings(Settings):
-    """A DIMSE peer that is queried (C-FIND), and gives by C-GET or by C-MOVE to `listen`."""
+    """A DIMSE peer that is queried (C-FIND), and gives by C-GET or by C-MOVE to `listen`.
+
+    Without TLS only a loopback address is taken, unless `insecure` says so on purpose.
+    """
 
     host: str
     port: Port = 104
     title: ApplicationEntity
     retrieve: str = Field(default="get", pattern="^(get|move)$")
     tls: TlsSettings | None = None
+    insecure: bool = False
 
 
 class ListenSettings(Settings):
@@ -66,7 +71,8 @@ class ListenSettings(Settings):
 
     Only `senders` (their application entity titles) may send, and only what names this
     `title`. An empty list lets nobody in. A study is taken in when nothing of it came
-    for `quiet_seconds`.
+    for `quiet_seconds`. With TLS they also need a certificate signed by its `authority`;
+    without, only a loopback address is listened on, unless `insecure` says so on purpose.
     """
 
     host: str = "127.0.0.1"
@@ -75,6 +81,7 @@ class ListenSettings(Settings):
     senders: tuple[ApplicationEntity, ...] = ()
     quiet_seconds: Positive = 10.0
     tls: TlsSettings | None = None
+    insecure: bool = False
 
 
 class PacsSettings(Settings):

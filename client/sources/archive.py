@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
-from client.inbox import OWNERS_FOLDER, Inbox
+from client.inbox import OWNERS_FOLDER, ROOM_TO_LEAVE, Inbox
 from client.ingest import IngestReport, ProgressCallback, ingest
 from client.store import SiteStore
 from shared.dicom.scan import LARGEST_FILE
@@ -36,7 +36,6 @@ SMALL_ENOUGH: Final = 16 * 1024 * 1024
 ENDINGS: Final = (".csv", ".tsv", ".xlsx", ".nrrd", ".nii", ".nii.gz")
 ARCHIVES: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".gz", ".bz2", ".xz")
 NESTED_MAGIC: Final = b"PK\x03\x04"
-ROOM_TO_LEAVE: Final = 1024**3
 CHUNK: Final = 1024 * 1024
 ENCRYPTED: Final = 0x1
 

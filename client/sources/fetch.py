@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from client.inbox import Inbox, take_inbox
+from client.inbox import Inbox, TooLargeError, take_inbox
 from client.ingest import IngestReport, ProgressCallback
 from client.store import SiteStore
 from shared.door_settings import RetrySettings
@@ -146,7 +146,7 @@ def _fetch_one(pacs: Pacs, study: Found, inbox: Inbox, retry: RetrySettings) -> 
 
     try:
         patiently(retry, pacs.name, ask)
-    except StudyFailedError:
+    except (StudyFailedError, TooLargeError):  # what is too large is so the next time too
         inbox.forget(study.study_uid)
         return False
     inbox.finish(inbox.name_of(study.study_uid))

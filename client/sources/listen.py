@@ -91,7 +91,8 @@ def listen(
     require_senders(settings)
     inbox = Inbox(store.folder, store.secret, "pushed")
     quiet = Quiet(settings.quiet_seconds)
-    for study in inbox.studies():  # left by a node that was ended
+    left = inbox.studies()  # by a node that was ended
+    for study in left:
         quiet.heard(study)
 
     def deliver(study_uid: str, data: bytes) -> bool:
@@ -103,6 +104,8 @@ def listen(
     stop = stop or threading.Event()
     timeout = store.config.pacs.retry.timeout_seconds
     node = storing_node(settings.title, list(settings.senders), timeout)
+    # Complete studies that it left are taken at once, or with those that it left half.
+    waits = not left and bool(inbox.waiting())
     with inbox.alone("listening"), serving(node, store.folder, settings, deliver):
         if started is not None:
             started(settings)
@@ -110,7 +113,8 @@ def listen(
             due = quiet.due()
             for study in due:
                 inbox.finish(study)
-            if due:
+            if due or waits:
+                waits = False
                 taken(take_inbox(site_folder))
                 if once:
                     return

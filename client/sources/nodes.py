@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import errno
 import logging
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from pydicom import dcmread, uid
+from pydicom import uid
 from pynetdicom import AE, AllStoragePresentationContexts, evt, sop_class
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification
 
-from shared.config import resolve
-from shared.dicom.attributes import quietly
-from shared.door_settings import ListenSettings, TlsSettings
-from shared.errors import ConfigError, ConfigValueError, InputMissingError
+from shared.dicom.attributes import quietly, text_of
+from shared.dicom.parsing import parse
+from shared.dicom.verdicts import SetAsideError
+from shared.door_settings import ListenSettings
+from shared.errors import ConfigValueError
+
+from .secured import serving_context
 
 #: Called with the study's UID and the file; False if it was there already.
 Deliver = Callable[[str, bytes], bool]
 
-#: C-STORE answers (PS3.4, table B.2-1).
+#: C-STORE answers (PS3.4, table B.2-1; PS3.7, annex C).
 STORED: Final = 0x0000
+NOT_AUTHORISED: Final = 0x0124
 OUT_OF_RESOURCES: Final = 0xA700
 CANNOT_UNDERSTAND: Final = 0xC000
 #: A study is thousands of packets; larger ones cost fewer turns.
@@ -73,6 +75,14 @@ OTHER_CLASSES: Final = (
 )
 OTHER_SYNTAXES: Final = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 LABEL_MAP_SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.7"
+#: What a node that is sent to takes: all but deflated ones, whose inflated size is unbounded.
+STORED_SYNTAXES: Final = tuple(
+    syntax for syntax in ALL_TRANSFER_SYNTAXES if "deflate" not in uid.UID(syntax).name.lower()
+)
+
+
+class NotWantedError(Exception):
+    """Whoever is given a file has no use for it; the sender has to keep it."""
 
 
 def silence() -> None:
@@ -110,17 +120,17 @@ def contexts_to_get() -> list[PresentationContext]:
 
 
 def storing_node(title: str, senders: list[str], timeout_seconds: float) -> AE:
-    """Make a node that is sent to: every storage class in every transfer syntax, and C-ECHO.
+    """Make a node that is sent to: every storage class in `STORED_SYNTAXES`, and C-ECHO.
 
     Only who calls it by `title` and is one of `senders` is let in.
     """
     node = new_node(title, timeout_seconds)
     node.require_called_aet = True
     node.require_calling_aet = senders
-    node.add_supported_context(Verification)
+    node.add_supported_context(Verification, list(OTHER_SYNTAXES))
     classes = {context.abstract_syntax for context in AllStoragePresentationContexts}
     for one in sorted({*map(str, classes), LABEL_MAP_SEGMENTATION}):
-        node.add_supported_context(one, ALL_TRANSFER_SYNTAXES)
+        node.add_supported_context(one, list(STORED_SYNTAXES))
     return node
 
 
@@ -133,9 +143,11 @@ def serving(
     Raises
     ------
     ConfigValueError
-        If the address cannot be listened on.
+        If the address cannot be listened on, or not without TLS.
+    InputMissingError, ConfigError, PlaceholderSecretError
+        See `serving_context`.
     """
-    tls = None if listen.tls is None else tls_context(site_folder, listen.tls, serving=True)
+    tls = serving_context(site_folder, listen)
     try:
         node.start_server(
             (listen.host, listen.port),
@@ -160,7 +172,10 @@ def serving(
 
 
 def storing(deliver: Deliver) -> Callable[[evt.Event], int]:
-    """Make the answer to C-STORE: success once the file is durably there, never before."""
+    """Make the answer to C-STORE: success once the file is durably there, never before.
+
+    A file that is there already is a success too: the sender need not keep it.
+    """
 
     def store(event: evt.Event) -> int:
         data = event.encoded_dataset()
@@ -169,6 +184,8 @@ def storing(deliver: Deliver) -> Callable[[evt.Event], int]:
             return CANNOT_UNDERSTAND
         try:
             deliver(study, data)
+        except NotWantedError:
+            return NOT_AUTHORISED
         except OSError:
             return OUT_OF_RESOURCES
         return STORED
@@ -180,55 +197,9 @@ def study_of(data: bytes) -> str:
     """StudyInstanceUID of a file, empty if it cannot be told."""
     try:
         with quietly():
-            dataset = dcmread(
-                BytesIO(data), stop_before_pixels=True, specific_tags=["StudyInstanceUID"]
-            )
-            return str(dataset.StudyInstanceUID).strip()
-    except Exception:  # pydicom raises many kinds on damaged files
+            return text_of(parse(data, pixels=False), "StudyInstanceUID")
+    except SetAsideError:
         return ""
-
-
-def tls_context(site_folder: Path, tls: TlsSettings, *, serving: bool) -> ssl.SSLContext:
-    """Make the TLS side of a connection.
-
-    As server, who calls must show a certificate signed by `authority` if one is named.
-
-    Raises
-    ------
-    InputMissingError, ConfigError
-        If a file is missing, or is no certificate or key.
-    """
-    if serving:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        if tls.certificate is None or tls.key is None:
-            raise ConfigError(
-                "site.yaml: pacs.listen.tls needs `certificate` and `key` "
-                "(paths of this node's own PEM files)"
-            )
-    else:
-        context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    paths = [
-        resolve(site_folder, path)
-        for path in (tls.authority, tls.certificate, tls.key)
-        if path is not None
-    ]
-    for path in paths:
-        if not path.is_file():
-            raise InputMissingError(f"{path}: no such file (site.yaml names it under pacs, tls)")
-    try:
-        if tls.authority is not None:
-            context.load_verify_locations(resolve(site_folder, tls.authority))
-            context.verify_mode = ssl.CERT_REQUIRED
-        if tls.certificate is not None:
-            key = None if tls.key is None else resolve(site_folder, tls.key)
-            context.load_cert_chain(resolve(site_folder, tls.certificate), key)
-    except (ssl.SSLError, OSError):
-        raise ConfigError(
-            f"{', '.join(str(path) for path in paths)}: is no PEM certificate with its key "
-            "(site.yaml names them under pacs, tls)"
-        ) from None
-    return context
 
 
 def status_of(answer: Any) -> int | None:

@@ -29,16 +29,18 @@ from shared.door_settings import PacsSettings, PeerSettings
 from shared.errors import ConfigValueError, SourceRefusedError
 
 from .nodes import (
+    OTHER_SYNTAXES,
     Deliver,
+    NotWantedError,
     contexts_to_get,
     new_node,
     serving,
     status_of,
     storing,
     storing_node,
-    tls_context,
 )
 from .patience import HungUpError, StudyFailedError, TryAgainError
+from .secured import calling_context, require_tls
 from .wanted import SERIES_FIELDS, STUDY_FIELDS, Found, Wanted, count_of, is_uid
 
 SUCCESS: Final = 0x0000
@@ -65,9 +67,9 @@ class PeerSource:
     Raises
     ------
     ConfigValueError
-        If ``site.yaml`` names no peer.
-    InputMissingError, ConfigError
-        If a certificate that the settings name is missing or none.
+        If ``site.yaml`` names no peer, or one without TLS that is not this machine's.
+    InputMissingError, ConfigError, PlaceholderSecretError
+        If a certificate that the settings name is missing or none, or others may read its key.
     """
 
     def __init__(self, site_folder: Path, settings: PacsSettings) -> None:
@@ -78,7 +80,8 @@ class PeerSource:
         self._association: Association | None = None
         self._expected: tuple[str, Deliver] = ("", lambda study_uid, data: False)
         tls = self._peer.tls
-        self._tls = None if tls is None else tls_context(site_folder, tls, serving=False)
+        require_tls("pacs.peer", self._peer.host, tls, insecure=self._peer.insecure)
+        self._tls = None if tls is None else calling_context(site_folder, tls)
 
     def check(self) -> None:
         """Say C-ECHO; what is wrong is raised as by `find`."""
@@ -128,8 +131,9 @@ class PeerSource:
         listen = self._settings.listen
         with ExitStack() as stack:
             if self._peer.retrieve == "move":
-                senders = sorted({self._peer.title, *listen.senders})
-                node = storing_node(listen.title, senders, self._settings.retry.timeout_seconds)
+                # Who else may push is not let in: nothing but what was asked for is taken.
+                timeout = self._settings.retry.timeout_seconds
+                node = storing_node(listen.title, [self._peer.title], timeout)
                 stack.enter_context(serving(node, self._site, listen, self._take))
             stack.callback(self._let_go)
             yield
@@ -137,7 +141,9 @@ class PeerSource:
     def _take(self, study_uid: str, data: bytes) -> bool:
         """Take what is sent, if it is of the study that was asked for."""
         wanted, deliver = self._expected
-        return study_uid == wanted and deliver(study_uid, data)
+        if study_uid != wanted:
+            raise NotWantedError
+        return deliver(study_uid, data)
 
     @contextmanager
     def _holding(self) -> Iterator[Association]:
@@ -248,7 +254,7 @@ class PeerSource:
         self._reach()  # pynetdicom does not tell a peer that is down from one that hangs up
         node = new_node(self._settings.listen.title, self._settings.retry.timeout_seconds)
         for one in classes:
-            node.add_requested_context(one)
+            node.add_requested_context(one, list(OTHER_SYNTAXES))  # none that is deflated
         node.requested_contexts = [*node.requested_contexts, *contexts]
         association = node.associate(
             self._peer.host,

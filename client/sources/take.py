@@ -14,7 +14,7 @@ from shared.errors import ConfigValueError, OsteofedError, StoreMissingError
 from .archive import ingest_archive
 from .fetch import Fetched, Pacs, fetch_all
 from .listen import require_senders
-from .nodes import serving, storing_node
+from .nodes import NotWantedError, serving, storing_node
 from .patience import patiently
 from .peer import PeerSource
 from .wanted import Wanted
@@ -126,10 +126,15 @@ def _try(site_folder: Path, settings: PacsSettings, connection: str) -> None:
     if connection == "listen":
         require_senders(settings.listen)
         node = storing_node(settings.listen.title, list(settings.listen.senders), 1.0)
-        with serving(node, site_folder, settings.listen, lambda study_uid, data: False):
+        with serving(node, site_folder, settings.listen, _take_nothing):
             return
     pacs = _pacs(site_folder, settings, WEB if connection == "web" else PEER)
     patiently(settings.retry, pacs.name, pacs.check)
+
+
+def _take_nothing(study_uid: str, data: bytes) -> bool:
+    """Refuse what comes while it is only tried whether anything could."""
+    raise NotWantedError
 
 
 def _pacs(site_folder: Path, settings: PacsSettings, source: str) -> Pacs:

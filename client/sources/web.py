@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
-import stat
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +22,11 @@ from shared.errors import (
     PlaceholderSecretError,
     SourceRefusedError,
 )
+from shared.files import require_private
 
 from .nodes import Deliver, silence
 from .patience import StudyFailedError, TryAgainError
+from .secured import is_loopback, require_private_key
 from .wanted import SERIES_FIELDS, STUDY_FIELDS, Found, Wanted, count_of, is_uid
 
 #: Studies of one answer; a server may give fewer.
@@ -74,7 +74,8 @@ class WebSource:
     ConfigValueError
         If the address has no TLS and is not this machine's.
     InputMissingError, PlaceholderSecretError
-        If a file that the settings name is missing, or others may read the credentials.
+        If a file that the settings name is missing, or others may read the credentials or the
+        private key.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class WebSource:
         if tls.certificate is not None:
             own = str(_file(site_folder, tls.certificate))
             session.cert = (own, str(_file(site_folder, tls.key))) if tls.key else own
+            require_private_key(site_folder, tls)
         if settings.credentials is not None:
             _authorise(session, resolve(site_folder, settings.credentials))
         self._client = _Client(self.name, session=session, timeout=timeout_seconds)
@@ -125,13 +127,18 @@ class WebSource:
 
     def fetch(self, study: Found, deliver: Deliver) -> None:
         """Fetch the files of a study, as they are stored."""
-        with self._translated(of_study=True):
-            for data in self._client.files_of(study.study_uid):
+        with closing(self._files_of(study)) as files:
+            for data in files:
                 deliver(study.study_uid, data)
 
     def ready(self) -> AbstractContextManager[None]:
         """Hold what fetching needs: nothing."""
         return nullcontext()
+
+    def _files_of(self, study: Found) -> Generator[bytes]:
+        """Yield the files of a study; what goes wrong with one that was given is not ours."""
+        with self._translated(of_study=True):
+            yield from self._client.files_of(study.study_uid)
 
     def _pages(self, wanted: Wanted, modality: str) -> Iterator[Found]:
         """Ask for page after page until one brings nothing new."""
@@ -185,6 +192,14 @@ class WebSource:
             if isinstance(error, OSError) and error.errno is not None and _of_disk(error):
                 raise
             raise TryAgainError("cannot be reached, or the connection broke") from None
+        except (LookupError, ValueError, TypeError, AttributeError):
+            # What the library stumbles over: no content type, another one, no list of studies.
+            if of_study:
+                raise StudyFailedError("answers with no DICOM when asked for a study") from None
+            raise SourceRefusedError(
+                f"{self.name}: answers with what is no DICOMweb (check the path of the address; "
+                "Orthanc's is /dicom-web; something between may also change the answers)"
+            ) from None
 
     def _judge(self, status: int, *, of_study: bool) -> None:
         """Say what an HTTP status means."""
@@ -217,19 +232,12 @@ def _of_disk(error: OSError) -> bool:
 def _require_tls(settings: DicomWebSettings) -> None:
     """Refuse to send credentials and studies in the clear, unless that is meant."""
     parts = urlsplit(settings.url)
-    if parts.scheme == "https" or settings.insecure or _is_loopback(parts.hostname or ""):
+    if parts.scheme == "https" or settings.insecure or is_loopback(parts.hostname or ""):
         return
     raise ConfigValueError(
         f"pacs.web.url: {settings.url} has no TLS (must be https, or this machine's own address; "
         "`insecure: true` takes it all the same)"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _file(site_folder: Path, path: Path | None) -> Path:
@@ -246,12 +254,7 @@ def _authorise(session: requests.Session, path: Path) -> None:
         raise InputMissingError(
             f"{path}: no such file (pacs.web.credentials; one line, user:password or Bearer token)"
         )
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise PlaceholderSecretError(
-            f"{path}: mode {mode:04o} lets others read the PACS's password "
-            f"(must be 0600; run `chmod 600 {path}`)"
-        )
+    require_private(path, "the PACS's password")
     line = path.read_text(encoding="utf-8").strip()
     user, colon, password = line.partition(":")
     if line.startswith("Bearer ") and len(line.split()) == 2:

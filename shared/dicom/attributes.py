@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -43,21 +44,54 @@ ETHNIC_GROUPS: Final[Mapping[str, str]] = {
 }
 
 
+class _Silence:
+    """Who wants it quiet, counted: the first makes it so, the last makes it as it was.
+
+    Warning filters and pydicom's settings are the whole process's. Were each thread to put
+    back what it found, one would end the silence under another, whose warning could then
+    show a patient's value.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted = 0
+        self._end = ExitStack()
+
+    def begin(self) -> None:
+        """Make it quiet, if nobody has yet."""
+        with self._lock:
+            if self._wanted == 0:
+                mode = config.settings.reading_validation_mode
+                self._end.callback(setattr, config.settings, "reading_validation_mode", mode)
+                self._end.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                config.settings.reading_validation_mode = config.IGNORE
+            self._wanted += 1
+
+    def end(self) -> None:
+        """Make it as it was, if nobody else wants it quiet."""
+        with self._lock:
+            self._wanted -= 1
+            if self._wanted == 0:
+                self._end.close()
+
+
+_SILENCE: Final = _Silence()
+
+
 @contextmanager
 def quietly() -> Iterator[None]:
     """Silence the warnings pydicom gives about values outside the standard.
 
     Real exports are full of them, and each file gets its own verdict anyway. They are not
-    even looked for, which is a third of what reading headers takes.
+    even looked for, which is a third of what reading headers takes. Threads may do it at the
+    same time.
     """
-    mode = config.settings.reading_validation_mode
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        config.settings.reading_validation_mode = config.IGNORE
-        try:
-            yield
-        finally:
-            config.settings.reading_validation_mode = mode
+    _SILENCE.begin()
+    try:
+        yield
+    finally:
+        _SILENCE.end()
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydicom import dcmread
 
-from client.inbox import Inbox, take_inbox
+import client.inbox
+from client.inbox import ROOM_TO_LEAVE, Inbox, TooLargeError, take_inbox
 from client.ingest import ingest
 from client.sources.fetch import fetch_all
 from client.sources.listen import Quiet
@@ -74,6 +79,74 @@ def test_the_same_content_is_one_file(site: Path, export: Path) -> None:
     assert inbox.deliver("1.2.3", data)
     assert not inbox.deliver("1.2.3", data)
     assert inbox.files_of("1.2.3") == 1
+
+
+def test_what_is_too_large_is_not_written(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client.inbox, "LARGEST_FILE", 4)
+    inbox = inbox_of(site)
+    with pytest.raises(TooLargeError, match="5 bytes"):
+        inbox.deliver("1.2.3", b"large")
+    assert inbox.studies() == []
+    assert inbox.deliver("1.2.3", b"last")
+
+
+def test_the_ledger_and_the_audit_chain_keep_their_room(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = inbox_of(site)
+    free = [ROOM_TO_LEAVE + 3]
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[0]))
+    with pytest.raises(OSError, match="No space left") as full:
+        inbox.deliver("1.2.3", b"four")
+    assert full.value.errno == errno.ENOSPC
+    assert inbox.studies() == []
+    free[0] += 1
+    assert inbox.deliver("1.2.3", b"four")
+
+
+def test_what_could_not_be_written_leaves_nothing(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = inbox_of(site)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    inbox.deliver("1.2.3", b"one")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="broken"):
+            inbox.deliver("1.2.3", b"two")
+    assert len(list(inbox.arriving.rglob("*.*"))) == 1
+
+
+def test_the_name_of_a_new_studys_folder_is_durable_too(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = inbox_of(site)
+    settled: list[Path] = []
+    monkeypatch.setattr(client.inbox, "settle_folder", settled.append)
+    study = inbox.arriving / inbox.name_of("1.2.3")
+    inbox.deliver("1.2.3", b"one")
+    inbox.deliver("1.2.3", b"two")
+    assert settled == [inbox.arriving, study, study]
+
+
+def _crash(job: object) -> object:
+    assert multiprocessing.parent_process() is not None, "decoded in the process that listens"
+    os._exit(1)
+
+
+def test_a_file_that_crashes_a_decoder_goes_to_the_quarantine_and_nothing_ends(
+    site: Path, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = inbox_of(site)
+    put(inbox, export)
+    monkeypatch.setattr("client.ingest.stage", _crash)
+    report = take_inbox(site)
+    assert {file.verdict for file in report.files} & {"taken"} == set()
+    assert left_in_inbox(site) == []
+    assert len(list((site / "quarantine").rglob("*.dcm"))) == len(report.files)
 
 
 def test_what_is_taken_is_deleted_and_the_rest_is_in_quarantine(site: Path, export: Path) -> None:
@@ -202,6 +275,19 @@ def test_a_study_that_is_not_given_whole_does_not_stop_the_others(site: Path, ex
     third = fetch_all(site, pacs, Wanted(), AT_ONCE, again=True)  # type: ignore[arg-type]
     assert (third.fetched, third.known) == (3, 0)
     assert {f.reason for f in third.report.files} == {"already_there", "burned_in_text"}
+
+
+def test_a_study_with_a_file_that_is_too_large_is_asked_for_once(
+    site: Path, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = FakePacs(export)
+    large = sorted(pacs.files)[1]
+    most = max(len(data) for files in pacs.files.values() for data in files)
+    pacs.files[large].append(bytes(most + 1))
+    monkeypatch.setattr(client.inbox, "LARGEST_FILE", most)
+    report = fetch_all(site, pacs, Wanted(), AT_ONCE)  # type: ignore[arg-type] # a fake
+    assert (report.found, report.fetched, report.failed) == (3, 2, 1)
+    assert pacs.asked.count(large) == 1
 
 
 def test_patience_ends_and_says_what_was_tried() -> None:

@@ -128,6 +128,10 @@ def _square(number: int) -> int:
     return number * number
 
 
+def _process(number: int) -> int:
+    return os.getpid()
+
+
 def _square_or_crash(number: int) -> int:
     if number == 2:
         os._exit(1)
@@ -156,3 +160,12 @@ def test_a_job_that_ends_its_worker_costs_its_own_result_only() -> None:
     with Crew(2) as crew:
         found = list(crew.each(_square_or_crash, range(6), crashed=lambda job: -job))
     assert found == [0, 1, -2, 9, 16, 25]
+
+
+def test_a_single_worker_is_a_process_of_its_own_if_it_is_to_be_separate() -> None:
+    with Crew(1) as crew:
+        assert list(crew.each(_process, [0])) == [os.getpid()]
+    with Crew(1, separate=True) as crew:
+        assert list(crew.each(_process, [0])) != [os.getpid()]
+        found = list(crew.each(_square_or_crash, range(4), crashed=lambda job: -job))
+    assert found == [0, 1, -2, 9]

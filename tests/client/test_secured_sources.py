@@ -14,13 +14,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pynetdicom.sop_class import Verification
 
-from client.sources.nodes import serving, storing_node
-from client.sources.patience import TryAgainError
+from client.sources.nodes import new_node, serving, storing_node
+from client.sources.patience import StudyFailedError, TryAgainError
 from client.sources.peer import PeerSource
-from client.sources.wanted import Wanted
+from client.sources.wanted import Found, Wanted
 from client.sources.web import WebSource
-from server.pki import CA, SERVER, SERVER_KEY, make_home
+from server.pki import CA, CA_KEY, SERVER, SERVER_KEY, make_home
 from shared.door_settings import (
     DicomWebSettings,
     ListenSettings,
@@ -60,6 +61,12 @@ class Answers(BaseHTTPRequestHandler):
             self.answer(200, b"<html>hello</html>")
         elif what == "empty":
             self.answer(204, b"")
+        elif what == "numbers":
+            self.answer(200, b"[1, 2]")
+        elif what == "picture":
+            self.answer(200, b"no DICOM", **{"Content-Type": "image/jpeg"})
+        elif what == "file":
+            self.answer(200, b"DICOM", **{"Content-Type": "application/dicom"})
         else:
             first = 0 if what == "stubborn" else int(asked.get("offset", ["0"])[0])
             studies = [
@@ -142,9 +149,32 @@ def test_odd_answers_are_told_apart(tmp_path: Path) -> None:
             ("moved", SourceRefusedError, "another address"),
             ("page", SourceRefusedError, "not as a DICOMweb server"),
             ("busy", TryAgainError, "503"),
+            ("numbers", SourceRefusedError, "no DICOMweb"),
         ):
             with pytest.raises(error, match=words):
                 web(tmp_path, f"http://127.0.0.1:{port}/{path}").find(Wanted())
+
+
+def test_an_odd_answer_fails_its_study_and_our_own_mistakes_stay_ours(tmp_path: Path) -> None:
+    came: list[bytes] = []
+
+    def take(study_uid: str, data: bytes) -> bool:
+        came.append(data)
+        return True
+
+    def mistaken(study_uid: str, data: bytes) -> bool:
+        raise KeyError("a mistake of ours")
+
+    study = Found("1.2.3", 1)
+    with web_server() as port:
+        for path in ("empty", "page", "picture"):
+            with pytest.raises(StudyFailedError, match="no DICOM"):
+                web(tmp_path, f"http://127.0.0.1:{port}/{path}").fetch(study, take)
+        whole = web(tmp_path, f"http://127.0.0.1:{port}/file")
+        whole.fetch(study, take)
+        with pytest.raises(KeyError, match="a mistake of ours"):
+            whole.fetch(study, mistaken)
+    assert came == [b"DICOM"]
 
 
 def test_credentials_are_private_and_never_sent_in_the_clear(tmp_path: Path) -> None:
@@ -167,31 +197,48 @@ def test_credentials_are_private_and_never_sent_in_the_clear(tmp_path: Path) -> 
     web(tmp_path, "http://pacs.example/dicom-web", insecure=True)
 
 
+def ours(keys: Path) -> TlsSettings:
+    """Certificates of who calls; the server's own is for servers only, the authority's is not."""
+    return TlsSettings(authority=keys / CA, certificate=keys / CA, key=keys / CA_KEY)
+
+
+@contextmanager
+def pacs_of(keys: Path, port: int, *, asks_for_ours: bool) -> Iterator[None]:
+    """Run a node as a PACS's: whether it asks for a certificate is its own business."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(keys / SERVER, keys / SERVER_KEY)
+    if asks_for_ours:
+        tls.load_verify_locations(keys / CA)
+        tls.verify_mode = ssl.CERT_REQUIRED
+    node = new_node("PACS", 10.0)
+    node.add_supported_context(Verification)
+    node.start_server(("127.0.0.1", port), block=False, ssl_context=tls)
+    try:
+        yield
+    finally:
+        node.shutdown()
+
+
 # pynetdicom leaves a socket open that TLS ended.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("asks_for_ours", [False, True])
 def test_a_node_is_trusted_only_by_its_certificate_and_so_are_we(
     tmp_path: Path, keys: Path, asks_for_ours: bool
 ) -> None:
-    own = TlsSettings(
-        certificate=keys / SERVER,
-        key=keys / SERVER_KEY,
-        authority=keys / CA if asks_for_ours else None,
-    )
-    listen = ListenSettings(port=free_port(), senders=("US",), title="PACS", tls=own)
-    node = storing_node(listen.title, ["US"], 10.0)
+    port = free_port()
 
     def check(tls: TlsSettings) -> None:
-        peer = PeerSettings(host="127.0.0.1", port=listen.port, title="PACS", tls=tls)
+        peer = PeerSettings(host="127.0.0.1", port=port, title="PACS", tls=tls)
         settings = PacsSettings(
             peer=peer, listen=ListenSettings(title="US"), retry=RetrySettings(timeout_seconds=10.0)
         )
         PeerSource(tmp_path, settings).check()
 
-    with serving(node, tmp_path, listen, lambda study_uid, data: True):
+    with pacs_of(keys, port, asks_for_ours=asks_for_ours):
         if asks_for_ours:
             with pytest.raises(SourceRefusedError, match="TLS"):
                 check(TlsSettings(authority=keys / CA))
+            check(ours(keys))
         else:
             check(TlsSettings(authority=keys / CA))
             with pytest.raises(SourceRefusedError, match="TLS"):
@@ -199,10 +246,69 @@ def test_a_node_is_trusted_only_by_its_certificate_and_so_are_we(
     gc.collect()
 
 
-def test_a_listening_side_without_its_own_certificate_is_refused(tmp_path: Path) -> None:
-    listen = ListenSettings(port=free_port(), senders=("US",), tls=TlsSettings())
-    with (
-        pytest.raises(ConfigError, match="certificate"),
-        serving(storing_node("US", ["US"], 1.0), tmp_path, listen, lambda study_uid, data: True),
-    ):
+def listens(folder: Path, **settings: Any) -> None:
+    listen = ListenSettings(port=free_port(), senders=("US",), **settings)
+    node = storing_node("US", ["US"], 1.0)
+    with serving(node, folder, listen, lambda study_uid, data: True):
         pass
+
+
+# pynetdicom leaves a socket open that TLS ended.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_with_tls_only_who_shows_a_certificate_may_push(tmp_path: Path, keys: Path) -> None:
+    own = {"certificate": keys / SERVER, "key": keys / SERVER_KEY}
+    with pytest.raises(ConfigError, match="certificate"):
+        listens(tmp_path, tls=TlsSettings())
+    with pytest.raises(ConfigValueError, match="authority is missing"):
+        listens(tmp_path, tls=TlsSettings(**own))
+    tls = TlsSettings(**own, authority=keys / CA)
+    listen = ListenSettings(port=free_port(), senders=("US",), title="PACS", tls=tls)
+
+    def check(tls: TlsSettings) -> None:
+        peer = PeerSettings(host="127.0.0.1", port=listen.port, title="PACS", tls=tls)
+        settings = PacsSettings(peer=peer, listen=ListenSettings(title="US"))
+        PeerSource(tmp_path, settings).check()
+
+    node = storing_node(listen.title, ["US"], 10.0)
+    with serving(node, tmp_path, listen, lambda study_uid, data: True):
+        check(ours(keys))
+        with pytest.raises(SourceRefusedError, match="TLS"):
+            check(TlsSettings(authority=keys / CA))
+    gc.collect()
+
+
+def test_between_machines_dimse_is_in_the_clear_only_on_purpose(tmp_path: Path) -> None:
+    everywhere = "0.0.0.0"  # noqa: S104
+    with pytest.raises(ConfigValueError, match=r"pacs\.listen: 0\.0\.0\.0 has no TLS"):
+        listens(tmp_path, host=everywhere)
+    listens(tmp_path, host=everywhere, insecure=True)
+    listens(tmp_path, host="localhost")
+    peer = {"host": "pacs.example", "title": "PACS"}
+    with pytest.raises(ConfigValueError, match=r"pacs\.peer: pacs\.example has no TLS"):
+        PeerSource(tmp_path, PacsSettings(peer=PeerSettings(**peer)))
+    PeerSource(tmp_path, PacsSettings(peer=PeerSettings(**peer, insecure=True)))
+    PeerSource(tmp_path, PacsSettings(peer=PeerSettings(**peer | {"host": "127.0.0.1"})))
+
+
+def test_a_private_key_that_others_may_read_is_refused(tmp_path: Path, keys: Path) -> None:
+    key, both = tmp_path / "key.pem", tmp_path / "both.pem"
+    key.write_bytes((keys / SERVER_KEY).read_bytes())
+    both.write_bytes((keys / SERVER).read_bytes() + key.read_bytes())
+    peer = {"host": "127.0.0.1", "title": "PACS"}
+    split = TlsSettings(authority=keys / CA, certificate=keys / SERVER, key=key)
+    joined = TlsSettings(authority=keys / CA, certificate=both)
+
+    def make(tls: TlsSettings) -> None:
+        web(tmp_path, "https://127.0.0.1/", tls=tls)
+        PeerSource(tmp_path, PacsSettings(peer=PeerSettings(**peer, tls=tls)))
+
+    for path, tls in ((key, split), (both, joined)):
+        path.chmod(0o600)
+        make(tls)
+        path.chmod(0o640)
+        with pytest.raises(PlaceholderSecretError, match="private key"):
+            web(tmp_path, "https://127.0.0.1/", tls=tls)
+        with pytest.raises(PlaceholderSecretError, match="private key"):
+            PeerSource(tmp_path, PacsSettings(peer=PeerSettings(**peer, tls=tls)))
+    with pytest.raises(PlaceholderSecretError, match="private key"):
+        listens(tmp_path, tls=split)

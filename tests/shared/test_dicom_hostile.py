@@ -7,18 +7,21 @@ import os
 import struct
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom import dcmread
+from pydicom import config, dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from shared.dicom import parsing
+from shared.dicom.attributes import quietly
 from shared.dicom.read import read_study_folder
 from shared.dicom.verdicts import REASONS, FileVerdict
 from tests.shared.ct_samples import write_ct, write_radiograph
@@ -269,3 +272,28 @@ def test_random_damage_never_stops_the_batch(tmp_path: Path) -> None:
     result = read_study_folder(folder)
     assert len(result.files) == 60
     assert all(v.reason in REASONS for v in result.files)
+
+
+def test_it_is_quiet_until_the_last_thread_that_wants_it_so_has_ended() -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with quietly():
+            inside.set()
+            leave.wait(10)
+
+    mode = config.settings.reading_validation_mode
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        filters = list(warnings.filters)
+        thread = threading.Thread(target=first)
+        thread.start()
+        assert inside.wait(10)
+        with quietly():
+            leave.set()
+            thread.join()  # what the first found is not put back under the second
+            assert config.settings.reading_validation_mode == config.IGNORE
+            warnings.warn("DOE^JANE", stacklevel=1)
+        assert config.settings.reading_validation_mode == mode
+        assert list(warnings.filters) == filters
+    assert shown == []
