@@ -2,7 +2,7 @@
 
 Slices are sorted by where they lie, never by their numbers. Padding is blanked before
 the values are rescaled. A tilted gantry or uneven gaps are resampled and said; a series
-with missing, doubled or mixed slices is set aside whole.
+with missing, doubled or mixed slices, or with text in the pixels of one, is set aside whole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from shared.records import PADDING_HU, VolumeRecord
 
 from .attributes import number_of, text_of, value_of
+from .burned_in_ct import slice_looks_burned_in
 from .geometry import SlicePlace, Stack, find_stack, functional
 from .parsing import parse
 from .pixels import is_lossy, padding_of, stored_values
@@ -121,6 +122,10 @@ def _read_slices(
         except Exception as error:  # one bad file never stops the batch
             blamed.append(judge(file.name, "damaged", type(error).__name__))
             raise SetAsideError("series_incomplete") from None
+        # One name is as bad as many: every slice is looked at, before it is resampled.
+        for index in range(start, start + len(file.places)):
+            if text := slice_looks_burned_in(native[number_in[index]]):
+                raise SetAsideError("burned_in_text", text)
         start += len(file.places)
         if header is None:
             header = dataset
