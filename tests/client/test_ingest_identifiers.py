@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from client.audit_phi import audit_phi
 from client.identifiers import Remembered
-from client.ingest import ingest
+from client.ingest import IngestReport, ingest
+from client.sources.take import take_source
+from client.sources.wanted import Wanted
 from client.store import SiteStore, init_site
 from shared.config import SiteConfig
 from tests.shared.ct_samples import uid, write_ct, write_radiograph
@@ -76,3 +79,30 @@ def test_a_new_name_of_what_is_there_already_is_remembered(site: Path, tmp_path:
     report = ingest(site, tmp_path / "again")
     assert {file.reason for file in report.files} == {"already_there"}
     assert kinds(site, NAMES[0]) == {"file name"}
+
+
+def test_names_in_an_archive_are_remembered_and_the_numbers_that_replaced_them_are_not(
+    site: Path, tmp_path: Path
+) -> None:
+    path = write_radiograph(tmp_path / "ap.dcm")
+    archive = tmp_path / f"{NAMES[3]}.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(path, f"{NAMES[0]}/ap.dcm")  # taken
+        file.writestr(f"{NAMES[1]}.txt", "no image")
+        file.writestr(f"{NAMES[2]}.zip", b"PK\x03\x04")  # never unpacked
+    report = take_source(site, str(archive), Wanted())
+    assert isinstance(report, IngestReport)
+    assert {f.reason for f in report.files} == {"ok", "not_dicom", "archive_nested"}
+    assert [kinds(site, name) for name in NAMES] == [{"file name"}] * len(NAMES)
+    assert kinds(site, "12:00:00.000000 0000000 0000001 0000002") == set()
+
+
+def test_names_in_an_archive_of_which_nothing_can_be_read_are_remembered(
+    site: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as file:
+        file.writestr(f"{NAMES[2]}.zip", b"PK\x03\x04")
+    report = take_source(site, str(tmp_path / "export.zip"), Wanted())
+    assert isinstance(report, IngestReport)
+    assert {f.reason for f in report.files} == {"archive_nested"}
+    assert kinds(site, NAMES[2]) == {"file name"}
