@@ -150,14 +150,14 @@ def audit_phi(
     try:
         with Session(store.engine) as session:
             remembered = Remembered(session, store.secret)
-            slices = _slices_of_volumes(store, session)
+            volumes = _volumes(store, session)
         if not len(remembered) and store.counts()["studies"]:
             raise InputEmptyError(
                 f"{store.folder}: holds studies, but remembers no identifier to look for; they "
                 "were taken in by an older version: take the same export into a new site and "
                 "audit that"
             )
-        search = _Search(store, remembered, also, slices, pixels=pixels)
+        search = _Search(store, remembered, also, volumes, pixels=pixels)
     finally:
         store.close()
     files = list(search.files())
@@ -177,11 +177,11 @@ class _Search:
         store: SiteStore,
         remembered: Remembered,
         also: Sequence[Path],
-        slices: Mapping[Path, int],
+        volumes: Mapping[Path, tuple[int, bool]],
         *,
         pixels: bool,
     ) -> None:
-        self.remembered, self.slices = remembered, slices
+        self.remembered, self.volumes = remembered, volumes
         self.folder, self.also, self.pixels = store.folder, also, pixels
         self.store_folder = resolve(store.folder, store.config.store)
         self.ledger = resolve(store.folder, store.config.ledger)
@@ -304,13 +304,13 @@ class _Search:
         if not readable:
             self._missing(shown, "pixels", "an array that cannot be read")
             return
-        number = self.slices.get(path.resolve())
+        number, lossy = self.volumes.get(path.resolve(), (0, False))
         # Which way they lay is not kept; their number tells, unless they were resampled.
         axes = [axis for axis in range(3) if hu.shape[axis] == number] or [0, 1, 2]
         for axis in axes:
             for one in np.moveaxis(hu, axis, 0):
                 self.report.slices += 1
-                if slice_looks_burned_in(one, tesseract=self.ocr is not None):
+                if slice_looks_burned_in(one, lossy=lossy, tesseract=self.ocr is not None):
                     self.report.found.append(Found(where, shown, "pixels", "burned-in text"))
                     return
 
@@ -318,12 +318,12 @@ class _Search:
         self.report.not_searched.append({"file": shown, "place": place, "reason": reason})
 
 
-def _slices_of_volumes(store: SiteStore, session: Session) -> dict[Path, int]:
-    """How many slices each stored volume was made of, by the file of its voxels."""
-    columns = select(Volume.study, Volume.series, Volume.slices)
+def _volumes(store: SiteStore, session: Session) -> dict[Path, tuple[int, bool]]:
+    """Of each file of voxels, how many slices it was made of, and whether with loss."""
+    columns = select(Volume.study, Volume.series, Volume.slices, Volume.lossy)
     return {
-        store.array_path(study, series, "hu").resolve(): slices
-        for study, series, slices in session.execute(columns)
+        store.array_path(study, series, "hu").resolve(): (slices, bool(lossy))
+        for study, series, slices, lossy in session.execute(columns)
     }
 
 

@@ -3,7 +3,8 @@
 Bone and table make half of a slice look busy to `burned_in`, whose full look then costs
 30 to 80 ms. But what was drawn into a slice has one value to the very Hounsfield unit, and
 what was scanned has noise: so the first look asks for that, and only the few places that
-are left are looked at in full, in the windows in which text can stand out.
+are left are looked at in full, in the windows in which text can stand out. Compression with
+loss leaves no value as it was drawn: such slices, which are rare, are looked at in full.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .burned_in import FEWEST_TILES, SHARP_EDGE, STROKE, TILE, Places, busy_boxes, looks_burned_in
+from .burned_in import (
+    FEWEST_TILES,
+    SAME_VALUE,
+    SHARP_EDGE,
+    STROKE,
+    TILE,
+    Places,
+    busy_boxes,
+    looks_burned_in,
+)
 
 #: Text over tissue and air stands out here; brighter text over bone in the full range only.
 BONE_WINDOW: Final = (-200, 1000)
@@ -27,13 +37,17 @@ FEW_GREYS: Final = 256
 LEAST_CONTRAST: Final = 100
 
 
-def slice_looks_burned_in(hu: NDArray[np.int16], *, tesseract: bool | None = None) -> str:
+def slice_looks_burned_in(
+    hu: NDArray[np.int16], *, lossy: bool = False, tesseract: bool | None = None
+) -> str:
     """Say why a slice seems to hold text; empty if it does not.
 
     Parameters
     ----------
     hu : ndarray, shape (H, W)
         Hounsfield units, or whatever the slice has for them.
+    lossy : bool
+        Whether it was compressed with loss.
     tesseract : bool or None
         Whether to read doubtful rows by OCR; None = if the program is there.
     """
@@ -46,15 +60,14 @@ def slice_looks_burned_in(hu: NDArray[np.int16], *, tesseract: bool | None = Non
         return ""
     # In noise of a few grey values neighbours are alike by chance; as drawn they are the same.
     alike = SAME_HU if most - least > FEW_GREYS else 0
-    places = _places(hu, min(most - least, BONE_WINDOW[1] - BONE_WINDOW[0]), alike)
-    if not places:
-        return ""
+    span = min(most - least, BONE_WINDOW[1] - BONE_WINDOW[0])
+    places = None if lossy else _places(hu, span, alike)
     for low, high, here in _looks(hu, least, most, places):
         unit = hu.astype(np.float32)
         unit -= low
         unit /= high - low
         np.clip(unit, 0, 1, out=unit)
-        same = (alike + 0.5) / (high - low)
+        same = SAME_VALUE if lossy else (alike + 0.5) / (high - low)
         text = looks_burned_in(unit, tesseract=tesseract, places=here, same=same)
         if text:
             return text
@@ -62,18 +75,25 @@ def slice_looks_burned_in(hu: NDArray[np.int16], *, tesseract: bool | None = Non
 
 
 def _looks(
-    hu: NDArray[np.int16], least: int, most: int, places: Places
-) -> Iterator[tuple[int, int, Places]]:
-    """Windows in which text can stand out, and where: lowest and highest value, places."""
+    hu: NDArray[np.int16], least: int, most: int, places: Places | None
+) -> Iterator[tuple[int, int, Places | None]]:
+    """Windows in which text can stand out, and where: lowest and highest value, places.
+
+    Places are None where they are still to be found.
+    """
     low, high = BONE_WINDOW
+    if places == []:
+        return
     if most - least <= FEW_GREYS or least >= high:
         yield least, most, places
         return
     if most <= low:
         low, high = least, least + high - low
     yield low, high, places
-    brighter = [place for place in places if hu[place[0]].max() > high]
-    if brighter:
+    if most <= high:
+        return
+    brighter = places and [place for place in places if hu[place[0]].max() > high]
+    if brighter != []:
         yield least, most, brighter
 
 

@@ -129,7 +129,8 @@ def _read_slices(
             raise SetAsideError("series_incomplete") from None
         # One name is as bad as many: every slice is looked at, before it is resampled.
         for index in range(start, start + len(file.places)):
-            if text := slice_looks_burned_in(native[number_in[index]]):
+            one = native[number_in[index]]
+            if text := slice_looks_burned_in(one, lossy=is_lossy(dataset)):
                 raise SetAsideError("burned_in_text", text)
         start += len(file.places)
         if header is None:

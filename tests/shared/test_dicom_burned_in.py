@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -148,6 +149,14 @@ def test_names_in_a_slice_are_all_seen_without_ocr(size: int, value: float) -> N
             assert slice_looks_burned_in(drawn.astype(np.int16), tesseract=False), (text, place)
 
 
+def squeezed(hu: NDArray[np.generic], quality: int) -> NDArray[np.int16]:
+    """A slice as a JPEG of its bone window leaves it."""
+    grey = np.rint((hu.astype(np.float32).clip(-200, 1000) + 200) * 255 / 1200).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "JPEG", quality=quality)
+    return np.rint(np.asarray(Image.open(file)) * 1200.0 / 255 - 200).astype(np.int16)
+
+
 def test_a_name_over_bone_is_seen_in_the_full_range_only() -> None:
     hu = body_slice(1)
     hu[80:130, 20:240] = np.random.default_rng(1).normal(1400, 30, (50, 220))
@@ -161,6 +170,15 @@ def test_a_name_in_a_picture_of_few_greys_is_seen_whatever_its_values_stand_for(
         drawn = write_text(picture, NAMES[3], 18, 255 + offset, 8, 8).astype(np.int16)
         assert slice_looks_burned_in(drawn, tesseract=False), offset
         assert slice_looks_burned_in(picture) == ""
+
+
+@pytest.mark.parametrize("quality", [95, 80, 60])
+def test_names_in_a_slice_that_was_compressed_with_loss_are_seen(quality: int) -> None:
+    for number, text in enumerate(NAMES):
+        clean = body_slice(number)
+        pair = (clean, write_text(clean, text, 14, 1000, 4, 40))
+        seen = [slice_looks_burned_in(squeezed(one, quality), lossy=True) for one in pair]
+        assert (bool(seen[0]), bool(seen[1])) == (False, True), text
 
 
 def test_nothing_is_seen_in_slices_without_text() -> None:
