@@ -11,21 +11,24 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from client.audit import AUDIT
+from client.catalogue import Volume
 from client.identifiers import Remembered
 from client.readable import Piece, Reader, other_writings, pieces_of_file
 from client.store import CATALOGUE, SETTINGS, SiteStore
 from shared.config import resolve
 from shared.dicom.burned_in import looks_burned_in, read_text, tesseract_there
+from shared.dicom.burned_in_ct import slice_looks_burned_in
 from shared.errors import InputEmptyError, InputMissingError
 
 #: Folders of a site that hold identifiers on purpose, and why.
@@ -81,6 +84,9 @@ class PhiReport:
         Whether pictures were read by OCR.
     images : int
         Stored images whose pixels were looked at.
+    slices : int
+        Slices of stored CT volumes whose pixels were looked at: all of each volume, but none
+        after the first with text.
     """
 
     sought: dict[str, int]
@@ -91,6 +97,7 @@ class PhiReport:
     found: list[Found] = field(default_factory=list)
     ocr: bool = False
     images: int = 0
+    slices: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -99,6 +106,7 @@ class PhiReport:
             "days_forgotten": self.days_forgotten,
             "searched": self.searched,
             "images": self.images,
+            "slices": self.slices,
             "ocr": self.ocr,
             "exempt": self.exempt,
             "not_searched": self.not_searched,
@@ -142,13 +150,14 @@ def audit_phi(
     try:
         with Session(store.engine) as session:
             remembered = Remembered(session, store.secret)
+            volumes = _volumes(store, session)
         if not len(remembered) and store.counts()["studies"]:
             raise InputEmptyError(
                 f"{store.folder}: holds studies, but remembers no identifier to look for; they "
                 "were taken in by an older version: take the same export into a new site and "
                 "audit that"
             )
-        search = _Search(store, remembered, also, pixels=pixels)
+        search = _Search(store, remembered, also, volumes, pixels=pixels)
     finally:
         store.close()
     files = list(search.files())
@@ -164,9 +173,15 @@ class _Search:
     """One audit at work."""
 
     def __init__(
-        self, store: SiteStore, remembered: Remembered, also: Sequence[Path], *, pixels: bool
+        self,
+        store: SiteStore,
+        remembered: Remembered,
+        also: Sequence[Path],
+        volumes: Mapping[Path, tuple[int, bool]],
+        *,
+        pixels: bool,
     ) -> None:
-        self.remembered = remembered
+        self.remembered, self.volumes = remembered, volumes
         self.folder, self.also, self.pixels = store.folder, also, pixels
         self.store_folder = resolve(store.folder, store.config.store)
         self.ledger = resolve(store.folder, store.config.ledger)
@@ -229,6 +244,8 @@ class _Search:
                 self._piece(where, shown, piece)
             if self.pixels and path.name.endswith(".pixels.npy"):
                 self._image(where, shown, path)
+            elif self.pixels and path.name.endswith(".hu.npy"):
+                self._volume(where, shown, path)
         except OSError as error:
             self._missing(shown, "", f"cannot be read ({type(error).__name__})")
             return
@@ -277,8 +294,37 @@ class _Search:
         if looks_burned_in(unit, tesseract=self.ocr is not None):
             self.report.found.append(Found(where, shown, "pixels", "burned-in text"))
 
+    def _volume(self, where: str, shown: str, path: Path) -> None:
+        """Look for text in every slice of a stored volume, as the scanner made them."""
+        try:
+            hu = np.load(path, mmap_mode="r", allow_pickle=False)
+            readable = hu.ndim == 3 and hu.dtype == np.int16
+        except ValueError:
+            readable = False
+        if not readable:
+            self._missing(shown, "pixels", "an array that cannot be read")
+            return
+        number, lossy = self.volumes.get(path.resolve(), (0, False))
+        # Which way they lay is not kept; their number tells, unless they were resampled.
+        axes = [axis for axis in range(3) if hu.shape[axis] == number] or [0, 1, 2]
+        for axis in axes:
+            for one in np.moveaxis(hu, axis, 0):
+                self.report.slices += 1
+                if slice_looks_burned_in(one, lossy=lossy, tesseract=self.ocr is not None):
+                    self.report.found.append(Found(where, shown, "pixels", "burned-in text"))
+                    return
+
     def _missing(self, shown: str, place: str, reason: str) -> None:
         self.report.not_searched.append({"file": shown, "place": place, "reason": reason})
+
+
+def _volumes(store: SiteStore, session: Session) -> dict[Path, tuple[int, bool]]:
+    """Of each file of voxels, how many slices it was made of, and whether with loss."""
+    columns = select(Volume.study, Volume.series, Volume.slices, Volume.lossy)
+    return {
+        store.array_path(study, series, "hu").resolve(): (slices, bool(lossy))
+        for study, series, slices, lossy in session.execute(columns)
+    }
 
 
 def _walk(root: Path) -> Iterator[Path]:

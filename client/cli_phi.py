@@ -67,7 +67,8 @@ def _show(report: PhiReport) -> None:
         table.add_row(escape(where), str(counts["files"]), str(counts["bytes"]))
     out.print(table)
     reading = "read by OCR" if report.ocr else "looked at without OCR (tesseract is not installed)"
-    out.print(f"pixels of {report.images} stored images were {reading}")
+    looked = f"{report.images} stored images and {report.slices} slices of CT volumes"
+    out.print(f"pixels of {looked} were {reading}")
     for name, reason in report.exempt.items():
         out.print(f"not searched, on purpose: {name} ({reason})", markup=False)
     for one in report.not_searched[:MOST_ROWS]:

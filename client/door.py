@@ -26,7 +26,7 @@ from client.split import assign
 from client.staging import Job, Staged, What, staged_array
 from client.store import OWNERS_FOLDER, SiteStore, origin_text
 from shared.dicom.deidentify import keyed_digest, pseudonym, replaced_uid, shifted_day
-from shared.dicom.identifiers import SeenIdentifier
+from shared.dicom.identifiers import SeenIdentifier, identifiers_of_name
 from shared.dicom.labels import LabelRow
 from shared.dicom.read import ReadStudy, ReadVolume
 from shared.dicom.scan import FolderScan, StudyGroup
@@ -73,9 +73,14 @@ class Door:
         Where to.
     session : Session
         Of its catalogue.
+    called : mapping of str to str
+        What files were called where they came from, by the name that the site gave them: the
+        one is seen, and the other names nobody. Others have the name that they came with.
     """
 
-    def __init__(self, store: SiteStore, session: Session) -> None:
+    def __init__(
+        self, store: SiteStore, session: Session, called: Mapping[str, str] | None = None
+    ) -> None:
         self.store = store
         self.session = session
         self.studies_new = 0
@@ -85,6 +90,11 @@ class Door:
         self._labels = LabelBook(session)
         self._seen: set[SeenIdentifier] = set()
         self._identified: set[str] = set()
+        called = called or {}
+        given = {one for name in called for one in identifiers_of_name(name)}
+        came = {one for name in called.values() for one in identifiers_of_name(name)}
+        self._seen |= came
+        self._given = given - came
 
     def keyed(self, *purpose: str) -> str:
         """Keyed digest, 64 hex digits."""
@@ -110,6 +120,8 @@ class Door:
             return [judge(file.name, "patient_conflict") for file in files]
         if not self._all_there(stored.uid, group):
             return None
+        # What stands in them was seen when they were taken; their names may be others now.
+        self.see_names(file.name for file in files)
         self._identified |= {file.name for file in files}
         return [judge(file.name, "already_there") for file in files]
 
@@ -142,8 +154,8 @@ class Door:
         group, study = job.group, staged.study
         if study is None:
             return staged.verdicts
-        self._seen |= study.identifiers
-        self._identified |= {file.name for file in group.files}
+        self._see(study.identifiers)
+        self._identified |= study.identified
         secret = self.store.secret
         uid = replaced_uid(secret, group.study_uid)
         stored = self._stored(uid)
@@ -324,7 +336,16 @@ class Door:
         column = self.store.config.labels.patient_id
         for name in sorted(others):
             if (folder / name).is_file():
-                self._seen |= identifiers_in_file(folder / name, name, column)
+                self._see(identifiers_in_file(folder / name, name, column))
+
+    def see_names(self, names: Iterable[str]) -> None:
+        """See what names of files say."""
+        for name in names:
+            self._see(identifiers_of_name(name))
+
+    def _see(self, found: Iterable[SeenIdentifier]) -> None:
+        """See identifiers, but for names that the site itself gave."""
+        self._seen |= {one for one in found if one not in self._given}
 
     def remember(self, verdicts: Iterable[FileVerdict], digests: Mapping[str, str]) -> None:
         """Keep how each file ended, by keyed digests of its name and content."""

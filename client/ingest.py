@@ -15,7 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,8 @@ def ingest(
     workers: int | None = None,
     *,
     separate: bool = False,
+    called: Mapping[str, str] | None = None,
+    unread: Iterable[str] = (),
 ) -> IngestReport:
     """Take a folder of DICOM studies and label tables into a site's store.
 
@@ -123,6 +125,10 @@ def ingest(
         large enough to pay for them. Changes the speed, never the result.
     separate : bool
         Never read in this process, so that a decoder that crashes costs one study only.
+    called : mapping of str to str or None
+        What files were called before the site gave them the names that they have here.
+    unread : iterable of str
+        Names of what was set aside before; they may be a patient's, too.
 
     Raises
     ------
@@ -147,11 +153,25 @@ def ingest(
                 staging(store.arrays.parent) as staged,
                 Session(store.engine) as session,
             ):
-                door = Door(store, session)
+                door = Door(store, session, called)
+                door.see_names(unread)
                 verdicts = _take(source_dir, scan, door, crew, staged, progress)
         return IngestReport(
             store.config.site, verdicts, len(scan.groups), door.studies_new, store.counts()
         )
+    finally:
+        store.close()
+
+
+def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Remember names of files of which none could be taken; return the store's counts."""
+    store = SiteStore.open(site_folder)
+    try:
+        with _alone(store.arrays.parent), Session(store.engine) as session:
+            door = Door(store, session)
+            door.see_names(names)
+            door.commit()
+        return store.counts()
     finally:
         store.close()
 
@@ -228,4 +248,4 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-__all__ = ["IngestReport", "ingest"]
+__all__ = ["IngestReport", "ingest", "remember_names"]

@@ -2,7 +2,8 @@
 
 A name in an archive can lead anywhere, and it can be a patient's. So entries are
 written one after another into a folder of the site's own, judged there as any folder is,
-and the folder is removed. The names come back only into the report.
+and the folder is removed. The names come back only into the report, and are remembered as
+names of files are: in digests.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from client.inbox import OWNERS_FOLDER, ROOM_TO_LEAVE, Inbox
-from client.ingest import IngestReport, ProgressCallback, ingest
+from client.ingest import IngestReport, ProgressCallback, ingest, remember_names
 from client.store import SiteStore
 from shared.dicom.scan import LARGEST_FILE
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
@@ -72,19 +73,17 @@ def ingest_archive(
     """
     store = SiteStore.open(site_folder)
     store.close()
+    site = store.config.site
     inbox = Inbox(store.folder, store.secret)
     with inbox.alone("archive"), _folder(inbox.folder / "archive") as folder:
         with _opened(path) as archive:
             names, verdicts = _unpack(archive, path, folder)
         if not names and not verdicts:
             raise InputEmptyError(f"{path}: holds no file (studies in DICOM were expected)")
+        unread = [path.name, *(verdict.path for verdict in verdicts)]
         if not names:
-            store = SiteStore.open(site_folder)
-            try:
-                return IngestReport(store.config.site, verdicts, 0, 0, store.counts())
-            finally:
-                store.close()
-        report = ingest(site_folder, folder, progress, workers)
+            return IngestReport(site, verdicts, 0, 0, remember_names(site_folder, unread))
+        report = ingest(site_folder, folder, progress, workers, called=names, unread=unread)
     files = [*verdicts, *(_renamed(verdict, names) for verdict in report.files)]
     return replace(report, files=sorted(files, key=lambda verdict: verdict.path))
 

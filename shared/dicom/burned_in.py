@@ -63,6 +63,9 @@ READ: Final = re.compile(r"[^\W_]{4,}")
 SURE: Final = 70.0
 EVERY_NEIGHBOUR: Final = np.ones((3, 3), bool)
 
+#: Boxes in which text may stand, and whether it would run upwards there.
+Places = list[tuple[tuple[slice, slice], bool]]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -95,7 +98,13 @@ class _Shape:
         return self.bottom - self.top
 
 
-def looks_burned_in(unit: NDArray[np.float32], *, tesseract: bool | None = None) -> str:
+def looks_burned_in(
+    unit: NDArray[np.float32],
+    *,
+    tesseract: bool | None = None,
+    places: Places | None = None,
+    same: float = SAME_VALUE,
+) -> str:
     """Say why an image seems to hold text; empty if it does not.
 
     Parameters
@@ -104,6 +113,10 @@ def looks_burned_in(unit: NDArray[np.float32], *, tesseract: bool | None = None)
         Display values in [0, 1]; NaN = not scanned.
     tesseract : bool or None
         Whether to read doubtful rows by OCR; None = if the program is there.
+    places : list or None
+        Where the first look found what may be text; None = it is done here.
+    same : float
+        How far values are apart that were drawn as one.
 
     Returns
     -------
@@ -111,7 +124,7 @@ def looks_burned_in(unit: NDArray[np.float32], *, tesseract: bool | None = None)
         Free of what was read.
     """
     doubtful = []
-    for row in letter_rows(unit):
+    for row in letter_rows(unit, places, same):
         if not row.upwards and _reaches(row, BEYOND_DOUBT):
             return f"{row.letters} letters in a row"
         if _reaches(row, DOUBTFUL_UPWARDS if row.upwards else DOUBTFUL):
@@ -126,23 +139,19 @@ def _reaches(row: Row, limits: tuple[tuple[int, float], ...]) -> bool:
     return any(row.letters >= letters and row.even >= even for letters, even in limits)
 
 
-def letter_rows(unit: NDArray[np.float32]) -> list[Row]:
-    """Find rows of shapes like letters, longest first.
-
-    Parameters
-    ----------
-    unit : ndarray, shape (H, W)
-        Display values in [0, 1]; NaN = not scanned.
-    """
+def letter_rows(
+    unit: NDArray[np.float32], places: Places | None = None, same: float = SAME_VALUE
+) -> list[Row]:
+    """Find rows of shapes like letters, longest first; parameters as of `looks_burned_in`."""
     rows: list[Row] = []
-    for place, upwards in _busy_places(unit):
+    for place, upwards in _busy_places(unit) if places is None else places:
         patch = unit[place]
         filled = np.where(np.isnan(patch), np.nanmedian(patch), patch) if patch.size else patch
         if not np.isfinite(filled).all():
             continue
         turned = np.rot90(filled, -1) if upwards else filled
         for bright in (True, False):
-            for row in _rows_of(turned if bright else 1 - turned):
+            for row in _rows_of(turned if bright else 1 - turned, same):
                 inside, across = _turned_back(row.place, filled.shape, upwards=upwards)
                 whole = (_moved(inside, place[0].start), _moved(across, place[1].start))
                 rows.append(replace(row, place=whole, bright=bright, upwards=upwards))
@@ -163,7 +172,7 @@ def _turned_back(
     return slice(shape[0] - across.stop, shape[0] - across.start), down
 
 
-def _busy_places(unit: NDArray[np.float32]) -> list[tuple[tuple[slice, slice], bool]]:
+def _busy_places(unit: NDArray[np.float32]) -> Places:
     """Boxes in which sharp, drawn edges stand close together, and whether of upward text."""
     height, width = (size // TILE for size in unit.shape)
     if height < 1 or width < 2:
@@ -177,18 +186,23 @@ def _busy_places(unit: NDArray[np.float32]) -> list[tuple[tuple[slice, slice], b
     some = across[::7, ::3]
     least, most = SHARP_EDGE
     limit = int(min(max(least * GREYS, 1.5 * float(np.quantile(some, 0.95))), most * GREYS))
-    places = []
+    places: Places = []
     for upwards, edge, same in ((False, across, below), (True, down, along)):
         drawn = np.greater(edge, limit) & same
-        tiles = drawn[: height * TILE, : width * TILE].view(np.uint8)
-        counts = tiles.reshape(height, TILE, width * TILE).sum(axis=1, dtype=np.uint8)
-        busy = counts.reshape(height, width, TILE).sum(axis=2, dtype=np.uint16) >= EDGES_IN_TILE
-        places += [(place, upwards) for place in _boxes(busy, unit.shape)]
+        places += [(place, upwards) for place in busy_boxes(drawn)]
     return places
 
 
-def _boxes(busy: NDArray[np.bool_], shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
-    """Boxes, in pixels, of busy tiles that are close together; a single one is no word."""
+def busy_boxes(drawn: NDArray[np.bool_]) -> list[tuple[slice, slice]]:
+    """Boxes, in pixels, where many edges that were drawn are close together.
+
+    A single busy tile is no word.
+    """
+    shape = drawn.shape
+    height, width = (size // TILE for size in shape)
+    tiles = drawn[: height * TILE, : width * TILE].view(np.uint8)
+    counts = tiles.reshape(height, TILE, width * TILE).sum(axis=1, dtype=np.uint8)
+    busy = counts.reshape(height, width, TILE).sum(axis=2, dtype=np.uint16) >= EDGES_IN_TILE
     if np.count_nonzero(busy) < FEWEST_TILES:
         return []
     grown = ndimage.binary_dilation(busy, EVERY_NEIGHBOUR)
@@ -221,7 +235,7 @@ def _steps(
     return steps, same
 
 
-def _rows_of(patch: NDArray[np.float32]) -> list[Row]:
+def _rows_of(patch: NDArray[np.float32], same: float) -> list[Row]:
     """Rows of shapes that are brighter than what is around them."""
     thin = patch - ndimage.grey_opening(patch, size=(STROKE, STROKE))
     limit = max(SHARP_EDGE[0], 0.5 * _quantile(thin, 0.995))
@@ -239,7 +253,7 @@ def _rows_of(patch: NDArray[np.float32]) -> list[Row]:
         shape = _shape(labelled[box] == index, patch[box], box)
         if shape is not None:
             shapes.append(shape)
-    return [row for chain in _chains(shapes) if (row := _row(chain)) is not None]
+    return [row for chain in _chains(shapes) if (row := _row(chain, same)) is not None]
 
 
 def _shape(
@@ -306,7 +320,7 @@ def _beside(last: _Shape, following: _Shape) -> bool:
     return near and alike and high <= 1.9 * low and overlap >= 0.6 * low
 
 
-def _row(chain: list[_Shape]) -> Row | None:
+def _row(chain: list[_Shape], same: float) -> Row | None:
     """Row of a chain of shapes, None if they are no letters."""
     letters = sum(shape.letters for shape in chain)
     if letters < FEWEST_LETTERS:
@@ -322,7 +336,7 @@ def _row(chain: list[_Shape]) -> Row | None:
     down = slice(min(s.top for s in chain), max(s.bottom for s in chain))
     across = slice(min(s.left for s in chain), max(s.right for s in chain))
     values = np.sort(np.concatenate([shape.values for shape in chain]))
-    alike = np.searchsorted(values, values + SAME_VALUE, side="right") - np.arange(values.size)
+    alike = np.searchsorted(values, values + same, side="right") - np.arange(values.size)
     return Row(letters, float(alike.max() / values.size), (down, across), bright=True)
 
 

@@ -22,7 +22,7 @@ from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
 
 from .attributes import covariates_of, quietly, study_date, text_of
 from .burned_in import looks_burned_in
-from .identifiers import SeenIdentifier, identifiers_of, identifiers_of_name
+from .identifiers import SeenIdentifier, identifiers_of
 from .label_joining import join_labels, judge_tables, merge_labels
 from .orientation import flips, turn
 from .parsing import parse
@@ -86,6 +86,8 @@ class ReadStudy:
         Manufacturer and model as the files say.
     identifiers : frozenset of SeenIdentifier
         Everything in the files that names the patient, for `client.identifiers`.
+    identified : frozenset of str
+        Names of the files that were read for `identifiers`: not of every file of the study.
     """
 
     header: StudyHeader
@@ -100,6 +102,7 @@ class ReadStudy:
     maker: str = ""
     model: str = ""
     identifiers: frozenset[SeenIdentifier] = frozenset()
+    identified: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,7 @@ def read_group(
         maker=parts.maker,
         model=parts.model,
         identifiers=frozenset(parts.identifiers),
+        identified=frozenset(parts.identified),
     )
     return study, parts.verdicts
 
@@ -219,6 +223,12 @@ class _Parts:
     maker: str = ""
     model: str = ""
     identifiers: set[SeenIdentifier] = field(default_factory=set)
+    identified: set[str] = field(default_factory=set)
+
+    def identify(self, dataset: Dataset, file: ScannedFile) -> None:
+        """Collect what in a file names the patient."""
+        self.identifiers |= identifiers_of(dataset, file.name)
+        self.identified.add(file.name)
 
     def describe(self, dataset: Dataset, file: ScannedFile, covariates: Covariates) -> None:
         """Keep what a data set says of the study; the first one that says it counts."""
@@ -231,7 +241,7 @@ class _Parts:
 def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]) -> None:
     """Read one image with its mask and labels into the study."""
     dataset = parse(file.path.read_bytes(), pixels=True)
-    parts.identifiers |= identifiers_of(dataset, file.name)
+    parts.identify(dataset, file)
     image, reversals = _read_image(dataset, file, parts.settings)
     reason, labels = _inner_labels(dataset, file)
     covariates = _filled(parts.covariates, dataset, file)
@@ -254,11 +264,7 @@ def _take_series(
     """Read one CT series with its masks into the study."""
     instances = {file.instance_uid for file in slices}
     mine = [mask for mask in masks if mask.series_uid == uid or instances & mask.refers_to]
-    volume, header, verdicts = read_series(slices, mine)
-    for file in (*slices, *mine):
-        parts.identifiers |= identifiers_of_name(file.name)
-    if header is not None:
-        parts.identifiers |= identifiers_of(header)
+    volume, header, verdicts = read_series(slices, mine, parts.identify)
     if volume is not None and header is not None:
         parts.volumes[uid] = volume
         parts.describe(header, slices[0], _filled(parts.covariates, header, slices[0]))
@@ -331,7 +337,7 @@ def _read_mask(
     for mask in mine:
         try:
             dataset = parse(mask.path.read_bytes(), pixels=True)
-            parts.identifiers |= identifiers_of(dataset, mask.name)
+            parts.identify(dataset, mask)
             regions = read_regions(dataset, (shape[0], shape[1]))
         except SetAsideError as aside:
             return None, [judge(mask.name, aside.reason, aside.detail)]

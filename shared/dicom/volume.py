@@ -2,7 +2,7 @@
 
 Slices are sorted by where they lie, never by their numbers. Padding is blanked before
 the values are rescaled. A tilted gantry or uneven gaps are resampled and said; a series
-with missing, doubled or mixed slices is set aside whole.
+with missing, doubled or mixed slices, or with text in the pixels of one, is set aside whole.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from pydicom.dataset import Dataset
 from shared.records import PADDING_HU, VolumeRecord
 
 from .attributes import number_of, text_of, value_of
+from .burned_in_ct import slice_looks_burned_in
 from .geometry import SlicePlace, Stack, find_stack, functional
 from .parsing import parse
 from .pixels import is_lossy, padding_of, stored_values
 from .scan import ScannedFile
 from .verdicts import FileVerdict, SetAsideError, judge
-from .volume_masks import Drawn, read_drawn
+from .volume_masks import Drawn, Parsed, nobody_looks, read_drawn
 
 #: What maker's kernel names look like; anything else that was typed there is not kept.
 KERNEL: Final = re.compile(r"[A-Za-z0-9+\-_./\\ ]{1,40}")
@@ -61,7 +62,9 @@ class ReadVolume:
 
 
 def read_series(
-    files: Sequence[ScannedFile], masks: Sequence[ScannedFile] = ()
+    files: Sequence[ScannedFile],
+    masks: Sequence[ScannedFile] = (),
+    parsed: Parsed = nobody_looks,
 ) -> tuple[ReadVolume | None, Dataset | None, list[FileVerdict]]:
     """Read one series with its masks.
 
@@ -71,6 +74,8 @@ def read_series(
         Its slices, in any order.
     masks : sequence of ScannedFile
         Masks that refer to it.
+    parsed : callable
+        Called with each data set that was parsed and its file, whatever becomes of it.
 
     Returns
     -------
@@ -83,12 +88,12 @@ def read_series(
     """
     blamed: list[FileVerdict] = []
     try:
-        volume, stack, header = _read_slices(files, blamed)
+        volume, stack, header = _read_slices(files, blamed, parsed)
     except SetAsideError as aside:
         known = {verdict.path for verdict in blamed}
         rest = [f for f in files if f.name not in known]
         return None, None, blamed + [judge(f.name, aside.reason, aside.detail) for f in rest]
-    drawn = read_drawn(masks, _uids(files), stack)
+    drawn = read_drawn(masks, _uids(files), stack, parsed)
     volume = _with_regions(volume, drawn)
     return volume, header, [judge(file.name, "ok") for file in files] + drawn.verdicts
 
@@ -99,7 +104,7 @@ def _uids(files: Sequence[ScannedFile]) -> list[str]:
 
 
 def _read_slices(
-    files: Sequence[ScannedFile], blamed: list[FileVerdict]
+    files: Sequence[ScannedFile], blamed: list[FileVerdict], parsed: Parsed
 ) -> tuple[ReadVolume, Stack, Dataset]:
     """Read and place all slices; `blamed` gets the verdict of a file that spoils them."""
     sources = [(file, place) for file in files for place in file.places]
@@ -111,6 +116,7 @@ def _read_slices(
     for file in files:
         try:
             dataset = parse(file.path.read_bytes(), pixels=True)
+            parsed(dataset, file)
             for index, place in enumerate(file.places):
                 native[number_in[start + index]] = slice_hu(dataset, place)
             lossy |= is_lossy(dataset)
@@ -121,6 +127,11 @@ def _read_slices(
         except Exception as error:  # one bad file never stops the batch
             blamed.append(judge(file.name, "damaged", type(error).__name__))
             raise SetAsideError("series_incomplete") from None
+        # One name is as bad as many: every slice is looked at, before it is resampled.
+        for index in range(start, start + len(file.places)):
+            one = native[number_in[index]]
+            if text := slice_looks_burned_in(one, lossy=is_lossy(dataset)):
+                raise SetAsideError("burned_in_text", text)
         start += len(file.places)
         if header is None:
             header = dataset

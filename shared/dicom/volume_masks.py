@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from .geometry import Stack
 from .levels import codes_of_values
@@ -21,6 +22,13 @@ from .verdicts import FileVerdict, SetAsideError, judge
 
 #: Values of a mask; more is an image.
 LARGEST_VALUE: Final = 65535
+
+#: Called with each data set that was parsed and the file that it is.
+Parsed = Callable[[Dataset, ScannedFile], None]
+
+
+def nobody_looks(_dataset: Dataset, _file: ScannedFile) -> None:
+    """Do nothing with what was parsed."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,9 @@ class Drawn:
     verdicts: list[FileVerdict] = field(default_factory=list)
 
 
-def read_drawn(masks: Sequence[ScannedFile], uids: list[str], stack: Stack) -> Drawn:
+def read_drawn(
+    masks: Sequence[ScannedFile], uids: list[str], stack: Stack, parsed: Parsed = nobody_looks
+) -> Drawn:
     """Read masks of one series; several may each hold other levels.
 
     Parameters
@@ -53,6 +63,8 @@ def read_drawn(masks: Sequence[ScannedFile], uids: list[str], stack: Stack) -> D
         Instance UID of each place that the stack was found from.
     stack : Stack
         The grid of the series.
+    parsed : callable
+        Called with each mask in DICOM that was parsed.
     """
     joined: NDArray[np.uint8] | None = None
     used: list[ScannedFile] = []
@@ -60,7 +72,7 @@ def read_drawn(masks: Sequence[ScannedFile], uids: list[str], stack: Stack) -> D
     levels: set[int] = set()
     for mask in masks:
         try:
-            native = _native(mask, uids, stack)
+            native = _native(mask, uids, stack, parsed)
             mine = {int(code) for layer in native for code in np.unique(layer)} - {0}
             if not mine:
                 raise SetAsideError("mask_unknown_regions", "no level in it")
@@ -87,11 +99,13 @@ def read_drawn(masks: Sequence[ScannedFile], uids: list[str], stack: Stack) -> D
     return Drawn(regions, [m.digest for m in used], verdicts + [judge(m.name, "ok") for m in used])
 
 
-def _native(mask: ScannedFile, uids: list[str], stack: Stack) -> NDArray[np.uint8]:
+def _native(mask: ScannedFile, uids: list[str], stack: Stack, parsed: Parsed) -> NDArray[np.uint8]:
     """Level codes of one mask as a native array."""
     data = mask.path.read_bytes()
     if mask.grid is None:
-        return read_levels(parse(data, pixels=True), uids, stack)
+        dataset = parse(data, pixels=True)
+        parsed(dataset, mask)
+        return read_levels(dataset, uids, stack)
     return _from_values(data, mask.grid, stack, PurePosixPath(mask.name).name)
 
 

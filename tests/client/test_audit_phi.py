@@ -33,7 +33,8 @@ from shared.start import start_network
 from shared.training.arrays import get_arrays
 from tests.server.jobs import evaluate_message, job, train_message
 from tests.server.tiny_sites import TINY_TASK, tiny_site
-from tests.shared.planted import plant
+from tests.shared.ct_samples import body_slice
+from tests.shared.planted import plant, write_text
 
 #: The issue's figure is 200; set it to take the time.
 PATIENTS = int(os.environ.get("OSTEOFED_PATIENTS", "12"))
@@ -305,6 +306,23 @@ def test_every_kind_is_found_in_its_common_writings(
         assert what.split(",")[0] in {one.kind for one in found}, what
         assert {one.place for one in found} == {"line 2"}, what
         path.unlink()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_name_in_a_slice_of_a_stored_volume_is_found(site: Path, axis: int) -> None:
+    hu = np.stack([body_slice(seed) for seed in range(4)])
+    path = site / "store" / "arrays" / "2.25.1" / "2.25.2.hu.npy"
+    path.parent.mkdir()
+    np.save(path, np.moveaxis(hu, 0, axis))
+    clean = audit_phi(site)
+    assert (clean.found, clean.images, clean.slices) == ([], 2 * PATIENTS, 4 + 256 + 256)
+    hu[2] = write_text(hu[2], NAME, 18, 1000, 6, 60)
+    np.save(path, np.moveaxis(hu, 0, axis))
+    (found,) = audit_phi(site).found
+    assert (found.file, found.place) == ("store/arrays/2.25.1/2.25.2.hu.npy", "pixels")
+    assert found.kind == "burned-in text"
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert [one["place"] for one in audit_phi(site).not_searched] == ["pixels"]
 
 
 def test_what_is_no_identifier_is_not_found(site: Path) -> None:

@@ -117,6 +117,19 @@ def write_ct(
     return written
 
 
+def body_slice(seed: int, size: int = 256) -> np.ndarray:
+    """HU of a noisy oval body with a vertebra, on a table in blanked air."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    hu = np.full((size, size), -1000.0)
+    hu[rows**2 / 0.5 + columns**2 / 0.8 < 1] = 40
+    hu[(rows - 0.2) ** 2 / 0.02 + columns**2 / 0.03 < 1] = 500
+    hu[(rows > 0.72) & (rows < 0.76)] = 200
+    hu += generator.normal(0, 20, hu.shape)
+    hu[rows**2 + columns**2 > 1] = -1024
+    return np.rint(hu).astype(np.int16)
+
+
 def write_radiograph(
     path: Path, pixels: np.ndarray | None = None, study: int = 1, **attributes: object
 ) -> Path:

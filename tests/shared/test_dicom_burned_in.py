@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from shared.dicom.burned_in import looks_burned_in, read_text, tesseract_there
+from shared.dicom.burned_in_ct import slice_looks_burned_in
 from shared.dicom.pixels import stored_values, unit_values
 from shared.dicom.scan import parse
 from shared.phantom.make import render_by_name
 from shared.phantom.writers.lunar import quantise
+from tests.shared.ct_samples import body_slice
 from tests.shared.planted import quiet_study, write_text
 from tests.shared.rendered_samples import sample_study
 
@@ -135,3 +138,70 @@ def test_nothing_is_seen_in_real_radiographs() -> None:
         for path in pictures
     ]
     assert sum(map(bool, seen)) <= 1
+
+
+@pytest.mark.parametrize("size", [10, 13, 18, 28])
+@pytest.mark.parametrize("value", [3071, 1000])
+def test_names_in_a_slice_are_all_seen_without_ocr(size: int, value: float) -> None:
+    for number, text in enumerate(NAMES):
+        for place in ((4, 40), (90 + 9 * number, 60)):  # in the air, and over the body
+            drawn = write_text(body_slice(number), text, size, value, *place)
+            assert slice_looks_burned_in(drawn.astype(np.int16), tesseract=False), (text, place)
+
+
+def squeezed(hu: NDArray[np.generic], quality: int) -> NDArray[np.int16]:
+    """A slice as a JPEG of its bone window leaves it."""
+    grey = np.rint((hu.astype(np.float32).clip(-200, 1000) + 200) * 255 / 1200).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "JPEG", quality=quality)
+    return np.rint(np.asarray(Image.open(file)) * 1200.0 / 255 - 200).astype(np.int16)
+
+
+def test_a_name_over_bone_is_seen_in_the_full_range_only() -> None:
+    hu = body_slice(1)
+    hu[80:130, 20:240] = np.random.default_rng(1).normal(1400, 30, (50, 220))
+    drawn = write_text(hu, NAMES[0], 18, 3071, 90, 40).astype(np.int16)
+    assert slice_looks_burned_in(drawn, tesseract=False)
+
+
+def test_a_name_in_a_picture_of_few_greys_is_seen_whatever_its_values_stand_for() -> None:
+    for offset in (-1024, 0, 2000):
+        picture = np.rint(radiograph(2) * 255).astype(np.int16) + np.int16(offset)
+        drawn = write_text(picture, NAMES[3], 18, 255 + offset, 8, 8).astype(np.int16)
+        assert slice_looks_burned_in(drawn, tesseract=False), offset
+        assert slice_looks_burned_in(picture) == ""
+
+
+@pytest.mark.parametrize("quality", [95, 80, 60])
+def test_names_in_a_slice_that_was_compressed_with_loss_are_seen(quality: int) -> None:
+    for number, text in enumerate(NAMES):
+        clean = body_slice(number)
+        pair = (clean, write_text(clean, text, 14, 1000, 4, 40))
+        seen = [slice_looks_burned_in(squeezed(one, quality), lossy=True) for one in pair]
+        assert (bool(seen[0]), bool(seen[1])) == (False, True), text
+
+
+def test_nothing_is_seen_in_slices_without_text() -> None:
+    slices = [body_slice(seed) for seed in range(8)]
+    generator = np.random.default_rng(5)
+    for mean in (-1024, -1000, 40):  # air that is cut off below, and tissue
+        for spread in (2, 10, 40):
+            noise = np.rint(generator.normal(mean, spread, (256, 256)))
+            slices.append(noise.clip(-1024, 3071).astype(np.int16))
+    slices.append(np.full((256, 256), -1024, np.int16))
+    slices.append(np.zeros((3, 200), np.int16))
+    slices += [(one // 4 * 4).astype(np.int16) for one in slices]
+    assert [slice_looks_burned_in(one) for one in slices] == [""] * len(slices)
+
+
+@pytest.mark.skipif(REAL is None, reason="set OSTEOFED_REAL_DATA to the folder of real images")
+def test_nothing_is_seen_in_real_slices_nor_in_planes_across_them() -> None:
+    paths = sorted((Path(str(REAL)) / "ct_series_dicom").glob("CT.*"))
+    slices = [stored_values(parse(path.read_bytes(), pixels=True)) for path in paths]
+    hu = np.stack([one.astype(np.int32) - 1024 for one in slices]).astype(np.int16)
+    across = [hu[:, place] for place in range(0, hu.shape[1], 8)]
+    along = [hu[:, :, place] for place in range(0, hu.shape[2], 8)]
+    found = [slice_looks_burned_in(one) for one in (*hu, *across, *along)]
+    assert found == [""] * len(found)
+    drawn = write_text(hu[3], NAMES[0], 13, 1000, 8, 8).astype(np.int16)
+    assert slice_looks_burned_in(drawn, tesseract=False)

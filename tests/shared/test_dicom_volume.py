@@ -21,11 +21,13 @@ from tests.shared.ct_samples import (
     SHAPE,
     SPACING,
     STEP,
+    body_slice,
     field,
     save,
     uid,
     write_ct,
 )
+from tests.shared.planted import write_text
 
 SHUFFLED = [3, 0, 5, 1, 4, 2]
 
@@ -324,3 +326,17 @@ def test_a_series_beyond_memory_is_refused_before_any_pixel_is_read() -> None:
     places = [SlicePlace((0.0, 0.0, float(k)), AXIAL, (0.3, 0.3), (1024, 1024)) for k in range(700)]
     with pytest.raises(SetAsideError, match="series_too_large"):
         find_stack(places)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, (1.0, 0, 0, 0, 0, -1.0)])
+def test_a_series_with_a_name_in_one_slice_is_set_aside_whole(
+    tmp_path: Path, orientation: tuple[float, ...]
+) -> None:
+    hu = np.stack([body_slice(seed) for seed in range(5)])
+    positions = np.outer(np.arange(5) * STEP, (0, 0, 1) if orientation == AXIAL else (0, 1, 0))
+    write_ct(tmp_path / "a", hu, positions=positions, orientation=orientation)
+    assert set(reasons(tmp_path / "a").values()) == {"ok"}
+    hu[3] = write_text(hu[3], "Wendelstein, Irmgard", 13, 1000, 6, 60)
+    write_ct(tmp_path / "b", hu, positions=positions, orientation=orientation)
+    assert set(reasons(tmp_path / "b").values()) == {"burned_in_text"}
+    assert not read_study_folder(tmp_path / "b").studies
