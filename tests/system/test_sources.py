@@ -123,7 +123,11 @@ def test_what_a_foreign_sender_pushes_gives_the_same_catalogue(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    site = new_site(sites, pacs)
+    site = sites.new()
+    settings = settings_of(pacs, site)
+    # Studies wait for each other ten quiet times at most; 200 patients take a minute to send.
+    settings["listen"]["quiet_seconds"] = max(1.0, PATIENTS / 10)
+    configure(site, settings)
     reports = pushed(
         site,
         lambda port: subprocess.run(
