@@ -33,6 +33,8 @@ from shared.errors import InputEmptyError, InputMissingError
 
 #: Folders of a site that hold identifiers on purpose, and why.
 EXEMPT: Final = {
+    "approved": "the coordinator's code as it came and was approved: authors' names stand in it, "
+    "and every file is compared with its digest before each message",
     "inbox": "files as they came from the PACS, until they are taken in",
     "quarantine": "files that were set aside, until a person has decided",
 }
@@ -41,7 +43,6 @@ WITHHELD: Final = "[name withheld]"
 PLACES: Final = {
     "answers": "answers that were sent",
     "node": "state and logs of the node",
-    "bundles": "approved code",
 }
 
 #: Called with (files searched, files in all).

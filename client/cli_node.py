@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,10 +65,23 @@ def approve(
     facts: dict[str, Any] = {"digest": read.digest, "files": len(read.files), **changes}
     if not as_json:
         _show(facts)
-    if not yes and not typer.confirm("Approve this code?"):
+    if not yes and not _agreed("Approve this code?"):
         raise typer.Exit(1)
     take(folder, read)
     print_facts(facts, as_json, lambda: console().print("approved", markup=False))
+
+
+def _agreed(question: str) -> bool:
+    """Ask for a yes; where nobody can be asked, say what to do."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise  # Ctrl-C
+        raise typer.BadParameter(
+            "nobody is at a terminal to say yes; read what is shown, then give --yes",
+            param_hint="--yes",
+        ) from None
 
 
 def disapprove(

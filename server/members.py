@@ -114,7 +114,7 @@ def write_connection(folder: Path, port: int) -> None:
     """Tell Flower's command line where the SuperLink of a home is."""
     text = (
         f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
-        f'address = "127.0.0.1:{port}"\nroot-certificates = "{folder / CA}"\n'
+        f'address = "127.0.0.1:{port}"\nroot-certificates = "{(folder / CA).absolute()}"\n'
     )
     write_text_atomically(flwr_home(folder) / "config.toml", text)
 

@@ -34,9 +34,12 @@ def search_path() -> str:
 
 
 def environment_for(flwr_home: Path) -> dict[str, str]:
-    """Make the environment of Flower's programs; they start each other by bare names."""
+    """Make the environment of Flower's programs; they start each other by bare names.
+
+    They are started elsewhere than where the command was typed, so the home is made absolute.
+    """
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return kept | ENVIRONMENT | {"PATH": search_path(), "FLWR_HOME": str(flwr_home)}
+    return kept | ENVIRONMENT | {"PATH": search_path(), "FLWR_HOME": str(flwr_home.absolute())}
 
 
 def program(name: str) -> str:

@@ -146,3 +146,12 @@ def test_flower_loads_what_was_compared_whatever_the_message_calls_its_version(
     assert running.get_project_dir(*outside) == loading.get_project_dir(*outside) == place
     with pytest.raises(RuntimeError, match="no get_project_dir"):
         start_app._allow_only_approved(running, SimpleNamespace(), folder)
+
+
+def test_without_anybody_to_ask_it_says_what_to_do(folder: Path) -> None:
+    path = bundle(folder.parent, "1.0.0")
+    done = CliRunner().invoke(app, ["approve", str(folder), str(path)], input="")
+    assert done.exit_code == 2
+    assert "give --yes" in done.output
+    assert approved_digests(folder) == []
+    assert CliRunner().invoke(app, ["approve", str(folder), str(path)], input="y\n").exit_code == 0
