@@ -6,18 +6,15 @@ and starts either again when it ends. The node's own interface is on loopback.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
 import shutil
-import ssl
 import stat
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -185,6 +182,10 @@ def why_not_connected(superlink: str, authority: Path) -> str:
     authority : Path
         The pinned certificate authority.
     """
+    import http.client
+    import ssl
+    from email.utils import parsedate_to_datetime  # `site status` needs none and is quick
+
     host, _, port = superlink.rpartition(":")
     trusted = ssl.create_default_context(cafile=str(authority))
     line = http.client.HTTPSConnection(host.strip("[]"), int(port), timeout=3, context=trusted)
