@@ -43,8 +43,15 @@ SILENCED = {
 }
 
 
-def build() -> typer.Typer:
-    """Put the program together from the groups that are installed."""
+def build(asked: str = "") -> typer.Typer:
+    """Put the program together from the groups that are installed.
+
+    Parameters
+    ----------
+    asked : str
+        First word of the command line. If it is a group's, the others are left out, whose
+        commands take a while to put together; any other word may need all to be answered.
+    """
     app = typer.Typer(
         name="osteofed",
         help="Federated bone-health imaging across hospitals. Not a medical device.",
@@ -53,7 +60,8 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    for entry in sorted(entry_points(group="osteofed.commands"), key=lambda e: e.name):
+    entries = sorted(entry_points(group="osteofed.commands"), key=lambda e: e.name)
+    for entry in [e for e in entries if e.name == asked] or entries:
         try:
             app.add_typer(entry.load(), name=entry.name)
         except ModuleNotFoundError as missing:  # an extra was left out on purpose
@@ -74,7 +82,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        code = build()(standalone_mode=False)
+        code = build("".join(sys.argv[1:2]))(standalone_mode=False)
         if code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
