@@ -27,7 +27,7 @@ def test_the_machine_s_refusals_are_sentences(
     def refused(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "build", lambda: refused)
+    monkeypatch.setattr(cli, "build", lambda asked: refused)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == kind.exit_code  # type: ignore[attr-defined]
@@ -38,6 +38,18 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(**_: object) -> None:
         raise KeyError("ours")
 
-    monkeypatch.setattr(cli, "build", lambda: broken)
+    monkeypatch.setattr(cli, "build", lambda asked: broken)
     with pytest.raises(KeyError):
         cli.main()
+
+
+@pytest.mark.parametrize(
+    ("asked", "groups"),
+    [
+        ("site", {"site"}), ("server", {"server"}), ("", {"site", "server"}),
+        ("sitte", {"site", "server"}), ("predict", {"site", "server"}),
+    ],
+)  # fmt: skip
+def test_only_the_group_that_is_asked_for_is_put_together(asked: str, groups: set[str]) -> None:
+    found = {group.name for group in cli.build(asked).registered_groups}
+    assert found == groups | {"phantom"}
