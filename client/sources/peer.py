@@ -29,6 +29,7 @@ from shared.door_settings import PacsSettings, PeerSettings
 from shared.errors import ConfigValueError, SourceRefusedError
 
 from .nodes import (
+    NOT_AUTHORISED,
     OTHER_SYNTAXES,
     Deliver,
     NotWantedError,
@@ -47,7 +48,7 @@ SUCCESS: Final = 0x0000
 PENDING: Final = (0xFF00, 0xFF01)
 OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)
 DESTINATION_UNKNOWN: Final = 0xA801
-NOT_AUTHORISED: Final = (0x0124, 0x0110)
+REFUSALS: Final = (NOT_AUTHORISED, 0x0110)
 #: A-ASSOCIATE-RJ, result: transient (PS3.8, table 9-21).
 TRANSIENT: Final = 0x02
 LONGEST_KNOCK_SECONDS: Final = 10.0
@@ -191,7 +192,7 @@ class PeerSource:
                 f"this machine's address and port {listen.port} in the PACS, or set "
                 "pacs.peer.retrieve to get)"
             )
-        if status in NOT_AUTHORISED:
+        if status in REFUSALS:
             self._require(status, what)
         if status != SUCCESS and status >> 12 != 0xB:
             raise StudyFailedError(f"answers {what} with status {status:04X}")

@@ -119,7 +119,8 @@ def _read_slices(
             parsed(dataset, file)
             for index, place in enumerate(file.places):
                 native[number_in[start + index]] = slice_hu(dataset, place)
-            lossy |= is_lossy(dataset)
+            compressed_with_loss = is_lossy(dataset)
+            lossy |= compressed_with_loss
             contrasts.add(contrast_of(dataset))
         except SetAsideError as aside:
             blamed.append(judge(file.name, aside.reason, aside.detail))
@@ -130,7 +131,7 @@ def _read_slices(
         # One name is as bad as many: every slice is looked at, before it is resampled.
         for index in range(start, start + len(file.places)):
             one = native[number_in[index]]
-            if text := slice_looks_burned_in(one, lossy=is_lossy(dataset)):
+            if text := slice_looks_burned_in(one, lossy=compressed_with_loss):
                 raise SetAsideError("burned_in_text", text)
         start += len(file.places)
         if header is None:
