@@ -73,6 +73,26 @@ class Outcome:
     lied: str = ""
 
 
+def killed_at_work(pid: int) -> bool:
+    """Kill a process, and tell whether the kill is what ended it.
+
+    A process that is ending already takes a SIGKILL without effect, for as long as the
+    kernel needs to give its memory back: it had done its work, and nothing starts again.
+    Only one that works can be stopped, so it is stopped first.
+    """
+    try:
+        process = psutil.Process(pid)
+        process.suspend()
+        while process.status() != psutil.STATUS_STOPPED:
+            if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                return False
+            time.sleep(0.001)
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
 def drawn() -> list[Kill]:
     """Draw the kills: each target equally often, at moments and sites by seed."""
     generator = numpy_generator(SEED, "kills")
@@ -192,11 +212,7 @@ class Faults:
             pid, starts = self.pid(kill), self.known_starts(kill)
             if pid is None:
                 continue  # it ended just now; the next round will do
-            try:
-                psutil.Process(pid).kill()
-            except psutil.NoSuchProcess:
-                continue
-            outcome.killed = True
+            outcome.killed = killed_at_work(pid)
         at, life = time.monotonic(), self.signs_of_life()
         told = threading.Thread(target=self.watch, args=(kill, outcome, starts), daemon=True)
         told.start()
