@@ -23,6 +23,8 @@ REGION_CODES: Final[dict[str, int]] = {
     "T4": 8, "T5": 9, "T6": 10, "T7": 11, "T8": 12, "T9": 13, "T10": 14, "T11": 15, "T12": 16,
 }  # fmt: skip
 NUMBER_OF_CODES: Final = 17  # background included
+#: A vertebra whose level nobody said: on radiographs only, where masks come from boxes.
+UNNAMED_VERTEBRA: Final = 17
 
 #: Reported regions that are unions of mapped ones.
 UNIONS: Final[dict[str, tuple[str, ...]]] = {

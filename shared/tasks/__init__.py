@@ -10,10 +10,11 @@ from shared.tasks.base import Task
 from shared.tasks.dxa_bmd import DxaBmd
 from shared.tasks.dxa_segmentation import DxaSegmentation
 from shared.tasks.vfa_fracture import VfaFracture
+from shared.tasks.xray_vertebrae import XrayVertebrae
 
 #: Every task by its name.
 TASKS: Final[dict[str, type[Task]]] = {
-    task.name: task for task in (DxaSegmentation, DxaBmd, VfaFracture)
+    task.name: task for task in (DxaSegmentation, DxaBmd, VfaFracture, XrayVertebrae)
 }
 
 

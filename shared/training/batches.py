@@ -88,6 +88,11 @@ class Patients:
         self._prepared: dict[tuple[str, int], Sample] = {}
         self._bytes = 0
 
+    @classmethod
+    def of(cls, task: Task, source: PatientSource | Patients) -> Patients:
+        """Prepare the patients of a source; what is prepared already is given back."""
+        return source if isinstance(source, Patients) else cls(task, source)
+
     def __len__(self) -> int:
         """Count the usable patients; no array is read for it."""
         return len(self.names)

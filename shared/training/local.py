@@ -96,7 +96,7 @@ class _Mean:
 def train_plain(
     task: Task,
     model: nn.Module,
-    source: PatientSource,
+    source: PatientSource | Patients,
     settings: OptimiserSettings,
     key: RoundKey,
     compute: Compute,
@@ -113,8 +113,8 @@ def train_plain(
         What is learnt.
     model : Module
         The task's network; changed in place.
-    source : PatientSource
-        Training patients.
+    source : PatientSource or Patients
+        Training patients; as `Patients` their samples stay prepared from call to call.
     settings : OptimiserSettings
         Which weights, optimiser, rate, batch.
     key : RoundKey
@@ -170,7 +170,7 @@ def train_plain(
 def train_private(
     task: Task,
     model: nn.Module,
-    source: PatientSource,
+    source: PatientSource | Patients,
     settings: PrivateSettings,
     noise_multiplier: float,
     key: RoundKey,
@@ -253,7 +253,9 @@ def train_private(
     return LocalRound(arrays, len(patients), settings.steps_per_round, mean.value)
 
 
-def evaluate(task: Task, model: nn.Module, source: PatientSource, compute: Compute) -> Statistics:
+def evaluate(
+    task: Task, model: nn.Module, source: PatientSource | Patients, compute: Compute
+) -> Statistics:
     """Sum a task's statistics over the newest usable study of every patient.
 
     Parameters
@@ -269,7 +271,7 @@ def evaluate(task: Task, model: nn.Module, source: PatientSource, compute: Compu
         Sums (`Task.metrics` turns them into metrics); at least "patients" and
         "loss_sum", 0 without patients.
     """
-    patients = Patients(task, source)
+    patients = Patients.of(task, source)
     sums: Statistics = {"patients": 0.0, "loss_sum": 0.0}
     was_training = model.training
     with threads(compute), torch.no_grad():
@@ -316,12 +318,12 @@ def _set_grad_sample(weight: nn.Parameter, value: Tensor) -> None:
     weight.grad_sample = value  # type: ignore[attr-defined]
 
 
-def _patients(task: Task, source: PatientSource) -> Patients:
-    patients = Patients(task, source)
+def _patients(task: Task, source: PatientSource | Patients) -> Patients:
+    patients = Patients.of(task, source)
     if not len(patients):
         raise CohortTooSmallError(
-            f"{task.name}: none of {len(source.patients)} patients has a study with the views "
-            "and labels that training needs (check what ingest took in)"
+            f"{task.name}: none of {len(patients.source.patients)} patients has a study with the "
+            "views and labels that training needs (check what ingest took in)"
         )
     return patients
 

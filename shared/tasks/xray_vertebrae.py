@@ -1,0 +1,171 @@
+"""Vertebrae on frontal radiographs, learnt from boxes: where the spine is, not its levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shared.metrics.overlap import dice, overlaps
+from shared.records import ImageRecord, StudyRecord, View
+from shared.regions import REGION_CODES, UNNAMED_VERTEBRA, VERTEBRAE
+from shared.tasks.augmentation import Variation, vary
+from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.pixels import Placement, frame_image, to_zero_mean
+
+VIEW: Final = View.LUMBAR_AP
+#: The whole radiograph fills the frame, whatever its shape: radiographs often come without
+#: a spacing. A vertebra is about 6 pixels high at the small size.
+FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (192, 96), "published": (512, 256)}
+#: The network halves the frame four times.
+FRAME_MULTIPLE: Final = 16
+CLASSES: Final = 2
+#: Added to both sides of the soft Dice, in pixels.
+SMOOTHING: Final = 1.0
+GREY_LEVELS: Final = 256
+VARIATION: Final = Variation(rotation=0.12, shift=7.0, zoom=0.12, noise=0.15, gamma=0.3, blur=0.8)
+#: A spine bends to either side.
+MIRRORED_SHARE: Final = 0.5
+
+
+class XrayVertebrae(Task):
+    """U-Net, one unit a patient, vertebra or not.
+
+    Masks come from boxes around vertebrae as often as from outlines, so a Dice of 1 means
+    that the boxes are met, corners included.
+    """
+
+    name: ClassVar[str] = "xray-vertebrae"
+    units: ClassVar[int] = 1
+    needs: ClassVar[tuple[View, ...]] = (VIEW,)
+    headline: ClassVar[tuple[str, bool]] = ("dice", True)
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width of the tensors, in pixels."""
+        chosen = self.settings.network.image_size or FRAME[self.settings.network.size]
+        rows, columns = (-(-side // FRAME_MULTIPLE) * FRAME_MULTIPLE for side in chosen)
+        return rows, columns
+
+    def uses(self, study: StudyRecord) -> bool:
+        """Use a study with a frontal radiograph on which vertebrae are marked."""
+        return VIEW in study.images and study.images[VIEW].regions is not None
+
+    def sample(self, study: StudyRecord) -> Sample:
+        """Fill the frame with the radiograph.
+
+        Returns
+        -------
+        Sample
+            "image" (1, 1, H, W) of mean 0 and variance 1 after its grey levels were spread
+            evenly, "covariates" (1, 1) ones, "weight" (1,), "vertebra" (1, H, W) int64,
+            1 on a vertebra.
+        """
+        image = study.images.get(VIEW)
+        pixels, vertebra = torch.zeros(self.frame), torch.zeros(self.frame, dtype=torch.long)
+        known = False
+        if image is not None:
+            pixels, drawn, _ = frame_radiograph(image, self.frame)
+            if drawn is not None:
+                vertebra, known = drawn, True
+        return {
+            "image": pixels[None, None],
+            "covariates": torch.ones(1, 1),
+            "weight": torch.tensor([float(known)]),
+            "vertebra": vertebra[None],
+        }
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Move, shade, blur and mirror the radiograph."""
+        image, vertebra = vary(sample["image"][:, 0], sample["vertebra"], VARIATION, generator)
+        if vertebra is None:
+            vertebra = sample["vertebra"]
+        if generator.random() < MIRRORED_SHARE:
+            image, vertebra = image.flip(-1), vertebra.flip(-1)
+        return {**sample, "image": image[:, None], "vertebra": vertebra}
+
+    def network(self) -> nn.Module:
+        """Make the U-Net."""
+        from shared.networks.unet import SegmentationNetwork
+
+        return SegmentationNetwork(1, [[True] * CLASSES], self.settings.network.size)
+
+    def head_parameters(self) -> tuple[str, ...]:
+        """Name the last normalisation and convolution."""
+        return ("head.",)
+
+    def loss(self, output: Tensor, batch: Sample) -> Tensor:
+        """Soft Dice plus cross-entropy, shape (B,)."""
+        true = batch["vertebra"].flatten(1).float()  # (B, H·W)
+        logit = (output[:, 1] - output[:, 0]).float().flatten(1)
+        chance = logit.sigmoid()
+        both = 2 * (chance * true).sum(1) + SMOOTHING
+        missed = 1 - both / (chance.sum(1) + true.sum(1) + SMOOTHING)
+        surprise = functional.binary_cross_entropy_with_logits(logit, true, reduction="none")
+        return batch["weight"] * (missed + surprise.mean(1))
+
+    def statistics(self, output: Tensor, batch: Sample) -> Statistics:
+        """Sum the Dice over patients."""
+        known = batch["weight"] > 0
+        counts = overlaps(output.argmax(dim=1), batch["vertebra"], (1,))[known].tolist()
+        return {
+            "patients": float(len(output)),
+            "loss_sum": float(self.loss(output, batch).sum()),
+            "dice_sum": float(np.sum([dice(*one) for one in counts])),
+            "dice_n": float(len(counts)),
+        }
+
+    def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
+        """Give ``dice``, a mean over patients, and ``loss``."""
+        found = {}
+        if statistics.get("dice_n", 0) > 0:
+            found["dice"] = statistics["dice_sum"] / statistics["dice_n"]
+        if statistics.get("patients", 0) > 0:
+            found["loss"] = statistics["loss_sum"] / statistics["patients"]
+        return found
+
+
+def frame_radiograph(
+    image: ImageRecord, frame: tuple[int, int]
+) -> tuple[Tensor, Tensor | None, Placement]:
+    """Fill a frame with a radiograph, its grey levels spread evenly.
+
+    Parameters
+    ----------
+    image : ImageRecord
+        A frontal radiograph; its spacing is not used.
+    frame : (int, int)
+        Height and width in pixels.
+
+    Returns
+    -------
+    (Tensor, Tensor or None, Placement)
+        Pixels (H, W) of mean 0 and variance 1; vertebra or not (H, W), int64, None where
+        nobody marked any; where the frame lies.
+    """
+    height, width = image.pixels.shape
+    whole = (
+        height * image.spacing_mm[0] / frame[0],
+        width * image.spacing_mm[1] / frame[1],
+    )
+    framed = frame_image(image, whole, frame)
+    pixels = to_zero_mean(_spread_evenly(framed.pixels, framed.scanned), framed.scanned)
+    marked = None
+    if framed.regions is not None:
+        codes = torch.tensor([UNNAMED_VERTEBRA, *(REGION_CODES[name] for name in VERTEBRAE)])
+        marked = torch.isin(framed.regions, codes).long()
+    return pixels, marked, framed.placement
+
+
+def _spread_evenly(pixels: Tensor, scanned: Tensor) -> Tensor:
+    """Equalise the histogram, so that a maker's tone curve is taken out."""
+    from monai.transforms.utils import equalize_hist
+
+    even = equalize_hist(
+        img=pixels.numpy(), mask=scanned.numpy(), num_bins=GREY_LEVELS, min=0, max=1
+    )
+    return torch.as_tensor(even, dtype=torch.float32)

@@ -1,0 +1,121 @@
+"""How close federated training comes to pooled, and what privacy costs, with stored runs.
+
+``python -m tests.bench_learning`` makes every run that is missing and writes the tables;
+it can be stopped at any time and goes on where it was. ``--tables`` only writes them.
+Real radiographs are used where ``OSTEOFED_REAL_DATA`` names their folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from shared.config import TaskSettings, load_settings
+from shared.phantom.source import DigitalPatients
+from shared.training.compute import Compute
+from tests.learning.arms import Bench, digest_of
+from tests.learning.cohorts import Cohort, digital, radiographs
+from tests.learning.pages import write_page
+from tests.learning.stored import load_run, path_of, save_run
+
+CONFIGS = Path("configs/tasks")
+DIGITAL_TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
+PUBLIC_SEED = 1
+
+
+def main() -> None:
+    """Make what is missing, then the page."""
+    asked = _arguments()
+    if not asked.tables:
+        for cohort in _cohorts(asked):
+            for seed in asked.seeds:
+                _fill(cohort, seed, asked)
+    Console().print(f"written: {write_page(asked.runs, asked.page)}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="+", default=["xray-vertebrae", *DIGITAL_TASKS])
+    parser.add_argument("--arms", nargs="+", help="only ways of training that begin like this")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--patients", type=int, default=150, help="a digital hospital's")
+    parser.add_argument("--workers", type=int, default=2, help="processes that render patients")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cache", type=Path, default=Path("runs/learning/patients"))
+    parser.add_argument("--runs", type=Path, default=Path("docs/benchmarks/runs"))
+    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"))
+    parser.add_argument("--tables", action="store_true", help="only write the page")
+    return parser.parse_args()
+
+
+def _cohorts(asked: argparse.Namespace) -> Iterator[Cohort]:
+    """The cohorts of the tasks asked for, one after another: each takes its memory."""
+    real = os.environ.get("OSTEOFED_REAL_DATA")
+    for task in asked.tasks:
+        settings = load_settings(CONFIGS / f"{task}.yaml", TaskSettings)
+        if task not in DIGITAL_TASKS:
+            if real:
+                yield radiographs(Path(real) / "xray_spine", settings)
+            else:
+                Console().print(f"{task}: left out, OSTEOFED_REAL_DATA is not set")
+            continue
+        yield _digital(settings, asked)
+
+
+def _digital(settings: TaskSettings, asked: argparse.Namespace) -> Cohort:
+    with _progress() as bar:
+        line = bar.add_task(f"{settings.task}: digital patients", total=None)
+
+        def ready(count: int) -> None:
+            bar.advance(line, count)
+
+        kept, workers = asked.cache, asked.workers
+        public = DigitalPatients(
+            settings.pretrain.patients, PUBLIC_SEED, workers, cache=kept / "public", progress=ready
+        )
+        return digital(settings, asked.patients, public, kept, workers, ready)
+
+
+def _fill(cohort: Cohort, seed: int, asked: argparse.Namespace) -> None:
+    """Make the runs of one cohort and seed that are missing or of other settings."""
+    with _progress() as bar:
+        line = bar.add_task("", total=1.0)
+        bench = Bench(
+            cohort, seed, Compute("cpu", asked.threads, 16),
+            lambda what, share: bar.update(
+                line, description=f"{cohort.name}, seed {seed}: {what}", completed=share
+            ),
+            asked.cache / "pretrained",
+        )  # fmt: skip
+        for arm in bench.arms:
+            path = path_of(asked.runs, cohort.name, arm, seed)
+            if asked.arms and not arm.startswith(tuple(asked.arms)):
+                continue
+            if path.exists() and load_run(path).facts["digest"] == digest_of(cohort, arm):
+                continue
+            run = bench.run(arm)
+            save_run(path, run)
+            found = bench.task.metrics(run.sums())
+            name = bench.task.headline[0]
+            bar.console.print(
+                f"{cohort.name} seed {seed} {arm}: {name} {found[name]:.4f}, "
+                f"{run.facts['seconds']:.0f} s"
+            )
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"),
+        TimeElapsedColumn(), transient=True,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The ways of training that are compared: alone, pooled, federated, private.
+
+All begin with the same pretrained weights, and every way takes as many gradient steps in
+all as the hospitals of the federated run together. A hospital alone gets them all, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from shared.config import OptimiserSettings, StrategySettings
+from shared.tasks import make_task
+from shared.tasks.base import Statistics, Task
+from shared.training.arrays import set_arrays
+from shared.training.batches import Patients, RoundKey, to_batch
+from shared.training.compute import Compute
+from shared.training.local import train_plain
+from shared.weights import Weights, load_weights, save_weights
+from shared.wire import Arrays
+from tests.learning.cohorts import Cohort, Pooled
+from tests.learning.federating import federate
+from tests.learning.stored import Run, run_of
+
+#: δ ≤ 1/(10·patients) for up to a thousand patients a hospital.
+DELTA: Final = 1e-4
+EPSILONS: Final = (2.0, 4.0, 8.0)
+#: Told what is being done and how far it is, from 0 to 1.
+Tell = Callable[[str, float], None]
+STRATEGY: Final = StrategySettings(name="FedAvg")
+
+
+@dataclass
+class Bench:
+    """One cohort and seed. `kept` is a folder for pretrained weights, which all ways need."""
+
+    cohort: Cohort
+    seed: int
+    compute: Compute
+    tell: Tell = lambda _what, _share: None
+    kept: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Prepare the patients of every party once."""
+        self.task: Task = make_task(self.cohort.settings)
+        self.hospitals = {
+            name: Patients(self.task, source) for name, source in self.cohort.hospitals.items()
+        }
+        self.unseen = Patients(self.task, self.cohort.unseen)
+        self._pretrained: Arrays | None = None
+
+    @property
+    def arms(self) -> list[str]:
+        """Every way of training, in the order of a table."""
+        alone = [f"alone-{name}" for name in self.hospitals]
+        without = [f"without-{name}" for name in self.hospitals]
+        private = [f"private-{epsilon:g}" for epsilon in EPSILONS]
+        return ["pretrained", *alone, "pooled", "federated", *private, *without]
+
+    @property
+    def steps(self) -> int:
+        """Gradient steps in all: of every hospital over all rounds of the plain federation."""
+        plain = self.cohort.settings.plain
+        return self.cohort.rounds * plain.steps_per_round * len(self.hospitals)
+
+    def pretrained(self) -> Arrays:
+        """Weights trained on the public patients."""
+        if self._pretrained is None and (path := self._kept()) is not None and path.exists():
+            self._pretrained = load_weights(path).arrays
+        if self._pretrained is None:
+            with torch.random.fork_rng():
+                torch.manual_seed(self.seed)
+                network = self.task.network()
+            settings = self.cohort.settings.pretrain
+            public = Patients(self.task, self.cohort.public)
+            self._pretrained = self._train(network, public, settings, "pretrained").arrays
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                told = f"{self.cohort.name}, seed {self.seed}"
+                save_weights(path, Weights(self.cohort.settings, self._pretrained, told))
+        return self._pretrained
+
+    def _kept(self) -> Path | None:
+        if self.kept is None:
+            return None
+        digest = digest_of(self.cohort, "pretrained")
+        return self.kept / f"{self.cohort.name}-{self.seed}-{digest}.safetensors"
+
+    def train(self, arm: str) -> Arrays:
+        """Train one way."""
+        if arm == "pretrained":
+            return self.pretrained()
+        kind, _, which = arm.partition("-")
+        if kind in ("alone", "pooled"):
+            patients = self.hospitals[which] if which else self._everyone()
+            network = self.task.network()
+            set_arrays(network, self.pretrained())
+            # One long round, so its rate falls once.
+            settings = self.cohort.settings.plain.model_copy(
+                update={"steps_per_round": self.steps, "schedule": "cosine"}
+            )
+            return self._train(network, patients, settings, arm).arrays
+        hospitals = {name: one for name, one in self.hospitals.items() if name != which}
+        return federate(
+            self.task, self.cohort.settings, self.pretrained(), hospitals,
+            rounds=self.cohort.rounds if kind != "private" else self.cohort.private_rounds,
+            seed=self.seed, compute=self.compute, strategy=STRATEGY,
+            epsilon=float(which) if kind == "private" else None, delta=DELTA,
+            report=lambda number, _: self.tell(arm, number / self.cohort.rounds),
+        )  # fmt: skip
+
+    def run(self, arm: str) -> Run:
+        """Train one way and measure it on every patient of the unseen hospital."""
+        started = time.perf_counter()
+        arrays = self.train(arm)
+        seconds = time.perf_counter() - started
+        facts = {
+            "cohort": self.cohort.name,
+            "task": self.task.name,
+            "arm": arm,
+            "seed": self.seed,
+            "digest": digest_of(self.cohort, arm),
+            "hospitals": {name: len(one) for name, one in self.hospitals.items()},
+            "steps": self.steps,
+            "seconds": round(seconds, 1),
+        }
+        return run_of(facts, per_patient(self.task, arrays, self.unseen, self.cohort))
+
+    def _everyone(self) -> Patients:
+        return Patients(self.task, Pooled([one.source for one in self.hospitals.values()]))
+
+    def _train(
+        self, network: torch.nn.Module, patients: Patients, settings: OptimiserSettings, arm: str
+    ) -> Any:
+        key = RoundKey(self.seed, f"bench-{arm}", 1, "none")
+        return train_plain(
+            self.task, network, patients, settings, key, self.compute,
+            progress=lambda done, steps, _: self.tell(arm, done / steps),
+        )  # fmt: skip
+
+
+def digest_of(cohort: Cohort, arm: str) -> str:
+    """Digest what the figures of an arm follow from, besides the seed and the code."""
+    settings = cohort.settings.model_dump(mode="json")
+    kind = arm.partition("-")[0]
+    rounds = {"pretrained": 0, "private": cohort.private_rounds}.get(kind, cohort.rounds)
+    used = {"pretrained": (), "private": ("private",)}.get(kind, ("plain",))
+    chosen = {part: settings[part] for part in ("task", "network", "pretrain", *used)}
+    told = json.dumps([cohort.name, rounds, chosen], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def per_patient(
+    task: Task, arrays: Arrays, patients: Patients, cohort: Cohort
+) -> list[tuple[Statistics, Mapping[str, str]]]:
+    """Statistics of each patient alone, and the groups it belongs to."""
+    network = task.network()
+    set_arrays(network, arrays)
+    network.eval()
+    found = []
+    with torch.no_grad():
+        for name in patients.names:
+            batch = to_batch([patients.newest(name)], "cpu")
+            output = network(batch["image"], batch["covariates"]).float()
+            study = patients.source.studies(name)[patients.studies[name][-1]]
+            found.append((task.statistics(output, batch), cohort.groups(study)))
+    return found

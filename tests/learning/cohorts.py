@@ -1,0 +1,142 @@
+"""Who trains, who chooses and who tests: hospitals of one task, never mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from shared.config import TaskSettings
+from shared.records import PatientSource, StudyRecord
+from tests.learning.digital import FEDERATION, UNSEEN, HospitalPatients, groups_of
+from tests.learning.radiographs import (
+    Radiographs,
+    look_of,
+    names_in,
+    read_radiograph,
+    split_by_look,
+)
+
+#: Radiographs of the ``valid`` part that count as public.
+PUBLIC_RADIOGRAPHS: Final = 60
+RADIOGRAPH_ROUNDS: Final = 20
+RADIOGRAPH_PRIVATE_ROUNDS: Final = 6
+DIGITAL_ROUNDS: Final = 10
+DIGITAL_PRIVATE_ROUNDS: Final = 3
+#: Patients a digital hospital gives to choices, and of the one that tests.
+CHOICES: Final = 30
+CHOICES_FROM: Final = 10_000
+TESTS: Final = 150
+HOSPITALS: Final = ("riverside", "hillcrest", "lakeside")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One task's patients.
+
+    Attributes
+    ----------
+    settings : TaskSettings
+        Network, and how each way of training is done.
+    rounds, private_rounds : int
+        Of a plain and of a private federated run.
+    public : PatientSource
+        What pretraining may use.
+    hospitals : mapping of str to PatientSource
+        Training patients.
+    choices : PatientSource
+        On which settings were chosen; never reported.
+    unseen : PatientSource
+        On which every figure is measured.
+    groups : callable
+        Says of a study which groups its patient belongs to.
+    """
+
+    name: str
+    settings: TaskSettings
+    rounds: int
+    private_rounds: int
+    public: PatientSource
+    hospitals: Mapping[str, PatientSource]
+    choices: PatientSource
+    unseen: PatientSource
+    groups: Callable[[StudyRecord], Mapping[str, str]] = field(default=lambda _: {})
+
+
+def digital(
+    settings: TaskSettings,
+    patients: int,
+    public: PatientSource,
+    cache: Path,
+    workers: int,
+    progress: Callable[[int], None] | None = None,
+) -> Cohort:
+    """Three digital hospitals of a size; choices on new patients of theirs, tests elsewhere.
+
+    The hospital that tests has a scanner and a population of its own.
+    """
+    make = partial(HospitalPatients, cache=cache, workers=workers, progress=progress)
+    # Numbers begin anew for choices, far from any training patient.
+    choices = [make(one, range(CHOICES_FROM, CHOICES_FROM + CHOICES)) for one in FEDERATION]
+    return Cohort(
+        name=f"{settings.task}-{patients}",
+        settings=settings,
+        rounds=DIGITAL_ROUNDS,
+        private_rounds=DIGITAL_PRIVATE_ROUNDS,
+        public=public,
+        hospitals={one.name: make(one, range(patients)) for one in FEDERATION},
+        choices=Pooled(choices),
+        unseen=make(UNSEEN, range(TESTS)),
+        groups=groups_of,
+    )
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Patients of several sources as one source."""
+
+    sources: Sequence[PatientSource]
+
+    @property
+    def patients(self) -> Sequence[str]:
+        """All names, each with the number of its source, sorted."""
+        return sorted(
+            f"{number}/{name}"
+            for number, source in enumerate(self.sources)
+            for name in source.patients
+        )
+
+    def studies(self, patient: str) -> Sequence[StudyRecord]:
+        """Studies of the patient in its own source."""
+        number, _, name = patient.partition("/")
+        return self.sources[int(number)].studies(name)
+
+
+def radiographs(root: Path, settings: TaskSettings) -> Cohort:
+    """Real radiographs: the ``train`` part as three hospitals by look, ``valid`` in three parts.
+
+    Of ``valid``, every fourth radiograph or so (60, evenly spaced) is public, of the others
+    every second is for choices and the rest tests.
+    """
+    train, valid = root / "train", root / "valid"
+    looks = {name: look_of(read_radiograph(train, name)) for name in names_in(train)}
+    names = names_in(valid)
+    public = [
+        names[place * len(names) // PUBLIC_RADIOGRAPHS] for place in range(PUBLIC_RADIOGRAPHS)
+    ]
+    others = [name for name in names if name not in set(public)]
+    return Cohort(
+        name="radiographs",
+        settings=settings,
+        rounds=RADIOGRAPH_ROUNDS,
+        private_rounds=RADIOGRAPH_PRIVATE_ROUNDS,
+        public=Radiographs(valid, public),
+        hospitals={
+            hospital: Radiographs(train, part)
+            for hospital, part in split_by_look(looks, HOSPITALS).items()
+        },
+        choices=Radiographs(valid, others[0::2]),
+        unseen=Radiographs(valid, others[1::2]),
+    )

@@ -1,0 +1,141 @@
+"""Digital hospitals: patients of clinical scanners, rendered once and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from shared.phantom.population import POPULATIONS
+from shared.phantom.scanner import SCANNERS, ScannerProfile
+from shared.phantom.source import PHANTOM_VERSION, record_of
+from shared.phantom.study import render_study
+from shared.phantom.workers import in_order
+from shared.records import (
+    Covariates,
+    ImageRecord,
+    StudyLabels,
+    StudyRecord,
+    Vendor,
+    View,
+)
+
+#: A scanner that no hospital of the federation has and no setting was chosen on: finer
+#: pixels, more photons and a window of its own, of a family that is known.
+NEVER_SEEN: Final[ScannerProfile] = replace(
+    SCANNERS["lunar"],
+    name="lunar_fine",
+    spacing_mm=(0.9, 0.9),
+    photons={view: 1.8 * count for view, count in SCANNERS["lunar"].photons.items()},
+    blur_mm=0.45,
+    calibration=1.009,
+    window={
+        view: replace(window, low=0.9 * window.low, high=1.06 * window.high, gamma=0.86)
+        for view, window in SCANNERS["lunar"].window.items()
+    },
+)
+
+
+@dataclass(frozen=True)
+class DigitalHospital:
+    """Who comes where: a scanner, a population, and a seed of its own."""
+
+    name: str
+    scanner: ScannerProfile
+    population: str
+    seed: int
+
+
+FEDERATION: Final = (
+    DigitalHospital("riverside", SCANNERS["lunar"], "urban", 1101),
+    DigitalHospital("hillcrest", SCANNERS["lunar_prodigy"], "rural", 1102),
+    DigitalHospital("lakeside", SCANNERS["hologic"], "university", 1103),
+)
+UNSEEN: Final = DigitalHospital("northfield", NEVER_SEEN, "northern", 1104)
+
+
+class HospitalPatients:
+    """Some patients of a digital hospital, by number; a `shared.records.PatientSource`."""
+
+    def __init__(
+        self,
+        hospital: DigitalHospital,
+        numbers: Sequence[int],
+        cache: Path,
+        workers: int = 1,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        place = cache / f"v{PHANTOM_VERSION}" / f"{hospital.name}-{hospital.seed}"
+        self._paths = {f"{hospital.name}-{n:05d}": place / f"{n:05d}.npz" for n in numbers}
+        missing = [
+            n for n, path in zip(numbers, self._paths.values(), strict=True) if not path.exists()
+        ]
+        place.mkdir(parents=True, exist_ok=True)
+        for _ in in_order(partial(_render, hospital, place), missing, workers):
+            if progress is not None:
+                progress(1)
+
+    @property
+    def patients(self) -> Sequence[str]:
+        """Names, sorted."""
+        return sorted(self._paths)
+
+    def studies(self, patient: str) -> Sequence[StudyRecord]:
+        """The one study of a patient."""
+        return (_load(self._paths[patient], patient),)
+
+
+def _render(hospital: DigitalHospital, place: Path, number: int) -> None:
+    """Render a patient into a file, whole or not at all."""
+    record = record_of(
+        render_study(number, hospital.seed, hospital.scanner, POPULATIONS[hospital.population])
+    )
+    facts = {
+        "vendor": record.vendor,
+        "labels": asdict(record.labels),
+        "covariates": asdict(record.covariates),
+        "spacing": {view: image.spacing_mm for view, image in record.images.items()},
+    }
+    arrays: dict[str, Any] = {str(view): image.pixels for view, image in record.images.items()}
+    arrays |= {
+        f"{view}.regions": np.asarray(image.regions) for view, image in record.images.items()
+    }
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    temporary = place / f"{number:05d}.part"
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    temporary.replace(place / f"{number:05d}.npz")
+
+
+def _load(path: Path, name: str) -> StudyRecord:
+    with np.load(path, allow_pickle=False) as held:
+        facts = json.loads(bytes(held["facts"]))
+        images = {
+            View(view): ImageRecord(
+                held[view], (spacing[0], spacing[1]), "calibrated", held[f"{view}.regions"]
+            )
+            for view, spacing in facts["spacing"].items()
+        }
+    labels, covariates = StudyLabels(**facts["labels"]), Covariates(**facts["covariates"])
+    return StudyRecord(name, name, Vendor(facts["vendor"]), images, labels, covariates)
+
+
+def groups_of(study: StudyRecord) -> dict[str, str]:
+    """Groups by which errors are told: sex, age, body mass index, ancestry."""
+    known = study.covariates
+    found = {"scanner": study.vendor.value}
+    if known.sex is not None:
+        found["sex"] = known.sex
+    if known.age_years is not None:
+        found["age"] = "under 65" if known.age_years < 65 else "65 and over"
+    if known.height_cm and known.weight_kg:
+        index = known.weight_kg / (known.height_cm / 100) ** 2
+        found["BMI"] = "under 25" if index < 25 else "25 to 30" if index < 30 else "30 and over"
+    if known.ethnic_group is not None:
+        found["ancestry"] = known.ethnic_group
+    return found

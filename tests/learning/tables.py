@@ -1,0 +1,94 @@
+"""The pages of the benchmark, made of stored runs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.learning.scores import Scored, score
+from tests.learning.stored import Run
+
+#: Groups of fewer patients are not shown: their figure would be noise.
+SMALLEST_GROUP: Final = 10
+TITLES: Final = {
+    "dxa-segmentation": "Dice",
+    "xray-vertebrae": "Dice",
+    "dxa-bmd": "1 − MAE/σ, mean of three regions",
+    "vfa-fracture": "2·AUC − 1, grade 2 and more, per vertebra",
+}
+ORDER: Final = ("pretrained", "alone", "without", "pooled", "federated", "private")
+
+
+def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of one cohort by way of training, in the order of a table."""
+    found: dict[str, list[Run]] = {}
+    for run in sorted(
+        runs, key=lambda run: (_place(run), str(run.facts["arm"]), run.facts["seed"])
+    ):
+        found.setdefault(str(run.facts["arm"]), []).append(run)
+    return found
+
+
+def _place(run: Run) -> int:
+    return ORDER.index(str(run.facts["arm"]).partition("-")[0])
+
+
+def cohort_table(runs: Sequence[Run]) -> str:
+    """Table of one cohort: every way of training against pooled, federated and the start."""
+    scored = {arm: Scored(some) for arm, some in by_arm(runs).items()}
+    some = next(iter(scored.values()))
+    lines = [
+        f"| way of training | seeds | {TITLES[some.task.name]} | by seed "
+        "| of pooled | of federated | above the start |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for arm, one in scored.items():
+        against = [
+            str(one.over(scored[other])) if other in scored and other != arm else ""
+            for other in ("pooled", "federated")
+        ]
+        start = scored.get("pretrained")
+        above = str(one.above(start)) if start is not None and arm != "pretrained" else ""
+        seeds = ", ".join(f"{value:.3f}" for value in one.of_seed)
+        cells = [arm, str(len(one.runs)), str(one.figure), seeds, *against, above]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fairness_table(runs: Sequence[Run]) -> str:
+    """Table of the score by group of patients, and the worst group; empty without groups."""
+    arms = {arm: some for arm, some in by_arm(runs).items() if arm.partition("-")[0] != "alone"}
+    groups = _groups(runs[0])
+    if not groups:
+        return ""
+    task = Scored(runs[:1]).task
+    names = [f"{kind} {group}" for kind, group in groups]
+    counts = [sum(one.get(kind) == group for one in runs[0].groups) for kind, group in groups]
+    heads = " | ".join(f"{name} ({count})" for name, count in zip(names, counts, strict=True))
+    lines = [f"| way of training | {heads} | worst |", "| --- |" + " --- |" * (len(names) + 1)]
+    for arm, some in arms.items():
+        values = [
+            float(np.mean([score(task, run.sums(_members(run, kind, group))) for run in some]))
+            for kind, group in groups
+        ]
+        worst = int(np.nanargmin(values))
+        shown = " | ".join(f"{value:.3f}" for value in values)
+        lines.append(f"| {arm} | {shown} | {names[worst]} |")
+    return "\n".join(lines)
+
+
+def _groups(run: Run) -> list[tuple[str, str]]:
+    """Kinds and groups with patients enough, sorted."""
+    pairs = sorted({pair for one in run.groups for pair in one.items()})
+    return [
+        (kind, group)
+        for kind, group in pairs
+        if sum(one.get(kind) == group for one in run.groups) >= SMALLEST_GROUP
+    ]
+
+
+def _members(run: Run, kind: str, group: str) -> NDArray[np.float64]:
+    return np.array([float(one.get(kind) == group) for one in run.groups])
