@@ -2,6 +2,7 @@
 
 ``python -m tests.bench_learning`` makes every run that is missing and writes the tables;
 it can be stopped at any time and goes on where it was. ``--tables`` only writes them.
+``--hold`` accepts what the small version gives now (`tests/system/test_learning.py`).
 Real radiographs are used where ``OSTEOFED_REAL_DATA`` names their folder.
 """
 
@@ -19,7 +20,8 @@ from shared.config import TaskSettings, load_settings
 from shared.phantom.source import DigitalPatients
 from shared.training.compute import Compute
 from tests.learning.arms import Bench, digest_of
-from tests.learning.cohorts import Cohort, digital, radiographs
+from tests.learning.cohorts import Cohort, Size, digital, radiographs
+from tests.learning.held import hold
 from tests.learning.pages import write_page
 from tests.learning.stored import load_run, path_of, save_run
 
@@ -31,6 +33,10 @@ PUBLIC_SEED = 1
 def main() -> None:
     """Make what is missing, then the page."""
     asked = _arguments()
+    if asked.hold:
+        for task in DIGITAL_TASKS:
+            hold(task, asked.cache, asked.workers)
+        return
     if not asked.tables:
         for cohort in _cohorts(asked):
             for seed in asked.seeds:
@@ -52,6 +58,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("docs/benchmarks/runs"))
     parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"))
     parser.add_argument("--tables", action="store_true", help="only write the page")
+    parser.add_argument(
+        "--hold", action="store_true", help="accept what the small version gives now"
+    )
     return parser.parse_args()
 
 
@@ -80,7 +89,7 @@ def _digital(settings: TaskSettings, asked: argparse.Namespace) -> Cohort:
         public = DigitalPatients(
             settings.pretrain.patients, PUBLIC_SEED, workers, cache=kept / "public", progress=ready
         )
-        return digital(settings, asked.patients, public, kept, workers, ready)
+        return digital(settings, Size(asked.patients), public, kept, workers, ready)
 
 
 def _fill(cohort: Cohort, seed: int, asked: argparse.Namespace) -> None:

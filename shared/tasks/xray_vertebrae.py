@@ -19,8 +19,8 @@ from shared.tasks.pixels import Placement, frame_image, to_zero_mean
 
 VIEW: Final = View.LUMBAR_AP
 #: The whole radiograph fills the frame, whatever its shape: radiographs often come without
-#: a spacing. A vertebra is about 6 pixels high at the small size.
-FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (192, 96), "published": (512, 256)}
+#: a spacing. A vertebra is about 5 pixels high at the small size.
+FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (160, 80), "published": (512, 256)}
 #: The network halves the frame four times.
 FRAME_MULTIPLE: Final = 16
 CLASSES: Final = 2

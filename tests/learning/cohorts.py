@@ -21,14 +21,9 @@ from tests.learning.radiographs import (
 
 #: Radiographs of the ``valid`` part that count as public.
 PUBLIC_RADIOGRAPHS: Final = 60
-RADIOGRAPH_ROUNDS: Final = 20
+RADIOGRAPH_ROUNDS: Final = 10
 RADIOGRAPH_PRIVATE_ROUNDS: Final = 6
-DIGITAL_ROUNDS: Final = 10
-DIGITAL_PRIVATE_ROUNDS: Final = 3
-#: Patients a digital hospital gives to choices, and of the one that tests.
-CHOICES: Final = 30
 CHOICES_FROM: Final = 10_000
-TESTS: Final = 150
 HOSPITALS: Final = ("riverside", "hillcrest", "lakeside")
 
 
@@ -65,9 +60,24 @@ class Cohort:
     groups: Callable[[StudyRecord], Mapping[str, str]] = field(default=lambda _: {})
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a digital cohort is: patients a hospital, of the one that tests, rounds."""
+
+    patients: int
+    tests: int = 150
+    choices: int = 30
+    rounds: int = 10
+    private_rounds: int = 3
+
+
+#: What continuous integration can train in minutes.
+SMALL: Final = Size(patients=24, tests=40, choices=1, rounds=4, private_rounds=3)
+
+
 def digital(
     settings: TaskSettings,
-    patients: int,
+    size: Size,
     public: PatientSource,
     cache: Path,
     workers: int,
@@ -79,16 +89,16 @@ def digital(
     """
     make = partial(HospitalPatients, cache=cache, workers=workers, progress=progress)
     # Numbers begin anew for choices, far from any training patient.
-    choices = [make(one, range(CHOICES_FROM, CHOICES_FROM + CHOICES)) for one in FEDERATION]
+    choices = [make(one, range(CHOICES_FROM, CHOICES_FROM + size.choices)) for one in FEDERATION]
     return Cohort(
-        name=f"{settings.task}-{patients}",
+        name=f"{settings.task}-{size.patients}",
         settings=settings,
-        rounds=DIGITAL_ROUNDS,
-        private_rounds=DIGITAL_PRIVATE_ROUNDS,
+        rounds=size.rounds,
+        private_rounds=size.private_rounds,
         public=public,
-        hospitals={one.name: make(one, range(patients)) for one in FEDERATION},
+        hospitals={one.name: make(one, range(size.patients)) for one in FEDERATION},
         choices=Pooled(choices),
-        unseen=make(UNSEEN, range(TESTS)),
+        unseen=make(UNSEEN, range(size.tests)),
         groups=groups_of,
     )
 

@@ -1,0 +1,43 @@
+"""What the small benchmark gave when its figures were last accepted, and whether it still does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from shared.config import TaskSettings, load_settings
+from shared.phantom.source import DigitalPatients
+from shared.training.compute import Compute
+from tests.learning.arms import Bench
+from tests.learning.cohorts import SMALL, digital
+from tests.learning.scores import Figure, Scored
+from tests.learning.stored import load_run, path_of, save_run
+
+ARMS: Final = ("pretrained", "federated", "private-8")
+HELD: Final = Path("docs/benchmarks/small")
+SEED: Final = 1
+
+
+def small_bench(task: str, cache: Path, workers: int) -> Bench:
+    """The small benchmark of a task, with the settings that ship."""
+    settings = load_settings(Path("configs/tasks") / f"{task}.yaml", TaskSettings)
+    public = DigitalPatients(settings.pretrain.patients, SEED, workers, cache=cache / "public")
+    cohort = digital(settings, SMALL, public, cache, workers)
+    return Bench(cohort, SEED, Compute("cpu", 1, 16))
+
+
+def changes(task: str, cache: Path, workers: int = 2) -> dict[str, Figure]:
+    """Train the small version anew; by how much each headline figure is above the held one."""
+    bench = small_bench(task, cache, workers)
+    found = {}
+    for arm in ARMS:
+        held = load_run(path_of(HELD, bench.cohort.name, arm, SEED))
+        found[arm] = Scored([bench.run(arm)]).above(Scored([held]))
+    return found
+
+
+def hold(task: str, cache: Path, workers: int = 2) -> None:
+    """Accept what the small version gives now."""
+    bench = small_bench(task, cache, workers)
+    for arm in ARMS:
+        save_run(path_of(HELD, bench.cohort.name, arm, SEED), bench.run(arm))

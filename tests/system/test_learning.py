@@ -1,0 +1,23 @@
+"""A changed default that makes a model worse does not go unnoticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.learning.held import changes
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("learning")
+
+
+@pytest.mark.system
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", ["dxa-segmentation", "dxa-bmd", "vfa-fracture"])
+def test_no_headline_figure_is_worse_by_more_than_its_interval(task: str, cache: Path) -> None:
+    """`python -m tests.bench_learning --hold` accepts new figures, with a reason in the commit."""
+    worse = {arm: str(by) for arm, by in changes(task, cache).items() if by.high < 0}
+    assert not worse
