@@ -43,8 +43,7 @@ class Run:
     def sums(self, weights: NDArray[np.float64] | None = None) -> Statistics:
         """Add the patients up, each as often as `weights` says (once by default)."""
         total = self.values.sum(axis=0) if weights is None else weights @ self.values
-        # What no patient has is absent, as it is in `Task.statistics`.
-        return {key: float(value) for key, value in zip(self.keys, total, strict=True) if value}
+        return {key: float(value) for key, value in zip(self.keys, total, strict=True)}
 
 
 def run_of(facts: Mapping[str, Any], patients: list[tuple[Statistics, Mapping[str, str]]]) -> Run:
