@@ -81,7 +81,7 @@ def up(folder: Path, *, host: str = "0.0.0.0", port: int | None = None) -> None:
 
     Raises
     ------
-    ConfigValueError
+    HomeMissingError
         If the folder is no home.
     RuntimeUnavailableError
         If nginx is missing, the port is taken, or it is up already.

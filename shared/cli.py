@@ -24,10 +24,10 @@ from shared.phantom.cli import app as phantom
 
 EXIT_CODES = """\
 Exit codes: 0 it worked; 1 a fault of OsteoFed's own; 2 wrong use of the command line;
-3-4 the machine's disk and permissions; 10-19 configuration; 20-29 images and labels;
-30-39 a site's store; 40-49 privacy and policy; 50-59 the federation;
-60-69 model versions; 70-79 digital patients; 80-89 audit trails and passports;
- 130 interrupted. (docs/exit-codes.md)
+3-4 the machine's disk and permissions; 10-19 configuration, a coordinator's home;
+20-29 images and labels; 30-39 a site's store; 40-49 privacy and policy;
+50-59 the federation; 60-69 model versions; 70-79 digital patients;
+80-89 audit trails and passports; 130 interrupted. (docs/exit-codes.md)
 """
 
 INTERRUPTED = 130
