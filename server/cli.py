@@ -11,14 +11,14 @@ from rich.markup import escape
 from server.cli_audit import app as audit
 from server.cli_home import add_commands
 from server.cli_passport import app as passport
-from shared.command_line import JsonOption, console, print_facts, progress
+from shared.command_line import JsonOption, command_group, console, print_facts, progress
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-app = typer.Typer(name="server", help="The coordinator of a consortium.", no_args_is_help=True)
+app = command_group("server", "The coordinator of a consortium.")
 add_commands(app)
 app.add_typer(audit)
 app.add_typer(passport)

@@ -16,6 +16,7 @@ import click
 import typer
 from rich.console import Console
 
+from shared.command_line import command_group
 from shared.demo.cli import demo_command
 from shared.errors import DiskFullError, NotPermittedError, OsteofedError
 from shared.files import is_disk_full
@@ -52,11 +53,10 @@ def build(asked: str = "") -> typer.Typer:
         First word of the command line. If it is a group's, the others are left out, whose
         commands take a while to put together; any other word may need all to be answered.
     """
-    app = typer.Typer(
-        name="osteofed",
-        help="Federated bone-health imaging across hospitals. Not a medical device.",
+    app = command_group(
+        "osteofed",
+        "Federated bone-health imaging across hospitals. Not a medical device.",
         epilog=EXIT_CODES,
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
     )
