@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from typer.testing import CliRunner
 
 from server import up
+from server.cli import app
 from server.home import Home
 from server.members import admit
 from server.pki import make_home
-from shared.errors import ConfigValueError, HomeExistsError, HomeMissingError
+from shared.errors import (
+    ConfigValueError,
+    HomeExistsError,
+    HomeMissingError,
+    RuntimeUnavailableError,
+)
 from shared.trust import ENROLMENT
 from tests.server.jobs import signing_key
 
@@ -100,3 +107,17 @@ def test_a_folder_that_is_no_home_is_said_with_what_makes_one(tmp_path: Path) ->
     with pytest.raises(HomeMissingError, match="osteofed server pki") as error:
         up.up(tmp_path)
     assert error.value.exit_code == 15
+
+
+def test_a_home_that_is_up_is_not_said_to_be_served_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_home(tmp_path, "localhost")
+    monkeypatch.setattr(up, "until_stopped", lambda step: None)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: "/usr/sbin/nginx")
+    served = CliRunner().invoke(app, ["up", str(tmp_path)], catch_exceptions=False)
+    assert "serving" in served.output
+    (tmp_path / up.UP).write_text(json.dumps({"pid": os.getpid()}))
+    refused = CliRunner().invoke(app, ["up", str(tmp_path)])
+    assert isinstance(refused.exception, RuntimeUnavailableError)
+    assert refused.output == ""
