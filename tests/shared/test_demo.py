@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from shared.config import LabelColumns
 from shared.demo.check import promises
+from shared.demo.cli import demo_command
 from shared.demo.commands import Commands, DemoStepError
 from shared.demo.hospitals import HOSPITALS
 from shared.demo.patient import patient_with_worst_fracture
@@ -34,10 +37,17 @@ def summary() -> dict[str, Any]:
         "dxa-bmd": {"mae_lumbar": 0.06, "mae_lumbar_training_mean": 0.12, "n": 120},
         "vfa-fracture": {"auc_grade2": 0.9, "n": 120},
     }
+    places = ["unseen", *(h.name for h in HOSPITALS if h.takes_part)]
     return {
         "schema": 1, "seconds": 300.0, "peak_rss_mb": 3000.0,
-        "hospitals": {h.name: hospital for h in HOSPITALS},
-        "tasks": {name: task | {"metrics": {"unseen": m}} for name, m in metrics.items()},
+        "hospitals": {
+            h.name: hospital if h.takes_part else hospital | {"epsilon_spent": 0.0}
+            for h in HOSPITALS
+        },
+        "tasks": {
+            name: task | {"metrics": {place: dict(m) for place in places}}
+            for name, m in metrics.items()
+        },
         "comparison": {"dxa-segmentation": {
             "pretrained": 0.8, "alone": {"riverside": 0.85}, "federated": 0.92,
             "federated_private": 0.9, "pooled": 0.93}},
@@ -102,6 +112,26 @@ def test_the_cast_is_three_members_of_two_vendors_and_one_outsider() -> None:
     assert all(h.population in POPULATIONS for h in HOSPITALS)
     assert all(120 <= h.patients <= 240 for h in members)
     assert len({h.seed for h in HOSPITALS}) == 4
+
+
+def test_the_last_lines_are_files_that_can_be_opened_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finished(out: Path, configs: Path) -> Path:
+        demo_folder(out)
+        (out / "summary.json").write_text(json.dumps(summary()))
+        return out / "summary.json"
+
+    monkeypatch.setattr("shared.demo.run.run_demo", finished)
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    app.command()(demo_command)
+    out = "runs/a-folder-with-a-long-name-so-that-lines-would-wrap-if-they-could/demo"
+    Path(out).mkdir(parents=True)
+    done = CliRunner().invoke(app, ["--out", out], catch_exceptions=False)
+    written = [Path(line) for line in done.output.partition("Written:")[2].split()]
+    assert Path(out, "report/index.html") in written
+    assert all(path.is_file() for path in written)
 
 
 def test_a_folder_that_is_not_a_demo_is_left_alone(tmp_path: Path) -> None:
