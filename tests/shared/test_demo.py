@@ -1,19 +1,25 @@
 """What the demo promises without being run: its shape, its patients, its refusals."""
 
 import csv
+import io
 import json
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from pydantic import ValidationError
+from rich.console import Console
+from rich.text import Text
 from typer.testing import CliRunner
 
 from shared.config import LabelColumns
 from shared.demo.check import promises
 from shared.demo.cli import demo_command
 from shared.demo.commands import Commands, DemoStepError
+from shared.demo.display import Display
 from shared.demo.hospitals import HOSPITALS
 from shared.demo.patient import patient_with_worst_fracture
 from shared.demo.run import run_demo
@@ -154,6 +160,40 @@ def test_a_failing_command_is_reported_with_its_own_sentence_and_code(tmp_path: 
     ):
         commands.run("site", "ingest", tmp_path / "absent", tmp_path / "absent")
     assert error.value.exit_code in {20, 30}
+
+
+def show(console: Console) -> None:
+    with Display(console) as display:
+        display.step(2, 7, "Each takes its own [studies] in")
+        with display.running("osteofed site ingest " + "A" * 200):
+            time.sleep(0.25)
+        with pytest.raises(KeyError), display.running("osteofed site studies [B]"):
+            raise KeyError
+
+
+def test_without_a_terminal_a_command_has_a_line_when_it_begins_and_when_it_has_ended() -> None:
+    said = io.StringIO()
+    show(Console(file=said, width=60))
+    lines = said.getvalue().splitlines()
+    assert lines[0].startswith("Step 2 of 7: Each takes its own [studies] in")
+    assert lines[1] == "$ osteofed site ingest " + "A" * 200
+    assert re.fullmatch(r"  0\.[2-9] s: osteofed site ingest A{200}", lines[2])
+    assert lines[3] == "$ osteofed site studies [B]"
+    assert re.fullmatch(r"  not finished, 0\.\d s: osteofed site studies \[B\]", lines[4])
+    assert len(lines) == 5
+
+
+def test_on_a_terminal_a_command_at_work_shows_its_time_however_long_it_is() -> None:
+    said = io.StringIO()
+    show(Console(file=said, width=60, force_terminal=True, legacy_windows=False))
+    lines = Text.from_ansi(said.getvalue()).plain.splitlines()
+    at_work = [line for line in lines if "0:00:00" in line]
+    assert any("Step 2 of 7" in line for line in at_work)
+    assert any("$ osteofed site ingest AAA" in line for line in at_work)
+    assert all(len(line.rstrip()) <= 60 for line in at_work)
+    ended = "".join(lines)
+    assert re.search(r"\$ osteofed site ingest A{200}   # 0\.[2-9] s", ended)
+    assert re.search(r"\$ osteofed site studies \[B\]   # not finished, 0\.\d s", ended)
 
 
 def write_labels(hospital: Path, rows: list[tuple[str, str, int]]) -> None:
