@@ -28,7 +28,7 @@ from shared.config import (
 from shared.contract_settings import DataContract
 from shared.demo.commands import Commands
 from shared.demo.display import Display
-from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital
+from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital, start_label
 from shared.demo.patient import patient_with_worst_fracture
 from shared.errors import ConfigError, InputMissingError
 from shared.processes import termination_as_interrupt
@@ -205,7 +205,7 @@ def test(state: DemoState) -> None:
     for name, path in champions.items():
         models += ["--weights", f"{name}={path}"]
     others = {
-        "pretrained": _pretrained(state, COMPARED_TASK),
+        **{start_label(name): _pretrained(state, name) for name in ROUNDS},
         "federated": Path(state.plain["tasks"][COMPARED_TASK]["weights"]),
         "pooled": folder / "pooled.safetensors",
         **{f"alone-{h.name}": folder / f"alone-{h.name}.safetensors" for h in state.members},

@@ -19,14 +19,18 @@ from shared.config import LabelColumns
 from shared.demo.check import promises
 from shared.demo.cli import demo_command
 from shared.demo.commands import Commands, DemoStepError
+from shared.demo.curves import draw_curves
 from shared.demo.display import Display
 from shared.demo.hospitals import HOSPITALS
+from shared.demo.overview import render_overview
 from shared.demo.patient import patient_with_worst_fracture
-from shared.demo.run import run_demo
+from shared.demo.report import HEADLINES, LESS_IS_BETTER, against_start, task_summary
+from shared.demo.run import DemoState, run_demo
 from shared.demo.summary import DemoSummary
 from shared.errors import ConfigError, InputEmptyError, InputMissingError
 from shared.phantom.population import POPULATIONS
 from shared.phantom.scanner import SCANNERS
+from shared.tasks import TASKS
 
 
 def summary() -> dict[str, Any]:
@@ -36,7 +40,7 @@ def summary() -> dict[str, Any]:
     }  # fmt: skip
     task = {
         "version": 1, "rounds": 5, "epsilon": {"riverside": 4.0}, "bytes_up": 1, "bytes_down": 1,
-        "seconds": 1.0,
+        "seconds": 1.0, "start": 0.8, "against_start": "better",
     }  # fmt: skip
     metrics = {
         "dxa-segmentation": {"dice": 0.9, "n": 120},
@@ -107,6 +111,94 @@ def test_a_worse_demo_breaks_its_promise(tmp_path: Path, change: Any, promise: s
 def test_the_summary_has_no_key_that_is_not_documented() -> None:
     with pytest.raises(ValidationError, match="surprise"):
         DemoSummary.model_validate(summary() | {"surprise": 1})
+
+
+@pytest.mark.parametrize(
+    ("metric", "start", "trained", "stands"),
+    [
+        ("dice", 0.842, 0.847, "better"), ("dice", 0.847, 0.842, "worse"),
+        ("dice", 0.8421, 0.8424, "equal"), ("dice", 0.8424, 0.8426, "better"),
+        ("mae_lumbar", 0.056, 0.064, "worse"), ("mae_lumbar", 0.064, 0.056, "better"),
+        ("mae_lumbar", 0.0561, 0.0559, "equal"), ("auc_grade2", 0.967, 0.956, "worse"),
+        ("auc_grade2", None, 0.9, None), ("auc_grade2", 0.9, None, None),
+    ],
+)  # fmt: skip
+def test_a_model_stands_against_its_start_as_the_figures_that_are_shown(
+    metric: str, start: float | None, trained: float | None, stands: str | None
+) -> None:
+    assert against_start(metric, start, trained) == stands
+
+
+def test_where_less_is_better_is_what_the_tasks_say() -> None:
+    for name, (metric, _) in HEADLINES.items():
+        assert TASKS[name].headline == (metric, metric not in LESS_IS_BETTER)
+
+
+def test_the_start_is_measured_at_the_unseen_hospital(tmp_path: Path) -> None:
+    def model(value: float) -> dict[str, Any]:
+        return {"metrics": {"mae_lumbar": value}, "patients": 90}
+
+    with Commands(tmp_path) as commands:
+        state = DemoState(tmp_path, tmp_path, commands)
+    state.tests = {
+        "unseen": {"models": {"dxa-bmd": model(0.051), "start-dxa-bmd": model(0.039)}},
+        "riverside": {"models": {"dxa-bmd": model(0.030)}},
+    }
+    run = {"version": 1, "rounds": [1, 2], "epsilon": {}, "bytes_up": 1, "bytes_down": 1,
+           "seconds": 1.0}  # fmt: skip
+    found = task_summary(state, "dxa-bmd", run)
+    assert (found["start"], found["against_start"]) == (0.039, "worse")
+    assert found["metrics"]["riverside"] == {"mae_lumbar": 0.030, "n": 90}
+
+
+def test_the_overview_says_in_words_how_each_private_model_stands(tmp_path: Path) -> None:
+    facts = summary()
+    facts["tasks"]["dxa-bmd"] |= {"start": 0.056, "against_start": "worse"}
+    facts["tasks"]["dxa-bmd"]["metrics"]["unseen"]["mae_lumbar"] = 0.064
+    facts["tasks"]["vfa-fracture"] |= {"start": None, "against_start": None}
+    result = {"sites": ["riverside"], "tasks": {}}
+    page = render_overview(facts, result, "data:,", Path("report/index.html"))
+    assert "dxa-segmentation: the private model is better than the public weights" in page
+    assert "dxa-bmd: the private model is worse than the public weights" in page
+    assert "0.056 before, 0.064 after" in page
+    assert "vfa-fracture: cannot be compared with its start" in page
+
+
+def run_result(sites: list[str]) -> dict[str, Any]:
+    """A run's ``result.json`` whose curves fill their panels from corner to corner."""
+    curve = [
+        {
+            "after_round": r,
+            "pooled": {"loss": 0.1, "metrics": {"dice": 0.8, "mae_lumbar": 0.05}},
+            "sites": {
+                site: {"loss": 0.1 * n + r, "metrics": {"dice": r * n, "mae_lumbar": n - r}}
+                for n, site in enumerate(sites)
+            },
+        }
+        for r in range(4)
+    ]
+    rounds = [{"round": r, "epsilon": dict.fromkeys(sites, float(r))} for r in (1, 2, 3)]
+    return {"sites": sites, "tasks": {n: {"curve": curve, "rounds": rounds} for n in HEADLINES}}
+
+
+def test_the_legends_of_the_curves_cover_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import pyplot as plt
+
+    result = run_result(["hillcrest", "lakeside", "riverside"])
+    with monkeypatch.context() as patched:
+        patched.setattr(plt, "close", lambda figure: None)
+        draw_curves(result, result, HEADLINES, tmp_path / "curves.png")
+    figure = plt.gcf()
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert len(figure.axes) == 4
+    for axis in figure.axes:
+        legend = axis.get_legend().get_window_extent()
+        assert legend.y1 < axis.xaxis.label.get_window_extent().y0
+        assert figure.bbox.y0 <= legend.y0
+        assert axis.get_window_extent().x0 <= legend.x0 < legend.x1 <= axis.get_window_extent().x1
+    plt.close(figure)
 
 
 def test_the_cast_is_three_members_of_two_vendors_and_one_outsider() -> None:
