@@ -24,9 +24,9 @@ from client.cli_sources import (
 )
 from client.cli_sources import add_commands as add_source_commands
 from client.cli_training import add_commands
-from shared.command_line import JsonOption, console, print_facts, progress
+from shared.command_line import JsonOption, command_group, console, print_facts, progress
 
-app = typer.Typer(name="site", help="A hospital's own site.", no_args_is_help=True)
+app = command_group("site", "A hospital's own site.")
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 

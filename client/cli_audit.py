@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from shared.command_line import JsonOption, print_facts, print_verified, show_chain
+from shared.command_line import JsonOption, command_group, print_facts, print_verified, show_chain
 from shared.errors import ConfigError
 
-app = typer.Typer(name="audit", help="The site's audit chain.", no_args_is_help=True)
+app = command_group("audit", "The site's audit chain.")
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 

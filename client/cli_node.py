@@ -110,9 +110,11 @@ def join(
     from client.prometheus import site_metrics
     from shared.prometheus import serving_metrics
 
-    console().print(f"joining from {folder}; Ctrl-C ends it", markup=False)
+    def say() -> None:
+        console().print(f"joining from {folder}; Ctrl-C ends it", markup=False)
+
     with serving_metrics(metrics_port, lambda: site_metrics(folder)):
-        run(folder, superlink)
+        run(folder, superlink, say)
 
 
 def _show(facts: dict[str, Any]) -> None:

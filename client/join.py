@@ -14,6 +14,7 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -111,7 +112,9 @@ class _Node:
             self.reason = "the coordinator does not know this node's key: it is not admitted"
 
 
-def join(folder: Path, superlink: str | None = None) -> None:
+def join(
+    folder: Path, superlink: str | None = None, begins: Callable[[], None] = lambda: None
+) -> None:
     """Run the hospital's node until SIGINT or SIGTERM.
 
     Parameters
@@ -120,6 +123,8 @@ def join(folder: Path, superlink: str | None = None) -> None:
         The site folder.
     superlink : str, optional
         HOST:PORT instead of the invitation's.
+    begins : callable
+        Called once when nothing stands in the way, before the programs are started.
 
     Raises
     ------
@@ -153,6 +158,7 @@ def join(folder: Path, superlink: str | None = None) -> None:
     short = Path(tempfile.mkdtemp(prefix="osteofed-"))
     try:
         node = _prepare(folder, address, invitation.ca, short)
+        begins()
         try:
             until_stopped(node.step)
         finally:

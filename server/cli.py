@@ -11,14 +11,15 @@ from rich.markup import escape
 from server.cli_audit import app as audit
 from server.cli_home import add_commands
 from server.cli_passport import app as passport
-from shared.command_line import JsonOption, console, print_facts, progress
+from server.events import waiting_words
+from shared.command_line import JsonOption, command_group, console, print_facts, progress
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-app = typer.Typer(name="server", help="The coordinator of a consortium.", no_args_is_help=True)
+app = command_group("server", "The coordinator of a consortium.")
 add_commands(app)
 app.add_typer(audit)
 app.add_typer(passport)
@@ -47,7 +48,7 @@ def run(
     from server.run import run_federation
 
     with progress() as bar:
-        result = run_federation(federation, _Shown(bar), home=home, fresh=fresh)
+        result = run_federation(federation, _Shown(bar, quiet=as_json), home=home, fresh=fresh)
     facts = result.model_dump(mode="json")
     print_facts(facts, as_json, lambda: _show_result(facts))
 
@@ -61,7 +62,7 @@ def resume(
     from server.run import resume_run
 
     with progress() as bar:
-        result = resume_run(run, _Shown(bar))
+        result = resume_run(run, _Shown(bar, quiet=as_json))
     facts = result.model_dump(mode="json")
     print_facts(facts, as_json, lambda: _show_result(facts))
 
@@ -146,10 +147,12 @@ def registry_uri(workspace: Path | None, uri: str | None) -> str:
 
 
 class _Shown:
-    """Shows the events of a run as progress bars."""
+    """Shows the events of a run as progress bars; `quiet` leaves out the lines beside them."""
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar: Progress, *, quiet: bool = False) -> None:
         self.bar = bar
+        self.quiet = quiet
+        self.missing: list[str] = []
         self.line: Any = bar.add_task("starting Flower", total=None)
         self.metric = "loss"
 
@@ -157,7 +160,14 @@ class _Shown:
         kind = event["event"]
         if kind == "lost":
             self.bar.update(self.line, description=escape("the runtime was lost; going on"))
+        elif kind == "waiting":
+            self.missing = list(event["missing"])
+            self.bar.update(self.line, description="waiting for sites to connect")
+            self._say(waiting_words(event))
         elif kind == "task":
+            if self.missing:
+                self._say(f"going on without {', '.join(self.missing)}; asked if they come")
+                self.missing = []
             self.bar.remove_task(self.line)
             self.line = self.bar.add_task(escape(event["task"]), total=event["rounds"])
             self.metric = event["metric"]
@@ -170,6 +180,10 @@ class _Shown:
             missing = f" (without {absent})" if absent else ""
             said = escape(f"{event['task']}{shown}{missing}")
             self.bar.update(self.line, advance=1, description=said)
+
+    def _say(self, words: str) -> None:
+        if not self.quiet:
+            self.bar.console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_result(facts: dict[str, Any]) -> None:

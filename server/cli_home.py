@@ -65,9 +65,11 @@ def up(
     from server.up import up as serve
     from shared.prometheus import serving_metrics
 
-    console().print(f"serving {home}; Ctrl-C ends it", markup=False)
+    def say() -> None:
+        console().print(f"serving {home}; Ctrl-C ends it", markup=False)
+
     with serving_metrics(metrics_port, lambda: server_metrics(workspace, home)):
-        serve(home, host=host, port=port)
+        serve(home, host=host, port=port, begins=say)
 
 
 def admit(

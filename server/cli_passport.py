@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts
+from shared.command_line import JsonOption, command_group, console, print_facts
 from shared.errors import ConfigError
 
-app = typer.Typer(name="passport", help="Where a version comes from.", no_args_is_help=True)
+app = command_group("passport", "Where a version comes from.")
 
 
 @app.callback()

@@ -25,8 +25,9 @@ class Events:
         Parameters
         ----------
         event : str
-            ``started``, ``task``, ``asked``, ``answered``, ``absent``, ``round``,
-            ``registered``, ``finished``, ``failed`` or ``paused``.
+            ``started``, ``waiting`` (for sites to connect), ``task``, ``asked``,
+            ``answered``, ``absent``, ``round``, ``registered``, ``finished``, ``failed`` or
+            ``paused``.
         **facts
             What belongs to it, ready for JSON.
         """
@@ -78,3 +79,22 @@ class EventReader:
     def from_now(cls, path: Path) -> EventReader:
         """Begin at the end of what is there."""
         return cls(path, path.stat().st_size if path.is_file() else 0)
+
+
+def waiting_words(event: dict[str, Any]) -> str:
+    """Say for whom a run waits, who is there, and until when (this machine's clock).
+
+    Parameters
+    ----------
+    event : dict
+        A ``waiting`` event: names ``there`` and ``missing``, how many are the ``minimum``,
+        and ``until`` in seconds since 1970.
+    """
+    there = ", ".join(event["there"])
+    if not event["missing"]:
+        return f"all are connected: {there}"
+    until = time.strftime("%H:%M:%S", time.localtime(event["until"]))
+    return (
+        f"waiting until {until} for {', '.join(event['missing'])} to connect; connected: "
+        f"{there or 'nobody'} (at least {event['minimum']} needed)"
+    )

@@ -31,7 +31,7 @@ from server.result import (
     last_said,
     save_result,
 )
-from server.roster import Roster, wait_for_nodes
+from server.roster import Attendance, Roster, wait_for_nodes
 from server.rounds import Start, Trained, curve_point, evaluate_models, train_rounds
 from server.tracking import Tracking
 from shared.config import TaskSettings, save_settings
@@ -141,7 +141,12 @@ def _run_tasks(
     roster = Roster(
         plan.members, Home(plan.home) if any(m.node_key for m in plan.members) else None
     )
-    wait_for_nodes(grid, roster, plan.quorum.minimum_sites, seconds)
+    minimum = plan.quorum.minimum_sites
+
+    def tell(found: Attendance, until: float) -> None:
+        journal.events.say("waiting", **found._asdict(), minimum=minimum, until=until)
+
+    wait_for_nodes(grid, roster, minimum, seconds, tell)
     # Networks are imported before MLflow's thread begins: two threads that import
     # torch at once would get in each other's way.
     starts = {planned.name: prepare(plan, planned) for planned in plan.tasks}

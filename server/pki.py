@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from server.home import IDENTITY, Home
-from shared.errors import ConfigValueError
+from shared.errors import HomeExistsError, HomeMissingError
 from shared.files import make_private_file, write_text_atomically
 from shared.trust import Invitation
 
@@ -46,11 +46,11 @@ def make_home(folder: Path, name: str, *, port: int = DEFAULT_PORT) -> dict[str,
 
     Raises
     ------
-    ConfigValueError
+    HomeExistsError
         If the folder is a home already: keys are never overwritten.
     """
     if (folder / IDENTITY).exists() or (folder / CA_KEY).exists():
-        raise ConfigValueError(
+        raise HomeExistsError(
             f"{folder}: is a coordinator's home already; name a new folder (nothing was changed)"
         )
     home = Home(folder)
@@ -153,12 +153,12 @@ def facts_of_home(folder: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ConfigValueError
+    HomeMissingError
         If the folder is no home of real nodes.
     """
     path = folder / INVITATION
     if not path.is_file():
-        raise ConfigValueError(
+        raise HomeMissingError(
             f"{folder}: is not a coordinator's home (no {INVITATION}); make it with "
             "`osteofed server pki`"
         )

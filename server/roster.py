@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from server.home import Home, Member
 from shared.errors import QuorumError
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
 POLL_SECONDS: Final = 0.05
+
+
+class Attendance(NamedTuple):
+    """Names of the members that are connected, and of those that are not."""
+
+    there: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 @dataclass
@@ -55,27 +63,61 @@ class Roster:
         """Name of a node's site, or of the node while it has not said who it is."""
         return self.names.get(node, f"node {node}")
 
+    def attendance(self) -> Attendance:
+        """Who of the members is connected and who is not, by name; see `look`."""
+        there = {self.names[node] for node in self.nodes if node in self.names}
+        members = {member.site for member in self.members}
+        return Attendance(tuple(sorted(members & there)), tuple(sorted(members - there)))
+
     def member(self, site: str) -> Member | None:
         """The admitted hospital of that name."""
         return next((one for one in self.members if one.site == site), None)
 
 
-def wait_for_nodes(grid: Grid, roster: Roster, minimum: int, seconds: float) -> None:
+def wait_for_nodes(
+    grid: Grid,
+    roster: Roster,
+    minimum: int,
+    seconds: float,
+    tell: Callable[[Attendance, float], None] = lambda found, until: None,
+) -> None:
     """Wait until all members' nodes are there, or at the deadline at least the minimum.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's way to the nodes.
+    roster : Roster
+        Members; learns their nodes.
+    minimum : int
+        How many sites are enough at the deadline.
+    seconds : float
+        How long is waited at most.
+    tell : callable
+        Told who is there and the deadline (seconds since 1970): when the wait begins and
+        whenever someone comes or goes. Not told where all are there at once, nor in a
+        simulation, whose nodes have no names yet.
 
     Raises
     ------
     QuorumError
         If fewer than the minimum came.
     """
-    deadline = time.monotonic() + seconds
+    deadline, until = time.monotonic() + seconds, time.time() + seconds
+    told: Attendance | None = None
     while time.monotonic() < deadline:
         roster.look(grid)
+        found = roster.attendance()
+        if roster.pinned and found != told and (found.missing or told is not None):
+            tell(found, until)
+            told = found
         if len(roster.nodes) >= len(roster.members):
             break
         time.sleep(POLL_SECONDS)
     if len(roster.nodes) < minimum:
+        missing = ", ".join(roster.attendance().missing) if roster.pinned else ""
         raise QuorumError(
             f"{len(roster.nodes)} sites are connected after {seconds:g} seconds "
-            f"(quorum.minimum_sites: {minimum}); start the others or lower the quorum"
+            f"(quorum.minimum_sites: {minimum}{missing and f'; not connected: {missing}'}); "
+            "start the others or lower the quorum"
         )

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from server.events import EVENTS, EventReader
+from server.events import EVENTS, EventReader, waiting_words
 from server.plan import PLAN_FILE
 from server.result import Absence, Facts
 from server.up import read_up
@@ -117,6 +117,8 @@ def run_status(folder: Path) -> RunStatus:
             working = event.get("pid")
             starts += 1
             found |= {"state": "running", "reason": "", "resumed": starts - 1}
+        elif kind == "waiting":
+            found["reason"] = waiting_words(event)
         elif kind == "task":
             found |= _fresh(event)
             lasted = []
@@ -142,6 +144,7 @@ def run_status(folder: Path) -> RunStatus:
 def _fresh(event: dict[str, Any]) -> dict[str, Any]:
     return {
         "task": event["task"], "rounds": event["rounds"], "rounds_done": 0, "round": 0,
+        "reason": "",
         "attempt": 0, "answered": {}, "waiting_for": [], "absent": [], "kind": "",
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +70,13 @@ class _Up:
         write_text_atomically(self.folder / UP, json.dumps(facts, indent=1) + "\n")
 
 
-def up(folder: Path, *, host: str = "0.0.0.0", port: int | None = None) -> None:  # noqa: S104
+def up(
+    folder: Path,
+    *,
+    host: str = "0.0.0.0",  # noqa: S104
+    port: int | None = None,
+    begins: Callable[[], None] = lambda: None,
+) -> None:
     """Serve a home until SIGINT or SIGTERM.
 
     Parameters
@@ -78,10 +85,12 @@ def up(folder: Path, *, host: str = "0.0.0.0", port: int | None = None) -> None:
         The coordinator's home (`server.pki.make_home`).
     host, port : str and int
         Where nginx listens; by default every interface, at the port of the invitation.
+    begins : callable
+        Called once when nothing stands in the way, before the programs are started.
 
     Raises
     ------
-    ConfigValueError
+    HomeMissingError
         If the folder is no home.
     RuntimeUnavailableError
         If nginx is missing, the port is taken, or it is up already.
@@ -109,6 +118,7 @@ def up(folder: Path, *, host: str = "0.0.0.0", port: int | None = None) -> None:
         superlink_port,
         port,
     )  # fmt: skip
+    begins()
     try:
         until_stopped(running.step)
     finally:

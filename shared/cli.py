@@ -16,6 +16,7 @@ import click
 import typer
 from rich.console import Console
 
+from shared.command_line import command_group
 from shared.demo.cli import demo_command
 from shared.errors import DiskFullError, NotPermittedError, OsteofedError
 from shared.files import is_disk_full
@@ -24,10 +25,10 @@ from shared.phantom.cli import app as phantom
 
 EXIT_CODES = """\
 Exit codes: 0 it worked; 1 a fault of OsteoFed's own; 2 wrong use of the command line;
-3-4 the machine's disk and permissions; 10-19 configuration; 20-29 images and labels;
-30-39 a site's store; 40-49 privacy and policy; 50-59 the federation;
-60-69 model versions; 70-79 digital patients; 80-89 audit trails and passports;
- 130 interrupted. (docs/exit-codes.md)
+3-4 the machine's disk and permissions; 10-19 configuration, a coordinator's home;
+20-29 images and labels; 30-39 a site's store; 40-49 privacy and policy;
+50-59 the federation; 60-69 model versions; 70-79 digital patients;
+80-89 audit trails and passports; 130 interrupted. (docs/exit-codes.md)
 """
 
 INTERRUPTED = 130
@@ -52,11 +53,10 @@ def build(asked: str = "") -> typer.Typer:
         First word of the command line. If it is a group's, the others are left out, whose
         commands take a while to put together; any other word may need all to be answered.
     """
-    app = typer.Typer(
-        name="osteofed",
-        help="Federated bone-health imaging across hospitals. Not a medical device.",
+    app = command_group(
+        "osteofed",
+        "Federated bone-health imaging across hospitals. Not a medical device.",
         epilog=EXIT_CODES,
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
     )

@@ -30,6 +30,24 @@ MetricsPort = Annotated[
 ]
 
 
+def command_group(name: str, says: str, **more: Any) -> typer.Typer:
+    """Make a group of commands; alone it shows its help.
+
+    A mistyped command is answered by click, which names similar ones itself; typer would
+    name them a second time in the same sentence.
+
+    Parameters
+    ----------
+    name : str
+        What is typed.
+    says : str
+        The group's help, one sentence.
+    **more
+        Further options of `typer.Typer`.
+    """
+    return typer.Typer(name=name, help=says, no_args_is_help=True, suggest_commands=False, **more)
+
+
 def console() -> Console:
     """Console for people: standard output."""
     return Console(highlight=False)

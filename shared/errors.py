@@ -8,7 +8,7 @@ range  cause
 0      it worked
 2      the command line itself was wrong
 3-4    the machine: its disk, its permissions
-10-19  configuration
+10-19  configuration, a coordinator's home
 20-29  images and labels that were given
 30-39  a site's store
 40-49  privacy and the site's policy
@@ -65,6 +65,18 @@ class PlaceholderSecretError(ConfigError):
     """A secret is a placeholder, too short, or readable by others."""
 
     exit_code = 13
+
+
+class HomeExistsError(ConfigError):
+    """A coordinator's home is already there and would be overwritten."""
+
+    exit_code = 14
+
+
+class HomeMissingError(ConfigError):
+    """A folder is not a coordinator's home."""
+
+    exit_code = 15
 
 
 class InputMissingError(OsteofedError):

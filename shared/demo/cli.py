@@ -27,4 +27,7 @@ def demo_command(
     facts = read_json(summary)
     print_facts(facts, as_json, lambda: print_summary(facts, out))
     if not as_json:
-        console().print(f"\nWritten: {summary}, {out / 'overview.html'}, {facts['report']}")
+        # A line each, never wrapped: what is copied from here can be opened.
+        console().print("\nWritten:")
+        for path in (summary, out / "overview.html", out / facts["report"]):
+            console().print(f"  {path}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Running the commands a user would type: printed, timed, and ended together."""
+"""Running the commands a user would type: shown, timed, and ended together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from shared.command_line import console
+from shared.demo.display import Display
 from shared.errors import OsteofedError
 from shared.processes import end_marked, marked, new_token
 
@@ -40,12 +40,15 @@ class Commands:
     ----------
     folder : Path
         Where the commands' logs (``logs/``) and times (``commands.json``) go.
+    display : Display
+        Shows what is at work.
     peak_rss_mb : float
         Largest sum of resident memory of all processes of the demo, seen by
         sampling twice a second. Shared pages count once per process: an upper bound.
     """
 
     folder: Path
+    display: Display = field(default_factory=Display)
     token: str = field(default_factory=new_token)
     peak_rss_mb: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -55,10 +58,12 @@ class Commands:
     def __enter__(self) -> Commands:
         self._watcher = threading.Thread(target=self._watch_memory, daemon=True)
         self._watcher.start()
+        self.display.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        self.display.__exit__()
         times = {command: round(seconds, 1) for command, seconds in self.seconds.items()}
         (self.folder / "commands.json").write_text(json.dumps(times, indent=2) + "\n")
         end_marked(MARK, self.token)
@@ -72,25 +77,30 @@ class Commands:
             If the command fails; its own sentence is in the message.
         """
         words = [str(argument) for argument in arguments]
-        console().print(f"[bold green]$[/] osteofed {shlex.join(words)}", soft_wrap=True)
+        typed = shlex.join(words)
         started = time.monotonic()
         name = "-".join(word for word in words[:2] if "/" not in word)
         log = self.folder / "logs" / f"{len(self.seconds):02d}-{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
+        self.seconds[typed] = 0.0
+        with self.display.running(f"osteofed {typed}"):
+            output = self._output(words, log)
+        self.seconds[typed] = time.monotonic() - started
+        return json.loads(output) if output.strip() else None
+
+    def _output(self, words: Sequence[str], log: Path) -> bytes:
+        """Run one command to its end; return its standard output."""
         environment = os.environ | {MARK: self.token, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "shared.cli", *words, "--json"]
-        self.seconds[shlex.join(words)] = 0.0
         with log.open("wb") as errors:
             # Its own session: Ctrl-C reaches the demo alone, which then ends what it started.
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "shared.cli", *words, "--json"],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=environment,
                 start_new_session=True,
             )
             output, _ = process.communicate()
-        self.seconds[shlex.join(words)] = time.monotonic() - started
         if process.returncode != 0:
             lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             said = lines[-1] if lines else "it printed nothing"
@@ -98,7 +108,7 @@ class Commands:
                 f"the command `osteofed {shlex.join(words)}` failed ({said}); see {log}",
                 process.returncode if process.returncode > 0 else 1,
             )
-        return json.loads(output) if output.strip() else None
+        return output
 
     def run_together(self, commands: Sequence[Sequence[str | Path]]) -> list[Any]:
         """Run independent commands two at a time, in order; return what each printed."""

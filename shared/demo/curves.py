@@ -31,7 +31,8 @@ def draw_curves(
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(headlines) + 1, figsize=(4.2 * (len(headlines) + 1), 3.6))
+    panels = len(headlines) + 1
+    figure, axes = plt.subplots(1, panels, figsize=(4.2 * panels, 4.4))
     for axis, (task, (headline, title)) in zip(axes, headlines.items(), strict=False):
         metric, label = _shown(private["tasks"][task]["curve"], headline, title)
         _draw_task(axis, private["tasks"][task]["curve"], metric, private["sites"])
@@ -42,9 +43,7 @@ def draw_curves(
             ]
             axis.plot(*_known(points), color="0.5", linestyle="--", label="all, without privacy")
         axis.set_title(f"{task}\n{label}", fontsize=10)
-        axis.set_xlabel("round")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend(fontsize=7)
+        _finish(axis)
     _draw_epsilon(axes[-1], private)
     figure.suptitle(
         "Validation patients of the three hospitals, and the privacy spent", fontsize=11
@@ -52,6 +51,13 @@ def draw_curves(
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": ""})
     plt.close(figure)
+
+
+def _finish(axis: Any) -> None:
+    """Whole rounds along the axis, and the legend below it, where no curve can be."""
+    axis.set_xlabel("round")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(fontsize=8, ncols=2, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
 
 def _shown(curve: list[dict[str, Any]], headline: str, title: str) -> tuple[str, str]:
@@ -86,14 +92,16 @@ def _draw_task(axis: Any, curve: list[dict[str, Any]], metric: str, sites: list[
 
 def _draw_epsilon(axis: Any, private: dict[str, Any]) -> None:
     """Draw what each task's run has cost after each round, at the site where it cost most."""
-    for colour, (name, task) in zip(COLOURS, private["tasks"].items(), strict=False):
+    # Tasks that cost the same lie upon each other: the first is the widest.
+    widths = range(2 * len(private["tasks"]) - 1, 0, -2)
+    tasks = private["tasks"].items()
+    for colour, width, (name, task) in zip(COLOURS, widths, tasks, strict=False):
         rounds = [r for r in task["rounds"] if r["epsilon"]]
         axis.plot(
             [0, *(r["round"] for r in rounds)],
             [0.0, *(max(r["epsilon"].values()) for r in rounds)],
-            color=colour, marker=".", label=name,
+            color=colour, linewidth=width, label=name,
         )  # fmt: skip
     axis.set_title("privacy spent by each task's run\nε (largest of the sites)", fontsize=10)
-    axis.set_xlabel("round")
     axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7)
+    _finish(axis)

@@ -30,3 +30,8 @@ HOSPITALS: tuple[Hospital, ...] = (
 )
 
 COMPARED_TASK = "dxa-segmentation"
+
+
+def start_label(task: str) -> str:
+    """What the demo's tests call the public weights that a task started from."""
+    return f"start-{task}"

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from shared.command_line import console
 from shared.config import SiteConfig, load_settings
-from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital
-from shared.demo.summary import DemoSummary
+from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital, start_label
+from shared.demo.summary import DemoSummary, Standing
 from shared.metrics.regression import error_of_constant
 
 if TYPE_CHECKING:
@@ -25,6 +25,49 @@ HEADLINES: dict[str, tuple[str, str]] = {
     "dxa-bmd": ("mae_lumbar", "lumbar BMD error (MAE), g/cm²"),
     "vfa-fracture": ("auc_grade2", "AUC, fracture grade ≥ 2"),
 }
+#: Of those, where less is better.
+LESS_IS_BETTER = frozenset({"mae_lumbar"})
+#: Decimals at which figures are shown, and compared.
+DECIMALS = 3
+
+
+def against_start(metric: str, start: float | None, trained: float | None) -> Standing | None:
+    """Tell whether training made a figure better, at the decimals that are shown.
+
+    Parameters
+    ----------
+    metric : str
+        A headline of `HEADLINES`.
+    start, trained : float or None
+        The metric of the weights that training started from, and of what it gave, on the
+        same patients.
+
+    Returns
+    -------
+    str or None
+        ``better``, ``equal`` or ``worse``; None if a figure is missing.
+    """
+    if start is None or trained is None:
+        return None
+    gained = round(trained, DECIMALS) - round(start, DECIMALS)
+    if metric in LESS_IS_BETTER:
+        gained = -gained
+    if abs(gained) < 10**-DECIMALS / 2:
+        return "equal"
+    return "better" if gained > 0 else "worse"
+
+
+def standing_words(name: str, task: dict[str, Any]) -> str:
+    """Say how a task's private model stands against its start, at the unseen hospital."""
+    metric, label = HEADLINES[name]
+    if task["against_start"] is None:
+        return f"{name}: cannot be compared with its start ({label}: no case to compute it on)."
+    verdict = {"better": "better than", "equal": "equal to", "worse": "worse than"}
+    return (
+        f"{name}: the private model is {verdict[task['against_start']]} the public weights that "
+        f"it started from ({label}: {task['start']:.{DECIMALS}f} before, "
+        f"{task['metrics']['unseen'][metric]:.{DECIMALS}f} after)."
+    )
 
 
 def write_results(state: DemoState) -> Path:
@@ -64,7 +107,7 @@ def summarise(state: DemoState, report: Path) -> DemoSummary:
         "seconds": round(time.monotonic() - state.started, 1),
         "peak_rss_mb": round(state.commands.peak_rss_mb, 1),
         "hospitals": {h.name: _hospital(state, h) for h in HOSPITALS},
-        "tasks": {name: _task(state, name, task) for name, task in tasks.items()},
+        "tasks": {name: task_summary(state, name, task) for name, task in tasks.items()},
         "comparison": {COMPARED_TASK: _comparison(state)},
         "report": str(report.relative_to(state.out)),
         "champions": {n: task["version"] for n, task in tasks.items() if task["champion"]},
@@ -88,13 +131,15 @@ def _hospital(state: DemoState, hospital: Hospital) -> dict[str, Any]:
     }
 
 
-def _task(state: DemoState, name: str, task: dict[str, Any]) -> dict[str, Any]:
-    metrics = {}
+def task_summary(state: DemoState, name: str, task: dict[str, Any]) -> dict[str, Any]:
+    """Put a task's part of the summary together; see `shared.demo.summary.TaskSummary`."""
+    headline = HEADLINES[name][0]
+    metrics: dict[str, dict[str, Any]] = {}
     for where, tested in state.tests.items():
         model = tested["models"][name]
-        headline = HEADLINES[name][0]
         # A headline that cannot be computed (no fractured patient, say) is null, not absent.
         metrics[where] = {headline: None, **model["metrics"], "n": model["patients"]}
+    start = state.tests["unseen"]["models"][start_label(name)]["metrics"].get(headline)
     return {
         "version": task["version"],
         "rounds": len(task["rounds"]),
@@ -103,6 +148,8 @@ def _task(state: DemoState, name: str, task: dict[str, Any]) -> dict[str, Any]:
         "bytes_down": task["bytes_down"],
         "seconds": task["seconds"],
         "metrics": metrics,
+        "start": start,
+        "against_start": against_start(headline, start, metrics["unseen"][headline]),
     }
 
 
@@ -110,7 +157,7 @@ def _comparison(state: DemoState) -> dict[str, Any]:
     models = state.tests["unseen"]["models"]
     metric = HEADLINES[COMPARED_TASK][0]
     return {
-        "pretrained": models["pretrained"]["metrics"][metric],
+        "pretrained": models[start_label(COMPARED_TASK)]["metrics"][metric],
         "alone": {h.name: models[f"alone-{h.name}"]["metrics"][metric] for h in state.members},
         "federated": models["federated"]["metrics"][metric],
         "federated_private": models[COMPARED_TASK]["metrics"][metric],
@@ -177,6 +224,10 @@ def print_summary(facts: dict[str, Any], out: Path) -> None:
     ]
     for way, value in ways:
         compared.add_row(way, f"{value:.3f}")
-    for table in (hospitals, results, compared):
-        console().print(table)
+    console().print(hospitals)
+    console().print(results)
+    console().print("At the hospital that took no part:")
+    for name, task in facts["tasks"].items():
+        console().print(f"  {standing_words(name, task)}", markup=False)
+    console().print(compared)
     console().print(f"{facts['seconds']:.0f} s, at most {facts['peak_rss_mb']:.0f} MB, in {out}")

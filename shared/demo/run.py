@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.command_line import console
 from shared.config import (
     FederationConfig,
     PrivacyTarget,
@@ -28,7 +27,8 @@ from shared.config import (
 )
 from shared.contract_settings import DataContract
 from shared.demo.commands import Commands
-from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital
+from shared.demo.display import Display
+from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital, start_label
 from shared.demo.patient import patient_with_worst_fracture
 from shared.errors import ConfigError, InputMissingError
 from shared.processes import termination_as_interrupt
@@ -105,8 +105,8 @@ def run_demo(out: Path, configs: Path) -> Path:
     _take_over(out, configs)
     with termination_as_interrupt(), Commands(out) as commands:
         state = DemoState(out=out, configs=configs, commands=commands)
-        for title, step in STEPS:
-            console().rule(f"[bold]{title}", align="left")
+        for number, (title, step) in enumerate(STEPS, 1):
+            commands.display.step(number, len(STEPS), title)
             step(state)
         return write_results(state)
 
@@ -171,7 +171,7 @@ def train_privately(state: DemoState) -> None:
 def compare(state: DemoState) -> None:
     """What joining brings and what privacy costs: the same task, trained in other ways."""
     for hospital in state.members:
-        _copy_site(state.site(hospital), state.copy_of_site(hospital))
+        _copy_site(state.site(hospital), state.copy_of_site(hospital), state.commands.display)
     path = state.out / "comparison" / "federation.yaml"
     save_settings(_agreement(state, "plain", [COMPARED_TASK]), path)
     state.plain = state.commands.run("server", "run", path)
@@ -205,7 +205,7 @@ def test(state: DemoState) -> None:
     for name, path in champions.items():
         models += ["--weights", f"{name}={path}"]
     others = {
-        "pretrained": _pretrained(state, COMPARED_TASK),
+        **{start_label(name): _pretrained(state, name) for name in ROUNDS},
         "federated": Path(state.plain["tasks"][COMPARED_TASK]["weights"]),
         "pooled": folder / "pooled.safetensors",
         **{f"alone-{h.name}": folder / f"alone-{h.name}.safetensors" for h in state.members},
@@ -239,13 +239,13 @@ def predict(state: DemoState) -> None:
 
 
 STEPS: tuple[tuple[str, Callable[[DemoState], None]], ...] = (
-    ("1. Four digital hospitals", make_hospitals),
-    ("2. Each takes its own studies in", ingest),
-    ("3. Public pretraining", pretrain),
-    ("4. Three hospitals train under privacy", train_privately),
-    ("5. The same without privacy, alone, and pooled", compare),
-    ("6. Tests", test),
-    ("7. A new patient's report", predict),
+    ("Four digital hospitals", make_hospitals),
+    ("Each takes its own studies in", ingest),
+    ("Public pretraining", pretrain),
+    ("Three hospitals train under privacy", train_privately),
+    ("The same without privacy, alone, and pooled", compare),
+    ("Tests", test),
+    ("A new patient's report", predict),
 )
 
 
@@ -284,9 +284,9 @@ def _contracts(state: DemoState) -> dict[str, DataContract]:
     return {run.settings.stem: run.contract for run in example.tasks}
 
 
-def _copy_site(site: Path, copy: Path) -> None:
+def _copy_site(site: Path, copy: Path, display: Display) -> None:
     """Copy a site and allow training without privacy on the copy, never on the site."""
-    console().print(f"[bold green]$[/] cp -r {site} {copy}   # and allow_plain_runs: true in it")
+    display.say(f"cp -r {site} {copy}   # and allow_plain_runs: true in it")
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(site, copy, ignore=shutil.ignore_patterns("answers"))
     config = load_settings(copy / "site.yaml", SiteConfig)

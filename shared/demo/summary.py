@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Standing = Literal["better", "equal", "worse"]
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +36,10 @@ class TaskSummary(_Part):
     `epsilon` is what this task's run alone spent at each hospital. `metrics` are
     those of the champion on each hospital's **test** patients, ``unseen`` being
     the hospital that took no part; a metric that cannot be computed on them
-    (for example an AUC without a case) is null. BMD errors are in g/cm2.
+    (for example an AUC without a case) is null. BMD errors are in g/cm2. `start` is the
+    headline metric, at the unseen hospital, of the public weights that the run started
+    from, and `against_start` how the champion stands against it there, compared at three
+    decimals; null where either cannot be computed.
     """
 
     version: int = Field(ge=1)
@@ -44,6 +49,8 @@ class TaskSummary(_Part):
     bytes_down: int = Field(ge=0)
     seconds: float = Field(ge=0)
     metrics: dict[str, dict[str, float | None]]
+    start: float | None
+    against_start: Standing | None
 
 
 class Comparison(_Part):

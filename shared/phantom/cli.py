@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts, progress
+from shared.command_line import JsonOption, command_group, console, print_facts, progress
 
-app = typer.Typer(name="phantom", help="Digital patients with known truth.", no_args_is_help=True)
+app = command_group("phantom", "Digital patients with known truth.")
 
 Out = Annotated[Path, typer.Option("--out", help="What to make.")]
 Scanner = Annotated[str, typer.Option("--scanner", help="lunar, lunar_prodigy or hologic.")]

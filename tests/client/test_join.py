@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from client import join as joining
+from client.cli import app
 from client.enrol import NODE_KEY
-from client.join import join
+from client.join import NODE, STATUS, join
 from client.trust import COORDINATOR
-from shared.errors import CodeNotApprovedError, PlaceholderSecretError
+from shared.errors import CodeNotApprovedError, PlaceholderSecretError, RuntimeUnavailableError
 from shared.trust import Invitation
 
 
@@ -34,3 +39,16 @@ def test_a_node_key_that_others_may_use_is_refused(folder: Path, mode: int) -> N
 def test_a_node_key_of_its_owner_alone_is_taken(folder: Path) -> None:
     with pytest.raises(CodeNotApprovedError):
         join(folder)
+
+
+def test_a_site_that_is_joined_is_not_said_to_join_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "approved_digests", lambda _: [{"digest": "ab"}])
+    monkeypatch.setattr(joining, "until_stopped", lambda step: None)
+    joined = CliRunner().invoke(app, ["join", str(folder)], catch_exceptions=False)
+    assert "joining" in joined.output
+    (folder / NODE / STATUS).write_text(json.dumps({"pid": os.getpid()}))
+    refused = CliRunner().invoke(app, ["join", str(folder)])
+    assert isinstance(refused.exception, RuntimeUnavailableError)
+    assert refused.output == ""

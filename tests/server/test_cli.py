@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,25 @@ def test_words_of_sites_and_registries_are_no_markup(capsys: pytest.CaptureFixtu
     assert "".join(f"{words} refused: {words}".split()) in printed
     assert "".join(f"{words} trained 2 rounds without privacy".split()) in printed
     assert "".join(f"result: {words}/result.json; registry: {words}".split()) in printed
+
+
+@pytest.mark.parametrize(("quiet", "terminal"), [(False, False), (False, True), (True, True)])
+def test_a_run_says_for_whom_it_waits_on_standard_error(quiet: bool, terminal: bool) -> None:
+    said = io.StringIO()
+    shown_on = Console(file=said, force_terminal=terminal, width=200)
+    waiting: dict[str, Any] = {"event": "waiting", "minimum": 2, "until": time.time() + 100}
+    with Progress(console=shown_on, disable=not terminal) as bar:
+        shown = _Shown(bar, quiet=quiet)
+        shown(waiting | {"there": ["alpha"], "missing": ["beta", "gamma"]})
+        shown(waiting | {"there": ["alpha", "beta"], "missing": ["gamma"]})
+        shown({"event": "task", "task": "bmd", "rounds": 1, "metric": "mae"})
+    until = time.strftime("%H:%M:%S", time.localtime(waiting["until"]))
+    lines = [
+        f"waiting until {until} for beta, gamma to connect; connected: alpha (at least 2 needed)",
+        f"waiting until {until} for gamma to connect; connected: alpha, beta (at least 2 needed)",
+        "going on without gamma; asked if they come",
+    ]
+    assert [line in said.getvalue() for line in lines] == [not quiet] * 3
 
 
 def test_training_testing_and_the_ledger_print_pure_json(tmp_path: Path) -> None:

@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from typer.testing import CliRunner
 
 from server import up
+from server.cli import app
 from server.home import Home
 from server.members import admit
 from server.pki import make_home
-from shared.errors import ConfigValueError
+from shared.errors import (
+    ConfigValueError,
+    HomeExistsError,
+    HomeMissingError,
+    RuntimeUnavailableError,
+)
 from shared.trust import ENROLMENT
 from tests.server.jobs import signing_key
 
@@ -85,3 +92,32 @@ def test_a_home_and_what_it_serves_are_its_owners_alone(
     (home / "superlink").chmod(0o755)  # as an older version left it
     up.up(home)
     assert stat.S_IMODE((home / "superlink").stat().st_mode) == 0o700
+
+
+def test_a_home_that_is_there_is_never_made_anew(tmp_path: Path) -> None:
+    make_home(tmp_path, "localhost")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(HomeExistsError, match="home already; name a new folder") as error:
+        make_home(tmp_path, "elsewhere")
+    assert error.value.exit_code == 14
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_folder_that_is_no_home_is_said_with_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(HomeMissingError, match="osteofed server pki") as error:
+        up.up(tmp_path)
+    assert error.value.exit_code == 15
+
+
+def test_a_home_that_is_up_is_not_said_to_be_served_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_home(tmp_path, "localhost")
+    monkeypatch.setattr(up, "until_stopped", lambda step: None)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: "/usr/sbin/nginx")
+    served = CliRunner().invoke(app, ["up", str(tmp_path)], catch_exceptions=False)
+    assert "serving" in served.output
+    (tmp_path / up.UP).write_text(json.dumps({"pid": os.getpid()}))
+    refused = CliRunner().invoke(app, ["up", str(tmp_path)])
+    assert isinstance(refused.exception, RuntimeUnavailableError)
+    assert refused.output == ""

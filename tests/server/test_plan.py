@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from server.home import IDENTITY
+from server.home import IDENTITY, Home
 from server.plan import load_plan, make_plan, save_plan
-from shared.config import SiteConfig, save_settings
+from shared.config import FederationConfig, SiteConfig, TaskSettings, load_settings, save_settings
 from shared.errors import (
     BudgetInvalidError,
     ConfigError,
@@ -25,7 +27,11 @@ from shared.signing import make_key
 from shared.start import start_network
 from shared.training.arrays import get_arrays
 from shared.weights import Weights, save_weights
+from tests.server.jobs import member
 from tests.server.tiny_sites import TINY_TASK
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "docs" / "run-a-consortium.md"
 
 
 @pytest.fixture
@@ -106,3 +112,25 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
     start = [{"settings": "task.yaml", "start_from": "w.safetensors"}]
     with pytest.raises(ModelIncompatibleError, match="64"):
         make_plan(write(folder, tasks=start))
+
+
+def test_the_agreement_of_the_guide_is_one_that_real_nodes_can_run(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```yaml federation\n(.*?)^```$", GUIDE.read_text(), re.M | re.S)
+    path = tmp_path / "federation.yaml"
+    path.write_text(block)
+    shutil.copytree(ROOT / "configs" / "tasks", tmp_path / "tasks")
+    agreement = load_settings(path, FederationConfig)
+    for run in agreement.tasks:  # what `server pretrain` writes
+        settings = load_settings(tmp_path / run.settings, TaskSettings)
+        network, _ = start_network(settings, None, 1)
+        assert run.start_from is not None
+        (tmp_path / run.start_from).parent.mkdir(exist_ok=True)
+        save_weights(tmp_path / run.start_from, Weights(settings, get_arrays(network), "public"))
+    home = Home(tmp_path / "home")
+    home.make()
+    home.save_members(tuple(member(name) for name in ("alpha", "beta", "gamma")))
+    plan = make_plan(path, home.folder)
+    assert [task.name for task in plan.tasks] == ["dxa-segmentation", "dxa-bmd", "vfa-fracture"]
+    assert [one.site for one in plan.members] == ["alpha", "beta", "gamma"]
+    assert agreement.runtime is None
+    assert all(run.contract.counts for run in agreement.tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from server.home import Home
 from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
 from server.result import RoundFacts, last_said
-from server.roster import Roster, wait_for_nodes
+from server.roster import Attendance, Roster, wait_for_nodes
 from server.rounds import Start, Trained, evaluate_models, train_rounds
 from shared import protocol
 from shared.config import PrivacyTarget, Quorum, StrategySettings
@@ -358,3 +359,54 @@ def test_too_few_connected_sites_are_said_before_the_first_round() -> None:
     grid = FakeGrid({1: refusing("alpha")})
     with pytest.raises(QuorumError, match="1 sites are connected"):
         wait_for_nodes(grid, Roster(MEMBERS), minimum=2, seconds=0.2)
+
+
+def known_by_key(*names: str) -> tuple[Roster, dict[int, bytes]]:
+    """Members on real nodes, and the keys of their nodes, from 1."""
+    found = tuple(
+        member(name).model_copy(update={"node_key": name.encode().hex()}) for name in names
+    )
+    return Roster(found), {number: name.encode() for number, name in enumerate(names, 1)}
+
+
+def test_whom_a_run_waits_for_is_told_at_the_start_and_at_every_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    roster, keys = known_by_key("alpha", "beta", "gamma")
+    grid = FakeGrid({2: refusing("beta")}, keys)
+    told: list[tuple[Attendance, float]] = []
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            grid.nodes[1] = refusing("alpha")
+        if len(looks) == 6:
+            grid.nodes[3] = refusing("gamma")
+
+    monkeypatch.setattr("server.roster.time.sleep", sleep)
+    before = time.time()
+    wait_for_nodes(grid, roster, 2, 60.0, lambda found, until: told.append((found, until)))
+    assert [found for found, _ in told] == [
+        Attendance(("beta",), ("alpha", "gamma")),
+        Attendance(("alpha", "beta"), ("gamma",)),
+        Attendance(("alpha", "beta", "gamma"), ()),
+    ]
+    assert {until for _, until in told} == {told[0][1]}
+    assert before + 60 <= told[0][1] <= time.time() + 60
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_where_all_are_there_at_once_nobody_is_waited_for(pinned: bool) -> None:
+    roster, keys = known_by_key("alpha", "beta") if pinned else (Roster(MEMBERS[:2]), {})
+    grid = FakeGrid({1: refusing("alpha"), 2: refusing("beta")}, keys)
+    told: list[Attendance] = []
+    wait_for_nodes(grid, roster, 2, 5.0, lambda found, until: told.append(found))
+    assert told == []
+
+
+def test_who_is_not_connected_is_named_in_the_error() -> None:
+    roster, keys = known_by_key("alpha", "beta", "gamma")
+    grid = FakeGrid({2: refusing("beta")}, keys)
+    with pytest.raises(QuorumError, match=r"1 sites .*minimum_sites: 2; not connected: alpha"):
+        wait_for_nodes(grid, roster, minimum=2, seconds=0.1)

@@ -76,6 +76,15 @@ def test_before_anything_started_a_run_waits(run: Run) -> None:
     assert (run.status().state, run.status().sites) == ("waiting", list(SITES))
 
 
+def test_it_tells_for_whom_a_run_waits_until_its_first_task_begins(run: Run) -> None:
+    run.events.say("started", run="tiny-1", pid=os.getpid(), resumed=0)
+    run.events.say("waiting", there=["beta"], missing=["alpha", "gamma"], minimum=2, until=0.0)
+    assert run.status().state == "running"
+    assert "for alpha, gamma to connect; connected: beta" in run.status().reason
+    run.events.say("task", task="bmd", rounds=4, metric="mae")
+    assert run.status().reason == ""
+
+
 def test_it_tells_who_answered_who_is_asked_and_who_is_absent_and_why(run: Run) -> None:
     run.start()
     for site in SITES:

@@ -2,6 +2,7 @@
 
 import errno
 
+import click
 import pytest
 
 from shared import cli
@@ -53,3 +54,16 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_the_group_that_is_asked_for_is_put_together(asked: str, groups: set[str]) -> None:
     found = {group.name for group in cli.build(asked).registered_groups}
     assert found == groups | {"phantom"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["sit"], ["server", "runn"], ["server", "passport", "verfy"], ["server", "audit", "shwo"],
+     ["site", "ingset"], ["site", "audit", "verfy"], ["phantom", "mak"]],
+)  # fmt: skip
+def test_a_mistyped_command_is_answered_with_similar_ones_once(words: list[str]) -> None:
+    with pytest.raises(click.UsageError) as error:
+        cli.build(words[0])(words, standalone_mode=False)
+    said = error.value.format_message()
+    assert f"No such command '{words[-1]}'" in said
+    assert said.count("Did you mean") == 1

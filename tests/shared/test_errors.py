@@ -27,3 +27,12 @@ def test_no_two_errors_share_an_exit_code() -> None:
 def test_the_document_lists_exactly_the_codes_of_the_code() -> None:
     rows = re.findall(r"^\| (\d+) \| (\w+) \|", DOCUMENT.read_text(encoding="utf-8"), re.M)
     assert {name: int(code) for code, name in rows} == error_classes()
+
+
+def test_every_code_lies_in_a_range_of_the_table() -> None:
+    rows = re.findall(r"^(\d+)(?:-(\d+))?\s", errors.__doc__ or "", re.M)
+    ranges = [range(int(first), int(last or first) + 1) for first, last in rows]
+    outside = {
+        name for name, code in error_classes().items() if not any(code in one for one in ranges)
+    }
+    assert outside == set()
