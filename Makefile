@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench bench-learning clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,9 @@ bench: setup
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench_rounds $(if $(NVFLARE),--nvflare $(NVFLARE))
 	$(BIN)/python -m tests.bench_sites
+
+bench-learning: setup
+	$(BIN)/python -m tests.bench_learning
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache
