@@ -9,6 +9,7 @@ Real radiographs are used where ``OSTEOFED_REAL_DATA`` names their folder.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ PUBLIC_SEED = 1
 def main() -> None:
     """Make what is missing, then the page."""
     asked = _arguments()
+    logging.getLogger("flwr").setLevel(logging.WARNING)  # it tells of every aggregation
     if asked.hold:
         for task in DIGITAL_TASKS:
             hold(task, asked.cache, asked.workers)

@@ -26,6 +26,7 @@ from shared.config import (
     SimulationRuntime,
     SitePrivacy,
     TaskRun,
+    TaskSettings,
     save_settings,
 )
 from shared.flower import free_port
@@ -165,10 +166,15 @@ def wait_for(condition: Callable[[], bool], seconds: float, log: Path | None = N
 
 
 def write_agreement(
-    folder: Path, *, rounds: int = 3, name: str = "tiny", quorum: Quorum | None = None
+    folder: Path,
+    *,
+    rounds: int = 3,
+    name: str = "tiny",
+    quorum: Quorum | None = None,
+    task: TaskSettings = TINY_TASK,
 ) -> Path:
     """Write federation.yaml: one private task on three tiny sites."""
-    save_settings(TINY_TASK, folder / "task.yaml")
+    save_settings(task, folder / "task.yaml")
     agreement = FederationConfig(
         name=name,
         workspace=Path("work"),
