@@ -85,7 +85,7 @@ def digital(
 ) -> Cohort:
     """Three digital hospitals of a size; choices on new patients of theirs, tests elsewhere.
 
-    The hospital that tests has a scanner and a population of its own.
+    The two hospitals that test have a population of their own, and one a scanner.
     """
     make = partial(HospitalPatients, cache=cache, workers=workers, progress=progress)
     # Numbers begin anew for choices, far from any training patient.
@@ -98,7 +98,7 @@ def digital(
         public=public,
         hospitals={one.name: make(one, range(size.patients)) for one in FEDERATION},
         choices=Pooled(choices),
-        unseen=make(UNSEEN, range(size.tests)),
+        unseen=Pooled([make(one, range(size.tests // len(UNSEEN))) for one in UNSEEN]),
         groups=groups_of,
     )
 

@@ -56,7 +56,12 @@ FEDERATION: Final = (
     DigitalHospital("hillcrest", SCANNERS["lunar_prodigy"], "rural", 1102),
     DigitalHospital("lakeside", SCANNERS["hologic"], "university", 1103),
 )
-UNSEEN: Final = DigitalHospital("northfield", NEVER_SEEN, "northern", 1104)
+#: Two that take no part, with a population of their own: one has a scanner that the
+#: federation knows, the other one that it never saw.
+UNSEEN: Final = (
+    DigitalHospital("northfield", SCANNERS["lunar"], "northern", 1104),
+    DigitalHospital("eastgate", NEVER_SEEN, "northern", 1105),
+)
 
 
 class HospitalPatients:
@@ -126,9 +131,9 @@ def _load(path: Path, name: str) -> StudyRecord:
 
 
 def groups_of(study: StudyRecord) -> dict[str, str]:
-    """Groups by which errors are told: sex, age, body mass index, ancestry."""
+    """Groups by which errors are told: hospital (and so scanner), sex, age, build, ancestry."""
     known = study.covariates
-    found = {"scanner": study.vendor.value}
+    found = {"hospital": study.patient.partition("-")[0]}
     if known.sex is not None:
         found["sex"] = known.sex
     if known.age_years is not None:

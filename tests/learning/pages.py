@@ -34,7 +34,7 @@ def _told(runs: list[Run]) -> str:
     facts = runs[0].facts
     sizes = ", ".join(f"{name} {count}" for name, count in facts["hospitals"].items())
     return (
-        f"Training patients: {sizes}. Measured on {len(runs[0].values)} patients of a hospital "
-        f"that takes no part. {facts['steps']} gradient steps in all for every way without "
+        f"Training patients: {sizes}. Measured on {len(runs[0].values)} patients of hospitals "
+        f"that take no part. {facts['steps']} gradient steps in all for every way without "
         "privacy."
     )
