@@ -28,6 +28,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench_step
 	$(BIN)/python -m tests.bench_rounds $(if $(NVFLARE),--nvflare $(NVFLARE))
 	$(BIN)/python -m tests.bench_sites
 

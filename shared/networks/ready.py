@@ -2,7 +2,8 @@
 
 A layer that mixes samples (batch normalisation) makes a patient's gradient depend
 on the others, so that clipping bounds nothing. A layer that works in place
-overwrites what Opacus's hooks have kept for the backward pass.
+overwrites what another has kept for the backward pass. Which layers can be trained
+privately: `shared.training.per_patient_gradients`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def group_norm(groups: int) -> tuple[str, dict[str, Any]]:
 
 
 def make_ready(module: nn.Module, groups: int) -> None:
-    """Replace what per-sample gradients cannot have, in the module itself.
+    """Replace what gradients per patient cannot have, in the module itself.
 
     Parameters
     ----------

@@ -14,9 +14,7 @@ float32) is not protected against attacks on its lowest bits (Mironov 2012).
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +45,16 @@ from shared.training.optimising import (
     threads,
     training,
 )
+from shared.training.per_patient_gradients import per_patient_gradients, take_gradients
 
-__all__ = ["LocalRound", "RoundKey", "evaluate", "train_plain", "train_private"]
+__all__ = [
+    "LocalRound",
+    "RoundKey",
+    "evaluate",
+    "private_gradients",
+    "train_plain",
+    "train_private",
+]
 
 #: Called after every step with steps done, steps in all and the step's mean loss.
 Progress = Callable[[int, int, float], None]
@@ -228,15 +234,16 @@ def train_private(
     ------
     CohortTooSmallError
         If no patient of the source can be used.
+    NotImplementedError
+        Before any step, if the network has a trained layer whose gradients per
+        patient are not known.
     """
     patients = _patients(task, source)
     mean = _Mean()
     with training(task, model, settings, compute) as trained:
         start = [weight.detach().clone() for weight in trained]
-        with _per_patient(model, trained, settings, noise_multiplier, key, len(patients)) as (
-            hooked,
-            optimiser,
-        ):
+        optimiser = _private_optimiser(settings, trained, noise_multiplier, key, len(patients))
+        with per_patient_gradients(model, task.units):
             optimiser.attach_step_hook(lambda _: pull_towards(trained, start, proximal_mu))
             for step in range(settings.steps_per_round):
                 decay(optimiser.original_optimizer, settings, step, settings.steps_per_round)
@@ -244,7 +251,7 @@ def train_private(
                 parts = list(pieces(names, compute.physical_batch_patients)) or [[]]
                 for number, piece in enumerate(parts):
                     samples = [patients.drawn(name, step, key, settings.augment) for name in piece]
-                    loss = _gradients(task, hooked, samples, trained, compute.device)
+                    loss = private_gradients(task, model, samples, trained, compute.device)
                     mean.add(loss, len(piece))
                     optimiser.signal_skip_step(do_skip=number + 1 < len(parts))
                     optimiser.step()
@@ -285,37 +292,51 @@ def evaluate(
     return sums
 
 
-def _gradients(
+def private_gradients(
     task: Task,
-    hooked: nn.Module,
+    model: nn.Module,
     samples: list[dict[str, Tensor]],
     trained: list[nn.Parameter],
     device: str,
 ) -> float:
-    """Leave one gradient per patient in every weight's `grad_sample`; give the summed loss."""
+    """Leave one gradient per patient in every weight's `grad_sample`, zeros where it is not finite.
+
+    Call it inside `per_patient_gradients`.
+
+    Parameters
+    ----------
+    task, model
+        See `train_plain`.
+    samples : list of dict of str to Tensor
+        One per patient, each tensor with the leading axis K; none is an empty batch.
+    trained : list of Parameter
+        Weights that are trained.
+    device : str
+        Where to compute.
+
+    Returns
+    -------
+    float
+        Summed loss, 0 where it is not finite.
+    """
     if not samples:
         for weight in trained:
-            _set_grad_sample(weight, weight.new_zeros((0, *weight.shape)))
+            weight.grad_sample = weight.new_zeros((0, *weight.shape))  # type: ignore[attr-defined]
         return 0.0
     batch = to_batch(samples, device)
-    output = hooked(batch["image"], batch["covariates"])
+    output = model(batch["image"], batch["covariates"])
     loss = task.loss(output, batch).sum() / task.units
     loss.backward()
-    finite = torch.ones(len(samples), dtype=torch.bool, device=device)
-    for weight in trained:
-        by_unit: Tensor = weight.grad_sample  # type: ignore[attr-defined]  # (N·K, ...)
-        by_patient = by_unit.reshape(len(samples), task.units, *weight.shape).sum(1)
-        finite &= by_patient.flatten(1).isfinite().all(1)
-        _set_grad_sample(weight, by_patient)
+    gradients = take_gradients(trained, len(samples))
+    # One pass instead of two: a sum is finite only if all its terms are, and where a sum
+    # of finite terms overflows, their norm does too, which counts for nothing either way.
+    sums = torch.stack([gradient.flatten(1).sum(1) for gradient in gradients])
+    finite = sums.isfinite().all(0)
     if not bool(finite.all()):
-        for weight in trained:
-            weight.grad_sample[~finite] = 0.0  # type: ignore[attr-defined]
+        for gradient in gradients:
+            gradient[~finite] = 0.0
     value = float(loss.detach())
     return value if np.isfinite(value) else 0.0
-
-
-def _set_grad_sample(weight: nn.Parameter, value: Tensor) -> None:
-    weight.grad_sample = value  # type: ignore[attr-defined]
 
 
 def _patients(task: Task, source: PatientSource | Patients) -> Patients:
@@ -328,22 +349,17 @@ def _patients(task: Task, source: PatientSource | Patients) -> Patients:
     return patients
 
 
-@contextmanager
-def _per_patient(
-    model: nn.Module,
-    trained: list[nn.Parameter],
+def _private_optimiser(
     settings: PrivateSettings,
+    trained: list[nn.Parameter],
     noise_multiplier: float,
     key: RoundKey,
     patients: int,
-) -> Iterator[tuple[nn.Module, Any]]:
-    """Hook the network for per-sample gradients; take every hook off again."""
-    from opacus import GradSampleModule
-
+) -> Any:
+    """Make the optimiser that clips what the weights hold in `grad_sample`, and adds noise."""
     from shared.training.keyed_optimiser import KeyedDPOptimizer
 
-    hooked = GradSampleModule(model, loss_reduction="sum", strict=True)
-    optimiser = KeyedDPOptimizer(
+    return KeyedDPOptimizer(
         optimiser_of(settings, trained),
         noise_multiplier=noise_multiplier,
         max_grad_norm=settings.max_grad_norm,
@@ -351,11 +367,3 @@ def _per_patient(
         loss_reduction="mean",
         stream=key.stream("noise"),
     )
-    try:
-        with warnings.catch_warnings():
-            # The first trained layer sees the images themselves, which need no
-            # gradient; its weights' gradients are not affected.
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            yield hooked, optimiser
-    finally:
-        hooked.cleanup()

@@ -43,6 +43,10 @@ class KeyStream:
     def normal(self, count: int) -> NDArray[np.float64]:
         """Draw standard normal numbers (Box and Muller 1958); the largest is 8.6."""
         pairs = (count + 1) // 2
-        radius = np.sqrt(-2.0 * np.log1p(-self.uniform(pairs)))  # 1 - u is never 0
-        angle = 2.0 * np.pi * self.uniform(pairs)
-        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+        drawn = self.uniform(2 * pairs)
+        radius = np.sqrt(-2.0 * np.log1p(-drawn[:pairs]))  # 1 - u is never 0
+        angle = 2.0 * np.pi * drawn[pairs:]
+        numbers = np.empty(2 * pairs)
+        np.multiply(radius, np.cos(angle), out=numbers[:pairs])
+        np.multiply(radius, np.sin(angle), out=numbers[pairs:])
+        return numbers[:count]

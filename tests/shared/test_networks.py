@@ -1,4 +1,4 @@
-"""Networks are ready for per-sample gradients and for export."""
+"""Networks are ready for gradients per patient and for export."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from opacus import GradSampleModule
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
@@ -15,9 +14,6 @@ from shared.networks.densenet import GREY_MIDDLE, GREY_SPREAD, DensityNetwork
 from shared.networks.resnet import GradingNetwork
 from shared.networks.unet import SegmentationNetwork
 from shared.tasks.dxa_segmentation import possible_classes
-
-#: The first trained layer sees the images, which need no gradient.
-HOOK_WARNING = "ignore:Full backward hook is firing:UserWarning"
 
 
 @dataclass(frozen=True)
@@ -61,43 +57,6 @@ def loss_of(output: Tensor) -> Tensor:
     """A loss per sample that no output leaves out."""
     weights = torch.linspace(0.5, 1.5, output[0].numel()).reshape(output[0].shape)
     return (output * weights).square().flatten(1).mean(1)
-
-
-def freeze_body_but_norms(network: nn.Module) -> None:
-    for module in network.modules():
-        for weight in module.parameters(recurse=False):
-            weight.requires_grad_(isinstance(module, nn.GroupNorm | nn.Linear))
-
-
-@pytest.mark.filterwarnings(HOOK_WARNING)
-@pytest.mark.parametrize("trainable", ["all", "norms"])
-@pytest.mark.parametrize("name", EVERY)
-def test_per_sample_gradients_equal_a_batch_of_one(name: str, trainable: str) -> None:
-    """In double precision: in single, a batch of three rounds otherwise than three of one."""
-    case = EVERY[name]
-    torch.manual_seed(0)
-    network = case.make().double().train()
-    for weight in network.parameters():  # no weight may be at a point of no gradient
-        nn.init.normal_(weight, std=0.05) if weight.abs().sum() == 0 else None
-    if trainable == "norms":
-        freeze_body_but_norms(network)
-    image, covariates = (one.double() for one in inputs(case, 3))
-    trained = {name: w for name, w in network.named_parameters() if w.requires_grad}
-    reference = []
-    for sample in range(3):
-        one = slice(sample, sample + 1)
-        loss = loss_of(network(image[one], covariates[one])).sum()
-        reference.append(torch.autograd.grad(loss, list(trained.values())))
-    hooked = GradSampleModule(network, loss_reduction="sum", strict=True)
-    loss_of(hooked(image, covariates)).sum().backward()
-    largest = max(float(g.abs().max()) for sample in reference for g in sample)
-    assert largest > 0
-    for position, (weight_name, weight) in enumerate(trained.items()):
-        expected = torch.stack([sample[position] for sample in reference])
-        found = weight.grad_sample  # type: ignore[attr-defined]
-        error = float((found - expected).abs().max())
-        scale = float(expected.abs().max())
-        assert error <= 1e-8 * scale + 1e-12 * largest, weight_name
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -1,0 +1,187 @@
+"""Weight gradients of a layer, patient by patient, from what it read and what came back.
+
+Which way is taken depends on shapes and device only, never on a clock: the same
+batch always gives the same bits on a CPU. Figures: `docs/decisions/0011`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+#: oneDNN computes convolutions in blocks of so many channels; of groups that do not
+#: fill their blocks it makes slow work, so they are filled with zeros.
+BLOCK: Final = 8
+#: Multiplications per patient above which a call for each patient costs less than
+#: zeros do: it has a fixed cost of about a quarter of a millisecond.
+LARGE: Final = 10_000_000
+#: Channels up to which unfolding is cheaper than filling up a block.
+THIN: Final = 2
+#: Numbers that unfolding copies at a time: what the processor's cache holds, or what a
+#: GPU has room for.
+COPIED: Final = {"cpu": 2**19, "cuda": 2**28}
+
+aten = torch.ops.aten
+
+
+class Geometry(NamedTuple):
+    """How a convolution moves over its image, in the order of ``aten.convolution``."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d | nn.ConvTranspose2d) -> Self:
+        """Read the geometry of a layer whose padding is given in pixels."""
+        if isinstance(layer.padding, str):
+            raise NotImplementedError(f"padding {layer.padding!r} (must be in pixels)")
+        return cls(
+            layer.stride, layer.padding, layer.dilation, layer.transposed, layer.output_padding,
+            layer.groups,
+        )  # fmt: skip
+
+
+def bias_gradients(upstream: Tensor, patients: int) -> Tensor:
+    """Sum what came back, (N·K, O, ...), over units and pixels to (N, O)."""
+    return upstream.flatten(2).sum(2).view(patients, -1, upstream.shape[1]).sum(1)
+
+
+def linear_gradients(image: Tensor, upstream: Tensor, patients: int) -> Tensor:
+    """Give (N, O, I) for what was read, (N·K, ..., I), and what came back, (N·K, ..., O)."""
+    read = image.reshape(patients, -1, image.shape[-1])
+    back = upstream.reshape(patients, -1, upstream.shape[-1])
+    return torch.bmm(back.transpose(1, 2), read)
+
+
+def convolution_gradients(
+    image: Tensor, upstream: Tensor, weight: Tensor, geometry: Geometry, patients: int
+) -> Tensor:
+    """Give the gradients of a convolution's weights.
+
+    Parameters
+    ----------
+    image : Tensor, shape (N·K, C, H, W)
+        What the layer read.
+    upstream : Tensor, shape (N·K, O, h, w)
+        What came back to it.
+    weight : Tensor
+        The layer's, for its shape.
+    geometry : Geometry
+        The layer's.
+    patients : int
+        N.
+
+    Returns
+    -------
+    Tensor, shape (N, *weight.shape)
+        Summed over the units of each patient.
+    """
+    # A transposed convolution is a convolution that runs backwards: with the two
+    # images exchanged the same sums give its weights' gradients.
+    large, small = (upstream, image) if geometry.transposed else (image, upstream)
+    geometry = geometry._replace(transposed=False, output_padding=(0, 0))
+    return _way(large, small, weight, geometry, patients)(large, small, weight, geometry, patients)
+
+
+Way = Callable[[Tensor, Tensor, Tensor, Geometry, int], Tensor]
+
+
+def _way(large: Tensor, small: Tensor, weight: Tensor, geometry: Geometry, patients: int) -> Way:
+    """Choose by shapes and device."""
+    if geometry.groups > 1:
+        return by_calls
+    if weight.shape[2:] == (1, 1) and not any(geometry.padding):
+        return by_pixels
+    if large.device.type != "cpu" or large.shape[1] <= THIN:
+        return by_unfolding
+    products = weight.numel() * small[:, 0].numel() // patients
+    filled = large.shape[1] % BLOCK == small.shape[1] % BLOCK == 0
+    return by_groups if filled or products < LARGE else by_calls
+
+
+def by_pixels(
+    large: Tensor, small: Tensor, weight: Tensor, geometry: Geometry, patients: int
+) -> Tensor:
+    """Multiply pixel by pixel, for a kernel of one pixel."""
+    rows, columns = geometry.stride
+    read = large[:, :, ::rows, ::columns].flatten(2)  # (N·K, C, h·w)
+    by_unit = torch.bmm(small.flatten(2), read.transpose(1, 2))  # (N·K, O, C)
+    return by_unit.view(patients, -1, *weight.shape).sum(1)
+
+
+def by_groups(
+    large: Tensor, small: Tensor, weight: Tensor, geometry: Geometry, patients: int
+) -> Tensor:
+    """Ask once, for a convolution of K images whose groups of channels are the patients."""
+    read, back = _side_by_side(large, patients), _side_by_side(small, patients)
+    channels, features = read.shape[1] // patients, back.shape[1] // patients
+    kernel = weight.shape[2:]
+    shape = weight.new_empty(1).expand(back.shape[1], channels, *kernel)  # only its shape is used
+    gradients: Tensor = aten.convolution_backward(
+        back, read, shape, None, *geometry._replace(groups=patients), [False, True, False]
+    )[1]
+    by_patient = gradients.view(patients, features, channels, *kernel)
+    return by_patient[:, : small.shape[1], : large.shape[1]].contiguous()
+
+
+def by_calls(
+    large: Tensor, small: Tensor, weight: Tensor, geometry: Geometry, patients: int
+) -> Tensor:
+    """Ask once for each patient."""
+    gradients = weight.new_empty((patients, *weight.shape))
+    for patient, (read, back) in enumerate(
+        zip(large.chunk(patients), small.chunk(patients), strict=True)
+    ):
+        gradients[patient] = aten.convolution_backward(
+            back, read, weight, None, *geometry, [False, True, False]
+        )[1]
+    return gradients
+
+
+def by_unfolding(
+    large: Tensor, small: Tensor, weight: Tensor, geometry: Geometry, patients: int
+) -> Tensor:
+    """Copy what each place of the kernel saw, then multiply matrices."""
+    units = len(large) // patients
+    seen = _places(large, weight, small, geometry, units)  # (N, C, k, k, K, h, w)
+    back = small.view(patients, units, small.shape[1], -1).transpose(1, 2)
+    back = back.reshape(patients, small.shape[1], -1)  # (N, O, K·h·w)
+    step = max(1, COPIED.get(large.device.type, COPIED["cuda"]) // seen[0].numel())
+    found = []
+    copied = torch.empty_like(seen[:step], memory_format=torch.contiguous_format)
+    for places, part in zip(seen.split(step), back.split(step), strict=True):
+        now = copied[: len(places)].copy_(places).view(len(places), weight[0].numel(), -1)
+        found.append(part @ now.transpose(1, 2))  # (n, O, C·k·k)
+    return torch.cat(found).view(patients, *weight.shape)
+
+
+def _places(large: Tensor, weight: Tensor, small: Tensor, geometry: Geometry, units: int) -> Tensor:
+    """View what each place of the kernel saw, (N, C, k, k, K, h, w): nothing is copied."""
+    (top, left), (rows, columns) = geometry.padding, geometry.stride
+    padded = functional.pad(large, (left, left, top, top))
+    unit, channel, row, column = padded.stride()
+    return padded.as_strided(
+        (len(large) // units, large.shape[1], *weight.shape[2:], units, *small.shape[2:]),
+        (
+            units * unit, channel, geometry.dilation[0] * row, geometry.dilation[1] * column,
+            unit, rows * row, columns * column,
+        ),
+    )  # fmt: skip
+
+
+def _side_by_side(images: Tensor, patients: int) -> Tensor:
+    """Lay patients beside one another, (N·K, C, H, W) -> (K, N·C', H, W), C' a multiple of 8."""
+    channels, pixels = images.shape[1], images.shape[2:]
+    by_unit = images.view(patients, -1, channels, *pixels).transpose(0, 1)  # (K, N, C, H, W)
+    missing = -channels % BLOCK
+    if missing:
+        by_unit = functional.pad(by_unit, (0, 0, 0, 0, 0, missing))
+    return by_unit.reshape(len(by_unit), -1, *pixels)
