@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,9 @@ NOISE_DEVIATIONS = 8.0
 ROUNDING = 1.01
 
 
-def admit_model(content: RecordDict, record: str, shapes: Shapes) -> Arrays:
+def admit_model(
+    content: RecordDict, record: str, shapes: Shapes, part: Collection[str] = ()
+) -> Arrays:
     """Let a model in if it is exactly the task's network in names, types and shapes.
 
     Parameters
@@ -35,6 +37,8 @@ def admit_model(content: RecordDict, record: str, shapes: Shapes) -> Arrays:
         Name of its array record.
     shapes : mapping of str to tuple of int
         Tensors of the task's network.
+    part : collection of str
+        Those of which exactly these may come instead of all.
 
     Returns
     -------
@@ -46,7 +50,7 @@ def admit_model(content: RecordDict, record: str, shapes: Shapes) -> Arrays:
     FirewallRefusedError
         If anything differs.
     """
-    return read_arrays(content, record, shapes, FirewallRefusedError)
+    return read_arrays(content, record, shapes, FirewallRefusedError, part)
 
 
 def release_update(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from server.aggregation import Aggregator
 from server.checkpoint import Checkpoint, Progress
-from server.exchange import Asked, Check, MessageMaker, Question, ask
+from server.exchange import ask
 from server.gate import BySite, check_sums, measure, pool
 from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
 from server.quarantine import resting_sites
+from server.question import Asked, Check, MessageMaker, Question
 from server.result import CurvePoint, RoundFacts, RoundPassport
 from server.roster import Roster
 from server.spool import Spool, SpooledUpdate
@@ -128,7 +129,8 @@ def train_rounds(
     for number in range(len(done.rounds) + 1, planned.rounds + 1):
         job = make_job(plan, planned, number, start.noise_multiplier, aggregator.proximal_mu)
         spool = Spool(plan.task_folder(planned.name) / UPDATES / f"round-{number:04d}")
-        question = _train_question(one, job, sent, before, spool)
+        holders = frozenset(site for facts in done.rounds for site in facts.patients)
+        question = _train_question(one, job, sent, before, spool, holders)
         resting = resting_sites(done.rounds, number, plan.quorum)
         asked = ask(grid, roster, plan.quorum, question, make, journal, resting)
         updates = {site: received.update for site, received in asked.answers.items()}
@@ -238,7 +240,7 @@ def evaluate_models(
 
     question: Question[EvaluateAnswer] = Question(
         "evaluate", plan.run, task, 0, asked,
-        lambda ticket: evaluate_message(contents, job, ticket), read,
+        lambda ticket, _: evaluate_message(contents, job, ticket), read,
     )  # fmt: skip
     return ask(grid, roster, plan.quorum, question, make, journal)
 
@@ -276,13 +278,15 @@ def curve_point(task: Task, after_round: int, sums: BySite) -> CurvePoint:
 
 
 def _train_question(
-    one: _Task, job: Job, arrays: Arrays, model: str, spool: Spool
+    one: _Task, job: Job, arrays: Arrays, model: str, spool: Spool, holders: frozenset[str]
 ) -> Question[Received]:
     """Make the question of a round, and the reader that accepts its answers.
 
-    `arrays` are those sent, `model` their digest.
+    `arrays` are those sent, `model` their digest; `holders` are sites that answered an
+    earlier round: they keep what no round trains, and are sent the rest alone.
     """
-    record = array_record(arrays)
+    whole = array_record(arrays)
+    part = array_record({name: arrays[name] for name in one.start.names})
     asked = asked_digest(job, {"model": model})
     shapes = {name: arrays[name].shape for name in one.start.names}
     most = one.plan.quorum.maximum_patients_per_site
@@ -306,7 +310,8 @@ def _train_question(
 
     return Question(
         "train", one.plan.run, one.planned.name, job.round, asked,
-        lambda ticket: train_message(record, job, ticket), read,
+        lambda ticket, all_of_it: train_message(whole if all_of_it else part, job, ticket), read,
+        holders,
     )  # fmt: skip
 
 

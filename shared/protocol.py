@@ -3,7 +3,8 @@
 ========  =====================  ====================================================
 message   record                 what it holds
 ========  =====================  ====================================================
-train     ``model`` (arrays)     every tensor of the task's network
+train     ``model`` (arrays)     every tensor of the task's network, or exactly those that
+                               the round trains, where the site keeps the others
 train     ``job`` (config)       a `Job`
 train     ``ticket`` (config)    the coordinator's signature, `shared.trust.Ticket`
 evaluate  ``model:LABEL``        every tensor of one model, one record per model

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -93,7 +93,11 @@ def config_record(settings: Settings) -> Any:
 
 
 def read_arrays(
-    content: RecordDict, record: str, shapes: Shapes, error: type[OsteofedError]
+    content: RecordDict,
+    record: str,
+    shapes: Shapes,
+    error: type[OsteofedError],
+    part: Collection[str] = (),
 ) -> Arrays:
     """Read tensors that must have exactly the names and shapes given and be finite.
 
@@ -107,6 +111,8 @@ def read_arrays(
         What must be there, no more and no less.
     error : type of OsteofedError
         What to raise.
+    part : collection of str
+        Names of `shapes` of which exactly these may be there instead of all.
 
     Returns
     -------
@@ -120,6 +126,8 @@ def read_arrays(
         raise error(f"record {record!r} is missing or does not hold one packed tensor")
     manifest, packed = next(iter(arrays.items()))
     found = _read_manifest(manifest, record, error)
+    if part and set(found) == set(part):
+        shapes = {name: shapes[name] for name in part}
     missing, extra = sorted(set(shapes) - set(found)), sorted(set(found) - set(shapes))
     if missing or extra:
         raise error(

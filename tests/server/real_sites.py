@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from flwr.app import RecordDict
 
+from client.app import _attempt
 from client.audit import IDENTITY
-from client.refusals import refusal_of
-from client.training import answer_evaluate, answer_train, open_site
+from client.training import Site, answer_evaluate, answer_train
 from server.home import Member
 from server.plan import RunPlan
 from server.roster import Roster
 from server.rounds import Start, Trained, train_rounds
 from shared import protocol
 from shared.config import PrivacyTarget, SitePrivacy, TaskSettings
-from shared.errors import FirewallRefusedError, OsteofedError
 from shared.signing import read_key
 from shared.start import start_network
 from shared.tasks import make_task
@@ -39,18 +40,16 @@ def real_sites(folder: Path) -> list[Path]:
 
 def node_of(folder: Path) -> Node:
     """Answer as the hospital's ClientApp does, with its refusals."""
+    context: Any = SimpleNamespace(node_config={"site": str(folder)}, run_config={})
 
     def node(content: RecordDict, times: int) -> RecordDict:
-        site = open_site(folder)
-        try:
+        def answer(site: Site) -> RecordDict:
             if "model" in content:
                 return protocol.train_answer(answer_train(site, content))
             return protocol.evaluate_answer(answer_evaluate(site, content))
-        except OsteofedError as error:
-            job = protocol.read_job(content, FirewallRefusedError) if "model" in content else None
-            return protocol.refusal_answer(refusal_of(error, folder, site, job))
-        finally:
-            site.close()
+
+        message: Any = SimpleNamespace(content=content)
+        return _attempt(answer, message, context)
 
     return node
 

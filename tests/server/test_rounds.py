@@ -52,7 +52,7 @@ def honest(name: str, shift: float, patients: float = 12.0, **changes: Any) -> N
     def node(content: RecordDict, times: int) -> RecordDict:
         job = protocol.read_job(content, ERROR)
         shapes = {n: v.shape for n, v in arrays().items()}
-        read_arrays(content, "model", shapes, ERROR)
+        read_arrays(content, "model", shapes, ERROR, NAMES)
         update = {n: np.full(shapes[n], shift, np.float32) for n in NAMES}
         values = {"round": job.round, "epsilon_run": 0.5 * job.round} | changes
         sums = {
