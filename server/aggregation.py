@@ -52,6 +52,11 @@ BLOCK_NUMBERS: Final = 8_000_000
 Floats = NDArray[np.float64]
 
 
+#: No training changes a weight by more. Numbers near the end of float32 are finite, but
+#: what is made of them may not be: one hospital could end a run with them.
+LARGEST_CHANGE: Final = 1e12
+
+
 def check_strategy(settings: StrategySettings, origin: str) -> None:
     """Refuse an option that the strategy does not have, or a value that it does not take.
 
@@ -124,8 +129,8 @@ class Aggregator:
         Raises
         ------
         AggregationRefusedError
-            If its tensors are not exactly those trained, float32 and finite, or it
-            moves further than ``strategy.maximum_update_norm``, with room for the
+            If its tensors are not exactly those trained, float32, finite and within
+            `LARGEST_CHANGE`, or it moves further than ``strategy.maximum_update_norm``, with room for the
             rounding on its way.
         """
         before = {name: current[name] for name in self.names}
@@ -141,6 +146,11 @@ class Aggregator:
                     f"(must be float32 {before[name].shape})"
                 )
         check_finite(update, site, AggregationRefusedError)
+        for name, value in update.items():
+            if value.size and float(np.abs(value).max()) > LARGEST_CHANGE:
+                raise AggregationRefusedError(
+                    f"{site}: tensor {name!r} changes a weight by more than {LARGEST_CHANGE:g}"
+                )
         most = self.settings.maximum_update_norm
         if most is not None:
             moved = float(np.sqrt(sum(_square(update[n]) for n in self.names)))

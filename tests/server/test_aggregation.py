@@ -118,6 +118,7 @@ def test_a_huge_claim_counts_as_the_most_that_is_allowed() -> None:
     ("wrong", "reason"),
     [
         ({"layer.bias": np.array([0, np.nan, 0], np.float32)}, "alpha.*NaN or infinity"),
+        ({"layer.bias": np.array([0, -3e38, 0], np.float32)}, "alpha.*changes a weight by more"),
         ({"layer.bias": np.zeros(4, np.float32)}, "must be float32"),
         ({"layer.bias": np.zeros(3, np.float64)}, "must be float32"),
         ({"layer.bias": np.zeros(3, np.int64)}, "must be float32"),
@@ -163,8 +164,8 @@ def test_what_rounding_took_from_the_model_comes_back() -> None:
 
 
 def test_arithmetic_that_overflows_is_refused() -> None:
-    big = {name: np.full_like(value, 3e38) for name, value in update(1).items()}
-    wild = StrategySettings(name="FedAvgM", options={"server_learning_rate": 1e10})
+    big = {name: np.full_like(value, 1e12) for name, value in update(1).items()}
+    wild = StrategySettings(name="FedAvgM", options={"server_learning_rate": 1e30})
     answers = {"alpha": Sent(big)}
     with (
         np.errstate(over="ignore", invalid="ignore"),
