@@ -2,7 +2,8 @@
 
 An answer to training is two files: the update (safetensors) and then its JSON, which
 names the update's digest. Without the JSON there is no answer. An answer to an
-evaluation is one JSON file.
+evaluation is one JSON file. Beside them lies, one file a run and task, what later rounds
+do not bring again of the model; it goes when the answers of its run go.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from safetensors.numpy import load_file
 from shared.protocol import Account, EvaluateAnswer, EvaluateJob, Job, TrainAnswer
 from shared.trust import Statement
 from shared.weights import digest_arrays, save_tensors
+from shared.wire import Arrays
 
 #: Runs whose answers are kept; a repeat of an older one is a new release, and counts.
 RUNS_KEPT: Final = 8
@@ -84,6 +86,28 @@ def kept_evaluation(folder: Path, job: EvaluateJob, request: str) -> EvaluateAns
     if account.request != request:
         return None
     return EvaluateAnswer(int(read["patients"]), statistics, account, statement)
+
+
+def keep_rest(folder: Path, job: Job, rest: Arrays) -> None:
+    """Write the tensors that the rounds of a run's task do not train, whole or not at all."""
+    path = _rest_path(folder, job)
+    _make_room(path.parent)
+    save_tensors(path, rest)
+
+
+def kept_rest(folder: Path, job: Job) -> Arrays:
+    """Find what was kept by `keep_rest`; nothing if it is not there or damaged.
+
+    Whoever uses it must hold its digest against what is signed.
+    """
+    try:
+        return dict(load_file(_rest_path(folder, job)))
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return {}
+
+
+def _rest_path(folder: Path, job: Job) -> Path:
+    return folder / "answers" / job.run / f"{job.task}-model.safetensors"
 
 
 def _facts(answer: TrainAnswer | EvaluateAnswer) -> dict[str, Any]:

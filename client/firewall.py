@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import FirewallRefusedError
+from shared.halves import LENGTHENED, halved
 from shared.protocol import Job
 from shared.wire import Arrays, Shapes, check_finite, read_arrays
 
@@ -23,7 +24,9 @@ NOISE_DEVIATIONS = 8.0
 ROUNDING = 1.01
 
 
-def admit_model(content: RecordDict, record: str, shapes: Shapes) -> Arrays:
+def admit_model(
+    content: RecordDict, record: str, shapes: Shapes, part: Collection[str] = ()
+) -> Arrays:
     """Let a model in if it is exactly the task's network in names, types and shapes.
 
     Parameters
@@ -34,24 +37,30 @@ def admit_model(content: RecordDict, record: str, shapes: Shapes) -> Arrays:
         Name of its array record.
     shapes : mapping of str to tuple of int
         Tensors of the task's network.
+    part : collection of str
+        Those of which exactly these may come instead of all.
 
     Returns
     -------
     dict of str to ndarray of float32
-        Finite tensors.
+        Finite tensors, to the bit as they were sent.
 
     Raises
     ------
     FirewallRefusedError
         If anything differs.
     """
-    return read_arrays(content, record, shapes, FirewallRefusedError)
+    return read_arrays(content, record, shapes, FirewallRefusedError, part)
 
 
 def release_update(
     update: Arrays, received: Arrays, names: tuple[str, ...], job: Job, patients: int
 ) -> Arrays:
     """Let an update out if it is what the round should have made, and nothing more.
+
+    What leaves is the change, rounded to half precision. Both follow from the trained
+    tensors and the model that came in, after clipping and noise: post-processing, which
+    costs no privacy, and neither does the power of two beside each tensor.
 
     Parameters
     ----------
@@ -69,13 +78,14 @@ def release_update(
     Returns
     -------
     dict of str to ndarray of float32
-        The update, contiguous, sorted by name.
+        What training changed, as it will travel, sorted by name.
 
     Raises
     ------
     FirewallRefusedError
-        If names, types or shapes differ, a value is not finite, or the update is
-        larger than the mechanism can make it (see `largest_norm`).
+        If names, types or shapes differ, a value is not finite or is not in half
+        precision, or the change is larger than the mechanism can make it and its
+        rounding can make that (see `largest_norm`).
     """
     if set(update) != set(names):
         raise FirewallRefusedError(
@@ -90,21 +100,20 @@ def release_update(
                 f"(must be float32 {received[name].shape})"
             )
     check_finite(update, "update", FirewallRefusedError)
-    norm = norm_of_change(update, received)
+    with np.errstate(over="ignore"):
+        change = halved({name: update[name] - received[name] for name in sorted(names)})
+    check_finite(change, "the change in half precision", FirewallRefusedError)
     most = largest_norm(job, patients, sum(update[name].size for name in names))
-    if norm > most:
+    if norm_of_change(change) > most * LENGTHENED:
         # No figures: the bound tells how many patients there are.
         raise FirewallRefusedError("the update is larger than this mechanism can make it")
-    return {name: np.asarray(update[name], order="C") for name in sorted(names)}
+    return change
 
 
-def norm_of_change(update: Arrays, received: Mapping[str, NDArray[np.float32]]) -> float:
+def norm_of_change(change: Mapping[str, NDArray[np.float32]]) -> float:
     """Compute the L2 norm of what training changed."""
-    total = 0.0
-    for name, array in update.items():
-        change = array.astype(np.float64) - received[name].astype(np.float64)
-        total += float(np.vdot(change, change))
-    return math.sqrt(total)
+    exact = (array.astype(np.float64) for array in change.values())
+    return math.sqrt(sum(float(np.vdot(one, one)) for one in exact))
 
 
 def largest_norm(job: Job, patients: int, parameters: int) -> float:

@@ -14,6 +14,7 @@ from shared.errors import (
     CohortTooSmallError,
     ContractNotMetError,
     FirewallRefusedError,
+    ModelNotKeptError,
     OsteofedError,
     PolicyRefusedError,
     StoreOutdatedError,
@@ -35,6 +36,7 @@ OUTSPOKEN: Final = (
     FirewallRefusedError,
     TicketRefusedError,
     StoreOutdatedError,
+    ModelNotKeptError,
 )
 #: A path, wherever it stands in a sentence.
 PATHS: Final = re.compile(r"(?<![\w.)])~?/[^\s'\",;]*[^\s'\",;:.]")

@@ -1,7 +1,8 @@
 """One hospital's part of a round, and training and testing that stay inside the hospital.
 
-A round: ticket -> policy -> data contract -> firewall in -> test the model received ->
-reserve -> train -> firewall out -> chain -> sign -> keep the answer -> commit -> send it.
+A round: ticket -> policy -> data contract -> firewall in (and what was kept of the model)
+-> test the model received -> reserve -> train -> firewall out -> chain -> sign -> keep the
+answer -> commit -> send it.
 Asked the same again, the hospital sends the kept bytes: no second training, no second
 spending. Where the kept answer is gone, a repeat is a new release: it counts again, with
 other noise.
@@ -23,6 +24,7 @@ from client.answers import keep_answer, keep_evaluation, kept_answer, kept_evalu
 from client.audit import site_chain
 from client.contract import permit_contract
 from client.ledger import DEFAULT_COHORT, Ledger, Reservation
+from client.received import keep_received, receive_model
 from client.release import account_of, release, release_again, spent_of
 from client.store import SiteStore, StoreSource
 from client.trust import permit_coordinator, permit_request
@@ -119,17 +121,18 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     permit_contract(site.store, job.task)
     task = make_task(job.settings)
     network = task.network()
-    received = firewall.admit_model(content, "model", shapes_of(network))
+    names = _trained_names(task, network, job)
+    model = receive_model(site.store.folder, content, job, ticket, shapes_of(network), names)
     policy.permit_cohort(site.store.config, usable_patients(task, source))
-    model = digest_arrays(received)
-    asked = _admit(site, ticket, job, {"model": model})
-    request = request_digest(job, model, cohort_digest([source]))
+    asked = _admit(site, ticket, job, {"model": model.digest})
+    keep_received(site.store.folder, job, model, names)
+    request = request_digest(job, model.digest, cohort_digest([source]))
     kept = kept_answer(site.store.folder, job, request)
     if kept is not None:
         _settle(site, job, request)
         return release_again(site, kept, asked)
     _hold_ledger(site)
-    _load(network, received)
+    _load(network, model.arrays)
     measured = policy.measures_round(site.ledger.count_measured_round(job.task), site.store.config)
     statistics = _validate(site, task, network) if measured else {}
     reservation = _reserve(site, job, request)
@@ -137,8 +140,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
         "reserved", **_named(job), attempt=reservation.attempt, entry=reservation.entry
     )
     done = _train(site, task, network, source, job, request, reservation)
-    names = _trained_names(task, network, job)
-    update = firewall.release_update(done.arrays, received, names, job, done.patients)
+    update = firewall.release_update(done.arrays, model.arrays, names, job, done.patients)
     sums, withheld = policy.releasable(statistics, site.store.config)
     withheld = withheld if measured else "measured_too_often"
     account = account_of(site, job, request, withheld, round(time.monotonic() - started, 3))

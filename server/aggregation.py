@@ -1,10 +1,14 @@
 """From the hospitals' updates to the next model: checked, in a fixed order, in flat memory.
 
-Updates lie on disk (`server.spool`) and are read block by block, in the order of the
-sites' names: the result does not depend on the order of arrival, nor the memory on the
-number of sites. First the rule makes one update of many (mean, median, trimmed mean,
-Krum); then Flower's strategy of the same name is given that one, which is where server
-momentum and Adam have their arithmetic. Each rule is tested against Flower's own.
+An update is what a site's training changed. Updates lie on disk (`server.spool`) and are
+read block by block, in the order of the sites' names: the result does not depend on the
+order of arrival, nor the memory on the number of sites. First the rule makes one change of
+many (mean, median, trimmed mean, Krum); then Flower's strategy of the same name is given
+the model so changed, which is where server momentum and Adam have their arithmetic. Each
+rule is tested against Flower's own.
+
+The model here is the coordinator's own, in float32: what its rounding for the way took
+from the model that the sites had, is not lost (docs/decisions/0012-what-travels.md).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from numpy.typing import NDArray
 from server.spool import SpooledUpdate
 from shared.config import StrategySettings
 from shared.errors import AggregationRefusedError, ConfigValueError
+from shared.halves import LENGTHENED
 from shared.wire import Arrays, check_finite
 
 #: Options that each strategy takes here, all of its own arithmetic.
@@ -45,6 +50,11 @@ WEIGHT: Final = "num-examples"
 BLOCK_NUMBERS: Final = 8_000_000
 
 Floats = NDArray[np.float64]
+
+
+#: No training changes a weight by more. Numbers near the end of float32 are finite, but
+#: what is made of them may not be: one hospital could end a run with them.
+LARGEST_CHANGE: Final = 1e12
 
 
 def check_strategy(settings: StrategySettings, origin: str) -> None:
@@ -112,15 +122,16 @@ class Aggregator:
         site : str
             Its name.
         update : dict of str to ndarray
-            What it sent.
+            What its training changed, as it sent it.
         current : dict of str to ndarray of float32
-            The whole model that was asked.
+            The whole model: names and shapes of what is trained.
 
         Raises
         ------
         AggregationRefusedError
-            If its tensors are not exactly those trained, float32 and finite, or it
-            moves further than ``strategy.maximum_update_norm``.
+            If its tensors are not exactly those trained, float32, finite and within
+            `LARGEST_CHANGE`, or it moves further than ``strategy.maximum_update_norm``, with room for the
+            rounding on its way.
         """
         before = {name: current[name] for name in self.names}
         differing = set(before) ^ set(update)
@@ -135,10 +146,15 @@ class Aggregator:
                     f"(must be float32 {before[name].shape})"
                 )
         check_finite(update, site, AggregationRefusedError)
+        for name, value in update.items():
+            if value.size and float(np.abs(value).max()) > LARGEST_CHANGE:
+                raise AggregationRefusedError(
+                    f"{site}: tensor {name!r} changes a weight by more than {LARGEST_CHANGE:g}"
+                )
         most = self.settings.maximum_update_norm
         if most is not None:
-            moved = float(np.sqrt(sum(_square(update[n], before[n]) for n in self.names)))
-            if moved > most:
+            moved = float(np.sqrt(sum(_square(update[n]) for n in self.names)))
+            if moved > most * LENGTHENED:
                 raise AggregationRefusedError(
                     f"{site}: the update has norm {moved:.4g} "
                     f"(strategy.maximum_update_norm: {most:g})"
@@ -154,7 +170,7 @@ class Aggregator:
         round_number : int
             From 1.
         current : dict of str to ndarray of float32
-            The whole model that the sites started from.
+            The whole model before the round, not rounded.
         updates : mapping of str to SpooledUpdate
             By site name; each passed `check`.
 
@@ -219,9 +235,9 @@ class Aggregator:
     def _as_one(
         self, sites: Sequence[SpooledUpdate], counted: Mapping[str, int], before: Arrays
     ) -> Arrays:
-        """Make one update of many by the rule."""
+        """Make one change of many by the rule; give the model so changed."""
         name = self.settings.name
-        scales = self._scales(sites, before)
+        scales = self._scales(sites)
         weights = np.array([counted[one.site] for one in sites], np.float64)
         if name in CHOOSING:
             chosen = self._chosen(sites, before, scales)
@@ -239,13 +255,13 @@ class Aggregator:
 
         return np.asarray(trim_mean(values, float(self.strategy.beta), axis=0))
 
-    def _scales(self, sites: Sequence[SpooledUpdate], before: Arrays) -> Floats:
+    def _scales(self, sites: Sequence[SpooledUpdate]) -> Floats:
         """By how much each update is drawn in: to `clip_to_median_norm` times the median."""
         factor = self.settings.clip_to_median_norm
         if factor is None:
             return np.ones(len(sites))
         norms = np.array(
-            [np.sqrt(sum(_square(one.tensor(n), before[n]) for n in self.names)) for one in sites]
+            [np.sqrt(sum(_square(one.tensor(n)) for n in self.names)) for one in sites]
         )
         most = factor * float(np.median(norms))
         return np.minimum(1.0, most / np.maximum(norms, np.finfo(np.float64).tiny))
@@ -271,7 +287,7 @@ class Aggregator:
         return sorted(int(i) for i in np.argsort(scores, kind="stable")[:wanted])
 
     def _stage_two(self) -> Any:
-        """The strategy that is given the one update: for pure rules the plain mean of one."""
+        """The strategy that is given the one model: for pure rules the plain mean of one."""
         if self.settings.name in (*MEDIAN, *TRIMMED, *CHOOSING):
             return _make_strategy(StrategySettings(name="FedAvg"))
         return self.strategy
@@ -302,13 +318,13 @@ class _Reply:
         return False
 
 
-def _as_reply(update: Arrays) -> _Reply:
+def _as_reply(model: Arrays) -> _Reply:
     """Make the reply that a strategy reads: tensors in a fixed order and one weight."""
     from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
     content = RecordDict(
         {
-            "arrays": ArrayRecord({name: Array(update[name]) for name in sorted(update)}),
+            "arrays": ArrayRecord({name: Array(model[name]) for name in sorted(model)}),
             "metrics": MetricRecord({WEIGHT: 1.0}),
         }
     )
@@ -318,11 +334,11 @@ def _as_reply(update: Arrays) -> _Reply:
 def _mean(
     sites: Sequence[SpooledUpdate], before: Arrays, scales: Floats, weights: Floats
 ) -> Arrays:
-    """Average the updates in float64, one site after another."""
-    total = {name: np.zeros(value.shape) for name, value in before.items()}
+    """Average the changes in float64, one site after another, upon the model before."""
+    total = {name: value.astype(np.float64) for name, value in before.items()}
     for one, scale, weight in zip(sites, scales, weights, strict=True):
         for name, sum_so_far in total.items():
-            sum_so_far += weight * _drawn_in(one.tensor(name), before[name], scale)
+            sum_so_far += weight * _drawn_in(one.tensor(name), scale)
     return {name: np.asarray(value, np.float32) for name, value in total.items()}
 
 
@@ -330,16 +346,15 @@ def _blockwise(sites: Sequence[SpooledUpdate], before: Arrays, scales: Floats, r
     """Apply a rule over the sites to every coordinate, a block of coordinates at a time."""
     made = {name: np.empty(value.size, np.float32) for name, value in before.items()}
     for name, begin, end in _pieces(before, len(sites)):
-        values = _values(sites, before, scales, name, begin, end)
-        made[name][begin:end] = rule(values)
+        start = before[name].reshape(-1)[begin:end].astype(np.float64)
+        made[name][begin:end] = start + rule(_values(sites, scales, name, begin, end))
     return {name: value.reshape(before[name].shape) for name, value in made.items()}
 
 
 def _blocks(sites: Sequence[SpooledUpdate], before: Arrays, scales: Floats) -> Iterator[Floats]:
     """Give what the updates change, (sites, numbers), a block of coordinates at a time."""
     for name, begin, end in _pieces(before, len(sites)):
-        values = _values(sites, before, scales, name, begin, end)
-        yield values - before[name].reshape(-1)[begin:end].astype(np.float64)
+        yield _values(sites, scales, name, begin, end)
 
 
 def _pieces(before: Arrays, sites: int) -> Iterator[tuple[str, int, int]]:
@@ -350,29 +365,20 @@ def _pieces(before: Arrays, sites: int) -> Iterator[tuple[str, int, int]]:
 
 
 def _values(
-    sites: Sequence[SpooledUpdate],
-    before: Arrays,
-    scales: Floats,
-    name: str,
-    begin: int,
-    end: int,
+    sites: Sequence[SpooledUpdate], scales: Floats, name: str, begin: int, end: int
 ) -> Floats:
-    """Read one block of every site, (sites, end - begin)."""
-    start = before[name].reshape(-1)[begin:end]
+    """Read one block of every site's change, (sites, end - begin)."""
     values = np.empty((len(sites), end - begin))
     for row, (one, scale) in enumerate(zip(sites, scales, strict=True)):
-        values[row] = _drawn_in(one.tensor(name).reshape(-1)[begin:end], start, scale)
+        values[row] = _drawn_in(one.tensor(name).reshape(-1)[begin:end], scale)
     return values
 
 
-def _drawn_in(value: NDArray[np.float32], start: NDArray[np.float32], scale: float) -> Floats:
-    """Bring an update nearer to where it began; a scale of 1 changes no bit."""
-    if scale == 1.0:
-        return value.astype(np.float64)
-    begun = start.astype(np.float64)
-    return np.asarray(begun + scale * (value.astype(np.float64) - begun))
+def _drawn_in(change: NDArray[np.float32], scale: float) -> Floats:
+    """Make a change shorter."""
+    return np.asarray(scale * change.astype(np.float64))
 
 
-def _square(value: NDArray[np.float32], start: NDArray[np.float32]) -> float:
-    change = value.astype(np.float64) - start.astype(np.float64)
-    return float(np.vdot(change, change))
+def _square(change: NDArray[np.float32]) -> float:
+    exact = change.astype(np.float64)
+    return float(np.vdot(exact, exact))

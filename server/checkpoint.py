@@ -38,7 +38,8 @@ class History(Progress):
     """What a task's run has done so far, and the file of the model it has reached.
 
     `weights` and `strategy_state` are names of files beside ``history.json``;
-    `digest` is that of the weights.
+    `digest` is that of the weights, which are the coordinator's own and not rounded as
+    what is sent.
     """
 
     run: str
@@ -82,7 +83,7 @@ class Checkpoint:
         Parameters
         ----------
         weights : Weights
-            The model after the round.
+            The coordinator's model after the round, not rounded.
         state : dict of str to ndarray
             What the strategy keeps.
         progress : Progress

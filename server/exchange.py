@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal
 
 from server.home import Home
 from server.journal import Journal
 from server.pulling import Puller
+from server.question import A, Answer, Asked, MessageMaker, Question
 from server.result import Absence
 from server.roster import Roster
 from shared.chain import Head
 from shared.config import Quorum
-from shared.errors import AggregationRefusedError, QuorumError, RunFailedError
-from shared.protocol import Account, Refusal
-from shared.trust import ANY_SITE, Statement, Ticket, sign_ticket
+from shared.errors import (
+    AggregationRefusedError,
+    ModelNotKeptError,
+    QuorumError,
+    RunFailedError,
+)
+from shared.protocol import Refusal
+from shared.trust import ANY_SITE, sign_ticket
 from shared.wire import count_bytes
 
 if TYPE_CHECKING:
-    from flwr.app import Message, RecordDict
+    from flwr.app import Message
     from flwr.serverapp import Grid
 
 POLL_SECONDS: Final = 0.2
@@ -33,62 +39,6 @@ UPLOAD_SECONDS: Final = 20.0
 HOPELESS_SECONDS: Final = 10.0
 #: How often one node is sent the same request in one exchange, whatever becomes of it.
 MOST_SENDS: Final = 6
-
-
-class Answer(Protocol):
-    """What every kind of answer has."""
-
-    @property
-    def account(self) -> Account:
-        """What the site says about it."""
-        ...
-
-    @property
-    def statement(self) -> Statement:
-        """What the site signed."""
-        ...
-
-    @property
-    def patients(self) -> int:
-        """The number of patients it claims."""
-        ...
-
-
-A = TypeVar("A", bound=Answer)
-#: Raises unless an answer comes from whom it says, and claims what it may.
-Check = Callable[[Answer], None]
-#: Makes the message for a node; a Flower message can only be made inside a run.
-MessageMaker = Callable[["RecordDict", int, str], "Message"]
-
-
-@dataclass(frozen=True)
-class Question(Generic[A]):
-    """What is asked of every site, the same but for the ticket.
-
-    `build` makes a message's content for a ticket; `read` reads an answer or a refusal,
-    holds it against everything, keeps what must be kept of it, and raises
-    `AggregationRefusedError` on anything else.
-    """
-
-    kind: Literal["train", "evaluate"]
-    run: str
-    task: str
-    round: int
-    asked: str
-    build: Callable[[Ticket], RecordDict]
-    read: Callable[[RecordDict, Check], A | Refusal]
-
-
-@dataclass(frozen=True)
-class Asked(Generic[A]):
-    """What came of an exchange. Answers are by site name, sorted."""
-
-    answers: dict[str, A]
-    absent: list[Absence]
-    attempts: int
-    seconds: float
-    bytes_down: int
-    bytes_up: int
 
 
 @dataclass
@@ -107,6 +57,7 @@ class _Exchange(Generic[A]):
     connected: dict[int, str] = field(default_factory=dict)
     sends: dict[int, int] = field(default_factory=dict)
     sent_at: dict[int, float] = field(default_factory=dict)
+    lacking: set[int] = field(default_factory=set)
     attempt: int = 0
     bytes_down: int = 0
     bytes_up: int = 0
@@ -128,7 +79,7 @@ class _Exchange(Generic[A]):
             own=self.home.chain().head(),
             seen=Head() if member is None else self.home.seen(member),
         )
-        content = question.build(ticket)
+        content = question.build(ticket, node in self.lacking or site not in question.holders)
         self.absent.pop(node, None)
         self.connected[node] = self.roster.nodes.get(node, "")
         self.sends[node] = self.sends.get(node, 0) + 1
@@ -250,6 +201,9 @@ class _Exchange(Generic[A]):
             return
         if isinstance(answer, Refusal):
             self.roster.names.setdefault(node, answer.site)
+            if self._lacks(node, answer):
+                self.send(node)
+                return
             kind: Literal["refused", "failed"] = "failed" if answer.code == 1 else "refused"
             self.miss(node, kind, answer.reason)
             return
@@ -259,6 +213,18 @@ class _Exchange(Generic[A]):
             self.home.note_seen(member, answer.statement.head)
         seconds = time.monotonic() - self.sent_at[node]
         self.journal.answered(self.question.kind, answer.statement, seconds, size)
+
+    def _lacks(self, node: int, refusal: Refusal) -> bool:
+        """Whether a site does not hold what it was not sent; it can say so once an exchange.
+
+        That is no failing of the site's, and does not count as one of its tries.
+        """
+        said = refusal.kind == ModelNotKeptError.__name__
+        if not said or node in self.lacking or not self.question.holders:
+            return False
+        self.lacking.add(node)
+        self.sends[node] -= 1
+        return True
 
     def _check_sender(self, node: int, answer: Answer) -> None:
         """Hold who says it is answering against whose node answered, and its contract."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 from server.card import draw_curves, write_card
 from server.checkpoint import FINAL, Checkpoint
 from server.events import Events
-from server.exchange import MessageMaker
 from server.gate import first_version, judge
 from server.home import Home
 from server.journal import Journal
 from server.passport import FILE as PASSPORT
 from server.passport import make_passport
 from server.plan import PlannedTask, RunPlan
+from server.question import MessageMaker
 from server.result import (
     CurvePoint,
     Judged,

@@ -6,11 +6,12 @@ either side and the kept updates it is checked to the bit.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from server.aggregation import Aggregator
 from server.home import COORDINATOR, Home
@@ -21,6 +22,7 @@ from shared.audit import Other, last_head, verify_site_chain
 from shared.chain import Head, Line, verify_chain
 from shared.config import StrategySettings, TaskSettings
 from shared.errors import PassportInvalidError
+from shared.halves import halved
 from shared.signing import verify
 from shared.weights import digest_arrays, load_weights
 
@@ -29,9 +31,12 @@ FILE: Final = "passport.json"
 
 
 class Passport(Facts):
-    """Where a version comes from. `digest` is that of its weights, `start` of those before."""
+    """Where a version comes from. `digest` is that of its weights, `start` of those before.
 
-    passport: Literal[1] = 1
+    All models are named as they were sent, in half precision.
+    """
+
+    passport: Literal[2] = 2
     run: str
     task: str
     digest: str
@@ -84,10 +89,25 @@ def read_passport(path: Path) -> Passport:
     PassportInvalidError
         If it is none.
     """
+    text = ""
     try:
-        return Passport.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, ValidationError):
+        text = path.read_text(encoding="utf-8")
+        return Passport.model_validate_json(text)
+    except (OSError, ValueError):  # pydantic's too
+        if _is_older(text):
+            raise PassportInvalidError(
+                f"{path}: is of an older OsteoFed, whose updates were whole models; verify it "
+                "with the version that made it"
+            ) from None
         raise PassportInvalidError(f"{path}: is not a passport") from None
+
+
+def _is_older(text: str) -> bool:
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(read, dict) and read.get("passport") == 1
 
 
 def verify_passport(
@@ -116,7 +136,7 @@ def verify_passport(
         Chains of sites, by name, with their public keys.
     updates, start : Path, optional
         The kept updates (``round-0001/SITE.safetensors``) and the weights that the run
-        began with: every round is aggregated again.
+        began with, not rounded: every round is aggregated again.
 
     Returns
     -------
@@ -217,7 +237,7 @@ def _check_site(passport: Passport, name: str, lines: list[Line], other: Other) 
 def _recompute(passport: Passport, updates: Path, start: Path) -> None:
     """Aggregate every round again, and compare to the bit."""
     current = load_weights(start).arrays
-    if digest_arrays(current) != passport.start:
+    if digest_arrays(halved(current)) != passport.start:
         raise PassportInvalidError(f"{start}: is not what the run began with")
     aggregator: Aggregator | None = None
     for one in passport.rounds:
@@ -240,7 +260,7 @@ def _recompute(passport: Passport, updates: Path, start: Path) -> None:
         if aggregator is None:
             raise PassportInvalidError(f"round {one.round} has no updates")
         current, _ = aggregator.combine(one.round, current, spooled)
-        if digest_arrays(current) != one.model_after:
+        if digest_arrays(halved(current)) != one.model_after:
             raise PassportInvalidError(
                 f"round {one.round}: these updates do not give the model that is said"
             )

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from server.aggregation import Aggregator
 from server.checkpoint import Checkpoint, Progress
-from server.exchange import Asked, Check, MessageMaker, Question, ask
+from server.exchange import ask
 from server.gate import BySite, check_sums, measure, pool
 from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
 from server.quarantine import resting_sites
+from server.question import Asked, Check, MessageMaker, Question
 from server.result import CurvePoint, RoundFacts, RoundPassport
 from server.roster import Roster
 from server.spool import Spool, SpooledUpdate
 from shared.chain import NOTHING
 from shared.config import TaskSettings
 from shared.errors import AggregationRefusedError
+from shared.halves import halved
 from shared.protocol import (
     Account,
     EvaluateAnswer,
@@ -34,7 +36,7 @@ from shared.protocol import (
 )
 from shared.trust import Statement, asked_digest, check_statement
 from shared.weights import Weights, digest_arrays
-from shared.wire import Arrays
+from shared.wire import Arrays, array_record, check_finite
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -60,7 +62,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Trained:
-    """What the rounds gave; `start_sums` are the sites' sums for the model they began with."""
+    """What the rounds gave; `start_sums` are the sites' sums for the model they began with.
+
+    `arrays` are as they would be sent: what is measured and registered is what travels.
+    """
 
     arrays: Arrays
     rounds: list[RoundFacts]
@@ -119,16 +124,19 @@ def train_rounds(
     if found is not None:
         done, arrays = found.progress, found.weights.arrays
         aggregator.restore(found.state)
-    before = digest_arrays(arrays)
+    sent = as_sent(arrays)
+    before = digest_arrays(sent)
     for number in range(len(done.rounds) + 1, planned.rounds + 1):
         job = make_job(plan, planned, number, start.noise_multiplier, aggregator.proximal_mu)
         spool = Spool(plan.task_folder(planned.name) / UPDATES / f"round-{number:04d}")
-        question = _train_question(one, job, arrays, before, spool)
+        holders = frozenset(site for facts in done.rounds for site in facts.patients)
+        question = _train_question(one, job, sent, before, spool, holders)
         resting = resting_sites(done.rounds, number, plan.quorum)
         asked = ask(grid, roster, plan.quorum, question, make, journal, resting)
         updates = {site: received.update for site, received in asked.answers.items()}
         arrays, patients = aggregator.combine(number, arrays, updates)
-        after = digest_arrays(arrays)
+        sent = as_sent(arrays)
+        after = digest_arrays(sent)
         journal.note(
             "aggregated", task=planned.name, round=number, asked=question.asked,
             sites=sorted(patients), before=before, after=after,
@@ -141,8 +149,21 @@ def train_rounds(
         report(done.rounds[-1], done.curve[-1])
         before = after
     return Trained(
-        arrays, done.rounds, done.curve, done.start_sums, done.epsilon_spent, done.passports
+        sent, done.rounds, done.curve, done.start_sums, done.epsilon_spent, done.passports
     )
+
+
+def as_sent(arrays: Arrays) -> Arrays:
+    """Round a model to what travels.
+
+    Raises
+    ------
+    AggregationRefusedError
+        If a number is too large for it.
+    """
+    sent = halved(arrays)
+    check_finite(sent, "the model in half precision", AggregationRefusedError)
+    return sent
 
 
 def _with_round(
@@ -184,6 +205,8 @@ def evaluate_models(
 ) -> Asked[EvaluateAnswer]:
     """Have every site measure some models on its validation patients, in one exchange.
 
+    They are measured as they are sent, rounded; a model of a run's end is so already.
+
     Raises
     ------
     RunFailedError, QuorumError
@@ -192,8 +215,9 @@ def evaluate_models(
     from shared.tasks import make_task
 
     job = EvaluateJob(run=plan.run, task=task, models={k: s for k, (s, _) in models.items()})
-    contents = {label: arrays for label, (_, arrays) in models.items()}
-    digests = {f"model:{label}": digest_arrays(arrays) for label, arrays in contents.items()}
+    sent = {label: as_sent(arrays) for label, (_, arrays) in models.items()}
+    contents = {label: array_record(arrays) for label, arrays in sent.items()}
+    digests = {f"model:{label}": digest_arrays(arrays) for label, arrays in sent.items()}
     asked = asked_digest(job, digests)
     tasks = {label: make_task(settings) for label, settings in job.models.items()}
 
@@ -216,7 +240,7 @@ def evaluate_models(
 
     question: Question[EvaluateAnswer] = Question(
         "evaluate", plan.run, task, 0, asked,
-        lambda ticket: evaluate_message(contents, job, ticket), read,
+        lambda ticket, _: evaluate_message(contents, job, ticket), read,
     )  # fmt: skip
     return ask(grid, roster, plan.quorum, question, make, journal)
 
@@ -254,12 +278,15 @@ def curve_point(task: Task, after_round: int, sums: BySite) -> CurvePoint:
 
 
 def _train_question(
-    one: _Task, job: Job, arrays: Arrays, model: str, spool: Spool
+    one: _Task, job: Job, arrays: Arrays, model: str, spool: Spool, holders: frozenset[str]
 ) -> Question[Received]:
     """Make the question of a round, and the reader that accepts its answers.
 
-    `model` is the digest of `arrays`.
+    `arrays` are those sent, `model` their digest; `holders` are sites that answered an
+    earlier round: they keep what no round trains, and are sent the rest alone.
     """
+    whole = array_record(arrays)
+    part = array_record({name: arrays[name] for name in one.start.names})
     asked = asked_digest(job, {"model": model})
     shapes = {name: arrays[name].shape for name in one.start.names}
     most = one.plan.quorum.maximum_patients_per_site
@@ -283,7 +310,8 @@ def _train_question(
 
     return Question(
         "train", one.plan.run, one.planned.name, job.round, asked,
-        lambda ticket: train_message(arrays, job, ticket), read,
+        lambda ticket, all_of_it: train_message(whole if all_of_it else part, job, ticket), read,
+        holders,
     )  # fmt: skip
 
 

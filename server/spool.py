@@ -1,4 +1,8 @@
-"""The updates of a round, on disk: what is aggregated is read from here, block by block."""
+"""The updates of a round, on disk: what is aggregated is read from here, block by block.
+
+They are kept as they were read from what came, in float32: half the room would cost a
+conversion each time that a block is read, and some rules read often.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from shared.wire import Arrays
 
 @dataclass(frozen=True)
 class SpooledUpdate:
-    """One site's checked update on disk, and the number of patients it is weighed with."""
+    """What one site's training changed, checked, and the patients it is weighed with."""
 
     site: str
     path: Path

@@ -133,6 +133,12 @@ class StoreOutdatedError(OsteofedError):
     exit_code = 34
 
 
+class ModelNotKeptError(OsteofedError):
+    """The site does not hold the part of a model that it was not sent again."""
+
+    exit_code = 35
+
+
 class CohortTooSmallError(OsteofedError):
     """Fewer patients than the site's policy or the task demands."""
 

@@ -3,13 +3,14 @@
 ========  =====================  ====================================================
 message   record                 what it holds
 ========  =====================  ====================================================
-train     ``model`` (arrays)     every tensor of the task's network, float32
+train     ``model`` (arrays)     every tensor of the task's network, or exactly those that
+                               the round trains, where the site keeps the others
 train     ``job`` (config)       a `Job`
 train     ``ticket`` (config)    the coordinator's signature, `shared.trust.Ticket`
 evaluate  ``model:LABEL``        every tensor of one model, one record per model
 evaluate  ``job`` (config)       an `EvaluateJob`
 evaluate  ``ticket`` (config)    as above
-answer    ``update`` (arrays)    the trained tensors (train only), float32
+answer    ``update`` (arrays)    what training changed in the trained tensors (train only)
 answer    ``metrics`` (metrics)  ``num-examples`` (rounded) and sums of the model received
 answer    ``metrics:LABEL``      the same, one record per model (evaluate only)
 answer    ``account`` (config)   an `Account`
@@ -17,7 +18,8 @@ answer    ``statement`` (config) the site's signature, `shared.trust.Statement`
 answer    ``refusal`` (config)   a `Refusal`, and then nothing else
 ========  =====================  ====================================================
 
-A message that is not exactly this is refused with its reason (`shared.wire`).
+Tensors travel in half precision, both ways (`shared.halves`). A message that is not
+exactly this is refused with its reason (`shared.wire`).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from shared.errors import OsteofedError
 from shared.settings import Count, Moderate, Positive, SampleRate, Settings
 from shared.trust import Statement, Ticket
 from shared.wire import (
+    PROTOCOL_VERSION,
     Arrays,
     Shapes,
     array_record,
@@ -46,10 +49,8 @@ from shared.wire import (
 )
 
 if TYPE_CHECKING:
-    from flwr.app import RecordDict
+    from flwr.app import ArrayRecord, RecordDict
 
-#: Raised by one with every change of a record.
-PROTOCOL_VERSION: Final = 2
 #: Counts that leave a hospital are rounded to this many patients.
 COUNT_ROUNDING: Final = 10
 #: Less noise than this is none: no accountant gives a meaningful epsilon for it.
@@ -66,7 +67,7 @@ class Job(Settings):
     round what all of them would cost. In plain mode `noise_multiplier` is 0.
     """
 
-    protocol: Literal[2] = PROTOCOL_VERSION
+    protocol: Literal[3] = PROTOCOL_VERSION
     run: Name
     round: Count
     rounds: Count
@@ -110,7 +111,7 @@ class EvaluateJob(Settings):
     its tensors belong to.
     """
 
-    protocol: Literal[2] = PROTOCOL_VERSION
+    protocol: Literal[3] = PROTOCOL_VERSION
     run: Name
     task: Name
     models: dict[Name, TaskSettings] = Field(min_length=1, max_length=4)
@@ -131,7 +132,7 @@ class Account(Settings):
     `plain_rounds` counts rounds without privacy, which no epsilon covers.
     """
 
-    protocol: Literal[2] = PROTOCOL_VERSION
+    protocol: Literal[3] = PROTOCOL_VERSION
     site: Name
     run: Name
     round: Annotated[int, Field(ge=0)]
@@ -150,7 +151,7 @@ class Account(Settings):
 class Refusal(Settings):
     """Why a site did not do what it was asked; a sentence, never a traceback."""
 
-    protocol: Literal[2] = PROTOCOL_VERSION
+    protocol: Literal[3] = PROTOCOL_VERSION
     site: Annotated[str, Field(max_length=80)]
     code: Annotated[int, Field(ge=0, le=255)]
     kind: Annotated[str, Field(max_length=80)]
@@ -162,7 +163,7 @@ class Refusal(Settings):
 
 @dataclass(frozen=True)
 class TrainAnswer:
-    """A site's answer to a `Job`."""
+    """A site's answer to a `Job`; `update` is what training changed, as it travels."""
 
     update: Arrays
     patients: int
@@ -213,26 +214,38 @@ def request_digest(job: Job, model_digest: str, cohort: str) -> str:
 # --- writing -----------------------------------------------------------------
 
 
-def train_message(arrays: Arrays, job: Job, ticket: Ticket) -> RecordDict:
-    """Build the content of a train message to one site."""
+def train_message(model: ArrayRecord, job: Job, ticket: Ticket) -> RecordDict:
+    """Build the content of a train message to one site.
+
+    Parameters
+    ----------
+    model : ArrayRecord
+        Of `shared.wire.array_record`: made once for all sites.
+    job : Job
+        What is asked.
+    ticket : Ticket
+        The site's own.
+    """
     from flwr.app import RecordDict
 
     return RecordDict(
         {
-            "model": array_record(arrays),
+            "model": model,
             "job": config_record(job),
             "ticket": config_record(ticket),
         }
     )
 
 
-def evaluate_message(models: Mapping[str, Arrays], job: EvaluateJob, ticket: Ticket) -> RecordDict:
+def evaluate_message(
+    models: Mapping[str, ArrayRecord], job: EvaluateJob, ticket: Ticket
+) -> RecordDict:
     """Build the content of an evaluate message; `models` by the labels of the job."""
     from flwr.app import RecordDict
 
     content = RecordDict({"job": config_record(job), "ticket": config_record(ticket)})
-    for label, arrays in models.items():
-        content[f"model:{label}"] = array_record(arrays)
+    for label, model in models.items():
+        content[f"model:{label}"] = model
     return content
 
 

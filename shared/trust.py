@@ -17,6 +17,7 @@ from shared.chain import NOTHING, Head
 from shared.errors import OsteofedError
 from shared.settings import Settings
 from shared.signing import SigningKey, digest_of, verify
+from shared.wire import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from shared.protocol import Account
@@ -43,7 +44,7 @@ class Ticket(Settings):
     was told in a signed answer (0 and zeros: none yet).
     """
 
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = PROTOCOL_VERSION
     coordinator: Digest
     site: Name
     run: Name
@@ -73,13 +74,14 @@ class Ticket(Settings):
 class Statement(Settings):
     """What a site signs in every answer that is no refusal.
 
-    `update` is `shared.weights.digest_arrays` of the update (zeros in an evaluation),
-    `metrics` `metrics_digest`, `account` the digest of the account's canonical JSON.
+    `update` is `shared.weights.digest_arrays` of the change as it is read from what travels
+    (zeros in an evaluation), `metrics` `metrics_digest`, `account` the digest of the
+    account's canonical JSON.
     `sample_rate`, `noise_multiplier` and `steps` are the mechanism that was committed to
     the ledger (zeros: none). `head_*` is the site's chain when the answer was made.
     """
 
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = PROTOCOL_VERSION
     site: Name
     key: Digest
     run: Name
@@ -169,7 +171,7 @@ def sign_ticket(
 ) -> Ticket:
     """Sign a request to one site."""
     content = {
-        "protocol": 2,
+        "protocol": PROTOCOL_VERSION,
         "coordinator": key.public,
         "site": site,
         "run": run,
@@ -214,7 +216,7 @@ def sign_statement(
     """
     rate, noise, steps = mechanism
     content = {
-        "protocol": 2,
+        "protocol": PROTOCOL_VERSION,
         "site": account.site,
         "key": key.public,
         "run": account.run,

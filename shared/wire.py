@@ -1,10 +1,10 @@
 """One record of a message, written and read: tensors, numbers, settings.
 
 All tensors of a model travel as one: Flower moves every tensor by a request of its own,
-and a network has hundreds. The packed tensor is called by its manifest, the JSON of names
-and shapes in the order of the names. It is ``.npy`` bytes, read here by hand: no pickle,
-and no memory is taken on the word of a header. What each message must hold stands in
-`shared.protocol`.
+and a network has hundreds. The packed tensor, of half precision (`shared.halves`), is
+called by its manifest, the JSON of names, shapes and powers of two in the order of the
+names. It is ``.npy`` bytes, read here by hand: no pickle, and no memory is taken on the
+word of a header. What each message must hold stands in `shared.protocol`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from shared.errors import OsteofedError
+from shared.halves import LEAST_EXPONENT, MOST_EXPONENT, from_half, to_half
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ Arrays = dict[str, NDArray[np.float32]]
 Shapes = Mapping[str, tuple[int, ...]]
 S = TypeVar("S", bound=Settings)
 
+#: Raised by one with every change of a record.
+PROTOCOL_VERSION: Final = 3
 #: Settings of a task are a page of JSON; more is not settings.
 LONGEST_TEXT: Final = 65_536
 #: How many sums of metrics an answer may hold.
@@ -42,14 +45,31 @@ MOST_DIMENSIONS: Final = 8
 
 
 def array_record(arrays: Arrays) -> Any:
-    """Write tensors, float32, as one record of one packed tensor."""
+    """Write tensors as one record of one packed tensor.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray of float32
+        As they will be read: rounded before by `shared.halves.halved`, so that nothing is
+        signed that does not travel.
+
+    Raises
+    ------
+    ValueError
+        If a tensor would be read otherwise than it is.
+    """
     from flwr.app import Array, ArrayRecord
 
-    names = sorted(arrays)
-    manifest = json.dumps([[name, list(arrays[name].shape)] for name in names])
-    flat = [np.asarray(arrays[name], np.float32).reshape(-1) for name in names]
-    packed = np.concatenate(flat) if flat else np.zeros(0, np.float32)
-    return ArrayRecord({manifest: Array(packed)})
+    manifest: list[list[Any]] = []
+    flat: list[NDArray[np.float16]] = []
+    for name in sorted(arrays):
+        halves, exponent = to_half(arrays[name])
+        if not np.array_equal(from_half(halves, exponent), arrays[name], equal_nan=True):
+            raise ValueError(f"tensor {name!r} was not rounded before it was to be sent")
+        manifest.append([name, list(halves.shape), exponent])
+        flat.append(halves.reshape(-1))
+    packed = np.concatenate(flat) if flat else np.zeros(0, np.float16)
+    return ArrayRecord({json.dumps(manifest, separators=(",", ":")): Array(packed)})
 
 
 def metric_record(patients: int, statistics: Mapping[str, float]) -> Any:
@@ -73,9 +93,13 @@ def config_record(settings: Settings) -> Any:
 
 
 def read_arrays(
-    content: RecordDict, record: str, shapes: Shapes, error: type[OsteofedError]
+    content: RecordDict,
+    record: str,
+    shapes: Shapes,
+    error: type[OsteofedError],
+    part: Collection[str] = (),
 ) -> Arrays:
-    """Read tensors that must have exactly the names and shapes given and be finite float32.
+    """Read tensors that must have exactly the names and shapes given and be finite.
 
     Parameters
     ----------
@@ -87,11 +111,13 @@ def read_arrays(
         What must be there, no more and no less.
     error : type of OsteofedError
         What to raise.
+    part : collection of str
+        Names of `shapes` of which exactly these may be there instead of all.
 
     Returns
     -------
     dict of str to ndarray of float32
-        Tensors in the order of their names.
+        Tensors in the order of their names, to the bit as they were written.
     """
     from flwr.app import ArrayRecord
 
@@ -100,24 +126,26 @@ def read_arrays(
         raise error(f"record {record!r} is missing or does not hold one packed tensor")
     manifest, packed = next(iter(arrays.items()))
     found = _read_manifest(manifest, record, error)
+    if part and set(found) == set(part):
+        shapes = {name: shapes[name] for name in part}
     missing, extra = sorted(set(shapes) - set(found)), sorted(set(found) - set(shapes))
     if missing or extra:
         raise error(
             f"record {record!r}: tensors differ from the task's network "
             f"(missing: {_some(missing)}; not known: {_some(extra)})"
         )
-    for name, shape in found.items():
+    for name, (shape, _) in found.items():
         if shape != tuple(shapes[name]):
             raise error(
                 f"tensor {f'{record}.{name}'!r} has shape {shape} (must be {tuple(shapes[name])})"
             )
-    total = sum(math.prod(shape) for shape in found.values())
+    total = sum(math.prod(shape) for shape, _ in found.values())
     values = _decode(packed, record, (total,), error)
     read: Arrays = {}
     begin = 0
-    for name, shape in found.items():
+    for name, (shape, exponent) in found.items():
         end = begin + math.prod(shape)
-        read[name] = values[begin:end].reshape(shape)
+        read[name] = from_half(values[begin:end].reshape(shape), exponent)
         begin = end
     check_finite(read, f"record {record!r}", error)
     return read
@@ -125,26 +153,28 @@ def read_arrays(
 
 def _read_manifest(
     text: str, record: str, error: type[OsteofedError]
-) -> dict[str, tuple[int, ...]]:
-    """Read names and shapes, in the order in which the tensors are packed."""
+) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Read names, shapes and powers of two, in the order in which the tensors are packed."""
     if len(text) > LONGEST_MANIFEST:
         raise error(f"record {record!r}: its manifest is {len(text)} characters long")
     try:
-        pairs = json.loads(text)
+        entries = json.loads(text)
         found = {
-            str(name): tuple(int(size) for size in shape)
-            for name, shape in pairs
-            if isinstance(name, str) and isinstance(shape, list)
+            str(name): (tuple(int(size) for size in shape), exponent)
+            for name, shape, exponent in entries
+            if isinstance(name, str) and isinstance(shape, list) and type(exponent) is int
         }
-        sizes = [size for shape in found.values() for size in shape]
-        wrong = (
-            len(found) != len(pairs) or list(found) != sorted(found) or min(sizes, default=0) < 0
-        )
-        wrong = wrong or any(len(shape) > MOST_DIMENSIONS for shape in found.values())
+        wrong = len(found) != len(entries) or list(found) != sorted(found)
+        for shape, exponent in found.values():
+            wrong = wrong or min(shape, default=0) < 0 or len(shape) > MOST_DIMENSIONS
+            wrong = wrong or not LEAST_EXPONENT <= exponent <= MOST_EXPONENT
     except (ValueError, TypeError, RecursionError, OverflowError):
         wrong = True
     if wrong:
-        raise error(f"record {record!r}: its manifest is not a sorted list of names and shapes")
+        raise error(
+            f"record {record!r}: its manifest is not a sorted list of names, shapes and powers "
+            "of two"
+        )
     return found
 
 
@@ -157,12 +187,12 @@ def check_finite(arrays: Mapping[str, NDArray[Any]], what: str, error: type[Oste
 
 def _decode(
     array: Array, name: str, shape: tuple[int, ...], error: type[OsteofedError]
-) -> NDArray[np.float32]:
-    if array.stype != "numpy.ndarray" or array.dtype != "float32":
-        raise error(f"tensor {name!r} is {array.dtype} as {array.stype} (must be float32 as npy)")
+) -> NDArray[np.float16]:
+    if array.stype != "numpy.ndarray" or array.dtype != "float16":
+        raise error(f"tensor {name!r} is {array.dtype} as {array.stype} (must be float16 as npy)")
     if tuple(array.shape) != shape:
         raise error(f"tensor {name!r} has shape {tuple(array.shape)} (must be {shape})")
-    size = 4 * math.prod(shape)
+    size = 2 * math.prod(shape)
     if not size <= len(array.data) <= size + HEADER_BYTES:
         raise error(f"tensor {name!r} takes {len(array.data)} bytes (must be {size} and a header)")
     stream = io.BytesIO(array.data)
@@ -172,12 +202,12 @@ def _decode(
         found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     except (ValueError, EOFError, TypeError, SyntaxError) as problem:
         raise error(f"tensor {name!r} is not in npy format ({type(problem).__name__})") from None
-    if found != shape or fortran or dtype != np.dtype("<f4"):
-        raise error(f"tensor {name!r} is {dtype} {found} inside (must be float32 {shape})")
+    if found != shape or fortran or dtype != np.dtype("<f2"):
+        raise error(f"tensor {name!r} is {dtype} {found} inside (must be float16 {shape})")
     body = array.data[stream.tell() :]
     if len(body) != size:
         raise error(f"tensor {name!r} holds {len(body)} bytes (must be {size})")
-    return np.frombuffer(body, dtype="<f4").reshape(shape).astype(np.float32)
+    return np.frombuffer(body, dtype="<f2").reshape(shape).astype(np.float16)
 
 
 def read_config(
@@ -203,6 +233,12 @@ def read_config(
     for key, value in values.items():
         if isinstance(value, str | bytes) and len(value) > LONGEST_TEXT:
             raise error(f"record {record!r}: {key} is {len(value)} long (at most {LONGEST_TEXT})")
+    spoken = values.get("protocol", PROTOCOL_VERSION)
+    if type(spoken) is int and spoken != PROTOCOL_VERSION:
+        raise error(
+            f"record {record!r}: is of protocol {spoken}, and this side speaks {PROTOCOL_VERSION}: "
+            "hospitals and coordinator must run the same version"
+        )
     try:
         for key in nested:
             values[key] = json.loads(values[key])

@@ -38,6 +38,7 @@ from shared import protocol
 from shared.chain import Head
 from shared.command_line import console
 from shared.config import PrivacyTarget, Quorum, StrategySettings
+from shared.halves import halved
 from shared.protocol import TrainAnswer
 from shared.tasks import make_task
 from shared.trust import sign_statement
@@ -48,7 +49,7 @@ from tests.server.fake_grid import FakeMessage, make
 from tests.server.jobs import account, asked_in, member, signing_key
 from tests.server.tiny_sites import TINY_TASK
 
-#: 7 million float32: 28 MB.
+#: 7 million numbers: 28 MB as float32, half of that on the way.
 SHAPE = (7000, 1000)
 NAME = "layer.weight"
 PREPARED = 4
@@ -101,7 +102,7 @@ def one_round(folder: Path, sites: int, strategy: str) -> dict[str, Any]:
     generator = np.random.default_rng(1)
     model: Arrays = {NAME: generator.normal(size=SHAPE).astype(np.float32)}
     updates = [
-        {NAME: np.asarray(model[NAME] + np.float32(0.01 * number), np.float32)}
+        halved({NAME: np.full(SHAPE, 0.01 * number, np.float32)})
         for number in range(1, PREPARED + 1)
     ]
     grid = LazyGrid(sites, updates)

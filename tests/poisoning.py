@@ -19,6 +19,7 @@ from server.aggregation import Aggregator
 from server.spool import Spool
 from shared.config import OptimiserSettings, StrategySettings
 from shared.errors import AggregationRefusedError
+from shared.halves import halved
 from shared.records import PatientSource, StudyRecord
 from shared.seeds import numpy_generator
 from shared.tasks.base import Task
@@ -31,7 +32,7 @@ from shared.wire import Arrays
 LIAR: Final = "epsilon"
 SITES: Final = ("alpha", "beta", "delta", LIAR, "gamma")
 
-#: What a liar does to its honest update: (update, model, randomness) to what it sends.
+#: What a liar does to what it trained: (trained, model, randomness) to what it says it did.
 Attack = Callable[[Arrays, Arrays, np.random.Generator], Arrays]
 
 
@@ -136,16 +137,18 @@ class Trial:
             sources[LIAR] = WrongLabels(sources[LIAR])
         model, rejected = dict(self.start), []
         for number in range(1, self.rounds + 1):
+            sent = halved(model)
             with tempfile.TemporaryDirectory() as folder:
                 spool, updates = Spool(Path(folder)), {}
                 for site, source in sources.items():
-                    set_arrays(network, model)
-                    key = RoundKey(self.seed, site, number, digest_arrays(model))
+                    set_arrays(network, sent)
+                    key = RoundKey(self.seed, site, number, digest_arrays(sent))
                     done = train_plain(task, network, source, self.settings, key, self.compute)
                     update = done.arrays
                     lie = ATTACKS[attack]
                     if site == LIAR and lie is not None:
-                        update = lie(update, model, numpy_generator(self.seed, "lie", number))
+                        update = lie(update, sent, numpy_generator(self.seed, "lie", number))
+                    update = halved({name: update[name] - sent[name] for name in names})
                     try:
                         aggregator.check(site, update, model)
                     except AggregationRefusedError:
@@ -153,7 +156,7 @@ class Trial:
                         continue
                     updates[site] = spool.keep(site, update, done.patients)
                 model, _ = aggregator.combine(number, model, updates)
-        set_arrays(network, model)
+        set_arrays(network, halved(model))
         return task.metrics(evaluate(task, network, self.unseen, self.compute)), rejected
 
 

@@ -6,10 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from flwr.app import RecordDict
 
 from client.firewall import admit_model, largest_norm, norm_of_change, release_update
 from shared.errors import FirewallRefusedError
-from shared.wire import Arrays
+from shared.halves import LENGTHENED, halved
+from shared.weights import digest_arrays
+from shared.wire import Arrays, array_record, read_arrays
 from tests.server.jobs import arrays, job, train_message
 from tests.server.tiny_sites import TINY_TASK
 
@@ -45,6 +48,40 @@ def test_a_crafted_model_does_not_come_in(change: dict[str, object], reason: str
 def test_an_update_of_what_was_trained_goes_out() -> None:
     released = release_update(update(), arrays(), NAMES, job(), patients=50)
     assert list(released) == sorted(NAMES)
+    for value in released.values():
+        np.testing.assert_allclose(value, 0.1, rtol=2**-11)
+
+
+def test_what_goes_out_is_the_change_as_it_will_be_read() -> None:
+    released = release_update(update(0.123), arrays(), NAMES, job(), patients=50)
+    assert digest_arrays(halved(released)) == digest_arrays(released)
+    record = RecordDict({"update": array_record(released)})
+    shapes = {name: SHAPES[name] for name in NAMES}
+    assert digest_arrays(read_arrays(record, "update", shapes, FirewallRefusedError)) == (
+        digest_arrays(released)
+    )
+
+
+def test_a_change_at_the_bound_goes_out_although_rounding_makes_it_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    received = {name: np.zeros_like(arrays()[name]) for name in NAMES}
+    # Just above the middle between two halves: every number is rounded up.
+    trained = {n: np.full_like(v, 1.0 + 2.0**-11 + 2.0**-20) for n, v in received.items()}
+    exact = norm_of_change(trained)
+    assert 1.0004 * exact < norm_of_change(halved(trained)) < LENGTHENED * exact
+    monkeypatch.setattr("client.firewall.largest_norm", lambda *_: exact)
+    release_update(trained, received, NAMES, job(), patients=50)
+    monkeypatch.setattr("client.firewall.largest_norm", lambda *_: 0.999 * exact)
+    with pytest.raises(FirewallRefusedError, match="larger than this mechanism"):
+        release_update(trained, received, NAMES, job(), patients=50)
+
+
+def test_a_change_that_half_precision_cannot_hold_stays_inside() -> None:
+    far = {name: np.full_like(arrays()[name], 3.4e38) for name in NAMES}
+    near = {name: np.full_like(arrays()[name], -3.4e38) for name in NAMES}
+    with pytest.raises(FirewallRefusedError, match=r"change in half precision.*NaN"):
+        release_update(far, near, NAMES, job(mode="plain"), patients=50)
 
 
 @pytest.mark.parametrize(
@@ -92,4 +129,5 @@ def test_no_bound_is_claimed_where_none_is_known() -> None:
 
 
 def test_the_norm_of_a_change_is_euclidean_over_all_tensors() -> None:
-    assert norm_of_change(update(1.0), arrays(0.0)) == pytest.approx(math.sqrt(9.0))
+    change = {"layer.bias": np.ones(3, np.float32), "layer.weight": np.ones((3, 2), np.float32)}
+    assert norm_of_change(change) == pytest.approx(math.sqrt(9.0))

@@ -27,10 +27,12 @@ from shared.errors import (
     StoreOutdatedError,
     TicketRefusedError,
 )
+from shared.halves import halved
 from shared.protocol import Job
 from shared.signing import read_key
-from shared.trust import Invitation, sign_ticket
+from shared.trust import Invitation, Ticket, sign_ticket
 from shared.weights import digest_arrays
+from shared.wire import Arrays, array_record
 from tests.client.test_site_training import MODEL
 from tests.server.jobs import COORDINATOR, job, signing_key, ticket, ticket_for, train_message
 from tests.server.tiny_sites import tiny_site
@@ -71,7 +73,10 @@ def refused_tickets(site: Site) -> dict[str, tuple[RecordDict, str]]:
         signing_key("stranger"), site="alpha", run="run-1", asked=good.asked, own=Head(),
         seen=Head(),
     )  # fmt: skip
-    message = protocol.train_message
+
+    def message(model: Arrays, asked: Job, ticket: Ticket) -> RecordDict:
+        return protocol.train_message(array_record(halved(model)), asked, ticket)
+
     return {
         "of another coordinator": (message(MODEL, asked, stranger), "another coordinator"),
         "changed after signing": (message(MODEL, asked, forged), "not that of the request"),

@@ -14,11 +14,12 @@ from shared import protocol
 from shared.chain import NOTHING, Head
 from shared.config import TaskSettings
 from shared.errors import FirewallRefusedError
+from shared.halves import halved
 from shared.protocol import Account, EvaluateAnswer, EvaluateJob, Job, TrainAnswer
 from shared.signing import SigningKey
 from shared.trust import ANY_SITE, Ticket, asked_digest, sign_statement, sign_ticket
 from shared.weights import digest_arrays
-from shared.wire import Arrays
+from shared.wire import Arrays, array_record
 from tests.server.tiny_sites import TINY_TASK
 
 DIGEST = "0" * 64
@@ -83,14 +84,18 @@ def ticket_for(asked: Job | EvaluateJob, models: dict[str, Arrays], **changes: A
 
 
 def train_message(model: Arrays, asked: Job, **changes: Any) -> RecordDict:
-    """A train message with a ticket that fits it."""
-    return protocol.train_message(model, asked, ticket_for(asked, {"model": model}, **changes))
+    """A train message with a ticket that fits it; the model is rounded first."""
+    sent = halved(model)
+    fitting = ticket_for(asked, {"model": sent}, **changes)
+    return protocol.train_message(array_record(sent), asked, fitting)
 
 
 def evaluate_message(models: dict[str, Arrays], asked: EvaluateJob, **changes: Any) -> RecordDict:
-    """An evaluate message with a ticket that fits it."""
-    named = {f"model:{label}": one for label, one in models.items()}
-    return protocol.evaluate_message(models, asked, ticket_for(asked, named, **changes))
+    """An evaluate message with a ticket that fits it; the models are rounded first."""
+    sent = {label: halved(one) for label, one in models.items()}
+    named = {f"model:{label}": one for label, one in sent.items()}
+    records = {label: array_record(one) for label, one in sent.items()}
+    return protocol.evaluate_message(records, asked, ticket_for(asked, named, **changes))
 
 
 def signed(
@@ -103,7 +108,8 @@ def signed(
     signer: str | None = None,
     head: Head | None = None,
 ) -> TrainAnswer:
-    """An answer signed by its site, or by another."""
+    """An answer signed by its site, or by another; the update is rounded first."""
+    update = halved(update)
     statement = sign_statement(
         signing_key(signer or given.site), given, asked=asked, update=digest_arrays(update),
         patients=patients, statistics={"": statistics}, mechanism=(0.0, 0.0, 0),

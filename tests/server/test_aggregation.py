@@ -15,6 +15,7 @@ from server.aggregation import OPTIONS, Aggregator, check_strategy
 from server.spool import Spool
 from shared.config import StrategySettings
 from shared.errors import AggregationRefusedError, ConfigValueError
+from shared.halves import halved
 from shared.wire import Arrays
 from tests.server.jobs import arrays
 
@@ -39,7 +40,7 @@ def update(seed: int) -> Arrays:
 
 @dataclass(frozen=True)
 class Sent:
-    """What a site sent."""
+    """What a site sent: the change, and a number of patients."""
 
     update: Arrays
     patients: int = 20
@@ -101,7 +102,7 @@ def test_server_momentum_moves_from_the_models_own_beginning() -> None:
     settings = StrategySettings(name="FedAvgM", options={"server_learning_rate": 0.5})
     start = arrays(4.0)
     model, _ = combine(aggregator(settings), 1, start, {"alpha": site(1)})
-    expected = 0.5 * start["layer.bias"] + 0.5 * update(1)["layer.bias"]
+    expected = start["layer.bias"] + 0.5 * update(1)["layer.bias"]
     np.testing.assert_allclose(model["layer.bias"], expected, rtol=1e-5)
 
 
@@ -117,6 +118,7 @@ def test_a_huge_claim_counts_as_the_most_that_is_allowed() -> None:
     ("wrong", "reason"),
     [
         ({"layer.bias": np.array([0, np.nan, 0], np.float32)}, "alpha.*NaN or infinity"),
+        ({"layer.bias": np.array([0, -3e38, 0], np.float32)}, "alpha.*changes a weight by more"),
         ({"layer.bias": np.zeros(4, np.float32)}, "must be float32"),
         ({"layer.bias": np.zeros(3, np.float64)}, "must be float32"),
         ({"layer.bias": np.zeros(3, np.int64)}, "must be float32"),
@@ -138,9 +140,32 @@ def test_no_answer_and_no_patients_are_refused() -> None:
         combine(aggregator(), 1, arrays(), {"alpha": site(1, 0)})
 
 
+def test_an_update_at_the_largest_norm_is_not_refused_for_its_rounding() -> None:
+    settings = StrategySettings(maximum_update_norm=1.0)
+    edge = {n: np.zeros_like(v) for n, v in update(1).items()}
+    for length, allowed in ((1.0 + 2.0**-11, True), (1.0 + 2.0**-9, False)):
+        edge["layer.bias"] = np.array([length, 0, 0], np.float32)
+        if allowed:
+            aggregator(settings).check("alpha", edge, arrays())
+            continue
+        with pytest.raises(AggregationRefusedError, match="maximum_update_norm: 1"):
+            aggregator(settings).check("alpha", edge, arrays())
+
+
+def test_what_rounding_took_from_the_model_comes_back() -> None:
+    """The model grows by a hundredth of what half precision can show, and arrives."""
+    settings = CHOSEN[0]
+    model, rounds = arrays(1.0), 1000
+    change = {n: np.full_like(v, 2.0**-11 / 100) for n, v in update(1).items()}
+    for number in range(1, rounds + 1):
+        model, _ = combine(aggregator(settings), number, model, {"alpha": Sent(change)})
+    grown = halved(model)["layer.weight"] - 1.0
+    np.testing.assert_allclose(grown, rounds * 2.0**-11 / 100, rtol=0.02)
+
+
 def test_arithmetic_that_overflows_is_refused() -> None:
-    big = {name: np.full_like(value, 3e38) for name, value in update(1).items()}
-    wild = StrategySettings(name="FedAvgM", options={"server_learning_rate": 1e10})
+    big = {name: np.full_like(value, 1e12) for name, value in update(1).items()}
+    wild = StrategySettings(name="FedAvgM", options={"server_learning_rate": 1e30})
     answers = {"alpha": Sent(big)}
     with (
         np.errstate(over="ignore", invalid="ignore"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,15 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+from hypothesis.extra.numpy import arrays as hypothesis_arrays
 
 from shared import protocol
 from shared.errors import AggregationRefusedError, FirewallRefusedError
+from shared.halves import LEAST_EXPONENT, MOST_EXPONENT, halved
 from shared.protocol import EvaluateJob, Refusal
-from shared.wire import count_bytes, read_arrays
+from shared.weights import digest_arrays
+from shared.wire import Arrays, array_record, count_bytes, read_arrays
 from tests.server.jobs import (
     account,
     answer,
@@ -37,6 +43,36 @@ def test_a_train_message_reads_back_as_written() -> None:
     assert protocol.read_job(content, FirewallRefusedError) == job()
     read = read_arrays(content, "model", SHAPES, FirewallRefusedError)
     assert all(np.array_equal(read[name], value) for name, value in arrays(3.0).items())
+
+
+TENSORS = st.dictionaries(
+    st.text(max_size=8),
+    hypothesis_arrays(np.float32, array_shapes(min_dims=0, min_side=0, max_side=5),
+                      elements=st.floats(width=32, max_value=2.0**127, min_value=-(2.0**127))),
+    max_size=5,
+)  # fmt: skip
+
+
+@given(model=TENSORS)
+@settings(max_examples=200, deadline=None)
+def test_what_is_rounded_reads_back_to_the_bit(model: Arrays) -> None:
+    sent = halved(model)
+    content = RecordDict({"model": array_record(sent)})
+    shapes = {name: value.shape for name, value in sent.items()}
+    read = read_arrays(content, "model", shapes, FirewallRefusedError)
+    assert list(read) == sorted(sent)
+    assert digest_arrays(read) == digest_arrays(sent)
+    assert all(value.dtype == np.float32 for value in read.values())
+
+
+def test_what_was_not_rounded_is_not_sent() -> None:
+    with pytest.raises(ValueError, match="'b' was not rounded"):
+        array_record({"a": np.ones(2, np.float32), "b": np.full(2, 0.1, np.float32)})
+
+
+def test_a_message_takes_half_of_what_its_numbers_take() -> None:
+    model = halved({"w": np.random.default_rng(1).normal(size=5000).astype(np.float32)})
+    assert count_bytes(RecordDict({"model": array_record(model)})) < 2 * 5000 + 200
 
 
 def test_an_answer_reads_back_as_written() -> None:
@@ -79,7 +115,8 @@ def test_a_refusal_reads_back_as_written_and_an_answer_is_none() -> None:
         {"noise_multiplier": 9e-4},
         {"max_grad_norm": float("inf")},
         {"run": "../../etc"},
-        {"protocol": 1},
+        {"protocol": 2},
+        {"protocol": True},
     ],
 )
 def test_a_job_that_contradicts_itself_is_refused(changes: dict[str, Any]) -> None:
@@ -90,6 +127,32 @@ def test_a_job_that_contradicts_itself_is_refused(changes: dict[str, Any]) -> No
         config[key] = value
     with pytest.raises(FirewallRefusedError, match="'job'"):
         protocol.read_job(content, FirewallRefusedError)
+
+
+@pytest.mark.parametrize("record", ["job", "ticket"])
+def test_a_request_of_the_older_protocol_is_refused_in_words(record: str) -> None:
+    content = train_message(arrays(), job())
+    config = content[record]
+    assert isinstance(config, ConfigRecord)
+    config["protocol"] = 2
+    read = {"job": protocol.read_job, "ticket": protocol.read_ticket}[record]
+    with pytest.raises(FirewallRefusedError, match=r"protocol 2, and this side speaks 3: .* same"):
+        read(content, FirewallRefusedError)
+
+
+@pytest.mark.parametrize("record", ["account", "statement", "refusal"])
+def test_an_answer_of_the_older_protocol_is_refused_in_words(record: str) -> None:
+    refusal = Refusal(site="alpha", code=40, kind="BudgetExceededError", reason="no")
+    refuses = record == "refusal"
+    content = protocol.refusal_answer(refusal) if refuses else protocol.train_answer(answer(1, 10))
+    config = content[record]
+    assert isinstance(config, ConfigRecord)
+    config["protocol"] = 2
+    read: Callable[[], object] = partial(protocol.read_refusal, content, REFUSED)
+    if not refuses:
+        read = partial(protocol.read_train_answer, content, SHAPES, REFUSED)
+    with pytest.raises(REFUSED, match="protocol 2, and this side speaks 3"):
+        read()
 
 
 def test_two_requests_that_differ_in_anything_have_different_names() -> None:
@@ -127,23 +190,36 @@ def _npy(array: np.ndarray[Any, Any], **changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "crafted",
+    ("crafted", "reason"),
     [
-        Array("float32", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float64))),
-        Array("float32", (3,), "numpy.ndarray", _npy(np.zeros(4, np.float32))),
-        Array("float64", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float64))),
-        Array("float32", (3,), "numpy.ndarray", b"\x93NUMPY" + b"\x00" * 20),
-        Array("float32", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float32))[:-1]),
-        Array("float32", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float32)) + b"more"),
-        Array("float32", (3,), "numpy.ndarray", b"PK\x03\x04" + b"\x00" * 100),
-        Array("float32", (3,), "pickle", _npy(np.zeros(3, np.float32))),
-        Array("float32", (3,), "numpy.ndarray", b"x" * 10_000_000),
+        (Array("float16", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float64))), "float64"),
+        (Array("float16", (3,), "numpy.ndarray", _npy(np.zeros(3, ">f2"))), ">f2"),
+        (Array("float16", (3,), "numpy.ndarray", _npy(np.zeros(4, np.float16))), r"\(4,\)"),
+        (Array("float16", (4,), "numpy.ndarray", _npy(np.zeros(4, np.float16))), r"\(4,\)"),
+        (Array("float32", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float32))), "is float32"),
+        (Array("float16", (3,), "numpy.ndarray", b"\x93NUMPY" + b"\x00" * 20), "not in npy"),
+        (Array("float16", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float16))[:-1]), "holds 5"),
+        (Array("float16", (3,), "numpy.ndarray", _npy(np.zeros(3, np.float16)) + b"more"),
+         "holds 10"),
+        (Array("float16", (3,), "numpy.ndarray", b"PK\x03\x04" + b"\x00" * 100), "not in npy"),
+        (Array("float16", (3,), "pickle", _npy(np.zeros(3, np.float16))), "as pickle"),
+        (Array("float16", (3,), "numpy.ndarray", b"x" * 10_000_000), "takes 10000000"),
+        (Array(np.array([0, np.inf, 0], np.float16)), "NaN or infinity"),
+        (Array(np.array([0, np.nan, 0], np.float16)), "NaN or infinity"),
     ],
-)
-def test_crafted_tensors_are_refused_without_being_believed(crafted: Array) -> None:
-    content = RecordDict({"update": ArrayRecord({'[["bias", [3]]]': crafted})})
-    with pytest.raises(REFUSED, match="update"):
+)  # fmt: skip
+def test_crafted_tensors_are_refused_without_being_believed(crafted: Array, reason: str) -> None:
+    content = RecordDict({"update": ArrayRecord({'[["bias",[3],0]]': crafted})})
+    with pytest.raises(REFUSED, match=f"update.*{reason}"):
         read_arrays(content, "update", {"bias": (3,)}, REFUSED)
+
+
+def test_half_precision_that_overflows_float32_is_refused() -> None:
+    content = RecordDict({"update": ArrayRecord({
+        f'[["bias",[1],{MOST_EXPONENT}]]': Array(np.array([65504], np.float16))
+    })})  # fmt: skip
+    with pytest.raises(REFUSED, match="NaN or infinity"):
+        read_arrays(content, "update", {"bias": (1,)}, REFUSED)
 
 
 SCALARS = st.one_of(
@@ -170,13 +246,13 @@ def test_no_job_record_breaks_the_parser(values: dict[str, Any]) -> None:
 
 @given(
     data=st.binary(max_size=400),
-    dtype=st.sampled_from(["float32", "object", "int64"]),
+    dtype=st.sampled_from(["float16", "float32", "object", "int64"]),
     shape=st.lists(st.integers(-1, 2**40), max_size=3),
 )
 @settings(max_examples=150, deadline=None)
 def test_no_bytes_break_the_tensor_reader(data: bytes, dtype: str, shape: list[int]) -> None:
     crafted = Array(dtype, tuple(shape), "numpy.ndarray", b"\x93NUMPY\x01\x00" + data)
-    content = RecordDict({"update": ArrayRecord({'[["bias", [3]]]': crafted})})
+    content = RecordDict({"update": ArrayRecord({'[["bias",[3],0]]': crafted})})
     with pytest.raises(REFUSED):
         read_arrays(content, "update", {"bias": (3,)}, REFUSED)
 
@@ -185,15 +261,19 @@ def test_no_bytes_break_the_tensor_reader(data: bytes, dtype: str, shape: list[i
     manifest=st.one_of(
         st.text(max_size=60),
         st.sampled_from(
-            ["[]", "{}", "null", '[["bias"]]', '[["bias", 3]]', '[["bias", [-3]]]', "[" * 9000,
-             '[["bias", [1e400]]]', '[["bias", [3]], ["bias", [3]]]', '[[["x"], [3]]]',
-             '[["b", [1]], ["a", [2]]]', '[["bias", [3, 1]]]', '[["bias", [NaN]]]']
+            ["[]", "{}", "null", '[["bias"]]', '[["bias",3,0]]', '[["bias",[-3],0]]', "[" * 9000,
+             '[["bias",[1e400],0]]', '[["bias",[3],0],["bias",[3],0]]', '[[["x"],[3],0]]',
+             '[["b",[1],0],["a",[2],0]]', '[["bias",[3,1],0]]', '[["bias",[NaN],0]]',
+             '[["bias",[3]]]', '[["bias",[3],0,0]]', '[["bias",[3],0.0]]', '[["bias",[3],true]]',
+             '[["bias",[3],null]]', '[["bias",[3],"0"]]', '[["bias",[3],NaN]]',
+             f'[["bias",[3],{MOST_EXPONENT + 1}]]', f'[["bias",[3],{LEAST_EXPONENT - 1}]]',
+             '[["bias",[3],1' + "0" * 5000 + "]]"]
         ),
     )
 )  # fmt: skip
 @settings(max_examples=150, deadline=None)
 def test_no_manifest_breaks_the_tensor_reader(manifest: str) -> None:
-    whole = Array(np.zeros(3, np.float32))
+    whole = Array(np.zeros(3, np.float16))
     content = RecordDict({"update": ArrayRecord({manifest: whole})})
     with pytest.raises(REFUSED):
         read_arrays(content, "update", {"bias": (3,)}, REFUSED)
@@ -228,7 +308,7 @@ def test_no_refusal_breaks_the_server(values: dict[str, Any]) -> None:
     except AggregationRefusedError:
         return
     assert read is not None
-    assert json.loads(read.model_dump_json())["protocol"] == 2
+    assert json.loads(read.model_dump_json())["protocol"] == 3
 
 
 @pytest.mark.parametrize(
