@@ -13,6 +13,7 @@ from typing import Literal
 from server.aggregation import Aggregator
 from server.spool import Spool
 from shared.config import StrategySettings, TaskSettings
+from shared.halves import halved
 from shared.tasks.base import Task
 from shared.training.accounting import noise_multiplier_for
 from shared.training.arrays import set_arrays, trainable_names
@@ -41,7 +42,10 @@ def federate(
     delta: float = 1e-4,
     report: Report | None = None,
 ) -> Arrays:
-    """Train over some rounds; with an epsilon privately, else plainly."""
+    """Train over some rounds; with an epsilon privately, else plainly.
+
+    Models and changes are rounded as they are when they travel.
+    """
     network = task.network()
     private, plain = settings.private, settings.plain
     way = plain if epsilon is None else private
@@ -49,20 +53,23 @@ def federate(
     if epsilon is not None:
         steps = rounds * private.steps_per_round
         noise = noise_multiplier_for(epsilon, delta, private.sample_rate, steps)
-    aggregator = Aggregator(strategy, trainable_names(task, network, way.trainable), 10_000)
+    names = trainable_names(task, network, way.trainable)
+    aggregator = Aggregator(strategy, names, 10_000)
     model = dict(start)
     for number in range(1, rounds + 1):
         with tempfile.TemporaryDirectory() as folder:
             spool, updates = Spool(Path(folder)), {}
+            sent = halved(model)
             for site, patients in hospitals.items():
-                set_arrays(network, model)
-                key = RoundKey(seed, f"bench-{site}", number, digest_arrays(model))
+                set_arrays(network, sent)
+                key = RoundKey(seed, f"bench-{site}", number, digest_arrays(sent))
                 if epsilon is None:
                     done = train_plain(task, network, patients, plain, key, compute)
                 else:
                     done = train_private(task, network, patients, private, noise, key, compute)
-                updates[site] = spool.keep(site, done.arrays, done.patients)
+                change = halved({name: done.arrays[name] - sent[name] for name in names})
+                updates[site] = spool.keep(site, change, done.patients)
             model, _ = aggregator.combine(number, model, updates)
         if report is not None:
             report(number, model)
-    return model
+    return halved(model)
