@@ -130,8 +130,8 @@ class Aggregator:
         ------
         AggregationRefusedError
             If its tensors are not exactly those trained, float32, finite and within
-            `LARGEST_CHANGE`, or it moves further than ``strategy.maximum_update_norm``, with room for the
-            rounding on its way.
+            `LARGEST_CHANGE`, or it moves further than ``strategy.maximum_update_norm``,
+            with room for the rounding on its way.
         """
         before = {name: current[name] for name in self.names}
         differing = set(before) ^ set(update)
