@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -75,7 +76,7 @@ class HospitalPatients:
         workers: int = 1,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        place = cache / f"v{PHANTOM_VERSION}" / f"{hospital.name}-{hospital.seed}"
+        place = cache / f"v{PHANTOM_VERSION}" / f"{hospital.name}-{_digest(hospital)}"
         self._paths = {f"{hospital.name}-{n:05d}": place / f"{n:05d}.npz" for n in numbers}
         missing = [
             n for n, path in zip(numbers, self._paths.values(), strict=True) if not path.exists()
@@ -93,6 +94,12 @@ class HospitalPatients:
     def studies(self, patient: str) -> Sequence[StudyRecord]:
         """The one study of a patient."""
         return (_load(self._paths[patient], patient),)
+
+
+def _digest(hospital: DigitalHospital) -> str:
+    """Digest what a patient's pictures follow from, besides the number."""
+    told = repr((hospital.scanner, POPULATIONS[hospital.population], hospital.seed))
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def _render(hospital: DigitalHospital, place: Path, number: int) -> None:
