@@ -26,13 +26,13 @@ def small_bench(task: str, cache: Path, workers: int) -> Bench:
     return Bench(cohort, SEED, Compute("cpu", 1, 16))
 
 
-def changes(task: str, cache: Path, workers: int = 2) -> dict[str, Figure]:
-    """Train the small version anew; by how much each headline figure is above the held one."""
+def compared(task: str, cache: Path, workers: int = 2) -> dict[str, tuple[float, Figure]]:
+    """Train the small version anew: each way's score now, and the held one with its interval."""
     bench = small_bench(task, cache, workers)
     found = {}
     for arm in ARMS:
         held = load_run(path_of(HELD, bench.cohort.name, arm, SEED))
-        found[arm] = Scored([bench.run(arm)]).above(Scored([held]))
+        found[arm] = Scored([bench.run(arm)]).value, Scored([held]).figure
     return found
 
 
