@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -37,15 +38,15 @@ class Figure:
 def score(task: Task, sums: Statistics) -> float:
     """Dice; 1 − MAE/σ, mean over regions, for density; 2·AUC − 1 for fractures.
 
-    σ is the spread of the true densities of the very patients that are measured.
+    σ is the spread of the true densities of the very patients that are measured. NaN where
+    no patient, or every one, has a fracture.
     """
     found = task.metrics(sums)
     if task.name == "dxa-bmd":
-        return float(
-            np.mean([1 - found[f"mae_{n}"] / _spread(sums, n) for n in METRIC_NAMES.values()])
-        )
+        parts = [1 - found[f"mae_{n}"] / _spread(sums, n) for n in METRIC_NAMES.values()]
+        return float(np.mean(parts))
     if task.name == "vfa-fracture":
-        return 2 * found["auc_grade2"] - 1
+        return 2 * found.get("auc_grade2", math.nan) - 1
     return found["dice"]
 
 

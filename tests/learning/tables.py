@@ -75,7 +75,7 @@ def fairness_table(runs: Sequence[Run]) -> str:
             for kind, group in groups
         ]
         worst = int(np.nanargmin(values))
-        shown = " | ".join(f"{value:.3f}" for value in values)
+        shown = " | ".join("" if np.isnan(value) else f"{value:.3f}" for value in values)
         lines.append(f"| {arm} | {shown} | {names[worst]} |")
     return "\n".join(lines)
 
