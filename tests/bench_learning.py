@@ -34,7 +34,7 @@ PUBLIC_SEED = 1
 def main() -> None:
     """Make what is missing, then the page."""
     asked = _arguments()
-    logging.getLogger("flwr").setLevel(logging.WARNING)  # it tells of every aggregation
+    logging.disable(logging.INFO)  # Flower tells of every aggregation
     if asked.hold:
         for task in DIGITAL_TASKS:
             hold(task, asked.cache, asked.workers)
