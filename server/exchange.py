@@ -19,6 +19,7 @@ from shared.config import Quorum
 from shared.errors import (
     AggregationRefusedError,
     ModelNotKeptError,
+    OsteofedError,
     QuorumError,
     RunFailedError,
 )
@@ -191,13 +192,18 @@ class _Exchange(Generic[A]):
             said = "its node is gone" if gone else f"the site's program broke: {reason}"
             self.miss(node, "unreachable" if gone else "failed", said)
             return
-        size = count_bytes(reply.content)
-        self.bytes_up += size
-
         try:
+            size = count_bytes(reply.content)
+            self.bytes_up += size
             answer = self.question.read(reply.content, partial(self._check_sender, node))
         except AggregationRefusedError as error:
             self.miss(node, "rejected", str(error))
+            return
+        except (OsteofedError, OSError):  # of the coordinator's own files
+            raise
+        except Exception as error:  # nothing that a site sends may end a run
+            kind = type(error).__name__
+            self.miss(node, "rejected", f"its answer could not be read ({kind})")
             return
         if isinstance(answer, Refusal):
             self.roster.names.setdefault(node, answer.site)
