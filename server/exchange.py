@@ -25,7 +25,7 @@ from shared.errors import (
 )
 from shared.protocol import Refusal
 from shared.trust import ANY_SITE, sign_ticket
-from shared.wire import count_bytes
+from shared.wire import count_bytes, plain_text
 
 if TYPE_CHECKING:
     from flwr.app import Message
@@ -145,8 +145,8 @@ class _Exchange(Generic[A]):
         )
 
     def miss(self, node: int, kind: Any, reason: str) -> None:
-        """Write down that a site is absent, and why."""
-        site = self.roster.name(node)
+        """Write down that a site is absent, and why; it may have chosen the words itself."""
+        site, reason = self.roster.name(node), plain_text(reason)
         question = self.question
         self.absent[node] = Absence(site=site, kind=kind, reason=reason)
         self.journal.absent(question.task, question.kind, question.round, site, kind, reason)
@@ -187,7 +187,7 @@ class _Exchange(Generic[A]):
     def _take(self, node: int, reply: Message) -> None:
         self.absent.pop(node, None)
         if reply.has_error():
-            reason = " ".join(str(reply.error.reason).split())[:300]
+            reason = plain_text(str(reply.error.reason))[:300]
             gone = "unavailable" in reason.lower()
             said = "its node is gone" if gone else f"the site's program broke: {reason}"
             self.miss(node, "unreachable" if gone else "failed", said)

@@ -37,6 +37,8 @@ PROTOCOL_VERSION: Final = 3
 LONGEST_TEXT: Final = 65_536
 #: How many sums of metrics an answer may hold.
 MOST_STATISTICS: Final = 4096
+#: What is said of a peer's mistake, in characters.
+LONGEST_REASON: Final = 2000
 #: Characters of a manifest: some thousand tensors.
 LONGEST_MANIFEST: Final = 1_000_000
 #: No tensor of ours has more dimensions.
@@ -159,9 +161,9 @@ def _read_manifest(
     try:
         entries = json.loads(text)
         found = {
-            str(name): (tuple(int(size) for size in shape), exponent)
+            name: (tuple(int(size) for size in shape), exponent)
             for name, shape, exponent in entries
-            if isinstance(name, str) and isinstance(shape, list) and type(exponent) is int
+            if _is_name(name) and isinstance(shape, list) and type(exponent) is int
         }
         wrong = len(found) != len(entries) or list(found) != sorted(found)
         for shape, exponent in found.values():
@@ -175,6 +177,10 @@ def _read_manifest(
             "of two"
         )
     return found
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name.isascii() and name.isprintable()
 
 
 def check_finite(arrays: Mapping[str, NDArray[Any]], what: str, error: type[OsteofedError]) -> None:
@@ -240,11 +246,12 @@ def read_config(
     try:
         for key in nested:
             values[key] = json.loads(values[key])
+            json.dumps(values[key], ensure_ascii=False).encode()  # half a character is no text
         return kind.model_validate(values)
     except ValidationError as problem:
         first = problem.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "as a whole"
-        raise error(f"record {record!r}: {key}: {first['msg'].lower()}") from None
+        raise error(plain_text(f"record {record!r}: {key}: {first['msg'].lower()}")) from None
     except (KeyError, TypeError, ValueError, RecursionError) as problem:
         raise error(f"record {record!r}: not readable ({type(problem).__name__})") from None
 
@@ -275,6 +282,16 @@ def read_metrics(
     if patients < 1 or patients != int(patients):
         raise error(f"record {record!r}: num-examples is {patients:g} (must be at least 1)")
     return int(patients), values
+
+
+def plain_text(text: str) -> str:
+    """Make what a peer may have had a word in fit to be stored and shown: one line, cut.
+
+    White space becomes one space; what cannot be printed (control characters, half of a
+    surrogate pair, marks that turn the direction of writing) its escape.
+    """
+    words = " ".join(text[: 2 * LONGEST_REASON].split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)[:LONGEST_REASON]
 
 
 def count_bytes(content: RecordDict) -> int:

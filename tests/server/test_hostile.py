@@ -359,5 +359,5 @@ def test_no_changed_answer_breaks_the_server(record: str, key: str, value: Any) 
 @settings(max_examples=200, deadline=None)
 def test_no_npy_header_is_parsed(header: bytes) -> None:
     content = RecordDict({"update": ArrayRecord({'[["bias",[9],0]]': packed(header)})})
-    with pytest.raises(AggregationRefusedError, match="npy format|bytes"):
+    with pytest.raises(AggregationRefusedError, match=r"npy format|bytes"):
         read_arrays(content, "update", {"bias": (9,)}, AggregationRefusedError)

@@ -46,7 +46,7 @@ def test_a_train_message_reads_back_as_written() -> None:
 
 
 TENSORS = st.dictionaries(
-    st.text(max_size=8),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8),
     hypothesis_arrays(np.float32, array_shapes(min_dims=0, min_side=0, max_side=5),
                       elements=st.floats(width=32, max_value=2.0**127, min_value=-(2.0**127))),
     max_size=5,
@@ -166,6 +166,16 @@ def test_two_requests_that_differ_in_anything_have_different_names() -> None:
     }
     assert len(names) == 6
     assert protocol.request_digest(job(), "model", "cohort") in names
+
+
+def test_half_a_character_in_settings_is_refused_in_plain_words() -> None:
+    """JSON can say it; a digest, a chain and a log cannot."""
+    for text in ('{"task":"a\\ud800"}', '{"\\ud800":1}'):
+        content = train_message(arrays(), job())
+        content["job"]["settings"] = text  # type: ignore[index, assignment]
+        with pytest.raises(REFUSED) as said:
+            protocol.read_job(content, REFUSED)
+        assert str(said.value).isprintable()
 
 
 @pytest.mark.parametrize("claim", [0, -5, float("nan"), float("inf"), 2.5])
