@@ -202,8 +202,8 @@ class _Exchange(Generic[A]):
         except (OsteofedError, OSError):  # of the coordinator's own files
             raise
         except Exception as error:  # nothing that a site sends may end a run
-            kind = type(error).__name__
-            self.miss(node, "rejected", f"its answer could not be read ({kind})")
+            name = type(error).__name__
+            self.miss(node, "rejected", f"its answer could not be read ({name})")
             return
         if isinstance(answer, Refusal):
             self.roster.names.setdefault(node, answer.site)

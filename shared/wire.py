@@ -238,7 +238,7 @@ def read_config(
         if isinstance(value, str | bytes) and len(value) > LONGEST_TEXT:
             raise error(f"record {record!r}: {key} is {len(value)} long (at most {LONGEST_TEXT})")
     spoken = values.get("protocol", PROTOCOL_VERSION)
-    if type(spoken) is int and spoken != PROTOCOL_VERSION:
+    if isinstance(spoken, int | float) and spoken != PROTOCOL_VERSION:
         raise error(
             f"record {record!r}: is of protocol {spoken}, and this side speaks {PROTOCOL_VERSION}: "
             "hospitals and coordinator must run the same version"

@@ -21,7 +21,7 @@ from shared.chain import Head, verify_chain
 from shared.config import StrategySettings
 from shared.errors import AggregationRefusedError, ConfigError
 from shared.protocol import TrainAnswer
-from shared.wire import Arrays, read_arrays
+from shared.wire import Arrays, read_arrays, read_metrics
 from tests.server.fake_grid import FakeGrid, Node, make
 from tests.server.jobs import account, arrays, asked_in, member, signed
 from tests.server.test_rounds import ERROR, NAMES, START, honest, journal, plan
@@ -221,10 +221,10 @@ def test_no_error_of_reading_an_answer_ends_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever was not thought of: the site's answer is rejected, and its text not repeated."""
-    real = protocol.read_metrics
+    real = read_metrics
 
     def unforeseen(content: RecordDict, record: str, error: Any) -> Any:
-        if content["account"]["site"] == "evil":  # type: ignore[index]
+        if content["account"]["site"] == "evil":
             raise RecursionError("Doe^John")
         return real(content, record, error)
 

@@ -57,7 +57,7 @@ def readable_again(work: RunPlan, folder: Path) -> None:
 def test_a_refusal_names_a_site_or_is_none() -> None:
     good = Refusal(site="evil", code=40, kind="x", reason="no")
     content = protocol.refusal_answer(good)
-    content["refusal"]["site"] = "evil\n"  # type: ignore[index, assignment]
+    content["refusal"]["site"] = "evil\n"
     with pytest.raises(AggregationRefusedError, match=r"refusal.*site"):
         protocol.read_refusal(content, AggregationRefusedError)
 

@@ -172,7 +172,7 @@ def test_half_a_character_in_settings_is_refused_in_plain_words() -> None:
     """JSON can say it; a digest, a chain and a log cannot."""
     for text in ('{"task":"a\\ud800"}', '{"\\ud800":1}'):
         content = train_message(arrays(), job())
-        content["job"]["settings"] = text  # type: ignore[index, assignment]
+        content["job"]["settings"] = text
         with pytest.raises(REFUSED) as said:
             protocol.read_job(content, REFUSED)
         assert str(said.value).isprintable()
