@@ -162,6 +162,10 @@ class _Exchange(Generic[A]):
             node = self.waiting.pop(reply.metadata.reply_to_message_id, None)
             if node is not None and node not in self.answers:
                 self._take(node, reply)
+        for identifier, kind in self.puller.broken().items():
+            node = self.waiting.pop(identifier, None)
+            if node is not None and node not in self.answers:
+                self.miss(node, "failed", f"its answer could not be fetched ({kind})")
         patience = max(UPLOAD_SECONDS, self.quorum.deadline_seconds / 3)
         for identifier, node in list(self.waiting.items()):
             if self.puller.seconds(identifier) > patience:
