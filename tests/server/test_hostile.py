@@ -111,11 +111,17 @@ HOSTILE: dict[str, tuple[Callable[[RecordDict], RecordDict], str]] = {
         ),
         "NaN or infinity",
     ),
-    "norm of a million": (
+    "norm of ten thousand": (
+        lambda c: protocol.train_answer(
+            answered(c, tensors=update(**{"layer.bias": np.full(3, 6e3, np.float32)}))
+        ),
+        "maximum_update_norm: 100",
+    ),
+    "a change that no training makes": (
         lambda c: protocol.train_answer(
             answered(c, tensors=update(**{"layer.bias": np.full(3, 6e5, np.float32)}))
         ),
-        "maximum_update_norm: 100",
+        "changes a weight by more than 10000",
     ),
     "wrong shape": (
         lambda c: protocol.train_answer(
