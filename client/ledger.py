@@ -18,7 +18,9 @@ same key, other mechanism       refused; ask it as a new run
 more steps done than reserved   refused at `commit`; the update must not leave
 a round without privacy         kept apart as unbounded: no epsilon covers it
 the file is gone, or another's  an error: a new ledger would forget what was spent
-an old backup, or two copies    **not noticed**: what they do not hold is not counted
+an old backup of the site       not noticed here: the request says so (`client.trust`)
+two copies of the site          the same, once either has answered after the copy
+an old ledger alone             its chain says so, before more is spent (`client.training`)
 =============================== ==================================================
 """
 

@@ -91,7 +91,7 @@ def keep_received(folder: Path, job: Job, model: ReceivedModel, names: tuple[str
     job : Job
         What was asked.
     model : ReceivedModel
-        Of a message whose ticket was good.
+        Of a message whose ticket was good, and whose cost stands in the ledger.
     names : tuple of str
         Tensors that the round trains.
     """

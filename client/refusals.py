@@ -22,6 +22,7 @@ from shared.errors import (
 )
 from shared.files import is_disk_full
 from shared.protocol import Job, Refusal
+from shared.wire import plain_text
 
 if TYPE_CHECKING:
     from client.training import Site
@@ -42,7 +43,6 @@ OUTSPOKEN: Final = (
 PATHS: Final = re.compile(r"(?<![\w.)])~?/[^\s'\",;]*[^\s'\",;:.]")
 #: Room for a number that has no bound of its own.
 LARGEST: Final = 1e9
-LONGEST_REASON: Final = 2000
 UNKNOWN_SITE: Final = "unknown-site"
 LOG: Final = "failures.log"
 #: The log is begun anew at this size; the one before is kept beside it.
@@ -143,7 +143,7 @@ def _reason(error: Exception, kind: str, folder: Path) -> str:
     if is_disk_full(error, folder):
         return "the hospital's disk is full; nothing more was spent than its ledger says"
     if isinstance(error, OUTSPOKEN):
-        return PATHS.sub("(a path)", str(error))[:LONGEST_REASON]
+        return plain_text(PATHS.sub("(a path)", str(error)))
     return _unsaid(kind)
 
 

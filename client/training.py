@@ -1,8 +1,8 @@
 """One hospital's part of a round, and training and testing that stay inside the hospital.
 
 A round: ticket -> policy -> data contract -> firewall in (and what was kept of the model)
--> test the model received -> reserve -> train -> firewall out -> chain -> sign -> keep the
-answer -> commit -> send it.
+-> test the model received -> reserve -> keep what later rounds need not bring -> train ->
+firewall out -> chain -> sign -> keep the answer -> commit -> send it.
 Asked the same again, the hospital sends the kept bytes: no second training, no second
 spending. Where the kept answer is gone, a repeat is a new release: it counts again, with
 other noise.
@@ -125,11 +125,11 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     model = receive_model(site.store.folder, content, job, ticket, shapes_of(network), names)
     policy.permit_cohort(site.store.config, usable_patients(task, source))
     asked = _admit(site, ticket, job, {"model": model.digest})
-    keep_received(site.store.folder, job, model, names)
     request = request_digest(job, model.digest, cohort_digest([source]))
     kept = kept_answer(site.store.folder, job, request)
     if kept is not None:
         _settle(site, job, request)
+        keep_received(site.store.folder, job, model, names)
         return release_again(site, kept, asked)
     _hold_ledger(site)
     _load(network, model.arrays)
@@ -139,6 +139,8 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     site.chain.append(
         "reserved", **_named(job), attempt=reservation.attempt, entry=reservation.entry
     )
+    # Not before: what is kept of a new run pushes out the answers of an old one.
+    keep_received(site.store.folder, job, model, names)
     done = _train(site, task, network, source, job, request, reservation)
     update = firewall.release_update(done.arrays, model.arrays, names, job, done.patients)
     sums, withheld = policy.releasable(statistics, site.store.config)

@@ -52,9 +52,10 @@ BLOCK_NUMBERS: Final = 8_000_000
 Floats = NDArray[np.float64]
 
 
-#: No training changes a weight by more. Numbers near the end of float32 are finite, but
-#: what is made of them may not be: one hospital could end a run with them.
-LARGEST_CHANGE: Final = 1e12
+#: No training changes a weight by more. What is made of far larger numbers may not be
+#: finite, and one of them in a tensor takes half precision from all its others. It is no
+#: bound on what one site can do: that is ``strategy.maximum_update_norm``.
+LARGEST_CHANGE: Final = 1e4
 
 
 def check_strategy(settings: StrategySettings, origin: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field, ValidationError
 from safetensors.numpy import load_file
@@ -22,6 +22,8 @@ from shared.wire import Arrays
 
 HISTORY: Final = "history.json"
 FINAL: Final = "final.safetensors"
+#: Raised by one with every change of what a checkpoint holds or means.
+VERSION: Final = 2
 
 
 class Progress(Facts):
@@ -42,6 +44,7 @@ class History(Progress):
     what is sent.
     """
 
+    checkpoint: Literal[2]
     run: str
     task: str
     round: int
@@ -97,6 +100,7 @@ class Checkpoint:
             state_name = f"state-{number:04d}.safetensors"
             save_tensors(self.folder / state_name, state)
         history = History(
+            checkpoint=VERSION,
             run=self.run,
             task=self.task,
             round=number,
@@ -122,12 +126,7 @@ class Checkpoint:
         path = self.folder / HISTORY
         if not path.is_file():
             return None
-        try:
-            history = History.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValidationError:
-            raise ModelIncompatibleError(
-                f"{path}: is not a checkpoint of this version; begin anew with --fresh"
-            ) from None
+        history = _read_history(path)
         weights = load_weights(self.folder / history.weights)
         if digest_arrays(weights.arrays) != history.digest:
             raise ModelIncompatibleError(
@@ -148,3 +147,27 @@ class Checkpoint:
         """Write the model that the run ends with; return its path."""
         save_weights(self.folder / FINAL, weights)
         return self.folder / FINAL
+
+
+def _read_history(path: Path) -> History:
+    text = path.read_text(encoding="utf-8")
+    try:
+        return History.model_validate_json(text)
+    except ValidationError:
+        if _is_older(text):
+            raise ModelIncompatibleError(
+                f"{path}: is a checkpoint of an older OsteoFed; finish the run with the version "
+                "that began it, or begin anew with --fresh"
+            ) from None
+        raise ModelIncompatibleError(
+            f"{path}: is not a checkpoint of this version; begin anew with --fresh"
+        ) from None
+
+
+def _is_older(text: str) -> bool:
+    """Whether it says so, or says nothing: the first checkpoints had no number."""
+    try:
+        read = json.loads(text)
+        return "rounds" in read and int(read.get("checkpoint", 1)) < VERSION
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return False

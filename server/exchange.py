@@ -19,12 +19,13 @@ from shared.config import Quorum
 from shared.errors import (
     AggregationRefusedError,
     ModelNotKeptError,
+    OsteofedError,
     QuorumError,
     RunFailedError,
 )
 from shared.protocol import Refusal
 from shared.trust import ANY_SITE, sign_ticket
-from shared.wire import count_bytes
+from shared.wire import count_bytes, plain_text
 
 if TYPE_CHECKING:
     from flwr.app import Message
@@ -144,8 +145,8 @@ class _Exchange(Generic[A]):
         )
 
     def miss(self, node: int, kind: Any, reason: str) -> None:
-        """Write down that a site is absent, and why."""
-        site = self.roster.name(node)
+        """Write down that a site is absent, and why; it may have chosen the words itself."""
+        site, reason = self.roster.name(node), plain_text(reason)
         question = self.question
         self.absent[node] = Absence(site=site, kind=kind, reason=reason)
         self.journal.absent(question.task, question.kind, question.round, site, kind, reason)
@@ -161,6 +162,10 @@ class _Exchange(Generic[A]):
             node = self.waiting.pop(reply.metadata.reply_to_message_id, None)
             if node is not None and node not in self.answers:
                 self._take(node, reply)
+        for identifier, kind in self.puller.broken().items():
+            node = self.waiting.pop(identifier, None)
+            if node is not None and node not in self.answers:
+                self.miss(node, "failed", f"its answer could not be fetched ({kind})")
         patience = max(UPLOAD_SECONDS, self.quorum.deadline_seconds / 3)
         for identifier, node in list(self.waiting.items()):
             if self.puller.seconds(identifier) > patience:
@@ -186,18 +191,23 @@ class _Exchange(Generic[A]):
     def _take(self, node: int, reply: Message) -> None:
         self.absent.pop(node, None)
         if reply.has_error():
-            reason = " ".join(str(reply.error.reason).split())[:300]
+            reason = plain_text(str(reply.error.reason))[:300]
             gone = "unavailable" in reason.lower()
             said = "its node is gone" if gone else f"the site's program broke: {reason}"
             self.miss(node, "unreachable" if gone else "failed", said)
             return
-        size = count_bytes(reply.content)
-        self.bytes_up += size
-
         try:
+            size = count_bytes(reply.content)
+            self.bytes_up += size
             answer = self.question.read(reply.content, partial(self._check_sender, node))
         except AggregationRefusedError as error:
             self.miss(node, "rejected", str(error))
+            return
+        except (OsteofedError, OSError):  # of the coordinator's own files
+            raise
+        except Exception as error:  # nothing that a site sends may end a run
+            name = type(error).__name__
+            self.miss(node, "rejected", f"its answer could not be read ({name})")
             return
         if isinstance(answer, Refusal):
             self.roster.names.setdefault(node, answer.site)

@@ -381,7 +381,8 @@ def _register(
     facts = {"digest": digest, "noise_multiplier": start.noise_multiplier}
     write_card(papers / "card.json", plan, planned, trained.rounds, curve, facts)
     draw_curves(papers / "curves.png", start.task.headline[0], trained.rounds, curve)
-    passport = make_passport(plan, planned, trained.passports, digest)
+    exact = digest_arrays(start.arrays)
+    passport = make_passport(plan, planned, trained.passports, digest, exact)
     write_text_atomically(papers / PASSPORT, passport.model_dump_json(indent=1) + "\n")
     begun = Weights(planned.settings, start.arrays, f"what run {plan.run} began with")
     save_weights(folder / BEGUN, begun)

@@ -24,23 +24,28 @@ from shared.config import StrategySettings, TaskSettings
 from shared.errors import PassportInvalidError
 from shared.halves import halved
 from shared.signing import verify
+from shared.trust import asked_digest
 from shared.weights import digest_arrays, load_weights
 
 PASSPORT: Final = "passport"
 FILE: Final = "passport.json"
+#: Raised by one with every change of what a passport holds or means.
+VERSION: Final = 3
 
 
 class Passport(Facts):
     """Where a version comes from. `digest` is that of its weights, `start` of those before.
 
-    All models are named as they were sent, in half precision.
+    All models are named as they were sent, in half precision; `start_exact` is the digest
+    of what the run began with as the coordinator held it, not rounded.
     """
 
-    passport: Literal[2] = 2
+    passport: Literal[3] = VERSION
     run: str
     task: str
     digest: str
     start: str
+    start_exact: str
     settings: TaskSettings
     strategy: StrategySettings
     most_patients: int
@@ -55,7 +60,7 @@ class Passport(Facts):
 
 
 def make_passport(
-    plan: RunPlan, planned: PlannedTask, rounds: list[RoundPassport], digest: str
+    plan: RunPlan, planned: PlannedTask, rounds: list[RoundPassport], digest: str, start: str
 ) -> Passport:
     """Sign the passport of a version.
 
@@ -69,12 +74,14 @@ def make_passport(
         All of them, the first first.
     digest : str
         Of the version's weights.
+    start : str
+        Digest of what the run began with, not rounded.
     """
     home = Home(plan.home)
     key = home.key()
     draft = Passport(
         run=plan.run, task=planned.name, digest=digest, start=rounds[0].model_before,
-        settings=planned.settings, strategy=planned.strategy,
+        start_exact=start, settings=planned.settings, strategy=planned.strategy,
         most_patients=plan.quorum.maximum_patients_per_site, rounds=rounds,
         coordinator=key.public, head=home.chain().head(), signature="",
     )  # fmt: skip
@@ -96,8 +103,7 @@ def read_passport(path: Path) -> Passport:
     except (OSError, ValueError):  # pydantic's too
         if _is_older(text):
             raise PassportInvalidError(
-                f"{path}: is of an older OsteoFed, whose updates were whole models; verify it "
-                "with the version that made it"
+                f"{path}: is of an older OsteoFed; verify it with the version that made it"
             ) from None
         raise PassportInvalidError(f"{path}: is not a passport") from None
 
@@ -107,7 +113,7 @@ def _is_older(text: str) -> bool:
         read = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(read, dict) and read.get("passport") == 1
+    return isinstance(read, dict) and read.get("passport") in range(1, VERSION)
 
 
 def verify_passport(
@@ -156,7 +162,11 @@ def verify_passport(
     if not verify(key, PASSPORT, passport.content(), passport.signature):
         raise PassportInvalidError(f"{path}: its signature is not that of its content")
     _check_rounds(path, passport)
-    checked = ["the coordinator's signature", "every site's statement", "the order of models"]
+    checked = [
+        "the coordinator's signature",
+        "every site's statement",
+        "the models that they are about",
+    ]
     if weights is not None:
         if digest_arrays(load_weights(weights).arrays) != passport.digest:
             raise PassportInvalidError(f"{weights}: is not the model of this passport")
@@ -181,6 +191,7 @@ def _check_rounds(path: Path, passport: Passport) -> None:
         if one.round != number or one.model_before != before:
             raise PassportInvalidError(f"{where} does not follow the one before it")
         before = one.model_after
+        _check_job(where, passport, one)
         if sorted(one.patients) != sorted(said.site for said in one.statements):
             raise PassportInvalidError(f"{where}: the sites counted are not those that signed")
         for said in one.statements:
@@ -190,10 +201,23 @@ def _check_rounds(path: Path, passport: Passport) -> None:
                 raise PassportInvalidError(f"{where}: {said.site}'s statement is about another")
             if one.patients[said.site] != min(said.patients, passport.most_patients):
                 raise PassportInvalidError(f"{where}: {said.site} was counted otherwise")
-        if len({said.asked for said in one.statements}) > 1:
-            raise PassportInvalidError(f"{where}: the sites answered different requests")
     if before != passport.digest:
         raise PassportInvalidError(f"{path}: the last round's model is not this version")
+
+
+def _check_job(where: str, passport: Passport, one: RoundPassport) -> None:
+    """Hold what was asked against the version, and against what every site signed."""
+    job = one.job
+    if (job.run, job.round, job.task, job.settings) != (
+        passport.run, one.round, passport.task, passport.settings,
+    ):  # fmt: skip
+        raise PassportInvalidError(f"{where}: was asked for another run, round or task")
+    asked = asked_digest(job, {"model": one.model_before})
+    for said in one.statements:
+        if said.asked != asked:
+            raise PassportInvalidError(
+                f"{where}: {said.site} answered another request than this job with this model"
+            )
 
 
 def _check_coordinator(passport: Passport, lines: list[Line], path: Path) -> None:
@@ -237,7 +261,8 @@ def _check_site(passport: Passport, name: str, lines: list[Line], other: Other) 
 def _recompute(passport: Passport, updates: Path, start: Path) -> None:
     """Aggregate every round again, and compare to the bit."""
     current = load_weights(start).arrays
-    if digest_arrays(halved(current)) != passport.start:
+    exact, sent = digest_arrays(current), digest_arrays(halved(current))
+    if (exact, sent) != (passport.start_exact, passport.start):
         raise PassportInvalidError(f"{start}: is not what the run began with")
     aggregator: Aggregator | None = None
     for one in passport.rounds:

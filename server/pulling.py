@@ -39,10 +39,14 @@ class Puller:
 
     grid: Grid
     _under_way: dict[str, _Fetch] = field(default_factory=dict)
+    _broken: dict[str, str] = field(default_factory=dict)
     _next: int = 0
 
     def poll(self, identifiers: Iterable[str]) -> list[Message]:
         """Return the replies that came; look for those that did not.
+
+        What else a fetch raises than that the SuperLink is away is the matter of that one
+        reply (`broken`): a site may have sent what Flower cannot put together.
 
         Parameters
         ----------
@@ -51,7 +55,7 @@ class Puller:
 
         Raises
         ------
-        Exception
+        OSError, httpx.HTTPError
             What a fetch raised: the SuperLink is away.
         """
         waited = list(identifiers)
@@ -64,9 +68,23 @@ class Puller:
             if not fetch.done.is_set():
                 continue
             del self._under_way[identifier]
-            if fetch.error is not None:
+            if fetch.error is None:
+                found += fetch.replies
+            elif _is_away(fetch.error):
                 raise fetch.error
-            found += fetch.replies
+            else:
+                self._broken[identifier] = type(fetch.error).__name__
+        return found
+
+    def broken(self) -> dict[str, str]:
+        """Give the messages whose replies could not be fetched since it was last asked.
+
+        Returns
+        -------
+        dict of str to str
+            The kind of error by message.
+        """
+        found, self._broken = self._broken, {}
         return found
 
     def seconds(self, identifier: str) -> float:
@@ -97,3 +115,15 @@ class Puller:
             fetch.error = error
         finally:
             fetch.done.set()
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether an error is of the connection or of the run, and not of one reply.
+
+    A server that answers 500 to one request is there.
+    """
+    import httpx
+
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code != httpx.codes.INTERNAL_SERVER_ERROR
+    return isinstance(error, OSError | httpx.HTTPError) or not isinstance(error, Exception)

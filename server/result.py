@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from shared.files import write_text_atomically
+from shared.protocol import Job
 from shared.trust import Statement
 
 
@@ -69,10 +70,13 @@ class RoundFacts(Facts):
 
 
 class RoundPassport(Facts):
-    """Where one round's model comes from: what was asked, and every statement aggregated."""
+    """Where one round's model comes from: what was asked, and every statement aggregated.
+
+    The job stands here whole: with `model_before` it makes what every statement answers.
+    """
 
     round: int
-    job: str
+    job: Job
     model_before: str
     model_after: str
     patients: dict[str, int]

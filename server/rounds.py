@@ -179,7 +179,7 @@ def _with_round(
     spent = {site: answer.account.epsilon_spent for site, answer in asked.answers.items()}
     passport = RoundPassport(
         round=job.round,
-        job=job.digest(),
+        job=job,
         model_before=before,
         model_after=after,
         patients=patients,

@@ -207,13 +207,15 @@ class Chain:
         return last
 
     def _line(self, last: Head, event: str, facts: dict[str, Any]) -> Line:
+        # As a reader will find them: tuples become lists, keys become text, and half of a
+        # surrogate pair, which no reader takes, a question mark.
+        text = json.dumps(facts, allow_nan=False, ensure_ascii=False)
         content = {
             "line": last.line + 1,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "actor": self.actor,
             "event": event,
-            # As a reader will find them: tuples become lists, keys become text.
-            "facts": json.loads(json.dumps(facts, allow_nan=False)),
+            "facts": json.loads(text.encode("utf-8", "replace")),
             "previous": last.digest,
         }
         return Line(**content, signature=self.key.sign(LINE, content))

@@ -145,14 +145,14 @@ class Account(Settings):
     delta: Nonnegative = 0.0
     plain_rounds: Annotated[int, Field(ge=0)] = 0
     seconds: Nonnegative = 0.0
-    metrics_withheld: str = ""
+    metrics_withheld: Annotated[str, Field(pattern=r"^[a-z_]{0,40}$")] = ""
 
 
 class Refusal(Settings):
     """Why a site did not do what it was asked; a sentence, never a traceback."""
 
     protocol: Literal[3] = PROTOCOL_VERSION
-    site: Annotated[str, Field(max_length=80)]
+    site: Name
     code: Annotated[int, Field(ge=0, le=255)]
     kind: Annotated[str, Field(max_length=80)]
     reason: Annotated[str, Field(max_length=2000)]

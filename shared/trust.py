@@ -29,6 +29,9 @@ ANY_SITE: Final = "any-site"
 STATEMENT: Final = "statement"
 ENROLMENT: Final = "enrolment"
 
+#: Chains hold what was signed under older protocols too; `shared.wire.read_config` lets only
+#: the newest in from a line.
+Spoken = Literal[2, 3]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
@@ -44,7 +47,7 @@ class Ticket(Settings):
     was told in a signed answer (0 and zeros: none yet).
     """
 
-    protocol: Literal[3] = PROTOCOL_VERSION
+    protocol: Spoken = PROTOCOL_VERSION
     coordinator: Digest
     site: Name
     run: Name
@@ -81,7 +84,7 @@ class Statement(Settings):
     the ledger (zeros: none). `head_*` is the site's chain when the answer was made.
     """
 
-    protocol: Literal[3] = PROTOCOL_VERSION
+    protocol: Spoken = PROTOCOL_VERSION
     site: Name
     key: Digest
     run: Name

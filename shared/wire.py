@@ -3,8 +3,9 @@
 All tensors of a model travel as one: Flower moves every tensor by a request of its own,
 and a network has hundreds. The packed tensor, of half precision (`shared.halves`), is
 called by its manifest, the JSON of names, shapes and powers of two in the order of the
-names. It is ``.npy`` bytes, read here by hand: no pickle, and no memory is taken on the
-word of a header. What each message must hold stands in `shared.protocol`.
+names. It is ``.npy`` bytes whose header must be exactly the one that NumPy writes: what a
+peer sends is compared, never parsed. What each message must hold stands in
+`shared.protocol`.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ PROTOCOL_VERSION: Final = 3
 LONGEST_TEXT: Final = 65_536
 #: How many sums of metrics an answer may hold.
 MOST_STATISTICS: Final = 4096
-#: Room for the header of a ``.npy`` record.
-HEADER_BYTES: Final = 4096
+#: What is said of a peer's mistake, in characters.
+LONGEST_REASON: Final = 2000
 #: Characters of a manifest: some thousand tensors.
 LONGEST_MANIFEST: Final = 1_000_000
 #: No tensor of ours has more dimensions.
@@ -160,9 +161,9 @@ def _read_manifest(
     try:
         entries = json.loads(text)
         found = {
-            str(name): (tuple(int(size) for size in shape), exponent)
+            name: (tuple(int(size) for size in shape), exponent)
             for name, shape, exponent in entries
-            if isinstance(name, str) and isinstance(shape, list) and type(exponent) is int
+            if _is_name(name) and isinstance(shape, list) and type(exponent) is int
         }
         wrong = len(found) != len(entries) or list(found) != sorted(found)
         for shape, exponent in found.values():
@@ -176,6 +177,10 @@ def _read_manifest(
             "of two"
         )
     return found
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name.isascii() and name.isprintable()
 
 
 def check_finite(arrays: Mapping[str, NDArray[Any]], what: str, error: type[OsteofedError]) -> None:
@@ -192,22 +197,21 @@ def _decode(
         raise error(f"tensor {name!r} is {array.dtype} as {array.stype} (must be float16 as npy)")
     if tuple(array.shape) != shape:
         raise error(f"tensor {name!r} has shape {tuple(array.shape)} (must be {shape})")
-    size = 2 * math.prod(shape)
-    if not size <= len(array.data) <= size + HEADER_BYTES:
-        raise error(f"tensor {name!r} takes {len(array.data)} bytes (must be {size} and a header)")
-    stream = io.BytesIO(array.data)
-    try:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError("not npy version 1.0")
-        found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except (ValueError, EOFError, TypeError, SyntaxError) as problem:
-        raise error(f"tensor {name!r} is not in npy format ({type(problem).__name__})") from None
-    if found != shape or fortran or dtype != np.dtype("<f2"):
-        raise error(f"tensor {name!r} is {dtype} {found} inside (must be float16 {shape})")
-    body = array.data[stream.tell() :]
-    if len(body) != size:
-        raise error(f"tensor {name!r} holds {len(body)} bytes (must be {size})")
-    return np.frombuffer(body, dtype="<f2").reshape(shape).astype(np.float16)
+    header = _npy_header(shape)
+    size = len(header) + 2 * math.prod(shape)
+    if len(array.data) != size:
+        raise error(f"tensor {name!r} takes {len(array.data)} bytes (must be {size})")
+    if not array.data.startswith(header):
+        raise error(f"tensor {name!r} is not in npy format (must be float16 {shape})")
+    return np.frombuffer(array.data, "<f2", offset=len(header)).reshape(shape).astype(np.float16)
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """Give the bytes that NumPy writes before a float16 tensor of a shape."""
+    stream = io.BytesIO()
+    facts = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, facts)
+    return stream.getvalue()
 
 
 def read_config(
@@ -234,7 +238,7 @@ def read_config(
         if isinstance(value, str | bytes) and len(value) > LONGEST_TEXT:
             raise error(f"record {record!r}: {key} is {len(value)} long (at most {LONGEST_TEXT})")
     spoken = values.get("protocol", PROTOCOL_VERSION)
-    if type(spoken) is int and spoken != PROTOCOL_VERSION:
+    if isinstance(spoken, int | float) and spoken != PROTOCOL_VERSION:
         raise error(
             f"record {record!r}: is of protocol {spoken}, and this side speaks {PROTOCOL_VERSION}: "
             "hospitals and coordinator must run the same version"
@@ -242,11 +246,12 @@ def read_config(
     try:
         for key in nested:
             values[key] = json.loads(values[key])
+            json.dumps(values[key], ensure_ascii=False).encode()  # half a character is no text
         return kind.model_validate(values)
     except ValidationError as problem:
         first = problem.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "as a whole"
-        raise error(f"record {record!r}: {key}: {first['msg'].lower()}") from None
+        raise error(plain_text(f"record {record!r}: {key}: {first['msg'].lower()}")) from None
     except (KeyError, TypeError, ValueError, RecursionError) as problem:
         raise error(f"record {record!r}: not readable ({type(problem).__name__})") from None
 
@@ -277,6 +282,16 @@ def read_metrics(
     if patients < 1 or patients != int(patients):
         raise error(f"record {record!r}: num-examples is {patients:g} (must be at least 1)")
     return int(patients), values
+
+
+def plain_text(text: str) -> str:
+    """Make what a peer may have had a word in fit to be stored and shown: one line, cut.
+
+    White space becomes one space; what cannot be printed (control characters, half of a
+    surrogate pair, marks that turn the direction of writing) its escape.
+    """
+    words = " ".join(text[: 2 * LONGEST_REASON].split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)[:LONGEST_REASON]
 
 
 def count_bytes(content: RecordDict) -> int:

@@ -11,7 +11,13 @@ from client.answers import RUNS_KEPT, kept_rest
 from client.refusals import refusal_of
 from client.training import Site, answer_train, open_site
 from shared import protocol
-from shared.errors import FirewallRefusedError, ModelNotKeptError, TicketRefusedError
+from shared.config import SitePrivacy
+from shared.errors import (
+    BudgetExceededError,
+    FirewallRefusedError,
+    ModelNotKeptError,
+    TicketRefusedError,
+)
 from shared.halves import halved
 from shared.protocol import Job
 from shared.start import start_network
@@ -19,7 +25,7 @@ from shared.tasks import make_task
 from shared.training.arrays import trainable_names
 from shared.weights import digest_arrays
 from shared.wire import Arrays, array_record
-from tests.client.test_site_training import MODEL
+from tests.client.test_site_training import MODEL, change
 from tests.server.jobs import job, ticket_for, train_message
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
@@ -105,3 +111,26 @@ def test_what_was_kept_goes_with_the_answers_of_its_run(site: Site) -> None:
         (runs / f"newer-{number}").mkdir()
     answer_train(open_site(site.store.folder), train_message(MODEL, job(run="last")))
     assert kept_rest(site.store.folder, job()) == {}
+
+
+def test_refused_requests_of_new_runs_leave_what_is_kept_alone(site: Site) -> None:
+    answer_train(site, train_message(MODEL, job()))
+    folder = site.store.folder
+    kept = sorted(path.name for path in (folder / "answers" / "run-1").iterdir())
+    change(folder, privacy=SitePrivacy(epsilon_budget=1e-3, delta=1e-3))
+    for number in range(RUNS_KEPT):
+        with pytest.raises(BudgetExceededError):
+            answer_train(open_site(folder), train_message(MODEL, job(run=f"new-{number}")))
+    assert [path.name for path in (folder / "answers").iterdir()] == ["run-1"]
+    assert sorted(path.name for path in (folder / "answers" / "run-1").iterdir()) == kept
+    assert len(kept) == 3
+
+
+def test_a_lost_rest_is_kept_again_with_an_answer_that_was_kept(site: Site) -> None:
+    answer_train(site, train_message(MODEL, job()))
+    folder = site.store.folder
+    [rest] = (folder / "answers").rglob("*-model.safetensors")
+    rest.unlink()
+    answer_train(open_site(folder), train_message(MODEL, job()))
+    answer_train(open_site(folder), part(job(round=2)))
+    assert len(open_site(folder).ledger.entries()) == 2

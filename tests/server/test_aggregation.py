@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.aggregation import OPTIONS, Aggregator, check_strategy
+from server.aggregation import LARGEST_CHANGE, OPTIONS, Aggregator, check_strategy
 from server.spool import Spool
 from shared.config import StrategySettings
 from shared.errors import AggregationRefusedError, ConfigValueError
@@ -164,8 +164,8 @@ def test_what_rounding_took_from_the_model_comes_back() -> None:
 
 
 def test_arithmetic_that_overflows_is_refused() -> None:
-    big = {name: np.full_like(value, 1e12) for name, value in update(1).items()}
-    wild = StrategySettings(name="FedAvgM", options={"server_learning_rate": 1e30})
+    big = {name: np.full_like(value, 1e4) for name, value in update(1).items()}
+    wild = StrategySettings(name="FedAvgM", options={"server_learning_rate": 1e38})
     answers = {"alpha": Sent(big)}
     with (
         np.errstate(over="ignore", invalid="ignore"),
@@ -181,13 +181,22 @@ def test_a_value_that_the_strategy_refuses_is_said_before_anything_runs() -> Non
 
 
 def test_an_outlier_moves_the_median_and_krum_no_further_than_honest_sites_are() -> None:
-    attack = Sent({n: v + 1e4 for n, v in update(1).items()})
+    attack = Sent({n: v + 5e3 for n, v in update(1).items()})
     answers = {**SITES, "evil": attack}
     for name in ("FedMedian", "Krum"):
         model, _ = combine(aggregator(StrategySettings(name=name)), 1, arrays(), answers)
         assert np.abs(model["layer.weight"]).max() < 10
     model, _ = combine(aggregator(), 1, arrays(), answers)
     assert np.abs(model["layer.weight"]).max() > 100
+
+
+def test_the_largest_change_is_let_in_and_no_larger_one() -> None:
+    edge = update(1)
+    edge["layer.bias"] = np.array([0, -LARGEST_CHANGE, 0], np.float32)
+    aggregator().check("alpha", edge, arrays())
+    edge["layer.bias"] = np.nextafter(edge["layer.bias"], np.float32(-np.inf))
+    with pytest.raises(AggregationRefusedError, match="changes a weight by more than 10000"):
+        aggregator().check("alpha", edge, arrays())
 
 
 def test_an_option_that_a_strategy_does_not_have_is_named() -> None:

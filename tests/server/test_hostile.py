@@ -19,9 +19,9 @@ from server.rounds import Trained, train_rounds
 from shared import protocol
 from shared.chain import Head, verify_chain
 from shared.config import StrategySettings
-from shared.errors import AggregationRefusedError
+from shared.errors import AggregationRefusedError, ConfigError
 from shared.protocol import TrainAnswer
-from shared.wire import Arrays
+from shared.wire import Arrays, read_arrays, read_metrics
 from tests.server.fake_grid import FakeGrid, Node, make
 from tests.server.jobs import account, arrays, asked_in, member, signed
 from tests.server.test_rounds import ERROR, NAMES, START, honest, journal, plan
@@ -73,6 +73,31 @@ def integer_buffer(reply: RecordDict) -> None:
     record[manifest] = Array(np.zeros(9, np.int64))
 
 
+#: Each ends NumPy's own reading of a header with another error than ValueError.
+HEADERS = [
+    b"(", b"'''", b"{'descr': (), 'fortran_order': False, 'shape': (9,)}", b"-" * 3000,
+    b"{'descr': ('<f2',), 'fortran_order': False, 'shape': (9,)}", b"\x00", b"",
+]  # fmt: skip
+
+
+def packed(header: bytes, numbers: int = 9) -> Array:
+    """A packed tensor with a header of one's own, of the length that is right if it can be."""
+    length = max(118, len(header) + 1)
+    begin = b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little")
+    body = header.ljust(length - 1) + b"\n" + bytes(2 * numbers)
+    return Array("float16", (numbers,), "numpy.ndarray", begin + body)
+
+
+def sends_header(header: bytes) -> Node:
+    def change(reply: RecordDict) -> None:
+        record = reply["update"]
+        assert isinstance(record, ArrayRecord)
+        [manifest] = record
+        record[manifest] = packed(header)
+
+    return sends(lambda content: raw(content, "update", change))
+
+
 HOSTILE: dict[str, tuple[Callable[[RecordDict], RecordDict], str]] = {
     "NaN": (
         lambda c: protocol.train_answer(
@@ -86,11 +111,17 @@ HOSTILE: dict[str, tuple[Callable[[RecordDict], RecordDict], str]] = {
         ),
         "NaN or infinity",
     ),
-    "norm of a million": (
+    "norm of ten thousand": (
+        lambda c: protocol.train_answer(
+            answered(c, tensors=update(**{"layer.bias": np.full(3, 6e3, np.float32)}))
+        ),
+        "maximum_update_norm: 100",
+    ),
+    "a change that no training makes": (
         lambda c: protocol.train_answer(
             answered(c, tensors=update(**{"layer.bias": np.full(3, 6e5, np.float32)}))
         ),
-        "maximum_update_norm: 100",
+        "changes a weight by more than 10000",
     ),
     "wrong shape": (
         lambda c: protocol.train_answer(
@@ -181,6 +212,47 @@ def test_each_hostile_answer_is_rejected_for_its_own_reason(tmp_path: Path, what
     ]
     assert [reason in line.facts["reason"] for line in rejected] == [True]
     assert not list((work.task_folder("dxa-segmentation")).rglob("evil.safetensors"))
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
+def test_a_broken_npy_header_is_that_sites_fault_alone(tmp_path: Path, header: bytes) -> None:
+    sites = honest("alpha", 1.0), honest("beta", 1.0)
+    trained, _ = run(tmp_path, *sites, sends_header(header))
+    [absent] = trained.rounds[0].absent
+    assert absent.kind == "rejected"
+    assert "is not in npy format" in absent.reason or "bytes (must be" in absent.reason
+
+
+def test_no_error_of_reading_an_answer_ends_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was not thought of: the site's answer is rejected, and its text not repeated."""
+    real = read_metrics
+
+    def unforeseen(content: RecordDict, record: str, error: Any) -> Any:
+        if content["account"]["site"] == "evil":
+            raise RecursionError("Doe^John")
+        return real(content, record, error)
+
+    monkeypatch.setattr("shared.protocol.read_metrics", unforeseen)
+    sites = honest("alpha", 1.0), honest("beta", 1.0), honest("evil", 1.0)
+    trained, _ = run(tmp_path, *sites)
+    [absent] = trained.rounds[0].absent
+    assert (absent.kind, absent.reason) == (
+        "rejected", "its answer could not be read (RecursionError)",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ConfigError("heads")])
+def test_the_coordinators_own_troubles_are_no_fault_of_the_sites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("server.spool.Spool.keep", broken)
+    with pytest.raises(type(error)):
+        run(tmp_path, honest("alpha", 1.0), honest("beta", 1.0))
 
 
 def test_a_node_with_a_stolen_signing_key_answers_for_nobody_but_itself(tmp_path: Path) -> None:
@@ -286,3 +358,12 @@ def test_no_changed_answer_breaks_the_server(record: str, key: str, value: Any) 
         return
     assert isinstance(read, TrainAnswer)
     assert isinstance(held, ConfigRecord | MetricRecord)
+
+
+@given(header=st.one_of(st.sampled_from(HEADERS), st.binary(max_size=200), st.text().map(
+    lambda text: text.encode("latin-1", "replace"))))  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_no_npy_header_is_parsed(header: bytes) -> None:
+    content = RecordDict({"update": ArrayRecord({'[["bias",[9],0]]': packed(header)})})
+    with pytest.raises(AggregationRefusedError, match=r"npy format|bytes"):
+        read_arrays(content, "update", {"bias": (9,)}, AggregationRefusedError)

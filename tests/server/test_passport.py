@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.passport import FILE, make_passport, verify_passport
+from server.home import Home
+from server.passport import FILE, PASSPORT, make_passport, read_passport, verify_passport
 from server.roster import Roster
 from server.rounds import train_rounds
 from shared.chain import head_path
 from shared.config import StrategySettings
 from shared.errors import ChainBrokenError, OsteofedError, PassportInvalidError
-from shared.weights import Weights, digest_arrays, save_weights
+from shared.halves import halved
+from shared.weights import Weights, digest_arrays, load_weights, save_weights
 from tests.server.fake_grid import FakeGrid, make
 from tests.server.jobs import member
 from tests.server.test_rounds import START, honest, journal, plan
@@ -50,14 +54,16 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Version:
     work = base.model_copy(update={"tasks": (task,)})
     members = tuple(member(name) for name in ("alpha", "beta"))
     told = journal(folder)
+    begun = {name: value + np.float32(1e-5) for name, value in START.arrays.items()}
     trained = train_rounds(
         FakeGrid({1: honest("alpha", 0.3), 2: honest("beta", 1.7)}), Roster(members), work, task,
-        START, make, told, lambda facts, point: None,
+        replace(START, arrays=begun), make, told, lambda facts, point: None,
     )  # fmt: skip
-    made = make_passport(work, task, trained.passports, digest_arrays(trained.arrays))
+    digests = digest_arrays(trained.arrays), digest_arrays(begun)
+    made = make_passport(work, task, trained.passports, *digests)
     (folder / FILE).write_text(made.model_dump_json())
     save_weights(folder / "w.safetensors", Weights(TINY_TASK, trained.arrays, "x"))
-    save_weights(folder / "s.safetensors", Weights(TINY_TASK, START.arrays, "x"))
+    save_weights(folder / "s.safetensors", Weights(TINY_TASK, begun, "x"))
     home = told.home
     return Version(
         folder / FILE, home.key().public, folder / "w.safetensors", home.chain().path,
@@ -124,6 +130,57 @@ def test_another_run_of_the_same_signatures_is_none(version: Version) -> None:
         version.passport.write_text(text)
     with pytest.raises(PassportInvalidError, match="another key"):
         verify_passport(version.passport, "0" * 64)
+
+
+def forged(version: Version, **changes: Any) -> Path:
+    """The passport with another content, signed by the coordinator itself."""
+    home = Home(version.chain.parent)
+    made = read_passport(version.passport).model_copy(update=changes)
+    signature = home.key().sign(PASSPORT, made.content())
+    path = version.passport.with_name("forged.json")
+    path.write_text(made.model_copy(update={"signature": signature}).model_dump_json())
+    return path
+
+
+def test_no_other_model_can_stand_before_what_the_sites_signed(version: Version) -> None:
+    """Not even the coordinator can say that they trained from another."""
+    first, second = read_passport(version.passport).rounds
+    other = "ab" * 32
+    changed: dict[str, dict[str, Any]] = {
+        "the first": {"start": other, "rounds": [
+            first.model_copy(update={"model_before": other}), second]},
+        "in between": {"rounds": [first.model_copy(update={"model_after": other}),
+                                  second.model_copy(update={"model_before": other})]},
+        "the job": {"rounds": [first.model_copy(update={
+            "job": first.job.model_copy(update={"proximal_mu": 0.5})}), second]},
+    }  # fmt: skip
+    for changes in changed.values():
+        with pytest.raises(PassportInvalidError, match="another request than this job with this"):
+            verify_passport(forged(version, **changes), version.key)
+    jobs = [first.model_copy(update={"job": second.job}), second]
+    with pytest.raises(PassportInvalidError, match="another run, round or task"):
+        verify_passport(forged(version, rounds=jobs), version.key)
+    assert verify_passport(forged(version), version.key)
+
+
+def test_the_start_is_compared_to_the_bit(version: Version, tmp_path: Path) -> None:
+    """What rounds to the same half precision is another start, if only a little."""
+    weights = load_weights(version.start)
+    near = {name: halved(weights.arrays)[name] for name in weights.arrays}
+    assert digest_arrays(near) == read_passport(version.passport).start
+    path = tmp_path / "near.safetensors"
+    save_weights(path, replace(weights, arrays=near))
+    with pytest.raises(PassportInvalidError, match="is not what the run began with"):
+        replace(version, start=path).verify()
+
+
+def test_a_passport_of_an_older_version_is_named_so(version: Version, tmp_path: Path) -> None:
+    text = version.passport.read_text()
+    for number, reason in ((1, "older OsteoFed"), (2, "older OsteoFed"), (99, "is not a passport")):
+        path = tmp_path / "passport.json"
+        path.write_text(text.replace('"passport":3', f'"passport":{number}', 1))
+        with pytest.raises(PassportInvalidError, match=reason):
+            read_passport(path)
 
 
 def test_a_chain_that_lost_its_end_does_not_carry_the_passport(version: Version) -> None:

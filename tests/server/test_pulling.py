@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
+from flwr.supercore.run import RunNotRunningException
 
 from server.pulling import AT_ONCE, Puller
+from server.roster import Roster
+from server.rounds import train_rounds
+from tests.server.fake_grid import FakeGrid, FakeMessage, make
+from tests.server.test_rounds import MEMBERS, START, honest, journal, plan
 
 
 class Line:
@@ -43,18 +51,65 @@ def test_replies_behind_broken_ones_still_come(monkeypatch: pytest.MonkeyPatch) 
     line.never.set()
 
 
-def test_what_a_fetch_raises_is_raised_to_who_waits() -> None:
-    class Away:
+REQUEST = httpx.Request("POST", "http://127.0.0.1")
+
+
+def status(code: int) -> httpx.HTTPStatusError:
+    return httpx.HTTPStatusError("x", request=REQUEST, response=httpx.Response(code))
+
+
+def poll_until(error: BaseException) -> dict[str, str]:
+    """Poll a grid on which every fetch raises this, until it is said."""
+
+    class Broken:
         def pull_messages(self, identifiers: list[str]) -> list[Any]:
-            raise ConnectionError("the SuperLink is away")
+            raise error
 
-    away: Any = Away()
-    puller = Puller(away)
+    grid: Any = Broken()
+    puller = Puller(grid)
+    for _ in range(100):
+        assert puller.poll(["m"]) == []
+        if found := puller.broken():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("nothing was said")
 
-    def until_it_is_said() -> None:
-        for _ in range(100):
-            puller.poll(["m"])
-            time.sleep(0.01)
 
-    with pytest.raises(ConnectionError, match="away"):
-        until_it_is_said()
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionError("away"), TimeoutError(), httpx.ConnectError("away"), httpx.ReadTimeout("slow"),
+     status(401), status(503), KeyboardInterrupt(), RunNotRunningException()],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_that_the_superlink_is_away_is_raised_to_who_waits(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        poll_until(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), KeyError("x"), RecursionError(), status(500)],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_any_other_error_is_the_matter_of_that_reply(error: Exception) -> None:
+    assert poll_until(error) == {"m": type(error).__name__}
+
+
+def test_a_reply_that_cannot_be_fetched_costs_its_own_site_only(tmp_path: Path) -> None:
+    class Grid(FakeGrid):
+        def pull_messages(self, identifiers: Iterable[str]) -> list[FakeMessage]:
+            found = super().pull_messages(identifiers)
+            if any(message.node == 3 for message in found):
+                raise ValueError("what Flower cannot put together")
+            return found
+
+    work = plan(tmp_path)
+    nodes = {1: honest("alpha", 1.0), 2: honest("beta", 1.0), 3: honest("gamma", 1.0)}
+    trained = train_rounds(
+        Grid(nodes), Roster(MEMBERS), work, work.tasks[0], START, make, journal(tmp_path),
+        lambda facts, point: None,
+    )  # fmt: skip
+    for facts in trained.rounds:
+        [absent] = facts.absent
+        assert (absent.site, absent.kind) == ("node 3", "failed")
+        assert absent.reason == "its answer could not be fetched (ValueError)"
+        assert sorted(facts.patients) == ["alpha", "beta"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from server.checkpoint import Checkpoint
+from server.checkpoint import HISTORY, Checkpoint
 from server.roster import Roster
 from server.rounds import Trained, train_rounds
 from shared.chain import verify_chain
 from shared.config import StrategySettings
+from shared.errors import ModelIncompatibleError
 from shared.weights import digest_arrays
 from tests.server.fake_grid import FakeGrid, make
 from tests.server.jobs import member
@@ -140,3 +142,21 @@ def test_a_checkpoint_whose_model_was_changed_is_refused(tmp_path: Path) -> None
     weights.write_bytes(bytes(raw))
     with pytest.raises(ModelIncompatibleError):
         Checkpoint(folder, "run-1", "dxa-segmentation").read()
+
+
+def test_a_checkpoint_of_an_older_version_is_refused_in_words(tmp_path: Path) -> None:
+    train(tmp_path, STRATEGIES[0])
+    [path] = tmp_path.rglob(HISTORY)
+    written = path.read_text()
+    older = json.loads(written)
+    del older["checkpoint"]
+    for text, reason in (
+        (json.dumps(older), "older OsteoFed; finish the run with the version that began it"),
+        (written.replace('"checkpoint": 2', '"checkpoint": 1'), "older OsteoFed"),
+        (written.replace('"checkpoint": 2', '"checkpoint": 99'), "not a checkpoint of this"),
+        ("[]", "not a checkpoint of this"),
+        ("{", "not a checkpoint of this"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ModelIncompatibleError, match=reason):
+            train(tmp_path, STRATEGIES[0])

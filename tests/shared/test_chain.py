@@ -292,13 +292,18 @@ def test_processes_that_write_at_once_lose_no_line(tmp_path: Path) -> None:
     assert len(lines) == 76
 
 
-def both_sides(folder: Path) -> tuple[Chain, Chain]:
-    """A site and a coordinator that asked and answered three times."""
+def both_sides(folder: Path, times: int = 3) -> tuple[Chain, Chain]:
+    """A site and a coordinator that asked and answered some times."""
     (folder / "site").mkdir(parents=True)
     (folder / "home").mkdir()
     site = make_chain(folder / "site", 1)
     coordinator = make_chain(folder / "home", 1)
-    for number in range(1, 4):
+    talk(site, coordinator, times)
+    return site, coordinator
+
+
+def talk(site: Chain, coordinator: Chain, times: int) -> None:
+    for number in range(1, times + 1):
         ticket = sign_ticket(
             coordinator.key, site="alpha", run="r", asked="1" * 64, own=coordinator.head(),
             seen=site.head(),
@@ -313,7 +318,6 @@ def both_sides(folder: Path) -> tuple[Chain, Chain]:
             mechanism=(0.0, 0.0, 0), head=site.append("released", round=number),
         )  # fmt: skip
         coordinator.append("answered", statement=statement.model_dump())
-    return site, coordinator
 
 
 def test_both_chains_hold_each_other(tmp_path: Path) -> None:
