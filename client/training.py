@@ -364,11 +364,12 @@ def _train(
     )
     if job.mode == "plain":
         return train_plain(
-            task, network, source, job.settings.plain, key, compute, proximal_mu=job.proximal_mu
-        )
+            task, network, source, job.settings.plain, key, compute,
+            rounds=job.rounds, proximal_mu=job.proximal_mu,
+        )  # fmt: skip
     return train_private(
         task, network, source, job.settings.private, job.noise_multiplier, key, compute,
-        proximal_mu=job.proximal_mu,
+        rounds=job.rounds, proximal_mu=job.proximal_mu,
     )  # fmt: skip
 
 

@@ -46,8 +46,8 @@ class NetworkSettings(Settings):
 class OptimiserSettings(Settings):
     """One way to train: which weights, how many steps, how fast.
 
-    `schedule` says what becomes of the learning rate over the steps of one round
-    (or of one pretraining): it stays, or falls along half a cosine.
+    `schedule` says what becomes of the learning rate over all steps of all rounds of a
+    run (or of one pretraining): it stays, or falls along half a cosine.
     """
 
     trainable: Literal["all", "head", "norms_and_head"] = "all"

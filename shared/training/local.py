@@ -108,6 +108,7 @@ def train_plain(
     compute: Compute,
     *,
     steps: int | None = None,
+    rounds: int = 1,
     proximal_mu: float = 0.0,
     progress: Progress | None = None,
 ) -> LocalRound:
@@ -129,6 +130,9 @@ def train_plain(
         Device and batch splitting; bfloat16 on a GPU if it says so.
     steps : int, optional
         Instead of `settings.steps_per_round`.
+    rounds : int
+        Rounds of the whole run, over which the learning rate falls if it does; which
+        round this is, `key` says.
     proximal_mu : float
         Weight of FedProx's pull towards the weights received (Li et al. 2020).
     progress : callable, optional
@@ -153,7 +157,7 @@ def train_plain(
         batches = shuffled_batches(patients.names, settings.batch_patients, key)
         for step in range(steps):
             names = next(batches)
-            decay(optimiser, settings, step, steps)
+            decay(optimiser, settings, (key.round - 1) * steps + step, rounds * steps)
             optimiser.zero_grad()
             loss = 0.0
             for piece in pieces(names, compute.physical_batch_patients):
@@ -182,6 +186,7 @@ def train_private(
     key: RoundKey,
     compute: Compute,
     *,
+    rounds: int = 1,
     proximal_mu: float = 0.0,
 ) -> LocalRound:
     """Train with DP-SGD, the patient being the unit of privacy.
@@ -217,7 +222,7 @@ def train_private(
 
     Parameters
     ----------
-    task, model, source, key, compute, proximal_mu
+    task, model, source, key, compute, rounds, proximal_mu
         See `train_plain`. Mixed precision is not used here. The proximal pull
         depends on weights only and costs no privacy.
     settings : PrivateSettings
@@ -239,14 +244,16 @@ def train_private(
         patient are not known.
     """
     patients = _patients(task, source)
+    steps = settings.steps_per_round
     mean = _Mean()
     with training(task, model, settings, compute) as trained:
         start = [weight.detach().clone() for weight in trained]
         optimiser = _private_optimiser(settings, trained, noise_multiplier, key, len(patients))
         with per_patient_gradients(model, task.units):
             optimiser.attach_step_hook(lambda _: pull_towards(trained, start, proximal_mu))
-            for step in range(settings.steps_per_round):
-                decay(optimiser.original_optimizer, settings, step, settings.steps_per_round)
+            for step in range(steps):
+                done = (key.round - 1) * steps + step
+                decay(optimiser.original_optimizer, settings, done, rounds * steps)
                 names = poisson_draw(patients.names, settings.sample_rate, key, step)
                 parts = list(pieces(names, compute.physical_batch_patients)) or [[]]
                 for number, piece in enumerate(parts):
@@ -257,7 +264,7 @@ def train_private(
                     optimiser.step()
                     optimiser.zero_grad(set_to_none=True)
         arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
-    return LocalRound(arrays, len(patients), settings.steps_per_round, mean.value)
+    return LocalRound(arrays, len(patients), steps, mean.value)
 
 
 def evaluate(

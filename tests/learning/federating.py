@@ -64,9 +64,11 @@ def federate(
                 set_arrays(network, sent)
                 key = RoundKey(seed, f"bench-{site}", number, digest_arrays(sent))
                 if epsilon is None:
-                    done = train_plain(task, network, patients, plain, key, compute)
+                    done = train_plain(task, network, patients, plain, key, compute, rounds=rounds)
                 else:
-                    done = train_private(task, network, patients, private, noise, key, compute)
+                    done = train_private(
+                        task, network, patients, private, noise, key, compute, rounds=rounds
+                    )
                 change = halved({name: done.arrays[name] - sent[name] for name in names})
                 updates[site] = spool.keep(site, change, done.patients)
             model, _ = aggregator.combine(number, model, updates)

@@ -348,6 +348,26 @@ def test_proximal_pull_is_part_of_a_private_step() -> None:
     assert np.linalg.norm(flat(done.arrays) - before) < 0.95 * np.linalg.norm(free)
 
 
+@pytest.mark.parametrize("mode", ["plain", "private"])
+def test_the_rate_falls_over_all_rounds_of_a_run(mode: str) -> None:
+    """Half a cosine over three rounds of one step: 1, 3/4 and 1/4 of the rate."""
+    moved = []
+    for number in (1, 2, 3):
+        key = RoundKey(b"secret of a test", "run", number, "digest")
+        network = TASK.network()
+        common: dict[str, Any] = {"schedule": "cosine", "optimiser": "sgd", "augment": False}
+        if mode == "plain":
+            settings = OptimiserSettings(**common, batch_patients=12)
+            done = train_plain(TASK, network, Standins(12), settings, key, CPU, steps=1, rounds=3)
+        else:
+            quiet = private(**common, steps_per_round=1, sample_rate=1.0)
+            done = train_private(TASK, network, Standins(12), quiet, 0.0, key, CPU, rounds=3)
+        start = get_arrays(TASK.network(), done.arrays)
+        moved.append(np.linalg.norm(flat(done.arrays) - flat(start)))
+    assert moved[1] / moved[0] == pytest.approx(0.75, rel=1e-3)
+    assert moved[2] / moved[0] == pytest.approx(0.25, rel=1e-3)
+
+
 def test_plain_training_learns() -> None:
     network, source = TASK.network(), Standins(16)
     before = TASK.metrics(evaluate(TASK, network, source, CPU))["loss"]
