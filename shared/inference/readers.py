@@ -161,6 +161,9 @@ def read_fractures(reading: Reading) -> Findings:
     return Findings(grades=tuple(grades), not_assessed=gaps)
 
 
+#: Tasks that are trained and measured, and stand in no report yet: reports are of DXA
+#: studies, and these look at radiographs.
+WITHOUT_REPORT: Final = ("xray-vertebrae",)
 #: Reader of each task, in the order in which they run: a later one may use what an
 #: earlier one found.
 READERS: Final[Mapping[str, Reader]] = {

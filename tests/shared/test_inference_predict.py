@@ -19,10 +19,11 @@ from shared.errors import (
 )
 from shared.inference import predict as module
 from shared.inference.predict import choose_device, predict_folder
+from shared.inference.readers import READERS
 from shared.inference.schema import Prediction
 from shared.phantom.make import make_hospital
 from shared.regions import REGION_CODES
-from shared.tasks import TASKS, make_task
+from shared.tasks import make_task
 from shared.training.arrays import get_arrays
 from shared.weights import Weights, save_weights
 from tests.shared.ct_samples import write_ct
@@ -43,7 +44,7 @@ def champions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("champions")
     torch.manual_seed(0)
-    for name in TASKS:
+    for name in READERS:
         settings = TaskSettings(task=name)
         arrays = get_arrays(make_task(settings).network())
         save_weights(folder / f"{name}.safetensors", Weights(settings, arrays, "random"))
@@ -68,7 +69,7 @@ def test_a_study_gives_json_report_masks_and_overlays(
     }  # fmt: skip
     prediction = Prediction.model_validate_json((out / "prediction.json").read_text())
     assert prediction == result.predictions[out]
-    assert {model.task for model in prediction.models} == set(TASKS)
+    assert {model.task for model in prediction.models} == set(READERS)
     with np.load(out / "masks.npz", allow_pickle=False) as masks:
         for image in prediction.images:
             regions = masks[image.view]
