@@ -268,6 +268,9 @@ class Direct:
     def poll(self, identifiers: Any) -> list[Any]:
         return list(self.grid.pull_messages(list(identifiers)))
 
+    def broken(self) -> dict[str, str]:
+        return {}
+
     def seconds(self, identifier: str) -> float:
         return 0.0
 
