@@ -18,12 +18,13 @@ import time
 from pathlib import Path
 
 from shared.command_line import console
-from shared.config import NetworkSettings, PrivateSettings, Quorum, TaskSettings
-from tests.bench_rounds import SITES, between
+from shared.config import NetworkSettings, PrivateSettings, TaskSettings
+from tests.bench_rounds import SITES, ours
 
 #: The small U-Net as it ships, more steps.
 NETWORK = NetworkSettings(size="small")
 NOISE = 2.0
+WAYS = ("bytes_down", "bytes_up")
 
 
 def task_of(steps: int, trainable: str) -> TaskSettings:
@@ -73,39 +74,22 @@ def all_bare(folder: Path, settings: TaskSettings, rounds: int) -> list[float]:
     return [max(times) for times in zip(*told, strict=True)]
 
 
-def ours(folder: Path, settings: TaskSettings, rounds: int) -> tuple[list[float], dict[str, float]]:
-    """Seconds of each round on real nodes, and megabytes by way."""
-    from tests.system.real_federation import NAMES, real_federation, write_agreement
-
-    folder.mkdir()
-    with real_federation(folder) as federation:
-        for name in NAMES:
-            federation.join(name)
-        federation.connected(*NAMES)
-        quorum = Quorum(minimum_sites=SITES, deadline_seconds=900)
-        path = write_agreement(folder, rounds=rounds, quorum=quorum, task=settings)
-        federation.run("server", "run", path, "--home", federation.home)
-        result = federation.result()["tasks"][settings.task]
-    [events] = (folder / "work" / "runs").glob("*/events.jsonl")
-    read = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
-    first = [event["time"] for event in read if event["event"] == "task"]
-    ends = between([*first, *(event["time"] for event in read if event["event"] == "round")])
-    ways = {way: [one[way] / SITES for one in result["rounds"]] for way in WAYS}
-    return ends, {
-        f"{way}, {which} round": taken[place]
-        for way, taken in ways.items()
+def sent_bytes(folder: Path, task: str) -> dict[str, float]:
+    """Bytes a site, by way, of the first and the last round of a run in a folder."""
+    result = json.loads((folder / "work" / "result.json").read_text(encoding="utf-8"))
+    rounds = result["tasks"][task]["rounds"]
+    return {
+        f"{way}, {which} round": rounds[place][way] / SITES
+        for way in WAYS
         for which, place in (("first", 0), ("last", -1))
     }
-
-
-WAYS = ("bytes_down", "bytes_up")
 
 
 def main() -> None:
     """Measure bare, then ours; print medians, the ratio and the bytes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--trainable", default="all")
     parser.add_argument("--bare", type=Path, help="(of this program itself) a site to train")
     parser.add_argument("--task", type=Path, help="(of this program itself) its settings")
@@ -118,7 +102,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="osteofed-bench-") as temporary:
         folder = Path(temporary)
         alone = statistics.median(all_bare(folder / "bare", settings, asked.rounds))
-        rounds, sent = ours(folder / "ours", settings, asked.rounds)
+        rounds = ours(folder / "ours", asked.rounds, settings, deadline_seconds=900)
+        sent = sent_bytes(folder / "ours", settings.task)
     whole = float32_bytes(settings)
     mine = statistics.median(rounds)
     console().print(

@@ -24,7 +24,9 @@ import time
 from pathlib import Path
 
 from shared.command_line import console
+from shared.config import Quorum, TaskSettings
 from shared.processes import end_marked, new_token
+from tests.server.tiny_sites import TINY_TASK
 
 MARK = "OSTEOFED_BENCH_TOKEN"
 HERE = Path(__file__).resolve().parent
@@ -93,9 +95,10 @@ def nvflare(python: str, folder: Path, rounds: int) -> float:
     return (whole(2 + rounds) - whole(2)) / rounds
 
 
-def ours(folder: Path, rounds: int) -> list[float]:
+def ours(
+    folder: Path, rounds: int, task: TaskSettings = TINY_TASK, deadline_seconds: float = 120
+) -> list[float]:
     """Seconds of each round of the whole thing, on three tiny sites."""
-    from shared.config import Quorum
     from tests.system.real_federation import NAMES, real_federation, write_agreement
 
     folder.mkdir(parents=True)
@@ -103,8 +106,8 @@ def ours(folder: Path, rounds: int) -> list[float]:
         for name in NAMES:
             federation.join(name)
         federation.connected(*NAMES)
-        quorum = Quorum(minimum_sites=SITES, deadline_seconds=120)
-        path = write_agreement(folder, rounds=rounds, quorum=quorum)
+        quorum = Quorum(minimum_sites=SITES, deadline_seconds=deadline_seconds)
+        path = write_agreement(folder, rounds=rounds, quorum=quorum, task=task)
         federation.run("server", "run", path, "--home", federation.home)
     [events] = (folder / "work" / "runs").glob("*/events.jsonl")
     read = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]

@@ -23,7 +23,7 @@ from shared.regions import (
 )
 from shared.tasks.augmentation import Variation, vary
 from shared.tasks.base import Sample, Statistics, Task
-from shared.tasks.pixels import Placement, frame_image, put_back, to_zero_mean
+from shared.tasks.pixels import Placement, frame_image, halvable, put_back, to_zero_mean
 
 #: Projections in the order of the units.
 VIEWS: Final[tuple[View, ...]] = (View.SPINE_PA, View.HIP_LEFT, View.SPINE_LATERAL)
@@ -46,8 +46,6 @@ SPACING_MM: Final[Mapping[View, tuple[float, float]]] = {
     View.SPINE_LATERAL: (4.0, 2.6),
 }
 FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (112, 80), "published": (448, 320)}
-#: The network halves the frame four times.
-FRAME_MULTIPLE: Final = 16
 #: Weight of a background pixel in the cross-entropy. With equal weights the bodies, a
 #: few per cent of an image, are not told apart for hundreds of steps.
 BACKGROUND_WEIGHT: Final = 0.15
@@ -67,9 +65,7 @@ class DxaSegmentation(Task):
     @property
     def frame(self) -> tuple[int, int]:
         """Height and width of the tensors, in pixels."""
-        chosen = self.settings.network.image_size or FRAME[self.settings.network.size]
-        rows, columns = (-(-side // FRAME_MULTIPLE) * FRAME_MULTIPLE for side in chosen)
-        return rows, columns
+        return halvable(self.settings.network.image_size or FRAME[self.settings.network.size])
 
     def spacing_mm(self, view: View) -> tuple[float, float]:
         """Millimetres per pixel of a view's tensor, row first."""

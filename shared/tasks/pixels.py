@@ -19,6 +19,8 @@ from shared.records import ImageRecord
 
 #: Share of a resampled pixel that must have been scanned for it to count as scanned.
 SCANNED_SHARE = 0.5
+#: The U-Net halves its frame four times.
+FRAME_MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Framed:
     scanned: Tensor
     regions: Tensor | None
     placement: Placement
+
+
+def halvable(size: tuple[int, int]) -> tuple[int, int]:
+    """Round height and width in pixels up to what the U-Net can halve four times."""
+    rows, columns = (-(-side // FRAME_MULTIPLE) * FRAME_MULTIPLE for side in size)
+    return rows, columns
 
 
 def frame_image(

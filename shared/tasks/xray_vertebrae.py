@@ -15,14 +15,12 @@ from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import REGION_CODES, UNNAMED_VERTEBRA, VERTEBRAE
 from shared.tasks.augmentation import Variation, vary
 from shared.tasks.base import Sample, Statistics, Task
-from shared.tasks.pixels import Placement, frame_image, to_zero_mean
+from shared.tasks.pixels import Placement, frame_image, halvable, to_zero_mean
 
 VIEW: Final = View.LUMBAR_AP
 #: The whole radiograph fills the frame, whatever its shape: radiographs often come without
 #: a spacing. A vertebra is about 5 pixels high at the small size.
 FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (160, 80), "published": (512, 256)}
-#: The network halves the frame four times.
-FRAME_MULTIPLE: Final = 16
 CLASSES: Final = 2
 #: Added to both sides of the soft Dice, in pixels.
 SMOOTHING: Final = 1.0
@@ -47,9 +45,7 @@ class XrayVertebrae(Task):
     @property
     def frame(self) -> tuple[int, int]:
         """Height and width of the tensors, in pixels."""
-        chosen = self.settings.network.image_size or FRAME[self.settings.network.size]
-        rows, columns = (-(-side // FRAME_MULTIPLE) * FRAME_MULTIPLE for side in chosen)
-        return rows, columns
+        return halvable(self.settings.network.image_size or FRAME[self.settings.network.size])
 
     def uses(self, study: StudyRecord) -> bool:
         """Use a study with a frontal radiograph on which vertebrae are marked."""

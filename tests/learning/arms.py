@@ -108,12 +108,12 @@ class Bench:
             )
             return self._train(network, patients, settings, arm).arrays
         hospitals = {name: one for name, one in self.hospitals.items() if name != which}
+        rounds = self.cohort.private_rounds if kind == "private" else self.cohort.rounds
         return federate(
-            self.task, self.cohort.settings, self.pretrained(), hospitals,
-            rounds=self.cohort.rounds if kind != "private" else self.cohort.private_rounds,
+            self.task, self.cohort.settings, self.pretrained(), hospitals, rounds=rounds,
             seed=self.seed, compute=self.compute, strategy=STRATEGY,
             epsilon=float(which) if kind == "private" else None, delta=DELTA,
-            report=lambda number, _: self.tell(arm, number / self.cohort.rounds),
+            report=lambda number, _: self.tell(arm, number / rounds),
         )  # fmt: skip
 
     def run(self, arm: str) -> Run:
