@@ -140,7 +140,7 @@ def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
     settings = order.settings
     source = DigitalPatients(order.patients, order.seed, cache=order.cache)
     network, start = start_network(settings, None, order.seed)
-    key = RoundKey(order.seed, "pretrain", 0, start)
+    key = RoundKey(order.seed, "pretrain", 1, start)
 
     def step(done: int, total: int, loss: float) -> None:
         if progress is not None:

@@ -47,13 +47,16 @@ class OptimiserSettings(Settings):
     """One way to train: which weights, how many steps, how fast.
 
     `schedule` says what becomes of the learning rate over all steps of all rounds of a
-    run (or of one pretraining): it stays, or falls along half a cosine.
+    run (or of one pretraining): it stays, or falls along half a cosine. In every round it
+    rises over the first `warm_up_steps`: Adam begins anew with each round, and its first
+    steps are as long as the rate, whatever the gradient is.
     """
 
     trainable: Literal["all", "head", "norms_and_head"] = "all"
     optimiser: Literal["sgd", "adam"] = "adam"
     learning_rate: Moderate = 1e-3
     schedule: Literal["constant", "cosine"] = "constant"
+    warm_up_steps: Annotated[int, Field(ge=0)] = 0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch_patients: Count = 16
     steps_per_round: Count = 20

@@ -33,6 +33,8 @@ SCALES: Final[tuple[float, ...]] = (0.16, 0.14, 0.13)
 PLAUSIBLE: Final = (0.2, 2.5)
 #: Scanners that may have a calibration of their own; any other is all zeros.
 VENDORS: Final[tuple[Vendor, ...]] = (Vendor.LUNAR, Vendor.HOLOGIC)
+#: Sides of pixels that differ by this share of themselves are told apart well.
+PIXEL_STEP: Final = 0.1
 VIEWS: Final[tuple[View, ...]] = (View.SPINE_PA, View.HIP_LEFT)
 SPACING_MM: Final = 2.0  # at the small size
 FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (112, 80), "published": (448, 320)}
@@ -74,8 +76,8 @@ class DxaBmd(Task):
         Returns
         -------
         Sample
-            "image" (1, 2, H, W) in [0, 1], "covariates" (1, 2) the vendor as
-            one-hot, "weight" (1,), "bmd" (1, 3) sBMD in g/cm², 0 where unknown,
+            "image" (1, 2, H, W) in [0, 1], "covariates" (1, 3) the scanner
+            (`scanner_code`), "weight" (1,), "bmd" (1, 3) sBMD in g/cm², 0 where unknown,
             "known" (1, 3) 1 where the hospital reported it.
         """
         channels = [
@@ -88,7 +90,7 @@ class DxaBmd(Task):
         values = [labels.get(region, 0.0) for region in OUTPUTS]
         return {
             "image": torch.stack(channels)[None],
-            "covariates": vendor_code(study.vendor)[None],
+            "covariates": scanner_code(study)[None],
             "weight": torch.tensor([1.0 if labels else 0.0]),
             "bmd": torch.tensor(values)[None],
             "known": torch.tensor([float(region in labels) for region in OUTPUTS])[None],
@@ -105,7 +107,7 @@ class DxaBmd(Task):
 
         return DensityNetwork(
             image_channels=len(VIEWS),
-            covariates=len(VENDORS),
+            covariates=len(VENDORS) + 1,
             centres=CENTRES,
             scales=SCALES,
             size=self.settings.network.size,
@@ -177,9 +179,24 @@ def standard_labels(study: StudyRecord) -> dict[str, float]:
     }
 
 
-def vendor_code(vendor: Vendor) -> Tensor:
-    """Code a vendor as one-hot over `VENDORS`, shape (2,); a generic scanner is zeros."""
-    return torch.tensor([float(vendor is known) for known in VENDORS])
+def scanner_code(study: StudyRecord) -> Tensor:
+    """Code what is known of the scanner, shape (3,).
+
+    The vendor as one-hot over `VENDORS` (a generic scanner is zeros), then the size of a
+    pixel: inverse hyperbolic sine of log(side / 1 mm) / 0.1, 0 where no spacing is known.
+    Two scanners of one vendor show densities through different windows, and the side of
+    their pixels tells them apart, also one that training never saw, where a model's name
+    would say nothing of it. The sine keeps tenths of a millimetre apart around 1 mm and
+    bounds what a tenth of a millimetre gives.
+    """
+    known = [
+        study.images[view].spacing_mm
+        for view in VIEWS
+        if view in study.images and study.images[view].spacing_provenance != "none"
+    ]
+    sides = [math.log(row * column) / 2 for row, column in known]
+    side = math.asinh(sum(sides) / len(sides) / PIXEL_STEP) if sides else 0.0
+    return torch.tensor([*(float(study.vendor is vendor) for vendor in VENDORS), side])
 
 
 def region_sums(statistics: Mapping[str, float], name: str) -> dict[str, float]:

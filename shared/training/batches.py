@@ -48,6 +48,11 @@ class RoundKey:
     attempt: int = 1
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        """Refuse a round that is none: a falling rate would rise before the first."""
+        if self.round < 1:
+            raise ValueError(f"round {self.round}: rounds count from 1")
+
     def seed(self, *purpose: str | int) -> int:
         """Derive a 63-bit seed for one purpose of this round."""
         return derive_seed(self.secret, self.run, self.round, self.model_digest, *purpose)

@@ -38,10 +38,11 @@ from shared.training.batches import (
 )
 from shared.training.compute import Compute
 from shared.training.optimising import (
+    Moment,
     autocast,
-    decay,
     optimiser_of,
     pull_towards,
+    set_rate,
     threads,
     training,
 )
@@ -157,7 +158,7 @@ def train_plain(
         batches = shuffled_batches(patients.names, settings.batch_patients, key)
         for step in range(steps):
             names = next(batches)
-            decay(optimiser, settings, (key.round - 1) * steps + step, rounds * steps)
+            set_rate(optimiser, settings, Moment(step, steps, key.round, rounds))
             optimiser.zero_grad()
             loss = 0.0
             for piece in pieces(names, compute.physical_batch_patients):
@@ -252,8 +253,8 @@ def train_private(
         with per_patient_gradients(model, task.units):
             optimiser.attach_step_hook(lambda _: pull_towards(trained, start, proximal_mu))
             for step in range(steps):
-                done = (key.round - 1) * steps + step
-                decay(optimiser.original_optimizer, settings, done, rounds * steps)
+                moment = Moment(step, steps, key.round, rounds)
+                set_rate(optimiser.original_optimizer, settings, moment)
                 names = poisson_draw(patients.names, settings.sample_rate, key, step)
                 parts = list(pieces(names, compute.physical_batch_patients)) or [[]]
                 for number, piece in enumerate(parts):

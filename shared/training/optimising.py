@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -66,10 +67,23 @@ def pull_towards(trained: list[nn.Parameter], start: list[Tensor], proximal_mu: 
                 weight.grad.add_(weight.detach() - before, alpha=proximal_mu)
 
 
-def decay(
-    optimiser: torch.optim.Optimizer, settings: OptimiserSettings, step: int, steps: int
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stands: `step` of `steps` (from 0), in `round` (from 1) of `rounds`."""
+
+    step: int
+    steps: int
+    round: int = 1
+    rounds: int = 1
+
+
+def set_rate(
+    optimiser: torch.optim.Optimizer, settings: OptimiserSettings, moment: Moment
 ) -> None:
-    """Set the learning rate of a step: constant, or half a cosine down towards zero."""
-    share = 0.5 * (1 + math.cos(math.pi * step / steps)) if settings.schedule == "cosine" else 1.0
+    """Set the learning rate of a step (`OptimiserSettings` says how it runs)."""
+    rate = settings.learning_rate * min(1.0, (moment.step + 1) / (settings.warm_up_steps + 1))
+    if settings.schedule == "cosine":
+        done = (moment.round - 1) * moment.steps + moment.step
+        rate *= 0.5 * (1 + math.cos(math.pi * done / (moment.rounds * moment.steps)))
     for group in optimiser.param_groups:
-        group["lr"] = settings.learning_rate * share
+        group["lr"] = rate

@@ -1,7 +1,8 @@
 """The ways of training that are compared: alone, pooled, federated, private.
 
-All begin with the same pretrained weights, and every way takes as many gradient steps in
-all as the hospitals of the federated run together. A hospital alone gets them all, too.
+All begin with the same pretrained weights. Pooled training takes as many gradient steps as
+the hospitals of the federated run together, a hospital alone as many as it takes in that run
+(`alone-X`: equal passes over its patients) or as many as all of them (`long-X`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from shared.training.arrays import set_arrays
 from shared.training.batches import Patients, RoundKey, to_batch
 from shared.training.compute import Compute
 from shared.training.local import train_plain
+from shared.training.optimising import threads
 from shared.weights import Weights, load_weights, save_weights
 from shared.wire import Arrays
 from tests.learning.cohorts import Cohort, Pooled
@@ -32,6 +34,8 @@ from tests.learning.stored import Run, run_of
 #: δ ≤ 1/(10·patients) for up to a thousand patients a hospital.
 DELTA: Final = 1e-4
 EPSILONS: Final = (2.0, 4.0, 8.0)
+#: Changes whenever the same settings train otherwise, so that older runs are made anew.
+METHOD: Final = 2
 #: Told what is being done and how far it is, from 0 to 1.
 Tell = Callable[[str, float], None]
 STRATEGY: Final = StrategySettings(name="FedAvg")
@@ -59,7 +63,7 @@ class Bench:
     @property
     def arms(self) -> list[str]:
         """Every way of training, in the order of a table."""
-        alone = [f"alone-{name}" for name in self.hospitals]
+        alone = [f"{way}-{name}" for way in ("alone", "long") for name in self.hospitals]
         without = [f"without-{name}" for name in self.hospitals]
         private = [f"private-{epsilon:g}" for epsilon in EPSILONS]
         return ["pretrained", *alone, "pooled", "federated", *private, *without]
@@ -98,13 +102,14 @@ class Bench:
         if arm == "pretrained":
             return self.pretrained()
         kind, _, which = arm.partition("-")
-        if kind in ("alone", "pooled"):
+        if kind in ("alone", "long", "pooled"):
             patients = self.hospitals[which] if which else self._everyone()
             network = self.task.network()
             set_arrays(network, self.pretrained())
             # One long round, so its rate falls once.
+            steps = self.steps // len(self.hospitals) if kind == "alone" else self.steps
             settings = self.cohort.settings.plain.model_copy(
-                update={"steps_per_round": self.steps, "schedule": "cosine"}
+                update={"steps_per_round": steps, "schedule": "cosine"}
             )
             return self._train(network, patients, settings, arm).arrays
         hospitals = {name: one for name, one in self.hospitals.items() if name != which}
@@ -131,7 +136,7 @@ class Bench:
             "steps": self.steps,
             "seconds": round(seconds, 1),
         }
-        return run_of(facts, per_patient(self.task, arrays, self.unseen, self.cohort))
+        return run_of(facts, per_patient(self.task, arrays, self.unseen, self.cohort, self.compute))
 
     def _everyone(self) -> Patients:
         return Patients(self.task, Pooled([one.source for one in self.hospitals.values()]))
@@ -153,19 +158,19 @@ def digest_of(cohort: Cohort, arm: str) -> str:
     rounds = {"pretrained": 0, "private": cohort.private_rounds}.get(kind, cohort.rounds)
     used = {"pretrained": (), "private": ("private",)}.get(kind, ("plain",))
     chosen = {part: settings[part] for part in ("task", "network", "pretrain", *used)}
-    told = json.dumps([cohort.name, rounds, chosen], sort_keys=True)
+    told = json.dumps([METHOD, cohort.name, rounds, chosen], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def per_patient(
-    task: Task, arrays: Arrays, patients: Patients, cohort: Cohort
+    task: Task, arrays: Arrays, patients: Patients, cohort: Cohort, compute: Compute
 ) -> list[tuple[Statistics, Mapping[str, str]]]:
     """Statistics of each patient alone, and the groups it belongs to."""
     network = task.network()
     set_arrays(network, arrays)
     network.eval()
     found = []
-    with torch.no_grad():
+    with threads(compute), torch.no_grad():
         for name in patients.names:
             batch = to_batch([patients.newest(name)], "cpu")
             output = network(batch["image"], batch["covariates"]).float()

@@ -67,8 +67,8 @@ class Size:
     patients: int
     tests: int = 150
     choices: int = 30
-    rounds: int = 10
-    private_rounds: int = 3
+    rounds: int = 15
+    private_rounds: int = 5
 
 
 #: What continuous integration can train in minutes.

@@ -36,5 +36,5 @@ def _told(runs: list[Run]) -> str:
     return (
         f"Training patients: {sizes}. Measured on {len(runs[0].values)} patients of hospitals "
         f"that take no part. {facts['steps']} gradient steps in all for every way without "
-        "privacy."
+        f"privacy, of which a hospital takes {facts['steps'] // len(facts['hospitals'])}."
     )

@@ -19,7 +19,9 @@ TITLES: Final = {
     "dxa-bmd": "1 − MAE/σ, mean of three regions",
     "vfa-fracture": "2·AUC − 1, grade 2 and more, per vertebra",
 }
-ORDER: Final = ("pretrained", "alone", "without", "pooled", "federated", "private")
+ORDER: Final = ("pretrained", "alone", "long", "without", "pooled", "federated", "private")
+#: One hospital by itself: left out where ways are compared by group.
+SINGLE: Final = ("alone", "long")
 
 
 def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -33,7 +35,11 @@ def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _place(run: Run) -> int:
-    return ORDER.index(str(run.facts["arm"]).partition("-")[0])
+    return ORDER.index(_kind(str(run.facts["arm"])))
+
+
+def _kind(arm: str) -> str:
+    return arm.partition("-")[0]
 
 
 def cohort_table(runs: Sequence[Run]) -> str:
@@ -60,7 +66,7 @@ def cohort_table(runs: Sequence[Run]) -> str:
 
 def fairness_table(runs: Sequence[Run]) -> str:
     """Table of the score by group of patients, and the worst group; empty without groups."""
-    arms = {arm: some for arm, some in by_arm(runs).items() if arm.partition("-")[0] != "alone"}
+    arms = {arm: some for arm, some in by_arm(runs).items() if _kind(arm) not in SINGLE}
     groups = _groups(runs[0])
     if not groups:
         return ""

@@ -13,10 +13,25 @@ from torch import Tensor, nn
 
 from shared.clinical.cross_calibration import standardised_bmd, vendor_bmd
 from shared.config import TaskSettings
-from shared.records import DXA_VENDORS, ImageRecord, StudyLabels, StudyRecord, Vendor, View
+from shared.records import (
+    DXA_VENDORS,
+    ImageRecord,
+    SpacingProvenance,
+    StudyLabels,
+    StudyRecord,
+    Vendor,
+    View,
+)
 from shared.regions import NUMBER_OF_CODES, REGION_CODES, VERTEBRAE
 from shared.tasks.base import Sample, collate, fold
-from shared.tasks.dxa_bmd import OUTPUTS, DxaBmd, baseline_mae, densities, mean_label
+from shared.tasks.dxa_bmd import (
+    OUTPUTS,
+    DxaBmd,
+    baseline_mae,
+    densities,
+    mean_label,
+    scanner_code,
+)
 from shared.tasks.dxa_segmentation import VIEWS, DxaSegmentation, segment_image
 from shared.tasks.pixels import (
     crop_around,
@@ -256,11 +271,35 @@ def test_labels_of_every_vendor_are_learnt_on_the_shared_scale(vendor: Vendor) -
 
 def test_the_vendor_is_a_covariate_and_generic_is_none() -> None:
     codes = {
-        vendor: BMD.sample(study(vendor=vendor))["covariates"].tolist()[0] for vendor in DXA_VENDORS
+        vendor: BMD.sample(study(vendor=vendor))["covariates"].tolist()[0][:2]
+        for vendor in DXA_VENDORS
     }
     assert codes == {
         Vendor.LUNAR: [1.0, 0.0], Vendor.HOLOGIC: [0.0, 1.0], Vendor.GENERIC: [0.0, 0.0],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spacing", "provenance", "code"),
+    [
+        ((1.0, 1.0), "calibrated", 0.0),
+        ((1.2, 1.05), "calibrated", math.asinh(math.log(1.2 * 1.05) / 2 / 0.1)),
+        ((0.9, 0.9), "derived", math.asinh(math.log(0.9) / 0.1)),
+        ((0.25, 0.3), "calibrated", math.asinh(math.log(0.25 * 0.3) / 2 / 0.1)),
+        ((0.25, 0.3), "none", 0.0),
+    ],
+)
+def test_the_side_of_a_pixel_is_a_covariate_where_it_is_known(
+    spacing: tuple[float, float], provenance: SpacingProvenance, code: float
+) -> None:
+    one = study()
+    images = {
+        view: replace(image, spacing_mm=spacing, spacing_provenance=provenance)
+        for view, image in one.images.items()
+    }
+    found = scanner_code(replace(one, images=images)).tolist()
+    assert found == pytest.approx([0.0, 0.0, code])
+    assert abs(code) < 4.0
 
 
 def test_a_missing_label_has_no_say() -> None:

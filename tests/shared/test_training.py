@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from shared.training.arrays import get_arrays, set_arrays, trainable_names
 from shared.training.batches import Patients, poisson_draw, shuffled_batches
 from shared.training.compute import Compute
 from shared.training.local import RoundKey, evaluate, train_plain, train_private
+from shared.training.optimising import Moment, set_rate
 from tests.shared.standins import Standins
 
 KEY = RoundKey(b"secret of a test", "run", 1, "digest")
@@ -366,6 +368,25 @@ def test_the_rate_falls_over_all_rounds_of_a_run(mode: str) -> None:
         moved.append(np.linalg.norm(flat(done.arrays) - flat(start)))
     assert moved[1] / moved[0] == pytest.approx(0.75, rel=1e-3)
     assert moved[2] / moved[0] == pytest.approx(0.25, rel=1e-3)
+
+
+def test_the_rate_rises_at_the_start_of_every_round() -> None:
+    """A third, two thirds and the whole of the rate, which itself falls over the run."""
+    settings = OptimiserSettings(learning_rate=0.6, schedule="cosine", warm_up_steps=2)
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    rates = []
+    for number, step in itertools.product((1, 2), range(4)):
+        set_rate(optimiser, settings, Moment(step, 4, number, 2))
+        rates.append(optimiser.param_groups[0]["lr"])
+    falling = [0.3 * (1 + math.cos(math.pi * done / 8)) for done in range(8)]
+    shares = [1 / 3, 2 / 3, 1, 1] * 2
+    assert rates == pytest.approx([a * b for a, b in zip(falling, shares, strict=True)])
+
+
+def test_rounds_count_from_one() -> None:
+    """A round 0 would stand before the top of a falling rate, which would rise then."""
+    with pytest.raises(ValueError, match="rounds count from 1"):
+        RoundKey(b"secret of a test", "run", 0, "digest")
 
 
 def test_plain_training_learns() -> None:
