@@ -77,9 +77,7 @@ class Moment:
     rounds: int = 1
 
 
-def set_rate(
-    optimiser: torch.optim.Optimizer, settings: OptimiserSettings, moment: Moment
-) -> None:
+def set_rate(optimiser: torch.optim.Optimizer, settings: OptimiserSettings, moment: Moment) -> None:
     """Set the learning rate of a step (`OptimiserSettings` says how it runs)."""
     rate = settings.learning_rate * min(1.0, (moment.step + 1) / (settings.warm_up_steps + 1))
     if settings.schedule == "cosine":
