@@ -50,6 +50,11 @@ class OptimiserSettings(Settings):
     run (or of one pretraining): it stays, or falls along half a cosine. In every round it
     rises over the first `warm_up_steps`: Adam begins anew with each round, and its first
     steps are as long as the rate, whatever the gradient is.
+
+    With `worst_first` q above 0 what is made small is the mean of loss^(1+q)/(1+q) over
+    patients (q-FFL, Li et al. 2020, with patients in the place of devices): a patient's
+    gradient counts loss^q times as much. It needs no knowledge of groups, and a patient's
+    part depends on that patient alone, so it costs no privacy.
     """
 
     trainable: Literal["all", "head", "norms_and_head"] = "all"
@@ -61,6 +66,7 @@ class OptimiserSettings(Settings):
     batch_patients: Count = 16
     steps_per_round: Count = 20
     augment: bool = True
+    worst_first: Annotated[float, Field(ge=0, le=5)] = 0.0
 
 
 class PrivateSettings(OptimiserSettings):

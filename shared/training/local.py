@@ -40,6 +40,7 @@ from shared.training.compute import Compute
 from shared.training.optimising import (
     Moment,
     autocast,
+    objective,
     optimiser_of,
     pull_towards,
     set_rate,
@@ -166,9 +167,9 @@ def train_plain(
                 batch = to_batch(samples, compute.device)
                 with autocast(compute):
                     output = model(batch["image"], batch["covariates"])
-                part = task.loss(output, batch).sum() / task.units
+                part, value = objective(task, output, batch, settings.worst_first)
                 (part / len(names)).backward()
-                loss += float(part.detach())
+                loss += value
             pull_towards(trained, start, proximal_mu)
             optimiser.step()
             mean.add(loss, len(names))
@@ -259,7 +260,9 @@ def train_private(
                 parts = list(pieces(names, compute.physical_batch_patients)) or [[]]
                 for number, piece in enumerate(parts):
                     samples = [patients.drawn(name, step, key, settings.augment) for name in piece]
-                    loss = private_gradients(task, model, samples, trained, compute.device)
+                    loss = private_gradients(
+                        task, model, samples, trained, compute.device, settings.worst_first
+                    )
                     mean.add(loss, len(piece))
                     optimiser.signal_skip_step(do_skip=number + 1 < len(parts))
                     optimiser.step()
@@ -306,6 +309,7 @@ def private_gradients(
     samples: list[dict[str, Tensor]],
     trained: list[nn.Parameter],
     device: str,
+    worst_first: float = 0.0,
 ) -> float:
     """Leave one gradient per patient in every weight's `grad_sample`, zeros where it is not finite.
 
@@ -321,6 +325,8 @@ def private_gradients(
         Weights that are trained.
     device : str
         Where to compute.
+    worst_first : float
+        See `OptimiserSettings`.
 
     Returns
     -------
@@ -333,7 +339,7 @@ def private_gradients(
         return 0.0
     batch = to_batch(samples, device)
     output = model(batch["image"], batch["covariates"])
-    loss = task.loss(output, batch).sum() / task.units
+    loss, value = objective(task, output, batch, worst_first)
     loss.backward()
     gradients = take_gradients(trained, len(samples))
     # One pass instead of two: a sum is finite only if all its terms are, and where a sum
@@ -343,7 +349,6 @@ def private_gradients(
     if not bool(finite.all()):
         for gradient in gradients:
             gradient[~finite] = 0.0
-    value = float(loss.detach())
     return value if np.isfinite(value) else 0.0
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.config import OptimiserSettings
-from shared.tasks.base import Task
+from shared.tasks.base import Sample, Task
 from shared.training.arrays import trainable_names
 from shared.training.compute import Compute
 
@@ -57,6 +57,34 @@ def optimiser_of(settings: OptimiserSettings, trained: list[nn.Parameter]) -> to
 def autocast(compute: Compute) -> Any:
     """Use bfloat16 where the compute settings say so."""
     return torch.autocast(compute.device, dtype=torch.bfloat16, enabled=compute.mixed_precision)
+
+
+def objective(
+    task: Task, output: Tensor, batch: Sample, worst_first: float
+) -> tuple[Tensor, float]:
+    """Give what is to be made small, summed over patients, and the sum of their mean losses.
+
+    Parameters
+    ----------
+    task : Task
+        Gives a loss per unit.
+    output, batch : Tensor, Sample
+        Of folded units, patient after patient.
+    worst_first : float
+        See `OptimiserSettings`.
+
+    Returns
+    -------
+    (Tensor, float)
+        A scalar that can be differentiated, and a number for the record.
+    """
+    units = task.loss(output, batch)
+    if worst_first == 0:
+        total = units.sum() / task.units
+        return total, float(total.detach())
+    losses = units.reshape(-1, task.units).mean(1)
+    raised = losses.clamp(min=0.0).pow(1 + worst_first) / (1 + worst_first)
+    return raised.sum(), float(losses.detach().sum())
 
 
 def pull_towards(trained: list[nn.Parameter], start: list[Tensor], proximal_mu: float) -> None:

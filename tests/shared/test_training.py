@@ -20,8 +20,15 @@ from shared.tasks.base import Sample, Statistics, Task
 from shared.training.arrays import get_arrays, set_arrays, trainable_names
 from shared.training.batches import Patients, poisson_draw, shuffled_batches
 from shared.training.compute import Compute
-from shared.training.local import RoundKey, evaluate, train_plain, train_private
+from shared.training.local import (
+    RoundKey,
+    evaluate,
+    private_gradients,
+    train_plain,
+    train_private,
+)
 from shared.training.optimising import Moment, set_rate
+from shared.training.per_patient_gradients import per_patient_gradients
 from tests.shared.standins import Standins
 
 KEY = RoundKey(b"secret of a test", "run", 1, "digest")
@@ -381,6 +388,28 @@ def test_the_rate_rises_at_the_start_of_every_round() -> None:
     falling = [0.3 * (1 + math.cos(math.pi * done / 8)) for done in range(8)]
     shares = [1 / 3, 2 / 3, 1, 1] * 2
     assert rates == pytest.approx([a * b for a, b in zip(falling, shares, strict=True)])
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.5])
+def test_a_patients_gradient_counts_by_a_power_of_its_loss(power: float) -> None:
+    """Worst first: the gradient of loss^(1+q)/(1+q) is loss^q times that of the loss."""
+    network = TASK.network()
+    patients = Patients(TASK, Standins(3))
+    trained = list(network.parameters())
+
+    def gradient(name: str, q: float) -> tuple[torch.Tensor, float]:
+        with per_patient_gradients(network, TASK.units):
+            samples = [patients.newest(name)]
+            loss = private_gradients(TASK, network, samples, trained, "cpu", q)
+            found = torch.cat([one.grad_sample.flatten() for one in trained])  # type: ignore[attr-defined]
+            network.zero_grad(set_to_none=True)
+        return found, loss
+
+    for name in patients.names:
+        plain, loss = gradient(name, 0.0)
+        raised, told = gradient(name, power)
+        assert told == pytest.approx(loss, rel=1e-6)
+        assert torch.allclose(raised, plain * loss**power, rtol=1e-4, atol=1e-7)
 
 
 def test_rounds_count_from_one() -> None:
