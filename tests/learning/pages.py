@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.learning.stored import Run, stored_runs
-from tests.learning.tables import cohort_table, fairness_table
+from tests.learning.tables import cohort_table, fairness_table, headline_table
 
 BEGIN: Final = "<!-- tables: made by `python -m tests.bench_learning --tables` -->"
 END: Final = "<!-- end of tables -->"
@@ -17,7 +17,7 @@ def write_page(runs: Path, page: Path) -> Path:
     cohorts: dict[str, list[Run]] = {}
     for run in stored_runs(runs):
         cohorts.setdefault(str(run.facts["cohort"]), []).append(run)
-    parts = []
+    parts = ["### In one table", headline_table(cohorts)]
     for name, some in cohorts.items():
         parts += [f"### {name}", _told(some), cohort_table(some), fairness_table(some)]
     text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"

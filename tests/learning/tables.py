@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.learning.scores import Scored, score
+from tests.learning.scores import Figure, Scored, score
 from tests.learning.stored import Run
 
 #: Groups of fewer patients are not shown: their figure would be noise.
@@ -22,6 +22,8 @@ TITLES: Final = {
 ORDER: Final = ("pretrained", "alone", "long", "without", "pooled", "federated", "private")
 #: One hospital by itself: left out where ways are compared by group.
 SINGLE: Final = ("alone", "long")
+#: The private run of the table of headlines.
+PRIVATE: Final = "private-8"
 
 
 def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -62,6 +64,38 @@ def cohort_table(runs: Sequence[Run]) -> str:
         cells = [arm, str(len(one.runs)), str(one.figure), seeds, *against, above]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def headline_table(cohorts: Mapping[str, Sequence[Run]]) -> str:
+    """Table of every cohort: what decides whether a hospital joins, in one row."""
+    lines = [
+        "| cohort | seeds | federated | of pooled | above the best hospital alone "
+        "| private, ε = 8 | of federated | above the start |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, runs in cohorts.items():
+        scored = {arm: Scored(some) for arm, some in by_arm(runs).items()}
+        if "federated" not in scored:
+            continue
+        federated, private = scored["federated"], scored.get(PRIVATE)
+        alone = [one for arm, one in scored.items() if _kind(arm) == "alone"]
+        best = max(alone, key=lambda one: one.value, default=None)
+        cells = [
+            name,
+            str(len(federated.runs)),
+            str(federated.figure),
+            _against(federated.over, scored.get("pooled")),
+            _against(federated.above, best),
+            "" if private is None else str(private.figure),
+            "" if private is None else str(private.over(federated)),
+            "" if private is None else _against(private.above, scored.get("pretrained")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _against(compare: Callable[[Scored], Figure], other: Scored | None) -> str:
+    return "" if other is None else str(compare(other))
 
 
 def fairness_table(runs: Sequence[Run]) -> str:

@@ -18,7 +18,7 @@ from tests.learning.pages import BEGIN, write_page
 from tests.learning.radiographs import read_radiograph, split_by_look
 from tests.learning.scores import Scored
 from tests.learning.stored import Run, load_run, path_of, run_of, save_run
-from tests.learning.tables import cohort_table, fairness_table
+from tests.learning.tables import cohort_table, fairness_table, headline_table
 from tests.shared.standins import Standins
 
 FEW = OptimiserSettings(steps_per_round=2, batch_patients=4, augment=False)
@@ -139,8 +139,20 @@ def test_the_page_is_made_of_stored_runs_alone(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    [line] = [line for line in text.splitlines() if line.startswith("| federated")]
+    [line] = [line for line in text.splitlines() if line.startswith("| federated |")]
     assert "0.950 [0.950, 0.950]" in line
+
+
+def test_the_headline_holds_the_best_hospital_alone_against_the_federation() -> None:
+    dice = {
+        "pretrained": 0.5, "alone-a": 0.6, "alone-b": 0.7, "long-a": 0.79, "pooled": 0.8,
+        "federated": 0.76, "private-8": 0.684,
+    }  # fmt: skip
+    runs = [stored([value] * 12, arm) for arm, value in dice.items()]
+    row = headline_table({"c": runs}).splitlines()[-1]
+    cells = [cell.strip().partition(" [")[0] for cell in row.strip("|").split("|")]
+    assert cells == ["c", "1", "0.760", "0.950", "0.060", "0.684", "0.900", "0.184"]
+    assert len(headline_table({"c": [stored([0.5] * 12, "pooled")]}).splitlines()) == 2
 
 
 def test_every_way_is_trained_and_the_digest_tells_what_it_depends_on() -> None:
