@@ -19,8 +19,13 @@ SEED: Final = 1
 
 
 def small_bench(task: str, cache: Path, workers: int) -> Bench:
-    """The small benchmark of a task, with the settings that ship."""
-    settings = load_settings(Path("configs/tasks") / f"{task}.yaml", TaskSettings)
+    """The small benchmark of a task: the settings that ship, half as long a pretraining."""
+    shipped = load_settings(Path("configs/tasks") / f"{task}.yaml", TaskSettings)
+    halves = {
+        key: getattr(shipped.pretrain, key) // 2 for key in ("steps_per_round", "warm_up_steps")
+    }
+    pretrain = shipped.pretrain.model_copy(update=halves)
+    settings = shipped.model_copy(update={"pretrain": pretrain})
     public = DigitalPatients(settings.pretrain.patients, SEED, workers, cache=cache / "public")
     cohort = digital(settings, SMALL, public, cache, workers)
     return Bench(cohort, SEED, Compute("cpu", 1, 16))
