@@ -8,6 +8,7 @@ scanner averages over a region of interest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -49,9 +50,16 @@ CONTEXT: Final = 8
 #: that slopes and offsets are learnt at the same pace whoever's scanner it is.
 GREY_MIDDLE: Final = 0.5
 GREY_SPREAD: Final = 0.2
+#: How much a look prefers its own place, in logits per squared half side of the frame.
+PLACE_STRENGTH: Final = 4.0
 #: A scanner's own line is learnt by this squared times as fast as the line of all, so
 #: that one vendor's offset does not first move everybody's.
 COVARIATE_GAIN: Final = 2.0
+
+
+def _middles(parts: int, device: torch.device) -> Tensor:
+    """Middles of equal parts of [-1, 1], shape (parts,)."""
+    return (torch.arange(parts, device=device) + 0.5) * 2 / parts - 1
 
 
 def _block_widths(size: DenseNetSize) -> list[int]:
@@ -123,11 +131,29 @@ class DensityNetwork(nn.Module):
         self.register_buffer("centres", torch.tensor(list(centres)), persistent=False)
         self.register_buffer("scales", torch.tensor(list(scales)), persistent=False)
 
+    def places(self, size: Sequence[int]) -> Tensor:
+        """Say where each look begins: logits (C·looks, H, W), highest at its own place.
+
+        The looks of an image channel begin in rows and columns over the frame. Begun all
+        over it, some networks never find the neck of the femur, whatever is trained.
+        """
+        columns = 2 ** (int(math.log2(self.looks)) // 2)
+        rows = self.looks // columns
+        height, width = size
+        device = self.centres.device
+        y = torch.linspace(-1.0, 1.0, height, device=device)
+        x = torch.linspace(-1.0, 1.0, width, device=device)
+        down = (y - _middles(rows, device)[:, None]).square()  # (rows, H)
+        across = (x - _middles(columns, device)[:, None]).square()  # (columns, W)
+        square = down[:, None, :, None] + across[None, :, None, :]
+        maps = -PLACE_STRENGTH * square.flatten(0, 1)
+        return maps.repeat(self.fine_look.out_channels // self.looks, 1, 1)
+
     def attention(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Say where to look: weights (B, C·looks, H·W) that sum to one, and features."""
         size = image.shape[-2:]
         features = torch.cat([image, coordinate_planes(image)], dim=1)
-        looks = self.fine_look(image)  # (B, C·looks, H, W)
+        looks = self.fine_look(image) + self.places(size)  # (B, C·looks, H, W)
         blocks = iter(self.coarse_looks)
         for name, stage in self.body.named_children():
             features = stage(features)
