@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import io
 import sys
 from pathlib import Path
@@ -12,8 +14,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from shared.config import FederationConfig, TaskSettings, parse_settings
+from client.store import SiteStore
+from shared.config import FederationConfig, PrivateSettings, TaskSettings, parse_settings
 from shared.tasks import make_task
+from shared.training.arrays import get_arrays
+from shared.training.compute import Compute
+from shared.training.local import RoundKey, train_private
 from tests.peers.figures import MEBIBYTE, Program, code_lines, lines_of, ratio, table_of, text_lines
 from tests.peers.hospitals import export
 from tests.peers.measuring import cost_of, one_thread
@@ -115,3 +121,33 @@ def test_peers_read_what_our_task_makes(tmp_path: Path) -> None:
         rows = {len(held[key]) for key in held}
         assert held["image"].shape[1:] == (2, 112, 80)
     assert len(rows) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("module", ["plain_flower.dxa.task", "nvflare_job.dxa_model"])
+def test_peers_take_the_steps_that_ours_takes(module: str, tmp_path: Path) -> None:
+    """Without noise, everybody drawn: the same weights up to rounding."""
+    theirs = importlib.import_module(f"tests.peers.{module}")
+    settings = TaskSettings(
+        task="dxa-bmd",
+        private=PrivateSettings(
+            trainable="all", learning_rate=0.5, max_grad_norm=0.5, steps_per_round=3, augment=False
+        ),
+    )
+    task = make_task(settings)
+    site = tiny_site(tmp_path / "alpha", "alpha", seed=1)
+    export(task, site, "train", tmp_path / "alpha.train.npz")
+    network = task.network()
+    other = copy.deepcopy(network)
+    before = get_arrays(network)
+    store = SiteStore.open(site)
+    source = store.source("train")
+    train_private(task, network, source, settings.private, 0.0, RoundKey(1, "x", 1, ""), Compute())
+    store.close()
+    samples = theirs.load_samples(str(tmp_path), "alpha", "train")
+    theirs.train(other, samples, steps=3, sample_rate=1.0, noise=0.0, clip=0.5, rate=0.5)
+    ours, peers = get_arrays(network), get_arrays(other)
+    moved = max(float(abs(ours[name] - before[name]).max()) for name in ours)
+    apart = max(float(abs(ours[name] - peers[name]).max()) for name in ours)
+    assert moved > 1e-3
+    assert apart < 1e-4 * moved
