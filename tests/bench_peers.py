@@ -5,7 +5,8 @@ all weights, privately, at the same three digital hospitals, from the same weigh
 the same rounds, steps, sampling, clipping, noise, rate and seeds; the models are measured
 at a fourth hospital by the same program. The clock runs from the start of a command to its
 end; patients, stores, the peers' samples and the start are made before (``--out`` keeps
-them for the next time). Programs take turns, run by run; figures are medians. Seeds are
+them for the next time). Programs take turns, run by run; figures are medians. The
+score is 1 − MAE/σ, mean over three regions; MiB are PSS (`tests.peers.measuring`). Seeds are
 those of sampling and noise, which differ between programs all the same, as do scores.
 
 NVFLARE wants an environment of its own, with torch, monai, opacus and safetensors in it;

@@ -107,14 +107,17 @@ def cells(program: Program, ours: Program) -> list[str]:
 
 
 def table_of(title: str, ours: Program, peers: Sequence[Program]) -> Table:
-    """Lay ours and the peers out; every share is ours over theirs, every lead ours less theirs."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    """Lay ours and the peers out: a share (×) is ours over theirs, a lead is ours less theirs.
+
+    CPU s are processor seconds; MiB the peak of all processes together (PSS).
+    """
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in (
-        "program", "1 - MAE/σ", "lead", "wall s", "share", "processor s", "share",
-        "peak MiB (PSS)", "share",
-        "lines", "share",
+        "program", "score", "lead", "wall s", "×", "CPU s", "×", "MiB", "×",
+        "lines", "×",
     ):  # fmt: skip
-        table.add_column(column, justify="left" if column == "program" else "right")
+        left = column == "program"
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for program in (ours, *peers):
         table.add_row(*cells(program, ours))
     return table
