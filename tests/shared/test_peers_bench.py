@@ -20,6 +20,7 @@ from shared.tasks import make_task
 from shared.training.arrays import get_arrays
 from shared.training.compute import Compute
 from shared.training.local import RoundKey, train_private
+from shared.training.optimising import threads
 from tests.peers.figures import MEBIBYTE, Program, code_lines, lines_of, ratio, table_of, text_lines
 from tests.peers.hospitals import export
 from tests.peers.measuring import cost_of, one_thread
@@ -145,7 +146,8 @@ def test_peers_take_the_steps_that_ours_takes(module: str, tmp_path: Path) -> No
     train_private(task, network, source, settings.private, 0.0, RoundKey(1, "x", 1, ""), Compute())
     store.close()
     samples = theirs.load_samples(str(tmp_path), "alpha", "train")
-    theirs.train(other, samples, steps=3, sample_rate=1.0, noise=0.0, clip=0.5, rate=0.5)
+    with threads(Compute()):
+        theirs.train(other, samples, steps=3, sample_rate=1.0, noise=0.0, clip=0.5, rate=0.5)
     ours, peers = get_arrays(network), get_arrays(other)
     moved = max(float(abs(ours[name] - before[name]).max()) for name in ours)
     apart = max(float(abs(ours[name] - peers[name]).max()) for name in ours)
