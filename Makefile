@@ -1,11 +1,12 @@
 # Two commands matter: `make demo` and `make test`. Both set themselves up.
-# `make bench NVFLARE=/path/to/python` also times NVFLARE, in an environment of its own.
+# `make bench NVFLARE=/path/to/python` also times NVFLARE, in an environment of its own;
+# so does `make bench-peers`, which holds ours against plain Flower in a whole training.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench bench-learning clean
+.PHONY: setup demo test lint bench bench-learning bench-peers clean
 
 setup: $(STAMP)
 
@@ -34,6 +35,9 @@ bench: setup
 
 bench-learning: setup
 	$(BIN)/python -m tests.bench_learning
+
+bench-peers: setup
+	$(BIN)/python -m tests.bench_peers $(if $(NVFLARE),--nvflare $(NVFLARE))
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache

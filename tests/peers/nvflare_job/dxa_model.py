@@ -1,0 +1,79 @@
+"""Network, samples, private training and evaluation under NVFLARE."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+from opacus import PrivacyEngine
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from shared.networks.densenet import DensityNetwork
+
+CENTRES, SCALES = (1.0, 0.88, 0.86), (0.16, 0.14, 0.13)
+
+
+class Network(DensityNetwork):
+    """The network; with a file, from the weights in it. NVFLARE makes it by its name."""
+
+    def __init__(self, start: str = "") -> None:
+        super().__init__(
+            image_channels=2, covariates=3, centres=CENTRES, scales=SCALES, size="small"
+        )
+        if start:
+            self.load_state_dict(load_file(start))
+
+
+def load_samples(folder: str, hospital: str, split: str) -> TensorDataset:
+    """Read a hospital's prepared samples."""
+    with np.load(Path(folder) / f"{hospital}.{split}.npz") as held:
+        return TensorDataset(
+            *(torch.from_numpy(held[key]) for key in ("image", "covariates", "bmd", "known"))
+        )
+
+
+def huber_loss(output: Tensor, bmd: Tensor, known: Tensor) -> Tensor:
+    """Huber loss of each patient in units of the spread, mean over the known regions."""
+    scales = torch.tensor(SCALES)
+    loss = nn.functional.huber_loss(output / scales, bmd / scales, reduction="none")
+    return (loss * known).sum(1) / known.sum(1).clamp(min=1.0)
+
+
+def train(
+    network: nn.Module,
+    samples: TensorDataset,
+    *,
+    steps: int,
+    sample_rate: float,
+    noise: float,
+    clip: float,
+    rate: float,
+) -> float:
+    """Train some steps by DP-SGD; give the mean loss."""
+    network.train()
+    private, optimiser, loader = PrivacyEngine().make_private(
+        module=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=rate),
+        data_loader=DataLoader(samples, batch_size=round(len(samples) * sample_rate)),
+        noise_multiplier=noise,
+        max_grad_norm=clip,
+    )
+    total, seen = 0.0, 0
+    endless = itertools.chain.from_iterable(itertools.repeat(loader))
+    for image, covariates, bmd, known in itertools.islice(endless, steps):
+        optimiser.zero_grad()
+        losses = huber_loss(private(image, covariates), bmd, known)
+        losses.mean().backward()
+        optimiser.step()
+        total, seen = total + float(losses.sum()), seen + len(losses)
+    return total / max(seen, 1)
+
+
+def test(network: nn.Module, samples: TensorDataset) -> float:
+    """Mean loss over all samples."""
+    network.eval()
+    image, covariates, bmd, known = samples.tensors
+    with torch.no_grad():
+        return float(huber_loss(network(image, covariates), bmd, known).mean())
