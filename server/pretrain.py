@@ -134,8 +134,9 @@ def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
     from shared.start import start_network
     from shared.tasks import make_task
     from shared.training.arrays import get_arrays
+    from shared.training.batches import RoundKey
     from shared.training.compute import Compute
-    from shared.training.local import RoundKey, train_plain
+    from shared.training.pretraining import train_on_public
 
     settings = order.settings
     source = DigitalPatients(order.patients, order.seed, cache=order.cache)
@@ -146,8 +147,8 @@ def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
         if progress is not None:
             progress(settings.task, done, total, loss)
 
-    done = train_plain(
-        make_task(settings), network, source, settings.pretrain, key, Compute(), progress=step
+    done = train_on_public(
+        make_task(settings), network, source, settings.pretrain, key, Compute(), step
     )
     weights = Weights(settings, get_arrays(network), "pretrained on digital patients")
     path = order.out / f"{settings.task}.safetensors"

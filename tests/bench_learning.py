@@ -31,7 +31,7 @@ CONFIGS = Path("configs/tasks")
 DIGITAL_TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
 PUBLIC_SEED = 1
 #: Short rounds and many: what hospitals learn apart is averaged before it drifts.
-PRIVATE_ROUNDS = {"dxa-bmd": 20}
+PRIVATE_ROUNDS = {"dxa-bmd": 30}
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.networks.ready import ACTIVATION, coordinate_planes, group_norm, make_ready
+from shared.networks.whitening import Whitening
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ class DensityNetwork(nn.Module):
         self.fine_look = nn.Conv2d(image_channels, maps, kernel_size=5, padding=2, bias=False)
         self.context = nn.Linear(features, CONTEXT)
         measured = 2 * maps
+        self.measured = Whitening(measured)
+        self.surroundings = Whitening(CONTEXT)
         self.head = nn.Linear(measured * (1 + covariates) + CONTEXT + covariates, len(centres))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -165,17 +168,40 @@ class DensityNetwork(nn.Module):
         features = functional.leaky_relu(features, 0.05)  # (B, features, h, w)
         return torch.softmax(looks.flatten(2), dim=2), features
 
-    def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
-        """Measure and give the outputs in their unit."""
+    def measure(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and mean square of the grey levels by look, (B, 2·C·looks); context (B, 8)."""
         weights, features = self.attention(image)
         grey = (image.flatten(2) - GREY_MIDDLE) / GREY_SPREAD
         pixels = grey.repeat_interleave(self.looks, dim=1)  # (B, C·looks, H·W)
         mean = (weights * pixels).sum(dim=2)
         square = (weights * pixels.square()).sum(dim=2)
-        measured = torch.cat([mean, square], dim=1)  # (B, 2·C·looks)
+        context = torch.tanh(self.context(features.mean(dim=(2, 3))))
+        return torch.cat([mean, square], dim=1), context
+
+    def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
+        """Measure and give the outputs in their unit."""
+        measured, context = self.measure(image)
+        measured, context = self.measured(measured), self.surroundings(context)
         scanner = COVARIATE_GAIN * covariates
         by_scanner = (scanner[:, :, None] * measured[:, None, :]).flatten(1)
-        context = torch.tanh(self.context(features.mean(dim=(2, 3))))
         everything = torch.cat([measured, by_scanner, context, scanner], dim=1)
         learnt: Tensor = self.head(everything)
         return self.centres + self.scales * learnt
+
+    @torch.no_grad()
+    def whiten(self, measured: Tensor, context: Tensor) -> None:
+        """Whiten what the head is given by what `measure` gave of public patients.
+
+        The head changes with it, so that the outputs stay as they are.
+        """
+        weight, bias = self.head.weight, self.head.bias
+        width, lines = measured.shape[1], len(weight[0]) // measured.shape[1]
+        moved, context_moved = self.measured.fit(measured), self.surroundings.fit(context)
+        first = lines * width  # columns before it are slopes: of all, then by covariate
+        slopes = weight[:, :first].unflatten(1, (lines, width))  # (outputs, lines, width)
+        offsets: Tensor = slopes @ moved.middle  # (outputs, lines)
+        around = weight[:, first : first + CONTEXT]
+        bias.add_(offsets[:, 0] + around @ context_moved.middle)
+        weight[:, first + CONTEXT :] += offsets[:, 1:]
+        weight[:, :first] = (slopes @ moved.matrix.T).flatten(1)
+        weight[:, first : first + CONTEXT] = around @ context_moved.matrix.T

@@ -14,7 +14,7 @@ gradient per patient before clipping.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -70,6 +70,12 @@ class Task(ABC):
     @abstractmethod
     def head_parameters(self) -> tuple[str, ...]:
         """Name prefixes of the parameters that count as the head."""
+
+    def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:
+        """Fix parts of a pretrained network by samples of public patients; by default none.
+
+        What the network gives does not change by it, only how fast it learns from here.
+        """
 
     @abstractmethod
     def loss(self, output: Tensor, batch: Sample) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final
 
 import numpy as np
@@ -116,6 +116,16 @@ class DxaBmd(Task):
     def head_parameters(self) -> tuple[str, ...]:
         """Name the linear layer that turns grey levels into densities."""
         return ("head.",)
+
+    @torch.no_grad()
+    def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:
+        """Whiten what the head is given (`shared.networks.whitening` says why)."""
+        from shared.networks.densenet import DensityNetwork
+
+        if not isinstance(network, DensityNetwork):
+            raise TypeError(f"{self.name} trains a DensityNetwork, not a {type(network).__name__}")
+        found = [network.measure(sample["image"]) for sample in public]
+        network.whiten(torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found]))
 
     def loss(self, output: Tensor, batch: Sample) -> Tensor:
         """Huber loss in units of `SCALES`, mean over the known regions; shape (B,)."""

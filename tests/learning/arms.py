@@ -20,11 +20,12 @@ import torch
 from shared.config import OptimiserSettings, StrategySettings
 from shared.tasks import make_task
 from shared.tasks.base import Statistics, Task
-from shared.training.arrays import set_arrays
+from shared.training.arrays import get_arrays, set_arrays
 from shared.training.batches import Patients, RoundKey, to_batch
 from shared.training.compute import Compute
 from shared.training.local import train_plain
 from shared.training.optimising import threads
+from shared.training.pretraining import train_on_public
 from shared.weights import Weights, load_weights, save_weights
 from shared.wire import Arrays
 from tests.learning.cohorts import Cohort, Pooled
@@ -34,11 +35,17 @@ from tests.learning.stored import Run, run_of
 #: δ ≤ 1/(10·patients) for up to a thousand patients a hospital.
 DELTA: Final = 1e-4
 EPSILONS: Final = (2.0, 4.0, 8.0)
-#: Changes whenever the same settings train otherwise, so that older runs are made anew.
-METHOD: Final = 2
+#: By task: changes whenever the same settings train otherwise, so that older runs are made anew.
+METHODS: Final[Mapping[str, int]] = {"dxa-bmd": 3}
+FIRST_METHOD: Final = 2
 #: Told what is being done and how far it is, from 0 to 1.
 Tell = Callable[[str, float], None]
-STRATEGY: Final = StrategySettings(name="FedAvg")
+FEDAVG: Final = StrategySettings(name="FedAvg")
+#: How the server combines plain updates, where not by FedAvg. What noise moves is better
+#: not given momentum, so private runs use FedAvg everywhere.
+PLAIN_STRATEGIES: Final[Mapping[str, StrategySettings]] = {
+    "dxa-bmd": StrategySettings(name="FedAvgM", options={"server_momentum": 0.5}),
+}
 
 
 @dataclass
@@ -84,7 +91,11 @@ class Bench:
                 network = self.task.network()
             settings = self.cohort.settings.pretrain
             public = Patients(self.task, self.cohort.public)
-            self._pretrained = self._train(network, public, settings, "pretrained").arrays
+            train_on_public(
+                self.task, network, public, settings, RoundKey(self.seed, "bench-pretrained", 1, "none"),
+                self.compute, lambda done, steps, _: self.tell("pretrained", done / steps),
+            )  # fmt: skip
+            self._pretrained = get_arrays(network)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 told = f"{self.cohort.name}, seed {self.seed}"
@@ -113,11 +124,13 @@ class Bench:
             )
             return self._train(network, patients, settings, arm).arrays
         hospitals = {name: one for name, one in self.hospitals.items() if name != which}
-        rounds = self.cohort.private_rounds if kind == "private" else self.cohort.rounds
+        private = kind == "private"
+        rounds = self.cohort.private_rounds if private else self.cohort.rounds
+        strategy = _strategy_of(self.task.name, kind)
         return federate(
             self.task, self.cohort.settings, self.pretrained(), hospitals, rounds=rounds,
-            seed=self.seed, compute=self.compute, strategy=STRATEGY,
-            epsilon=float(which) if kind == "private" else None, delta=DELTA,
+            seed=self.seed, compute=self.compute, strategy=strategy,
+            epsilon=float(which) if private else None, delta=DELTA,
             report=lambda number, _: self.tell(arm, number / rounds),
         )  # fmt: skip
 
@@ -158,8 +171,16 @@ def digest_of(cohort: Cohort, arm: str) -> str:
     rounds = {"pretrained": 0, "private": cohort.private_rounds}.get(kind, cohort.rounds)
     used = {"pretrained": (), "private": ("private",)}.get(kind, ("plain",))
     chosen = {part: settings[part] for part in ("task", "network", "pretrain", *used)}
-    told = json.dumps([METHOD, cohort.name, rounds, chosen], sort_keys=True)
+    if (strategy := _strategy_of(settings["task"], kind)) != FEDAVG:
+        chosen["strategy"] = strategy.model_dump(mode="json")
+    method = METHODS.get(cohort.settings.task, FIRST_METHOD)
+    told = json.dumps([method, cohort.name, rounds, chosen], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _strategy_of(task: str, kind: str) -> StrategySettings:
+    """How the server combines what the hospitals of an arm send."""
+    return PLAIN_STRATEGIES.get(task, FEDAVG) if kind in ("federated", "without") else FEDAVG
 
 
 def per_patient(
