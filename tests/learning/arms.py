@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
@@ -122,7 +122,8 @@ class Bench:
             settings = self.cohort.settings.plain.model_copy(
                 update={"steps_per_round": steps, "schedule": "cosine"}
             )
-            return self._train(network, patients, settings, arm).arrays
+            self._train(network, patients, settings, arm)
+            return get_arrays(network)
         hospitals = {name: one for name, one in self.hospitals.items() if name != which}
         private = kind == "private"
         rounds = self.cohort.private_rounds if private else self.cohort.rounds
@@ -156,9 +157,9 @@ class Bench:
 
     def _train(
         self, network: torch.nn.Module, patients: Patients, settings: OptimiserSettings, arm: str
-    ) -> Any:
+    ) -> None:
         key = RoundKey(self.seed, f"bench-{arm}", 1, "none")
-        return train_plain(
+        train_plain(
             self.task, network, patients, settings, key, self.compute,
             progress=lambda done, steps, _: self.tell(arm, done / steps),
         )  # fmt: skip
@@ -188,7 +189,7 @@ def per_patient(
 ) -> list[tuple[Statistics, Mapping[str, str]]]:
     """Statistics of each patient alone, and the groups it belongs to."""
     network = task.network()
-    set_arrays(network, arrays)
+    set_arrays(network, arrays, strict=True)
     network.eval()
     found = []
     with threads(compute), torch.no_grad():

@@ -76,7 +76,7 @@ class Ready:
         """Score a model on all patients of the hospital that took no part."""
         task = self.task()
         network = task.network()
-        set_arrays(network, arrays)
+        set_arrays(network, arrays, strict=True)
         sums: Statistics = {}
         store = SiteStore.open(self.sites / TESTS)
         for split in SPLITS:
