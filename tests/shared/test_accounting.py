@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import BudgetInvalidError
-from shared.training.accounting import Mechanism, epsilon, noise_multiplier_for
+from shared.training.accounting import (
+    ORDERS,
+    Mechanism,
+    _least,
+    epsilon,
+    noise_multiplier_for,
+)
 
 DELTA = 1e-4
 ONE = [Mechanism(0.25, 1.3, 40)]
@@ -39,6 +45,23 @@ def test_epsilon_is_never_below_the_tight_one(history: list[Mechanism]) -> None:
     tight = independent_epsilon(history, "pld")
     ours = epsilon(history, DELTA)
     assert tight <= ours <= 1.25 * tight
+
+
+@pytest.mark.parametrize("noise", [0.4, 0.9, 1.9, 2.4, 30.0, 900.0])
+@pytest.mark.parametrize("rate", [0.05, 0.5, 1.0])
+def test_orders_that_are_left_out_would_not_give_less(rate: float, noise: float) -> None:
+    """From an epsilon under 0.1 to one over 100, each side of the order of two."""
+    for history in ([Mechanism(rate, noise, 24)], [Mechanism(rate, noise, 24), *THREE]):
+        assert epsilon(history, DELTA) == _least(history, DELTA, range(len(ORDERS)))[0]
+
+
+@pytest.mark.parametrize(("wanted", "rate"), [(0.2, 0.5), (8.0, 0.5), (25.0, 0.2), (60.0, 1.0)])
+def test_noise_that_was_searched_for_spends_nearly_what_is_asked(
+    wanted: float, rate: float
+) -> None:
+    noise = noise_multiplier_for(wanted, DELTA, rate, 24)
+    spent = [epsilon([Mechanism(rate, value, 24)], DELTA) for value in (noise, noise * (1 - 2e-5))]
+    assert spent[0] <= wanted < spent[1]
 
 
 def test_full_batch_is_the_plain_gaussian_mechanism() -> None:
