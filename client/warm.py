@@ -61,12 +61,12 @@ def preload() -> None:
         import sqlalchemy.orm  # noqa: F401
         import yaml  # noqa: F401
     with contextlib.suppress(Exception):
-        import monai.networks.nets  # noqa: F401
         import opacus  # noqa: F401
-        import torch
 
         # Any optimiser imports it, which takes a second.
         import torch._dynamo  # noqa: F401
+
+        import shared.monai_parts  # noqa: F401
 
 
 def serve(path: Path, answer: Answer, lost: Path | None = None) -> None:

@@ -15,10 +15,10 @@ from types import MappingProxyType
 from typing import Final
 
 import torch
-from monai.networks.nets import DenseNet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.monai_parts import DenseNet
 from shared.networks.ready import ACTIVATION, coordinate_planes, group_norm, make_ready
 from shared.networks.whitening import Whitening
 

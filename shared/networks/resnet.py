@@ -8,10 +8,9 @@ from types import MappingProxyType
 from typing import Final
 
 import torch
-from monai.networks.nets import ResNet
-from monai.networks.nets.resnet import ResNetBlock, ResNetBottleneck
 from torch import Tensor, nn
 
+from shared.monai_parts import ResNet, ResNetBlock, ResNetBottleneck
 from shared.networks.ready import constant_planes, coordinate_planes, make_ready
 
 

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Final
 
 import torch
-from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.monai_parts import UNet
 from shared.networks.ready import (
     ACTIVATION,
     PLACE_PLANES,

@@ -46,7 +46,7 @@ class Variation:
 @lru_cache(maxsize=16)
 def _transforms(variation: Variation) -> tuple[Any, tuple[Any, ...]]:
     """Make MONAI's transforms once; their random state is set before each use."""
-    from monai.transforms import (
+    from shared.monai_parts import (
         RandAdjustContrast,
         RandAffine,
         RandGaussianNoise,

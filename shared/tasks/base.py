@@ -71,7 +71,7 @@ class Task(ABC):
     def head_parameters(self) -> tuple[str, ...]:
         """Name prefixes of the parameters that count as the head."""
 
-    def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:
+    def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:  # noqa: B027
         """Fix parts of a pretrained network by samples of public patients; by default none.
 
         What the network gives does not change by it, only how fast it learns from here.

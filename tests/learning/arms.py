@@ -91,9 +91,10 @@ class Bench:
                 network = self.task.network()
             settings = self.cohort.settings.pretrain
             public = Patients(self.task, self.cohort.public)
+            key = RoundKey(self.seed, "bench-pretrained", 1, "none")
             train_on_public(
-                self.task, network, public, settings, RoundKey(self.seed, "bench-pretrained", 1, "none"),
-                self.compute, lambda done, steps, _: self.tell("pretrained", done / steps),
+                self.task, network, public, settings, key, self.compute,
+                lambda done, steps, _: self.tell("pretrained", done / steps),
             )  # fmt: skip
             self._pretrained = get_arrays(network)
             if path is not None:

@@ -1,6 +1,8 @@
 """The import rules of the architecture hold, read from the source of every module."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +38,22 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
     tops = {name.split(".")[0] for name in imports(path)}
     assert not tops & FORBIDDEN[room], f"{path} imports {tops & FORBIDDEN[room]}"
+
+
+def test_monai_is_imported_in_one_place() -> None:
+    """Which loads it without every optional package that it would look for."""
+    for path in modules():
+        if path.name != "monai_parts.py":
+            assert "monai" not in {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_networks_load_neither_mlflow_nor_pandas_and_hide_nothing() -> None:
+    program = (
+        "import sys, shared.networks.densenet, shared.tasks.augmentation;"
+        "assert not {'mlflow', 'pandas', 'matplotlib'} & set(sys.modules), 'loaded';"
+        "import pandas, matplotlib"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def test_clinical_and_metrics_import_nothing_of_ours_but_names_and_errors() -> None:
