@@ -32,8 +32,13 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
 POLL_SECONDS: Final = 0.2
+#: Every look is a request to the SuperLink for each answer, which takes its processor, and
+#: on a shared machine the sites'. So looks become rarer the longer an answer takes, up to
+#: this, by this share of the time waited: an answer is noticed at most that much later.
+LONGEST_POLL_SECONDS: Final = 2.0
+POLL_SHARE: Final = 0.02
 #: How often the nodes that are there are looked up during an exchange.
-LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 2.0
 #: How long an announced answer may take to arrive, at least; then it is asked for again.
 UPLOAD_SECONDS: Final = 20.0
 #: How long the last sites may still say their reasons when a quorum is out of reach.
@@ -98,8 +103,9 @@ class _Exchange(Generic[A]):
     def wait(self, deadline: float) -> None:
         """Take answers until all are there, time is up, or a quorum is out of reach."""
         minimum = self.quorum.minimum_sites
-        grace = time.monotonic() + HOPELESS_SECONDS
-        looked = time.monotonic()
+        began = time.monotonic()
+        grace = began + HOPELESS_SECONDS
+        looked = began
         while True:
             self._pull()
             now = time.monotonic()
@@ -115,7 +121,8 @@ class _Exchange(Generic[A]):
                 break
             if not hopeless:
                 grace = now + HOPELESS_SECONDS
-            time.sleep(POLL_SECONDS)
+            longer = min(POLL_SHARE * (now - began), LONGEST_POLL_SECONDS)
+            time.sleep(max(POLL_SECONDS, longer))
         waited = f"no answer within {self.quorum.deadline_seconds:g} seconds"
         if hopeless and now < deadline:
             waited = "not waited for: too few sites could still answer"

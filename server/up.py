@@ -31,6 +31,9 @@ UP: Final = "up.json"
 #: Largest body: a model of 512 MB travels in pieces of 5 MB, so this is ample.
 LARGEST_BODY: Final = "64m"
 START_SECONDS: Final = 60.0
+#: The SuperLink is asked for programs to start all the time, and has one a run: a second's
+#: wait at a run's beginning instead of a request every 0.2 s through the whole of it.
+STARTS_RARELY: Final = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "1.0"}
 
 
 @dataclass
@@ -108,7 +111,7 @@ def up(
     superlink_port = free_port()
     make_private_folder(folder / SUPERLINK)  # before anything is written into it
     write_connection(folder, superlink_port)
-    environment = environment_for(flwr_home(folder))
+    environment = environment_for(flwr_home(folder)) | STARTS_RARELY
     running = _Up(
         folder,
         Program("superlink", _superlink(folder, superlink_port), environment,

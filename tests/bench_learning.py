@@ -31,6 +31,7 @@ CONFIGS = Path("configs/tasks")
 DIGITAL_TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
 PUBLIC_SEED = 1
 #: Short rounds and many: what hospitals learn apart is averaged before it drifts.
+ROUNDS = {"dxa-bmd": 30}
 PRIVATE_ROUNDS = {"dxa-bmd": 30}
 
 
@@ -95,8 +96,11 @@ def _digital(settings: TaskSettings, asked: argparse.Namespace) -> Cohort:
             settings.pretrain.patients, PUBLIC_SEED, workers, cache=kept / "public", progress=ready
         )
         size = Size(asked.patients)
-        private_rounds = PRIVATE_ROUNDS.get(settings.task, size.private_rounds)
-        size = replace(size, private_rounds=private_rounds)
+        size = replace(
+            size,
+            rounds=ROUNDS.get(settings.task, size.rounds),
+            private_rounds=PRIVATE_ROUNDS.get(settings.task, size.private_rounds),
+        )
         return digital(settings, size, public, kept, workers, ready)
 
 

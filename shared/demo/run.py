@@ -36,7 +36,7 @@ from shared.processes import termination_as_interrupt
 MARKER = ".osteofed-demo"
 EPSILON_PER_RUN = 4.0
 DELTA = 1e-4
-ROUNDS = {"dxa-segmentation": 3, "dxa-bmd": 3, "vfa-fracture": 3}
+ROUNDS = {"dxa-segmentation": 3, "dxa-bmd": 6, "vfa-fracture": 3}
 
 
 @dataclass

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from shared.networks.densenet import GREY_MIDDLE, GREY_SPREAD, DensityNetwork
 from shared.networks.resnet import GradingNetwork
 from shared.networks.unet import SegmentationNetwork
+from shared.networks.whitening import FLOOR
 from shared.tasks.dxa_segmentation import possible_classes
 
 
@@ -126,3 +127,44 @@ def test_density_follows_the_absolute_grey_level() -> None:
         (output - 1.0) / 0.1 / (2 * network.looks) * GREY_SPREAD + GREY_MIDDLE for output in outputs
     ]
     assert grey[1] / grey[0] == pytest.approx(2.0, rel=0.1)
+
+
+def whitened() -> tuple[DensityNetwork, DensityNetwork, tuple[Tensor, Tensor]]:
+    """A density network with a head that says something, and the same one whitened."""
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        network = DensityNetwork(2, 3, [1.0, 0.9], [0.1, 0.2], "small").eval()
+        torch.nn.init.normal_(network.head.weight)
+        networks.append(network)
+    generator = torch.Generator().manual_seed(4)
+    image = torch.rand((60, 2, 48, 32), generator=generator)
+    networks[1].whiten(*networks[1].measure(image))
+    return networks[0], networks[1], (image, torch.randn((60, 3), generator=generator))
+
+
+def test_whitening_changes_no_output_and_travels_with_the_weights() -> None:
+    before, after, (image, covariates) = whitened()
+    with torch.no_grad():
+        expected, found = before(image, covariates), after(image, covariates)
+        assert torch.allclose(expected, found, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(before.head.weight, after.head.weight, atol=0.1)
+        before.load_state_dict(after.state_dict())
+        assert torch.equal(before(image, covariates), found)
+        after.whiten(*after.measure(image[:40]))  # once more, by others
+        assert torch.allclose(after(image, covariates), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_whitened_features_vary_alike_and_around_nothing() -> None:
+    _, network, (image, _) = whitened()
+    measured, _ = network.measure(image)
+    with torch.no_grad():
+        found = network.measured(measured)
+    assert float(found.mean(0).abs().max()) < 1e-3
+    widths = torch.linalg.eigvalsh(torch.cov(found.double().T)).clamp(min=0).sqrt()
+    assert float(widths.max()) == pytest.approx(1.0, abs=1e-2)
+    raw = torch.linalg.eigvalsh(torch.cov(measured.detach().double().T)).clamp(min=0).sqrt()
+    wide = raw >= FLOOR * raw.max()  # these all vary alike afterwards
+    assert int((widths > 0.99).sum()) == int(wide.sum()) >= 2
+    narrow = raw[~wide].max() / (FLOOR * raw.max())
+    assert float(widths[widths < 0.99].max()) == pytest.approx(float(narrow), rel=1e-2)
