@@ -20,8 +20,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -256,13 +257,15 @@ class StoreSource:
         return digest.hexdigest()
 
     def _record(self, study: Study) -> StudyRecord:
-        images = {View(image.view): self._image(image) for image in self.images.get(study.uid, ())}
+        images = {View(image.view): image for image in self.images.get(study.uid, ())}
+        for image in images.values():
+            self._check_there(image)
         volumes = self.volumes.get(study.uid, ())
         return StudyRecord(
             patient=study.patient,
             study=study.uid,
             vendor=Vendor(study.vendor),
-            images=images,
+            images=_Images(images, self._image),
             labels=self.labels.get(study.uid, StudyLabels()),
             covariates=Covariates(
                 sex=study.sex,
@@ -273,6 +276,13 @@ class StoreSource:
             ),
             volumes={one.series: self._volume(one) for one in volumes},
         )
+
+    def _check_there(self, image: Image) -> None:
+        """Miss an array now and not when training has begun, which has its price."""
+        for what in ("pixels", "regions") if image.mask_digest is not None else ("pixels",):
+            path = self.store.array_path(image.study, image.view, what)
+            if not os.path.isfile(path):  # noqa: PTH113 - ten times as fast, and for every image
+                raise _missing(path, "FileNotFoundError")
 
     def _image(self, image: Image) -> ImageRecord:
         path = self.store.array_path
@@ -301,6 +311,32 @@ class StoreSource:
         )
 
 
+class _Images(Mapping[View, ImageRecord]):
+    """Images by view, whose arrays are opened when one is asked for.
+
+    Which views a study has is asked of every study of a split in every round, and opening
+    an array takes a hundred times as long as that.
+    """
+
+    def __init__(self, rows: Mapping[View, Image], make: Callable[[Image], ImageRecord]) -> None:
+        self._rows, self._make = rows, make
+        self._made: dict[View, ImageRecord] = {}
+
+    def __getitem__(self, view: View) -> ImageRecord:
+        if view not in self._made:
+            self._made[view] = self._make(self._rows[view])
+        return self._made[view]
+
+    def __contains__(self, view: object) -> bool:
+        return view in self._rows
+
+    def __iter__(self) -> Iterator[View]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 def origin_text(origin_mm: Sequence[float]) -> str:
     """Patient coordinates as the catalogue holds them: x y z in mm."""
     return " ".join(repr(float(part)) for part in origin_mm)
@@ -321,10 +357,14 @@ def _mapped(path: Path) -> NDArray[Any]:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (FileNotFoundError, ValueError) as error:
-        raise StoreMissingError(
-            f"{path}: an array of the store is missing or damaged ({type(error).__name__}); "
-            "restore the store from your backup"
-        ) from None
+        raise _missing(path, type(error).__name__) from None
+
+
+def _missing(path: Path, kind: str) -> StoreMissingError:
+    return StoreMissingError(
+        f"{path}: an array of the store is missing or damaged ({kind}); "
+        "restore the store from your backup"
+    )
 
 
 def _read_source(store: SiteStore, split: Split) -> StoreSource:

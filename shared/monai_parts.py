@@ -38,11 +38,11 @@ class _Hidden:
 @contextlib.contextmanager
 def _hidden() -> Iterator[None]:
     finder = _Hidden()
-    sys.meta_path.insert(0, finder)  # type: ignore[arg-type] - it never finds, so needs no spec
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(finder)
 
 
 with _hidden():
