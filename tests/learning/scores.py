@@ -22,16 +22,22 @@ REPLICATES: Final = 1000
 LEVEL: Final = 0.95
 
 
+#: A score and its replicates.
+_Mean = tuple[float, NDArray[np.float64]]
+
+
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its interval."""
+    """A figure with its interval; NaN where there is nothing to compare."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """Three decimals, the interval in brackets."""
+        """Three decimals, the interval in brackets; nothing where there is none."""
+        if math.isnan(self.value):
+            return ""
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -59,7 +65,8 @@ class Scored:
     """Runs of one way of training (a seed each) and what resampled patients make of them.
 
     The same patients are drawn for every way of training, so that differences and ratios
-    have intervals of their own. Seeds are averaged inside a replicate.
+    have intervals of their own; they are of the seeds that both ways were run with. Seeds
+    are averaged inside a replicate.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -68,22 +75,41 @@ class Scored:
         self.of_seed = [score(self.task, run.sums()) for run in runs]
         self.value = float(np.mean(self.of_seed))
         weights = draws(len(runs[0].values))
-        self.replicates = np.array(
-            [np.mean([score(self.task, run.sums(one)) for run in runs]) for one in weights]
-        )
+        self._replicates = np.array(
+            [[score(self.task, run.sums(one)) for one in weights] for run in runs]
+        )  # (seeds, REPLICATES)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the runs, in their order."""
+        return [int(run.facts["seed"]) for run in self.runs]
 
     @property
     def figure(self) -> Figure:
         """The score."""
-        return interval(self.value, self.replicates)
+        return interval(*self._mean(self.seeds))
 
     def over(self, other: Scored) -> Figure:
         """The score as a share of another's."""
-        return interval(self.value / other.value, self.replicates / other.replicates)
+        (mine, many), (theirs, others) = self._beside(other)
+        return interval(mine / theirs, many / others)
 
     def above(self, other: Scored) -> Figure:
         """How much the score is above another's."""
-        return interval(self.value - other.value, self.replicates - other.replicates)
+        (mine, many), (theirs, others) = self._beside(other)
+        return interval(mine - theirs, many - others)
+
+    def _beside(self, other: Scored) -> tuple[_Mean, _Mean]:
+        common = sorted({*self.seeds} & {*other.seeds})
+        return self._mean(common), other._mean(common)
+
+    def _mean(self, seeds: Sequence[int]) -> _Mean:
+        """Score and replicates, averaged over some seeds; NaN over none."""
+        places = [self.seeds.index(seed) for seed in seeds]
+        if not places:
+            return math.nan, np.full(REPLICATES, math.nan)
+        scores = [self.of_seed[place] for place in places]
+        return float(np.mean(scores)), self._replicates[places].mean(0)
 
 
 def draws(patients: int) -> NDArray[np.float64]:
@@ -97,5 +123,7 @@ def interval(value: float, replicates: NDArray[np.float64]) -> Figure:
     """Percentile interval of some replicates."""
     outside = (1 - LEVEL) / 2
     known = replicates[np.isfinite(replicates)]
+    if not len(known):
+        return Figure(value, math.nan, math.nan)
     low, high = np.quantile(known, [outside, 1 - outside])
     return Figure(value, float(low), float(high))

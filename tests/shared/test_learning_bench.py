@@ -180,3 +180,12 @@ def test_small_groups_are_not_shown() -> None:
     table = fairness_table([Run(run.facts, run.keys, run.values, tuple(sexes))])
     assert "sex F (12) | sex M (12) | worst" in table
     assert "| federated | 0.500 | 0.900 | sex F |" in table
+
+
+def test_ways_are_compared_on_the_seeds_that_both_were_run_with() -> None:
+    start = Scored([stored([0.5, 0.6], "pretrained", 1), stored([0.9, 0.9], "pretrained", 2)])
+    private = Scored([stored([0.6, 0.7], "private-8", 1)])
+    assert private.above(start).value == pytest.approx(0.1)
+    assert private.above(start).low == pytest.approx(0.1)
+    none = Scored([stored([0.6, 0.7], "private-8", 3)])
+    assert str(none.over(start)) == ""
