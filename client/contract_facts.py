@@ -21,7 +21,8 @@ from sqlalchemy.orm import Session
 
 from client.catalogue import Image, Patient, Quality, Study, Volume
 from client.exclusions import left_out
-from client.store import SiteStore, read_labels
+from client.store import SiteStore
+from client.store_source import read_labels
 from shared.clinical.references import DIAGNOSTIC_REGIONS, OSTEOPOROSIS_T
 from shared.clinical.scores import reported_score, t_score
 from shared.quality import assess

@@ -26,7 +26,8 @@ from client.contract import permit_contract
 from client.ledger import DEFAULT_COHORT, Ledger, Reservation
 from client.received import keep_received, receive_model
 from client.release import account_of, release, release_again, spent_of
-from client.store import SiteStore, StoreSource
+from client.store import SiteStore
+from client.store_source import StoreSource
 from client.trust import permit_coordinator, permit_request
 from shared.chain import NOTHING, Chain
 from shared.errors import (

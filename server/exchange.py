@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.2
 #: Every look is a request to the SuperLink for each answer, which takes its processor, and
-#: on a shared machine the sites'. So looks become rarer the longer an answer takes, up to
-#: this, by this share of the time waited: an answer is noticed at most that much later.
+#: on a shared machine the sites'. So looks are rare until the sites are nearly as far as
+#: they were last time, and become rarer again the longer an answer takes beyond that, up to
+#: this, by this share of the time: an answer is noticed at most that much later.
 LONGEST_POLL_SECONDS: Final = 2.0
-POLL_SHARE: Final = 0.02
+POLL_SHARE: Final = 0.05
+NEARLY: Final = 0.9
 #: How often the nodes that are there are looked up during an exchange.
 LOOK_SECONDS: Final = 2.0
 #: How long an announced answer may take to arrive, at least; then it is asked for again.
@@ -121,8 +123,7 @@ class _Exchange(Generic[A]):
                 break
             if not hopeless:
                 grace = now + HOPELESS_SECONDS
-            longer = min(POLL_SHARE * (now - began), LONGEST_POLL_SECONDS)
-            time.sleep(max(POLL_SECONDS, longer))
+            self.puller.wait(pause(now - began, self.question.expected_seconds))
         waited = f"no answer within {self.quorum.deadline_seconds:g} seconds"
         if hopeless and now < deadline:
             waited = "not waited for: too few sites could still answer"
@@ -265,6 +266,21 @@ class _Exchange(Generic[A]):
                 "that it told before: two copies of the site are running, or an old one"
             )
         self.roster.names[node] = site
+
+
+def pause(waited: float, expected: float) -> float:
+    """Seconds until answers are looked for again.
+
+    Parameters
+    ----------
+    waited : float
+        Seconds since they were asked for.
+    expected : float
+        Seconds that the quickest site took last time; 0 if there was none.
+    """
+    beyond = waited - NEARLY * expected
+    wanted = -beyond if beyond < 0 else POLL_SHARE * beyond
+    return min(max(wanted, POLL_SECONDS), LONGEST_POLL_SECONDS)
 
 
 def ask(

@@ -41,6 +41,12 @@ class Puller:
     _under_way: dict[str, _Fetch] = field(default_factory=dict)
     _broken: dict[str, str] = field(default_factory=dict)
     _next: int = 0
+    _came: threading.Event = field(default_factory=threading.Event)
+
+    def wait(self, seconds: float) -> None:
+        """Wait that long, or until a fetch that is under way brings something."""
+        if self._came.wait(seconds):
+            self._came.clear()
 
     def poll(self, identifiers: Iterable[str]) -> list[Message]:
         """Return the replies that came; look for those that did not.
@@ -115,6 +121,8 @@ class Puller:
             fetch.error = error
         finally:
             fetch.done.set()
+            if fetch.replies or fetch.error is not None:
+                self._came.set()
 
 
 def _is_away(error: BaseException) -> bool:

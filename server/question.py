@@ -45,7 +45,8 @@ class Question(Generic[A]):
     """What is asked of every site, the same but for the ticket.
 
     `build` makes a message's content for a ticket, in whole or without what the sites
-    `holders` have already; `read` reads an answer or a refusal, holds it against
+    `holders` have already; `expected_seconds` is how long the quickest site took last
+    time; `read` reads an answer or a refusal, holds it against
     everything, keeps what must be kept of it, and raises `AggregationRefusedError` on
     anything else.
     """
@@ -58,6 +59,7 @@ class Question(Generic[A]):
     build: Callable[[Ticket, bool], RecordDict]
     read: Callable[[RecordDict, Check], A | Refusal]
     holders: frozenset[str] = frozenset()
+    expected_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

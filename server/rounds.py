@@ -129,8 +129,7 @@ def train_rounds(
     for number in range(len(done.rounds) + 1, planned.rounds + 1):
         job = make_job(plan, planned, number, start.noise_multiplier, aggregator.proximal_mu)
         spool = Spool(plan.task_folder(planned.name) / UPDATES / f"round-{number:04d}")
-        holders = frozenset(site for facts in done.rounds for site in facts.patients)
-        question = _train_question(one, job, sent, before, spool, holders)
+        question = _train_question(one, job, sent, before, spool, done.rounds)
         resting = resting_sites(done.rounds, number, plan.quorum)
         asked = ask(grid, roster, plan.quorum, question, make, journal, resting)
         updates = {site: received.update for site, received in asked.answers.items()}
@@ -278,13 +277,15 @@ def curve_point(task: Task, after_round: int, sums: BySite) -> CurvePoint:
 
 
 def _train_question(
-    one: _Task, job: Job, arrays: Arrays, model: str, spool: Spool, holders: frozenset[str]
+    one: _Task, job: Job, arrays: Arrays, model: str, spool: Spool, done: list[RoundFacts]
 ) -> Question[Received]:
     """Make the question of a round, and the reader that accepts its answers.
 
-    `arrays` are those sent, `model` their digest; `holders` are sites that answered an
-    earlier round: they keep what no round trains, and are sent the rest alone.
+    `arrays` are those sent, `model` their digest. Sites that answered a round that is done
+    keep what no round trains, and are sent the rest alone.
     """
+    holders = frozenset(site for facts in done for site in facts.patients)
+    expected = min(done[-1].site_seconds.values(), default=0.0) if done else 0.0
     whole = array_record(arrays)
     part = array_record({name: arrays[name] for name in one.start.names})
     asked = asked_digest(job, {"model": model})
@@ -311,7 +312,7 @@ def _train_question(
     return Question(
         "train", one.plan.run, one.planned.name, job.round, asked,
         lambda ticket, all_of_it: train_message(whole if all_of_it else part, job, ticket), read,
-        holders,
+        holders, expected,
     )  # fmt: skip
 
 

@@ -247,6 +247,13 @@ events {{ worker_connections 1024; }}
 http {{
     access_log off;
     server_tokens off;
+    # Connections to the SuperLink are kept between requests: a model is many of them, and
+    # each would begin with a TLS handshake. It closes idle ones after 5 s, so we do before.
+    upstream superlink {{
+        server 127.0.0.1:{superlink_port};
+        keepalive 16;
+        keepalive_timeout 3s;
+    }}
 {temporary}
     server {{
         listen {listen} ssl;
@@ -265,7 +272,8 @@ http {{
         if ($request_uri !~ "^/v1/fleet/[a-z-]+$") {{ return 403; }}
         location /v1/fleet/ {{
             limit_except POST {{ deny all; }}
-            proxy_pass https://127.0.0.1:{superlink_port};
+            proxy_pass https://superlink;
+            proxy_set_header Connection "";
             proxy_ssl_verify on;
             proxy_ssl_trusted_certificate "{authority}";
             proxy_ssl_name localhost;

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -195,12 +196,25 @@ def test_splits_share_no_patient_and_have_the_agreed_sizes(site: Path) -> None:
         assert list(store.source(split).patients) == sorted(patients[split])
 
 
-def test_a_missing_array_is_a_sentence(tmp_path: Path) -> None:
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def overwrite_beginning(path: Path) -> None:
+    path.write_bytes(b"\0" * 64 + path.read_bytes()[64:])
+
+
+@pytest.mark.parametrize("what", ["pixels", "regions"])
+@pytest.mark.parametrize("harm", [Path.unlink, cut, overwrite_beginning])
+def test_an_array_that_is_not_whole_is_a_sentence_before_it_is_read(
+    harm: Callable[[Path], None], what: str, tmp_path: Path
+) -> None:
     make_hospital(tmp_path / "export", "lunar", 1, 7, render=sample_study)
     init_site(tmp_path / "site", SiteConfig(site="riverside"))
     ingest(tmp_path / "site", tmp_path / "export")
     source = SiteStore.open(tmp_path / "site").source("train")
-    next((tmp_path / "site").rglob("*.pixels.npy")).unlink()
+    source.studies(source.patients[0])
+    harm(next((tmp_path / "site").rglob(f"*.{what}.npy")))
     with pytest.raises(StoreMissingError, match="backup"):
         source.studies(source.patients[0])
 

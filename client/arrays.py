@@ -1,0 +1,69 @@
+"""The files of a store's arrays: mapped into memory, and whole before anything is spent."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import StoreMissingError
+
+#: What `numpy.save` writes first of an array of ours: magic, length of the header, header.
+_HEADER: Final = re.compile(
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '[<|][a-z](\d+)', 'fortran_order': False, "
+    rb"'shape': \(([0-9, ]*)\), *\} *\n",
+    re.DOTALL,
+)
+#: Longer than the header of any array of ours.
+_LONGEST_HEADER: Final = 256
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """Map an array into memory, read-only.
+
+    Raises
+    ------
+    StoreMissingError
+        If its file is missing or damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, ValueError) as error:
+        raise _missing(path, type(error).__name__) from None
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a file that is not there, is no array, or is not as long as its header says.
+
+    It takes a tenth of the time of mapping: it is asked of every image of a split before
+    a site reserves privacy for a round that could not be trained.
+
+    Raises
+    ------
+    StoreMissingError
+        If it is not whole.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - twice as fast
+            begins, size = file.read(_LONGEST_HEADER), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise _missing(path, type(error).__name__) from None
+    found = _HEADER.match(begins)
+    if found is None:
+        raise _missing(path, "it does not begin as an array")
+    shape = [int(number) for number in found[3].decode().split(",") if number.strip()]
+    wanted = found.end() + int(found[2]) * math.prod(shape)
+    if size != wanted:
+        raise _missing(path, f"{size} bytes instead of {wanted}")
+
+
+def _missing(path: Path, why: str) -> StoreMissingError:
+    return StoreMissingError(
+        f"{path}: an array of the store is missing or damaged ({why}); "
+        "restore the store from your backup"
+    )
