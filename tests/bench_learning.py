@@ -31,7 +31,7 @@ CONFIGS = Path("configs/tasks")
 DIGITAL_TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
 PUBLIC_SEED = 1
 #: Short rounds and many: what hospitals learn apart is averaged before it drifts.
-ROUNDS = {"dxa-bmd": 30}
+ROUNDS = {"dxa-bmd": 30, "vfa-fracture": 30}
 PRIVATE_ROUNDS = {"dxa-bmd": 30}
 
 

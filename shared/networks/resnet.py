@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from shared.monai_parts import ResNet, ResNetBlock, ResNetBottleneck
 from shared.networks.ready import constant_planes, coordinate_planes, make_ready
+from shared.networks.whitening import Whitening, whiten_input
 
 
 class PlainBlock(ResNetBlock):
@@ -64,6 +65,8 @@ SIZES: Final[Mapping[str, ResNetSize]] = MappingProxyType(
 #: Averages over a whole crop differ little from crop to crop; multiplied by this, the
 #: head becomes sure of its answers in the few steps that there are.
 FEATURE_GAIN: Final = 5.0
+#: See `Whitening`. A fracture shows in directions in which few crops differ.
+FLOOR: Final = 0.03
 
 
 class GradingNetwork(nn.Module):
@@ -85,11 +88,23 @@ class GradingNetwork(nn.Module):
         )
         make_ready(self.body, chosen.groups)
         features = chosen.planes[-1] * chosen.block.expansion
+        self.whitened = Whitening(features + covariates, FLOOR)
         self.head = nn.Linear(features + covariates, outputs)
+
+    def measure(self, image: Tensor, covariates: Tensor) -> Tensor:
+        """Describe every crop: (B, features + covariates)."""
+        planes = [image, constant_planes(covariates, image), coordinate_planes(image)]
+        features: Tensor = self.body(torch.cat(planes, dim=1))  # (B, features)
+        return torch.cat([FEATURE_GAIN * features, covariates], dim=1)
 
     def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
         """Give logits for every crop."""
-        planes = [image, constant_planes(covariates, image), coordinate_planes(image)]
-        features: Tensor = self.body(torch.cat(planes, dim=1))  # (B, features)
-        logits: Tensor = self.head(torch.cat([FEATURE_GAIN * features, covariates], dim=1))
+        logits: Tensor = self.head(self.whitened(self.measure(image, covariates)))
         return logits
+
+    def whiten(self, measured: Tensor) -> None:
+        """Whiten what the head is given by what `measure` gave of public patients' crops.
+
+        The head changes with it, so that the logits stay as they are.
+        """
+        whiten_input(self.whitened, self.head, measured)

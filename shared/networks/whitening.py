@@ -8,8 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-#: Directions that vary less than this share of the widest are stretched no further: what
-#: hardly varies among public patients is mostly noise, and would be stretched with it.
+#: What `Whitening` does unless told otherwise.
 FLOOR: Final = 0.3
 
 
@@ -29,13 +28,23 @@ class Whitening(nn.Module):
     same noise, so those of little variance are not learnt at all; whitened inputs let all
     be learnt at one pace. Both arrays are buffers: they travel and are stored with the
     weights, and no training changes them.
+
+    Parameters
+    ----------
+    features : int
+        How many come in.
+    floor : float
+        Directions that vary less than this share of the widest are stretched no further:
+        what hardly varies among public patients is mostly noise, and would be stretched
+        with it.
     """
 
     middle: Tensor
     matrix: Tensor
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, floor: float = FLOOR) -> None:
         super().__init__()
+        self.floor = floor
         self.register_buffer("middle", torch.zeros(features))
         self.register_buffer("matrix", torch.eye(features))
 
@@ -60,7 +69,7 @@ class Whitening(nn.Module):
         exact = features.double()
         values, directions = torch.linalg.eigh(torch.cov(exact.T))
         widths = values.clamp(min=0.0).sqrt()
-        widths = widths.clamp(min=max(FLOOR * float(widths.max()), 1e-6))
+        widths = widths.clamp(min=max(self.floor * float(widths.max()), 1e-6))
         before, kept = self.middle.double(), self.matrix.double()
         self.middle.copy_(exact.mean(0))
         self.matrix.copy_(directions @ torch.diag(1 / widths) @ directions.T)
@@ -68,3 +77,21 @@ class Whitening(nn.Module):
             ((self.middle.double() - before) @ kept).float(),
             torch.linalg.solve(self.matrix.double(), kept).float(),
         )
+
+
+@torch.no_grad()
+def whiten_input(whitening: Whitening, layer: nn.Linear, features: Tensor) -> None:
+    """Whiten what a linear layer is given, and change the layer so that its outputs stay.
+
+    Parameters
+    ----------
+    whitening : Whitening
+        What stands before the layer.
+    layer : Linear
+        Changed in place.
+    features : Tensor, shape (N, D), N > 1
+        What comes into `whitening`, of **public** patients.
+    """
+    moved = whitening.fit(features)
+    layer.bias.add_(layer.weight @ moved.middle)
+    layer.weight.copy_(layer.weight @ moved.matrix.T)

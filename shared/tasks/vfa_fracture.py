@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -128,6 +128,19 @@ class VfaFracture(Task):
     def head_parameters(self) -> tuple[str, ...]:
         """Name the last linear layer."""
         return ("head.",)
+
+    @torch.no_grad()
+    def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:
+        """Whiten what the head is given of crops (`shared.networks.whitening` says why)."""
+        from shared.networks.resnet import GradingNetwork
+
+        if not isinstance(network, GradingNetwork):
+            raise TypeError(f"{self.name} trains a GradingNetwork, not a {type(network).__name__}")
+        found = [
+            network.measure(sample["image"], sample["covariates"])[sample["placed"] > 0]
+            for sample in public
+        ]
+        network.whiten(torch.cat(found))
 
     def loss(self, output: Tensor, batch: Sample) -> Tensor:
         """Weighted cross-entropy of the three questions, shape (B,)."""

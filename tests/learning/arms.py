@@ -36,15 +36,17 @@ from tests.learning.stored import Run, run_of
 DELTA: Final = 1e-4
 EPSILONS: Final = (2.0, 4.0, 8.0)
 #: By task: changes whenever the same settings train otherwise, so that older runs are made anew.
-METHODS: Final[Mapping[str, int]] = {"dxa-bmd": 3}
+METHODS: Final[Mapping[str, int]] = {"dxa-bmd": 3, "vfa-fracture": 3}
 FIRST_METHOD: Final = 2
 #: Told what is being done and how far it is, from 0 to 1.
 Tell = Callable[[str, float], None]
 FEDAVG: Final = StrategySettings(name="FedAvg")
 #: How the server combines plain updates, where not by FedAvg. What noise moves is better
 #: not given momentum, so private runs use FedAvg everywhere.
+_WITH_MOMENTUM: Final = StrategySettings(name="FedAvgM", options={"server_momentum": 0.5})
 PLAIN_STRATEGIES: Final[Mapping[str, StrategySettings]] = {
-    "dxa-bmd": StrategySettings(name="FedAvgM", options={"server_momentum": 0.5}),
+    "dxa-bmd": _WITH_MOMENTUM,
+    "vfa-fracture": _WITH_MOMENTUM,
 }
 
 

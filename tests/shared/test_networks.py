@@ -155,6 +155,27 @@ def test_whitening_changes_no_output_and_travels_with_the_weights() -> None:
         assert torch.allclose(after(image, covariates), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_grading_network_is_whitened_without_a_change_of_its_logits() -> None:
+    torch.manual_seed(0)
+    network = GradingNetwork(1, 1, 3, "small").eval()
+    torch.nn.init.normal_(network.head.weight)
+    generator = torch.Generator().manual_seed(4)
+    image = torch.randn((200, 1, 40, 36), generator=generator)
+    level = torch.rand((200, 1), generator=generator)
+    with torch.no_grad():
+        expected, raw = network(image, level), network.measure(image, level)
+        network.whiten(raw)
+        found = network.whitened(raw)
+        assert torch.allclose(network(image, level), expected, atol=1e-3, rtol=1e-3)
+    assert float(found.mean(0).abs().max()) < 1e-2
+
+    def widths(features: Tensor) -> Tensor:
+        return torch.linalg.eigvalsh(torch.cov(features.double().T)).clamp(min=0).sqrt()
+
+    wide = widths(raw) >= network.whitened.floor * widths(raw).max()
+    assert int((widths(found) > 0.99).sum()) == int(wide.sum()) >= 2
+
+
 def test_whitened_features_vary_alike_and_around_nothing() -> None:
     _, network, (image, _) = whitened()
     measured, _ = network.measure(image)
