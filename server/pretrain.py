@@ -62,7 +62,7 @@ def pretrain(
     ConfigError, UnknownTaskError
         If a settings file is wrong; nothing is written then.
     """
-    from shared.phantom.source import DigitalPatients
+    from shared.phantom.source import DigitalPatients, views_for
     from shared.tasks import TASKS
 
     tasks = [load_settings(path, TaskSettings) for path in task_files]
@@ -78,7 +78,8 @@ def pretrain(
     with tempfile.TemporaryDirectory(prefix="osteofed-pretrain-") as temporary:
         folder = cache or Path(temporary)
         # Rendered once by all workers, then read from the cache by every task's process.
-        DigitalPatients(number, seed, workers=workers, cache=folder)
+        for views in {views_for(TASKS[name].needs) for name in names}:
+            DigitalPatients(number, seed, workers=workers, views=views, cache=folder)
         orders = [_Order(one, number, seed, folder, out) for one in tasks]
         if workers == 1 or len(orders) == 1:
             facts = [_pretrain_one(order, progress) for order in orders]
@@ -130,7 +131,7 @@ def _told(progress: Progress | None) -> Iterator[Progress | None]:
 
 
 def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
-    from shared.phantom.source import DigitalPatients
+    from shared.phantom.source import DigitalPatients, views_for
     from shared.start import start_network
     from shared.tasks import make_task
     from shared.training.arrays import get_arrays
@@ -139,7 +140,9 @@ def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
     from shared.training.pretraining import train_on_public
 
     settings = order.settings
-    source = DigitalPatients(order.patients, order.seed, cache=order.cache)
+    task = make_task(settings)
+    views = views_for(task.needs)
+    source = DigitalPatients(order.patients, order.seed, views=views, cache=order.cache)
     network, start = start_network(settings, None, order.seed)
     key = RoundKey(order.seed, "pretrain", 1, start)
 
@@ -147,9 +150,7 @@ def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
         if progress is not None:
             progress(settings.task, done, total, loss)
 
-    done = train_on_public(
-        make_task(settings), network, source, settings.pretrain, key, Compute(), step
-    )
+    done = train_on_public(task, network, source, settings.pretrain, key, Compute(), step)
     weights = Weights(settings, get_arrays(network), "pretrained on digital patients")
     path = order.out / f"{settings.task}.safetensors"
     save_weights(path, weights)

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shared.config import TaskSettings, load_settings
-from shared.phantom.source import DigitalPatients
+from shared.phantom.source import DigitalPatients, views_for
+from shared.tasks import TASKS
 from shared.training.compute import Compute
 from tests.learning.arms import Bench, digest_of
 from tests.learning.cohorts import Cohort, Size, digital, radiographs
@@ -78,13 +79,22 @@ def _cohorts(asked: argparse.Namespace) -> Iterator[Cohort]:
         if task not in DIGITAL_TASKS:
             if real:
                 yield radiographs(Path(real) / "xray_spine", settings)
+                yield radiographs(Path(real) / "xray_spine", settings, _public(settings, asked))
             else:
                 Console().print(f"{task}: left out, OSTEOFED_REAL_DATA is not set")
             continue
         yield _digital(settings, asked)
 
 
+def _public(settings: TaskSettings, asked: argparse.Namespace) -> DigitalPatients:
+    """Digital patients of made-up scanners, in the views that a task needs."""
+    views = views_for(TASKS[settings.task].needs)
+    number, kept = settings.pretrain.patients, asked.cache / "public"
+    return DigitalPatients(number, PUBLIC_SEED, asked.workers, views=views, cache=kept)
+
+
 def _digital(settings: TaskSettings, asked: argparse.Namespace) -> Cohort:
+    public = _public(settings, asked)
     with _progress() as bar:
         line = bar.add_task(f"{settings.task}: digital patients", total=None)
 
@@ -92,9 +102,6 @@ def _digital(settings: TaskSettings, asked: argparse.Namespace) -> Cohort:
             bar.advance(line, count)
 
         kept, workers = asked.cache, asked.workers
-        public = DigitalPatients(
-            settings.pretrain.patients, PUBLIC_SEED, workers, cache=kept / "public", progress=ready
-        )
         size = Size(asked.patients)
         size = replace(
             size,

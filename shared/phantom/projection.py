@@ -11,7 +11,7 @@ from shared.records import View
 from .solid import Floats, floats
 
 #: Axis across the image (columns) by view: x for PA views, y for the lateral one.
-ACROSS = {View.SPINE_PA: 0, View.HIP_LEFT: 0, View.SPINE_LATERAL: 1}
+ACROSS = {View.SPINE_PA: 0, View.HIP_LEFT: 0, View.SPINE_LATERAL: 1, View.LUMBAR_AP: 0}
 
 
 @dataclass(frozen=True)

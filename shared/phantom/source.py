@@ -23,6 +23,7 @@ from shared.records import (
 )
 
 from .population import POPULATIONS
+from .radiograph import generic_radiograph
 from .rendered import RenderedStudy
 from .scanner import generic_scanner
 from .study import render_study
@@ -55,6 +56,11 @@ def generic_patient(number: int, seed: int) -> StudyRecord:
     return record_of(render_study(number, seed, scanner, POPULATIONS["generic"]))
 
 
+def views_for(needs: Iterable[View]) -> tuple[View, ...]:
+    """Say what to render for a task that needs some views: a DXA visit, or a radiograph."""
+    return (View.LUMBAR_AP,) if View.LUMBAR_AP in needs else DXA_VIEWS
+
+
 class DigitalPatients:
     """Patients of random generic scanners; a `shared.records.PatientSource`.
 
@@ -71,7 +77,8 @@ class DigitalPatients:
     workers : int, default: 1
         Processes that render.
     views : iterable of View, optional
-        Projections to keep; all by default.
+        Projections to keep: of a DXA visit, all by default, or `View.LUMBAR_AP` alone, a
+        frontal radiograph.
     cache : Path, optional
         Folder in which rendered patients are kept as arrays.
     progress : callable, optional
@@ -80,7 +87,7 @@ class DigitalPatients:
     Raises
     ------
     PhantomError
-        If fewer than one patient is asked for.
+        If fewer than one patient is asked for, or a DXA visit and a radiograph at once.
     """
 
     def __init__(
@@ -95,6 +102,12 @@ class DigitalPatients:
         if patients < 1:
             raise PhantomError(f"{patients} digital patients were asked for (must be 1 or more)")
         self._views = tuple(View(view) for view in views)
+        self._radiographs = View.LUMBAR_AP in self._views
+        if self._radiographs and len(self._views) > 1:
+            raise PhantomError(
+                f"digital patients with {', '.join(self._views)} were asked for (must be views "
+                f"of a DXA visit, or {View.LUMBAR_AP} alone)"
+            )
         self._cache = cache
         self._studies: dict[str, StudyRecord] = {}
         missing = []
@@ -106,7 +119,8 @@ class DigitalPatients:
                 self._studies[kept.patient] = kept
                 if progress is not None:
                     progress(1)
-        records = in_order(partial(generic_patient, seed=seed), missing, workers)
+        make = generic_radiograph if self._radiographs else generic_patient
+        records = in_order(partial(make, seed=seed), missing, workers)
         for number, record in zip(missing, records, strict=True):
             self._keep(number, seed, record)
             self._studies[record.patient] = self._chosen(record)
@@ -132,7 +146,8 @@ class DigitalPatients:
     def _folder(self, number: int, seed: int) -> Path | None:
         if self._cache is None:
             return None
-        digest = hashlib.sha256(f"{PHANTOM_VERSION}|{seed}|{number}".encode()).hexdigest()[:16]
+        told = f"{PHANTOM_VERSION}|{seed}|{number}" + "|radiograph" * self._radiographs
+        digest = hashlib.sha256(told.encode()).hexdigest()[:16]
         return self._cache / f"v{PHANTOM_VERSION}" / digest
 
     def _keep(self, number: int, seed: int, record: StudyRecord) -> None:
@@ -163,7 +178,7 @@ class DigitalPatients:
             view: ImageRecord(
                 np.load(folder / f"{view}.npy", mmap_mode="r"),
                 (facts["spacing"][view][0], facts["spacing"][view][1]),
-                "calibrated",
+                "none" if self._radiographs else "calibrated",
                 np.load(folder / f"{view}.regions.npy", mmap_mode="r"),
             )
             for view in self._views

@@ -124,11 +124,14 @@ class Pooled:
         return self.sources[int(number)].studies(name)
 
 
-def radiographs(root: Path, settings: TaskSettings) -> Cohort:
+def radiographs(
+    root: Path, settings: TaskSettings, digital_public: PatientSource | None = None
+) -> Cohort:
     """Real radiographs: the ``train`` part as three hospitals by look, ``valid`` in three parts.
 
     Of ``valid``, every fourth radiograph or so (60, evenly spaced) is public, of the others
-    every second is for choices and the rest tests.
+    every second is for choices and the rest tests. With `digital_public` none of the 60 is
+    used, and digital patients are what is public.
     """
     train, valid = root / "train", root / "valid"
     looks = {name: look_of(read_radiograph(train, name)) for name in names_in(train)}
@@ -138,11 +141,11 @@ def radiographs(root: Path, settings: TaskSettings) -> Cohort:
     ]
     others = [name for name in names if name not in set(public)]
     return Cohort(
-        name="radiographs",
+        name="radiographs" if digital_public is None else "radiographs-digital-start",
         settings=settings,
         rounds=RADIOGRAPH_ROUNDS,
         private_rounds=RADIOGRAPH_PRIVATE_ROUNDS,
-        public=Radiographs(valid, public),
+        public=Radiographs(valid, public) if digital_public is None else digital_public,
         hospitals={
             hospital: Radiographs(train, part)
             for hospital, part in split_by_look(looks, HOSPITALS).items()
