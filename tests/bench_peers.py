@@ -1,13 +1,14 @@
 """Ours against its peers: plain Flower with Opacus, and NVFLARE's simulator with Opacus.
 
-``python -m tests.bench_peers [--nvflare PYTHON]``. All train the small density network,
-all weights, privately, at the same three digital hospitals, from the same weights, with
-the same rounds, steps, sampling, clipping, noise, rate and seeds; the models are measured
-at a fourth hospital by the same program. The clock runs from the start of a command to its
-end; patients, stores, the peers' samples and the start are made before (``--out`` keeps
-them for the next time). Programs take turns, run by run; figures are medians. The
-score is 1 − MAE/σ, mean over three regions; MiB are PSS (`tests.peers.measuring`). Seeds are
-those of sampling and noise, which differ between programs all the same, as do scores.
+``python -m tests.bench_peers [--task TASK] [--nvflare PYTHON]``. All train the small network
+of a task (density, or vertebrae on radiographs), all weights, privately, at the same three
+digital hospitals, from the same weights, with the same rounds, steps, sampling, clipping,
+noise, rate and seeds; the models are measured at a fourth hospital by the same program. The
+clock runs from the start of a command to its end; patients, stores, the peers' samples and
+the start are made before (``--out`` keeps them for the next time). Programs take turns, run
+by run; figures are medians. The score is 1 − MAE/σ, mean over three regions, for density,
+and the Dice for vertebrae; MiB are PSS (`tests.peers.measuring`). Seeds are those of sampling
+and noise, which differ between programs all the same, as do scores.
 
 NVFLARE wants an environment of its own, with torch, monai, opacus and safetensors in it;
 name its Python by ``--nvflare``.
@@ -27,7 +28,7 @@ from shared.command_line import console
 from shared.weights import load_weights
 from shared.wire import Arrays
 from tests.peers.figures import Program, lines_of, table_of
-from tests.peers.hospitals import Cast, Ready, prepare
+from tests.peers.hospitals import TASKS, Cast, Ready, prepare
 from tests.peers.measuring import Cost
 from tests.peers.programs import Training, run_flower, run_nvflare, run_ours, written
 
@@ -36,7 +37,7 @@ Run = Callable[[Ready, Training, Path, int], tuple[Cost, Arrays]]
 
 def compare(ready: Ready, training: Training, runs: dict[str, Run], repeat: int) -> list[Program]:
     """Run every program in turn, as often as asked; say each figure as it comes."""
-    programs = {name: Program(name, lines_of(written(name))) for name in runs}
+    programs = {name: Program(name, lines_of(written(name, ready.name))) for name in runs}
     for seed in range(1, repeat + 1):
         for name, run in runs.items():
             with tempfile.TemporaryDirectory(prefix="peers-") as temporary:
@@ -58,6 +59,7 @@ def compare(ready: Ready, training: Training, runs: dict[str, Run], repeat: int)
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", choices=TASKS, default="dxa-bmd")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--patients", type=int, default=80)
@@ -72,12 +74,13 @@ def main() -> None:
         runs["nvflare"] = partial(run_nvflare, str(Path(asked.nvflare).absolute()))
     with tempfile.TemporaryDirectory(prefix="peers-") as temporary:
         folder = (asked.out or Path(temporary)).absolute()
-        ready = prepare(folder, Cast(asked.patients))
+        ready = prepare(folder, Cast(asked.task, asked.patients))
         start = ready.score(load_weights(ready.start).arrays)
         ours, *peers = compare(ready, training, runs, asked.repeat)
     title = (
-        f"{asked.rounds} rounds of {asked.steps} steps, {asked.patients} patients a hospital, "
-        f"noise {training.noise:.2f}; the start scores {start:.3f}; medians of {asked.repeat}"
+        f"{asked.task}: {asked.rounds} rounds of {asked.steps} steps, {asked.patients} patients "
+        f"a hospital, noise {training.noise:.2f}; the start scores {start:.3f}; "
+        f"medians of {asked.repeat}"
     )
     console().print(table_of(title, ours, peers))
     spread = {one.name: statistics.pstdev(one.scores) for one in (ours, *peers)}

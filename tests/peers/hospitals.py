@@ -11,15 +11,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from client.store import SPLITS, SiteStore, Split
-from shared.config import TaskSettings, load_settings
-from shared.demo.hospitals import HOSPITALS
+from client.store import SPLITS, SiteStore, Split, init_site
+from shared.config import SiteCompute, SiteConfig, SitePolicy, TaskSettings, load_settings
+from shared.demo.hospitals import HOSPITALS, Hospital
+from shared.phantom.source import DigitalPatients
+from shared.records import View
 from shared.tasks import make_task
 from shared.tasks.base import Statistics, Task, add_statistics
 from shared.training.arrays import set_arrays
@@ -30,28 +33,34 @@ from shared.wire import Arrays
 from tests.bench import ROOT
 from tests.learning.scores import score
 from tests.peers.measuring import one_thread
+from tests.server.tiny_sites import fill_store
 
-TASK: Final = "dxa-bmd"
-SETTINGS: Final = ROOT / "configs" / "tasks" / f"{TASK}.yaml"
+RADIOGRAPHS: Final = "xray-vertebrae"
+TASKS: Final = ("dxa-bmd", RADIOGRAPHS)
 MEMBERS: Final = tuple(one.name for one in HOSPITALS if one.takes_part)
 TESTS: Final = next(one.name for one in HOSPITALS if not one.takes_part)
-#: What the peers are given; the names of a sample's tensors.
-GIVEN: Final = ("image", "covariates", "bmd", "known")
+#: What the peers are given by task; the names of a sample's tensors.
+GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "dxa-bmd": ("image", "covariates", "bmd", "known"),
+    RADIOGRAPHS: ("image", "covariates", "vertebra"),
+}
 
 
 @dataclass(frozen=True)
 class Cast:
-    """How many patients each hospital has, and the public start is made of."""
+    """What is learnt; how many patients each hospital has, and the public start is made of."""
 
+    task: str
     patients: int
     public_patients: int = 80
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A folder in which everything stands ready."""
+    """A folder in which everything of a task stands ready."""
 
     folder: Path
+    name: str
 
     @property
     def sites(self) -> Path:
@@ -66,11 +75,16 @@ class Ready:
     @property
     def start(self) -> Path:
         """Weights from which all begin."""
-        return self.folder / "start" / f"{TASK}.safetensors"
+        return self.folder / "start" / f"{self.name}.safetensors"
+
+    @property
+    def settings(self) -> Path:
+        """The task's settings that ship."""
+        return ROOT / "configs" / "tasks" / f"{self.name}.yaml"
 
     def task(self) -> Task:
         """Make the task that all learn."""
-        return make_task(load_settings(SETTINGS, TaskSettings))
+        return make_task(load_settings(self.settings, TaskSettings))
 
     def score(self, arrays: Arrays) -> float:
         """Score a model on all patients of the hospital that took no part."""
@@ -88,21 +102,18 @@ class Ready:
 
 def prepare(folder: Path, cast: Cast) -> Ready:
     """Make everything, or find that it was made before for the same cast."""
-    ready, told = Ready(folder), folder / "ready.json"
+    ready, told = Ready(folder, cast.task), folder / "ready.json"
     if told.is_file() and json.loads(told.read_text(encoding="utf-8")) == asdict(cast):
         return ready
     if folder.is_dir() and any(folder.iterdir()):
         raise SystemExit(f"{folder}: holds something else; name a new folder")
     for one in HOSPITALS:
-        pacs, site = folder / "pacs" / one.name, ready.sites / one.name
-        _osteofed(
-            "phantom", "make", "--out", pacs, "--scanner", one.scanner, "--population",
-            one.population, "--patients", cast.patients, "--seed", one.seed,
-        )  # fmt: skip
-        _osteofed("site", "init", site, "--name", one.name)
-        _osteofed("site", "ingest", site, pacs)
+        if cast.task == RADIOGRAPHS:
+            _fill_with_radiographs(ready.sites / one.name, one, cast.patients)
+        else:
+            _take_in(folder / "pacs" / one.name, ready.sites / one.name, one, cast.patients)
     _osteofed(
-        "server", "pretrain", SETTINGS, "--out", ready.start.parent,
+        "server", "pretrain", ready.settings, "--out", ready.start.parent,
         "--patients", cast.public_patients, "--seed", 1,
     )  # fmt: skip
     ready.samples.mkdir(exist_ok=True)
@@ -113,13 +124,32 @@ def prepare(folder: Path, cast: Cast) -> Ready:
     return ready
 
 
+def _take_in(pacs: Path, site: Path, one: Hospital, patients: int) -> None:
+    """Fill a site as a hospital does, from DICOM."""
+    _osteofed(
+        "phantom", "make", "--out", pacs, "--scanner", one.scanner, "--population",
+        one.population, "--patients", patients, "--seed", one.seed,
+    )  # fmt: skip
+    _osteofed("site", "init", site, "--name", one.name)
+    _osteofed("site", "ingest", site, pacs)
+
+
+def _fill_with_radiographs(site: Path, one: Hospital, patients: int) -> None:
+    """Fill a site with digital radiographs, straight into its store: none come as DICOM."""
+    policy, compute = SitePolicy(tasks=(RADIOGRAPHS,)), SiteCompute(device="cpu")
+    init_site(site, SiteConfig(site=one.name, policy=policy, compute=compute))
+    fill_store(site, DigitalPatients(patients, one.seed, views=(View.LUMBAR_AP,)))
+
+
 def export(task: Task, site: Path, split: Split, path: Path) -> None:
     """Write the prepared samples of a split as plain arrays, one patient a row."""
     store = SiteStore.open(site)
     patients = Patients(task, store.source(split))
     samples = [patients.newest(name) for name in patients.names]
     store.close()
-    arrays = {key: np.concatenate([one[key].numpy() for one in samples]) for key in GIVEN}
+    arrays = {
+        key: np.concatenate([one[key].numpy() for one in samples]) for key in GIVEN[task.name]
+    }
     np.savez(path, allow_pickle=False, **arrays)
 
 

@@ -20,13 +20,18 @@ from shared.training.accounting import noise_multiplier_for
 from shared.weights import load_weights
 from shared.wire import Arrays
 from tests.bench import ROOT
-from tests.peers.hospitals import MEMBERS, Ready
+from tests.peers.hospitals import MEMBERS, RADIOGRAPHS, TASKS, Ready
 from tests.peers.measuring import Cost, cost_of, one_thread
 
 HERE: Final = Path(__file__).resolve().parent
 OURS: Final = HERE / "ours"
 FLOWER: Final = HERE / "plain_flower"
 NVFLARE: Final = HERE / "nvflare_job"
+#: What a peer's user writes otherwise for radiographs, by the place where it belongs.
+FOR_RADIOGRAPHS: Final[Mapping[Path, Path]] = {
+    FLOWER / "dxa" / "task.py": HERE / "radiographs" / "task.py",
+    NVFLARE / "dxa_model.py": HERE / "radiographs" / "dxa_model.py",
+}
 #: Sites that train at the same time, as ours does by default; one thread each.
 PARALLEL: Final = 2
 
@@ -65,7 +70,7 @@ class Training:
 
 def words_of(training: Training, start: Path, seed: int) -> dict[str, object]:
     """Give what is filled into the files that a user of ours writes."""
-    return asdict(training) | {"start": start, "seed": seed}
+    return asdict(training) | {"start": start, "seed": seed, "task": start.stem}
 
 
 def run_ours(ready: Ready, training: Training, folder: Path, seed: int) -> tuple[Cost, Arrays]:
@@ -76,7 +81,9 @@ def run_ours(ready: Ready, training: Training, folder: Path, seed: int) -> tuple
     home = folder / "ours"
     home.mkdir()
     words = words_of(training, ready.start, seed)
-    for path in OURS.glob("*.yaml"):
+    for path in written("ours", ready.name):
+        if path.suffix != ".yaml":
+            continue
         filled = Template(path.read_text(encoding="utf-8")).substitute(words)
         (home / path.name).write_text(filled, encoding="utf-8")
     command = [sys.executable, "-m", "shared.cli", "server", "run", "federation.yaml"]
@@ -99,7 +106,7 @@ def run_flower(ready: Ready, training: Training, folder: Path, seed: int) -> tup
         '[superlink]\ndefault = "local"\n\n[superlink.local]\naddress = ":local:"\n',
         encoding="utf-8",
     )
-    app = shutil.copytree(FLOWER, folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    app = _copied(FLOWER, folder / "app", ready.name)
     config = {
         "rounds": training.rounds, "steps": training.steps, "sample-rate": training.sample_rate,
         "clip": training.clip, "noise": training.noise, "rate": training.rate,
@@ -135,7 +142,7 @@ def run_nvflare(
         "samples": ready.samples, "start": ready.start, "workspace": workspace,
     }  # fmt: skip
     words = [word for key, value in config.items() for word in (f"--{key}", str(value))]
-    job = shutil.copytree(NVFLARE, folder / "job", ignore=shutil.ignore_patterns("__pycache__"))
+    job = _copied(NVFLARE, folder / "job", ready.name)
     environment = one_thread(PYTHONPATH=str(ROOT))
     cost = cost_of([python, "dxa_job.py", *words], job, folder / "nvflare.log", environment)
     [model] = workspace.glob("**/app_server/FL_global_model.pt")
@@ -143,8 +150,20 @@ def run_nvflare(
     return cost, {name: torch.as_tensor(value).numpy() for name, value in held.items()}
 
 
-def written(program: str) -> list[Path]:
-    """Files that a user of a program writes."""
+def _copied(program: Path, folder: Path, task: str) -> Path:
+    """Copy what a peer's user writes for a task."""
+    shutil.copytree(program, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for place, other in FOR_RADIOGRAPHS.items() if task == RADIOGRAPHS else ():
+        if place.is_relative_to(program):
+            shutil.copyfile(other, folder / place.relative_to(program))
+    return folder
+
+
+def written(program: str, task: str) -> list[Path]:
+    """Files that a user of a program writes for a task."""
     folder = {"ours": OURS, "flower": FLOWER, "nvflare": NVFLARE}[program]
     kinds = {".py", ".toml", ".yaml", ".txt"}
-    return sorted(path for path in folder.rglob("*") if path.suffix in kinds)
+    found = [path for path in folder.rglob("*") if path.suffix in kinds]
+    if task == RADIOGRAPHS:
+        found = [FOR_RADIOGRAPHS.get(path, path) for path in found]
+    return sorted(path for path in found if path.stem not in set(TASKS) - {task})

@@ -19,6 +19,7 @@ from shared.config import (
     SitePrivacy,
     TaskSettings,
 )
+from shared.records import PatientSource, StudyRecord
 from tests.shared.standins import Standins
 
 #: A task that trains in a second.
@@ -47,20 +48,24 @@ def tiny_site(
         compute=SiteCompute(device="cpu"),
     )
     init_site(folder, config)
-    store = SiteStore.open(folder)
-    source = Standins(patients, seed)
-    with Session(store.engine) as session, session.begin():
-        for number, patient in enumerate(source.patients):
-            split = ("train", "train", "train", "train", "validation", "test")[number % 6]
-            _add(session, store, f"{name}-{patient}", split, source.studies(patient)[0])
-    store.close()
+    fill_store(folder, Standins(patients, seed))
     return folder
 
 
-def _add(session: Session, store: SiteStore, pseudonym: str, split: str, record: object) -> None:
-    from shared.records import StudyRecord
+def fill_store(folder: Path, source: PatientSource) -> None:
+    """Put the patients of a source into an empty store: two thirds train, the rest is split."""
+    store = SiteStore.open(folder)
+    with Session(store.engine) as session, session.begin():
+        for number, patient in enumerate(source.patients):
+            split = ("train", "train", "train", "train", "validation", "test")[number % 6]
+            name = f"{store.config.site}-{patient}"
+            _add(session, store, name, split, source.studies(patient)[0])
+    store.close()
 
-    assert isinstance(record, StudyRecord)
+
+def _add(
+    session: Session, store: SiteStore, pseudonym: str, split: str, record: StudyRecord
+) -> None:
     uid = f"2.25.{int.from_bytes(pseudonym.encode()[-12:], 'big')}"
     session.add(Patient(pseudonym=pseudonym, split=split))
     session.flush()

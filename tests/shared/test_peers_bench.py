@@ -14,18 +14,25 @@ import pytest
 import yaml
 from rich.console import Console
 
-from client.store import SiteStore
-from shared.config import FederationConfig, PrivateSettings, TaskSettings, parse_settings
+from client.store import SiteStore, init_site
+from shared.config import (
+    FederationConfig,
+    PrivateSettings,
+    SiteConfig,
+    TaskSettings,
+    parse_settings,
+)
+from shared.phantom.source import DigitalPatients, views_for
 from shared.tasks import make_task
 from shared.training.arrays import get_arrays
 from shared.training.compute import Compute
 from shared.training.local import RoundKey, train_private
 from shared.training.optimising import threads
 from tests.peers.figures import MEBIBYTE, Program, code_lines, lines_of, ratio, table_of, text_lines
-from tests.peers.hospitals import export
+from tests.peers.hospitals import RADIOGRAPHS, TASKS, export
 from tests.peers.measuring import cost_of, one_thread
 from tests.peers.programs import OURS, Training, words_of, written
-from tests.server.tiny_sites import tiny_site
+from tests.server.tiny_sites import fill_store, tiny_site
 
 PYTHON = '''"""What it is."""
 
@@ -60,11 +67,14 @@ def test_files_are_counted_by_their_kind(tmp_path: Path) -> None:
     assert lines_of(tmp_path.iterdir()) == 6
 
 
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("program", ["ours", "flower", "nvflare"])
-def test_every_program_has_files_and_a_command(program: str) -> None:
-    files = written(program)
+def test_every_program_has_files_and_a_command(program: str, task: str) -> None:
+    files = written(program, task)
     assert "commands.txt" in {path.name for path in files}
     assert lines_of(files) > len(files)
+    other = set(written(program, (set(TASKS) - {task}).pop()))
+    assert len(set(files) - other) == len(other - set(files)) == 1  # one file is of the task
 
 
 def test_shares_are_ours_over_theirs_and_none_stands_beside_ours() -> None:
@@ -98,9 +108,11 @@ def test_what_ours_writes_is_an_agreement_and_settings() -> None:
         for path in OURS.glob("*.yaml")
     }
     assert parse_settings(read["federation"], FederationConfig, "x").tasks[0].rounds == 3
-    private = parse_settings(read["dxa-bmd"], TaskSettings, "x").private
-    assert (private.trainable, private.sample_rate, private.momentum) == ("all", 0.5, 0.0)
-    assert (private.optimiser, private.schedule, private.warm_up_steps) == ("sgd", "constant", 0)
+    for task in TASKS:
+        private = parse_settings(read[task], TaskSettings, "x").private
+        assert (private.trainable, private.sample_rate, private.momentum) == ("all", 0.5, 0.0)
+        assert (private.optimiser, private.schedule) == ("sgd", "constant")
+        assert private.warm_up_steps == 0
 
 
 def test_a_command_and_what_it_starts_are_measured(tmp_path: Path) -> None:
@@ -124,19 +136,32 @@ def test_peers_read_what_our_task_makes(tmp_path: Path) -> None:
     assert len(rows) == 1
 
 
+MODULES = [
+    ("dxa-bmd", "plain_flower.dxa.task"),
+    ("dxa-bmd", "nvflare_job.dxa_model"),
+    ("xray-vertebrae", "radiographs.task"),
+    ("xray-vertebrae", "radiographs.dxa_model"),
+]
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("module", ["plain_flower.dxa.task", "nvflare_job.dxa_model"])
-def test_peers_take_the_steps_that_ours_takes(module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "module"), MODULES)
+def test_peers_take_the_steps_that_ours_takes(name: str, module: str, tmp_path: Path) -> None:
     """Without noise, everybody drawn: the same weights up to rounding."""
     theirs = importlib.import_module(f"tests.peers.{module}")
     settings = TaskSettings(
-        task="dxa-bmd",
+        task=name,
         private=PrivateSettings(
             trainable="all", learning_rate=0.5, max_grad_norm=0.5, steps_per_round=3, augment=False
         ),
     )
     task = make_task(settings)
-    site = tiny_site(tmp_path / "alpha", "alpha", seed=1)
+    site = tmp_path / "alpha"
+    if name == RADIOGRAPHS:
+        init_site(site, SiteConfig(site="alpha"))
+        fill_store(site, DigitalPatients(9, 1, views=views_for(task.needs)))
+    else:
+        tiny_site(site, "alpha", seed=1)
     export(task, site, "train", tmp_path / "alpha.train.npz")
     network = task.network()
     other = copy.deepcopy(network)
