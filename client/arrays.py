@@ -15,10 +15,12 @@ from shared.errors import StoreMissingError
 
 #: What `numpy.save` writes first of an array of ours: magic, length of the header, header.
 _HEADER: Final = re.compile(
-    rb"\x93NUMPY\x01\x00(..)\{'descr': '[<|][a-z](\d+)', 'fortran_order': False, "
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '(?:<f|<i|\|u)([12])', 'fortran_order': False, "
     rb"'shape': \(([0-9, ]*)\), *\} *\n",
     re.DOTALL,
 )
+#: Bytes before the header itself.
+_BEFORE_HEADER: Final = 10
 #: Longer than the header of any array of ours.
 _LONGEST_HEADER: Final = 256
 
@@ -33,7 +35,7 @@ def mapped(path: Path) -> NDArray[Any]:
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise _missing(path, type(error).__name__) from None
 
 
@@ -54,7 +56,7 @@ def check_whole(path: Path) -> None:
     except OSError as error:
         raise _missing(path, type(error).__name__) from None
     found = _HEADER.match(begins)
-    if found is None:
+    if found is None or int.from_bytes(found[1], "little") + _BEFORE_HEADER != found.end():
         raise _missing(path, "it does not begin as an array")
     shape = [int(number) for number in found[3].decode().split(",") if number.strip()]
     wanted = found.end() + int(found[2]) * math.prod(shape)
@@ -64,6 +66,6 @@ def check_whole(path: Path) -> None:
 
 def _missing(path: Path, why: str) -> StoreMissingError:
     return StoreMissingError(
-        f"{path}: an array of the store is missing or damaged ({why}); "
-        "restore the store from your backup"
+        f"{path}: an array of the store is missing, damaged or not readable ({why}); "
+        "restore the store from your backup, or give it back to who runs the site"
     )

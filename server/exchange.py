@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal
 
 from server.home import Home
 from server.journal import Journal
-from server.pulling import Puller
+from server.pulling import AT_ONCE, Puller
 from server.question import A, Answer, Asked, MessageMaker, Question
 from server.result import Absence
 from server.roster import Roster
@@ -32,13 +33,16 @@ if TYPE_CHECKING:
     from flwr.serverapp import Grid
 
 POLL_SECONDS: Final = 0.2
-#: Every look is a request to the SuperLink for each answer, which takes its processor, and
-#: on a shared machine the sites'. So looks are rare until the sites are nearly as far as
-#: they were last time, and become rarer again the longer an answer takes beyond that, up to
-#: this, by this share of the time: an answer is noticed at most that much later.
+#: Every look for an answer is a request to the SuperLink, which takes its processor, and on
+#: a shared machine the sites'. So looks are rare between the first moments, when a site may
+#: refuse, and the time when the sites are nearly as far as they were last time; beyond that
+#: they become rarer again by this share of what it takes longer. Never rarer than the longest.
 LONGEST_POLL_SECONDS: Final = 2.0
 POLL_SHARE: Final = 0.05
 NEARLY: Final = 0.9
+REFUSAL_SHARE: Final = 0.5
+#: With more sites than are looked for at once they take turns, at most this fast.
+SHORTEST_TURN_SECONDS: Final = 0.05
 #: How often the nodes that are there are looked up during an exchange.
 LOOK_SECONDS: Final = 2.0
 #: How long an announced answer may take to arrive, at least; then it is asked for again.
@@ -123,7 +127,10 @@ class _Exchange(Generic[A]):
                 break
             if not hopeless:
                 grace = now + HOPELESS_SECONDS
-            self.puller.wait(pause(now - began, self.question.expected_seconds))
+            turns = math.ceil(len(self.waiting) / AT_ONCE) or 1
+            whole = pause(now - began, self.question.expected_seconds)
+            turn = max(whole / turns, SHORTEST_TURN_SECONDS)
+            self.puller.wait(min(turn, max(deadline - now, 0.0)))
         waited = f"no answer within {self.quorum.deadline_seconds:g} seconds"
         if hopeless and now < deadline:
             waited = "not waited for: too few sites could still answer"
@@ -269,7 +276,7 @@ class _Exchange(Generic[A]):
 
 
 def pause(waited: float, expected: float) -> float:
-    """Seconds until answers are looked for again.
+    """Seconds until every answer is looked for again.
 
     Parameters
     ----------
@@ -279,7 +286,7 @@ def pause(waited: float, expected: float) -> float:
         Seconds that the quickest site took last time; 0 if there was none.
     """
     beyond = waited - NEARLY * expected
-    wanted = -beyond if beyond < 0 else POLL_SHARE * beyond
+    wanted = min(-beyond, REFUSAL_SHARE * waited) if beyond < 0 else POLL_SHARE * beyond
     return min(max(wanted, POLL_SECONDS), LONGEST_POLL_SECONDS)
 
 

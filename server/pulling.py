@@ -45,8 +45,7 @@ class Puller:
 
     def wait(self, seconds: float) -> None:
         """Wait that long, or until a fetch that is under way brings something."""
-        if self._came.wait(seconds):
-            self._came.clear()
+        self._came.wait(seconds)
 
     def poll(self, identifiers: Iterable[str]) -> list[Message]:
         """Return the replies that came; look for those that did not.
@@ -64,22 +63,30 @@ class Puller:
         OSError, httpx.HTTPError
             What a fetch raised: the SuperLink is away.
         """
-        waited = list(identifiers)
-        self._start(waited)
+        self._came.clear()
+        found = self._collect()
+        # Whatever is not there yet is looked for again, also if it was in the last poll.
+        self._start([one for one in identifiers if one not in found])
         # A reply that is there comes within milliseconds; the loop's own pause is longer.
         for fetch in list(self._under_way.values()):
             fetch.done.wait(0.002)
-        found: list[Message] = []
+        found |= self._collect()
+        return [reply for replies in found.values() for reply in replies]
+
+    def _collect(self) -> dict[str, list[Message]]:
+        """Take what finished fetches brought, by identifier; a broken one brought nothing."""
+        found: dict[str, list[Message]] = {}
         for identifier, fetch in list(self._under_way.items()):
             if not fetch.done.is_set():
                 continue
             del self._under_way[identifier]
-            if fetch.error is None:
-                found += fetch.replies
-            elif _is_away(fetch.error):
-                raise fetch.error
-            else:
+            if fetch.error is not None:
+                if _is_away(fetch.error):
+                    raise fetch.error
                 self._broken[identifier] = type(fetch.error).__name__
+                found[identifier] = []
+            elif fetch.replies:
+                found[identifier] = fetch.replies
         return found
 
     def broken(self) -> dict[str, str]:

@@ -16,8 +16,9 @@ from shared.errors import RuntimeUnavailableError
 ENVIRONMENT: Final = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
-    # How often a node's own SuperExec asks it for a program to start. Each question is an
-    # HTTP request and a look into the database, also while the last program still trains.
+    # How often a SuperExec asks for a program to start (a node's own, and a simulation's).
+    # Each question is an HTTP request and a look into the database, also while the last
+    # program still trains.
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

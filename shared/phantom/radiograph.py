@@ -142,7 +142,7 @@ def _shifted(image: NDArray[Any], shift: NDArray[np.float64]) -> NDArray[Any]:
 
 
 def _boxes(levels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw an upright box around every vertebra that lies well inside the picture."""
+    """Draw an upright box around every vertebra that the top or bottom does not cut."""
     from scipy.ndimage import find_objects
 
     regions = np.zeros(levels.shape, np.uint8)

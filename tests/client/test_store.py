@@ -204,8 +204,23 @@ def overwrite_beginning(path: Path) -> None:
     path.write_bytes(b"\0" * 64 + path.read_bytes()[64:])
 
 
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def lengthen_header(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + b"\x77" + content[9:])
+
+
+def change_kind(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"<f2", b"<z2").replace(b"|u1", b"|f1"))
+
+
 @pytest.mark.parametrize("what", ["pixels", "regions"])
-@pytest.mark.parametrize("harm", [Path.unlink, cut, overwrite_beginning])
+@pytest.mark.parametrize(
+    "harm", [Path.unlink, cut, overwrite_beginning, empty, lengthen_header, change_kind]
+)
 def test_an_array_that_is_not_whole_is_a_sentence_before_it_is_read(
     harm: Callable[[Path], None], what: str, tmp_path: Path
 ) -> None:

@@ -27,7 +27,8 @@ HERE: Final = Path(__file__).resolve().parent
 OURS: Final = HERE / "ours"
 FLOWER: Final = HERE / "plain_flower"
 NVFLARE: Final = HERE / "nvflare_job"
-#: What a peer's user writes otherwise for radiographs, by the place where it belongs.
+#: What a peer's user writes otherwise for radiographs, by the place where it belongs; it
+#: takes the name of what it replaces, by which the peer's other files import it.
 FOR_RADIOGRAPHS: Final[Mapping[Path, Path]] = {
     FLOWER / "dxa" / "task.py": HERE / "radiographs" / "task.py",
     NVFLARE / "dxa_model.py": HERE / "radiographs" / "dxa_model.py",

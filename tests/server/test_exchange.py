@@ -30,8 +30,12 @@ def test_an_answer_that_takes_as_long_as_last_time_is_noticed_at_once() -> None:
     near = [b - a for a, b in itertools.pairwise(moments) if 30.0 * NEARLY <= a < 31.0]
 
     assert max(near) <= POLL_SECONDS + 0.01
-    # Without knowing how long they take, it would be nearly twice as many questions.
-    assert sum(moment < 31.0 for moment in moments) < 0.6 * len(looks(0.0, 31.0))
+    # A look every 0.2 s would be more than three times as many.
+    assert sum(moment < 31.0 for moment in moments) < 0.3 * 31.0 / POLL_SECONDS
+
+
+def test_a_refusal_is_noticed_soon_whatever_was_expected() -> None:
+    assert len([moment for moment in looks(3600.0, 10.0) if moment < 3.0]) >= 6
 
 
 def test_an_answer_that_takes_longer_is_late_by_a_share_of_the_excess() -> None:

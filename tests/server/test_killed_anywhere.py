@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -267,6 +268,9 @@ class Direct:
 
     def poll(self, identifiers: Any) -> list[Any]:
         return list(self.grid.pull_messages(list(identifiers)))
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def broken(self) -> dict[str, str]:
         return {}

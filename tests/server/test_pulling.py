@@ -51,6 +51,42 @@ def test_replies_behind_broken_ones_still_come(monkeypatch: pytest.MonkeyPatch) 
     line.never.set()
 
 
+class Slow:
+    """A grid whose every look takes 20 ms, and on which a reply is there from the fifth look."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def pull_messages(self, identifiers: list[str]) -> list[Any]:
+        self.looks += 1
+        time.sleep(0.02)
+        return [SimpleNamespace(name=identifiers[0])] if self.looks >= 5 else []
+
+
+def test_every_poll_looks_again_also_when_a_look_outlasts_it() -> None:
+    line: Any = Slow()
+    puller = Puller(line)
+    for _ in range(4):
+        assert puller.poll(["x"]) == []
+        puller.wait(0.1)
+    assert line.looks == 4
+
+
+def test_what_comes_ends_the_wait_and_nothing_else_does() -> None:
+    line: Any = Slow()
+    puller = Puller(line)
+    puller.poll(["x"])
+    started = time.monotonic()
+    puller.wait(0.3)  # the first four looks find nothing
+    assert time.monotonic() - started >= 0.29
+    line.looks = 10
+    assert puller.poll(["x"]) == []
+    started = time.monotonic()
+    puller.wait(5.0)
+    assert time.monotonic() - started < 2.0
+    assert [reply.name for reply in puller.poll(["x"])] == ["x"]
+
+
 REQUEST = httpx.Request("POST", "http://127.0.0.1")
 
 

@@ -12,6 +12,7 @@ from flwr.app import RecordDict
 
 from server.checkpoint import Checkpoint
 from server.events import Events
+from server.exchange import ask
 from server.home import Home
 from server.journal import Journal
 from server.plan import PlannedTask, RunPlan
@@ -95,6 +96,20 @@ def test_every_round_is_one_exchange_and_moves_the_model(tmp_path: Path) -> None
         {"alpha": 0.5, "beta": 0.5}, {"alpha": 1.0, "beta": 1.0}
     ]  # fmt: skip
     assert all(one.bytes_up > 0 and one.bytes_down > one.bytes_up for one in trained.rounds)
+
+
+def test_a_round_is_expected_to_take_what_the_quickest_site_took_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected: list[float] = []
+
+    def asking(grid: Any, roster: Any, quorum: Any, question: Any, *others: Any) -> Any:
+        expected.append(question.expected_seconds)
+        return ask(grid, roster, quorum, question, *others)
+
+    monkeypatch.setattr("server.rounds.ask", asking)
+    trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 3.0))
+    assert expected == [0.0, min(trained.rounds[0].site_seconds.values())]
 
 
 def test_the_curve_is_of_the_models_received(tmp_path: Path) -> None:

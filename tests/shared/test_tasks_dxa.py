@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from shared.clinical.cross_calibration import standardised_bmd, vendor_bmd
 from shared.config import TaskSettings
+from shared.networks.resnet import GradingNetwork
 from shared.records import (
     DXA_VENDORS,
     ImageRecord,
@@ -361,6 +362,21 @@ def test_a_vertebra_that_was_not_graded_has_weight_zero() -> None:
     assert known == {"T8", "L1"}
     assert int(sample["grade"][VERTEBRAE.index("T8")]) == 2
     assert float(sample["placed"].sum()) == 13
+
+
+def test_the_head_is_whitened_by_the_crops_that_were_cut() -> None:
+    samples = [VFA.sample(study(number)) for number in range(8)]
+    missing = [replace(study(number), images={}) for number in range(2)]
+    torch.manual_seed(0)
+    network = VFA.network().eval()
+    assert isinstance(network, GradingNetwork)
+    with torch.no_grad():
+        measured = [network.measure(one["image"], one["covariates"]) for one in samples]
+        VFA.settle(network, [*samples, *(VFA.sample(one) for one in missing)])
+    middle = torch.cat(measured).double().mean(0).float()
+    torch.testing.assert_close(network.whitened.middle, middle, atol=1e-4, rtol=1e-4)
+    with pytest.raises(TypeError, match="GradingNetwork"):
+        VFA.settle(nn.Linear(1, 1), samples)
 
 
 def test_crops_at_found_places_are_those_at_drawn_ones() -> None:
