@@ -33,7 +33,7 @@ DIGITAL_TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
 PUBLIC_SEED = 1
 #: Short rounds and many: what hospitals learn apart is averaged before it drifts.
 ROUNDS = {"dxa-bmd": 30, "vfa-fracture": 30}
-PRIVATE_ROUNDS = {"dxa-bmd": 30}
+PRIVATE_ROUNDS = {"dxa-bmd": 60}
 
 
 def main() -> None:

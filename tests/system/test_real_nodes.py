@@ -87,6 +87,32 @@ def test_the_fleet_asks_everybody_who_they_are(federation: Federation) -> None:
     assert status not in (403, 404)  # it is there, and takes nobody without a key
 
 
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        ["Content-Length: 6", "Transfer-Encoding: chunked"],
+        ["Content-Length: 6", "Content-Length: 60"],
+        ["Transfer-Encoding: chunked, identity"],
+        ["Transfer-Encoding: xchunked"],
+    ],
+)
+def test_no_second_request_is_hidden_in_a_first(federation: Federation, lengths: list[str]) -> None:
+    """nginx keeps its connections to the SuperLink, so both must see the same requests."""
+    trusted = ssl.create_default_context(cafile=str(federation.home / "ca.pem"))
+    inner = b"POST /v1/control/list-runs HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    head = "\r\n".join(["POST /v1/fleet/pull-messages HTTP/1.1", "Host: x", *lengths, "", ""])
+    with (
+        socket.create_connection(("127.0.0.1", federation.port), timeout=10) as line,
+        trusted.wrap_socket(line, server_hostname="127.0.0.1") as secure,
+    ):
+        secure.sendall(head.encode() + b"0\r\n\r\n" + inner)
+        answer = secure.recv(65536)
+        while more := secure.recv(65536):
+            answer += more
+    assert answer.split()[1] in (b"400", b"501")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_plain_http_gets_no_answer(federation: Federation) -> None:
     with socket.create_connection(("127.0.0.1", federation.port), timeout=10) as line:
         line.sendall(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nHost: x\r\n\r\n")
