@@ -33,7 +33,10 @@ DIGITAL_TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
 PUBLIC_SEED = 1
 #: Short rounds and many: what hospitals learn apart is averaged before it drifts.
 ROUNDS = {"dxa-bmd": 30, "vfa-fracture": 30}
-PRIVATE_ROUNDS = {"dxa-bmd": 60}
+PRIVATE_ROUNDS = {"dxa-bmd": 30}
+#: With more patients there is less noise a round, and the head can be trained further.
+MANY_PATIENTS = 500
+PRIVATE_ROUNDS_OF_MANY = {"dxa-bmd": 60}
 
 
 def main() -> None:
@@ -103,10 +106,12 @@ def _digital(settings: TaskSettings, asked: argparse.Namespace) -> Cohort:
 
         kept, workers = asked.cache, asked.workers
         size = Size(asked.patients)
+        many = asked.patients >= MANY_PATIENTS
+        private_rounds = PRIVATE_ROUNDS_OF_MANY if many else PRIVATE_ROUNDS
         size = replace(
             size,
             rounds=ROUNDS.get(settings.task, size.rounds),
-            private_rounds=PRIVATE_ROUNDS.get(settings.task, size.private_rounds),
+            private_rounds=private_rounds.get(settings.task, size.private_rounds),
         )
         return digital(settings, size, public, kept, workers, ready)
 
