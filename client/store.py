@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
@@ -41,13 +41,11 @@ from client.catalogue import (
 from client.keys import make_secret, read_secret
 from client.ledger import Ledger
 from client.ledger_file import make_ledger
+from client.store_source import StoreSource, read_source
 from shared.config import SiteConfig, load_settings, resolve, save_settings
 from shared.dicom.deidentify import keyed_digest
 from shared.errors import StoreExistsError, StoreMissingError, StoreSecretMismatchError
 from shared.folders import appearing_whole, in_use
-
-if TYPE_CHECKING:
-    from client.store_source import StoreSource
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
@@ -186,8 +184,6 @@ class SiteStore:
         Studies that a person left out (`client.exclusions`) are not in it, nor patients
         without another study.
         """
-        from client.store_source import read_source
-
         return read_source(self, split)
 
     def counts(self) -> dict[str, int]:

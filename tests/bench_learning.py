@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,30 +81,36 @@ def _cohorts(asked: argparse.Namespace) -> Iterator[Cohort]:
         settings = load_settings(CONFIGS / f"{task}.yaml", TaskSettings)
         if task not in DIGITAL_TASKS:
             if real:
-                yield radiographs(Path(real) / "xray_spine", settings)
-                yield radiographs(Path(real) / "xray_spine", settings, _public(settings, asked))
+                cohort = radiographs(Path(real) / "xray_spine", settings)
+                yield cohort
+                # The same hospitals; none of the real public radiographs is used.
+                public = _public(settings, asked)
+                yield replace(cohort, name="radiographs-digital-start", public=public)
             else:
                 Console().print(f"{task}: left out, OSTEOFED_REAL_DATA is not set")
             continue
         yield _digital(settings, asked)
 
 
-def _public(settings: TaskSettings, asked: argparse.Namespace) -> DigitalPatients:
+def _public(
+    settings: TaskSettings,
+    asked: argparse.Namespace,
+    progress: Callable[[int], None] | None = None,
+) -> DigitalPatients:
     """Digital patients of made-up scanners, in the views that a task needs."""
     views = views_for(TASKS[settings.task].needs)
     number, kept = settings.pretrain.patients, asked.cache / "public"
-    return DigitalPatients(number, PUBLIC_SEED, asked.workers, views=views, cache=kept)
+    return DigitalPatients(number, PUBLIC_SEED, asked.workers, views, kept, progress)
 
 
 def _digital(settings: TaskSettings, asked: argparse.Namespace) -> Cohort:
-    public = _public(settings, asked)
     with _progress() as bar:
         line = bar.add_task(f"{settings.task}: digital patients", total=None)
 
         def ready(count: int) -> None:
             bar.advance(line, count)
 
-        kept, workers = asked.cache, asked.workers
+        public = _public(settings, asked, ready)
         size = Size(asked.patients)
         many = asked.patients >= MANY_PATIENTS
         private_rounds = PRIVATE_ROUNDS_OF_MANY if many else PRIVATE_ROUNDS
@@ -113,7 +119,7 @@ def _digital(settings: TaskSettings, asked: argparse.Namespace) -> Cohort:
             rounds=ROUNDS.get(settings.task, size.rounds),
             private_rounds=private_rounds.get(settings.task, size.private_rounds),
         )
-        return digital(settings, size, public, kept, workers, ready)
+        return digital(settings, size, public, asked.cache, asked.workers, ready)
 
 
 def _fill(cohort: Cohort, seed: int, asked: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from .physics import Crossed, attenuate, beams, with_noise
 from .population import POPULATIONS, draw_patient
 from .projection import Frame, project
 from .solid import Floats
-from .truth import minerals, scale_mineral
+from .truth import local_coordinates, minerals, scale_mineral
 
 #: Levels that are boxed: all that the body has.
 LEVELS: Final = (*VERTEBRAE, "L5")
@@ -116,13 +116,11 @@ def _levels(anatomy: Anatomy, frame: Frame) -> NDArray[np.uint8]:
 
 
 def _outline(vertebra: PlacedVertebra, frame: Frame) -> NDArray[np.bool_]:
-    x = frame.columns[None, :] - vertebra.centre[0]
-    z = frame.rows[:, None] - vertebra.centre[2]
-    across, down = vertebra.rotation[[0, 2], 0], vertebra.rotation[[0, 2], 2]
-    across, down = across / np.linalg.norm(across), down / np.linalg.norm(down)
+    x, z = frame.columns[None, :], frame.rows[:, None]
+    across, down = local_coordinates(vertebra, x, z, (0, 2))
     half_height = (vertebra.shape.middle + vertebra.disc_below) / 2
-    inside = np.abs(x * across[0] + z * across[1]) < vertebra.shape.width / 2
-    return np.asarray(inside & (np.abs(x * down[0] + z * down[1]) < half_height))
+    inside = np.abs(across) < vertebra.shape.width / 2
+    return np.asarray(inside & (np.abs(down) < half_height))
 
 
 def _bend(frame: Frame, rng: np.random.Generator) -> NDArray[np.float64]:

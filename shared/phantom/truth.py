@@ -71,7 +71,7 @@ def spine_regions(anatomy: Anatomy, frame: Frame) -> Codes:
     cuts = [_cut(upper, lower, x, z) for upper, lower in pairwise(bodies)]
     for place, level in enumerate(LUMBAR, start=1):
         vertebra = bodies[place]
-        local_x, local_z = _local(vertebra, x, z, (0, 2))
+        local_x, local_z = local_coordinates(vertebra, x, z, (0, 2))
         half = vertebra.shape.width / 2
         share = np.clip(np.abs(local_z) / (vertebra.shape.healthy / 2), 0, 1)
         waist = 1 - 0.08 * (1 - share**2)
@@ -81,10 +81,10 @@ def spine_regions(anatomy: Anatomy, frame: Frame) -> Codes:
     return codes
 
 
-def _local(
+def local_coordinates(
     vertebra: PlacedVertebra, across: Floats, down: Floats, axes: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """Coordinates along a vertebra's own axes as seen in a projection."""
+    """Coordinates along a vertebra's own axes as seen in a projection, from its centre, mm."""
     first, second = axes
     centre = vertebra.centre
     u = vector(vertebra.rotation[first, first], vertebra.rotation[second, first])
@@ -116,7 +116,7 @@ def lateral_regions(anatomy: Anatomy, frame: Frame) -> Codes:
         if not len(rows) or not len(cols):
             continue
         box = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
-        local_y, local_z = _local(vertebra, y[None, box[1]], z[box[0], None], (1, 2))
+        local_y, local_z = local_coordinates(vertebra, y[None, box[1]], z[box[0], None], (1, 2))
         half = vertebra.shape.depth / 2
         upper, lower = end_plates(np.clip(local_y / half, -1, 1), vertebra.shape)
         share = np.clip(np.abs(local_z) / (vertebra.shape.healthy / 2), 0, 1)

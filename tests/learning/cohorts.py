@@ -124,14 +124,11 @@ class Pooled:
         return self.sources[int(number)].studies(name)
 
 
-def radiographs(
-    root: Path, settings: TaskSettings, digital_public: PatientSource | None = None
-) -> Cohort:
+def radiographs(root: Path, settings: TaskSettings) -> Cohort:
     """Real radiographs: the ``train`` part as three hospitals by look, ``valid`` in three parts.
 
     Of ``valid``, every fourth radiograph or so (60, evenly spaced) is public, of the others
-    every second is for choices and the rest tests. With `digital_public` none of the 60 is
-    used, and digital patients are what is public.
+    every second is for choices and the rest tests.
     """
     train, valid = root / "train", root / "valid"
     looks = {name: look_of(read_radiograph(train, name)) for name in names_in(train)}
@@ -141,11 +138,11 @@ def radiographs(
     ]
     others = [name for name in names if name not in set(public)]
     return Cohort(
-        name="radiographs" if digital_public is None else "radiographs-digital-start",
+        name="radiographs",
         settings=settings,
         rounds=RADIOGRAPH_ROUNDS,
         private_rounds=RADIOGRAPH_PRIVATE_ROUNDS,
-        public=Radiographs(valid, public) if digital_public is None else digital_public,
+        public=Radiographs(valid, public),
         hospitals={
             hospital: Radiographs(train, part)
             for hospital, part in split_by_look(looks, HOSPITALS).items()
