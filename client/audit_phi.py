@@ -27,8 +27,9 @@ from client.identifiers import Remembered
 from client.readable import Piece, Reader, other_writings, pieces_of_file
 from client.store import CATALOGUE, SETTINGS, SiteStore
 from shared.config import resolve
-from shared.dicom.burned_in import looks_burned_in, read_text, tesseract_there
+from shared.dicom.burned_in import looks_burned_in
 from shared.dicom.burned_in_ct import slice_looks_burned_in
+from shared.dicom.ocr import read_text, tesseract_there
 from shared.errors import InputEmptyError, InputMissingError
 
 #: Folders of a site that hold identifiers on purpose, and why.

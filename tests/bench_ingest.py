@@ -75,7 +75,8 @@ def make_export(folder: Path, patients: int, factor: int, *, compressed: bool) -
     for path in paths:
         dataset = dcmread(path)
         if compressed and dataset.SOPClassUID != SegmentationStorage:
-            dataset.compress(JPEG2000Lossless)
+            # With a UID of its own, no mask would refer to it.
+            dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
             dataset.save_as(path)
     return len(paths)
 

@@ -19,12 +19,12 @@ from .burned_in import (
     FEWEST_TILES,
     SAME_VALUE,
     SHARP_EDGE,
-    STROKE,
     TILE,
     Places,
     busy_boxes,
     looks_burned_in,
 )
+from .letters import STROKE
 
 #: Text over tissue and air stands out here; brighter text over bone in the full range only.
 BONE_WINDOW: Final = (-200, 1000)

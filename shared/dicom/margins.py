@@ -37,15 +37,27 @@ def unscanned_margin(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:
         for flipped in (False, True):
             lines = np.moveaxis(saturated, axis, 0)
             _add_runs(np.moveaxis(runs, axis, 0), lines, backwards=flipped)
-    # Most images have none: then there is nothing to be opened or labelled.
-    if not runs.any():
-        return runs
-    steps = _opened(runs)
+    # Most images have none, and margins are narrow: the rest need not be opened or labelled.
+    found = np.zeros_like(runs)
+    rows, columns = _with_runs(runs, axis=1), _with_runs(runs, axis=0)
+    if rows.stop == 0:
+        return found
+    steps = _opened(runs[rows, columns])
     labels, count = ndimage.label(steps)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     large = sizes >= SMALLEST_MARGIN
     large[0] = False
-    return np.asarray(large[labels])
+    found[rows, columns] = large[labels]
+    return found
+
+
+def _with_runs(runs: NDArray[np.bool_], axis: int) -> slice:
+    """Lines across an axis from the first to the last one with runs, and some beside them."""
+    some = np.flatnonzero(runs.any(axis=axis))
+    if not len(some):
+        return slice(0, 0)
+    # Beyond what is cut out there has to be as much of nothing as an opening looks at.
+    return slice(max(0, int(some[0]) - THINNEST_STEP), int(some[-1]) + 1 + THINNEST_STEP)
 
 
 def _add_runs(runs: NDArray[np.bool_], lines: NDArray[np.bool_], *, backwards: bool) -> None:

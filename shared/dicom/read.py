@@ -282,15 +282,12 @@ def _read_image(
     inverted = said is not None and said.inverted
     unit = unit_values(dataset, stored_values(dataset), inverted=inverted)
     unscanned = BY_VENDOR[vendor].unscanned(unit)
-    # Letters that touch the margin are white as it is: behind the door they would be a
-    # hole in the shape of letters.
-    text = looks_burned_in(unit) if unscanned.any() else ""
+    text = looks_burned_in(unit, unscanned=unscanned)
     unit[unscanned] = np.nan
     if np.isnan(unit).all():
         raise SetAsideError("nothing_scanned")
     if view is View.LUMBAR_AP and radiograph.looks_inverted(unit):
         raise SetAsideError("polarity_unsure")
-    text = text or looks_burned_in(unit)
     if text:
         raise SetAsideError("burned_in_text", text)
     spacing, provenance = find_spacing(dataset, vendor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +52,14 @@ class Picture:
         if (rows, columns) == (1, 1):
             return self
         height, width = self.grey.shape[0] // rows, self.grey.shape[1] // columns
-        blocks = (height, rows, width, columns)
-        cut = (slice(height * rows), slice(width * columns))
-        share = self.scanned[cut].reshape(blocks).mean(axis=(1, 3), dtype=np.float32)
-        total = self.grey[cut].reshape(blocks).mean(axis=(1, 3), dtype=np.float32)
+
+        def mean(values: NDArray[Any]) -> Floats:
+            # Rows first: whole lines are added at once, far faster than block by block.
+            lines = values[: height * rows, : width * columns].reshape(height, rows, -1)
+            blocks = lines.sum(axis=1, dtype=np.float32).reshape(height, width, columns)
+            return np.asarray(blocks.sum(axis=2) / np.float32(rows * columns))
+
+        share, total = mean(self.scanned), mean(self.grey)
         scanned = share > 0.5
         grey = np.where(scanned, total / np.maximum(share, 0.5), 0).astype(np.float32)
         return Picture(grey, scanned, self.row_mm * rows, self.column_mm * columns)

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from shared.dicom.burned_in import looks_burned_in, read_text, tesseract_there
+from shared.dicom.burned_in import looks_burned_in
 from shared.dicom.burned_in_ct import slice_looks_burned_in
+from shared.dicom.ocr import read_text, tesseract_there
 from shared.dicom.pixels import stored_values, unit_values
 from shared.dicom.scan import parse
 from shared.phantom.make import render_by_name
