@@ -74,12 +74,18 @@ class PrivateSettings(OptimiserSettings):
 
     `sample_rate` is the probability with which each patient is drawn into a
     step; `batch_patients` is unused (the batch is what Poisson sampling draws).
+
+    `full_rate_noise` is how far the noise may move a trained weight in one step of rate 1,
+    one standard deviation (σ·C/(q·N)), for the whole learning rate to be used. Where it
+    moves further, with few patients or a small ε, the rate is as much lower: noise then
+    moves the weights no further than where the rate was chosen. None: never lower.
     """
 
     trainable: Literal["all", "head", "norms_and_head"] = "norms_and_head"
     optimiser: Literal["sgd", "adam"] = "sgd"
     sample_rate: SampleRate = 1.0
     max_grad_norm: Moderate = 1.0
+    full_rate_noise: Moderate | None = None
 
 
 class PretrainSettings(OptimiserSettings):

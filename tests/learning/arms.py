@@ -38,6 +38,8 @@ EPSILONS: Final = (2.0, 4.0, 8.0)
 #: By task: changes whenever the same settings train otherwise, so that older runs are made anew.
 METHODS: Final[Mapping[str, int]] = {"dxa-bmd": 3, "vfa-fracture": 3}
 FIRST_METHOD: Final = 2
+#: By task: changes whenever the patients who test do, so that runs are measured anew.
+MEASURES: Final[Mapping[str, int]] = {"vfa-fracture": 2}
 #: Told what is being done and how far it is, from 0 to 1.
 Tell = Callable[[str, float], None]
 FEDAVG: Final = StrategySettings(name="FedAvg")
@@ -52,7 +54,7 @@ PLAIN_STRATEGIES: Final[Mapping[str, StrategySettings]] = {
 
 @dataclass
 class Bench:
-    """One cohort and seed. `kept` is a folder for pretrained weights, which all ways need."""
+    """One cohort and seed. `kept` is a folder for trained weights, so that nothing is twice."""
 
     cohort: Cohort
     seed: int
@@ -85,36 +87,46 @@ class Bench:
 
     def pretrained(self) -> Arrays:
         """Weights trained on the public patients."""
-        if self._pretrained is None and (path := self._kept()) is not None and path.exists():
-            self._pretrained = load_weights(path).arrays
         if self._pretrained is None:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.seed)
-                network = self.task.network()
-            settings = self.cohort.settings.pretrain
-            public = Patients(self.task, self.cohort.public)
-            key = RoundKey(self.seed, "bench-pretrained", 1, "none")
-            train_on_public(
-                self.task, network, public, settings, key, self.compute,
-                lambda done, steps, _: self.tell("pretrained", done / steps),
-            )  # fmt: skip
-            self._pretrained = get_arrays(network)
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                told = f"{self.cohort.name}, seed {self.seed}"
-                save_weights(path, Weights(self.cohort.settings, self._pretrained, told))
+            self._pretrained, _ = self.trained("pretrained")
         return self._pretrained
 
-    def _kept(self) -> Path | None:
+    def trained(self, arm: str) -> tuple[Arrays, float]:
+        """Weights of one way of training and the seconds it took, kept ones where there are."""
+        path = self._kept(arm)
+        if path is not None and path.exists():
+            kept = load_weights(path)
+            return kept.arrays, float(kept.origin.rpartition(" ")[2])
+        started = time.perf_counter()
+        arrays = self._train_publicly() if arm == "pretrained" else self.train(arm)
+        seconds = time.perf_counter() - started
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            told = f"{self.cohort.name}, seed {self.seed}, {arm}, seconds {seconds:.1f}"
+            save_weights(path, Weights(self.cohort.settings, arrays, told))
+        return arrays, seconds
+
+    def _kept(self, arm: str) -> Path | None:
         if self.kept is None:
             return None
-        digest = digest_of(self.cohort, "pretrained")
-        return self.kept / f"{self.cohort.name}-{self.seed}-{digest}.safetensors"
+        digest = digest_of(self.cohort, arm)
+        return self.kept / f"{self.cohort.name}-{self.seed}-{arm}-{digest}.safetensors"
+
+    def _train_publicly(self) -> Arrays:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            network = self.task.network()
+        settings = self.cohort.settings.pretrain
+        public = Patients(self.task, self.cohort.public)
+        key = RoundKey(self.seed, "bench-pretrained", 1, "none")
+        train_on_public(
+            self.task, network, public, settings, key, self.compute,
+            lambda done, steps, _: self.tell("pretrained", done / steps),
+        )  # fmt: skip
+        return get_arrays(network)
 
     def train(self, arm: str) -> Arrays:
-        """Train one way."""
-        if arm == "pretrained":
-            return self.pretrained()
+        """Train one way, from the pretrained weights."""
         kind, _, which = arm.partition("-")
         if kind in ("alone", "long", "pooled"):
             patients = self.hospitals[which] if which else self._everyone()
@@ -139,16 +151,14 @@ class Bench:
         )  # fmt: skip
 
     def run(self, arm: str) -> Run:
-        """Train one way and measure it on every patient of the unseen hospital."""
-        started = time.perf_counter()
-        arrays = self.train(arm)
-        seconds = time.perf_counter() - started
+        """Train one way and measure it on every patient of the hospitals that take no part."""
+        arrays, seconds = self.trained(arm)
         facts = {
             "cohort": self.cohort.name,
             "task": self.task.name,
             "arm": arm,
             "seed": self.seed,
-            "digest": digest_of(self.cohort, arm),
+            "digest": measured_digest_of(self.cohort, arm),
             "hospitals": {name: len(one) for name, one in self.hospitals.items()},
             "steps": self.steps,
             "seconds": round(seconds, 1),
@@ -174,12 +184,20 @@ def digest_of(cohort: Cohort, arm: str) -> str:
     kind = arm.partition("-")[0]
     rounds = {"pretrained": 0, "private": cohort.private_rounds}.get(kind, cohort.rounds)
     used = {"pretrained": (), "private": ("private",)}.get(kind, ("plain",))
+    # What is not set changes nothing, and settings that came later leave older runs as they are.
+    settings["private"] = {k: v for k, v in settings["private"].items() if v is not None}
     chosen = {part: settings[part] for part in ("task", "network", "pretrain", *used)}
     if (strategy := _strategy_of(settings["task"], kind)) != FEDAVG:
         chosen["strategy"] = strategy.model_dump(mode="json")
     method = METHODS.get(cohort.settings.task, FIRST_METHOD)
     told = json.dumps([method, cohort.name, rounds, chosen], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def measured_digest_of(cohort: Cohort, arm: str) -> str:
+    """`digest_of`, and on whom it was measured."""
+    measure = MEASURES.get(cohort.settings.task)
+    return digest_of(cohort, arm) + ("" if measure is None else f"-{measure}")
 
 
 def _strategy_of(task: str, kind: str) -> StrategySettings:

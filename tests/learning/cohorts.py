@@ -10,7 +10,13 @@ from typing import Final
 
 from shared.config import TaskSettings
 from shared.records import PatientSource, StudyRecord
-from tests.learning.digital import FEDERATION, UNSEEN, HospitalPatients, groups_of
+from tests.learning.digital import (
+    FEDERATION,
+    UNSEEN,
+    DigitalHospital,
+    HospitalPatients,
+    groups_of,
+)
 from tests.learning.radiographs import (
     Radiographs,
     look_of,
@@ -62,10 +68,12 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Size:
-    """How large a digital cohort is: patients a hospital, of the one that tests, rounds."""
+    """How large a digital cohort is: patients a hospital, of all that test, rounds."""
 
     patients: int
+    hospitals: tuple[DigitalHospital, ...] = FEDERATION
     tests: int = 150
+    unseen: tuple[DigitalHospital, ...] = UNSEEN
     choices: int = 30
     rounds: int = 15
     private_rounds: int = 5
@@ -83,22 +91,23 @@ def digital(
     workers: int,
     progress: Callable[[int], None] | None = None,
 ) -> Cohort:
-    """Three digital hospitals of a size; choices on new patients of theirs, tests elsewhere.
+    """Digital hospitals of a size; choices on new patients of the first three, tests elsewhere.
 
-    The two hospitals that test have a population of their own, and one a scanner.
+    The hospitals that test have populations of their own, and one of them a scanner.
     """
     make = partial(HospitalPatients, cache=cache, workers=workers, progress=progress)
     # Numbers begin anew for choices, far from any training patient.
     choices = [make(one, range(CHOICES_FROM, CHOICES_FROM + size.choices)) for one in FEDERATION]
+    many = "" if size.hospitals == FEDERATION else f"{len(size.hospitals)}x"
     return Cohort(
-        name=f"{settings.task}-{size.patients}",
+        name=f"{settings.task}-{many}{size.patients}",
         settings=settings,
         rounds=size.rounds,
         private_rounds=size.private_rounds,
         public=public,
-        hospitals={one.name: make(one, range(size.patients)) for one in FEDERATION},
+        hospitals={one.name: make(one, range(size.patients)) for one in size.hospitals},
         choices=Pooled(choices),
-        unseen=Pooled([make(one, range(size.tests // len(UNSEEN))) for one in UNSEEN]),
+        unseen=Pooled([make(one, range(size.tests // len(size.unseen))) for one in size.unseen]),
         groups=groups_of,
     )
 

@@ -57,12 +57,24 @@ FEDERATION: Final = (
     DigitalHospital("hillcrest", SCANNERS["lunar_prodigy"], "rural", 1102),
     DigitalHospital("lakeside", SCANNERS["hologic"], "university", 1103),
 )
+#: Seven more with the same scanners: every one meets every population.
+MORE_HOSPITALS: Final = (
+    DigitalHospital("parkview", SCANNERS["lunar"], "rural", 1207),
+    DigitalHospital("ashford", SCANNERS["lunar"], "university", 1208),
+    DigitalHospital("bayside", SCANNERS["lunar_prodigy"], "urban", 1209),
+    DigitalHospital("kingsway", SCANNERS["lunar_prodigy"], "university", 1210),
+    DigitalHospital("oakridge", SCANNERS["hologic"], "urban", 1211),
+    DigitalHospital("fairfield", SCANNERS["hologic"], "rural", 1212),
+    DigitalHospital("millbrook", SCANNERS["lunar"], "urban", 1213),
+)
 #: Two that take no part, with a population of their own: one has a scanner that the
 #: federation knows, the other one that it never saw.
 UNSEEN: Final = (
     DigitalHospital("northfield", SCANNERS["lunar"], "northern", 1104),
     DigitalHospital("eastgate", NEVER_SEEN, "northern", 1105),
 )
+#: A third one, with the scanner family that the two lack and a population of its own.
+SOUTHPORT: Final = DigitalHospital("southport", SCANNERS["hologic"], "community", 1106)
 
 
 class HospitalPatients:

@@ -24,6 +24,7 @@ from shared.training.local import (
     RoundKey,
     evaluate,
     private_gradients,
+    slowed_by_noise,
     train_plain,
     train_private,
 )
@@ -375,6 +376,21 @@ def test_the_rate_falls_over_all_rounds_of_a_run(mode: str) -> None:
         moved.append(np.linalg.norm(flat(done.arrays) - flat(start)))
     assert moved[1] / moved[0] == pytest.approx(0.75, rel=1e-3)
     assert moved[2] / moved[0] == pytest.approx(0.25, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("patients", "noise", "share"), [(12, 1.0, 1.0), (6, 1.0, 0.5), (6, 4.0, 0.125)]
+)
+def test_the_rate_is_lower_where_noise_is_larger(patients: int, noise: float, share: float) -> None:
+    """At σC/N = `full_rate_noise` the whole rate; half the patients or more noise: less."""
+    settings = private(full_rate_noise=CLIP / 12)
+    slowed = slowed_by_noise(settings, noise, patients)
+    assert slowed.learning_rate == pytest.approx(share * RATE)
+    assert slowed_by_noise(private(), noise, patients) == private()
+    # And a round is trained with it, not with the rate that was asked for.
+    slow = private_update(settings, noise, patients=patients)
+    same = private_update(private(learning_rate=share * RATE), noise, patients=patients)
+    assert np.array_equal(slow, same)
 
 
 def test_the_rate_rises_at_the_start_of_every_round() -> None:
