@@ -119,10 +119,11 @@ def norm_of_change(change: Mapping[str, NDArray[np.float32]]) -> float:
 def largest_norm(job: Job, patients: int, parameters: int) -> float:
     """Bound the norm of a private update; infinity where no bound is known.
 
-    One step of DP-SGD moves by the learning rate times a gradient estimate of at
-    most ``(n·C + sigma·C·(sqrt(d) + 8)) / (q·n)`` with n patients, clipping norm C,
-    noise multiplier sigma, d parameters and sample rate q (all n drawn, all of the
-    same direction). Momentum m makes at most 1/(1 - m) of it. A proximal term only pulls back.
+    One step of DP-SGD moves by the learning rate (lower where the noise is large) times a
+    gradient estimate of at most ``(n·C + sigma·C·(sqrt(d) + 8)) / (q·n)`` with n patients,
+    clipping norm C, noise multiplier sigma, d parameters and sample rate q (all n drawn,
+    all of the same direction). Momentum m makes at most 1/(1 - m) of it. A proximal term
+    only pulls back.
 
     Parameters
     ----------
@@ -141,6 +142,7 @@ def largest_norm(job: Job, patients: int, parameters: int) -> float:
     settings = job.settings.private
     if job.mode == "plain" or settings.optimiser != "sgd":
         return math.inf
+    settings = settings.slowed_by_noise(job.noise_multiplier, patients)
     noise = job.noise_multiplier * job.max_grad_norm * (math.sqrt(parameters) + NOISE_DEVIATIONS)
     step = job.max_grad_norm / job.sample_rate + noise / (job.sample_rate * max(patients, 1))
     return ROUNDING * job.steps * settings.learning_rate * step / (1.0 - settings.momentum)

@@ -87,6 +87,24 @@ class PrivateSettings(OptimiserSettings):
     max_grad_norm: Moderate = 1.0
     full_rate_noise: Moderate | None = None
 
+    def slowed_by_noise(self, noise_multiplier: float, patients: int) -> Self:
+        """Lower the learning rate where the noise is larger than that for which it was chosen.
+
+        What it follows from is public in the guarantee, so it costs no privacy.
+
+        Parameters
+        ----------
+        noise_multiplier : float
+            σ.
+        patients : int
+            N, those that training can use.
+        """
+        noise = noise_multiplier * self.max_grad_norm / (self.sample_rate * max(patients, 1))
+        if self.full_rate_noise is None or noise <= self.full_rate_noise:
+            return self
+        rate = self.learning_rate * self.full_rate_noise / noise
+        return self.model_copy(update={"learning_rate": rate})
+
 
 class PretrainSettings(OptimiserSettings):
     """Training on digital patients of a generic scanner, which costs no privacy."""

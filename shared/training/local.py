@@ -54,7 +54,6 @@ __all__ = [
     "RoundKey",
     "evaluate",
     "private_gradients",
-    "slowed_by_noise",
     "train_plain",
     "train_private",
 ]
@@ -229,8 +228,8 @@ def train_private(
         See `train_plain`. Mixed precision is not used here. The proximal pull
         depends on weights only and costs no privacy.
     settings : PrivateSettings
-        q, C, T, which weights, optimiser and rate (`slowed_by_noise`). The sum is
-        divided by q·N.
+        q, C, T, which weights, optimiser and rate (`slowed_by_noise` lowers it). The
+        sum is divided by q·N.
     noise_multiplier : float
         σ, at least 0.
 
@@ -248,7 +247,7 @@ def train_private(
         patient are not known.
     """
     patients = _patients(task, source)
-    settings = slowed_by_noise(settings, noise_multiplier, len(patients))
+    settings = settings.slowed_by_noise(noise_multiplier, len(patients))
     steps = settings.steps_per_round
     mean = _Mean()
     with training(task, model, settings, compute) as trained:
@@ -272,31 +271,6 @@ def train_private(
                     optimiser.zero_grad(set_to_none=True)
         arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
     return LocalRound(arrays, len(patients), steps, mean.value)
-
-
-def slowed_by_noise(
-    settings: PrivateSettings, noise_multiplier: float, patients: int
-) -> PrivateSettings:
-    """Lower the learning rate where the noise is larger than that for which it was chosen.
-
-    What it follows from (σ, C, q, N) is public (see `train_private`), so it costs no privacy.
-
-    Parameters
-    ----------
-    settings : PrivateSettings
-        With the rate and `full_rate_noise`.
-    noise_multiplier : float
-        σ.
-    patients : int
-        N, at least 1.
-    """
-    if settings.full_rate_noise is None:
-        return settings
-    noise = noise_multiplier * settings.max_grad_norm / (settings.sample_rate * patients)
-    if noise <= settings.full_rate_noise:
-        return settings
-    rate = settings.learning_rate * settings.full_rate_noise / noise
-    return settings.model_copy(update={"learning_rate": rate})
 
 
 def evaluate(

@@ -128,6 +128,18 @@ def test_no_bound_is_claimed_where_none_is_known() -> None:
     assert math.isinf(largest_norm(job(adam), 50, 10))
 
 
+def test_the_bound_follows_a_rate_that_follows_the_noise() -> None:
+    """Half of the noise at which the whole rate is used: half of the rate, half of the bound."""
+    work = job()
+    usual = largest_norm(work, 40, 9)
+    noise = work.noise_multiplier * work.max_grad_norm / (work.sample_rate * 40)
+    private = work.settings.private.model_copy(update={"full_rate_noise": noise / 2})
+    slowed = work.model_copy(
+        update={"settings": work.settings.model_copy(update={"private": private})}
+    )
+    assert largest_norm(slowed, 40, 9) == pytest.approx(usual / 2)
+
+
 def test_the_norm_of_a_change_is_euclidean_over_all_tensors() -> None:
     change = {"layer.bias": np.ones(3, np.float32), "layer.weight": np.ones((3, 2), np.float32)}
     assert norm_of_change(change) == pytest.approx(math.sqrt(9.0))

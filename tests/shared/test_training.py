@@ -24,7 +24,6 @@ from shared.training.local import (
     RoundKey,
     evaluate,
     private_gradients,
-    slowed_by_noise,
     train_plain,
     train_private,
 )
@@ -384,9 +383,9 @@ def test_the_rate_falls_over_all_rounds_of_a_run(mode: str) -> None:
 def test_the_rate_is_lower_where_noise_is_larger(patients: int, noise: float, share: float) -> None:
     """At σC/N = `full_rate_noise` the whole rate; half the patients or more noise: less."""
     settings = private(full_rate_noise=CLIP / 12)
-    slowed = slowed_by_noise(settings, noise, patients)
+    slowed = settings.slowed_by_noise(noise, patients)
     assert slowed.learning_rate == pytest.approx(share * RATE)
-    assert slowed_by_noise(private(), noise, patients) == private()
+    assert private().slowed_by_noise(noise, patients) == private()
     # And a round is trained with it, not with the rate that was asked for.
     slow = private_update(settings, noise, patients=patients)
     same = private_update(private(learning_rate=share * RATE), noise, patients=patients)
