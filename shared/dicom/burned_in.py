@@ -84,12 +84,8 @@ def looks_burned_in(
     if text or unscanned is None or not unscanned.any():
         return text
     blanked = np.where(unscanned, np.float32(np.nan), unit)
-    # Where nothing was blanked, the same would be seen again.
-    others = [
-        (place, upwards)
-        for place, upwards in _busy_places(blanked)
-        if unscanned[place].any() or (place, upwards) not in places
-    ]
+    # Blanking takes edges away and makes none: only there something else can be seen.
+    others = [(place, upwards) for place, upwards in places if unscanned[place].any()]
     return _text_at(others, blanked, same, tesseract=tesseract)
 
 

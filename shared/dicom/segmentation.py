@@ -145,16 +145,19 @@ def _segments(
         return [(codes[value], frame == value) for value in sorted(present)]
     item = functional(dataset, number, "SegmentIdentificationSequence")
     code = codes.get(int(number_of(item, "ReferencedSegmentNumber") or 0))
-    return [] if code is None else [(code, frame.astype(bool))]
+    # Values of a binary segment are 0 and 1, and nothing else once they were bits.
+    mask = frame.view(bool) if int(dataset.BitsAllocated) == 1 else frame.astype(bool)
+    return [] if code is None else [(code, mask)]
 
 
 def _paint(result: NDArray[np.uint8], segments: list[tuple[int, NDArray[np.bool_]]]) -> None:
     """Write segments into a map; a pixel of two of them is none's."""
     for code, mask in segments:
-        under = result[mask]
+        places = np.nonzero(mask)  # once: most of a map is none of a segment's
+        under = result[places]
         if np.any((under != 0) & (under != code)):
             raise SetAsideError("mask_overlap")
-        result[mask] = code
+        result[places] = code
 
 
 def _slices_by_uid(uids: list[str], stack: Stack) -> dict[str, int]:

@@ -54,18 +54,19 @@ def region_flags(image: ImageRecord, view: View, regions: RegionMap) -> tuple[Re
         In the codes of `shared.regions`, on the image's grid.
     """
     flags: list[RegionFlag] = []
-    edge = _edge(image)
+    at_edge = regions[_edge(image)]
     for name in EXPECTED_REGIONS[view]:
-        mask = regions == REGION_CODES[name]
-        if not mask.any():
+        code = REGION_CODES[name]
+        pixels = int(np.count_nonzero(regions == code))
+        if not pixels:
             if view is not View.SPINE_LATERAL or name in LUMBAR:
                 flags.append(RegionFlag("not_found", name, f"not found in the {view.value} image"))
             continue
-        area = int(mask.sum()) * image.spacing_mm[0] * image.spacing_mm[1] / 100.0
+        area = pixels * image.spacing_mm[0] * image.spacing_mm[1] / 100.0
         low, high = PLAUSIBLE_AREA_CM2.get(name, (0.0, np.inf))
         if view is not View.SPINE_LATERAL and not low <= area <= high:
             flags.append(RegionFlag("area", name, f"has an implausible area of {area:.1f} cm²"))
-        if _at_edge(name, mask, edge) >= EDGE_SHARE:
+        if _at_edge(name, int(np.count_nonzero(at_edge == code)), pixels) >= EDGE_SHARE:
             flags.append(RegionFlag("cut_off", name, "reaches the edge of the scanned field"))
     return tuple(flags)
 
@@ -74,20 +75,22 @@ def cut_off(image: ImageRecord, view: View) -> float:
     """Strength of a cut-off field by the image's own regions; a lateral field always ends."""
     if image.regions is None or view not in EXPECTED_REGIONS or view is View.SPINE_LATERAL:
         return 0.0
-    edge = _edge(image)
+    regions = np.asarray(image.regions)
+    at_edge = regions[_edge(image)]
     most = 0.0
     for name in EXPECTED_REGIONS[view]:
-        mask = np.asarray(image.regions) == REGION_CODES[name]
-        if mask.any():
-            most = max(most, _at_edge(name, mask, edge))
+        code = REGION_CODES[name]
+        pixels = int(np.count_nonzero(regions == code))
+        if pixels:
+            most = max(most, _at_edge(name, int(np.count_nonzero(at_edge == code)), pixels))
     return float(np.clip(0.5 * most / EDGE_SHARE, 0.0, 1.0))
 
 
-def _at_edge(name: str, mask: NDArray[np.bool_], edge: NDArray[np.bool_]) -> float:
+def _at_edge(name: str, at_edge: int, pixels: int) -> float:
     """Pixels of a region at the edge over the side of a square of its area."""
     if name == "intertrochanteric":  # a shaft always leaves the picture
         return 0.0
-    return float((mask & edge).sum() / np.sqrt(mask.sum()))
+    return float(at_edge / np.sqrt(pixels))
 
 
 def _edge(image: ImageRecord) -> NDArray[np.bool_]:

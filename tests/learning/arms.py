@@ -17,9 +17,10 @@ from typing import Final
 
 import torch
 
-from shared.config import OptimiserSettings, StrategySettings
+from shared.config import OptimiserSettings, PrivateSettings, StrategySettings
 from shared.tasks import make_task
 from shared.tasks.base import Statistics, Task
+from shared.training.accounting import noise_multiplier_for
 from shared.training.arrays import get_arrays, set_arrays
 from shared.training.batches import Patients, RoundKey, to_batch
 from shared.training.compute import Compute
@@ -181,17 +182,28 @@ class Bench:
 def digest_of(cohort: Cohort, arm: str) -> str:
     """Digest what the figures of an arm follow from, besides the seed and the code."""
     settings = cohort.settings.model_dump(mode="json")
-    kind = arm.partition("-")[0]
+    kind, _, which = arm.partition("-")
+    if kind == "private":
+        settings["private"] = _at_noise(cohort, float(which)).model_dump(
+            mode="json", exclude={"full_rate_noise"}
+        )
     rounds = {"pretrained": 0, "private": cohort.private_rounds}.get(kind, cohort.rounds)
     used = {"pretrained": (), "private": ("private",)}.get(kind, ("plain",))
-    # What is not set changes nothing, and settings that came later leave older runs as they are.
-    settings["private"] = {k: v for k, v in settings["private"].items() if v is not None}
     chosen = {part: settings[part] for part in ("task", "network", "pretrain", *used)}
     if (strategy := _strategy_of(settings["task"], kind)) != FEDAVG:
         chosen["strategy"] = strategy.model_dump(mode="json")
     method = METHODS.get(cohort.settings.task, FIRST_METHOD)
     told = json.dumps([method, cohort.name, rounds, chosen], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _at_noise(cohort: Cohort, epsilon: float) -> PrivateSettings:
+    """Private settings with the rate that the smallest hospital trains with."""
+    private = cohort.settings.private
+    steps = cohort.private_rounds * private.steps_per_round
+    noise = noise_multiplier_for(epsilon, DELTA, private.sample_rate, steps)
+    fewest = min(len(hospital.patients) for hospital in cohort.hospitals.values())
+    return private.slowed_by_noise(noise, fewest)
 
 
 def measured_digest_of(cohort: Cohort, arm: str) -> str:
