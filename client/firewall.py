@@ -104,7 +104,8 @@ def release_update(
         change = halved({name: update[name] - received[name] for name in sorted(names)})
     check_finite(change, "the change in half precision", FirewallRefusedError)
     most = largest_norm(job, patients, sum(update[name].size for name in names))
-    if norm_of_change(change) > most * LENGTHENED:
+    # Asked this way round: a bound that is not a number admits nothing.
+    if not norm_of_change(change) <= most * LENGTHENED:
         # No figures: the bound tells how many patients there are.
         raise FirewallRefusedError("the update is larger than this mechanism can make it")
     return change

@@ -80,7 +80,24 @@ def staging(store: Path) -> Iterator[Path]:
 
 
 def stage(job: Job) -> Staged:
-    """Read one study and lay its arrays into the job's folder."""
+    """Read one study and lay its arrays into the job's folder.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or may not be written to; whatever else goes wrong is one
+        study's damage and never stops the batch.
+    """
+    try:
+        return _staged(job)
+    except OSError:
+        raise
+    except Exception as error:
+        detail = type(error).__name__
+        return Staged(None, [judge(file.name, "damaged", detail) for file in job.group.files])
+
+
+def _staged(job: Job) -> Staged:
     study, verdicts = read_group(job.group, job.reading)
     if study is None:
         return Staged(None, verdicts)

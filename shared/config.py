@@ -18,6 +18,7 @@ from shared.contract_settings import DataContract, SiteScanner
 from shared.door_settings import PacsSettings, ReadingSettings
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.settings import (
+    LEAST_MODERATE,
     Count,
     Finite,
     Fraction,
@@ -87,6 +88,15 @@ class PrivateSettings(OptimiserSettings):
     max_grad_norm: Moderate = 1.0
     full_rate_noise: Moderate | None = None
 
+    @model_validator(mode="after")
+    def _only_steps_that_follow_the_gradient(self) -> Self:
+        if self.full_rate_noise is not None and self.optimiser != "sgd":
+            raise ValueError(
+                f"full_rate_noise is set with the optimiser {self.optimiser} (must be sgd: "
+                "how far adam moves does not depend on how large the noise is)"
+            )
+        return self
+
     def slowed_by_noise(self, noise_multiplier: float, patients: int) -> Self:
         """Lower the learning rate where the noise is larger than that for which it was chosen.
 
@@ -103,7 +113,8 @@ class PrivateSettings(OptimiserSettings):
         if self.full_rate_noise is None or noise <= self.full_rate_noise:
             return self
         rate = self.learning_rate * self.full_rate_noise / noise
-        return self.model_copy(update={"learning_rate": rate})
+        # Steps below what float32 can tell apart would be nothing but rounding.
+        return self.model_copy(update={"learning_rate": max(rate, LEAST_MODERATE)})
 
 
 class PretrainSettings(OptimiserSettings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 #: Positive and of a size at which float32 arithmetic still means something.
-Moderate = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+LEAST_MODERATE: Final = 1e-6
+Moderate = Annotated[float, Field(ge=LEAST_MODERATE, le=1e6, allow_inf_nan=False)]
 #: Probability with which a patient is drawn into a step.
 SampleRate = Annotated[float, Field(ge=1e-6, le=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]

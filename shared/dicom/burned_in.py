@@ -84,8 +84,13 @@ def looks_burned_in(
     if text or unscanned is None or not unscanned.any():
         return text
     blanked = np.where(unscanned, np.float32(np.nan), unit)
-    # Blanking takes edges away and makes none: only there something else can be seen.
-    others = [(place, upwards) for place, upwards in places if unscanned[place].any()]
+    # Without the margin's edges fainter ones count, and words are no longer one place with it;
+    # what was looked at before and has nothing blanked would be seen the same again.
+    others = [
+        (place, upwards)
+        for place, upwards in _busy_places(blanked)
+        if unscanned[place].any() or (place, upwards) not in places
+    ]
     return _text_at(others, blanked, same, tesseract=tesseract)
 
 

@@ -25,6 +25,8 @@ LABEL_MAP_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
 CLASSES: Final = (SegmentationStorage, LABEL_MAP_STORAGE)
 #: Levels times voxels of a series: what the frames of one mask may come to.
 MOST_FRAME_PIXELS: Final = 4 * MOST_VOXELS
+#: A segment of less than one pixel in so many is painted by their places.
+SPARSE: Final = 8
 #: A frame may be off its slice by this part of a voxel.
 SAME_VOXEL: Final = 0.1
 
@@ -153,7 +155,9 @@ def _segments(
 def _paint(result: NDArray[np.uint8], segments: list[tuple[int, NDArray[np.bool_]]]) -> None:
     """Write segments into a map; a pixel of two of them is none's."""
     for code, mask in segments:
-        places = np.nonzero(mask)  # once: most of a map is none of a segment's
+        # Found once, where it is little: most of a map is none of a segment's.
+        sparse = np.count_nonzero(mask) * SPARSE < mask.size
+        places = np.nonzero(mask) if sparse else mask
         under = result[places]
         if np.any((under != 0) & (under != code)):
             raise SetAsideError("mask_overlap")

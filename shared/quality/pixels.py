@@ -55,7 +55,9 @@ class Picture:
 
         def mean(values: NDArray[Any]) -> Floats:
             # Rows first: whole lines are added at once, far faster than block by block.
-            lines = values[: height * rows, : width * columns].reshape(height, rows, -1)
+            lines = values[: height * rows, : width * columns].reshape(
+                height, rows, width * columns
+            )
             blocks = lines.sum(axis=1, dtype=np.float32).reshape(height, width, columns)
             return np.asarray(blocks.sum(axis=2) / np.float32(rows * columns))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -9,6 +10,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from client.ingest import ingest
 from client.store import init_site
 from shared.config import SiteConfig
 from shared.phantom.make import make_hospital
+from shared.quality import assess
 from shared.seeds import numpy_generator
 from tests.client.store_snapshot import snapshot
 from tests.shared.rendered_samples import sample_study
@@ -53,6 +56,35 @@ def test_any_number_of_workers_gives_the_same_store(
     assert reports[0]["studies_new"] == 6
     assert reports[0] == reports[1] == reports[2]
     assert stores[0] == stores[1] == stores[2]
+
+
+def test_a_study_on_which_anything_breaks_does_not_stop_the_others(
+    site: Path, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, called = assess, iter(range(1000))
+
+    def breaks_once(*image: Any) -> Any:
+        if next(called) == 4:
+            raise ZeroDivisionError
+        return usual(*image)
+
+    monkeypatch.setattr("client.staging.assess", breaks_once)
+    report = ingest(site, export, workers=1)
+    assert report.studies_new == 5
+    damaged = [file for file in report.files if "ZeroDivisionError" in file.sentence]
+    assert len(damaged) == 6
+    assert {(file.verdict, file.reason) for file in damaged} == {("refused", "damaged")}
+
+
+def test_a_full_disk_ends_the_ingest(
+    site: Path, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("client.staging._lay", full)
+    with pytest.raises(OSError, match="No space left"):
+        ingest(site, export, workers=1)
 
 
 def test_what_comes_in_is_its_owners_alone(site: Path, export: Path) -> None:

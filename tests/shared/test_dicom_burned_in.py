@@ -16,8 +16,10 @@ from shared.dicom.burned_in_ct import slice_looks_burned_in
 from shared.dicom.ocr import read_text, tesseract_there
 from shared.dicom.pixels import stored_values, unit_values
 from shared.dicom.scan import parse
+from shared.dicom.vendors import lunar
 from shared.phantom.make import render_by_name
 from shared.phantom.writers.lunar import quantise
+from shared.records import View
 from tests.shared.ct_samples import body_slice
 from tests.shared.planted import quiet_study, write_text
 from tests.shared.rendered_samples import sample_study
@@ -86,6 +88,18 @@ def test_nothing_is_seen_in_digital_patients() -> None:
             unit[np.isnan(image.display)] = np.nan
             images.append(unit.astype(np.float32))
     assert [looks_burned_in(image.astype(np.float32)) for image in images] == [""] * len(images)
+
+
+def test_a_faint_name_beside_a_white_margin_is_seen_once_that_is_blanked() -> None:
+    """The margin's edges are so sharp that the name's do not count, and they are one place."""
+    study = render_by_name(0, 5, "lunar", "generic")
+    unit = (quantise(study.images[View.SPINE_PA].display) / 255).astype(np.float32)
+    drawn = np.asarray(write_text(unit, "Wendelstein", 18, 0.6, 141, 11), np.float32)
+    unscanned = lunar.unscanned(drawn)
+    assert unscanned.any()
+    assert not looks_burned_in(drawn, tesseract=False)
+    assert looks_burned_in(drawn, unscanned=unscanned, tesseract=False)
+    assert not looks_burned_in(unit, unscanned=lunar.unscanned(unit))
 
 
 @pytest.mark.parametrize("marker", ["L", "R", "AP", "LAT"])

@@ -72,6 +72,16 @@ def test_no_picture_is_too_odd_to_be_assessed(view: View, pixels: np.ndarray) ->
         assert 0.0 <= strength <= 1.0
 
 
+@pytest.mark.parametrize("spacing", [(0.06, 0.06), (0.05, 20.0), (20.0, 0.05)])
+@pytest.mark.parametrize("shape", [(12, 200), (200, 12)])
+def test_a_picture_of_less_than_a_millimetre_is_not_assessed(
+    spacing: tuple[float, float], shape: tuple[int, int]
+) -> None:
+    pixels = np.full(shape, 0.4, np.float16)
+    for view in View:
+        assert assess(ImageRecord(pixels, spacing, "calibrated"), view, Vendor.LUNAR) == ()
+
+
 def test_the_share_that_was_not_scanned_is_what_is_objected_to() -> None:
     pixels = np.full((100, 100), 0.3, np.float32)
     for columns, expected in ((24, False), (26, True)):

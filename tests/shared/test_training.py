@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from shared.config import OptimiserSettings, PrivateSettings, SiteCompute, TaskSettings
 from shared.errors import CohortTooSmallError, ConfigValueError, ModelIncompatibleError
 from shared.records import StudyRecord
+from shared.settings import LEAST_MODERATE
 from shared.tasks.base import Sample, Statistics, Task
 from shared.training.arrays import get_arrays, set_arrays, trainable_names
 from shared.training.batches import Patients, poisson_draw, shuffled_batches
@@ -390,6 +392,13 @@ def test_the_rate_is_lower_where_noise_is_larger(patients: int, noise: float, sh
     slow = private_update(settings, noise, patients=patients)
     same = private_update(private(learning_rate=share * RATE), noise, patients=patients)
     assert np.array_equal(slow, same)
+
+
+def test_a_rate_that_follows_the_noise_stays_one_that_float32_can_tell_apart() -> None:
+    slowed = private(full_rate_noise=1e-6).slowed_by_noise(1e9, 1)
+    assert slowed.learning_rate == LEAST_MODERATE
+    with pytest.raises(ValidationError, match="optimiser adam"):
+        private(full_rate_noise=0.01, optimiser="adam")
 
 
 def test_the_rate_rises_at_the_start_of_every_round() -> None:
