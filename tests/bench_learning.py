@@ -66,6 +66,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--patients", type=int, default=150, help="a digital hospital's")
     parser.add_argument("--hospitals", type=int, choices=(3, 10), default=3)
+    parser.add_argument(
+        "--uneven", action="store_true", help="three hospitals of 2, 0.8 and 0.2 times as many"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that render patients")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning/patients"))
@@ -75,7 +78,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--hold", action="store_true", help="accept what the small version gives now"
     )
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.uneven and asked.hospitals != 3:
+        parser.error("--uneven is for three hospitals")
+    return asked
 
 
 def _cohorts(asked: argparse.Namespace) -> Iterator[Cohort]:
@@ -116,7 +122,7 @@ def _digital(settings: TaskSettings, asked: argparse.Namespace) -> Cohort:
 
         public = _public(settings, asked, ready)
         hospitals = FEDERATION if asked.hospitals == 3 else (*FEDERATION, *MORE_HOSPITALS)
-        size = Size(asked.patients, hospitals)
+        size = Size(asked.patients, hospitals, uneven=asked.uneven)
         many = asked.patients >= MANY_PATIENTS
         tests, unseen = MORE_TESTS.get(settings.task, (size.tests, size.unseen))
         private_rounds = PRIVATE_ROUNDS_OF_MANY if many else PRIVATE_ROUNDS

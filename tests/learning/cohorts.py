@@ -66,17 +66,35 @@ class Cohort:
     groups: Callable[[StudyRecord], Mapping[str, str]] = field(default=lambda _: {})
 
 
+#: Patients of three hospitals of uneven size, as shares of an even one's: as many in all.
+UNEVEN: Final = (2.0, 0.8, 0.2)
+
+
 @dataclass(frozen=True)
 class Size:
     """How large a digital cohort is: patients a hospital, of all that test, rounds."""
 
     patients: int
     hospitals: tuple[DigitalHospital, ...] = FEDERATION
+    uneven: bool = False
     tests: int = 150
     unseen: tuple[DigitalHospital, ...] = UNSEEN
     choices: int = 30
     rounds: int = 15
     private_rounds: int = 5
+
+    @property
+    def counts(self) -> list[int]:
+        """Patients of each hospital."""
+        if not self.uneven:
+            return [self.patients] * len(self.hospitals)
+        return [round(share * self.patients) for share in UNEVEN]
+
+    @property
+    def name(self) -> str:
+        """What cohorts of this size are told apart by."""
+        many = "" if self.hospitals == FEDERATION else f"{len(self.hospitals)}x"
+        return f"{many}{self.patients}" + ("-uneven" if self.uneven else "")
 
 
 #: What continuous integration can train in minutes.
@@ -98,14 +116,16 @@ def digital(
     make = partial(HospitalPatients, cache=cache, workers=workers, progress=progress)
     # Numbers begin anew for choices, far from any training patient.
     choices = [make(one, range(CHOICES_FROM, CHOICES_FROM + size.choices)) for one in FEDERATION]
-    many = "" if size.hospitals == FEDERATION else f"{len(size.hospitals)}x"
     return Cohort(
-        name=f"{settings.task}-{many}{size.patients}",
+        name=f"{settings.task}-{size.name}",
         settings=settings,
         rounds=size.rounds,
         private_rounds=size.private_rounds,
         public=public,
-        hospitals={one.name: make(one, range(size.patients)) for one in size.hospitals},
+        hospitals={
+            one.name: make(one, range(count))
+            for one, count in zip(size.hospitals, size.counts, strict=True)
+        },
         choices=Pooled(choices),
         unseen=Pooled([make(one, range(size.tests // len(size.unseen))) for one in size.unseen]),
         groups=groups_of,

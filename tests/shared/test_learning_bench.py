@@ -13,7 +13,8 @@ from shared.records import View
 from shared.regions import UNNAMED_VERTEBRA
 from shared.training.compute import Compute
 from tests.learning.arms import Bench, digest_of
-from tests.learning.cohorts import Cohort, radiographs
+from tests.learning.cohorts import Cohort, Size, radiographs
+from tests.learning.digital import FEDERATION, MORE_HOSPITALS
 from tests.learning.pages import BEGIN, write_page
 from tests.learning.radiographs import read_radiograph, split_by_look
 from tests.learning.scores import Scored
@@ -171,6 +172,26 @@ def test_every_way_is_trained_and_the_digest_tells_what_it_depends_on() -> None:
     other = Cohort(**{**vars(tiny_cohort()), "settings": changed})
     assert digest_of(other, "federated") == digest_of(tiny_cohort(), "federated")
     assert digest_of(other, "private-8") != digest_of(tiny_cohort(), "private-8")
+
+
+def test_what_was_trained_is_kept_and_not_trained_again(tmp_path: Path) -> None:
+    def bench() -> Bench:
+        return Bench(tiny_cohort(), 1, Compute("cpu", 1, 8), kept=tmp_path)
+
+    first = bench().run("alone-a")
+    assert len(list(tmp_path.iterdir())) == 2  # it, and the pretrained weights
+    again = bench()
+    again.train = lambda _: pytest.fail("trained again")  # type: ignore[method-assign, assignment]
+    second = again.run("alone-a")
+    assert np.array_equal(first.values, second.values)
+    assert first.facts == second.facts
+
+
+def test_uneven_hospitals_have_as_many_patients_in_all() -> None:
+    even, uneven = Size(150), Size(150, uneven=True)
+    assert (even.counts, uneven.counts) == ([150] * 3, [300, 120, 30])
+    assert (even.name, uneven.name) == ("150", "150-uneven")
+    assert Size(50, (*FEDERATION, *MORE_HOSPITALS)).name == "10x50"
 
 
 def test_small_groups_are_not_shown() -> None:
