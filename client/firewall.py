@@ -143,7 +143,7 @@ def largest_norm(job: Job, patients: int, parameters: int) -> float:
     settings = job.settings.private
     if job.mode == "plain" or settings.optimiser != "sgd":
         return math.inf
-    settings = settings.slowed_by_noise(job.noise_multiplier, patients)
+    settings = settings.slowed_by_noise(job.noise_multiplier, patients, job.rounds)
     noise = job.noise_multiplier * job.max_grad_norm * (math.sqrt(parameters) + NOISE_DEVIATIONS)
     step = job.max_grad_norm / job.sample_rate + noise / (job.sample_rate * max(patients, 1))
     return ROUNDING * job.steps * settings.learning_rate * step / (1.0 - settings.momentum)

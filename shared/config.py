@@ -8,11 +8,19 @@ the file, the key and what would be right.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from shared.contract_settings import DataContract, SiteScanner
 from shared.door_settings import PacsSettings, ReadingSettings
@@ -76,10 +84,11 @@ class PrivateSettings(OptimiserSettings):
     `sample_rate` is the probability with which each patient is drawn into a
     step; `batch_patients` is unused (the batch is what Poisson sampling draws).
 
-    `full_rate_noise` is how far the noise may move a trained weight in one step of rate 1,
-    one standard deviation (σ·C/(q·N)), for the whole learning rate to be used. Where it
-    moves further, with few patients or a small ε, the rate is as much lower: noise then
-    moves the weights no further than where the rate was chosen. None: never lower.
+    `full_rate_noise` is how far the noise may move a trained weight over a whole run at rate
+    1, one standard deviation (σ·C/(q·N)·√T with T steps in all rounds), for the whole
+    learning rate to be used. Where it moves further, with few patients or a small ε, the
+    rate is as much lower: noise then moves the weights no further than where the rate was
+    chosen. None: never lower.
     """
 
     trainable: Literal["all", "head", "norms_and_head"] = "norms_and_head"
@@ -88,16 +97,19 @@ class PrivateSettings(OptimiserSettings):
     max_grad_norm: Moderate = 1.0
     full_rate_noise: Moderate | None = None
 
-    @model_validator(mode="after")
-    def _only_steps_that_follow_the_gradient(self) -> Self:
-        if self.full_rate_noise is not None and self.optimiser != "sgd":
+    @field_validator("full_rate_noise")
+    @classmethod
+    def _only_steps_that_follow_the_gradient(
+        cls, value: float | None, known: ValidationInfo
+    ) -> float | None:
+        if value is not None and known.data.get("optimiser", "sgd") != "sgd":
             raise ValueError(
-                f"full_rate_noise is set with the optimiser {self.optimiser} (must be sgd: "
-                "how far adam moves does not depend on how large the noise is)"
+                f"needs optimiser sgd, not {known.data['optimiser']}, whose steps do not follow "
+                "how large the noise is"
             )
-        return self
+        return value
 
-    def slowed_by_noise(self, noise_multiplier: float, patients: int) -> Self:
+    def slowed_by_noise(self, noise_multiplier: float, patients: int, rounds: int) -> Self:
         """Lower the learning rate where the noise is larger than that for which it was chosen.
 
         What it follows from is public in the guarantee, so it costs no privacy.
@@ -108,8 +120,11 @@ class PrivateSettings(OptimiserSettings):
             σ.
         patients : int
             N, those that training can use.
+        rounds : int
+            Of the whole run.
         """
         noise = noise_multiplier * self.max_grad_norm / (self.sample_rate * max(patients, 1))
+        noise *= math.sqrt(rounds * self.steps_per_round)
         if self.full_rate_noise is None or noise <= self.full_rate_noise:
             return self
         rate = self.learning_rate * self.full_rate_noise / noise

@@ -247,7 +247,7 @@ def train_private(
         patient are not known.
     """
     patients = _patients(task, source)
-    settings = settings.slowed_by_noise(noise_multiplier, len(patients))
+    settings = settings.slowed_by_noise(noise_multiplier, len(patients), rounds)
     steps = settings.steps_per_round
     mean = _Mean()
     with training(task, model, settings, compute) as trained:

@@ -133,6 +133,7 @@ def test_the_bound_follows_a_rate_that_follows_the_noise() -> None:
     work = job()
     usual = largest_norm(work, 40, 9)
     noise = work.noise_multiplier * work.max_grad_norm / (work.sample_rate * 40)
+    noise *= math.sqrt(work.rounds * work.steps)
     private = work.settings.private.model_copy(update={"full_rate_noise": noise / 2})
     slowed = work.model_copy(
         update={"settings": work.settings.model_copy(update={"private": private})}

@@ -198,12 +198,13 @@ def digest_of(cohort: Cohort, arm: str) -> str:
 
 
 def _at_noise(cohort: Cohort, epsilon: float) -> PrivateSettings:
-    """Private settings with the rate that the smallest hospital trains with."""
+    """Private settings with the rate that the smallest hospital trains with, to three digits."""
     private = cohort.settings.private
     steps = cohort.private_rounds * private.steps_per_round
     noise = noise_multiplier_for(epsilon, DELTA, private.sample_rate, steps)
     fewest = min(len(hospital.patients) for hospital in cohort.hospitals.values())
-    return private.slowed_by_noise(noise, fewest)
+    slowed = private.slowed_by_noise(noise, fewest, cohort.private_rounds)
+    return slowed.model_copy(update={"learning_rate": float(f"{slowed.learning_rate:.3g}")})
 
 
 def measured_digest_of(cohort: Cohort, arm: str) -> str:

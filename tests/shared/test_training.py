@@ -385,9 +385,11 @@ def test_the_rate_falls_over_all_rounds_of_a_run(mode: str) -> None:
 def test_the_rate_is_lower_where_noise_is_larger(patients: int, noise: float, share: float) -> None:
     """At σC/N = `full_rate_noise` the whole rate; half the patients or more noise: less."""
     settings = private(full_rate_noise=CLIP / 12)
-    slowed = settings.slowed_by_noise(noise, patients)
+    slowed = settings.slowed_by_noise(noise, patients, 1)
     assert slowed.learning_rate == pytest.approx(share * RATE)
-    assert private().slowed_by_noise(noise, patients) == private()
+    assert private().slowed_by_noise(noise, patients, 1) == private()
+    longer = settings.model_copy(update={"steps_per_round": 2}).slowed_by_noise(noise, patients, 8)
+    assert longer.learning_rate == pytest.approx(share * RATE / 4)  # of sixteen steps
     # And a round is trained with it, not with the rate that was asked for.
     slow = private_update(settings, noise, patients=patients)
     same = private_update(private(learning_rate=share * RATE), noise, patients=patients)
@@ -395,9 +397,9 @@ def test_the_rate_is_lower_where_noise_is_larger(patients: int, noise: float, sh
 
 
 def test_a_rate_that_follows_the_noise_stays_one_that_float32_can_tell_apart() -> None:
-    slowed = private(full_rate_noise=1e-6).slowed_by_noise(1e9, 1)
+    slowed = private(full_rate_noise=1e-6).slowed_by_noise(1e9, 1, 1)
     assert slowed.learning_rate == LEAST_MODERATE
-    with pytest.raises(ValidationError, match="optimiser adam"):
+    with pytest.raises(ValidationError, match="needs optimiser sgd, not adam"):
         private(full_rate_noise=0.01, optimiser="adam")
 
 
