@@ -93,8 +93,7 @@ def stage(job: Job) -> Staged:
     except OSError:
         raise
     except Exception as error:
-        detail = type(error).__name__
-        return Staged(None, [judge(file.name, "damaged", detail) for file in job.group.files])
+        return _lost(job, type(error).__name__)
 
 
 def _staged(job: Job) -> Staged:
@@ -120,7 +119,11 @@ def _staged(job: Job) -> Staged:
 
 def crashed(job: Job) -> Staged:
     """Result of a study whose reading ends the process that reads it."""
-    detail = "its decoder crashed"
+    return _lost(job, "its decoder crashed")
+
+
+def _lost(job: Job, detail: str) -> Staged:
+    """Nothing of a study, and why, for each of its files."""
     return Staged(None, [judge(file.name, "damaged", detail) for file in job.group.files])
 
 
