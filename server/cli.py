@@ -114,6 +114,7 @@ def pretrain(
     seed: Annotated[int, typer.Option(help="Public seed.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and train.")] = 1,
     cache: Annotated[Path | None, typer.Option(help="Keep rendered patients here.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train on digital patients of a made-up scanner: public weights to start from."""
@@ -128,8 +129,9 @@ def pretrain(
             bar.update(lines[task], completed=done, description=escape(f"{task}: loss {loss:.3f}"))
 
         facts = train_publicly(
-            tasks, out, patients=patients, seed=seed, workers=workers, cache=cache, progress=show
-        )
+            tasks, out, patients=patients, seed=seed, workers=workers, cache=cache,
+            device=device, progress=show,
+        )  # fmt: skip
     print_facts(facts, as_json, lambda: _show_pretrained(facts))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from shared.config import TaskSettings, load_settings
 from shared.errors import ConfigValueError, UnknownTaskError
 from shared.phantom.workers import in_order
+from shared.training.compute import Compute, choose_device
 from shared.weights import Weights, digest_arrays, save_weights
 
 #: Told the task, steps done, steps in all and the loss.
@@ -29,6 +30,7 @@ def pretrain(
     seed: int = 1,
     workers: int = 1,
     cache: Path | None = None,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Pretrain tasks on the same digital patients; write ``OUT/<task>.safetensors``.
@@ -44,10 +46,12 @@ def pretrain(
     seed : int
         Public seed of patients and training.
     workers : int
-        Processes that render patients, and that train when there are several tasks;
-        the weights do not depend on it.
+        Processes that render patients, and that train when there are several tasks; with
+        a GPU also threads that prepare its batches. The weights do not depend on it.
     cache : Path, optional
         Folder where rendered patients are kept.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``; on a CPU the same seed gives the same weights.
     progress : callable, optional
         See `Progress`.
 
@@ -60,11 +64,13 @@ def pretrain(
     Raises
     ------
     ConfigError, UnknownTaskError
-        If a settings file is wrong; nothing is written then.
+        If a settings file is wrong or there is no such device; nothing is written then.
     """
     from shared.phantom.source import DigitalPatients, views_for
     from shared.tasks import TASKS
 
+    device = choose_device(device)
+    compute = Compute(device, threads=1 if device == "cpu" else workers)
     tasks = [load_settings(path, TaskSettings) for path in task_files]
     for path, settings in zip(task_files, tasks, strict=True):
         if settings.task not in TASKS:
@@ -80,7 +86,7 @@ def pretrain(
         # Rendered once by all workers, then read from the cache by every task's process.
         for views in {views_for(TASKS[name].needs) for name in names}:
             DigitalPatients(number, seed, workers=workers, views=views, cache=folder)
-        orders = [_Order(one, number, seed, folder, out) for one in tasks]
+        orders = [_Order(one, number, seed, folder, out, compute) for one in tasks]
         if workers == 1 or len(orders) == 1:
             facts = [_pretrain_one(order, progress) for order in orders]
         else:
@@ -98,6 +104,7 @@ class _Order:
     seed: int
     cache: Path
     out: Path
+    compute: Compute
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,6 @@ def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
     from shared.tasks import make_task
     from shared.training.arrays import get_arrays
     from shared.training.batches import RoundKey
-    from shared.training.compute import Compute
     from shared.training.pretraining import train_on_public
 
     settings = order.settings
@@ -150,7 +156,7 @@ def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
         if progress is not None:
             progress(settings.task, done, total, loss)
 
-    done = train_on_public(task, network, source, settings.pretrain, key, Compute(), step)
+    done = train_on_public(task, network, source, settings.pretrain, key, order.compute, step)
     weights = Weights(settings, get_arrays(network), "pretrained on digital patients")
     path = order.out / f"{settings.task}.safetensors"
     save_weights(path, weights)

@@ -298,12 +298,16 @@ class SitePolicy(Settings):
 
 
 class SiteCompute(Settings):
-    """Where and how fast; nothing here can change what privacy is promised."""
+    """Where and how fast; nothing here can change what privacy is promised.
+
+    With a GPU, `threads` prepare the next batches while it computes. `mixed_precision`
+    (bfloat16, on a GPU only) saves memory rather than time (docs/decisions/0015).
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
     physical_batch_patients: Count = 16
-    mixed_precision: bool = True
+    mixed_precision: bool = False
 
 
 class LabelColumns(Settings):

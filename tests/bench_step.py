@@ -32,9 +32,11 @@ from shared.phantom.source import DigitalPatients
 from shared.tasks import make_task
 from shared.tasks.base import Sample, Task
 from shared.training.batches import Patients, to_batch
+from shared.training.compute import Compute
 from shared.training.keyed_optimiser import KeyedDPOptimizer
 from shared.training.local import private_gradients
 from shared.training.noise import KeyStream
+from shared.training.optimising import autocast
 from shared.training.per_patient_gradients import per_patient_gradients
 from tests.bench import ROOT
 
@@ -46,10 +48,10 @@ NETWORKS = {"U-Net": "dxa-segmentation", "DenseNet": "dxa-bmd", "ResNet": "vfa-f
 Step = Callable[[], None]
 
 
-def start(task: Task) -> tuple[nn.Module, list[nn.Parameter]]:
+def start(task: Task, device: str) -> tuple[nn.Module, list[nn.Parameter]]:
     """Make the same network every time."""
     torch.manual_seed(SEED)
-    network = task.network().train()
+    network = task.network().to(device).train()
     return network, list(network.parameters())
 
 
@@ -61,41 +63,49 @@ def private(kind: type[DPOptimizer], weights: list[nn.Parameter], size: int, **h
     )  # fmt: skip
 
 
-def plain_step(task: Task, samples: list[Sample]) -> Step:
+def plain_step(
+    task: Task, samples: list[Sample], device: str = "cpu", *, mixed: bool = False
+) -> Step:
     """The step of a training without privacy."""
-    network, weights = start(task)
+    compute = Compute(device, 1, len(samples), mixed)
+    network, weights = start(task, device)
     optimiser = torch.optim.SGD(weights, lr=RATE)
 
     def step() -> None:
         optimiser.zero_grad()
-        mean_loss(task, network, to_batch(samples, "cpu")).backward()
+        with autocast(compute):
+            loss = mean_loss(task, network, to_batch(samples, device))
+        loss.backward()
         optimiser.step()
 
     return step
 
 
-def our_step(task: Task, samples: list[Sample]) -> Step:
+def our_step(
+    task: Task, samples: list[Sample], device: str = "cpu", *, mixed: bool = False
+) -> Step:
     """The step of `train_private`, its layers exchanged anew each time."""
-    network, weights = start(task)
+    compute = Compute(device, 1, len(samples), mixed)
+    network, weights = start(task, device)
     optimiser = private(KeyedDPOptimizer, weights, len(samples), stream=KeyStream(bytes(32)))
 
     def step() -> None:
         with per_patient_gradients(network, task.units):
-            private_gradients(task, network, samples, weights, "cpu")
+            private_gradients(task, network, to_batch(samples, device), weights, compute)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
 
     return step
 
 
-def opacus_step(task: Task, samples: list[Sample]) -> Step:
+def opacus_step(task: Task, samples: list[Sample], device: str = "cpu") -> Step:
     """Opacus as it comes, with a gradient per unit that is then summed per patient."""
-    network, weights = start(task)
+    network, weights = start(task, device)
     hooked = GradSampleModule(network, loss_reduction="sum")
     optimiser = private(DPOptimizer, weights, len(samples))
 
     def step() -> None:
-        total = mean_loss(task, hooked, to_batch(samples, "cpu")) * len(samples)
+        total = mean_loss(task, hooked, to_batch(samples, device)) * len(samples)
         total.backward()
         for weight in weights:
             by_unit: Tensor = weight.grad_sample  # type: ignore[attr-defined]
@@ -109,7 +119,7 @@ def opacus_step(task: Task, samples: list[Sample]) -> Step:
 
 def mean_loss(task: Task, network: nn.Module, batch: Sample) -> Tensor:
     """Give the loss per patient."""
-    output = network(batch["image"], batch["covariates"])
+    output = network(batch["image"], batch["covariates"]).float()
     patients = len(output) // task.units
     return task.loss(output, batch).sum() / task.units / patients
 

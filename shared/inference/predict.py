@@ -31,6 +31,7 @@ from shared.inference.findings import Findings, join
 from shared.inference.report import ReportInput, render_report
 from shared.inference.schema import Prediction
 from shared.records import DXA_VIEWS, StudyLabels, StudyRecord
+from shared.training.compute import choose_device
 
 if TYPE_CHECKING:
     from torch import nn
@@ -187,23 +188,6 @@ def _check_input(study_dir: Path) -> None:
         raise InputMissingError(f"{study_dir}: no such folder (a folder of DICOM files expected)")
     if not any(path.is_file() for path in study_dir.rglob("*")):
         raise InputEmptyError(f"{study_dir}: holds no files (DICOM files of a study expected)")
-
-
-def choose_device(wanted: str) -> str:
-    """Turn ``auto`` into ``cuda`` where there is one, else ``cpu``.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such device.
-    """
-    import torch
-
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device: {wanted!r} (must be auto, cpu or cuda)")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device: cuda, but this machine has no CUDA device (use cpu or auto)")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def prepare(champion: Champion, device: str = "cpu") -> ReadyModel:

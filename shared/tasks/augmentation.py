@@ -6,7 +6,8 @@ instead of K, and a patient who lies askew does so in every unit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -42,10 +43,14 @@ class Variation:
     gamma: float = 0.0
     blur: float = 0.0
 
+    def enlarged(self, factor: float) -> Variation:
+        """Give the same variation of the same body in an image of so many pixels more a side."""
+        return replace(self, shift=self.shift * factor, blur=self.blur * factor)
 
-@lru_cache(maxsize=16)
-def _transforms(variation: Variation) -> tuple[Any, tuple[Any, ...]]:
-    """Make MONAI's transforms once; their random state is set before each use."""
+
+@lru_cache(maxsize=256)
+def _transforms(variation: Variation, _thread: int) -> tuple[Any, tuple[Any, ...]]:
+    """Make MONAI's transforms once a thread; their random state is set before each use."""
     from shared.monai_parts import (
         RandAdjustContrast,
         RandAffine,
@@ -94,7 +99,7 @@ def vary(
     (Tensor, Tensor or None)
         New tensors; what was given is left alone.
     """
-    move, shade = _transforms(variation)
+    move, shade = _transforms(variation, threading.get_ident())
     state = np.random.RandomState(generator.integers(2**32))
     place = int(generator.integers(2**32))
     move.set_random_state(state=np.random.RandomState(place))

@@ -98,7 +98,8 @@ class DxaBmd(Task):
 
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Move the images a little; a density does not change by that."""
-        image, _ = vary(sample["image"][0], None, VARIATION, generator)
+        variation = VARIATION.enlarged(self.frame[0] / FRAME["small"][0])
+        image, _ = vary(sample["image"][0], None, variation, generator)
         return {**sample, "image": image[None]}
 
     def network(self) -> nn.Module:

@@ -110,7 +110,8 @@ class DxaSegmentation(Task):
 
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Move, shade and blur the three projections of a patient alike."""
-        image, regions = vary(sample["image"][:, 0], sample["regions"], VARIATION, generator)
+        variation = VARIATION.enlarged(self.frame[0] / FRAME["small"][0])
+        image, regions = vary(sample["image"][:, 0], sample["regions"], variation, generator)
         if regions is None:
             regions = sample["regions"]
         return {**sample, "image": image[:, None], "regions": regions}

@@ -116,7 +116,8 @@ class VfaFracture(Task):
 
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Move, shade and blur the crops of a patient alike."""
-        image, _ = vary(sample["image"][:, 0], None, VARIATION, generator)
+        variation = VARIATION.enlarged(self.crop[0] / CROP["small"][0])
+        image, _ = vary(sample["image"][:, 0], None, variation, generator)
         return {**sample, "image": image[:, None]}
 
     def network(self) -> nn.Module:

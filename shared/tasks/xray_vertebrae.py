@@ -77,7 +77,8 @@ class XrayVertebrae(Task):
 
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Move, shade, blur and mirror the radiograph."""
-        image, vertebra = vary(sample["image"][:, 0], sample["vertebra"], VARIATION, generator)
+        variation = VARIATION.enlarged(self.frame[0] / FRAME["small"][0])
+        image, vertebra = vary(sample["image"][:, 0], sample["vertebra"], variation, generator)
         if vertebra is None:
             vertebra = sample["vertebra"]
         if generator.random() < MIRRORED_SHARE:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from shared.records import PatientSource
 from shared.seeds import derive_seed, numpy_generator
 from shared.tasks.base import Sample, Task, collate, fold
+from shared.training.compute import Compute
 from shared.training.noise import KeyStream
 
 #: Prepared samples are kept in memory up to this many bytes; beyond it they are
@@ -118,17 +122,94 @@ class Patients:
         """Give the sample of a patient's newest usable study."""
         return self.prepared(patient, self.studies[patient][-1])
 
-    def drawn(self, patient: str, step: int, key: RoundKey, augment: bool) -> Sample:
-        """Give a patient's sample for one step: a study drawn, then varied.
+    def drawn(
+        self, patient: str, step: int, key: RoundKey, *, augment: bool
+    ) -> tuple[Sample, np.random.Generator | None]:
+        """Give a patient's sample for one step, and what `Task.augment` is to vary it with.
 
-        It depends on the key, the patient and the step only, not on who else is
+        Both depend on the key, the patient and the step only, not on who else is
         in the batch.
         """
         studies = self.studies[patient]
         generator = key.generator("patient", patient, step)
         study = studies[int(generator.integers(len(studies)))] if len(studies) > 1 else studies[0]
-        sample = self.prepared(patient, study)
-        return self.task.augment(sample, generator) if augment else sample
+        return self.prepared(patient, study), generator if augment else None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Patients of one step (from 0) that are computed at a time.
+
+    Attributes
+    ----------
+    step : int
+        Which.
+    names : sequence of str
+        The patients; none in the only piece of a step in which nobody was drawn.
+    patients : int
+        Of the whole step.
+    first, last : bool
+        Of its step.
+    """
+
+    step: int
+    names: Sequence[str]
+    patients: int
+    first: bool
+    last: bool
+
+
+def pieces_of(steps: Iterable[Sequence[str]], size: int) -> Iterator[Piece]:
+    """Cut the patients of every step into pieces of at most `size`."""
+    for step, names in enumerate(steps):
+        parts = list(pieces(names, size)) or [names]
+        for place, part in enumerate(parts):
+            yield Piece(step, part, len(names), place == 0, place + 1 == len(parts))
+
+
+def batches_of(
+    patients: Patients, wanted: Iterable[Piece], key: RoundKey, compute: Compute, *, augment: bool
+) -> Iterator[tuple[Piece, Sample]]:
+    """Make the batch of every piece, an empty one for a piece without patients.
+
+    While a GPU computes, `compute.threads` threads vary and stack the patients of the
+    next pieces; studies are read by the caller's thread alone. What comes out is the same
+    with any number of threads. Close the iterator if it is not used up.
+    """
+
+    def read(piece: Piece) -> list[tuple[Sample, np.random.Generator | None]]:
+        return [patients.drawn(name, piece.step, key, augment=augment) for name in piece.names]
+
+    def make(drawn: list[tuple[Sample, np.random.Generator | None]]) -> Sample:
+        return _stacked(
+            [
+                sample if generator is None else patients.task.augment(sample, generator)
+                for sample, generator in drawn
+            ]
+        )
+
+    if compute.device == "cpu":
+        for piece in wanted:
+            yield piece, make(read(piece))
+        return
+
+    waiting: deque[tuple[Piece, Future[Sample]]] = deque()
+    with ThreadPoolExecutor(
+        compute.threads, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        try:
+            for piece in wanted:
+                waiting.append((piece, pool.submit(make, read(piece))))
+                if len(waiting) > compute.threads:
+                    yield _moved(*waiting.popleft(), compute.device)
+            while waiting:
+                yield _moved(*waiting.popleft(), compute.device)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _moved(piece: Piece, batch: Future[Sample], device: str) -> tuple[Piece, Sample]:
+    return piece, _on(batch.result(), device)
 
 
 def pieces(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -139,8 +220,17 @@ def pieces(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 def to_batch(samples: list[Sample], device: str) -> Sample:
     """Stack patients, fold their units, move to the device: (N·K, ...)."""
-    folded = fold(collate(samples))
-    return {key: value.to(device, non_blocking=True) for key, value in folded.items()}
+    return _on(_stacked(samples), device)
+
+
+def _stacked(samples: list[Sample]) -> Sample:
+    return fold(collate(samples)) if samples else {}
+
+
+def _on(batch: Sample, device: str) -> Sample:
+    if device == "cpu":
+        return batch
+    return {key: value.pin_memory().to(device, non_blocking=True) for key, value in batch.items()}
 
 
 def poisson_draw(names: Sequence[str], sample_rate: float, key: RoundKey, step: int) -> list[str]:

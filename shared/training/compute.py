@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from shared.config import SiteCompute
-from shared.errors import ConfigValueError
+from shared.errors import ConfigError, ConfigValueError
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,13 @@ class Compute:
     device : str
         ``cpu`` or ``cuda``.
     threads : int
-        Threads of one process on the CPU.
+        Threads of one process on the CPU. With a GPU they prepare the next batches while
+        it computes.
     physical_batch_patients : int
         Patients that are computed at a time; a step is split into as many pieces
         as needed, with the same result up to rounding.
     mixed_precision : bool
-        bfloat16 on a GPU; plain training and evaluation only.
+        bfloat16 on a GPU, for all training and evaluation.
     """
 
     device: str = "cpu"
@@ -54,3 +55,20 @@ class Compute:
             physical_batch_patients=settings.physical_batch_patients,
             mixed_precision=settings.mixed_precision and device == "cuda",
         )
+
+
+def choose_device(wanted: str) -> str:
+    """Turn ``auto`` into ``cuda`` where there is one, else ``cpu``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such device.
+    """
+    import torch
+
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device: {wanted!r} (must be auto, cpu or cuda)")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device: cuda, but this machine has no CUDA device (use cpu or auto)")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"

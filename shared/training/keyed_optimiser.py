@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor
 
@@ -32,11 +32,18 @@ class KeyedDPOptimizer(DPOptimizer):
         `DPOptimizer.add_noise` marks each sum so that none is used twice; so does this.
         """
         deviation = self.noise_multiplier * self.max_grad_norm
-        for weight in self.params:
-            total: Tensor = weight.summed_grad
-            if getattr(total, "_processed", False):
-                raise ValueError("noise was already added to this sum")
-            noise = torch.from_numpy(self.stream.normal(total.numel()) * deviation)
-            noise = noise.to(dtype=total.dtype).to(total.device).view_as(total)
-            weight.grad = (total + noise).view_as(weight)
+        sums: list[Tensor] = [weight.summed_grad for weight in self.params]
+        if any(getattr(total, "_processed", False) for total in sums):
+            raise ValueError("noise was already added to this sum")
+        for weight, total, noise in zip(self.params, sums, self._noise(sums), strict=True):
+            added = (noise * deviation).to(total.dtype).view_as(total)
+            weight.grad = (total + added).view_as(weight)
             total._processed = True  # type: ignore[attr-defined]
+
+    def _noise(self, sums: list[Tensor]) -> Iterable[Tensor]:
+        """Draw weight by weight; for a GPU all at once, since every draw is a transfer."""
+        device = sums[0].device
+        if device.type == "cpu":
+            return (self.stream.normal_on(device, total.numel()) for total in sums)
+        sizes = [total.numel() for total in sums]
+        return self.stream.normal_on(device, sum(sizes)).split(sizes)

@@ -3,8 +3,8 @@
 Which generator draws the noise, and what that means
 ----------------------------------------------------
 The noise of `train_private` comes from AES-256 in counter mode
-(`shared.training.noise`), computed on the CPU whatever trains, under a key of 256
-bits: HMAC-SHA256 of the site's secret over run, round, request, attempt and device.
+(`shared.training.noise`), whose cipher runs on the CPU whatever trains, under a key of
+256 bits: HMAC-SHA256 of the site's secret over run, round, request, attempt and device.
 Poisson sampling has keys of its own, so that sampling and noise are independent.
 The same key on the same CPU gives the same release, bit for bit. The guarantee is
 computational, not information-theoretic: it holds against whoever does not know
@@ -16,22 +16,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from shared.config import OptimiserSettings, PrivateSettings
 from shared.errors import CohortTooSmallError
 from shared.records import PatientSource
-from shared.tasks.base import Statistics, Task, add_statistics
+from shared.tasks.base import Sample, Statistics, Task, add_statistics
 from shared.training.arrays import get_arrays, trainable_names
 from shared.training.batches import (
     Patients,
     RoundKey,
+    batches_of,
     pieces,
+    pieces_of,
     poisson_draw,
     shuffled_batches,
     to_batch,
@@ -157,24 +160,26 @@ def train_plain(
         optimiser = optimiser_of(settings, trained)
         start = [weight.detach().clone() for weight in trained]
         batches = shuffled_batches(patients.names, settings.batch_patients, key)
-        for step in range(steps):
-            names = next(batches)
-            set_rate(optimiser, settings, Moment(step, steps, key.round, rounds))
-            optimiser.zero_grad()
-            loss = 0.0
-            for piece in pieces(names, compute.physical_batch_patients):
-                samples = [patients.drawn(name, step, key, settings.augment) for name in piece]
-                batch = to_batch(samples, compute.device)
-                with autocast(compute):
-                    output = model(batch["image"], batch["covariates"])
-                part, value = objective(task, output, batch, settings.worst_first)
-                (part / len(names)).backward()
-                loss += value
+        wanted = pieces_of(islice(batches, steps), compute.physical_batch_patients)
+        loss = 0.0
+        for piece, batch in batches_of(patients, wanted, key, compute, augment=settings.augment):
+            if piece.first:
+                moment = Moment(piece.step, steps, key.round, rounds)
+                set_rate(optimiser, settings, moment)
+                optimiser.zero_grad()
+                loss = 0.0
+            with autocast(compute):
+                output = model(batch["image"], batch["covariates"])
+            part, value = objective(task, output.float(), batch, settings.worst_first)
+            (part / piece.patients).backward()
+            loss += value
+            if not piece.last:
+                continue
             pull_towards(trained, start, proximal_mu)
             optimiser.step()
-            mean.add(loss, len(names))
+            mean.add(loss, piece.patients)
             if progress is not None:
-                progress(step + 1, steps, loss / len(names))
+                progress(piece.step + 1, steps, loss / piece.patients)
         arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
     return LocalRound(arrays, len(patients), steps, mean.value)
 
@@ -225,8 +230,9 @@ def train_private(
     Parameters
     ----------
     task, model, source, key, compute, rounds, proximal_mu
-        See `train_plain`. Mixed precision is not used here. The proximal pull
-        depends on weights only and costs no privacy.
+        See `train_plain`. In bfloat16 (GPU only) a patient's gradient is another, rounder
+        vector; it is clipped, summed and hidden in single precision all the same, so that
+        the guarantee stays. The proximal pull depends on weights only and costs no privacy.
     settings : PrivateSettings
         q, C, T, which weights, optimiser and rate (`slowed_by_noise` lowers it). The
         sum is divided by q·N.
@@ -255,20 +261,22 @@ def train_private(
         optimiser = _private_optimiser(settings, trained, noise_multiplier, key, len(patients))
         with per_patient_gradients(model, task.units):
             optimiser.attach_step_hook(lambda _: pull_towards(trained, start, proximal_mu))
-            for step in range(steps):
-                moment = Moment(step, steps, key.round, rounds)
-                set_rate(optimiser.original_optimizer, settings, moment)
-                names = poisson_draw(patients.names, settings.sample_rate, key, step)
-                parts = list(pieces(names, compute.physical_batch_patients)) or [[]]
-                for number, piece in enumerate(parts):
-                    samples = [patients.drawn(name, step, key, settings.augment) for name in piece]
-                    loss = private_gradients(
-                        task, model, samples, trained, compute.device, settings.worst_first
-                    )
-                    mean.add(loss, len(piece))
-                    optimiser.signal_skip_step(do_skip=number + 1 < len(parts))
-                    optimiser.step()
-                    optimiser.zero_grad(set_to_none=True)
+            drawn = (
+                poisson_draw(patients.names, settings.sample_rate, key, step)
+                for step in range(steps)
+            )
+            wanted = pieces_of(drawn, compute.physical_batch_patients)
+            for piece, batch in batches_of(
+                patients, wanted, key, compute, augment=settings.augment
+            ):
+                if piece.first:
+                    moment = Moment(piece.step, steps, key.round, rounds)
+                    set_rate(optimiser.original_optimizer, settings, moment)
+                loss = private_gradients(task, model, batch, trained, compute, settings.worst_first)
+                mean.add(loss, len(piece.names))
+                optimiser.signal_skip_step(do_skip=not piece.last)
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
         arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
     return LocalRound(arrays, len(patients), steps, mean.value)
 
@@ -308,9 +316,9 @@ def evaluate(
 def private_gradients(
     task: Task,
     model: nn.Module,
-    samples: list[dict[str, Tensor]],
+    batch: Sample,
     trained: list[nn.Parameter],
-    device: str,
+    compute: Compute,
     worst_first: float = 0.0,
 ) -> float:
     """Leave one gradient per patient in every weight's `grad_sample`, zeros where it is not finite.
@@ -319,14 +327,12 @@ def private_gradients(
 
     Parameters
     ----------
-    task, model
-        See `train_plain`.
-    samples : list of dict of str to Tensor
-        One per patient, each tensor with the leading axis K; none is an empty batch.
+    task, model, compute
+        See `train_private`.
+    batch : Sample
+        Folded units, patient after patient, on the device; empty if nobody was drawn.
     trained : list of Parameter
         Weights that are trained.
-    device : str
-        Where to compute.
     worst_first : float
         See `OptimiserSettings`.
 
@@ -335,15 +341,15 @@ def private_gradients(
     float
         Summed loss, 0 where it is not finite.
     """
-    if not samples:
+    if not batch:
         for weight in trained:
             weight.grad_sample = weight.new_zeros((0, *weight.shape))  # type: ignore[attr-defined]
         return 0.0
-    batch = to_batch(samples, device)
-    output = model(batch["image"], batch["covariates"])
-    loss, value = objective(task, output, batch, worst_first)
+    with autocast(compute):
+        output = model(batch["image"], batch["covariates"])
+    loss, value = objective(task, output.float(), batch, worst_first)
     loss.backward()
-    gradients = take_gradients(trained, len(samples))
+    gradients = take_gradients(trained, len(output) // task.units)
     # One pass instead of two: a sum is finite only if all its terms are, and where a sum
     # of finite terms overflows, their norm does too, which counts for nothing either way.
     sums = torch.stack([gradient.flatten(1).sum(1) for gradient in gradients])

@@ -43,6 +43,7 @@ class _Linear(Function):
     def forward(
         ctx: Any, image: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Linear, units: int
     ) -> Tensor:
+        image, weight, bias = _as_autocast(image, weight, bias)
         ctx.save_for_backward(image, weight)
         ctx.layer, ctx.units = layer, units
         return functional.linear(image, weight, bias)
@@ -71,6 +72,7 @@ class _Convolution(Function):
         layer: nn.Conv2d | nn.ConvTranspose2d,
         units: int,
     ) -> Tensor:
+        image, weight, bias = _as_autocast(image, weight, bias)
         ctx.save_for_backward(image, weight)
         ctx.layer, ctx.units, ctx.geometry = layer, units, Geometry.of(layer)
         result: Tensor = aten.convolution(image, weight, bias, *ctx.geometry)
@@ -103,7 +105,7 @@ class _GroupNorm(Function):
     def forward(
         ctx: Any, image: Tensor, weight: Tensor, bias: Tensor, layer: nn.GroupNorm, units: int
     ) -> Tensor:
-        image = image.contiguous()
+        image = _in_full(image).contiguous()
         count, channels = image.shape[:2]
         ctx.size = (count, channels, image[0, 0].numel(), layer.num_groups)
         result, mean, rstd = aten.native_group_norm(image, weight, bias, *ctx.size, layer.eps)
@@ -239,11 +241,25 @@ def _forward(module: nn.Module, units: int) -> Callable[[Tensor], Tensor]:
     return forward
 
 
+def _as_autocast(image: Tensor, *weights: Tensor | None) -> tuple[Any, ...]:
+    """Cast what a layer multiplies as autocast would, where it is on."""
+    device = image.device.type
+    if not torch.is_autocast_enabled(device):
+        return image, *weights
+    kind = torch.get_autocast_dtype(device)
+    return image.to(kind), *(None if one is None else one.to(kind) for one in weights)
+
+
+def _in_full(image: Tensor) -> Tensor:
+    """Normalise in single precision under autocast, as PyTorch does."""
+    return image.float() if torch.is_autocast_enabled(image.device.type) else image
+
+
 def _keep(weight: Tensor | None, gradients: Callable[[], Tensor]) -> None:
     """Add gradients, (N, *weight.shape), to what the weight has from this backward pass."""
     if weight is not None and weight.requires_grad:
         before = getattr(weight, "grad_sample", None)
-        value = gradients()
+        value = gradients().to(weight.dtype)  # under autocast it was computed in half of it
         weight.grad_sample = value if before is None else before + value  # type: ignore[attr-defined]
 
 

@@ -46,5 +46,6 @@ def train_on_public(
     done = train_plain(task, network, patients, settings, key, compute, progress=progress)
     network.eval()
     with threads(compute):
+        network.cpu()  # where samples are: what is fixed by them is small
         task.settle(network, (patients.newest(name) for name in patients.names))
     return done

@@ -1,12 +1,13 @@
 """Weight gradients of a layer, patient by patient, from what it read and what came back.
 
 Which way is taken depends on shapes and device only, never on a clock: the same
-batch always gives the same bits on a CPU. Figures: `docs/decisions/0011`.
+batch always gives the same bits on a CPU. Figures: `docs/decisions/0011` and `0015`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple, Self
 
 import torch
@@ -24,6 +25,11 @@ THIN: Final = 2
 #: Numbers that unfolding copies at a time: what the processor's cache holds, or what a
 #: GPU has room for.
 COPIED: Final = {"cpu": 2**19, "cuda": 2**28}
+#: On a GPU: numbers that unfolding would copy per patient, above which a call for each
+#: patient costs less.
+MANY: Final = 10_000_000
+#: On a GPU: channels up to which patients as groups are fastest, if in and out are alike.
+ALIKE: Final = 128
 
 aten = torch.ops.aten
 
@@ -88,7 +94,9 @@ def convolution_gradients(
     # images exchanged the same sums give its weights' gradients.
     large, small = (upstream, image) if geometry.transposed else (image, upstream)
     geometry = geometry._replace(transposed=False, output_padding=(0, 0))
-    return _way(large, small, weight, geometry, patients)(large, small, weight, geometry, patients)
+    way = _way(large, small, weight, geometry, patients)
+    with _rounded_as_convolutions(large.device.type):
+        return way(large, small, weight, geometry, patients)
 
 
 Way = Callable[[Tensor, Tensor, Tensor, Geometry, int], Tensor]
@@ -100,11 +108,39 @@ def _way(large: Tensor, small: Tensor, weight: Tensor, geometry: Geometry, patie
         return by_calls
     if weight.shape[2:] == (1, 1) and not any(geometry.padding):
         return by_pixels
-    if large.device.type != "cpu" or large.shape[1] <= THIN:
+    if large.device.type != "cpu":
+        return _way_on_gpu(large, small, weight, patients)
+    if large.shape[1] <= THIN:
         return by_unfolding
     products = weight.numel() * small[:, 0].numel() // patients
     filled = large.shape[1] % BLOCK == small.shape[1] % BLOCK == 0
     return by_groups if filled or products < LARGE else by_calls
+
+
+def _way_on_gpu(large: Tensor, small: Tensor, weight: Tensor, patients: int) -> Way:
+    """Choose for kernels of several pixels: cuDNN has fast groups only where they are square."""
+    if large.shape[1] == small.shape[1] <= ALIKE:
+        return by_groups
+    copied = weight[0].numel() * small[:, 0].numel() // patients
+    return by_calls if copied > MANY else by_unfolding
+
+
+@contextmanager
+def _rounded_as_convolutions(device: str) -> Iterator[None]:
+    """Let a GPU's products of matrices round as its convolutions may, for which they stand.
+
+    cuDNN may use TF32 unless told otherwise, matrices only when told; the sum over the
+    batch, which is left out here, would have been a convolution.
+    """
+    if device != "cuda":
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def by_pixels(
@@ -113,7 +149,14 @@ def by_pixels(
     """Multiply pixel by pixel, for a kernel of one pixel."""
     rows, columns = geometry.stride
     read = large[:, :, ::rows, ::columns].flatten(2)  # (N·K, C, h·w)
-    by_unit = torch.bmm(small.flatten(2), read.transpose(1, 2))  # (N·K, O, C)
+    back = small.flatten(2)  # (N·K, O, h·w)
+    units = len(back) // patients
+    if units > 1 and weight.numel() > read[0].numel() + back[0].numel():
+        # A product for every unit would be larger than what it is made of.
+        return torch.bmm(
+            _units_side_by_side(back, units), _units_side_by_side(read, units).transpose(1, 2)
+        ).view(patients, *weight.shape)
+    by_unit = torch.bmm(back, read.transpose(1, 2))  # (N·K, O, C)
     return by_unit.view(patients, -1, *weight.shape).sum(1)
 
 
@@ -152,8 +195,7 @@ def by_unfolding(
     """Copy what each place of the kernel saw, then multiply matrices."""
     units = len(large) // patients
     seen = _places(large, weight, small, geometry, units)  # (N, C, k, k, K, h, w)
-    back = small.view(patients, units, small.shape[1], -1).transpose(1, 2)
-    back = back.reshape(patients, small.shape[1], -1)  # (N, O, K·h·w)
+    back = _units_side_by_side(small.flatten(2), units)  # (N, O, K·h·w)
     step = max(1, COPIED.get(large.device.type, COPIED["cuda"]) // seen[0].numel())
     found = []
     copied = torch.empty_like(seen[:step], memory_format=torch.contiguous_format)
@@ -175,6 +217,12 @@ def _places(large: Tensor, weight: Tensor, small: Tensor, geometry: Geometry, un
             unit, rows * row, columns * column,
         ),
     )  # fmt: skip
+
+
+def _units_side_by_side(images: Tensor, units: int) -> Tensor:
+    """Lay a patient's units beside one another, (N·K, C, P) -> (N, C, K·P)."""
+    by_unit = images.unflatten(0, (-1, units)).transpose(1, 2)  # (N, C, K, P)
+    return by_unit.flatten(2)
 
 
 def _side_by_side(images: Tensor, patients: int) -> Tensor:

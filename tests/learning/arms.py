@@ -224,11 +224,11 @@ def per_patient(
     """Statistics of each patient alone, and the groups it belongs to."""
     network = task.network()
     set_arrays(network, arrays, strict=True)
-    network.eval()
+    network.to(compute.device).eval()
     found = []
     with threads(compute), torch.no_grad():
         for name in patients.names:
-            batch = to_batch([patients.newest(name)], "cpu")
+            batch = to_batch([patients.newest(name)], compute.device)
             output = network(batch["image"], batch["covariates"]).float()
             study = patients.source.studies(name)[patients.studies[name][-1]]
             found.append((task.statistics(output, batch), cohort.groups(study)))

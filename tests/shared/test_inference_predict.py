@@ -18,13 +18,14 @@ from shared.errors import (
     NoChampionError,
 )
 from shared.inference import predict as module
-from shared.inference.predict import choose_device, predict_folder
+from shared.inference.predict import predict_folder
 from shared.inference.readers import READERS
 from shared.inference.schema import Prediction
 from shared.phantom.make import make_hospital
 from shared.regions import REGION_CODES
 from shared.tasks import make_task
 from shared.training.arrays import get_arrays
+from shared.training.compute import choose_device
 from shared.weights import Weights, save_weights
 from tests.shared.ct_samples import write_ct
 

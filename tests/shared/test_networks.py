@@ -56,7 +56,8 @@ def inputs(case: Case, count: int) -> tuple[Tensor, Tensor]:
 
 def loss_of(output: Tensor) -> Tensor:
     """A loss per sample that no output leaves out."""
-    weights = torch.linspace(0.5, 1.5, output[0].numel()).reshape(output[0].shape)
+    places = output[0].numel()
+    weights = torch.linspace(0.5, 1.5, places, device=output.device).reshape(output[0].shape)
     return (output * weights).square().flatten(1).mean(1)
 
 

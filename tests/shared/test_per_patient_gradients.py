@@ -220,6 +220,74 @@ def test_the_way_follows_from_shapes() -> None:
     assert way(4, 4, 3, 9, groups=2) == "by_calls"
 
 
+def test_on_a_gpu_the_way_follows_from_shapes_too() -> None:
+    def way(channels: int, features: int, kernel: int, pixels: int) -> str:
+        layer = nn.Conv2d(channels, features, kernel, padding=kernel // 2, device="meta")
+        image = torch.empty(16, channels, pixels, pixels, device="meta")
+        small = torch.empty_like(layer(image))
+        return weight_gradients._way(image, small, layer.weight, Geometry.of(layer), 16).__name__
+
+    assert way(8, 8, 1, 9) == "by_pixels"
+    assert way(32, 32, 3, 224) == way(128, 128, 3, 56) == "by_groups"
+    assert way(128, 32, 3, 56) == way(256, 256, 3, 28) == "by_unfolding"
+    assert way(32, 64, 3, 448) == "by_calls"
+
+
+def test_units_are_folded_before_the_product_where_that_is_smaller() -> None:
+    """Both ways of a kernel of one pixel: a product a unit, or one of all units."""
+    torch.manual_seed(3)
+    for pixels in (2, 9):
+        layer = nn.Conv2d(16, 12, 1).double()
+        image = torch.randn(6, 16, pixels, pixels, dtype=torch.float64)
+        back = torch.randn_like(layer(image))
+        found = by_pixels(image, back, layer.weight, Geometry.of(layer), 2)
+        expected = by_calls(image, back, layer.weight, Geometry.of(layer), 2)
+        assert torch.allclose(found, expected, rtol=1e-12)
+
+
+# --- in bfloat16 -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_in_bfloat16_they_are_as_near_as_autocast_alone(name: str) -> None:
+    """The error is that of autocast itself, and what is kept is in single precision."""
+    case = SMALL[name]
+    network, batch = ready(case, torch.float32), patients(case, torch.float32)
+    exact = alone(network, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = together(network, batch), alone(network, batch)
+    assert all(one.dtype == torch.float32 for one in found)
+    assert 0 < distance(found, exact) < 1.5 * distance(expected, exact)
+
+
+# --- on a GPU ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", EVERY)
+def test_on_a_gpu_gradients_are_those_of_a_patient_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    case = EVERY[name]
+    network = ready(case).cuda()
+    batch = tuple(part.cuda() for part in patients(case))
+    assert distance(together(network, batch), alone(network, batch)) < 1e-8
+    network.float()
+    batch = tuple(part.float() for part in batch)
+    assert distance(together(network, batch), alone(network, batch)) < 1e-3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_on_a_gpu_matrices_round_as_convolutions_only_where_they_stand_for_them() -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    case = SMALL["unet"]
+    network = ready(case, torch.float32).cuda()
+    batch = tuple(part.cuda() for part in patients(case, torch.float32))
+    assert distance(together(network, batch), alone(network, batch)) < 1e-2
+    assert torch.backends.cuda.matmul.allow_tf32 == before
+
+
 # --- weights used otherwise ------------------------------------------------------------------
 
 

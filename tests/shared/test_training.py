@@ -19,8 +19,17 @@ from shared.errors import CohortTooSmallError, ConfigValueError, ModelIncompatib
 from shared.records import StudyRecord
 from shared.settings import LEAST_MODERATE
 from shared.tasks.base import Sample, Statistics, Task
+from shared.training import batches
 from shared.training.arrays import get_arrays, set_arrays, trainable_names
-from shared.training.batches import Patients, poisson_draw, shuffled_batches
+from shared.training.batches import (
+    Patients,
+    Piece,
+    batches_of,
+    pieces_of,
+    poisson_draw,
+    shuffled_batches,
+    to_batch,
+)
 from shared.training.compute import Compute
 from shared.training.local import (
     RoundKey,
@@ -277,8 +286,53 @@ def test_shuffled_batches_go_through_all_patients_before_any_again() -> None:
 
 def test_one_of_a_patients_studies_is_drawn() -> None:
     patients = Patients(TASK, Standins(1, studies=3))
-    generator_of = [patients.drawn("p0000", step, KEY, augment=False) for step in range(30)]
-    assert len({id(sample) for sample in generator_of}) == 3
+    drawn = [patients.drawn("p0000", step, KEY, augment=False) for step in range(30)]
+    assert len({id(sample) for sample, _ in drawn}) == 3
+
+
+def test_pieces_of_a_step_are_told_apart() -> None:
+    found = list(pieces_of([["a", "b", "c"], [], ["d"]], 2))
+    assert [(p.step, list(p.names), p.patients, p.first, p.last) for p in found] == [
+        (0, ["a", "b"], 3, True, False),
+        (0, ["c"], 3, False, True),
+        (1, [], 0, True, True),
+        (2, ["d"], 1, True, True),
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_made_ahead_are_the_same(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU is given, whose threads work ahead, is what a CPU makes step by step."""
+    monkeypatch.setattr(batches, "_on", lambda batch, _device: batch)  # there may be no GPU
+    patients = Patients(TASK, Standins(5))
+    steps = [patients.names[:3], (), patients.names, patients.names[2:3]]
+
+    def made(compute: Compute) -> list[tuple[Piece, Sample]]:
+        return list(batches_of(patients, pieces_of(steps, 2), KEY, compute, augment=True))
+
+    expected = made(Compute("cpu"))
+    found = made(Compute("cuda", threads))
+    assert [piece for piece, _ in found] == [piece for piece, _ in expected]
+    assert expected[2][1] == {}
+    for (_, one), (_, other) in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_an_error_while_working_ahead_reaches_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> Sample:
+        raise ValueError("this patient cannot be varied")
+
+    patients = Patients(TASK, Standins(5))
+    monkeypatch.setattr(TASK, "augment", fail)
+    with pytest.raises(ValueError, match="cannot be varied"):
+        list(
+            batches_of(
+                patients, pieces_of([patients.names], 2), KEY, Compute("cuda", 2), augment=True
+            )
+        )
 
 
 # --- repeatability ----------------------------------------------------------------------
@@ -425,8 +479,8 @@ def test_a_patients_gradient_counts_by_a_power_of_its_loss(power: float) -> None
 
     def gradient(name: str, q: float) -> tuple[torch.Tensor, float]:
         with per_patient_gradients(network, TASK.units):
-            samples = [patients.newest(name)]
-            loss = private_gradients(TASK, network, samples, trained, "cpu", q)
+            batch = to_batch([patients.newest(name)], "cpu")
+            loss = private_gradients(TASK, network, batch, trained, CPU, q)
             found = torch.cat([one.grad_sample.flatten() for one in trained])  # type: ignore[attr-defined]
             network.zero_grad(set_to_none=True)
         return found, loss
