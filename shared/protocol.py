@@ -67,7 +67,7 @@ class Job(Settings):
     round what all of them would cost. In plain mode `noise_multiplier` is 0.
     """
 
-    protocol: Literal[3] = PROTOCOL_VERSION
+    protocol: Literal[4] = PROTOCOL_VERSION
     run: Name
     round: Count
     rounds: Count
@@ -111,7 +111,7 @@ class EvaluateJob(Settings):
     its tensors belong to.
     """
 
-    protocol: Literal[3] = PROTOCOL_VERSION
+    protocol: Literal[4] = PROTOCOL_VERSION
     run: Name
     task: Name
     models: dict[Name, TaskSettings] = Field(min_length=1, max_length=4)
@@ -132,7 +132,7 @@ class Account(Settings):
     `plain_rounds` counts rounds without privacy, which no epsilon covers.
     """
 
-    protocol: Literal[3] = PROTOCOL_VERSION
+    protocol: Literal[4] = PROTOCOL_VERSION
     site: Name
     run: Name
     round: Annotated[int, Field(ge=0)]
@@ -151,7 +151,7 @@ class Account(Settings):
 class Refusal(Settings):
     """Why a site did not do what it was asked; a sentence, never a traceback."""
 
-    protocol: Literal[3] = PROTOCOL_VERSION
+    protocol: Literal[4] = PROTOCOL_VERSION
     site: Name
     code: Annotated[int, Field(ge=0, le=255)]
     kind: Annotated[str, Field(max_length=80)]

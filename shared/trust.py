@@ -31,7 +31,7 @@ ENROLMENT: Final = "enrolment"
 
 #: Chains hold what was signed under older protocols too; `shared.wire.read_config` lets only
 #: the newest in from a line.
-Spoken = Literal[2, 3]
+Spoken = Literal[2, 3, 4]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]

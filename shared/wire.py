@@ -32,7 +32,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 S = TypeVar("S", bound=Settings)
 
 #: Raised by one with every change of a record.
-PROTOCOL_VERSION: Final = 3
+PROTOCOL_VERSION: Final = 4
 #: Settings of a task are a page of JSON; more is not settings.
 LONGEST_TEXT: Final = 65_536
 #: How many sums of metrics an answer may hold.

@@ -240,6 +240,13 @@ class _Seen:
             kind = _kind(dataset, tag)
             if not kind:
                 continue
+            if kind == "uid":
+                raw = dataset.get_item(tag)
+                if isinstance(raw, RawDataElement) and raw.VR == "UI" and raw.value:
+                    # The most frequent of all, and simple enough not to be converted for it.
+                    for text in raw.value.decode("latin-1").split("\\")[:MOST_UIDS]:
+                        self.take(kind, text[:LONGEST_VALUE])
+                    continue
             try:
                 value = dataset[tag].value
             except Exception:  # noqa: S112 - pydicom raises many kinds on broken values

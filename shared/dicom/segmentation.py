@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -25,10 +26,25 @@ LABEL_MAP_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
 CLASSES: Final = (SegmentationStorage, LABEL_MAP_STORAGE)
 #: Levels times voxels of a series: what the frames of one mask may come to.
 MOST_FRAME_PIXELS: Final = 4 * MOST_VOXELS
-#: A segment of less than one pixel in so many is painted by their places.
+#: A segment of which less than one byte of packed bits in so many holds something is painted
+#: by the places of its pixels.
 SPARSE: Final = 8
 #: A frame may be off its slice by this part of a voxel.
 SAME_VOXEL: Final = 0.1
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The pixels of a sparse mask of `shape`, in the order of its rows."""
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    shape: tuple[int, int]
+
+
+#: A frame's values, (H, W), or of packed bits where they are set.
+_Frame = NDArray[Any] | _Places
+_Segment = tuple[int, NDArray[np.bool_] | _Places]
 
 
 def referenced_images(dataset: Dataset) -> set[str]:
@@ -136,28 +152,28 @@ def _check_kind(dataset: Dataset) -> bool:
 def _segments(
     dataset: Dataset,
     number: int,
-    frame: NDArray[Any],
+    frame: _Frame,
     codes: Mapping[int, int],
     *,
     labelled: bool,
-) -> list[tuple[int, NDArray[np.bool_]]]:
+) -> list[_Segment]:
     """Codes that a frame holds with their pixels."""
-    if labelled:
+    if isinstance(frame, _Places) and labelled:  # a map of one label, a bit a pixel
+        return [(codes[1], frame)] if 1 in codes and len(frame.rows) else []
+    if labelled and not isinstance(frame, _Places):
         present = {int(value) for value in np.unique(frame)} & set(codes)
         return [(codes[value], frame == value) for value in sorted(present)]
     item = functional(dataset, number, "SegmentIdentificationSequence")
     code = codes.get(int(number_of(item, "ReferencedSegmentNumber") or 0))
-    # Values of a binary segment are 0 and 1, and nothing else once they were bits.
-    mask = frame.view(bool) if int(dataset.BitsAllocated) == 1 else frame.astype(bool)
-    return [] if code is None else [(code, mask)]
+    if code is None:
+        return []
+    return [(code, frame if isinstance(frame, _Places) else frame.astype(bool))]
 
 
-def _paint(result: NDArray[np.uint8], segments: list[tuple[int, NDArray[np.bool_]]]) -> None:
+def _paint(result: NDArray[np.uint8], segments: list[_Segment]) -> None:
     """Write segments into a map; a pixel of two of them is none's."""
     for code, mask in segments:
-        # Found once, where it is little: most of a map is none of a segment's.
-        sparse = np.count_nonzero(mask) * SPARSE < mask.size
-        places = np.nonzero(mask) if sparse else mask
+        places: Any = (mask.rows, mask.columns) if isinstance(mask, _Places) else mask
         under = result[places]
         if np.any((under != 0) & (under != code)):
             raise SetAsideError("mask_overlap")
@@ -203,8 +219,8 @@ def _place_of(
     return nearest[0], nearest[1], nearest[2]
 
 
-def _frames(dataset: Dataset, most: int) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Index and values (H, W) of each frame, one at a time."""
+def _frames(dataset: Dataset, most: int) -> Iterator[tuple[int, _Frame]]:
+    """Index and values of each frame, one at a time."""
     shape = (int(dataset.Rows), int(dataset.Columns))
     count = int(number_of(dataset, "NumberOfFrames") or 1)
     items = dataset.PerFrameFunctionalGroupsSequence
@@ -228,7 +244,7 @@ def _frames(dataset: Dataset, most: int) -> Iterator[tuple[int, NDArray[Any]]]:
         yield number, _native_frame(data, number, shape, bits)
 
 
-def _native_frame(data: bytes, number: int, shape: tuple[int, int], bits: int) -> NDArray[Any]:
+def _native_frame(data: bytes, number: int, shape: tuple[int, int], bits: int) -> _Frame:
     """One frame of packed bits, or of bytes or words in little endian."""
     size = shape[0] * shape[1]
     first = number * size * bits // 8
@@ -237,5 +253,13 @@ def _native_frame(data: bytes, number: int, shape: tuple[int, int], bits: int) -
         return np.frombuffer(data, kind, count=size, offset=first).reshape(shape)
     skipped = number * size % 8
     packed = np.frombuffer(data, np.uint8, count=-(-(skipped + size) // 8), offset=first)
-    unpacked = np.unpackbits(packed, bitorder="little")[skipped : skipped + size]
-    return unpacked.reshape(shape)
+    # Most of a map is none of a segment's: looked for byte by byte, not bit by bit.
+    some = np.flatnonzero(packed)
+    if len(some) * SPARSE >= len(packed):
+        unpacked = np.unpackbits(packed, bitorder="little")[skipped : skipped + size]
+        return unpacked.reshape(shape)
+    byte, bit = np.nonzero(np.unpackbits(packed[some, None], axis=1, bitorder="little"))
+    flat = some[byte] * 8 + bit - skipped
+    flat = flat[(flat >= 0) & (flat < size)]  # what else is there is of the frames beside it
+    rows, columns = np.divmod(flat, shape[1])
+    return _Places(rows, columns, shape)

@@ -15,34 +15,41 @@ from tests.server.jobs import arrays, job, ticket, train_message
 from tests.shared.test_chain import both_sides, talk
 
 
+OLDER = (2, 3)
+
+
+@pytest.mark.parametrize("before", OLDER)
 def test_lines_of_an_older_protocol_are_still_held_against_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr("shared.trust.PROTOCOL_VERSION", 2)
+        older.setattr("shared.trust.PROTOCOL_VERSION", before)
         site, coordinator = both_sides(tmp_path)
     talk(site, coordinator, 1)
     lines = verify_chain(site.path, site.key.public)
-    assert [ticket.protocol for ticket in tickets_in(site.path, lines)] == [2, 2, 2, 3]
+    assert [ticket.protocol for ticket in tickets_in(site.path, lines)] == [before, before, before, 4]
     others = [Other(site.path, site.key.public)]
     lines = verify_coordinator_chain(coordinator.path, coordinator.key.public, others)
     statements = statements_in(coordinator.path, lines, site.key.public)
-    assert [said.protocol for said in statements] == [2, 2, 2, 3]
+    assert [said.protocol for said in statements] == [before, before, before, 4]
     # An older number beside a signature of today is none that was signed.
-    forged = statements[-1].model_copy(update={"protocol": 2})
+    forged = statements[-1].model_copy(update={"protocol": before})
     coordinator.append("answered", statement=forged.model_dump())
     with pytest.raises(ChainBrokenError, match="the site did not sign"):
         verify_coordinator_chain(coordinator.path, coordinator.key.public, others)
 
 
-def test_a_ticket_of_an_older_protocol_is_not_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("before", OLDER)
+def test_a_ticket_of_an_older_protocol_is_not_let_in(
+    before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as older:
-        older.setattr("shared.trust.PROTOCOL_VERSION", 2)
+        older.setattr("shared.trust.PROTOCOL_VERSION", before)
         genuine = ticket()
-    assert (genuine.protocol, genuine.is_signed()) == (2, True)
+    assert (genuine.protocol, genuine.is_signed()) == (before, True)
     content = train_message(arrays(), job())
     content["ticket"] = config_record(genuine)
-    for spoken in (2, 2.0, True):
+    for spoken in (before, float(before), True):
         content["ticket"]["protocol"] = spoken
-        with pytest.raises(FirewallRefusedError, match="this side speaks 3"):
+        with pytest.raises(FirewallRefusedError, match="this side speaks 4"):
             protocol.read_ticket(content, FirewallRefusedError)
