@@ -65,8 +65,11 @@ def check(folder: Path) -> bool:
     kept = True
     for what, found, relation, bound in promises(summary, folder):
         holds = found <= bound if relation == "<=" else found >= bound
-        kept &= holds or what in ONLY_PRINTED
-        console().print(f"{'ok ' if holds else 'NOT'}  {what}: {found:.4g} ({relation} {bound:g})")
+        told_only = what in ONLY_PRINTED
+        kept &= holds or told_only
+        mark = "ok " if holds else "..." if told_only else "NOT"
+        why = "" if holds or not told_only else "; of this machine, so it is not judged"
+        console().print(f"{mark}  {what}: {found:.4g} ({relation} {bound:g}{why})")
     return kept
 
 
