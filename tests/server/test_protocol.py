@@ -134,9 +134,9 @@ def test_a_request_of_the_older_protocol_is_refused_in_words(record: str) -> Non
     content = train_message(arrays(), job())
     config = content[record]
     assert isinstance(config, ConfigRecord)
-    config["protocol"] = 2
+    config["protocol"] = 3
     read = {"job": protocol.read_job, "ticket": protocol.read_ticket}[record]
-    with pytest.raises(FirewallRefusedError, match=r"protocol 2, and this side speaks 3: .* same"):
+    with pytest.raises(FirewallRefusedError, match=r"protocol 3, and this side speaks 4: .* same"):
         read(content, FirewallRefusedError)
 
 
@@ -147,11 +147,11 @@ def test_an_answer_of_the_older_protocol_is_refused_in_words(record: str) -> Non
     content = protocol.refusal_answer(refusal) if refuses else protocol.train_answer(answer(1, 10))
     config = content[record]
     assert isinstance(config, ConfigRecord)
-    config["protocol"] = 2
+    config["protocol"] = 3
     read: Callable[[], object] = partial(protocol.read_refusal, content, REFUSED)
     if not refuses:
         read = partial(protocol.read_train_answer, content, SHAPES, REFUSED)
-    with pytest.raises(REFUSED, match="protocol 2, and this side speaks 3"):
+    with pytest.raises(REFUSED, match="protocol 3, and this side speaks 4"):
         read()
 
 
