@@ -27,7 +27,12 @@ def test_lines_of_an_older_protocol_are_still_held_against_each_other(
         site, coordinator = both_sides(tmp_path)
     talk(site, coordinator, 1)
     lines = verify_chain(site.path, site.key.public)
-    assert [ticket.protocol for ticket in tickets_in(site.path, lines)] == [before, before, before, 4]
+    assert [ticket.protocol for ticket in tickets_in(site.path, lines)] == [
+        before,
+        before,
+        before,
+        4,
+    ]
     others = [Other(site.path, site.key.public)]
     lines = verify_coordinator_chain(coordinator.path, coordinator.key.public, others)
     statements = statements_in(coordinator.path, lines, site.key.public)
