@@ -91,7 +91,8 @@ def our_step(
 
     def step() -> None:
         with per_patient_gradients(network, task.units):
-            private_gradients(task, network, to_batch(samples, device), weights, compute)
+            batch = to_batch(samples, device)
+            private_gradients(task, network, batch, len(samples), weights, compute)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
 

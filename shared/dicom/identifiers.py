@@ -244,7 +244,7 @@ class _Seen:
                 raw = dataset.get_item(tag)
                 if isinstance(raw, RawDataElement) and raw.VR == "UI" and raw.value:
                     # The most frequent of all, and simple enough not to be converted for it.
-                    for text in raw.value.decode("latin-1").split("\\")[:MOST_UIDS]:
+                    for text in raw.value.decode("latin-1").rstrip("\0 ").split("\\")[:MOST_UIDS]:
                         self.take(kind, text[:LONGEST_VALUE])
                     continue
             try:

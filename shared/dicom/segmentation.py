@@ -126,6 +126,8 @@ def read_levels(dataset: Dataset, uids: list[str], stack: Stack) -> NDArray[np.u
             codes[int(segment.SegmentNumber)] = level
     if not codes:
         raise SetAsideError("mask_unknown_regions")
+    if dataset.Rows > stack.shape[1] or dataset.Columns > stack.shape[2]:
+        raise SetAsideError("mask_other_grid")  # before a frame is taken apart
     result = np.zeros((len(stack.order), *stack.shape[1:]), np.uint8)
     slice_of = _slices_by_uid(uids, stack)
     for number, frame in _frames(dataset, MOST_FRAME_PIXELS):
@@ -145,6 +147,8 @@ def _check_kind(dataset: Dataset) -> bool:
     if dataset.SOPClassUID == SegmentationStorage and kind == "BINARY":
         return False
     if dataset.SOPClassUID == LABEL_MAP_STORAGE and kind == "LABELMAP":
+        if int(dataset.BitsAllocated) == 1:  # PS3.3 C.8.20: a label has 8 or 16
+            raise SetAsideError("pixels_damaged", "labels of 1 bit")
         return True
     raise SetAsideError("mask_not_binary")
 
@@ -158,8 +162,6 @@ def _segments(
     labelled: bool,
 ) -> list[_Segment]:
     """Codes that a frame holds with their pixels."""
-    if isinstance(frame, _Places) and labelled:  # a map of one label, a bit a pixel
-        return [(codes[1], frame)] if 1 in codes and len(frame.rows) else []
     if labelled and not isinstance(frame, _Places):
         present = {int(value) for value in np.unique(frame)} & set(codes)
         return [(codes[value], frame == value) for value in sorted(present)]

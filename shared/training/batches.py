@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -169,7 +169,7 @@ def pieces_of(steps: Iterable[Sequence[str]], size: int) -> Iterator[Piece]:
 
 def batches_of(
     patients: Patients, wanted: Iterable[Piece], key: RoundKey, compute: Compute, *, augment: bool
-) -> Iterator[tuple[Piece, Sample]]:
+) -> Generator[tuple[Piece, Sample]]:
     """Make the batch of every piece, an empty one for a piece without patients.
 
     While a GPU computes, `compute.threads` threads vary and stack the patients of the

@@ -15,6 +15,7 @@ float32) is not protected against attacks on its lowest bits (Mironov 2012).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -162,24 +163,26 @@ def train_plain(
         batches = shuffled_batches(patients.names, settings.batch_patients, key)
         wanted = pieces_of(islice(batches, steps), compute.physical_batch_patients)
         loss = 0.0
-        for piece, batch in batches_of(patients, wanted, key, compute, augment=settings.augment):
-            if piece.first:
-                moment = Moment(piece.step, steps, key.round, rounds)
-                set_rate(optimiser, settings, moment)
-                optimiser.zero_grad()
-                loss = 0.0
-            with autocast(compute):
-                output = model(batch["image"], batch["covariates"])
-            part, value = objective(task, output.float(), batch, settings.worst_first)
-            (part / piece.patients).backward()
-            loss += value
-            if not piece.last:
-                continue
-            pull_towards(trained, start, proximal_mu)
-            optimiser.step()
-            mean.add(loss, piece.patients)
-            if progress is not None:
-                progress(piece.step + 1, steps, loss / piece.patients)
+        made = batches_of(patients, wanted, key, compute, augment=settings.augment)
+        with closing(made):
+            for piece, batch in made:
+                if piece.first:
+                    moment = Moment(piece.step, steps, key.round, rounds)
+                    set_rate(optimiser, settings, moment)
+                    optimiser.zero_grad()
+                    loss = 0.0
+                with autocast(compute):
+                    output = model(batch["image"], batch["covariates"])
+                part, value = objective(task, output.float(), batch, settings.worst_first)
+                (part / piece.patients).backward()
+                loss += value
+                if not piece.last:
+                    continue
+                pull_towards(trained, start, proximal_mu)
+                optimiser.step()
+                mean.add(loss, piece.patients)
+                if progress is not None:
+                    progress(piece.step + 1, steps, loss / piece.patients)
         arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
     return LocalRound(arrays, len(patients), steps, mean.value)
 
@@ -266,17 +269,19 @@ def train_private(
                 for step in range(steps)
             )
             wanted = pieces_of(drawn, compute.physical_batch_patients)
-            for piece, batch in batches_of(
-                patients, wanted, key, compute, augment=settings.augment
-            ):
-                if piece.first:
-                    moment = Moment(piece.step, steps, key.round, rounds)
-                    set_rate(optimiser.original_optimizer, settings, moment)
-                loss = private_gradients(task, model, batch, trained, compute, settings.worst_first)
-                mean.add(loss, len(piece.names))
-                optimiser.signal_skip_step(do_skip=not piece.last)
-                optimiser.step()
-                optimiser.zero_grad(set_to_none=True)
+            made = batches_of(patients, wanted, key, compute, augment=settings.augment)
+            with closing(made):
+                for piece, batch in made:
+                    if piece.first:
+                        moment = Moment(piece.step, steps, key.round, rounds)
+                        set_rate(optimiser.original_optimizer, settings, moment)
+                    loss = private_gradients(
+                        task, model, batch, len(piece.names), trained, compute, settings.worst_first
+                    )
+                    mean.add(loss, len(piece.names))
+                    optimiser.signal_skip_step(do_skip=not piece.last)
+                    optimiser.step()
+                    optimiser.zero_grad(set_to_none=True)
         arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
     return LocalRound(arrays, len(patients), steps, mean.value)
 
@@ -317,6 +322,7 @@ def private_gradients(
     task: Task,
     model: nn.Module,
     batch: Sample,
+    patients: int,
     trained: list[nn.Parameter],
     compute: Compute,
     worst_first: float = 0.0,
@@ -331,6 +337,9 @@ def private_gradients(
         See `train_private`.
     batch : Sample
         Folded units, patient after patient, on the device; empty if nobody was drawn.
+    patients : int
+        Patients of the batch, as they were drawn: not what the batch's size says, since one
+        with more units than K would be clipped as several.
     trained : list of Parameter
         Weights that are trained.
     worst_first : float
@@ -340,6 +349,11 @@ def private_gradients(
     -------
     float
         Summed loss, 0 where it is not finite.
+
+    Raises
+    ------
+    RuntimeError
+        If a patient has more or fewer units than K, or a weight has no gradient for each.
     """
     if not batch:
         for weight in trained:
@@ -349,7 +363,7 @@ def private_gradients(
         output = model(batch["image"], batch["covariates"])
     loss, value = objective(task, output.float(), batch, worst_first)
     loss.backward()
-    gradients = take_gradients(trained, len(output) // task.units)
+    gradients = take_gradients(trained, patients)
     # One pass instead of two: a sum is finite only if all its terms are, and where a sum
     # of finite terms overflows, their norm does too, which counts for nothing either way.
     sums = torch.stack([gradient.flatten(1).sum(1) for gradient in gradients])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -171,3 +173,18 @@ def test_the_parts_of_a_path_are_kept_apart() -> None:
     assert texts(identifiers_of_name("../A B/c.tar.gz")) == {
         ("file name", "A B"), ("file name", "c.tar")
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"1.2.3", b"1.2.3\x00", b"1.2.3\x00 \x00", b"1.2.3 \x00", b"1.2.3\\1.4.5 \x00", b" 1.2.3 "],
+)
+def test_a_uid_is_remembered_as_pydicom_gives_it(value: bytes) -> None:
+    """UIDs are taken from the file's bytes; padding that scanners add is no part of them."""
+    dataset = Dataset()
+    tag = Tag("SOPInstanceUID")
+    dataset._dict[tag] = RawDataElement(tag, "UI", len(value), value, 0, False, True)
+    found = texts(identifiers_of(dataset))
+    converted = dataset.SOPInstanceUID
+    several = [converted] if isinstance(converted, str) else converted
+    assert found == {("uid", str(one).strip()) for one in several}

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from shared.dicom.levels import LEVELS, codes_of_values, level_named
 from shared.dicom.read import ReadResult, read_study_folder
+from shared.dicom.segmentation import LABEL_MAP_STORAGE
 from shared.dicom.write_regions import write_volume_regions
 from tests.shared.ct_samples import SHAPE, SPACING, STEP, uid, write_ct
 from tests.shared.test_dicom_volume import tilted
@@ -138,9 +139,22 @@ def fill(dataset: Dataset) -> None:
     dataset.PixelData = b"\xff" * len(dataset.PixelData)
 
 
+def widen(dataset: Dataset) -> None:
+    """Far larger than the series, with all the bits that it says: never taken apart."""
+    dataset.Rows = dataset.Columns = 4096
+    dataset.PixelData = bytes(4096 * 4096 // 8 * len(dataset.PerFrameFunctionalGroupsSequence))
+
+
+def label_by_bits(dataset: Dataset) -> None:
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = LABEL_MAP_STORAGE
+    dataset.SegmentationType = "LABELMAP"
+
+
 @pytest.mark.parametrize(
     ("reason", "change"),
     [
+        ("mask_other_grid", widen),
+        ("pixels_damaged", label_by_bits),
         ("mask_other_grid", refer_elsewhere),
         ("mask_other_grid", shift),
         ("mask_unknown_regions", rename),

@@ -14,7 +14,6 @@ from shared.wire import config_record
 from tests.server.jobs import arrays, job, ticket, train_message
 from tests.shared.test_chain import both_sides, talk
 
-
 OLDER = (2, 3)
 
 

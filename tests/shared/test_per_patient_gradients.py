@@ -279,6 +279,17 @@ def test_on_a_gpu_gradients_are_those_of_a_patient_alone(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", EVERY)
+def test_on_a_gpu_a_patient_that_is_not_finite_leaves_the_others_alone(name: str) -> None:
+    """Patients are groups of channels of one call there: none may reach another's."""
+    network = ready(EVERY[name], torch.float32).cuda()
+    batch = tuple(part.cuda() for part in patients(EVERY[name], torch.float32))
+    batch[0][2] = math.nan
+    for one in together(network, batch):
+        assert one[[0, 2]].isfinite().all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_on_a_gpu_matrices_round_as_convolutions_only_where_they_stand_for_them() -> None:
     before = torch.backends.cuda.matmul.allow_tf32
     case = SMALL["unet"]

@@ -480,7 +480,7 @@ def test_a_patients_gradient_counts_by_a_power_of_its_loss(power: float) -> None
     def gradient(name: str, q: float) -> tuple[torch.Tensor, float]:
         with per_patient_gradients(network, TASK.units):
             batch = to_batch([patients.newest(name)], "cpu")
-            loss = private_gradients(TASK, network, batch, trained, CPU, q)
+            loss = private_gradients(TASK, network, batch, 1, trained, CPU, q)
             found = torch.cat([one.grad_sample.flatten() for one in trained])  # type: ignore[attr-defined]
             network.zero_grad(set_to_none=True)
         return found, loss
@@ -490,6 +490,24 @@ def test_a_patients_gradient_counts_by_a_power_of_its_loss(power: float) -> None
         raised, told = gradient(name, power)
         assert told == pytest.approx(loss, rel=1e-6)
         assert torch.allclose(raised, plain * loss**power, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("units", [1, 4])
+def test_a_patient_with_more_or_fewer_units_than_the_task_has_is_refused(units: int) -> None:
+    """Else it would be clipped as several patients, or two as one."""
+    network, patients = TASK.network(), Patients(TASK, Standins(2))
+    trained = list(network.parameters())
+    samples = [patients.newest(name) for name in patients.names]
+    assert TASK.units == 2
+    wrong = [
+        {key: value[:1].repeat(units, *[1] * (value.dim() - 1)) for key, value in one.items()}
+        for one in samples
+    ]
+    with (
+        per_patient_gradients(network, TASK.units),
+        pytest.raises(RuntimeError, match=r"must be 2: freeze|units of a patient"),
+    ):
+        private_gradients(TASK, network, to_batch(wrong, "cpu"), 2, trained, CPU)
 
 
 def test_rounds_count_from_one() -> None:
