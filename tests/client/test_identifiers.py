@@ -177,7 +177,7 @@ def test_the_parts_of_a_path_are_kept_apart() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [b"1.2.3", b"1.2.3\x00", b"1.2.3\x00 \x00", b"1.2.3 \x00", b"1.2.3\\1.4.5 \x00", b" 1.2.3 "],
+    [b"1.2.3", b"1.2.3\x00", b"1.2.3\x00 \x00", b"1.2.3 \x00", b"1.2.3\\1.4.5 \x00"],
 )
 def test_a_uid_is_remembered_as_pydicom_gives_it(value: bytes) -> None:
     """UIDs are taken from the file's bytes; padding that scanners add is no part of them."""
