@@ -319,7 +319,7 @@ def test_no_refusal_breaks_the_server(values: dict[str, Any]) -> None:
     except AggregationRefusedError:
         return
     assert read is not None
-    assert json.loads(read.model_dump_json())["protocol"] == 3
+    assert json.loads(read.model_dump_json())["protocol"] == protocol.PROTOCOL_VERSION
 
 
 @pytest.mark.parametrize(
