@@ -21,7 +21,7 @@ from shared.errors import AggregationRefusedError, FirewallRefusedError
 from shared.halves import LEAST_EXPONENT, MOST_EXPONENT, halved
 from shared.protocol import EvaluateJob, Refusal
 from shared.weights import digest_arrays
-from shared.wire import Arrays, array_record, count_bytes, read_arrays
+from shared.wire import PROTOCOL_VERSION, Arrays, array_record, count_bytes, read_arrays
 from tests.server.jobs import (
     account,
     answer,
@@ -319,7 +319,7 @@ def test_no_refusal_breaks_the_server(values: dict[str, Any]) -> None:
     except AggregationRefusedError:
         return
     assert read is not None
-    assert json.loads(read.model_dump_json())["protocol"] == protocol.PROTOCOL_VERSION
+    assert json.loads(read.model_dump_json())["protocol"] == PROTOCOL_VERSION
 
 
 @pytest.mark.parametrize(
