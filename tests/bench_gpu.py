@@ -1,10 +1,11 @@
 """Training on a GPU at the published sizes: time, memory and patients a second of a step.
 
-``python -m tests.bench_gpu`` prints two tables. The first is `tests.bench_step` for a
-GPU: plain, private (all weights, as it is here) and private by Opacus's hooks take the
-same batch of the same patients in turn, each timed by the GPU's own clock; memory is the
-most that PyTorch held during a step. The second trains as a hospital does, variation of
-the images and noise included, and says how busy the GPU was meanwhile.
+``python -m tests.bench_gpu`` prints two kinds of tables. The first is `tests.bench_step`
+for a GPU: plain, private (all weights, as it is here) and private by Opacus's hooks take
+the same batch of the same patients, one kind after the other, timed by the GPU's own
+clock; memory is the most that PyTorch held during a step. The others, one a network and
+number of threads, train as a hospital does, variation of the images and noise included,
+and say how busy the GPU was meanwhile.
 """
 
 from __future__ import annotations
