@@ -128,8 +128,9 @@ def predict_folder(
     NoChampionError
         If a task has no champion. Nothing is written then.
     ConfigError
-        If `out` holds something else than a prediction.
+        If `out` holds something else than a prediction, or there is no such device.
     """
+    device = choose_device(device)
     _check_out(out)
     _check_input(study_dir)
     from shared.inference.readers import READERS
@@ -142,7 +143,6 @@ def predict_folder(
     if not scans:
         raise _nothing_usable(study_dir, result)
     studies = _with_tables(scans, labels, columns)
-    device = choose_device(device)
     ready = [prepare(champion, device) for champion in champions.values()]
     predictions, failures = _read_each(studies, ready, out, device, progress)
     if not predictions:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from shared.config import SiteCompute
-from shared.errors import ConfigError, ConfigValueError
+from shared.errors import ConfigValueError
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,7 @@ class Compute:
         ConfigValueError
             If ``cuda`` is asked for and there is none.
         """
-        import torch
-
-        available = torch.cuda.is_available()
-        if settings.device == "cuda" and not available:
-            raise ConfigValueError(
-                "compute.device: 'cuda' (no CUDA device is available here; use 'auto' or 'cpu')"
-            )
-        device = "cuda" if available and settings.device != "cpu" else "cpu"
+        device = choose_device(settings.device, "compute.device")
         return cls(
             device=device,
             threads=settings.threads,
@@ -57,18 +50,28 @@ class Compute:
         )
 
 
-def choose_device(wanted: str) -> str:
+def choose_device(wanted: str, setting: str = "--device") -> str:
     """Turn ``auto`` into ``cuda`` where there is one, else ``cpu``.
+
+    Parameters
+    ----------
+    wanted : str
+        ``auto``, ``cpu`` or ``cuda``.
+    setting : str
+        Where it was asked for, as an error calls it.
 
     Raises
     ------
-    ConfigError
-        If there is no such device.
+    ConfigValueError
+        If it is none of them, or ``cuda`` where there is none.
     """
     import torch
 
     if wanted not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device: {wanted!r} (must be auto, cpu or cuda)")
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device: cuda, but this machine has no CUDA device (use cpu or auto)")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+        raise ConfigValueError(f"{setting}: {wanted!r} (must be auto, cpu or cuda)")
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ConfigValueError(
+            f"{setting}: 'cuda' (no CUDA device is available here; use 'auto' or 'cpu')"
+        )
+    return "cuda" if available and wanted != "cpu" else "cpu"

@@ -11,6 +11,7 @@ import pytest
 from shared.config import TaskSettings
 from shared.errors import (
     ConfigError,
+    ConfigValueError,
     InputEmptyError,
     InputMissingError,
     InputUnreadableError,
@@ -213,7 +214,7 @@ def test_weights_that_do_not_fit_are_refused(study: Path, champions: Path, tmp_p
 
 
 def test_an_unknown_device_is_refused() -> None:
-    with pytest.raises(ConfigError, match="must be auto, cpu or cuda"):
+    with pytest.raises(ConfigValueError, match=r"--device: 'tpu'.*must be auto, cpu or cuda"):
         choose_device("tpu")
 
 
