@@ -30,7 +30,8 @@ def train(
 ) -> None:
     """Train one task without privacy and without leaving the hospital."""
     from client.local import train_at_site
-    from shared.config import TaskSettings, load_settings
+    from shared.config import load_settings
+    from shared.task_settings import TaskSettings
     from shared.weights import digest_arrays, save_weights
 
     task = load_settings(settings, TaskSettings)

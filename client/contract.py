@@ -25,7 +25,7 @@ from client.contract_facts import assess_missing, read_facts, views_of
 from client.contract_rules import Evidence, Row, rows_of
 from client.phantom_qc import kept_measurements
 from client.store import OWNERS_FILE, OWNERS_FOLDER, SiteStore
-from shared.config import FederationConfig, TaskRun, TaskSettings, load_settings, resolve
+from shared.config import FederationConfig, TaskRun, load_settings, resolve
 from shared.contract_settings import DataContract
 from shared.errors import (
     ConfigValueError,
@@ -36,6 +36,7 @@ from shared.errors import (
 from shared.files import write_text_atomically
 from shared.settings import Settings
 from shared.signing import digest_of
+from shared.task_settings import TaskSettings
 
 FOLDER: Final = "contracts"
 #: Changes whenever the same facts would give other verdicts, so that old ones are not read.

@@ -15,9 +15,9 @@ from client import policy
 from client.ledger import DEFAULT_COHORT
 from client.store import SiteStore
 from client.training import Site, cohort_digest, open_site, usable_patients
-from shared.config import TaskSettings
 from shared.records import PatientSource, StudyRecord
 from shared.start import start_network
+from shared.task_settings import TaskSettings
 from shared.tasks import make_task
 from shared.weights import Weights, load_weights
 

@@ -34,7 +34,7 @@ from server.result import (
 from server.roster import Attendance, Roster, wait_for_nodes
 from server.rounds import Start, Trained, curve_point, evaluate_models, train_rounds
 from server.tracking import Tracking
-from shared.config import TaskSettings, save_settings
+from shared.config import save_settings
 from shared.errors import (
     ModelIncompatibleError,
     QuorumError,
@@ -42,6 +42,7 @@ from shared.errors import (
     RunPausedError,
 )
 from shared.files import is_disk_full, write_text_atomically
+from shared.task_settings import TaskSettings
 from shared.weights import Weights, digest_arrays, load_weights, save_weights
 from shared.wire import Arrays
 

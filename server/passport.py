@@ -20,10 +20,11 @@ from server.result import Facts, RoundPassport
 from server.spool import SpooledUpdate
 from shared.audit import Other, last_head, verify_site_chain
 from shared.chain import Head, Line, verify_chain
-from shared.config import StrategySettings, TaskSettings
+from shared.config import StrategySettings
 from shared.errors import PassportInvalidError
 from shared.halves import halved
 from shared.signing import verify
+from shared.task_settings import TaskSettings
 from shared.trust import asked_digest
 from shared.weights import digest_arrays, load_weights
 

@@ -22,7 +22,6 @@ from shared.config import (
     SiteConfig,
     StrategySettings,
     TaskRun,
-    TaskSettings,
     load_settings,
     resolve,
 )
@@ -31,6 +30,7 @@ from shared.files import write_text_atomically
 from shared.settings import Settings
 from shared.signing import read_key
 from shared.start import check_fits
+from shared.task_settings import TaskSettings
 from shared.tasks import TASKS
 from shared.weights import digest_arrays, load_weights
 

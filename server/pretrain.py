@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shared.config import TaskSettings, load_settings
+from shared.config import load_settings
 from shared.errors import ConfigValueError, UnknownTaskError
 from shared.phantom.workers import in_order
+from shared.task_settings import TaskSettings
 from shared.training.compute import Compute, choose_device
 from shared.weights import Weights, digest_arrays, save_weights
 

@@ -18,7 +18,6 @@ from server.result import CurvePoint, RoundFacts, RoundPassport
 from server.roster import Roster
 from server.spool import Spool, SpooledUpdate
 from shared.chain import NOTHING
-from shared.config import TaskSettings
 from shared.errors import AggregationRefusedError
 from shared.halves import halved
 from shared.protocol import (
@@ -34,6 +33,7 @@ from shared.protocol import (
     read_train_answer,
     train_message,
 )
+from shared.task_settings import TaskSettings
 from shared.trust import Statement, asked_digest, check_statement
 from shared.weights import Weights, digest_arrays
 from shared.wire import Arrays, array_record, check_finite

@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shared.config import TaskSettings
 from shared.errors import OsteofedError
 from shared.settings import Count, Moderate, Positive, SampleRate, Settings
+from shared.task_settings import TaskSettings
 from shared.trust import Statement, Ticket
 from shared.wire import (
     PROTOCOL_VERSION,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.config import TaskSettings
 from shared.errors import ModelIncompatibleError
 from shared.seeds import derive_seed
+from shared.task_settings import TaskSettings
 from shared.tasks import make_task
 from shared.weights import Weights, digest_arrays, load_weights
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from shared.config import TaskSettings, parse_settings
+from shared.config import parse_settings
 from shared.errors import ConfigError, ModelIncompatibleError, VersionMissingError
+from shared.task_settings import TaskSettings
 
 Arrays = dict[str, NDArray[np.float32]]
 

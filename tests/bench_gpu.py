@@ -28,8 +28,9 @@ from rich import box
 from rich.table import Table
 
 from shared.command_line import console
-from shared.config import PrivateSettings, TaskSettings, load_settings
+from shared.config import load_settings
 from shared.phantom.source import DigitalPatients, views_for
+from shared.task_settings import PrivateSettings, TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Sample, Task
 from shared.training.batches import Patients, RoundKey

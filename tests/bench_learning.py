@@ -18,8 +18,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from shared.config import TaskSettings, load_settings
+from shared.config import load_settings
 from shared.phantom.source import DigitalPatients, views_for
+from shared.task_settings import TaskSettings
 from shared.tasks import TASKS
 from shared.training.compute import Compute
 from tests.learning.arms import Bench, measured_digest_of

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from shared.command_line import console
-from shared.config import NetworkSettings, PrivateSettings, TaskSettings
+from shared.task_settings import NetworkSettings, PrivateSettings, TaskSettings
 from tests.bench_rounds import SITES, ours
 
 #: The small U-Net as it ships, more steps.

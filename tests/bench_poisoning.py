@@ -20,9 +20,10 @@ from typing import Any
 from rich.table import Table
 
 from shared.command_line import console, progress
-from shared.config import TaskSettings, load_settings
+from shared.config import load_settings
 from shared.files import write_text_atomically
 from shared.phantom.source import DigitalPatients
+from shared.task_settings import TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Task
 from shared.weights import load_weights

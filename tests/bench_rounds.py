@@ -24,8 +24,9 @@ import time
 from pathlib import Path
 
 from shared.command_line import console
-from shared.config import Quorum, TaskSettings
+from shared.config import Quorum
 from shared.processes import end_marked, new_token
+from shared.task_settings import TaskSettings
 from tests.server.tiny_sites import TINY_TASK
 
 MARK = "OSTEOFED_BENCH_TOKEN"

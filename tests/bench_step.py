@@ -27,8 +27,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from shared.command_line import console
-from shared.config import TaskSettings, load_settings
+from shared.config import load_settings
 from shared.phantom.source import DigitalPatients
+from shared.task_settings import TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Sample, Task
 from shared.training.batches import Patients, to_batch

@@ -6,8 +6,9 @@
 import sys
 from pathlib import Path
 
-from shared.config import TaskSettings, load_settings
+from shared.config import load_settings
 from shared.phantom.source import DigitalPatients
+from shared.task_settings import TaskSettings
 from shared.tasks import make_task
 from shared.training.compute import Compute
 from shared.training.local import RoundKey, train_plain, train_private

@@ -17,11 +17,12 @@ import torch
 
 from server.aggregation import Aggregator
 from server.spool import Spool
-from shared.config import OptimiserSettings, StrategySettings
+from shared.config import StrategySettings
 from shared.errors import AggregationRefusedError
 from shared.halves import halved
 from shared.records import PatientSource, StudyRecord
 from shared.seeds import numpy_generator
+from shared.task_settings import OptimiserSettings
 from shared.tasks.base import Task
 from shared.training.arrays import get_arrays, set_arrays, trainable_names
 from shared.training.compute import Compute

@@ -21,7 +21,6 @@ from shared.config import (
     SiteConfig,
     StrategySettings,
     TaskRun,
-    TaskSettings,
     load_settings,
     save_settings,
 )
@@ -32,6 +31,7 @@ from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital, start_labe
 from shared.demo.patient import patient_with_worst_fracture
 from shared.errors import ConfigError, InputMissingError
 from shared.processes import termination_as_interrupt
+from shared.task_settings import TaskSettings
 
 MARKER = ".osteofed-demo"
 EPSILON_PER_RUN = 4.0

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.config import TaskSettings
 from shared.records import StudyRecord, View
+from shared.task_settings import TaskSettings
 
 #: One patient (leading axis K) or a batch of patients (leading axes N, K).
 #: Always holds "image" (K, C, H, W) float32, "covariates" (K, F) float32 and

@@ -25,9 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shared.config import OptimiserSettings, PrivateSettings
 from shared.errors import CohortTooSmallError
 from shared.records import PatientSource
+from shared.task_settings import OptimiserSettings, PrivateSettings
 from shared.tasks.base import Sample, Statistics, Task, add_statistics
 from shared.training.arrays import get_arrays, trainable_names
 from shared.training.batches import (

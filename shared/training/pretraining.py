@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from shared.config import OptimiserSettings
 from shared.records import PatientSource
+from shared.task_settings import OptimiserSettings
 from shared.tasks.base import Task
 from shared.training.batches import Patients, RoundKey
 from shared.training.compute import Compute

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from client import policy
-from shared.config import SiteConfig, SitePolicy, SitePrivacy, TaskSettings
+from shared.config import SiteConfig, SitePolicy, SitePrivacy
 from shared.errors import CohortTooSmallError, PolicyRefusedError
 from shared.metrics.released import MOMENTS
+from shared.task_settings import TaskSettings
 from tests.server.jobs import job
 
 

@@ -17,7 +17,8 @@ from typing import Final
 
 import torch
 
-from shared.config import OptimiserSettings, PrivateSettings, StrategySettings
+from shared.config import StrategySettings
+from shared.task_settings import OptimiserSettings, PrivateSettings
 from shared.tasks import make_task
 from shared.tasks.base import Statistics, Task
 from shared.training.accounting import noise_multiplier_for

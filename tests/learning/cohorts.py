@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from shared.config import TaskSettings
 from shared.records import PatientSource, StudyRecord
+from shared.task_settings import TaskSettings
 from tests.learning.digital import (
     FEDERATION,
     UNSEEN,

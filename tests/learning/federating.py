@@ -12,8 +12,9 @@ from typing import Literal
 
 from server.aggregation import Aggregator
 from server.spool import Spool
-from shared.config import StrategySettings, TaskSettings
+from shared.config import StrategySettings
 from shared.halves import halved
+from shared.task_settings import TaskSettings
 from shared.tasks.base import Task
 from shared.training.accounting import noise_multiplier_for
 from shared.training.arrays import set_arrays, trainable_names

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from shared.config import TaskSettings, load_settings
+from shared.config import load_settings
 from shared.phantom.source import DigitalPatients
+from shared.task_settings import TaskSettings
 from shared.training.compute import Compute
 from tests.learning.arms import Bench
 from tests.learning.cohorts import SMALL, digital

@@ -19,10 +19,11 @@ from typing import Final
 import numpy as np
 
 from client.store import SPLITS, SiteStore, Split, init_site
-from shared.config import SiteCompute, SiteConfig, SitePolicy, TaskSettings, load_settings
+from shared.config import SiteCompute, SiteConfig, SitePolicy, load_settings
 from shared.demo.hospitals import HOSPITALS, Hospital
 from shared.phantom.source import DigitalPatients
 from shared.records import View
+from shared.task_settings import TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Statistics, Task, add_statistics
 from shared.training.arrays import set_arrays

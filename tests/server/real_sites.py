@@ -17,9 +17,10 @@ from server.plan import RunPlan
 from server.roster import Roster
 from server.rounds import Start, Trained, train_rounds
 from shared import protocol
-from shared.config import PrivacyTarget, SitePrivacy, TaskSettings
+from shared.config import PrivacyTarget, SitePrivacy
 from shared.signing import read_key
 from shared.start import start_network
+from shared.task_settings import TaskSettings
 from shared.tasks import make_task
 from shared.training.arrays import get_arrays, trainable_names
 from tests.server.fake_grid import FakeGrid, Node, make

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.gate import KNOWN, check_sums, first_version, judge, measure, pool
-from shared.config import Quorum, TaskSettings
+from shared.config import Quorum
 from shared.errors import AggregationRefusedError
 from shared.metrics.released import MOMENTS
+from shared.task_settings import TaskSettings
 from shared.tasks import make_task
 from tests.server.tiny_sites import TINY_TASK
 

@@ -12,7 +12,7 @@ import yaml
 
 from server.home import IDENTITY, Home
 from server.plan import load_plan, make_plan, save_plan
-from shared.config import FederationConfig, SiteConfig, TaskSettings, load_settings, save_settings
+from shared.config import FederationConfig, SiteConfig, load_settings, save_settings
 from shared.errors import (
     BudgetInvalidError,
     ConfigError,
@@ -25,6 +25,7 @@ from shared.errors import (
 )
 from shared.signing import make_key
 from shared.start import start_network
+from shared.task_settings import TaskSettings
 from shared.training.arrays import get_arrays
 from shared.weights import Weights, save_weights
 from tests.server.jobs import member

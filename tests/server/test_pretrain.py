@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from server.pretrain import pretrain
-from shared.config import TaskSettings, load_settings, save_settings
+from shared.config import load_settings, save_settings
 from shared.errors import ConfigValueError, UnknownTaskError
+from shared.task_settings import TaskSettings
 
 TASKS = Path(__file__).resolve().parents[2] / "configs" / "tasks"
 

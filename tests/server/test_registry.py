@@ -19,9 +19,10 @@ from server.plan import PlannedTask, RunPlan
 from server.program import program_of
 from server.registry import Registry, open_existing
 from server.result import CurvePoint, Measured, RoundFacts, Verdict
-from shared.config import PrivacyTarget, Quorum, StrategySettings, TaskSettings, save_settings
+from shared.config import PrivacyTarget, Quorum, StrategySettings, save_settings
 from shared.errors import NoChampionError, RegistryUnavailableError, VersionMissingError
 from shared.start import start_network
+from shared.task_settings import TaskSettings
 from shared.tasks import TASKS, make_task
 from shared.training.arrays import get_arrays
 from shared.weights import Weights, digest_arrays, save_weights

@@ -18,9 +18,9 @@ from server.roster import Roster
 from server.rounds import Trained, train_rounds
 from shared import protocol
 from shared.chain import Line, verify_chain
-from shared.config import OptimiserSettings
 from shared.protocol import Refusal
 from shared.signing import read_key
+from shared.task_settings import OptimiserSettings
 from shared.tasks import make_task
 from shared.weights import digest_arrays
 from tests.poisoning import RULES, fresh_start, small_trial

@@ -9,17 +9,9 @@ from sqlalchemy.orm import Session
 
 from client.catalogue import Image, Label, Patient, Study
 from client.store import SiteStore, init_site
-from shared.config import (
-    NetworkSettings,
-    OptimiserSettings,
-    PrivateSettings,
-    SiteCompute,
-    SiteConfig,
-    SitePolicy,
-    SitePrivacy,
-    TaskSettings,
-)
+from shared.config import SiteCompute, SiteConfig, SitePolicy, SitePrivacy
 from shared.records import PatientSource, StudyRecord
+from shared.task_settings import NetworkSettings, OptimiserSettings, PrivateSettings, TaskSettings
 from tests.shared.standins import Standins
 
 #: A task that trains in a second.

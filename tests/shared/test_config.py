@@ -5,16 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.config import (
-    FederationConfig,
-    NetworkSettings,
-    SiteConfig,
-    TaskSettings,
-    load_settings,
-    resolve,
-    save_settings,
-)
+from shared.config import FederationConfig, SiteConfig, load_settings, resolve, save_settings
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
+from shared.task_settings import NetworkSettings, TaskSettings
 
 
 def write(folder: Path, text: str) -> Path:

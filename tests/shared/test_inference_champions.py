@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.config import TaskSettings
 from shared.errors import (
     ModelIncompatibleError,
     NoChampionError,
@@ -18,6 +17,7 @@ from shared.inference.champions import (
     load_champions,
     shown_uri,
 )
+from shared.task_settings import TaskSettings
 from shared.weights import Weights, digest_arrays, save_weights
 
 #: MLflow's SQLite store uses an option that SQLAlchemy is about to drop.

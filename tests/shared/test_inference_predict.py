@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.config import TaskSettings
 from shared.errors import (
     ConfigError,
     ConfigValueError,
@@ -24,6 +23,7 @@ from shared.inference.readers import READERS
 from shared.inference.schema import Prediction
 from shared.phantom.make import make_hospital
 from shared.regions import REGION_CODES
+from shared.task_settings import TaskSettings
 from shared.tasks import make_task
 from shared.training.arrays import get_arrays
 from shared.training.compute import choose_device

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.config import OptimiserSettings, PretrainSettings, PrivateSettings, TaskSettings
 from shared.records import View
 from shared.regions import UNNAMED_VERTEBRA
+from shared.task_settings import OptimiserSettings, PretrainSettings, PrivateSettings, TaskSettings
 from shared.training.compute import Compute
 from tests.learning.arms import Bench, digest_of
 from tests.learning.cohorts import Cohort, Size, radiographs

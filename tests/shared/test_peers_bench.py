@@ -15,14 +15,9 @@ import yaml
 from rich.console import Console
 
 from client.store import SiteStore, init_site
-from shared.config import (
-    FederationConfig,
-    PrivateSettings,
-    SiteConfig,
-    TaskSettings,
-    parse_settings,
-)
+from shared.config import FederationConfig, SiteConfig, parse_settings
 from shared.phantom.source import DigitalPatients, views_for
+from shared.task_settings import PrivateSettings, TaskSettings
 from shared.tasks import make_task
 from shared.training.arrays import get_arrays
 from shared.training.compute import Compute

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from shared.config import OptimiserSettings, TaskSettings, load_settings
+from shared.config import load_settings
 from shared.errors import UnknownTaskError
 from shared.records import StudyLabels, StudyRecord, View
+from shared.task_settings import OptimiserSettings, TaskSettings
 from shared.tasks import TASKS, make_task
 from shared.tasks.base import Task, add_statistics, collate, fold
 from shared.training.compute import Compute

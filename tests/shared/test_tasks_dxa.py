@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from shared.clinical.cross_calibration import standardised_bmd, vendor_bmd
-from shared.config import TaskSettings
 from shared.networks.resnet import GradingNetwork
 from shared.records import (
     DXA_VENDORS,
@@ -24,6 +23,7 @@ from shared.records import (
     View,
 )
 from shared.regions import NUMBER_OF_CODES, REGION_CODES, VERTEBRAE
+from shared.task_settings import TaskSettings
 from shared.tasks.base import Sample, collate, fold
 from shared.tasks.dxa_bmd import (
     OUTPUTS,

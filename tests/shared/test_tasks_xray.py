@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from shared.config import TaskSettings
 from shared.records import Covariates, ImageRecord, StudyLabels, StudyRecord, Vendor, View
 from shared.regions import REGION_CODES, UNNAMED_VERTEBRA
 from shared.seeds import numpy_generator
+from shared.task_settings import TaskSettings
 from shared.tasks.base import collate, fold
 from shared.tasks.xray_vertebrae import XrayVertebrae
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from shared.config import OptimiserSettings, PrivateSettings, SiteCompute, TaskSettings
+from shared.config import SiteCompute
 from shared.errors import CohortTooSmallError, ConfigValueError, ModelIncompatibleError
 from shared.records import StudyRecord
 from shared.settings import LEAST_MODERATE
+from shared.task_settings import OptimiserSettings, PrivateSettings, TaskSettings
 from shared.tasks.base import Sample, Statistics, Task
 from shared.training import batches
 from shared.training.arrays import get_arrays, set_arrays, trainable_names

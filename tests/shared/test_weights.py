@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from shared.config import TaskSettings
 from shared.errors import ModelIncompatibleError, VersionMissingError
+from shared.task_settings import TaskSettings
 from shared.weights import Weights, digest_arrays, load_weights, save_weights
 
 

@@ -26,11 +26,11 @@ from shared.config import (
     SimulationRuntime,
     SitePrivacy,
     TaskRun,
-    TaskSettings,
     save_settings,
 )
 from shared.flower import free_port
 from shared.processes import living_in, marked, sessions_of
+from shared.task_settings import TaskSettings
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
 MARK = "OSTEOFED_TEST_TOKEN"
