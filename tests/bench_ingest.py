@@ -33,10 +33,10 @@ from tests.shared.rendered_samples import sample_study
 
 #: Name, patients, how much finer than 1 mm the pixels are, whether compressed as in archives.
 EXPORTS: Final = (
-    ("1 mm pixels, as phantoms are", 100, 1, False),
-    ("0.25 mm pixels, as scanners'", 40, 4, False),
-    ("0.25 mm pixels, JPEG 2000, as archives keep them", 40, 4, True),
-    ("0.1 mm pixels, JPEG 2000, as radiographs", 10, 10, True),
+    ("1 mm pixels, as phantoms are", 300, 1, False),
+    ("0.25 mm pixels, as scanners'", 80, 4, False),
+    ("0.25 mm pixels, JPEG 2000, as archives keep them", 80, 4, True),
+    ("0.1 mm pixels, JPEG 2000, as radiographs", 20, 10, True),
 )
 #: Noise of one pixel, as a share of the display's range.
 NOISE: Final = 0.01

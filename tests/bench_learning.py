@@ -33,8 +33,9 @@ from tests.learning.stored import load_run, path_of, save_run
 CONFIGS = Path("configs/tasks")
 DIGITAL_TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
 PUBLIC_SEED = 1
-#: Short rounds and many: what hospitals learn apart is averaged before it drifts.
-ROUNDS = {"dxa-bmd": 30, "vfa-fracture": 30}
+#: Short rounds and many for density and fractures: what hospitals learn apart is averaged
+#: before it drifts. For segmentation more steps: there they are scarcer than patients.
+ROUNDS = {"dxa-bmd": 30, "dxa-segmentation": 45, "vfa-fracture": 30}
 PRIVATE_ROUNDS = {"dxa-bmd": 30}
 #: With more patients there is less noise a round, and the head can be trained further.
 MANY_PATIENTS = 500

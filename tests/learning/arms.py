@@ -50,6 +50,7 @@ FEDAVG: Final = StrategySettings(name="FedAvg")
 _WITH_MOMENTUM: Final = StrategySettings(name="FedAvgM", options={"server_momentum": 0.5})
 PLAIN_STRATEGIES: Final[Mapping[str, StrategySettings]] = {
     "dxa-bmd": _WITH_MOMENTUM,
+    "dxa-segmentation": _WITH_MOMENTUM,
     "vfa-fracture": _WITH_MOMENTUM,
 }
 
