@@ -130,9 +130,9 @@ def predict_folder(
     ConfigError
         If `out` holds something else than a prediction, or there is no such device.
     """
-    device = choose_device(device)
     _check_out(out)
     _check_input(study_dir)
+    device = choose_device(device)
     from shared.inference.readers import READERS
 
     champions = load_champions(READERS, registry, models)
