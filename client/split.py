@@ -15,7 +15,9 @@ def assign(
 
     Newcomers are put in an order that only the secret knows, and each goes where
     most patients are missing. So a hospital of any size gets the agreed fractions
-    to within one patient, and nobody who is assigned is ever moved.
+    to within one patient, and nobody who is assigned is ever moved. The price: where a
+    patient goes depends on who came before, so the guarantee of private training holds
+    the split fixed (docs/privacy.md).
 
     Parameters
     ----------

@@ -130,6 +130,11 @@ def epsilon(mechanisms: Sequence[Mechanism], delta: float) -> float:
     is (epsilon, delta)-differentially private with respect to adding or removing
     one patient. The figure is an upper bound: it is never below the true one.
 
+    Mechanisms may be chosen after earlier releases were seen: each order's divergences
+    add up all the same. That the best order may be picked at the end is proven where
+    one order is best whatever was chosen (every full-batch history, that is all settings
+    that ship); for histories that mix sample rates below 1 adaptively it is assumed.
+
     ============================ =========================================
     case                         result
     ============================ =========================================

@@ -205,8 +205,8 @@ def train_private(
     ---------
     Let q = `settings.sample_rate`, σ = `noise_multiplier`, T =
     `settings.steps_per_round`, C = `settings.max_grad_norm`. Against adding or
-    removing all data of one patient, with the number of patients N in the
-    normalisation held public, the arrays that are returned are a post-processing
+    removing all data of one patient, with the other patients of the source and
+    the number N in the normalisation held fixed, the arrays that are returned are a post-processing
     of T adaptive releases of the Poisson-subsampled Gaussian mechanism of rate q
     and noise σ: in each step every patient is drawn independently with
     probability q, contributes one vector (the gradient of the mean loss of all
