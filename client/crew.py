@@ -22,13 +22,6 @@ R = TypeVar("R")
 JOBS_AHEAD: Final = 3
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class Crew:
     """Workers that stay for several lots of jobs; use it as a context manager.
 

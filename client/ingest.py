@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from client.crew import Crew, cores
+from client.crew import Crew
 from client.door import Door
 from client.staging import Job, crashed, stage, staging
 from client.store import OWNERS_FILE, SiteStore
@@ -31,6 +31,7 @@ from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, scan_folder
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
 from shared.errors import InputEmptyError
+from shared.processes import cores
 
 #: Studies between two commits: what a crash can cost.
 STUDIES_PER_COMMIT: Final = 50

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 import time as _clock
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -40,8 +40,12 @@ from client.ledger_file import (
     MEASURED,
     MECHANISMS,
     Entry,
+    empty_log,
     entries_of,
+    erase_noise_key,
     identity_of,
+    make_noise_key,
+    noise_key_of,
     open_ledger_file,
     writing,
 )
@@ -66,13 +70,16 @@ class Reservation:
     """The right to train one round once.
 
     `repeated`: it was reserved before and nothing had left. `attempt` numbers the
-    releases of one request from 1 and must be part of what seeds the noise.
+    releases of one request from 1 and must be part of what seeds the noise, and so must
+    `noise_key` (empty where `SitePrivacy.erase_noise_keys` is off): a repeat gets the same
+    one, and `Ledger.commit` erases it.
     """
 
     entry: int
     mechanism: Mechanism | None
     repeated: bool
     attempt: int
+    noise_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,10 @@ class Ledger:
                 _check_same(earlier[-1], mechanism, key)
                 last = earlier[-1]
                 if last.state == "reserved" and last.repeatable and repeatable:
-                    return Reservation(last.id, mechanism, repeated=True, attempt=last.attempt)
+                    return Reservation(
+                        last.id, mechanism, repeated=True, attempt=last.attempt,
+                        noise_key=noise_key_of(connection, last.id),
+                    )  # fmt: skip
             if mechanism is not None:
                 self._veto(connection, cohort, mechanism)
             wanted = mechanism or Mechanism(1.0, 0.0, 0)
@@ -194,10 +204,17 @@ class Ledger:
             )
             entry = inserted.inserted_primary_key
             number = int(entry[0]) if entry else 0
-            return Reservation(number, mechanism, repeated=False, attempt=len(earlier) + 1)
+            key_of_noise = b""
+            if mechanism is not None and self.budget.erase_noise_keys:
+                former = [one.id for one in earlier]
+                key_of_noise = make_noise_key(connection, number, former)
+            return Reservation(
+                number, mechanism, repeated=False, attempt=len(earlier) + 1,
+                noise_key=key_of_noise,
+            )  # fmt: skip
 
     def commit(self, reservation: Reservation, mechanism: Mechanism | None) -> None:
-        """Write down what was really done, before the update leaves.
+        """Write down what was really done, before the update leaves; its noise's key is erased.
 
         Fewer steps than reserved are taken as they are; a repeat leaves the entry
         as it was first committed.
@@ -238,6 +255,8 @@ class Ledger:
                 .where(mine, MECHANISMS.c.state == "reserved")
                 .values(state="committed", committed_at=_now(), **done)
             )
+            erase_noise_key(connection, reservation.entry)
+        empty_log(self._engine)
 
     def settle(
         self,
@@ -271,7 +290,10 @@ class Ledger:
                     .where(MECHANISMS.c.id == known[-1].id, MECHANISMS.c.state == "reserved")
                     .values(state="committed", committed_at=_now())
                 )
-                return
+                erase_noise_key(connection, known[-1].id)
+        if known:
+            empty_log(self._engine)
+            return
         reservation = self.reserve(
             run, round, task, cohort, model_digest, mechanism, repeatable=repeatable
         )

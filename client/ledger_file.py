@@ -19,6 +19,7 @@ from shared.training.accounting import Mechanism
 PATIENCE_SECONDS: Final = 60
 #: What a ledger and its store know each other by.
 IDENTITY_BYTES: Final = 16
+NOISE_KEY_BYTES: Final = 32
 
 METADATA = sa.MetaData()
 PROPERTIES = sa.Table(
@@ -46,6 +47,14 @@ MECHANISMS = sa.Table(
     sa.Column("reserved_at", sa.String, nullable=False),
     sa.Column("committed_at", sa.String, nullable=True),
     sa.UniqueConstraint("run", "round", "task", "cohort", "model_digest", "attempt"),
+)
+
+#: What the noise of a reserved round needs besides the site's secret; gone once it is committed.
+NOISE_KEYS = sa.Table(
+    "noise_keys",
+    METADATA,
+    sa.Column("entry", sa.Integer, primary_key=True),
+    sa.Column("key", sa.LargeBinary, nullable=False),
 )
 
 #: Models measured on the validation patients, which no epsilon covers.
@@ -162,9 +171,42 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def _make_durable(connection: Any, _: object) -> None:
-    """A committed line survives a power cut (WAL, synchronous FULL)."""
+    """A committed line survives a power cut (WAL, synchronous FULL); a deleted one does not."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")
+
+
+def make_noise_key(connection: sa.Connection, entry: int, former: Sequence[int]) -> bytes:
+    """Make the key of a reserved round; those of former attempts, of which nothing left, go."""
+    NOISE_KEYS.create(connection, checkfirst=True)  # ledgers of an older version have none
+    connection.execute(NOISE_KEYS.delete().where(NOISE_KEYS.c.entry.in_(former)))
+    key = secrets.token_bytes(NOISE_KEY_BYTES)
+    connection.execute(NOISE_KEYS.insert().values(entry=entry, key=key))
+    return key
+
+
+def noise_key_of(connection: sa.Connection, entry: int) -> bytes:
+    """Read the key of a reserved round; empty if it was reserved without one."""
+    if not sa.inspect(connection).has_table(NOISE_KEYS.name):
+        return b""
+    key = connection.scalar(sa.select(NOISE_KEYS.c.key).where(NOISE_KEYS.c.entry == entry))
+    return bytes(key or b"")
+
+
+def erase_noise_key(connection: sa.Connection, entry: int) -> None:
+    """Erase the key of a round that is being committed; `empty_log` must follow."""
+    if sa.inspect(connection).has_table(NOISE_KEYS.name):
+        connection.execute(NOISE_KEYS.delete().where(NOISE_KEYS.c.entry == entry))
+
+
+def empty_log(engine: sa.Engine) -> None:
+    """Empty the log beside the file, in which erased lines still stand.
+
+    Where another process reads at this moment it stays until the next time.
+    """
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def entries_of(connection: sa.Connection, **where: object) -> list[Entry]:

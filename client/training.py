@@ -361,8 +361,9 @@ def _train(
 
     compute = Compute.from_settings(site.store.config.compute)
     key = RoundKey(
-        site.store.secret, job.run, job.round, request, reservation.attempt, str(compute.device)
-    )
+        site.store.secret, job.run, job.round, request, reservation.attempt, str(compute.device),
+        reservation.noise_key,
+    )  # fmt: skip
     if job.mode == "plain":
         return train_plain(
             task, network, source, job.settings.plain, key, compute,

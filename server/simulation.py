@@ -7,6 +7,7 @@ environment, also those that Flower and Ray detach, and is found and ended by it
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from shared.config import SimulationRuntime
 from shared.errors import RuntimeUnavailableError
 from shared.flower import SUPEREXEC, environment_for, free_port, program
 from shared.keeper import cleaned_up_if_killed
-from shared.processes import end_marked, new_token
+from shared.processes import cores, end_marked, new_token
 from shared.supervise import NeededChild
 
 MARK: Final = "OSTEOFED_RUN_TOKEN"
@@ -186,7 +187,9 @@ def _superlink(port: int) -> list[str]:
 
 
 def _flwr_run(home: _Home, plan: RunPlan, runtime: SimulationRuntime) -> list[str]:
-    cpus = runtime.cpus_per_site * min(runtime.parallel_sites, len(plan.sites))
+    sites = len(plan.sites)
+    chosen = runtime.parallel_sites or sites_at_once(sites, cores() // runtime.cpus_per_site)
+    cpus = runtime.cpus_per_site * min(chosen, sites)
     simulation = (
         f"num-supernodes={len(plan.sites)} client-resources-num-cpus={runtime.cpus_per_site} "
         f"init-args-num-cpus={cpus} init-args-log-to-driver=false init-args-logging-level='error'"
@@ -196,6 +199,24 @@ def _flwr_run(home: _Home, plan: RunPlan, runtime: SimulationRuntime) -> list[st
         "--federation-config", simulation,
         "--run-config", f'federation="{plan.folder / PLAN_FILE}"',
     ]  # fmt: skip
+
+
+def sites_at_once(sites: int, room: int) -> int:
+    """Sites of about one size that train at the same time so that all end soonest.
+
+    With as many as the machine has room for, three sites on two cores are a pair and one
+    that leaves a core idle; all three at once share both to the end. Fewer than twice the
+    room, and no more than that needs.
+
+    Parameters
+    ----------
+    sites : int
+        All there are.
+    room : int
+        Sites for which there are cores.
+    """
+    turns = max(1, sites // max(1, room))
+    return math.ceil(sites / turns)
 
 
 def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:

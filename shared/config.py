@@ -58,12 +58,16 @@ class TaskRun(Settings):
 
 
 class SimulationRuntime(Settings):
-    """Flower's simulation runtime: every site on this machine."""
+    """Flower's simulation runtime: every site on this machine.
+
+    `parallel_sites` train at the same time; None = so many that no core waits for the last
+    ones (`server.simulation.sites_at_once`). Changes the speed, never the result.
+    """
 
     kind: Literal["simulation"] = "simulation"
     sites: tuple[Path, ...] = Field(min_length=1)
     cpus_per_site: Count = 1
-    parallel_sites: Count = 2
+    parallel_sites: Count | None = None
 
 
 class Quorum(Settings):
@@ -135,11 +139,18 @@ class SplitFractions(Settings):
 
 
 class SitePrivacy(Settings):
-    """The hospital's own limits. `delta` must not exceed 1/(10·patients)."""
+    """The hospital's own limits. `delta` must not exceed 1/(10·patients).
+
+    `erase_noise_keys`: the noise of every round needs a key of its own besides the site's
+    secret, which is erased once the update was kept. Without, all noise follows from the
+    secret: copies of a site then give the same bits (experiments, tests), and whoever reads
+    the secret later can take the noise off what was sent.
+    """
 
     epsilon_budget: Positive = 8.0
     delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-4
     allow_plain_runs: bool = False
+    erase_noise_keys: bool = True
 
 
 class SitePolicy(Settings):

@@ -22,6 +22,13 @@ KILL_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.1
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def new_token() -> str:
     """Make a token that marks the processes of one run."""
     return secrets.token_hex(8)

@@ -43,6 +43,9 @@ class RoundKey:
     device : str
         Where gradients are computed: two devices round differently, so they
         never share noise.
+    fresh : bytes
+        A key that only this release has and that is erased after it, so that whoever
+        knows the secret later cannot make its noise again; empty = none.
     """
 
     secret: bytes | int = field(repr=False)
@@ -51,6 +54,7 @@ class RoundKey:
     model_digest: str
     attempt: int = 1
     device: str = "cpu"
+    fresh: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a round that is none: a falling rate would rise before the first."""
@@ -73,7 +77,7 @@ class RoundKey:
         """
         secret = self.secret if isinstance(self.secret, bytes) else str(self.secret).encode()
         parts = (self.run, self.round, self.model_digest, self.attempt, self.device, *purpose)
-        message = "\x1f".join(["release", *map(str, parts)]).encode()
+        message = "\x1f".join(["release", *map(str, parts)]).encode() + b"\x1f" + self.fresh
         return KeyStream(hmac.new(secret, message, hashlib.sha256).digest())
 
 
