@@ -7,9 +7,11 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ from shared.training.accounting import epsilon as compose
 
 BUDGET = SitePrivacy(epsilon_budget=8.0, delta=1e-4)
 STEP = Mechanism(sample_rate=0.5, noise_multiplier=1.5, steps=10)
+CHEAP = Mechanism(sample_rate=0.5, noise_multiplier=15.0, steps=1)
 
 
 def ledger(folder: Path, **budget: float | bool) -> Ledger:
@@ -313,3 +316,57 @@ def test_after_a_round_without_privacy_the_statement_says_unbounded(tmp_path: Pa
     shown = CliRunner().invoke(cli.app, ["ledger", str(tmp_path / "site")]).output
     assert "unbounded" in shown
     assert "left" not in shown
+
+
+def _on_disk(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def test_the_key_of_a_rounds_noise_is_erased_with_its_commit(tmp_path: Path) -> None:
+    book = ledger(tmp_path)
+    first, second = reserve(book, 1, CHEAP), reserve(book, 2, CHEAP)
+    assert len(first.noise_key) == 32
+    assert first.noise_key != second.noise_key
+    # An interrupted round has the same noise again.
+    assert reserve(book, 1, CHEAP).noise_key == first.noise_key
+    assert first.noise_key in _on_disk(tmp_path)
+    book.commit(first, CHEAP)
+    assert first.noise_key not in _on_disk(tmp_path)
+    assert second.noise_key in _on_disk(tmp_path)
+    # An answer that was kept before a crash, too.
+    book.settle("run", 2, "task", "store", "digest2", CHEAP)
+    book.close()
+    assert second.noise_key not in _on_disk(tmp_path)
+    assert repr(first).count("noise_key") == 0
+
+
+def test_a_new_attempt_has_a_new_key_and_erases_the_one_of_which_nothing_left(
+    tmp_path: Path,
+) -> None:
+    book = ledger(tmp_path)
+    key = ("run", 1, "task", "store", "digest")
+    first = book.reserve(*key, CHEAP, repeatable=False)
+    second = book.reserve(*key, CHEAP, repeatable=False)
+    assert (first.attempt, second.attempt) == (1, 2)
+    book.commit(second, CHEAP)
+    stored = _on_disk(tmp_path)
+    assert first.noise_key not in stored
+    assert second.noise_key not in stored
+
+
+def test_keys_of_noise_can_be_switched_off_and_plain_rounds_have_none(tmp_path: Path) -> None:
+    book = ledger(tmp_path, erase_noise_keys=False, allow_plain_runs=True)
+    reservation = reserve(book, 1, CHEAP)
+    assert reservation.noise_key == b""
+    assert reserve(ledger(tmp_path), 1, CHEAP).noise_key == b""  # begun without: goes on without
+    assert reserve(ledger(tmp_path, allow_plain_runs=True), 2, None).noise_key == b""
+
+
+def test_a_ledger_of_an_older_version_gets_its_place_for_keys(tmp_path: Path) -> None:
+    before = reserve(ledger(tmp_path, erase_noise_keys=False), 1, CHEAP)
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
+        connection.execute("DROP TABLE noise_keys")
+    book = ledger(tmp_path)
+    assert reserve(book, 1, CHEAP).noise_key == b""
+    book.commit(before, CHEAP)
+    assert len(reserve(book, 2, CHEAP).noise_key) == 32

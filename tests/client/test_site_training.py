@@ -130,7 +130,7 @@ def test_other_versions_of_the_programs_are_another_request(
     assert training.cohort_digest([site.store.source("train")]) != before
 
 
-def test_attempt_and_device_reach_the_key_of_the_noise(
+def test_attempt_device_and_a_fresh_key_reach_the_key_of_the_noise(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = []
@@ -146,6 +146,22 @@ def test_attempt_and_device_reach_the_key_of_the_noise(
         with pytest.raises(RuntimeError, match="seen"):
             answer_train(site, message())
     assert [(key.attempt, key.device) for key in keys] == [(1, "cpu"), (2, "cpu")]
+    assert len({key.fresh for key in keys}) == 2
+    assert {len(key.fresh) for key in keys} == {32}
+
+
+@pytest.mark.parametrize("erased", [True, False])
+def test_only_with_keys_of_their_own_do_two_copies_of_a_site_have_other_noise(
+    tmp_path: Path, erased: bool
+) -> None:
+    privacy = SitePrivacy(delta=1e-3, erase_noise_keys=erased)
+    first = tiny_site(tmp_path / "alpha", "alpha", privacy=privacy)
+    shutil.copytree(first, tmp_path / "copy")
+    updates = {
+        digest_arrays(answer_train(open_site(folder), message()).update)
+        for folder in (first, tmp_path / "copy")
+    }
+    assert len(updates) == (2 if erased else 1)
 
 
 def test_a_crash_during_training_leaves_the_cost_standing(

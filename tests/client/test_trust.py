@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from client.training import Site, answer_train, open_site
 from client.trust import COORDINATOR as PINNED
 from shared import protocol
 from shared.chain import Head, head_path, verify_chain
+from shared.config import SitePrivacy
 from shared.errors import (
     BudgetExceededError,
     ChainBrokenError,
@@ -36,6 +39,9 @@ from shared.wire import Arrays, array_record
 from tests.client.test_site_training import MODEL
 from tests.server.jobs import COORDINATOR, job, signing_key, ticket, ticket_for, train_message
 from tests.server.tiny_sites import tiny_site
+
+#: Copies of a site have the same noise.
+SAME_BITS = SitePrivacy(delta=1e-3, erase_noise_keys=False)
 
 
 @pytest.fixture
@@ -146,7 +152,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
 def test_killed_anywhere_a_site_answers_with_the_same_bits_and_spends_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    whole = open_site(tiny_site(tmp_path / "alpha", "alpha"))
+    whole = open_site(tiny_site(tmp_path / "alpha", "alpha", privacy=SAME_BITS))
     shutil.copytree(whole.store.folder, tmp_path / "copy")
     expected = answer_train(whole, with_ticket())
     killed = open_site(tmp_path / "copy")
@@ -161,6 +167,30 @@ def test_killed_anywhere_a_site_answers_with_the_same_bits_and_spends_once(
     assert [(e.state, e.attempt) for e in site.ledger.entries()] == [("committed", 1)]
     assert answer.account.epsilon_spent == expected.account.epsilon_spent
     verify_chain(site.chain.path, site.chain.key.public)
+
+
+@pytest.mark.parametrize("where", ["client.training._train", "client.ledger.Ledger.commit"])
+def test_killed_anywhere_the_key_of_the_noise_is_kept_until_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    site = open_site(tiny_site(tmp_path / "alpha", "alpha"))
+    with monkeypatch.context() as patch:
+        interrupt(patch, where)
+        with pytest.raises(KeyboardInterrupt):
+            answer_train(site, with_ticket())
+    assert _keys_of_noise(site) == 1
+    shutil.copytree(site.store.folder, tmp_path / "copy")
+    updates = set()
+    for folder in (tmp_path / "alpha", tmp_path / "copy"):
+        again = open_site(folder)
+        updates.add(digest_arrays(answer_train(again, with_ticket()).update))
+        assert _keys_of_noise(again) == 0
+    assert len(updates) == 1
+
+
+def _keys_of_noise(site: Site) -> int:
+    with closing(sqlite3.connect(site.ledger.path)) as ledger:
+        return int(ledger.execute("SELECT count(*) FROM noise_keys").fetchone()[0])
 
 
 def test_a_kept_answer_that_the_ledger_forgot_is_counted_before_it_leaves(site: Site) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from server.events import EventReader, Events
 from server.follow import error_of
-from server.simulation import stage_bundle
+from server.simulation import sites_at_once, stage_bundle
 from shared.errors import QuorumError, RegistryUnavailableError, RunFailedError
 from shared.files import write_text_atomically
 from shared.processes import end_marked, living_in, marked, new_token
@@ -89,3 +89,11 @@ def test_a_file_is_there_whole_or_not_at_all(
     with pytest.raises(OSError, match="disk full"):
         write_text_atomically(path, "second")
     assert path.read_text() == "first"
+
+
+@pytest.mark.parametrize(
+    ("sites", "room", "at_once"),
+    [(3, 2, 3), (2, 2, 2), (4, 2, 2), (5, 2, 3), (3, 16, 3), (10, 4, 5), (100, 2, 2), (3, 0, 1)],
+)
+def test_a_simulation_leaves_no_core_idle_at_the_end(sites: int, room: int, at_once: int) -> None:
+    assert sites_at_once(sites, room) == at_once
