@@ -1,9 +1,9 @@
 """Text in the pixels of an image: a name, a date, a number burned in by the scanner.
 
 First a look that costs a few milliseconds: text is many sharp edges close together, rising and
-falling, which anatomy is not. Only where there are such places are shapes like letters looked for: of one
-height, in a row, drawn in one value. A row that is beyond doubt is text; where Tesseract is
-installed, a doubtful row, or one that runs sideways, is text if it can be read.
+falling, which anatomy is not. Only where there are such places are shapes like letters looked
+for: of one height, in a row, drawn in one value. A row that is beyond doubt is text; where
+Tesseract is installed, a doubtful row, or one that runs sideways, is text if it can be read.
 
 What is taken for text on purpose: any row of five letters or more (of four, if it can be
 read), also words as harmless as PORTABLE, for a person to decide. What is not: markers of
