@@ -182,8 +182,8 @@ def _holds_strokes(
     stop = min(across.stop, grey.shape[1] - 2)
     edges = drawn[down, across.start : stop]
     before, behind = grey[down, across.start : stop], grey[down, across.start + 2 : stop + 2]
-    rising = np.count_nonzero(edges & (behind > before))
-    return min(rising, np.count_nonzero(edges) - rising) >= FEWEST_EITHER_WAY
+    rising = int(np.count_nonzero(edges & (behind > before)))
+    return min(rising, int(np.count_nonzero(edges)) - rising) >= FEWEST_EITHER_WAY
 
 
 def busy_boxes(drawn: NDArray[np.bool_]) -> list[tuple[slice, slice]]:
