@@ -58,7 +58,7 @@ def _show(facts: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{facts['site']}: data contract of {facts['task']}")
-    for column in ("requirement", "required", "found", "verdict", ""):
+    for column in ("requirement", "required", "found", "verdict", "weight"):
         table.add_column(column, overflow="fold", min_width=17 if column == "requirement" else None)
     for row in facts["rows"]:
         colour = COLOURS[row["verdict"]]

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Commands:
     token: str = field(default_factory=new_token)
     peak_rss_mb: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=count)
     _stop: threading.Event = field(default_factory=threading.Event)
     _watcher: threading.Thread | None = None
 
@@ -80,9 +82,9 @@ class Commands:
         typed = shlex.join(words)
         started = time.monotonic()
         name = "-".join(word for word in words[:2] if "/" not in word)
-        log = self.folder / "logs" / f"{len(self.seconds):02d}-{name}.log"
+        # Two commands may start at once, and one may be typed twice.
+        log = self.folder / "logs" / f"{next(self._numbers):02d}-{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.seconds[typed] = 0.0
         with self.display.running(f"osteofed {typed}"):
             output = self._output(words, log)
         self.seconds[typed] = time.monotonic() - started

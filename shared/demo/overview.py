@@ -24,7 +24,7 @@ def render_overview(
     """
     from jinja2 import Environment, PackageLoader
 
-    from shared.demo.report import HEADLINES, standing_words
+    from shared.demo.report import BESIDE, HEADLINES, standing_words
 
     environment = Environment(loader=PackageLoader("shared.demo"), autoescape=True)
     return environment.get_template("overview.html.j2").render(
@@ -33,6 +33,7 @@ def render_overview(
         curves=curves,
         report=report.as_posix(),
         headlines=HEADLINES,
+        beside=BESIDE,
         standings=[standing_words(name, task) for name, task in summary["tasks"].items()],
         places=["unseen", *federation["sites"]],
     )

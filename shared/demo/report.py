@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 #: The metric of each task that the tables and curves show, and what it is called.
 HEADLINES: dict[str, tuple[str, str]] = {
-    "dxa-segmentation": ("dice", "mean Dice"),
+    "dxa-segmentation": ("dice", "mean Dice, frontal views"),
     "dxa-bmd": ("mae_lumbar", "lumbar BMD error (MAE), g/cm²"),
     "vfa-fracture": ("auc_grade2", "AUC, fracture grade ≥ 2"),
+}
+#: What a headline leaves out, shown below it.
+BESIDE: dict[str, tuple[str, str]] = {
+    "dxa-segmentation": ("dice_lateral", "Dice, vertebrae, lateral view"),
 }
 #: Of those, where less is better.
 LESS_IS_BETTER = frozenset({"mae_lumbar"})
@@ -202,16 +206,19 @@ def print_summary(facts: dict[str, Any], out: Path) -> None:
             f"{h['epsilon_spent']:.2f}", f"{h['epsilon_budget']:g}",
         )  # fmt: skip
     results = Table(title="Champions, tested on patients nobody trained on")
-    results.add_column("task")
+    results.add_column("task", no_wrap=True)
     results.add_column("metric")
     places = ["unseen", *(n for n, h in facts["hospitals"].items() if h["epsilon_spent"])]
     for place in places:
         results.add_column(place)
     for name, task in facts["tasks"].items():
-        key, label = HEADLINES[name]
-        row = [task["metrics"][place].get(key) for place in places]
-        results.add_row(name, label, *("–" if v is None else f"{v:.3f}" for v in row))
-    compared = Table(title=f"{COMPARED_TASK}: mean Dice at the unseen hospital, by training")
+        for title, shown in ((name, HEADLINES), ("", BESIDE)):
+            if name in shown:
+                key, label = shown[name]
+                row = [task["metrics"][place].get(key) for place in places]
+                results.add_row(title, label, *("–" if v is None else f"{v:.3f}" for v in row))
+    label = HEADLINES[COMPARED_TASK][1]
+    compared = Table(title=f"{COMPARED_TASK}: {label}, at the unseen hospital, by training")
     one = facts["comparison"][COMPARED_TASK]
     compared.add_column("way of training")
     compared.add_column("mean Dice")

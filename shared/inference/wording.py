@@ -175,16 +175,22 @@ def _grade_sentences(grades: Iterable[Grade]) -> list[str]:
     grades = list(grades)
     if not grades:
         return []
-    seen = [g for g in grades if g.grade >= 1]
+    missed = [g for g in grades if _is_missed(g)]
     sentences = [
-        f"{g.region}: {g.word} {g.quantity.split(' (')[0]}, probability of grade 2 or 3 "
-        f"{g.suspicion:.0%}."
+        f"{g.region}: {GRADE_WORDS[g.reported or 0]} fracture by the hospital's own reading; the "
+        f"network gives {g.word}, with a probability of {g.suspicion:.0%} for grade 2 or 3."
+        for g in missed
+    ]
+    seen = [g for g in grades if g.grade >= 1 and g not in missed]
+    sentences += [
+        f"{g.region}: {g.word} {g.quantity.split(' (')[0]}; probability of {g.suspicion:.0%} for "
+        "grade 2 or 3."
         for g in seen
     ]
     doubtful = [g.region for g in grades if g.grade < FRACTURE_GRADE and g.suspicion >= 0.3]
     if doubtful:
         sentences.append(f"Uncertain, worth a look: {listed(doubtful)}.")
-    rest = len(grades) - len(seen)
+    rest = len(grades) - len(seen) - len(missed)
     if rest:
         many = "vertebra" if rest == 1 else "vertebrae"
         sentences.append(f"{rest} {many} graded as not fractured.")
@@ -197,14 +203,11 @@ def _impression(
     sentences = [_density_sentence(conclusions[0], covariates)] if conclusions else []
     if len(conclusions) > 1:
         sentences.append(_hospital_sentence(conclusions[0], conclusions[1]))
-    if any(g.grade >= FRACTURE_GRADE for g in findings.grades):
-        sentences.insert(0, _fracture_sentence(findings))  # what matters most comes first
-    else:
-        sentences.append(_fracture_sentence(findings))
-    missed = [g for g in findings.grades if (g.reported or 0) >= FRACTURE_GRADE > g.grade]
-    if missed:
-        first = 1 if sentences else 0  # a reading that the network contradicts is never buried
-        sentences.insert(first, _missed_sentence(missed))
+    suspected = any(g.grade >= FRACTURE_GRADE for g in findings.grades)
+    sentences.insert(0 if suspected else len(sentences), _fracture_sentence(findings))
+    missed = [g for g in findings.grades if _is_missed(g)]
+    if missed:  # what matters most comes first, also where the network contradicts it
+        sentences.insert(1 if suspected else 0, _missed_sentence(missed))
     if findings.not_assessed:
         sentences.append(
             f"Could not be assessed: {listed([gap.what for gap in findings.not_assessed])}."
@@ -269,16 +272,24 @@ def _fracture_sentence(findings: Findings) -> str:
             f"Vertebral fracture suspected: {each}{also}. A vertebral fracture without major "
             "trauma matters whatever the T-score is."
         )
-    text = f"No moderate or severe vertebral fracture was seen in {len(findings.grades)} vertebrae"
+    many = f"in {len(findings.grades)} vertebrae"
+    text = f"No moderate or severe vertebral fracture was seen {many}"
+    if any(map(_is_missed, findings.grades)):
+        text = f"The network sees no moderate or severe vertebral fracture {many}"
     text += f"; mild deformity of {listed(mild)}, on which readers often differ" if mild else ""
     return text + ". This does not prove that there is none."
+
+
+def _is_missed(grade: Grade) -> bool:
+    """Whether the hospital reads a fracture where the network does not."""
+    return (grade.reported or 0) >= FRACTURE_GRADE > grade.grade
 
 
 def _missed_sentence(missed: Sequence[Grade]) -> str:
     each = listed([f"{g.region} {GRADE_WORDS[g.reported or 0]}" for g in missed])
     return (
-        f"The hospital's own reading grades {each}, which the network did not see; "
-        "the hospital's reading stands."
+        f"Vertebral fracture by the hospital's own reading: {each}. The network does not find "
+        "it; the hospital's reading stands."
     )
 
 
@@ -286,6 +297,8 @@ def _advice(findings: Findings, conclusions: Sequence[Conclusion]) -> str:
     fractured = any(max(g.grade, g.reported or 0) >= FRACTURE_GRADE for g in findings.grades)
     classes = {conclusion.bone_class for conclusion in conclusions}
     low = {BoneClass.LOW_BONE_MASS, BoneClass.OSTEOPOROSIS, BoneClass.BELOW_EXPECTED}
+    if any(map(_is_missed, findings.grades)):
+        return "Refer to a physician; a radiologist should look at what the two readings differ in."
     if fractured:
         return "Refer to a physician; a radiologist should confirm the fracture on radiographs."
     if classes & low:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.learning.stored import Run, stored_runs
-from tests.learning.tables import cohort_table, fairness_table, headline_table
+from tests.learning.tables import cohort_table, fairness_table, headline_table, lateral_table
 
 BEGIN: Final = "<!-- tables: made by `python -m tests.bench_learning --tables` -->"
 END: Final = "<!-- end of tables -->"
@@ -19,7 +19,8 @@ def write_page(runs: Path, page: Path) -> Path:
         cohorts.setdefault(str(run.facts["cohort"]), []).append(run)
     parts = ["### In one table", headline_table(cohorts)]
     for name, some in cohorts.items():
-        parts += [f"### {name}", _told(some), cohort_table(some), fairness_table(some)]
+        parts += [f"### {name}", _told(some), cohort_table(some), lateral_table(some)]
+        parts += [fairness_table(some)]
     text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

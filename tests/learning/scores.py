@@ -41,13 +41,15 @@ class Figure:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def score(task: Task, sums: Statistics) -> float:
-    """Dice; 1 − MAE/σ, mean over regions, for density; 2·AUC − 1 for fractures.
+def score(task: Task, sums: Statistics, metric: str = "") -> float:
+    """Dice; 1 − MAE/σ, mean over regions, for density; 2·AUC − 1 for fractures; or a metric.
 
     σ is the spread of the true densities of the very patients that are measured. NaN where
     no patient, or every one, has a fracture.
     """
     found = task.metrics(sums)
+    if metric:
+        return found[metric]
     if task.name == "dxa-bmd":
         parts = [1 - found[f"mae_{n}"] / _spread(sums, n) for n in METRIC_NAMES.values()]
         return float(np.mean(parts))
@@ -66,17 +68,17 @@ class Scored:
 
     The same patients are drawn for every way of training, so that differences and ratios
     have intervals of their own; they are of the seeds that both ways were run with. Seeds
-    are averaged inside a replicate.
+    are averaged inside a replicate. `metric` is a task's own, instead of its score.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], metric: str = "") -> None:
         self.runs = list(runs)
         self.task = make_task(TaskSettings(task=str(runs[0].facts["task"])))
-        self.of_seed = [score(self.task, run.sums()) for run in runs]
+        self.of_seed = [score(self.task, run.sums(), metric) for run in runs]
         self.value = float(np.mean(self.of_seed))
         weights = draws(len(runs[0].values))
         self._replicates = np.array(
-            [[score(self.task, run.sums(one)) for one in weights] for run in runs]
+            [[score(self.task, run.sums(one), metric) for one in weights] for run in runs]
         )  # (seeds, REPLICATES)
 
     @property

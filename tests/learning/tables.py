@@ -19,6 +19,11 @@ TITLES: Final = {
     "dxa-bmd": "1 − MAE/σ, mean of three regions",
     "vfa-fracture": "2·AUC − 1, grade 2 and more, per vertebra",
 }
+#: Metrics of the lateral view in DXA segmentation.
+LATERAL: Final = {
+    "dice_lateral": "lateral: vertebral bodies with their right names",
+    "dice_lateral_any": "whatever their names",
+}
 ORDER: Final = ("pretrained", "alone", "long", "without", "pooled", "federated", "private")
 #: One hospital by itself: left out where ways are compared by group.
 SINGLE: Final = ("alone", "long")
@@ -90,6 +95,29 @@ def headline_table(cohorts: Mapping[str, Sequence[Run]]) -> str:
             "" if private is None else str(private.over(federated)),
             "" if private is None else _against(private.above, scored.get("pretrained")),
         ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def lateral_table(runs: Sequence[Run]) -> str:
+    """Table of the lateral view, which the Dice of DXA segmentation leaves out; else empty."""
+    if runs[0].facts["task"] != "dxa-segmentation":
+        return ""
+    heads, columns = [], []
+    for metric, title in LATERAL.items():
+        heads += [title, "of federated", "above the start"]
+        columns.append({arm: Scored(some, metric) for arm, some in by_arm(runs).items()})
+    lines = [
+        f"| way of training | seeds | {' | '.join(heads)} |",
+        "| --- |" + " --- |" * (len(heads) + 1),
+    ]
+    for arm, some in columns[0].items():
+        cells = [arm, str(len(some.runs))]
+        for scored in columns:
+            one, federated, start = scored[arm], scored.get("federated"), scored.get("pretrained")
+            cells.append(str(one.figure))
+            cells.append("" if arm == "federated" else _against(one.over, federated))
+            cells.append("" if arm == "pretrained" else _against(one.above, start))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -75,14 +75,22 @@ def test_a_fracture_comes_first() -> None:
     assert "radiologist should confirm" in sentences[-1]
 
 
-def test_a_fracture_that_only_the_hospital_saw_is_said_near_the_top() -> None:
+def test_a_fracture_that_only_the_hospital_saw_comes_first_and_stands_in_the_findings() -> None:
     subject = make_subject(labels=StudyLabels(genant={"T8": 3, "L1": 1}))
-    sentences = predict(subject, NORMAL).narrative.impression
-    assert "grades T8 severe, which the network did not see" in sentences[1]
-    assert "the hospital's reading stands" in sentences[1]
-    assert "radiologist should confirm" in sentences[-1]
+    narrative = predict(subject, NORMAL).narrative
+    sentences = narrative.impression
+    assert sentences[0].startswith("Vertebral fracture by the hospital's own reading: T8 severe.")
+    assert "the hospital's reading stands" in sentences[0]
+    assert not any(sentence.startswith("No moderate or severe") for sentence in sentences)
+    assert "what the two readings differ in" in sentences[-1]
+    [found] = [sentence for sentence in narrative.findings if sentence.startswith("T8")]
+    assert "severe fracture by the hospital's own reading; the network gives none" in found
+    assert any("12 vertebrae graded as not fractured" in one for one in narrative.findings)
     agreed = predict(subject, NORMAL, {"T8": MODERATE}).narrative.impression
-    assert not any("did not see" in sentence for sentence in agreed)
+    assert not any("does not find it" in sentence for sentence in agreed)
+    both = predict(subject, NORMAL, {"L1": MODERATE}).narrative.impression
+    assert both[0].startswith("Vertebral fracture suspected: L1 moderate")
+    assert both[1].startswith("Vertebral fracture by the hospital's own reading: T8 severe.")
 
 
 def test_a_missing_view_is_named_and_why() -> None:

@@ -19,7 +19,7 @@ from tests.learning.pages import BEGIN, write_page
 from tests.learning.radiographs import read_radiograph, split_by_look
 from tests.learning.scores import Scored
 from tests.learning.stored import Run, load_run, path_of, run_of, save_run
-from tests.learning.tables import cohort_table, fairness_table, headline_table
+from tests.learning.tables import cohort_table, fairness_table, headline_table, lateral_table
 from tests.shared.standins import Standins
 
 FEW = OptimiserSettings(steps_per_round=2, batch_patients=4, augment=False)
@@ -201,6 +201,23 @@ def test_small_groups_are_not_shown() -> None:
     table = fairness_table([Run(run.facts, run.keys, run.values, tuple(sexes))])
     assert "sex F (12) | sex M (12) | worst" in table
     assert "| federated | 0.500 | 0.900 | sex F |" in table
+
+
+def test_the_lateral_view_of_segmentation_has_a_table_of_its_own() -> None:
+    runs = []
+    for arm, named, found in (("pretrained", 0.5, 0.7), ("federated", 0.8, 0.9)):
+        common = {"patients": 1.0, "loss_sum": 1.0, "dice_n": 1.0, "dice_sum": 0.9}
+        lateral = {
+            "dice_lateral_n": 1.0, "dice_lateral_sum": named,
+            "dice_lateral_any_n": 1.0, "dice_lateral_any_sum": found,
+        }  # fmt: skip
+        facts = {**stored([0.5], arm).facts, "task": "dxa-segmentation"}
+        runs.append(run_of(facts, [({**common, **lateral}, {})] * 12))
+    *_, start, federated = lateral_table(runs).splitlines()
+    cells = [cell.strip().partition(" [")[0] for cell in federated.strip("|").split("|")]
+    assert cells == ["federated", "1", "0.800", "", "0.300", "0.900", "", "0.200"]
+    assert start.startswith("| pretrained | 1 | 0.500 [0.500, 0.500] | 0.625 [0.625, 0.625] |  |")
+    assert lateral_table([stored([0.5] * 12, "federated")]) == ""
 
 
 def test_ways_are_compared_on_the_seeds_that_both_were_run_with() -> None:
