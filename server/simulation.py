@@ -191,7 +191,7 @@ def _flwr_run(home: _Home, plan: RunPlan, runtime: SimulationRuntime) -> list[st
     chosen = runtime.parallel_sites or sites_at_once(sites, cores() // runtime.cpus_per_site)
     cpus = runtime.cpus_per_site * min(chosen, sites)
     simulation = (
-        f"num-supernodes={len(plan.sites)} client-resources-num-cpus={runtime.cpus_per_site} "
+        f"num-supernodes={sites} client-resources-num-cpus={runtime.cpus_per_site} "
         f"init-args-num-cpus={cpus} init-args-log-to-driver=false init-args-logging-level='error'"
     )
     return [
