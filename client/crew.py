@@ -11,15 +11,61 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
+
+from shared.processes import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 #: Jobs given out and not fetched yet, for each worker: it never waits, and little piles up.
 JOBS_AHEAD: Final = 3
+#: Less than this is read sooner than worker processes have started.
+WORTH_WORKERS_BYTES: Final = 100_000_000
+#: What is imported once, in the server that workers are forked from: what they do, and what a
+#: worker imports again of the program that started it.
+IMPORTED_ONCE: Final = ("client.staging", "shared.cli")
+
+
+def workers_for(source: Path) -> int:
+    """Choose one worker for each core, or none besides this process if there is little to read.
+
+    Parameters
+    ----------
+    source : Path
+        A folder or a file; what is not there is little.
+    """
+    try:
+        size = source.stat().st_size if source.is_file() else 0
+    except OSError:
+        return 1
+    for base, _, names in os.walk(source):
+        for name in names:
+            try:
+                size += (Path(base) / name).stat().st_size
+            except OSError:
+                continue
+        if size >= WORTH_WORKERS_BYTES:
+            break
+    return cores() if size >= WORTH_WORKERS_BYTES else 1
+
+
+def start_early() -> None:
+    """Start the server that workers are forked from: it imports while this process does, too.
+
+    Without it, the first worker waits for a second. One that runs is left as it is. Ctrl-C is
+    this process's, and would end the server in the midst of its imports.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(IMPORTED_ONCE))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Crew:
@@ -120,9 +166,9 @@ class Crew:
     def _running(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # A server without threads, connections or locks is what is forked, never this
-            # process; what the workers need is imported in it once.
+            # process.
+            start_early()
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["client.staging"])
             self._pool = ProcessPoolExecutor(
                 self.workers, mp_context=context, initializer=_end_with_parent
             )

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from client.crew import Crew
+from client.crew import Crew, workers_for
 from client.door import Door
 from client.staging import Job, crashed, stage, staging
 from client.store import OWNERS_FILE, SiteStore
@@ -31,12 +31,9 @@ from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, scan_folder
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
 from shared.errors import InputEmptyError
-from shared.processes import cores
 
 #: Studies between two commits: what a crash can cost.
 STUDIES_PER_COMMIT: Final = 50
-#: Less than this is read sooner than worker processes have started.
-WORTH_WORKERS_BYTES: Final = 100_000_000
 
 #: Called with (studies done, studies found).
 ProgressCallback = Callable[[int, int], None]
@@ -142,7 +139,7 @@ def ingest(
     """
     store = SiteStore.open(site_folder)
     try:
-        number = _workers_for(source_dir) if workers is None else workers
+        number = workers_for(source_dir) if workers is None else workers
         with Crew(number, separate=separate) as crew:
             scan = scan_folder(source_dir, store.config.labels, crew.each)
             if not scan.digests and not scan.verdicts:
@@ -224,20 +221,6 @@ def _tables(scan: FolderScan, verdicts: list[FileVerdict], door: Door) -> list[F
         else verdict
         for verdict in judged
     ]
-
-
-def _workers_for(folder: Path) -> int:
-    """One worker for each core, or none besides this process where there is little to read."""
-    size = 0
-    for base, _, names in os.walk(folder):
-        for name in names:
-            try:
-                size += (Path(base) / name).stat().st_size
-            except OSError:
-                continue
-        if size >= WORTH_WORKERS_BYTES:
-            return cores()
-    return 1
 
 
 @contextmanager

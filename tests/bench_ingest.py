@@ -87,15 +87,14 @@ def bare(folder: Path) -> None:
         _ = dcmread(path).pixel_array
 
 
-def take_in(folder: Path, workers: int) -> None:
-    """Take an export into a new site."""
-    from client.ingest import ingest
+def new_site(folder: Path) -> Path:
+    """Make an empty site of the defaults somewhere in a folder."""
     from client.store import init_site
     from shared.config import SiteConfig
 
-    with tempfile.TemporaryDirectory(dir=folder.parent) as base:
-        init_site(Path(base) / "site", SiteConfig(site="bench"))
-        ingest(Path(base) / "site", folder, workers=workers)
+    site = Path(tempfile.mkdtemp(dir=folder)) / "site"
+    init_site(site, SiteConfig(site="bench"))
+    return site
 
 
 def make_store(folder: Path, studies: int) -> None:
@@ -140,6 +139,14 @@ def _median(figures: list[Figure], name: str) -> float:
     return statistics.median(getattr(figure, name) for figure in figures)
 
 
+def _command(base: Path, source: Path, workers: int | None) -> list[str]:
+    """Decode an export, or take it into a new site with some workers, as a command."""
+    if workers is None:
+        return [PYTHON, "-m", "tests.bench_ingest", "bare", str(source)]
+    ingest = [PYTHON, "-m", "shared.cli", "site", "ingest", str(new_site(base)), str(source)]
+    return [*ingest, "--workers", str(workers), "--json"]
+
+
 def measure_ingest(base: Path, runs: int) -> list[dict[str, Any]]:
     """Figures of each export, medians over interleaved runs."""
     found = []
@@ -147,18 +154,17 @@ def measure_ingest(base: Path, runs: int) -> list[dict[str, Any]]:
         folder, nearly_nothing = base / f"export{number}", base / f"one{number}"
         files = make_export(folder, patients, factor, compressed=compressed)
         make_export(nearly_nothing, 1, factor, compressed=compressed)
-        module = [PYTHON, "-m", "tests.bench_ingest"]
         commands = {
-            "bare": [*module, "bare", str(folder)],
-            "one": [*module, "ingest", str(folder), "1"],
-            "two": [*module, "ingest", str(folder), "2"],
-            "bare start": [*module, "bare", str(nearly_nothing)],
-            "one start": [*module, "ingest", str(nearly_nothing), "1"],
+            "bare": (folder, None),
+            "one": (folder, 1),
+            "two": (folder, 2),
+            "bare start": (nearly_nothing, None),
+            "one start": (nearly_nothing, 1),
         }
         took: dict[str, list[Figure]] = {key: [] for key in commands}
         for _ in range(runs):
-            for key, command in commands.items():
-                took[key].append(measure(command))
+            for key, (source, workers) in commands.items():
+                took[key].append(measure(_command(base, source, workers)))
         cpu = {key: [one.processor_seconds for one in took[key]] for key in took}
         whole = [b / o for b, o in zip(cpu["bare"], cpu["one"], strict=True)]
         rest = [
@@ -223,14 +229,12 @@ def show(runs: int) -> dict[str, Any]:
 def main() -> None:
     """Do one part of a measurement, or measure everything."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", nargs="*", help="bare FOLDER | ingest FOLDER WORKERS")
+    parser.add_argument("part", nargs="*", help="bare FOLDER")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.part[:1] == ["bare"]:
         bare(Path(options.part[1]))
-    elif options.part[:1] == ["ingest"]:
-        take_in(Path(options.part[1]), int(options.part[2]))
     else:
         figures = show(options.runs)
         if options.json:

@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import shutil
+import signal
 import stat
 import time
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 
 import client.ingest
-from client.crew import Crew
+from client.crew import WORTH_WORKERS_BYTES, Crew, start_early, workers_for
 from client.ingest import ingest
 from client.store import init_site
 from shared.config import SiteConfig
 from shared.phantom.make import make_hospital
+from shared.processes import cores
 from shared.quality import assess
 from shared.seeds import numpy_generator
 from tests.client.store_snapshot import snapshot
@@ -164,6 +166,10 @@ def _process(number: int) -> int:
     return os.getpid()
 
 
+def _parent(number: int) -> int:
+    return os.getppid()
+
+
 def _square_or_crash(number: int) -> int:
     if number == 2:
         os._exit(1)
@@ -201,3 +207,25 @@ def test_a_single_worker_is_a_process_of_its_own_if_it_is_to_be_separate() -> No
         assert list(crew.each(_process, [0])) != [os.getpid()]
         found = list(crew.each(_square_or_crash, range(4), crashed=lambda job: -job))
     assert found == [0, 1, -2, 9]
+
+
+def test_workers_are_started_for_an_export_that_pays_for_them(tmp_path: Path) -> None:
+    (tmp_path / "small.dcm").write_bytes(b"x")
+    assert workers_for(tmp_path) == 1
+    with (tmp_path / "large.zip").open("wb") as file:
+        file.truncate(WORTH_WORKERS_BYTES)
+    assert workers_for(tmp_path) == workers_for(tmp_path / "large.zip") == cores()
+    for nowhere in (tmp_path / "nothing", Path("https://pacs/" + 500 * "x")):
+        assert workers_for(nowhere) == 1
+
+
+def test_what_workers_are_forked_from_is_started_once_and_ctrl_c_stays_with_this_process() -> None:
+    start_early()
+    with Crew(2) as crew:
+        first = list(crew.each(_parent, range(2)))
+    start_early()
+    with Crew(2) as crew:
+        again = list(crew.each(_parent, range(2)))
+    assert len({*first, *again}) == 1
+    assert first[0] != os.getpid()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
