@@ -26,25 +26,22 @@ LABEL_MAP_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
 CLASSES: Final = (SegmentationStorage, LABEL_MAP_STORAGE)
 #: Levels times voxels of a series: what the frames of one mask may come to.
 MOST_FRAME_PIXELS: Final = 4 * MOST_VOXELS
-#: A segment of which less than one byte of packed bits in so many holds something is painted
-#: by the places of its pixels.
-SPARSE: Final = 8
 #: A frame may be off its slice by this part of a voxel.
 SAME_VOXEL: Final = 0.1
 
 
 @dataclass(frozen=True)
-class _Places:
-    """The pixels of a sparse mask of `shape`, in the order of its rows."""
+class _Part:
+    """Pixels of a binary frame of `shape` from `first` row and column on; it holds no others."""
 
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
+    mask: NDArray[np.bool_]
+    first: tuple[int, int]
     shape: tuple[int, int]
 
 
-#: A frame's values, (H, W), or of packed bits where they are set.
-_Frame = NDArray[Any] | _Places
-_Segment = tuple[int, NDArray[np.bool_] | _Places]
+#: A frame's values, (H, W), or of packed bits the part where some are set.
+_Frame = NDArray[Any] | _Part
+_Segment = tuple[int, _Part]
 
 
 def referenced_images(dataset: Dataset) -> set[str]:
@@ -162,24 +159,28 @@ def _segments(
     labelled: bool,
 ) -> list[_Segment]:
     """Codes that a frame holds with their pixels."""
-    if labelled and not isinstance(frame, _Places):
+    if labelled and not isinstance(frame, _Part):
         present = {int(value) for value in np.unique(frame)} & set(codes)
-        return [(codes[value], frame == value) for value in sorted(present)]
+        return [(codes[value], _whole(frame == value)) for value in sorted(present)]
     item = functional(dataset, number, "SegmentIdentificationSequence")
     code = codes.get(int(number_of(item, "ReferencedSegmentNumber") or 0))
     if code is None:
         return []
-    return [(code, frame if isinstance(frame, _Places) else frame.astype(bool))]
+    return [(code, frame if isinstance(frame, _Part) else _whole(frame.astype(bool)))]
+
+
+def _whole(mask: NDArray[np.bool_]) -> _Part:
+    return _Part(mask, (0, 0), (mask.shape[0], mask.shape[1]))
 
 
 def _paint(result: NDArray[np.uint8], segments: list[_Segment]) -> None:
     """Write segments into a map; a pixel of two of them is none's."""
-    for code, mask in segments:
-        places: Any = (mask.rows, mask.columns) if isinstance(mask, _Places) else mask
-        under = result[places]
-        if np.any((under != 0) & (under != code)):
+    for code, part in segments:
+        (row, column), (rows, columns) = part.first, part.mask.shape
+        under = result[row : row + rows, column : column + columns]
+        if np.any(part.mask & (under != 0) & (under != code)):
             raise SetAsideError("mask_overlap")
-        result[places] = code
+        under[part.mask] = code
 
 
 def _slices_by_uid(uids: list[str], stack: Stack) -> dict[str, int]:
@@ -255,13 +256,21 @@ def _native_frame(data: bytes, number: int, shape: tuple[int, int], bits: int) -
         return np.frombuffer(data, kind, count=size, offset=first).reshape(shape)
     skipped = number * size % 8
     packed = np.frombuffer(data, np.uint8, count=-(-(skipped + size) // 8), offset=first)
-    # Most of a map is none of a segment's: looked for byte by byte, not bit by bit.
-    some = np.flatnonzero(packed)
-    if len(some) * SPARSE >= len(packed):
-        unpacked = np.unpackbits(packed, bitorder="little")[skipped : skipped + size]
-        return unpacked.reshape(shape)
-    byte, bit = np.nonzero(np.unpackbits(packed[some, None], axis=1, bitorder="little"))
-    flat = some[byte] * 8 + bit - skipped
-    flat = flat[(flat >= 0) & (flat < size)]  # what else is there is of the frames beside it
-    rows, columns = np.divmod(flat, shape[1])
-    return _Places(rows, columns, shape)
+    # Most of a map is none of a segment's: looked for byte by byte, and only the rows between
+    # the first and the last of them are unpacked. What else these bytes hold is of the frames
+    # beside it.
+    some = packed != 0
+    if not some.any():
+        return _Part(np.zeros((0, 0), bool), (0, 0), shape)
+    bits_from = 8 * int(some.argmax()) - skipped
+    bits_to = 8 * (len(some) - int(some[::-1].argmax())) - skipped
+    top, stop = max(0, bits_from // shape[1]), min(shape[0], -(-bits_to // shape[1]))
+    byte, bit = divmod(top * shape[1] + skipped, 8)
+    count = (stop - top) * shape[1]
+    unpacked = np.unpackbits(
+        packed[byte : byte + -(-(bit + count) // 8)], count=bit + count, bitorder="little"
+    )
+    rows = unpacked[bit:].view(bool).reshape(-1, shape[1])
+    columns = np.flatnonzero(rows.any(axis=0))
+    left, right = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 0)
+    return _Part(rows[:, left:right], (top, left), shape)

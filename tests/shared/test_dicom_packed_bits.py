@@ -1,11 +1,11 @@
-"""Frames of packed bits are read the same whether few or many of them are set."""
+"""Frames of packed bits are read the same whether few or many of them are set, and where."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from shared.dicom.segmentation import _native_frame, _Places
+from shared.dicom.segmentation import _native_frame, _Part
 from shared.seeds import numpy_generator
 
 FRAMES = 5
@@ -21,24 +21,20 @@ def test_frames_of_packed_bits_are_what_was_packed(shape: tuple[int, int], share
         frame = _native_frame(data, number, shape, 1)
         assert frame.shape == shape
         found = np.zeros(shape, bool)
-        if isinstance(frame, _Places):
-            found[frame.rows, frame.columns] = True
-        else:
-            found = frame.astype(bool)
+        assert isinstance(frame, _Part)
+        (row, column), (rows, columns) = frame.first, frame.mask.shape
+        found[row : row + rows, column : column + columns] = frame.mask
         assert np.array_equal(found, drawn[number])
 
 
-def test_few_set_bits_are_read_as_places_and_many_as_pixels() -> None:
-    """Both ways are used, else the test above would hold one against itself."""
-    few, many = np.zeros(64, np.uint8), np.ones(64, np.uint8)
-    few[3] = 1
-    kinds = [
-        type(_native_frame(np.packbits(bits, bitorder="little").tobytes(), 0, (8, 8), 1))
-        for bits in (few, many)
-    ]
-    assert kinds == [np.ndarray, np.ndarray]  # one byte in eight is not few
-    wide = np.zeros(256, np.uint8)
-    wide[3] = 1
-    assert isinstance(
-        _native_frame(np.packbits(wide, bitorder="little").tobytes(), 0, (16, 16), 1), _Places
-    )
+def test_only_the_part_of_a_frame_that_holds_something_is_kept() -> None:
+    """A segment of a large image is a small part of it, and its frames are many."""
+    drawn = np.zeros((3, 40, 50), bool)
+    drawn[0] = drawn[2] = True
+    drawn[1, 10:14, 20:31] = True
+    data = np.packbits(drawn.ravel(), bitorder="little").tobytes()
+    frame = _native_frame(data, 1, (40, 50), 1)
+    assert isinstance(frame, _Part)
+    assert frame.mask.shape == (4, 11)
+    assert frame.mask.all()
+    assert (frame.first, frame.shape) == ((10, 20), (40, 50))
