@@ -12,6 +12,7 @@ from scipy import ndimage
 THINNEST_STEP: Final = 3
 #: Fewer pixels than this are a bright corner and no margin.
 SMALLEST_MARGIN: Final = 24
+ROWS_BETWEEN_LOOKS: Final = 16
 
 
 def unscanned_margin(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -32,42 +33,46 @@ def unscanned_margin(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:
     ndarray of bool, shape (H, W)
         True where nothing was scanned.
     """
-    runs = np.zeros(saturated.shape, bool)
-    for axis in (0, 1):
-        for flipped in (False, True):
-            lines = np.moveaxis(saturated, axis, 0)
-            _add_runs(np.moveaxis(runs, axis, 0), lines, backwards=flipped)
+    runs, found = np.zeros(saturated.shape, bool), np.zeros(saturated.shape, bool)
+    for step in (1, -1):
+        _add_runs_down(runs[::step], saturated[::step])
+        _add_runs_across(runs[:, ::step], saturated[:, ::step])
     # Most images have none, and margins are narrow: the rest need not be opened or labelled.
-    found = np.zeros_like(runs)
-    rows, columns = _with_runs(runs, axis=1), _with_runs(runs, axis=0)
-    if rows.stop == 0:
+    rows, columns = _near(runs, 1), _near(runs, 0)
+    if not len(rows):
         return found
-    steps = _opened(runs[rows, columns])
-    labels, count = ndimage.label(steps)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    large = sizes >= SMALLEST_MARGIN
+    places = np.ix_(rows, columns)
+    labels, count = ndimage.label(_opened(runs[places]))
+    large = np.bincount(labels.ravel(), minlength=count + 1) >= SMALLEST_MARGIN
     large[0] = False
-    found[rows, columns] = large[labels]
+    found[places] = large[labels]
     return found
 
 
-def _with_runs(runs: NDArray[np.bool_], axis: int) -> slice:
-    """Lines across an axis from the first to the last one with runs, and some beside them."""
-    some = np.flatnonzero(runs.any(axis=axis))
-    if not len(some):
-        return slice(0, 0)
-    # Beyond what is cut out there has to be as much of nothing as an opening looks at.
-    return slice(max(0, int(some[0]) - THINNEST_STEP), int(some[-1]) + 1 + THINNEST_STEP)
+def _near(runs: NDArray[np.bool_], axis: int) -> NDArray[np.intp]:
+    """Lines across an axis with runs, and as many beside them as an opening looks at."""
+    some = np.asarray(runs.any(axis=axis))
+    return np.flatnonzero(ndimage.binary_dilation(some, iterations=THINNEST_STEP))
 
 
-def _add_runs(runs: NDArray[np.bool_], lines: NDArray[np.bool_], *, backwards: bool) -> None:
-    """Add, along axis 0, the unbroken runs that begin at an edge."""
-    lines, runs = (lines[::-1], runs[::-1]) if backwards else (lines, runs)
-    begun = np.flatnonzero(lines[0])
+def _add_runs_down(runs: NDArray[np.bool_], saturated: NDArray[np.bool_]) -> None:
+    """Add the unbroken runs from the first row on, down the columns."""
+    unbroken = saturated[0].copy()
+    for number, row in enumerate(saturated):
+        unbroken &= row
+        if number % ROWS_BETWEEN_LOOKS == 0 and not unbroken.any():
+            return
+        runs[number] |= unbroken
+
+
+def _add_runs_across(runs: NDArray[np.bool_], saturated: NDArray[np.bool_]) -> None:
+    """Add the unbroken runs from the first column on, along the rows."""
+    begun = np.flatnonzero(saturated[:, 0])
     if len(begun):
-        mine = lines[:, begun]
-        lengths = np.where(mine.all(axis=0), len(mine), mine.argmin(axis=0))
-        runs[:, begun] |= np.arange(len(mine))[:, None] < lengths
+        lengths = saturated[begun].argmin(axis=1)
+        lengths[lengths == 0] = saturated.shape[1]  # the first pixel is saturated: so are all
+        longest = int(lengths.max())
+        runs[begun, :longest] |= np.arange(longest) < lengths[:, None]
 
 
 def _opened(runs: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -77,18 +82,16 @@ def _opened(runs: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     border = THINNEST_STEP
     opened = np.pad(runs, border, mode="edge")
-    for axis in (0, 1):
-        opened = _slid(opened, axis, np.logical_and)  # erosion
+    opened = _slid(_slid(opened, np.logical_and).T, np.logical_and).T  # erosion
     opened = np.pad(opened, THINNEST_STEP - 1)
-    for axis in (0, 1):
-        opened = _slid(opened, axis, np.logical_or)  # dilation
+    opened = _slid(_slid(opened, np.logical_or).T, np.logical_or).T  # dilation
     return opened[border:-border, border:-border]
 
 
-def _slid(array: NDArray[np.bool_], axis: int, combine: np.ufunc) -> NDArray[np.bool_]:
-    """Combine `THINNEST_STEP` neighbours along an axis, which is shorter by two afterwards."""
-    lines = np.moveaxis(array, axis, 0)
-    result = lines[: len(lines) - THINNEST_STEP + 1].copy()
+def _slid(array: NDArray[np.bool_], combine: np.ufunc) -> NDArray[np.bool_]:
+    """Combine `THINNEST_STEP` neighbours of a column; the result has two rows less."""
+    last = len(array) - THINNEST_STEP + 1
+    result = array[:last]
     for place in range(1, THINNEST_STEP):
-        combine(result, lines[place : len(lines) - THINNEST_STEP + 1 + place], out=result)
-    return np.moveaxis(result, 0, axis)
+        result = combine(result, array[place : last + place])
+    return result
