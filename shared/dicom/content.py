@@ -72,7 +72,7 @@ def _file_meta(data: bytes) -> tuple[int, UID]:
     """Where the data set begins, and its transfer syntax."""
     place, syntax = PREAMBLE_BYTES, UID("")
     while data[place : place + 2] == b"\x02\x00":
-        tag, _, start, length = _header(data, place, explicit=True)
+        tag, _, start, length = header_at(data, place, explicit=True)
         if length == OPEN_LENGTH:
             raise ValueError("an open length in the file meta group")
         place = start + length
@@ -83,7 +83,9 @@ def _file_meta(data: bytes) -> tuple[int, UID]:
     return place, syntax
 
 
-def _header(data: bytes, place: int, *, explicit: bool) -> tuple[tuple[int, int], bytes, int, int]:
+def header_at(
+    data: bytes, place: int, *, explicit: bool
+) -> tuple[tuple[int, int], bytes, int, int]:
     """Tag, VR, where the value begins and how long it is."""
     tag = TAG.unpack_from(data, place)
     if not explicit or tag[0] == ITEM[0]:
@@ -109,7 +111,7 @@ class _Walk:
         if depth > DEEPEST:
             raise ValueError("sequences nested deeper than any scanner writes")
         while place < end:
-            tag, vr, start, length = _header(self.data, place, explicit=explicit)
+            tag, vr, start, length = header_at(self.data, place, explicit=explicit)
             if tag in ENDS:
                 return start
             if length == OPEN_LENGTH:
@@ -136,7 +138,7 @@ class _Walk:
     ) -> int:
         """Walk the items of a sequence, or the fragments of compressed pixels."""
         while place < end:
-            tag, _, start, length = _header(self.data, place, explicit=False)
+            tag, _, start, length = header_at(self.data, place, explicit=False)
             if tag in ENDS:
                 place = start
                 break

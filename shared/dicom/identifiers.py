@@ -25,6 +25,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
 
 from .attributes import text_of
+from .plain_sequences import plain_sequence
 from .verdicts import SetAsideError
 from .workbook import WORKBOOK, workbook_lines
 
@@ -237,15 +238,18 @@ class _Seen:
             self.elements += 1
             if self.elements > MOST_ELEMENTS or len(self.found) > MOST_VALUES:
                 return
-            kind = _kind(dataset, tag)
+            try:
+                kind, raw = _kind(dataset, tag), dataset.get_item(tag)
+            except Exception:  # noqa: S112 - a value that was left out is read here
+                continue
             if not kind:
                 continue
-            if kind == "uid":
-                raw = dataset.get_item(tag)
-                if isinstance(raw, RawDataElement) and raw.VR == "UI" and raw.value:
-                    # The most frequent of all, and simple enough not to be converted for it.
-                    for text in raw.value.decode("latin-1").rstrip("\0 ").split("\\")[:MOST_UIDS]:
-                        self.take(kind, text[:LONGEST_VALUE])
+            # The most frequent of all are simple enough not to be converted for it.
+            if isinstance(raw, RawDataElement) and raw.value:
+                if kind == "uid" and raw.VR == "UI":
+                    self.take_uids(raw.value.decode("latin-1"))
+                    continue
+                if kind == "sequence" and self.is_plain(raw, depth):
                     continue
             try:
                 value = dataset[tag].value
@@ -258,6 +262,32 @@ class _Seen:
             else:
                 for text in _texts(value):
                     self.take(kind, text)
+
+    def is_plain(self, raw: RawDataElement, depth: int) -> bool:
+        """Say whether a sequence has no identifiers but UIDs; they are taken then."""
+        if raw.VR not in {"SQ", None} or not raw.is_little_endian or depth >= DEEPEST:
+            return False
+        plain = plain_sequence(
+            bytes(raw.value or b""),
+            _kind_at,
+            explicit=not raw.is_implicit_VR,
+            deepest=DEEPEST - depth,
+        )
+        if (
+            plain is None
+            or self.elements + plain.elements > MOST_ELEMENTS
+            or len(self.found) + len(plain.uids) > MOST_VALUES
+        ):
+            return False
+        self.elements += plain.elements
+        for value in plain.uids:
+            self.take_uids(value)
+        return True
+
+    def take_uids(self, value: str) -> None:
+        """Take the UIDs of one element."""
+        for text in value.rstrip("\0 ").split("\\")[:MOST_UIDS]:
+            self.take("uid", text[:LONGEST_VALUE])
 
     def take(self, kind: str, text: str) -> None:
         """Take one value, unless it is kept on purpose."""
@@ -292,6 +322,18 @@ def _kind(dataset: Dataset, tag: BaseTag) -> str:
     if kind == "private" and isinstance(raw, RawDataElement):
         return kind if (raw.length or 0) <= LONGEST_VALUE else ""
     return kind
+
+
+@lru_cache(maxsize=16_384)
+def _kind_at(tag: tuple[int, int], vr: bytes) -> str:
+    """Kind of an element as it is written, by its group and element and its VR."""
+    known = BaseTag(tag[0] << 16 | tag[1])
+    if vr == b"UN":
+        try:
+            return _kind_of(known, str(dictionary_VR(known)))
+        except KeyError:
+            pass
+    return _kind_of(known, vr.decode("ascii"))
 
 
 @lru_cache(maxsize=16_384)
