@@ -81,30 +81,40 @@ def looks_burned_in(
     """
     if tesseract is None:
         tesseract = tesseract_there()
-    if places is None:
-        places = _busy_places(unit)
-    text = _text_at(places, unit, same, tesseract=tesseract)
+    if places is not None:
+        return _text_at(places, unit, None, same, tesseract=tesseract)
+    blank, grey = np.isnan(unit), _grey(unit)
+    places = _busy_places(grey, blank)
+    text = _text_at(places, unit, None, same, tesseract=tesseract)
     if text or unscanned is None or not unscanned.any():
         return text
-    blanked = np.where(unscanned, np.float32(np.nan), unit)
     # Without the margin's edges fainter ones count, and words are no longer one place with it;
     # what was looked at before and has nothing blanked would be seen the same again.
     others = [
         (place, upwards)
-        for place, upwards in _busy_places(blanked)
+        for place, upwards in _busy_places(grey * ~unscanned, blank | unscanned)
         if unscanned[place].any() or (place, upwards) not in places
     ]
-    return _text_at(others, blanked, same, tesseract=tesseract)
+    return _text_at(others, unit, unscanned, same, tesseract=tesseract)
 
 
-def _text_at(places: Places, unit: NDArray[np.float32], same: float, *, tesseract: bool) -> str:
+def _text_at(
+    places: Places,
+    unit: NDArray[np.float32],
+    unscanned: NDArray[np.bool_] | None,
+    same: float,
+    *,
+    tesseract: bool,
+) -> str:
     """Say why some place of an image seems to hold text; empty if none does."""
     doubtful = []
-    for row in _letter_rows(places, unit, same):
+    for row in _letter_rows(places, unit, unscanned, same):
         if not row.upwards and _reaches(row, BEYOND_DOUBT):
             return f"{row.letters} letters in a row"
         if _reaches(row, DOUBTFUL_UPWARDS if row.upwards else DOUBTFUL):
             doubtful.append(row)
+    if doubtful and unscanned is not None:
+        unit = np.where(unscanned, np.float32(np.nan), unit)
     read = tesseract and any(can_be_read(unit, row) for row in doubtful[:ROWS_READ])
     return "a word that can be read" if read else ""
 
@@ -113,15 +123,17 @@ def _reaches(row: Row, limits: tuple[tuple[int, float], ...]) -> bool:
     return any(row.letters >= letters and row.even >= even for letters, even in limits)
 
 
-def _letter_rows(places: Places, unit: NDArray[np.float32], same: float) -> list[Row]:
+def _letter_rows(
+    places: Places, unit: NDArray[np.float32], unscanned: NDArray[np.bool_] | None, same: float
+) -> list[Row]:
     """Find rows of shapes like letters in some places, longest first."""
     rows: list[Row] = []
     for place, upwards in places:
         patch = unit[place]
-        blank = np.isnan(patch)
+        blank = np.isnan(patch) if unscanned is None else np.isnan(patch) | unscanned[place]
         if blank.all():
             continue
-        filled = np.where(blank, np.nanmedian(patch), patch) if blank.any() else patch
+        filled = np.where(blank, np.median(patch[~blank]), patch) if blank.any() else patch
         turned = np.ascontiguousarray(np.rot90(filled, -1)) if upwards else filled
         for bright in (True, False):
             for row in rows_in(turned if bright else 1 - turned, same):
@@ -145,15 +157,19 @@ def _turned_back(
     return slice(shape[0] - across.stop, shape[0] - across.start), down
 
 
-def _busy_places(unit: NDArray[np.float32]) -> Places:
-    """Boxes in which sharp, drawn edges stand close together, and whether of upward text."""
-    height, width = (size // TILE for size in unit.shape)
-    if height < 1 or width < 2:
-        return []
-    blank = np.isnan(unit)
+def _grey(unit: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Grey values for the first look; 0 at what is blank."""
     grey = np.empty(unit.shape, np.uint8)
     with np.errstate(invalid="ignore"):
         np.multiply(unit, GREYS, out=grey, casting="unsafe")
+    return grey
+
+
+def _busy_places(grey: NDArray[np.uint8], blank: NDArray[np.bool_]) -> Places:
+    """Boxes in which sharp, drawn edges stand close together, and whether of upward text."""
+    height, width = (size // TILE for size in grey.shape)
+    if height < 1 or width < 2:
+        return []
     some = np.zeros_like(grey[::7])
     some[:, :-2] = _steps(grey[::7, :-2], grey[::7, 2:])
     some[:, :-2][blank[::7, :-2] | blank[::7, 2:]] = 0

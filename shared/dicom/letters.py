@@ -35,6 +35,10 @@ SAME_HEIGHT: Final = 0.3
 #: how far they may overlap, how far apart they may stand.
 HEIGHTS_APART: Final = 1.9
 GAP: Final = (-0.3, 1.3)
+#: A shape that is wider, in its height, is of letters that touch.
+TOUCHING: Final = 1.6
+#: Of more shapes it is not asked which stand beside which before they are looked at.
+MOST_PAIRED: Final = 200
 EVERY_NEIGHBOUR: Final = np.ones((3, 3), bool)
 
 
@@ -79,7 +83,7 @@ def rows_in(patch: NDArray[np.float32], same: float) -> list[Row]:
     thin = patch - _opened(patch)
     if float(thin.max()) <= STANDS_OUT:
         return []
-    limit = max(STANDS_OUT, 0.5 * _quantile(thin, 0.995))
+    limit = max(STANDS_OUT, 0.5 * _quantile_above(thin, 0.995, 2 * STANDS_OUT))
     strokes = thin > limit
     # Text was drawn in one value: what is far from the most frequent one is no part of it.
     levels = (patch[strokes] * VALUES).astype(np.intp)
@@ -89,12 +93,13 @@ def rows_in(patch: NDArray[np.float32], same: float) -> list[Row]:
     labelled, number = ndimage.label(mask, EVERY_NEIGHBOUR)
     if number > MOST_SHAPES:
         return []
+    boxes = ndimage.find_objects(labelled)
     shapes = []
-    for index, box in enumerate(ndimage.find_objects(labelled), start=1):
-        if _may_be_letter(box):
-            shape = _shape(labelled[box] == index, patch[box], box)
-            if shape is not None:
-                shapes.append(shape)
+    for index in _may_be_in_rows(boxes):
+        box = boxes[index]
+        shape = _shape(labelled[box] == index + 1, patch[box], box)
+        if shape is not None:
+            shapes.append(shape)
     if sum(shape.letters for shape in shapes) < FEWEST_LETTERS:
         return []
     return [row for chain in _chains(shapes) if (row := _row(chain, same)) is not None]
@@ -127,10 +132,30 @@ def _mirrored(size: int) -> NDArray[np.intp]:
     return np.minimum(places, 2 * size - 1 - places)
 
 
-def _may_be_letter(box: tuple[slice, slice]) -> bool:
-    """Whether a box has the size of a letter, or of letters that touch."""
-    height, width = (side.stop - side.start for side in box)
-    return LETTER_HEIGHT[0] <= height <= LETTER_HEIGHT[1] and width <= 14 * height
+def _may_be_in_rows(boxes: list[tuple[slice, slice]]) -> list[int]:
+    """Indices of boxes that have the size of a letter beside another, or of letters that touch.
+
+    Most shapes stand alone, and what is asked here needs none of their pixels.
+    """
+    if len(boxes) == 0:
+        return []
+    sides = np.array([(d.start, d.stop, a.start, a.stop) for d, a in boxes])
+    heights, widths = sides[:, 1] - sides[:, 0], sides[:, 3] - sides[:, 2]
+    sized = (heights >= LETTER_HEIGHT[0]) & (heights <= LETTER_HEIGHT[1]) & (widths <= 14 * heights)
+    some = np.flatnonzero(sized)
+    if len(some) > MOST_PAIRED:
+        return [int(index) for index in some]
+    top, bottom, left, right = sides[some].T
+    height = heights[some]
+    low, high = np.minimum(height, height[:, None]), np.maximum(height, height[:, None])
+    gap = left - right[:, None]
+    overlap = np.minimum(bottom, bottom[:, None]) - np.maximum(top, top[:, None])
+    beside = (high <= HEIGHTS_APART * low) & (overlap >= 0.6 * low)
+    beside &= (GAP[0] * high <= gap) & (gap <= GAP[1] * high)
+    np.fill_diagonal(beside, val=False)
+    wide = widths[some] > TOUCHING * height
+    kept = beside.any(axis=0) | beside.any(axis=1) | wide
+    return [int(index) for index in some[kept]]
 
 
 def _shape(
@@ -142,7 +167,7 @@ def _shape(
     if width > 0.35 * height and not 0.12 <= mine.size / inside.size <= 0.95:
         return None
     letters = 1
-    if width > 1.6 * height:
+    if width > TOUCHING * height:
         begun = np.diff(inside.astype(np.int8), axis=1, prepend=0) == 1
         letters = max(1, round(float(begun.sum(axis=1).mean()) / 1.7))
     down, across = box
@@ -156,10 +181,27 @@ def _quantile(values: NDArray[np.float32], share: float) -> float:
     """`numpy.quantile` of values without NaN, at a tenth of its cost for a few of them."""
     place = share * (values.size - 1)
     low = int(place)
+    return _between(values.flatten(), low, min(low + 1, values.size - 1), place - low)
+
+
+def _quantile_above(values: NDArray[np.float32], share: float, least: float) -> float:
+    """The quantile, or `least` where it is less: only what is above is put in order."""
+    place = share * (values.size - 1)
+    low = int(place)
+    above = values[values > least]
+    below = values.size - above.size
+    if low + 1 < below or above.size == 0:
+        return least
+    if low < below:
+        return _quantile(values, share)
     high = min(low + 1, values.size - 1)
-    parted = values.flatten()
-    parted.partition((low, high))
-    return float(parted[low] + (place - low) * (parted[high] - parted[low]))
+    return _between(above, low - below, high - below, place - low)
+
+
+def _between(values: NDArray[np.float32], low: int, high: int, part: float) -> float:
+    """What lies a part of the way from the low-th to the high-th value; their order changes."""
+    values.partition((low, high))
+    return float(values[low] + part * (values[high] - values[low]))
 
 
 def _chains(shapes: list[_Shape]) -> list[list[_Shape]]:

@@ -41,10 +41,12 @@ class Picture:
         """Read an image; None if next to nothing of it was scanned."""
         grey = np.asarray(image.pixels, dtype=np.float32)
         scanned = np.isfinite(grey)
-        if int(scanned.sum()) < FEWEST_PIXELS:
+        known = int(np.count_nonzero(scanned))
+        if known < FEWEST_PIXELS:
             return None
         row_mm, column_mm = image.spacing_mm
-        whole = cls(np.where(scanned, grey, np.float32(0)), scanned, row_mm, column_mm)
+        filled = grey if known == grey.size else np.where(scanned, grey, np.float32(0))
+        whole = cls(filled, scanned, row_mm, column_mm)
         return whole.coarser(max(1, round(1 / row_mm)), max(1, round(1 / column_mm)))
 
     def coarser(self, rows: int, columns: int) -> Picture:
@@ -53,15 +55,17 @@ class Picture:
             return self
         height, width = self.grey.shape[0] // rows, self.grey.shape[1] // columns
 
-        def mean(values: NDArray[Any]) -> Floats:
+        def mean(values: NDArray[Any], kind: Any) -> Floats:
             # Rows first: whole lines are added at once, far faster than block by block.
             lines = values[: height * rows, : width * columns].reshape(
                 height, rows, width * columns
             )
-            blocks = lines.sum(axis=1, dtype=np.float32).reshape(height, width, columns)
-            return np.asarray(blocks.sum(axis=2) / np.float32(rows * columns))
+            blocks = lines.sum(axis=1, dtype=kind).reshape(height, width, columns)
+            return np.asarray(blocks.sum(axis=2, dtype=np.float32) / np.float32(rows * columns))
 
-        share, total = mean(self.scanned), mean(self.grey)
+        # Counts of up to 255 rows fit into bytes, which are added many at once.
+        share = mean(self.scanned.view(np.uint8), np.uint8 if rows < 256 else np.float32)
+        total = mean(self.grey, np.float32)
         scanned = share > 0.5
         grey = np.where(scanned, total / np.maximum(share, 0.5), 0).astype(np.float32)
         return Picture(grey, scanned, self.row_mm * rows, self.column_mm * columns)

@@ -97,10 +97,11 @@ def _edge(image: ImageRecord) -> NDArray[np.bool_]:
     """The outermost pixels of what was scanned."""
     outside = ~np.isfinite(np.asarray(image.pixels, dtype=np.float32))
     edge = outside.copy()
-    edge[1:] |= outside[:-1]
-    edge[:-1] |= outside[1:]
-    edge[:, 1:] |= outside[:, :-1]
-    edge[:, :-1] |= outside[:, 1:]
+    if outside.any():
+        edge[1:] |= outside[:-1]
+        edge[:-1] |= outside[1:]
+        edge[:, 1:] |= outside[:, :-1]
+        edge[:, :-1] |= outside[:, 1:]
     edge[[0, -1], :] = True
     edge[:, [0, -1]] = True
     return edge
