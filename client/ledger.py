@@ -27,7 +27,6 @@ an old ledger alone             its chain says so, before more is spent (`client
 from __future__ import annotations
 
 import math
-import time as _clock
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,8 +35,6 @@ from typing import Final
 import sqlalchemy as sa
 
 from client.ledger_file import (
-    EVALUATIONS,
-    MEASURED,
     MECHANISMS,
     Entry,
     empty_log,
@@ -49,6 +46,7 @@ from client.ledger_file import (
     open_ledger_file,
     writing,
 )
+from client.measured_models import MeasuredModels
 from shared.config import SitePrivacy
 from shared.errors import (
     BudgetExceededError,
@@ -108,6 +106,11 @@ class Ledger:
     identity : str
         What `client.ledger_file.make_ledger` returned.
 
+    Attributes
+    ----------
+    measured : MeasuredModels
+        How many models were measured here.
+
     Raises
     ------
     StoreMissingError
@@ -130,6 +133,7 @@ class Ledger:
                 f"{path}: is not the privacy ledger of this store (site.yaml: ledger); restore "
                 "the one that was made with it from your backup"
             )
+        self.measured = MeasuredModels(self._engine)
 
     def reserve(
         self,
@@ -345,39 +349,6 @@ class Ledger:
             known = entries_of(connection, run=run, round=round, task=task)
             return any(one.id == entry for one in known)
 
-    def count_measured_round(self, task: str) -> int:
-        """Count the model of a round that is about to be measured.
-
-        Returns
-        -------
-        int
-            Models measured for the task in 30 days, this one too, over all runs and
-            whether asked for by a round or by themselves.
-        """
-        with writing(self._engine) as connection:
-            _count_measured(connection, task)
-        return self.recent_evaluations(task)
-
-    def count_evaluation(self, run: str, task: str) -> int:
-        """Count one more model that is about to be measured; return how many were before."""
-        mine = (EVALUATIONS.c.run == run, EVALUATIONS.c.task == task)
-        with writing(self._engine) as connection:
-            _count_measured(connection, task)
-            before = connection.scalar(sa.select(EVALUATIONS.c.models).where(*mine))
-            if before is None:
-                connection.execute(EVALUATIONS.insert().values(run=run, task=task, models=1))
-                return 0
-            connection.execute(EVALUATIONS.update().where(*mine).values(models=before + 1))
-            return int(before)
-
-    def recent_evaluations(self, task: str, days: float = 30.0) -> int:
-        """Count the models measured for a task in the last days, over all runs."""
-        since = _clock.time() - days * 86_400.0
-        wanted = (MEASURED.c.task == task, MEASURED.c.at >= since)
-        with self._engine.connect() as connection:
-            found = connection.scalar(sa.select(sa.func.count()).where(*wanted))
-            return int(found or 0)
-
     def entries(self) -> list[Entry]:
         """List all entries, oldest first."""
         with self._engine.connect() as connection:
@@ -426,9 +397,3 @@ def _check_same(earlier: Entry, mechanism: Mechanism | None, key: dict[str, obje
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _count_measured(connection: sa.Connection, task: str) -> None:
-    """Count one more model that is measured for a task, with the time."""
-    MEASURED.create(connection, checkfirst=True)  # ledgers of an older version have no such table
-    connection.execute(MEASURED.insert().values(task=task, at=_clock.time()))

@@ -134,7 +134,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
         return release_again(site, kept, asked)
     _hold_ledger(site)
     _load(network, model.arrays)
-    measured = policy.measures_round(site.ledger.count_measured_round(job.task), site.store.config)
+    measured = policy.measures_round(site.ledger.measured.count_round(job.task), site.store.config)
     statistics = _validate(site, task, network) if measured else {}
     reservation = _reserve(site, job, request)
     site.chain.append(
@@ -192,8 +192,8 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
     withheld = ""
     for label, task in tasks.items():
         policy.permit_evaluation(
-            site.ledger.count_evaluation(job.run, job.task),
-            site.ledger.recent_evaluations(job.task),
+            site.ledger.measured.count_evaluation(job.run, job.task),
+            site.ledger.measured.recent(job.task),
             site.store.config,
         )
         _load(networks[label], models[label])

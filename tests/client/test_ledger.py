@@ -237,8 +237,8 @@ def test_the_file_is_the_owners_alone_and_survives_a_power_cut(tmp_path: Path) -
 def test_evaluations_are_counted_per_run_and_task(tmp_path: Path) -> None:
     book = ledger(tmp_path)
     asked = [("r", "t"), ("r", "t"), ("s", "t"), ("r", "u"), ("r", "t")]
-    assert [book.count_evaluation(*one) for one in asked] == [0, 1, 0, 0, 2]
-    assert ledger(tmp_path).count_evaluation("r", "t") == 3
+    assert [book.measured.count_evaluation(*one) for one in asked] == [0, 1, 0, 0, 2]
+    assert ledger(tmp_path).measured.count_evaluation("r", "t") == 3
 
 
 # --- the ledger belongs to its store ---------------------------------------------------
