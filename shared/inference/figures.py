@@ -29,6 +29,10 @@ UNSCANNED_GREY = 40
 #: Shown in front of and behind the vertebrae of a marked lateral view, mm.
 SPINE_MARGIN_MM = 28.0
 
+#: A scale bar is the longest of these that takes no more than half of the width, mm.
+SCALE_BARS_MM = (50, 20, 10)
+SCALE_COLOUR = "#e8eef2"
+
 #: Colour of a grade, 0 to 3: readable on grey and in print, told apart by the
 #: colour-blind through the words beside them.
 GRADE_COLOURS = ("#6fd3c1", "#ffd84d", "#ff9f40", "#ff5a52")
@@ -158,8 +162,38 @@ def view_svg(view: View, image: ImageRecord, drawn: Sequence[Mark], title: str) 
             f'stroke="{mark.colour}" stroke-width="{thick * unit:.2f}" stroke-linejoin="round"/>'
         )
     parts += [label.svg for label in labels]
+    length = scale_bar_mm(image, min(right, size[0]) - left)
+    if length:
+        parts.append(_scale_bar(length, scale_words(image, length), left, size[1], unit))
     parts.append("</svg>")
     return "".join(parts)
+
+
+def scale_bar_mm(image: ImageRecord, shown_mm: float) -> int:
+    """Length of the scale bar of a picture of some width, mm; 0 if the size is not known."""
+    if image.spacing_provenance == "none":
+        return 0
+    return next((one for one in SCALE_BARS_MM if 2 * one <= shown_mm), 0)
+
+
+def scale_words(image: ImageRecord, length: int) -> str:
+    """What a scale bar says: only of calibrated pixels is the length more than about right."""
+    return f"{length} mm" if image.spacing_provenance == "calibrated" else f"about {length} mm"
+
+
+def _scale_bar(length: int, words: str, left: float, bottom: float, unit: float) -> str:
+    """A bar with ends in the lower left corner, its length above it."""
+    x, y, end = left + 2.5 * unit, bottom - 2.5 * unit, 0.8 * unit
+    line = f"M{x:.2f} {y - end:.2f} v{2 * end:.2f} M{x:.2f} {y:.2f} h{length} v{-end:.2f} v"
+    return (
+        f'<path d="{line}{2 * end:.2f}" fill="none" stroke="#000" stroke-opacity="0.75" '
+        f'stroke-width="{1.1 * unit:.2f}"/>'
+        f'<path d="{line}{2 * end:.2f}" fill="none" stroke="{SCALE_COLOUR}" '
+        f'stroke-width="{0.4 * unit:.2f}"/>'
+        f'<text x="{x:.2f}" y="{y - 2.2 * unit:.2f}" font-size="{3 * unit:.2f}" '
+        f'fill="{SCALE_COLOUR}" stroke="#000" stroke-opacity="0.75" '
+        f'stroke-width="{0.6 * unit:.2f}" paint-order="stroke">{words}</text>'
+    )
 
 
 def _path(polygon: Polygon) -> str:
@@ -230,11 +264,24 @@ def overlay_png(image: ImageRecord, drawn: Sequence[Mark]) -> bytes:
             draw.line([*line, line[0]], fill=mark.colour, width=4 if mark.loud else 2)
         every = np.concatenate(points)
         x, y = float(every[:, 0].max()) + 8, float(every[:, 1].mean()) - 12
+        if mark.region == "femoral_neck":  # its right side is the trochanter's
+            x, y = float(every[:, 0].min()), float(every[:, 1].min()) - 26
         length = draw.textlength(mark.label, font=font)
         x = min(x, max(size[0] - length - 4, 0.0))
         draw.text(
             (x, y), mark.label, fill=mark.colour, font=font, stroke_width=2, stroke_fill="black"
         )
+    length = scale_bar_mm(image, width * column_mm)
+    if length:
+        x, y, across = 16.0, size[1] - 18.0, length / column_mm * size[0] / width
+        for colour, thick in (("black", 6), (SCALE_COLOUR, 2)):
+            draw.line([(x, y), (x + across, y)], fill=colour, width=thick)
+            for at in (x, x + across):
+                draw.line([(at, y - 6), (at, y + 6)], fill=colour, width=thick)
+        draw.text(
+            (x, y - 36), scale_words(image, length), fill=SCALE_COLOUR, font=font,
+            stroke_width=2, stroke_fill="black",
+        )  # fmt: skip
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()

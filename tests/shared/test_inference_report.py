@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from shared.inference.figures import marks, outline, overlay_png
+from shared.inference.figures import marks, outline, overlay_png, view_svg
 from shared.inference.report import shown_date, shown_name
 from shared.inference.schema import Prediction
-from shared.records import Covariates, StudyLabels, Vendor, View
+from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
 from shared.regions import REGION_CODES
 from tests.shared.inference_cases import (
     MODERATE,
@@ -172,6 +172,30 @@ def test_an_overlay_is_a_png_of_a_readable_size() -> None:
         assert picture.height == 900
         red, green, _ = (np.asarray(channel) for channel in picture.split())
         assert (red != green).any()  # not all grey
+
+
+def test_a_scale_bar_is_as_sure_of_its_length_as_the_pixels_are() -> None:
+    view = View.SPINE_PA
+    words = {"calibrated": ">50 mm<", "detector": ">about 50 mm<", "derived": ">about 50 mm<"}
+    for provenance, text in words.items():
+        drawn = view_svg(view, image(view, provenance), [], "")
+        assert text in drawn
+        assert " h50 " in drawn  # in a picture whose unit is the millimetre
+    assert " mm<" not in view_svg(view, image(view, "none"), [], "")
+
+
+def test_the_bar_of_an_overlay_is_as_long_as_it_says() -> None:
+    """A column of bright pixels per millimetre of the bar, in a black picture of odd pixels."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    black = ImageRecord(np.zeros((300, 160), np.float32), (0.5, 1.0), "calibrated")
+    with Image.open(BytesIO(overlay_png(black, []))) as picture:
+        grey = np.asarray(picture.convert("L"))
+    lengths = (grey > 128).sum(axis=1)
+    assert grey.shape == (900, 960)
+    assert abs(int(lengths.max()) - 50 * 6) <= 3  # six pixels a millimetre
 
 
 def test_names_and_dates_read_as_people_write_them() -> None:
