@@ -116,7 +116,7 @@ def ingest(
     """Take studies in; every file ends as taken, quarantined or refused, with its reason."""
     from client.crew import start_early, workers_for
 
-    if (workers or workers_for(Path(source))) > 1:
+    if workers_for(Path(source), workers) > 1:
         start_early()
     from client.sources.take import take_source
     from shared.errors import InputEmptyError

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
@@ -31,18 +31,25 @@ WORTH_WORKERS_BYTES: Final = 100_000_000
 IMPORTED_ONCE: Final = ("client.staging", "shared.cli")
 
 
-def workers_for(source: Path) -> int:
+def workers_for(source: Path, asked: int | None = None) -> int:
     """Choose one worker for each core, or none besides this process if there is little to read.
 
     Parameters
     ----------
     source : Path
-        A folder or a file; what is not there is little.
+        A folder or an archive; what is neither, or not there, needs none.
+    asked : int or None
+        How many somebody wants, however little there is to read.
     """
     try:
-        size = source.stat().st_size if source.is_file() else 0
+        archive = source.suffix.lower() == ".zip" and source.is_file()
+        if not archive and not source.is_dir():
+            return 1
+        size = source.stat().st_size if archive else 0
     except OSError:
         return 1
+    if asked is not None:
+        return asked
     for base, _, names in os.walk(source):
         for name in names:
             try:
@@ -61,6 +68,8 @@ def start_early() -> None:
     this process's, and would end the server in the midst of its imports.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(IMPORTED_ONCE))
+    # The server would start it, and it lets go of all signals that are blocked.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()

@@ -23,6 +23,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID_dictionary
+from pydicom.values import convert_SQ
 
 from .attributes import text_of
 from .plain_sequences import plain_sequence
@@ -233,7 +234,11 @@ class _Seen:
     uids: int = 0
 
     def look(self, dataset: Dataset, depth: int) -> None:
-        """Look at every element, nested ones too."""
+        """Look at every element, nested ones too.
+
+        Sequences come last: a hundred references must not take the place of a study's own UID.
+        """
+        sequences: list[tuple[BaseTag, Any]] = []
         for tag in list(dataset.keys()):
             self.elements += 1
             if self.elements > MOST_ELEMENTS or len(self.found) > MOST_VALUES:
@@ -244,40 +249,36 @@ class _Seen:
                 continue
             if not kind:
                 continue
-            # The most frequent of all are simple enough not to be converted for it.
-            if isinstance(raw, RawDataElement) and raw.value:
-                if kind == "uid" and raw.VR == "UI":
-                    self.take_uids(raw.value.decode("latin-1"))
-                    continue
-                if kind == "sequence" and self.is_plain(raw, depth):
-                    continue
+            if kind == "sequence":
+                sequences.append((tag, raw))
+                continue
+            if kind == "uid" and isinstance(raw, RawDataElement) and raw.VR == "UI" and raw.value:
+                # The most frequent of all, and simple enough not to be converted for it.
+                self.take_uids(raw.value.decode("latin-1"))
+                continue
             try:
                 value = dataset[tag].value
             except Exception:  # noqa: S112 - pydicom raises many kinds on broken values
                 continue
-            if kind == "sequence":
-                if depth < DEEPEST:
-                    for item in value or ():
-                        self.look(item, depth + 1)
-            else:
-                for text in _texts(value):
-                    self.take(kind, text)
+            for text in _texts(value):
+                self.take(kind, text)
+        for tag, raw in sequences:
+            if depth >= DEEPEST or self.is_plain(raw, depth):
+                continue
+            for item in _items_of(dataset, tag):
+                self.look(item, depth + 1)
 
-    def is_plain(self, raw: RawDataElement, depth: int) -> bool:
+    def is_plain(self, raw: Any, depth: int) -> bool:
         """Say whether a sequence has no identifiers but UIDs; they are taken then."""
-        if raw.VR not in {"SQ", None} or not raw.is_little_endian or depth >= DEEPEST:
+        if not isinstance(raw, RawDataElement) or not raw.is_little_endian:
+            return False
+        value, left = raw.value, MOST_ELEMENTS - self.elements
+        if raw.VR not in {"SQ", None} or not isinstance(value, bytes):
             return False
         plain = plain_sequence(
-            bytes(raw.value or b""),
-            _kind_at,
-            explicit=not raw.is_implicit_VR,
-            deepest=DEEPEST - depth,
+            value, _kind_at, explicit=not raw.is_implicit_VR, deepest=DEEPEST - depth, most=left
         )
-        if (
-            plain is None
-            or self.elements + plain.elements > MOST_ELEMENTS
-            or len(self.found) + len(plain.uids) > MOST_VALUES
-        ):
+        if plain is None or len(self.found) + len(plain.uids) > MOST_VALUES:
             return False
         self.elements += plain.elements
         for value in plain.uids:
@@ -307,6 +308,21 @@ class _Seen:
             if pairs:
                 return
         self.found.add(SeenIdentifier(kind, text))
+
+
+def _items_of(dataset: Dataset, tag: BaseTag) -> list[Dataset]:
+    """Items of a sequence, none if it cannot be read.
+
+    One that was written as of unknown VR, in implicit VR then (PS3.5, 6.2.2), stays bytes
+    where it is longer than its length field could say.
+    """
+    try:
+        value = dataset[tag].value
+        if isinstance(value, bytes):
+            value = convert_SQ(value, True, True, dataset.original_character_set)
+        return [item for item in value or () if isinstance(item, Dataset)]
+    except Exception:  # pydicom raises many kinds on broken values
+        return []
 
 
 def _kind(dataset: Dataset, tag: BaseTag) -> str:

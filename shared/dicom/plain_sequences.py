@@ -31,7 +31,7 @@ class _NotPlainError(ValueError):
 
 
 def plain_sequence(
-    data: bytes, kind_of: KindOf, *, explicit: bool, deepest: int
+    data: bytes, kind_of: KindOf, *, explicit: bool, deepest: int, most: int
 ) -> PlainSequence | None:
     """Find the UIDs of a sequence that has no other identifiers.
 
@@ -45,6 +45,8 @@ def plain_sequence(
         Whether VRs are written.
     deepest : int
         How many levels of sequences are looked at.
+    most : int
+        How many elements and items are looked at.
 
     Returns
     -------
@@ -52,55 +54,57 @@ def plain_sequence(
         None if an element is of any other kind, or something is damaged, unknown or of open
         length: whoever asks has to make data sets of it.
     """
-    found = PlainSequence()
+    walk = _Walk(data, kind_of, explicit, most)
     try:
-        _items(data, 0, len(data), found, kind_of, explicit, deepest)
+        walk.items(0, len(data), deepest)
     except (ValueError, struct.error, IndexError):
         return None
-    return found
+    return walk.found
 
 
-def _items(
-    data: bytes,
-    place: int,
-    end: int,
-    found: PlainSequence,
-    kind_of: KindOf,
-    explicit: bool,
-    deepest: int,
-) -> None:
-    while place < end:
-        tag, _, start, length = header_at(data, place, explicit=False)
-        place = start + length
-        if tag != ITEM or length == OPEN_LENGTH or place > end:
+@dataclass
+class _Walk:
+    """One walk over the bytes of a sequence."""
+
+    data: bytes
+    kind_of: KindOf
+    explicit: bool
+    left: int
+    found: PlainSequence = field(default_factory=PlainSequence)
+
+    def items(self, place: int, end: int, deepest: int) -> None:
+        """Walk over items from a place to an end."""
+        while place < end:
+            tag, _, start, length = header_at(self.data, place, explicit=False)
+            place = start + length
+            if tag != ITEM or length == OPEN_LENGTH or place > end:
+                raise _NotPlainError
+            self.spend()
+            self.elements(start, place, deepest)
+
+    def elements(self, place: int, end: int, deepest: int) -> None:
+        """Walk over the elements of one item."""
+        before = (-1, -1)
+        while place < end:
+            tag, vr, start, length = header_at(self.data, place, explicit=self.explicit)
+            place = start + length
+            # Of a tag that comes twice a data set keeps the last.
+            if not before < tag or tag[0] == DELIMITERS or length == OPEN_LENGTH or place > end:
+                raise _NotPlainError
+            before = tag
+            self.spend()
+            self.found.elements += 1
+            kind = self.kind_of(tag, vr)
+            if kind == "sequence" and vr == b"SQ":
+                if deepest > 1:
+                    self.items(start, place, deepest - 1)
+            elif kind == "uid" and vr == b"UI":
+                self.found.uids.append(self.data[start:place].decode("latin-1"))
+            elif kind:
+                raise _NotPlainError
+
+    def spend(self) -> None:
+        """Count one more of what may be looked at."""
+        self.left -= 1
+        if self.left < 0:
             raise _NotPlainError
-        while start < place:
-            start = _element(data, start, place, found, kind_of, explicit, deepest)
-
-
-def _element(
-    data: bytes,
-    place: int,
-    end: int,
-    found: PlainSequence,
-    kind_of: KindOf,
-    explicit: bool,
-    deepest: int,
-) -> int:
-    """Look at one element; return where the next one begins."""
-    tag, vr, start, length = header_at(data, place, explicit=explicit)
-    stop = start + length
-    if tag[0] == DELIMITERS or length == OPEN_LENGTH or stop > end:
-        raise _NotPlainError
-    found.elements += 1
-    kind = kind_of(tag, vr)
-    if kind == "sequence":
-        if vr != b"SQ":
-            raise _NotPlainError
-        if deepest > 1:
-            _items(data, start, stop, found, kind_of, explicit, deepest - 1)
-    elif kind == "uid":
-        found.uids.append(data[start:stop].decode("latin-1"))
-    elif kind:
-        raise _NotPlainError
-    return stop

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,8 +217,9 @@ def test_workers_are_started_for_an_export_that_pays_for_them(tmp_path: Path) ->
     with (tmp_path / "large.zip").open("wb") as file:
         file.truncate(WORTH_WORKERS_BYTES)
     assert workers_for(tmp_path) == workers_for(tmp_path / "large.zip") == cores()
-    for nowhere in (tmp_path / "nothing", Path("https://pacs/" + 500 * "x")):
-        assert workers_for(nowhere) == 1
+    assert workers_for(tmp_path, 7) == 7
+    for nowhere in (tmp_path / "nothing", tmp_path / "small.dcm", Path("https://p/" + 500 * "x")):
+        assert workers_for(nowhere) == workers_for(nowhere, 7) == 1
 
 
 def test_what_workers_are_forked_from_is_started_once_and_ctrl_c_stays_with_this_process() -> None:
@@ -229,3 +232,21 @@ def test_what_workers_are_forked_from_is_started_once_and_ctrl_c_stays_with_this
     assert len({*first, *again}) == 1
     assert first[0] != os.getpid()
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux has /proc")
+def test_ctrl_c_does_not_reach_what_workers_are_forked_from_while_it_imports() -> None:
+    """In a process of its own: in this one it may have been started long ago."""
+    program = (
+        "from pathlib import Path\n"
+        "from multiprocessing import forkserver\n"
+        "from client.crew import start_early\n"
+        "start_early()\n"
+        "pid = forkserver._forkserver._forkserver_pid\n"
+        "print(Path(f'/proc/{pid}/status').read_text())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    blocked = next(line for line in done.stdout.splitlines() if line.startswith("SigBlk:"))
+    assert int(blocked.split()[1], 16) & 1 << (signal.SIGINT - 1)

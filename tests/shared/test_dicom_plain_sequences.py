@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from shared.dicom import identifiers
 from shared.dicom.attributes import quietly
 from shared.dicom.identifiers import SeenIdentifier, identifiers_of
 from shared.dicom.parsing import parse
+from shared.dicom.plain_sequences import plain_sequence
 from shared.dicom.verdicts import SetAsideError
 from shared.phantom.writers import write_study
 from tests.shared.rendered_samples import sample_study
@@ -108,3 +110,69 @@ def test_damaged_sequences_give_the_same(syntax: str, monkeypatch: pytest.Monkey
             changed = bytearray(data)
             changed[place] = value
             _both_ways(bytes(changed), monkeypatch)
+
+
+def _of_items(*elements: tuple[int, int, bytes, bytes]) -> bytes:
+    """A mask with a sequence of one item of these elements (group, element, VR, value)."""
+    item = b"".join(
+        struct.pack("<HH2sH", group, element, vr, len(value)) + value
+        for group, element, vr, value in elements
+    )
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(item)) + item
+    data = _written(Dataset(), ExplicitVRLittleEndian)
+    start = data.index(b"\x00\x52\x30\x92")
+    return data[:start] + struct.pack("<HH2sHL", 0x5200, 0x9230, b"SQ", 0, len(item)) + item
+
+
+def test_of_a_tag_that_comes_twice_the_last_counts_and_takes_no_place_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = (0x0028, 0x0010, b"US", b"\x01\x00")
+    name = (0x0040, 0xA123, b"PN", b"Muster^Anna ")
+    uid = (0x0008, 0x1155, b"UI", b"2.25.77\x00")
+    for elements in ([rows] * 19_990 + [name], [uid] * 200, [uid, rows, name], [name, uid, rows]):
+        assert _both_ways(_of_items(*elements), monkeypatch)
+
+
+def test_text_under_a_tag_that_holds_uids_is_read_as_it_was_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named = (0x0002, 0x0003, b"LO", "Müller ".encode())
+    assert _both_ways(_of_items((0x0008, 0x1155, b"UI", b"2.25.77\x00"), named), monkeypatch)
+
+
+def test_what_one_walk_may_look_at_is_bounded() -> None:
+    empty = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+    for items, read in ((10, True), (11, False)):
+        found = plain_sequence(items * empty, lambda *_: "", explicit=True, deepest=8, most=10)
+        assert (found is not None) is read
+
+
+def test_a_sequence_of_unknown_vr_that_is_long_is_read() -> None:
+    """As a sender writes it that does not know the tag: bytes in implicit VR (PS3.5, 6.2.2)."""
+    reference = Dataset()
+    reference.ReferencedSOPInstanceUID = "2.25.77"
+    reference.PatientName = "Muster^Anna"
+    reference.ContentDescription = "x" * 60
+    data = _written(reference, ImplicitVRLittleEndian)
+    start = data.index(b"\x00\x52\x30\x92")
+    value = data[start + 8 :] * 800  # items of which each has the name
+    assert len(value) > 0xFFFF
+    explicit = _written(reference, ExplicitVRLittleEndian)
+    head = explicit[: explicit.index(b"\x00\x52\x30\x92")]
+    written = head + struct.pack("<HH2sHL", 0x5200, 0x9230, b"UN", 0, len(value)) + value
+    with quietly():
+        found = identifiers_of(parse(written, pixels=False))
+    assert {SeenIdentifier("name", "Muster^Anna"), SeenIdentifier("uid", "2.25.77")} <= found
+
+
+def test_references_do_not_take_the_place_of_a_studys_own_uid() -> None:
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = SegmentationStorage, "1.2.3"
+    dataset.StudyInstanceUID = "2.25.99"
+    dataset.ReferencedImageSequence = []
+    for number in range(300):
+        reference = Dataset()
+        reference.ReferencedSOPInstanceUID = f"2.25.{1000 + number}"
+        dataset.ReferencedImageSequence.append(reference)
+    assert SeenIdentifier("uid", "2.25.99") in identifiers_of(dataset)
