@@ -298,7 +298,12 @@ def _advice(findings: Findings, conclusions: Sequence[Conclusion]) -> str:
     classes = {conclusion.bone_class for conclusion in conclusions}
     low = {BoneClass.LOW_BONE_MASS, BoneClass.OSTEOPOROSIS, BoneClass.BELOW_EXPECTED}
     if any(map(_is_missed, findings.grades)):
-        return "Refer to a physician; a radiologist should look at what the two readings differ in."
+        seen = any(grade.grade >= FRACTURE_GRADE for grade in findings.grades)
+        also = "confirm the fracture on radiographs and " if seen else ""
+        return (
+            f"Refer to a physician; a radiologist should {also}look at what the two readings "
+            "differ in."
+        )
     if fractured:
         return "Refer to a physician; a radiologist should confirm the fracture on radiographs."
     if classes & low:

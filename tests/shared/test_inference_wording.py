@@ -86,6 +86,8 @@ def test_a_fracture_that_only_the_hospital_saw_comes_first_and_stands_in_the_fin
     [found] = [sentence for sentence in narrative.findings if sentence.startswith("T8")]
     assert "severe fracture by the hospital's own reading; the network gives none" in found
     assert any("12 vertebrae graded as not fractured" in one for one in narrative.findings)
+    other = predict(subject, NORMAL, {"L1": MODERATE}).narrative.impression
+    assert "confirm the fracture on radiographs and look at what the two readings" in other[-1]
     agreed = predict(subject, NORMAL, {"T8": MODERATE}).narrative.impression
     assert not any("does not find it" in sentence for sentence in agreed)
     both = predict(subject, NORMAL, {"L1": MODERATE}).narrative.impression
