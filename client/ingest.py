@@ -139,8 +139,7 @@ def ingest(
     """
     store = SiteStore.open(site_folder)
     try:
-        number = workers_for(source_dir) if workers is None else workers
-        with Crew(number, separate=separate) as crew:
+        with Crew(workers_for(source_dir, workers), separate=separate) as crew:
             scan = scan_folder(source_dir, store.config.labels, crew.each)
             if not scan.digests and not scan.verdicts:
                 raise InputEmptyError(

@@ -87,16 +87,6 @@ def bare(folder: Path) -> None:
         _ = dcmread(path).pixel_array
 
 
-def new_site(folder: Path) -> Path:
-    """Make an empty site of the defaults somewhere in a folder."""
-    from client.store import init_site
-    from shared.config import SiteConfig
-
-    site = Path(tempfile.mkdtemp(dir=folder)) / "site"
-    init_site(site, SiteConfig(site="bench"))
-    return site
-
-
 def make_store(folder: Path, studies: int) -> None:
     """Make a site with studies that were never read: rows, and one tiny array linked by all."""
     from sqlalchemy import insert
@@ -139,12 +129,18 @@ def _median(figures: list[Figure], name: str) -> float:
     return statistics.median(getattr(figure, name) for figure in figures)
 
 
-def _command(base: Path, source: Path, workers: int | None) -> list[str]:
-    """Decode an export, or take it into a new site with some workers, as a command."""
+def _cost(base: Path, source: Path, workers: int | None) -> Figure:
+    """What it costs to decode an export, or to take it into a new site with some workers."""
+    from client.store import init_site
+    from shared.config import SiteConfig
+
     if workers is None:
-        return [PYTHON, "-m", "tests.bench_ingest", "bare", str(source)]
-    ingest = [PYTHON, "-m", "shared.cli", "site", "ingest", str(new_site(base)), str(source)]
-    return [*ingest, "--workers", str(workers), "--json"]
+        return measure([PYTHON, "-m", "tests.bench_ingest", "bare", str(source)])
+    with tempfile.TemporaryDirectory(dir=base) as folder:
+        site = Path(folder) / "site"
+        init_site(site, SiteConfig(site="bench"))
+        ingest = [PYTHON, "-m", "shared.cli", "site", "ingest", str(site), str(source)]
+        return measure([*ingest, "--workers", str(workers), "--json"])
 
 
 def measure_ingest(base: Path, runs: int) -> list[dict[str, Any]]:
@@ -164,7 +160,7 @@ def measure_ingest(base: Path, runs: int) -> list[dict[str, Any]]:
         took: dict[str, list[Figure]] = {key: [] for key in commands}
         for _ in range(runs):
             for key, (source, workers) in commands.items():
-                took[key].append(measure(_command(base, source, workers)))
+                took[key].append(_cost(base, source, workers))
         cpu = {key: [one.processor_seconds for one in took[key]] for key in took}
         whole = [b / o for b, o in zip(cpu["bare"], cpu["one"], strict=True)]
         rest = [

@@ -328,13 +328,7 @@ def _items_of(dataset: Dataset, tag: BaseTag) -> list[Dataset]:
 def _kind(dataset: Dataset, tag: BaseTag) -> str:
     """Kind of an element, ``sequence``, or empty if it names nobody; its value is not read."""
     raw: Any = dataset.get_item(tag)
-    vr = str(raw.VR or "")
-    if not vr or vr == "UN":
-        try:
-            vr = str(dictionary_VR(tag))
-        except KeyError:
-            vr = "UN"
-    kind = _kind_of(tag, vr)
+    kind = _kind_of(tag, _known_vr(tag, str(raw.VR or "")))
     if kind == "private" and isinstance(raw, RawDataElement):
         return kind if (raw.length or 0) <= LONGEST_VALUE else ""
     return kind
@@ -344,12 +338,17 @@ def _kind(dataset: Dataset, tag: BaseTag) -> str:
 def _kind_at(tag: tuple[int, int], vr: bytes) -> str:
     """Kind of an element as it is written, by its group and element and its VR."""
     known = BaseTag(tag[0] << 16 | tag[1])
-    if vr == b"UN":
-        try:
-            return _kind_of(known, str(dictionary_VR(known)))
-        except KeyError:
-            pass
-    return _kind_of(known, vr.decode("ascii"))
+    return _kind_of(known, _known_vr(known, vr.decode("ascii")))
+
+
+def _known_vr(tag: BaseTag, vr: str) -> str:
+    """VR of an element as it is written; where that says nothing, as the dictionary says."""
+    if vr not in {"", "UN"}:
+        return vr
+    try:
+        return str(dictionary_VR(tag))
+    except KeyError:
+        return "UN"
 
 
 @lru_cache(maxsize=16_384)

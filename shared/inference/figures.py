@@ -184,11 +184,12 @@ def scale_words(image: ImageRecord, length: int) -> str:
 def _scale_bar(length: int, words: str, left: float, bottom: float, unit: float) -> str:
     """A bar with ends in the lower left corner, its length above it."""
     x, y, end = left + 2.5 * unit, bottom - 2.5 * unit, 0.8 * unit
-    line = f"M{x:.2f} {y - end:.2f} v{2 * end:.2f} M{x:.2f} {y:.2f} h{length} v{-end:.2f} v"
+    tick = f"v{2 * end:.2f}"
+    line = f"M{x:.2f} {y - end:.2f} {tick} M{x:.2f} {y:.2f} h{length} v{-end:.2f} {tick}"
     return (
-        f'<path d="{line}{2 * end:.2f}" fill="none" stroke="#000" stroke-opacity="0.75" '
+        f'<path d="{line}" fill="none" stroke="#000" stroke-opacity="0.75" '
         f'stroke-width="{1.1 * unit:.2f}"/>'
-        f'<path d="{line}{2 * end:.2f}" fill="none" stroke="{SCALE_COLOUR}" '
+        f'<path d="{line}" fill="none" stroke="{SCALE_COLOUR}" '
         f'stroke-width="{0.4 * unit:.2f}"/>'
         f'<text x="{x:.2f}" y="{y - 2.2 * unit:.2f}" font-size="{3 * unit:.2f}" '
         f'fill="{SCALE_COLOUR}" stroke="#000" stroke-opacity="0.75" '
@@ -273,7 +274,7 @@ def overlay_png(image: ImageRecord, drawn: Sequence[Mark]) -> bytes:
         )
     length = scale_bar_mm(image, width * column_mm)
     if length:
-        x, y, across = 16.0, size[1] - 18.0, length / column_mm * size[0] / width
+        x, y, across = 16.0, size[1] - 18.0, length / column_mm * scale[0]
         for colour, thick in (("black", 6), (SCALE_COLOUR, 2)):
             draw.line([(x, y), (x + across, y)], fill=colour, width=thick)
             for at in (x, x + across):
