@@ -6,7 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench bench-learning bench-peers clean
+ONLY ?=
+
+.PHONY: setup demo quick quick-tests test slow-tests lint bench bench-learning bench-peers clean
 
 setup: $(STAMP)
 
@@ -19,8 +21,23 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/osteofed demo --out runs/demo
 
+# Before a commit: lint beside every test that is not slow; `make quick ONLY=tests/client` a part.
+quick: setup
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick-tests
+
+quick-tests: setup
+	$(BIN)/python -m pytest --numprocesses=auto -m "not slow" $(ONLY)
+
+# Everything that must always hold; `make test ONLY=tests/server/test_rounds.py` a part.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto $(ONLY)
+
+# The list of slow tests, made from one run of everything that records what each test costs.
+slow-tests: setup
+	rm -f runs/test-costs.jsonl
+	mkdir -p runs
+	$(BIN)/python -m pytest --numprocesses=auto --record-costs=runs/test-costs.jsonl
+	$(BIN)/python -m tests.suite.slow runs/test-costs.jsonl
 
 lint: setup
 	$(BIN)/ruff check .

@@ -79,10 +79,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     return base, planted
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of two patients, which is searched in a sixth of the time."""
+    base = tmp_path_factory.mktemp("small")
+    init_site(base / "site", SiteConfig(site="riverside"))
+    for scanner in ("lunar", "hologic"):
+        plant(base / f"export-{scanner}", 1, scanner)
+        ingest(base / "site", base / f"export-{scanner}")
+    (base / "site" / "answers").mkdir(exist_ok=True)
+    return base
+
+
 @pytest.fixture
-def site(world: tuple[Path, set[str]], tmp_path: Path) -> Path:
-    """A copy of the site, to put something into."""
-    shutil.copytree(world[0] / "site", tmp_path / "site")
+def site(small: Path, tmp_path: Path) -> Path:
+    """A copy of the small site, to put something into."""
+    shutil.copytree(small / "site", tmp_path / "site")
     return tmp_path / "site"
 
 
@@ -266,10 +278,10 @@ def test_a_leak_is_found_however_it_is_written(site: Path, writing: str) -> None
     }
 
 
-def _export_of(site_world: tuple[Path, set[str]]) -> dict[str, str]:
+def _export_of(base: Path) -> dict[str, str]:
     import pydicom
 
-    path = next(p for p in (site_world[0] / "export-lunar").rglob("*SPINE.dcm"))
+    path = next(p for p in (base / "export-lunar").rglob("*SPINE.dcm"))
     dataset = pydicom.dcmread(path, stop_before_pixels=True)
     born = datetime.strptime(str(dataset.PatientBirthDate), "%Y%m%d").replace(tzinfo=UTC)
     return {
@@ -295,10 +307,8 @@ def _export_of(site_world: tuple[Path, set[str]]) -> dict[str, str]:
     }
 
 
-def test_every_kind_is_found_in_its_common_writings(
-    world: tuple[Path, set[str]], site: Path
-) -> None:
-    values = _export_of(world)
+def test_every_kind_is_found_in_its_common_writings(small: Path, site: Path) -> None:
+    values = _export_of(small)
     del values["name, no accents"]  # not every hospital has a patient of that name
     for what, text in values.items():
         path = _log(site, text)
@@ -315,7 +325,7 @@ def test_a_name_in_a_slice_of_a_stored_volume_is_found(site: Path, axis: int) ->
     path.parent.mkdir()
     np.save(path, np.moveaxis(hu, 0, axis))
     clean = audit_phi(site)
-    assert (clean.found, clean.images, clean.slices) == ([], 2 * PATIENTS, 4 + 256 + 256)
+    assert (clean.found, clean.images, clean.slices) == ([], 2 * 2, 4 + 256 + 256)
     hu[2] = write_text(hu[2], NAME, 18, 1000, 6, 60)
     np.save(path, np.moveaxis(hu, 0, axis))
     (found,) = audit_phi(site).found

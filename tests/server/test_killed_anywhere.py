@@ -284,14 +284,26 @@ def _without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.exchange.Puller", Direct)
 
 
-def _points(strategy: StrategySettings) -> list[int]:
-    """Every step for the strategy with most state, every seventh for the others."""
-    return list(range(1, 400, 1 if strategy.name == "FedAdam" else 7))
+#: The strategy with most state is killed before every step, in blocks that share nothing;
+#: the others before every seventh.
+BLOCKS = 6
+WALKS = [
+    *(
+        pytest.param(STRATEGIES[0], range(block, 400, BLOCKS), id=f"{STRATEGIES[0].name}-{block}")
+        for block in range(1, BLOCKS + 1)
+    ),
+    *(pytest.param(one, range(1, 400, 7), id=one.name) for one in STRATEGIES[1:]),
+]
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda one: one.name)
+def test_the_blocks_leave_no_step_out() -> None:
+    walked = [point for walk in WALKS[:BLOCKS] for point in walk.values[1]]  # type: ignore[union-attr]
+    assert sorted(walked) == list(range(1, 400))
+
+
+@pytest.mark.parametrize(("strategy", "points"), WALKS)
 def test_killed_anywhere_and_resumed_it_ends_with_the_same_bits(
-    tmp_path: Path, strategy: StrategySettings
+    tmp_path: Path, strategy: StrategySettings, points: range
 ) -> None:
     whole = _plan(tmp_path / "whole", strategy)
     registered = Versions()
@@ -300,7 +312,8 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bits(
     assert len(steps) > 60
     assert registered.champion == 1
     wrong: list[str] = []
-    for left in _points(strategy):
+    assert len(steps) < max(points)
+    for left in points:
         if left > len(steps):
             break
         work, store = _plan(tmp_path / f"killed-{left}", strategy), Versions()

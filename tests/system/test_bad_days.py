@@ -81,7 +81,7 @@ def full(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     folder = tmp_path_factory.mktemp("bad-days")
     with ExitStack() as stack:
         made = stack.enter_context(real_federation(folder))
@@ -94,6 +94,36 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         shutil.copytree(kept, made.site("gamma"), dirs_exist_ok=True, symlinks=True)
         yield made
         made.end()  # before its disks go
+
+
+def all_connected(federation: Federation) -> None:
+    """Join whoever is not there, and wait until all three are connected."""
+    for name in NAMES:
+        process = federation.running.get(f"join-{name}")
+        if process is None or process.poll() is not None:
+            federation.join(name)
+    federation.connected(*NAMES)
+
+
+@pytest.fixture
+def federation(served: Federation) -> Federation:
+    """The federation with all three sites connected, whatever came before."""
+    all_connected(served)
+    return served
+
+
+@pytest.fixture(scope="module")
+def copied(served: Federation) -> Path:
+    """A copy of alpha, tried beside it and refused, while alpha trained in the run "copy"."""
+    all_connected(served)
+    copy = served.folder / "alpha-copy"
+    shutil.copytree(served.site("alpha"), copy, ignore=shutil.ignore_patterns("node"))
+    served.start("join-alpha-copy", "site", "join", copy)
+    wait_for(lambda: served.status("alpha-copy").get("state") == "refused", 60)
+    path = write_agreement(served.folder, rounds=2, name="copy", quorum=quorum())
+    served.run("server", "run", path, "--home", served.home)
+    served.leave("alpha-copy")
+    return copy
 
 
 def quorum(**changes: Any) -> Quorum:
@@ -125,9 +155,9 @@ def test_lines_that_are_cut_or_slow_change_nothing(federation: Federation) -> No
         bad_line("127.0.0.1", federation.port, cut_every=3, life_seconds=2.0) as cut,
         bad_line("127.0.0.1", federation.port, bytes_per_second=64_000) as slow,
     ):
-        federation.join("alpha", "--superlink", f"127.0.0.1:{cut.listen}")
-        federation.join("beta", "--superlink", f"127.0.0.1:{slow.listen}")
-        federation.join("gamma")
+        for name, listen in (("alpha", cut.listen), ("beta", slow.listen)):
+            federation.leave(name)
+            federation.join(name, "--superlink", f"127.0.0.1:{listen}")
         federation.connected(*NAMES)
         path = write_agreement(federation.folder, rounds=3, name="line", quorum=quorum())
         federation.run("server", "run", path, "--home", federation.home)
@@ -203,24 +233,21 @@ def test_a_clock_one_hour_off_is_named_and_the_others_go_on(federation: Federati
     federation.connected("beta")
 
 
-def test_a_copy_of_a_site_stays_out_while_the_site_lives(federation: Federation) -> None:
-    copy = federation.folder / "alpha-copy"
-    shutil.copytree(federation.site("alpha"), copy, ignore=shutil.ignore_patterns("node"))
-    federation.start("join-alpha-copy", "site", "join", copy)
-    wait_for(lambda: federation.status("alpha-copy").get("state") == "refused", 60)
-    path = write_agreement(federation.folder, rounds=2, name="copy", quorum=quorum())
-    federation.run("server", "run", path, "--home", federation.home)
+def test_a_copy_of_a_site_stays_out_while_the_site_lives(
+    federation: Federation, copied: Path
+) -> None:
     assert [sorted(one["patients"]) for one in federation.rounds("copy")] == [list(NAMES)] * 2
     check_books(federation, "copy", dict.fromkeys(NAMES, 2))
-    copied = [one["run"] for one in ledger_statement(copy)["lines"]]
-    assert not any(run.startswith("copy-") for run in copied)
-    federation.leave("alpha-copy")
+    runs = [one["run"] for one in ledger_statement(copied)["lines"]]
+    assert not any(run.startswith("copy-") for run in runs)
 
 
-def test_a_site_that_is_back_with_an_old_store_is_refused(federation: Federation) -> None:
-    """The copy made before the last run takes the site's place: it is older than what was said."""
+def test_a_site_that_is_back_with_an_old_store_is_refused(
+    federation: Federation, copied: Path
+) -> None:
+    """The copy made before a run takes the site's place: it is older than what was said."""
     federation.leave("alpha")
-    federation.start("join-alpha-copy", "site", "join", federation.folder / "alpha-copy")
+    federation.start("join-alpha-copy", "site", "join", copied)
     federation.connected("alpha-copy")
     path = write_agreement(
         federation.folder, rounds=1, name="old", quorum=quorum(minimum_sites=2, attempts=1)
@@ -230,10 +257,7 @@ def test_a_site_that_is_back_with_an_old_store_is_refused(federation: Federation
     [absent] = one["absent"]
     assert (absent["site"], absent["kind"]) == ("alpha", "refused")
     assert "older" in absent["reason"]
-    assert not any(
-        line["run"].startswith("old-")
-        for line in ledger_statement(federation.folder / "alpha-copy")["lines"]
-    )
+    assert not any(line["run"].startswith("old-") for line in ledger_statement(copied)["lines"])
     federation.leave("alpha-copy")
     federation.join("alpha")
     federation.connected("alpha")
@@ -255,5 +279,6 @@ def test_a_node_with_another_key_is_refused(federation: Federation) -> None:
     federation.leave("stranger")
 
 
+@pytest.mark.last(1)
 def test_everything_ends_with_its_command(federation: Federation) -> None:
     assert federation.end() == []

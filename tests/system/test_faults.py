@@ -1,8 +1,8 @@
-"""One run through twenty kills, drawn by seed: it ends, with the bits of a run that had none.
+"""Two runs through ten kills each, drawn by seed: they end, with the bits of runs without any.
 
 Every kill is SIGKILL to a process that works: the server's program, the SuperLink, nginx,
 a node, the program that answers a message; before, during and after training. What comes
-of each is a test of its own; the run itself is made once.
+of each is a test of its own; a run is made once, and the two are blocks that share nothing.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ pytestmark = [
 ]
 
 #: A kill takes a round, and one more each time its target ended just before it.
-ROUNDS: Final = 36
+ROUNDS: Final = 18
 KILLS: Final = 20
+BLOCKS: Final = (1, 2)
 SEED: Final = 3
 TARGETS: Final = ("serverapp", "superlink", "nginx", "supernode", "clientapp")
 #: What a site's chain says last when the moment has come.
@@ -117,6 +118,8 @@ class Faults:
 
     federation: Federation
     process: Any
+    kills: list[Kill]
+    ended: dict[str, Any] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     watching: list[threading.Thread] = field(default_factory=list)
     asking: threading.Lock = field(default_factory=threading.Lock)
@@ -243,8 +246,16 @@ class Faults:
         self.watching.append(told)
 
 
+def kills_of(block: int) -> list[Kill]:
+    """Kills of one run."""
+    each = KILLS // len(BLOCKS)
+    return drawn()[(block - 1) * each : block * each]
+
+
 @pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
+def faults(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Faults]:
     with real_federation(tmp_path_factory.mktemp("faults")) as federation:
         simulated = federation.folder / "simulated"
         for name in NAMES:
@@ -256,10 +267,10 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
         quorum = Quorum(minimum_sites=3, deadline_seconds=60, attempts=5, restarts=50)
         path = write_agreement(federation.folder, rounds=ROUNDS, quorum=quorum)
         run = federation.start("run", "server", "run", path, "--home", federation.home, "--json")
-        made = Faults(federation, run)
+        made = Faults(federation, run, kills_of(request.param))
 
         def work() -> None:
-            for kill in drawn():
+            for kill in made.kills:
                 made.carry_out(kill)
 
         worker = threading.Thread(target=work, daemon=True)
@@ -268,60 +279,95 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
         worker.join(RECOVERY_SECONDS)
         for told in made.watching:
             told.join(RECOVERY_SECONDS)
-        came = {str(kill): asdict(made.outcomes.get(kill.number, Outcome())) for kill in drawn()}
+        came = {str(kill): asdict(made.outcomes.get(kill.number, Outcome())) for kill in made.kills}
         (federation.folder / "outcomes.json").write_text(json.dumps(came, indent=1))
         federation.run("server", "run", write_agreement(simulated, rounds=ROUNDS))
+        made.ended = how_it_ended(made)
         yield made
+
+
+def how_it_ended(faults: Faults) -> dict[str, Any]:
+    """What all that can be asked says after the run, before another one begins."""
+    federation = faults.federation
+    simulated = federation.folder / "simulated"
+    result = json.loads((simulated / "work" / "result.json").read_text())
+    return {
+        "server": faults.server_says(),
+        "sites": {name: faults.site_says(name) for name in NAMES},
+        "result": federation.result(),
+        "ledgers": {name: ledger_statement(federation.site(name))["lines"] for name in NAMES},
+        "result without": result,
+        "ledgers without": {name: ledger_statement(simulated / name)["lines"] for name in NAMES},
+    }
 
 
 def name_of(kill: Kill) -> str:
     return f"{kill.number}-{kill.target}-{kill.moment}-{kill.site}"
 
 
+in_each_run = pytest.mark.parametrize(
+    "faults", BLOCKS, indirect=True, ids=lambda block: f"block-{block}"
+)
+for_each_kill = pytest.mark.parametrize(
+    ("faults", "kill"),
+    [
+        pytest.param(block, kill, id=f"block-{block}-{name_of(kill)}")
+        for block in BLOCKS
+        for kill in kills_of(block)
+    ],
+    indirect=["faults"],
+)
+
+
+@in_each_run
 def test_the_run_ends_although_twenty_processes_were_killed(faults: Faults) -> None:
     log = faults.federation.log("run").read_text()
     assert faults.process.returncode == 0, log[-3000:]
 
 
-@pytest.mark.parametrize("kill", drawn(), ids=name_of)
+@for_each_kill
 def test_each_kill_is_survived_in_time(faults: Faults, kill: Kill) -> None:
     outcome = faults.outcomes.get(kill.number, Outcome())
     assert outcome.killed, "the run was over before its turn"
     assert outcome.recovered_seconds is not None, f"no sign of life for {RECOVERY_SECONDS} s"
 
 
-@pytest.mark.parametrize("kill", drawn(), ids=name_of)
+@for_each_kill
 def test_status_tells_the_truth_of_each_kill(faults: Faults, kill: Kill) -> None:
     outcome = faults.outcomes.get(kill.number, Outcome())
     assert outcome.lied == ""
     assert outcome.told_seconds is not None, "status never told that it was started again"
 
 
+@in_each_run
 def test_status_tells_how_it_ended(faults: Faults) -> None:
-    said = faults.server_says()
+    said = faults.ended["server"]
     assert (said["run"]["state"], said["run"]["rounds_done"]) == ("finished", ROUNDS)
     assert (said["up"], said["members"]) == (True, list(NAMES))
-    assert said["run"]["resumed"] >= KILLS // len(TARGETS)
+    killed = sum(kill.target == "serverapp" for kill in faults.kills)
+    assert killed >= 1
+    assert said["run"]["resumed"] >= killed
     for name in NAMES:
-        site = faults.site_says(name)
+        site = faults.ended["sites"][name]
         assert (site["node"]["state"], site["working_on"]) == ("connected", None)
         assert site["epsilon_spent"] == pytest.approx(said["run"]["epsilon"][name], rel=1e-6)
 
 
+@in_each_run
 def test_the_model_has_the_bits_of_a_run_without_faults(faults: Faults) -> None:
-    simulated = faults.federation.folder / "simulated" / "work" / "result.json"
-    without = json.loads(simulated.read_text())["tasks"][TINY_TASK.task]
-    assert faults.federation.result()["tasks"][TINY_TASK.task]["digest"] == without["digest"]
+    without = faults.ended["result without"]["tasks"][TINY_TASK.task]
+    assert faults.ended["result"]["tasks"][TINY_TASK.task]["digest"] == without["digest"]
 
 
+@in_each_run
 @pytest.mark.parametrize("name", NAMES)
 def test_no_ledger_counts_twice_or_misses_anything(faults: Faults, name: str) -> None:
-    site = faults.federation.site(name)
-    without = faults.federation.folder / "simulated" / name
-    assert ledger_statement(site)["lines"] == ledger_statement(without)["lines"]
-    assert [line["rounds"] for line in ledger_statement(site)["lines"]] == [ROUNDS]
+    lines = faults.ended["ledgers"][name]
+    assert lines == faults.ended["ledgers without"][name]
+    assert [line["rounds"] for line in lines] == [ROUNDS]
 
 
+@in_each_run
 def test_all_chains_are_whole(faults: Faults) -> None:
     federation = faults.federation
     for folder in [federation.home, *map(federation.site, NAMES)]:
@@ -330,6 +376,7 @@ def test_all_chains_are_whole(faults: Faults) -> None:
     federation.run("server", "audit", "verify", federation.home, *arguments)
 
 
+@pytest.mark.parametrize("faults", BLOCKS[-1:], indirect=True, ids=lambda block: f"block-{block}")
 def test_a_frozen_site_is_late_and_the_others_go_on(faults: Faults) -> None:
     """SIGSTOP to a whole node, longer than the deadline; it comes back in a later round."""
     federation = faults.federation
@@ -368,6 +415,8 @@ def test_a_frozen_site_is_late_and_the_others_go_on(faults: Faults) -> None:
     assert sorted(events("round")[-1]["facts"]["patients"]) == sorted(NAMES)
 
 
+@pytest.mark.last(1)
+@in_each_run
 def test_everything_ends_with_its_command(faults: Faults) -> None:
     assert faults.federation.end() == []
 

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -135,26 +136,38 @@ def test_only_the_one_port_is_published_and_nodes_only_call_out(federation: Fede
             assert federation.port in {port for _, port in listening}
 
 
-def test_private_rounds_end_with_the_bits_of_the_simulation(federation: Federation) -> None:
+@pytest.fixture(scope="module")
+def trained(federation: Federation) -> dict[str, Any]:
+    """What came of a run on the nodes, and of the same run simulated."""
     path = write_agreement(federation.folder)
     printed = federation.run("server", "run", path, "--home", federation.home, "--json")
-    result = json.loads(printed)
-    task = result["tasks"][TINY_TASK.task]
-    assert [sorted(one["patients"]) for one in task["rounds"]] == [sorted(NAMES)] * 3
-    for name in NAMES:
-        statement = ledger_statement(federation.site(name))
-        assert task["epsilon"][name] == pytest.approx(statement["epsilon_spent"])
-        assert [line["rounds"] for line in statement["lines"]] == [3]
+    task = json.loads(printed)["tasks"][TINY_TASK.task]
     simulated = federation.folder / "simulated"
     federation.run("server", "run", write_agreement(simulated))
     other = json.loads((simulated / "work" / "result.json").read_text())["tasks"][TINY_TASK.task]
-    assert task["digest"] == other["digest"]
-    assert task["digest"] == digest_arrays(load_weights(Path(task["weights"])).arrays)
+    return {
+        "task": task,
+        "weights": digest_arrays(load_weights(Path(task["weights"])).arrays),
+        "simulated": other,
+        "statements": {name: ledger_statement(federation.site(name)) for name in NAMES},
+        "statements simulated": {name: ledger_statement(simulated / name) for name in NAMES},
+    }
+
+
+def test_private_rounds_end_with_the_bits_of_the_simulation(trained: dict[str, Any]) -> None:
+    task = trained["task"]
+    assert [sorted(one["patients"]) for one in task["rounds"]] == [sorted(NAMES)] * 3
+    for name, statement in trained["statements"].items():
+        assert task["epsilon"][name] == pytest.approx(statement["epsilon_spent"])
+        assert [line["rounds"] for line in statement["lines"]] == [3]
+    assert task["digest"] == trained["simulated"]["digest"]
+    assert task["digest"] == trained["weights"]
     for name in NAMES:
-        real, same = (ledger_statement(f / name) for f in (federation.folder, simulated))
+        real, same = (trained[one][name] for one in ("statements", "statements simulated"))
         assert real["lines"] == same["lines"]
 
 
+@pytest.mark.usefixtures("trained")
 def test_both_chains_verify_and_agree_with_each_other(federation: Federation) -> None:
     home = Home(federation.home)
     coordinator = verify_chain(federation.home / "audit.jsonl", home.key().public)
@@ -173,6 +186,7 @@ def test_both_chains_verify_and_agree_with_each_other(federation: Federation) ->
         }
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_bundle_that_was_not_approved_runs_nowhere(federation: Federation) -> None:
     """One character of the code differs, and every hospital refuses to unpack it."""
     from server.members import CONNECTION, _flwr
@@ -216,9 +230,10 @@ def test_nodes_that_are_not_admitted_or_have_another_key_are_refused(
     federation.join("delta")
     wait_for(lambda: federation.status("delta").get("state") == "refused", 60)
     assert "does not know this node's key" in federation.status("delta")["reason"]
-    federation.running.pop("delta", None)
+    federation.leave("delta")
 
 
+@pytest.mark.last(1)
 def test_an_expelled_site_is_cut_off(federation: Federation) -> None:
     federation.run("server", "expel", federation.home, "gamma")
     assert [member.site for member in Home(federation.home).members()] == ["alpha", "beta"]
@@ -226,6 +241,7 @@ def test_an_expelled_site_is_cut_off(federation: Federation) -> None:
     federation.run("server", "expel", federation.home, "gamma", code=55)
 
 
+@pytest.mark.last(2)
 def test_everything_ends_with_its_command(federation: Federation) -> None:
     assert read_up(federation.home)["superlink"]["restarts"] == 0
     assert federation.end() == []
