@@ -28,16 +28,16 @@ lint: setup
 	$(BIN)/mypy server client shared tests
 
 bench: setup
-	$(BIN)/python -m tests.bench
-	$(BIN)/python -m tests.bench_step
-	$(BIN)/python -m tests.bench_rounds $(if $(NVFLARE),--nvflare $(NVFLARE))
-	$(BIN)/python -m tests.bench_sites
+	$(BIN)/python -m tests.benchmarks.commands
+	$(BIN)/python -m tests.benchmarks.step
+	$(BIN)/python -m tests.benchmarks.rounds $(if $(NVFLARE),--nvflare $(NVFLARE))
+	$(BIN)/python -m tests.benchmarks.sites
 
 bench-learning: setup
-	$(BIN)/python -m tests.bench_learning
+	$(BIN)/python -m tests.benchmarks.learning
 
 bench-peers: setup
-	$(BIN)/python -m tests.bench_peers $(if $(NVFLARE),--nvflare $(NVFLARE))
+	$(BIN)/python -m tests.benchmarks.peers $(if $(NVFLARE),--nvflare $(NVFLARE))
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache

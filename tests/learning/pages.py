@@ -8,7 +8,7 @@ from typing import Final
 from tests.learning.stored import Run, stored_runs
 from tests.learning.tables import cohort_table, fairness_table, headline_table, lateral_table
 
-BEGIN: Final = "<!-- tables: made by `python -m tests.bench_learning --tables` -->"
+BEGIN: Final = "<!-- tables: made by `python -m tests.benchmarks.learning --tables` -->"
 END: Final = "<!-- end of tables -->"
 
 

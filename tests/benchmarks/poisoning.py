@@ -1,6 +1,6 @@
 """The table attack x rule: one lying hospital of five, on digital patients.
 
-``python -m tests.bench_poisoning --out runs/poisoning`` fills it for the small task of the
+``python -m tests.benchmarks.poisoning --out runs/poisoning`` fills it for the small task of the
 tests in a quarter of an hour; with ``--task configs/tasks/dxa-bmd.yaml`` for a task on
 digital patients, which takes hours: five hospitals of 40 digital patients each on generic
 scanners, plain training from the network's own initialisation or from ``--start``, and the

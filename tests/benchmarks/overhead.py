@@ -1,6 +1,6 @@
 """What a round costs over its training: three real nodes against the same steps run bare.
 
-Ours is the whole thing on loopback (see `tests.bench_rounds`), private, with about half a
+Ours is the whole thing on loopback (see `tests.benchmarks.rounds`), private, with about half a
 minute of training a round. Bare are three processes that do the same local steps at the
 same time, from the same stores, and nothing else. Both use one thread a process, so on two
 cores three of them share. Medians over the rounds; bytes are those of the messages.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from shared.command_line import console
 from shared.task_settings import NetworkSettings, PrivateSettings, TaskSettings
-from tests.bench_rounds import SITES, ours
+from tests.benchmarks.rounds import SITES, ours
 
 #: The small U-Net as it ships, more steps.
 NETWORK = NetworkSettings(size="small")
@@ -64,7 +64,7 @@ def all_bare(folder: Path, settings: TaskSettings, rounds: int) -> list[float]:
     (folder / "task.json").write_text(settings.model_dump_json())
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.bench_overhead", "--rounds", str(rounds),
+            [sys.executable, "-m", "tests.benchmarks.overhead", "--rounds", str(rounds),
              "--bare", str(folder / name), "--task", str(folder / "task.json")],
             stdout=subprocess.PIPE,
         )

@@ -1,4 +1,4 @@
-"""Render digital patients in one process: ``python -m tests.bench_render NUMBER``."""
+"""Render digital patients in one process: ``python -m tests.benchmarks.render NUMBER``."""
 
 import sys
 

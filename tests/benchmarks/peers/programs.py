@@ -19,9 +19,9 @@ from shared.flower import free_port, search_path
 from shared.training.accounting import noise_multiplier_for
 from shared.weights import load_weights
 from shared.wire import Arrays
-from tests.bench import ROOT
-from tests.peers.hospitals import MEMBERS, RADIOGRAPHS, TASKS, Ready
-from tests.peers.measuring import Cost, cost_of, one_thread
+from tests.benchmarks.commands import ROOT
+from tests.benchmarks.peers.hospitals import MEMBERS, RADIOGRAPHS, TASKS, Ready
+from tests.benchmarks.peers.measuring import Cost, cost_of, one_thread
 
 HERE: Final = Path(__file__).resolve().parent
 OURS: Final = HERE / "ours"

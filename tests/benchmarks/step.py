@@ -1,6 +1,6 @@
 """What privacy costs a training step: plain, DP-SGD as it is here, DP-SGD by Opacus's hooks.
 
-``python -m tests.bench_step`` prints one row per network. The three kinds of step take
+``python -m tests.benchmarks.step`` prints one row per network. The three kinds of step take
 the same batch of the same patients through the same network, all weights trained, in
 turn (A B C A B C ...). Ratios are to the plain step, turn by turn; the table gives their
 medians and their middle halves. Time is the process's own on a processor, so that other work on
@@ -39,7 +39,7 @@ from shared.training.local import private_gradients
 from shared.training.noise import KeyStream
 from shared.training.optimising import autocast
 from shared.training.per_patient_gradients import per_patient_gradients
-from tests.bench import ROOT
+from tests.benchmarks.commands import ROOT
 
 SEED = 1
 RATE, CLIP, NOISE = 1e-4, 1.0, 1.0

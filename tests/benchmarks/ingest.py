@@ -1,4 +1,4 @@
-"""How fast studies come in, whole processes: ``python -m tests.bench_ingest``.
+"""How fast studies come in, whole processes: ``python -m tests.benchmarks.ingest``.
 
 The bare loop decodes the pixels of the same files and does nothing with them. Runs are
 interleaved (bare, one worker, two workers, bare, …) and ratios are taken run by run. "Per
@@ -28,7 +28,7 @@ from shared.command_line import console
 from shared.phantom.rendered import RenderedImage, RenderedStudy
 from shared.phantom.writers import write_study
 from shared.seeds import numpy_generator
-from tests.bench import Figure, measure
+from tests.benchmarks.commands import Figure, measure
 from tests.shared.rendered_samples import sample_study
 
 #: Name, patients, how much finer than 1 mm the pixels are, whether compressed as in archives.
@@ -135,7 +135,7 @@ def _cost(base: Path, source: Path, workers: int | None) -> Figure:
     from shared.config import SiteConfig
 
     if workers is None:
-        return measure([PYTHON, "-m", "tests.bench_ingest", "bare", str(source)])
+        return measure([PYTHON, "-m", "tests.benchmarks.ingest", "bare", str(source)])
     with tempfile.TemporaryDirectory(dir=base) as folder:
         site = Path(folder) / "site"
         init_site(site, SiteConfig(site="bench"))

@@ -1,4 +1,4 @@
-"""Sensitivity and specificity of the quality flags: ``python -m tests.bench_quality SEED N``.
+"""Sensitivity and specificity of the quality flags: ``python -m tests.benchmarks.quality SEED N``.
 
 Digital patients of another seed than the thresholds were set on (101). A clean image counts
 against a flag if it raises it; a patient who lies turned counts for rotation only.

@@ -31,9 +31,9 @@ from shared.training.batches import Patients
 from shared.training.compute import Compute
 from shared.training.local import evaluate
 from shared.wire import Arrays
-from tests.bench import ROOT
+from tests.benchmarks.commands import ROOT
+from tests.benchmarks.peers.measuring import one_thread
 from tests.learning.scores import score
-from tests.peers.measuring import one_thread
 from tests.server.tiny_sites import fill_store
 
 RADIOGRAPHS: Final = "xray-vertebrae"

@@ -1,14 +1,14 @@
 """Ours against its peers: plain Flower with Opacus, and NVFLARE's simulator with Opacus.
 
-``python -m tests.bench_peers [--task TASK] [--nvflare PYTHON]``. All train the small network
+``python -m tests.benchmarks.peers [--task TASK] [--nvflare PYTHON]``. All train the small network
 of a task (density, or vertebrae on radiographs), all weights, privately, at the same three
 digital hospitals, from the same weights, with the same rounds, steps, sampling, clipping,
 noise, rate and seeds; the models are measured at a fourth hospital by the same program. The
 clock runs from the start of a command to its end; patients, stores, the peers' samples and
 the start are made before (``--out`` keeps them for the next time). Programs take turns, run
 by run; figures are medians. The score is 1 − MAE/σ, mean over three regions, for density,
-and the Dice for vertebrae; MiB are PSS (`tests.peers.measuring`). Seeds are those of sampling
-and noise, which differ between programs all the same, as do scores.
+and the Dice for vertebrae; MiB are PSS (`tests.benchmarks.peers.measuring`). Seeds are those
+of sampling and noise, which differ between programs all the same, as do scores.
 
 NVFLARE wants an environment of its own, with torch, monai, opacus and safetensors in it;
 name its Python by ``--nvflare``.
@@ -27,10 +27,10 @@ from pathlib import Path
 from shared.command_line import console
 from shared.weights import load_weights
 from shared.wire import Arrays
-from tests.peers.figures import Program, lines_of, table_of
-from tests.peers.hospitals import TASKS, Cast, Ready, prepare
-from tests.peers.measuring import Cost
-from tests.peers.programs import Training, run_flower, run_nvflare, run_ours, written
+from tests.benchmarks.peers.figures import Program, lines_of, table_of
+from tests.benchmarks.peers.hospitals import TASKS, Cast, Ready, prepare
+from tests.benchmarks.peers.measuring import Cost
+from tests.benchmarks.peers.programs import Training, run_flower, run_nvflare, run_ours, written
 
 Run = Callable[[Ready, Training, Path, int], tuple[Cost, Arrays]]
 

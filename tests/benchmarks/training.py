@@ -1,6 +1,6 @@
 """Train 40 digital patients for eight full-batch steps, private or plain, in one process.
 
-``python -m tests.bench_training configs/tasks/TASK.yaml private|plain``
+``python -m tests.benchmarks.training configs/tasks/TASK.yaml private|plain``
 """
 
 import sys

@@ -1,6 +1,6 @@
 """What a round costs the coordinator's program with 10, 100, 1,000 sites and a 28 MB model.
 
-``python -m tests.bench_sites`` runs one round per number of sites, each in a process of
+``python -m tests.benchmarks.sites`` runs one round per number of sites, each in a process of
 its own, and prints seconds and peak memory; ``--sites N`` is such a process.
 
 Everything is the platform's own (tickets, statements, checks, spool, aggregation,
@@ -44,7 +44,7 @@ from shared.tasks import make_task
 from shared.trust import sign_statement
 from shared.weights import digest_arrays
 from shared.wire import Arrays
-from tests.bench import measure
+from tests.benchmarks.commands import measure
 from tests.server.fake_grid import FakeMessage, make
 from tests.server.jobs import account, asked_in, member, signing_key
 from tests.server.tiny_sites import TINY_TASK
@@ -156,7 +156,7 @@ def main() -> None:
         for sites in options.numbers:
             with tempfile.TemporaryDirectory(prefix="osteofed-bench-") as folder:
                 words = ["--sites", str(sites), "--folder", folder, "--strategy", strategy]
-                measure([sys.executable, "-m", "tests.bench_sites", *words])
+                measure([sys.executable, "-m", "tests.benchmarks.sites", *words])
                 facts = json.loads((Path(folder) / "facts.json").read_text(encoding="utf-8"))
             table.add_row(
                 strategy, str(sites), f"{facts['seconds']:.1f}",

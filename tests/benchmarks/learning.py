@@ -1,6 +1,6 @@
 """How close federated training comes to pooled, and what privacy costs, with stored runs.
 
-``python -m tests.bench_learning`` makes every run that is missing and writes the tables;
+``python -m tests.benchmarks.learning`` makes every run that is missing and writes the tables;
 it can be stopped at any time and goes on where it was. ``--tables`` only writes them.
 ``--hold`` accepts what the small version gives now (`tests/system/test_learning.py`).
 Real radiographs are used where ``OSTEOFED_REAL_DATA`` names their folder.

@@ -1,6 +1,6 @@
 """Training on a GPU at the published sizes: time, memory and patients a second of a step.
 
-``python -m tests.bench_gpu`` prints two kinds of tables. The first is `tests.bench_step`
+``python -m tests.benchmarks.gpu`` prints two kinds of tables. The first is `tests.benchmarks.step`
 for a GPU: plain, private (all weights, as it is here) and private by Opacus's hooks take
 the same batch of the same patients, one kind after the other, timed by the GPU's own
 clock; memory is the most that PyTorch held during a step. The others, one a network and
@@ -36,8 +36,8 @@ from shared.tasks.base import Sample, Task
 from shared.training.batches import Patients, RoundKey
 from shared.training.compute import Compute
 from shared.training.local import train_plain, train_private
-from tests.bench import ROOT
-from tests.bench_step import NETWORKS, SEED, Step, opacus_step, our_step, plain_step
+from tests.benchmarks.commands import ROOT
+from tests.benchmarks.step import NETWORKS, SEED, Step, opacus_step, our_step, plain_step
 
 GIBIBYTE = 2**30
 WARM_UP = 3

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from shared.command_line import console
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 INGEST = "taking studies in"
 TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
 
@@ -76,17 +76,18 @@ def cases(folder: Path) -> list[Case]:
         script = f'out=$(mktemp -d -p {folder})/x; exec "$@" --out $out'
         return ["sh", "-c", script, name, *osteofed, *words]
 
+    render = [python, "-m", "tests.benchmarks.render"]
     make = ["phantom", "make", "--scanner", "lunar", "--patients", "20", "--seed", "1"]
     found = [
         Case("imports of the command line", [*osteofed, "--help"], "python -c pass",
              [python, "-c", "pass"]),
-        Case("render 20 patients, 3 views, no DICOM", [python, "-m", "tests.bench_render", "20"],
-             "imports alone", [python, "-m", "tests.bench_render", "0"]),
+        Case("render 20 patients, 3 views, no DICOM", [*render, "20"],
+             "imports alone", [*render, "0"]),
         Case("phantom make, 20 patients, 1 process", fresh("make1", *make, "--workers", "1"),
              "2 processes", fresh("make2", *make, "--workers", "2")),
     ]  # fmt: skip
     for task in TASKS:
-        step = [python, "-m", "tests.bench_training", f"configs/tasks/{task}.yaml"]
+        step = [python, "-m", "tests.benchmarks.training", f"configs/tasks/{task}.yaml"]
         found.append(
             Case(f"{task}: private training steps", [*step, "private"], "plain steps",
                  [*step, "plain"])
@@ -131,9 +132,9 @@ def main() -> None:
             )  # fmt: skip
     console().print(table)
     if options.only in INGEST:
-        from tests import bench_ingest  # it measures with this module
+        from tests.benchmarks import ingest  # it measures with this module
 
-        kept[INGEST] = bench_ingest.show(options.runs)
+        kept[INGEST] = ingest.show(options.runs)
     if options.json:
         options.json.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
