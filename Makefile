@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench bench-learning bench-peers clean
+.PHONY: setup demo test lint verify bench bench-peers clean
 
 setup: $(STAMP)
 
@@ -33,8 +33,9 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.rounds $(if $(NVFLARE),--nvflare $(NVFLARE))
 	$(BIN)/python -m tests.benchmarks.sites
 
-bench-learning: setup
-	$(BIN)/python -m tests.benchmarks.learning
+# Full-size checks; what is stored is not made again. ONLY=TOPIC: one of them (LIST=1 says which).
+verify: setup
+	$(BIN)/python -m tests.verify $(if $(LIST),--list) $(ONLY)
 
 bench-peers: setup
 	$(BIN)/python -m tests.benchmarks.peers $(if $(NVFLARE),--nvflare $(NVFLARE))
