@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 ONLY ?=
 
-.PHONY: setup demo quick quick-tests test slow-tests lint bench bench-learning bench-peers clean
+.PHONY: setup demo quick quick-tests test slow-tests lint bench bench-peers verify clean
 
 setup: $(STAMP)
 
@@ -45,16 +45,17 @@ lint: setup
 	$(BIN)/mypy server client shared tests
 
 bench: setup
-	$(BIN)/python -m tests.bench
-	$(BIN)/python -m tests.bench_step
-	$(BIN)/python -m tests.bench_rounds $(if $(NVFLARE),--nvflare $(NVFLARE))
-	$(BIN)/python -m tests.bench_sites
+	$(BIN)/python -m tests.benchmarks.commands
+	$(BIN)/python -m tests.benchmarks.step
+	$(BIN)/python -m tests.benchmarks.rounds $(if $(NVFLARE),--nvflare $(NVFLARE))
+	$(BIN)/python -m tests.benchmarks.sites
 
-bench-learning: setup
-	$(BIN)/python -m tests.bench_learning
+# Full-size checks; what is stored is not made again. ONLY=TOPIC: one of them (LIST=1 says which).
+verify: setup
+	$(BIN)/python -m tests.verify $(if $(LIST),--list) $(ONLY)
 
 bench-peers: setup
-	$(BIN)/python -m tests.bench_peers $(if $(NVFLARE),--nvflare $(NVFLARE))
+	$(BIN)/python -m tests.benchmarks.peers $(if $(NVFLARE),--nvflare $(NVFLARE))
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache

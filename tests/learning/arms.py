@@ -77,10 +77,7 @@ class Bench:
     @property
     def arms(self) -> list[str]:
         """Every way of training, in the order of a table."""
-        alone = [f"{way}-{name}" for way in ("alone", "long") for name in self.hospitals]
-        without = [f"without-{name}" for name in self.hospitals]
-        private = [f"private-{epsilon:g}" for epsilon in EPSILONS]
-        return ["pretrained", *alone, "pooled", "federated", *private, *without]
+        return arms_of(self.cohort)
 
     @property
     def steps(self) -> int:
@@ -179,6 +176,14 @@ class Bench:
             self.task, network, patients, settings, key, self.compute,
             progress=lambda done, steps, _: self.tell(arm, done / steps),
         )  # fmt: skip
+
+
+def arms_of(cohort: Cohort) -> list[str]:
+    """Every way of training that a cohort has, in the order of a table."""
+    alone = [f"{way}-{name}" for way in ("alone", "long") for name in cohort.hospitals]
+    without = [f"without-{name}" for name in cohort.hospitals]
+    private = [f"private-{epsilon:g}" for epsilon in EPSILONS]
+    return ["pretrained", *alone, "pooled", "federated", *private, *without]
 
 
 def digest_of(cohort: Cohort, arm: str) -> str:

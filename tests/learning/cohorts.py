@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
@@ -151,6 +151,26 @@ class Pooled:
         """Studies of the patient in its own source."""
         number, _, name = patient.partition("/")
         return self.sources[int(number)].studies(name)
+
+
+class Later:
+    """A source of patients that is made when the first of them is asked for."""
+
+    def __init__(self, make: Callable[[], PatientSource]) -> None:
+        self._make = make
+
+    @cached_property
+    def _source(self) -> PatientSource:
+        return self._make()
+
+    @property
+    def patients(self) -> Sequence[str]:
+        """Names, sorted."""
+        return self._source.patients
+
+    def studies(self, patient: str) -> Sequence[StudyRecord]:
+        """Studies of a patient."""
+        return self._source.studies(patient)
 
 
 def radiographs(root: Path, settings: TaskSettings) -> Cohort:

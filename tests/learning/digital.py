@@ -88,15 +88,11 @@ class HospitalPatients:
         workers: int = 1,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        place = cache / f"v{PHANTOM_VERSION}" / f"{hospital.name}-{_digest(hospital)}"
-        self._paths = {f"{hospital.name}-{n:05d}": place / f"{n:05d}.npz" for n in numbers}
-        missing = [
-            n for n, path in zip(numbers, self._paths.values(), strict=True) if not path.exists()
-        ]
-        place.mkdir(parents=True, exist_ok=True)
-        for _ in in_order(partial(_render, hospital, place), missing, workers):
-            if progress is not None:
-                progress(1)
+        self._place = cache / f"v{PHANTOM_VERSION}" / f"{hospital.name}-{_digest(hospital)}"
+        self._paths = {f"{hospital.name}-{n:05d}": self._place / f"{n:05d}.npz" for n in numbers}
+        self._hospital, self._numbers = hospital, numbers
+        self._workers, self._progress = workers, progress
+        self._rendered = False
 
     @property
     def patients(self) -> Sequence[str]:
@@ -104,8 +100,19 @@ class HospitalPatients:
         return sorted(self._paths)
 
     def studies(self, patient: str) -> Sequence[StudyRecord]:
-        """The one study of a patient."""
+        """The one study of a patient; the first that is asked for has all of them rendered."""
+        if not self._rendered:
+            self._render_missing()
         return (_load(self._paths[patient], patient),)
+
+    def _render_missing(self) -> None:
+        named = zip(self._numbers, self._paths.values(), strict=True)
+        missing = [number for number, path in named if not path.exists()]
+        self._place.mkdir(parents=True, exist_ok=True)
+        for _ in in_order(partial(_render, self._hospital, self._place), missing, self._workers):
+            if self._progress is not None:
+                self._progress(1)
+        self._rendered = True
 
 
 def _digest(hospital: DigitalHospital) -> str:

@@ -1,6 +1,6 @@
 """One lying hospital of five: the robust configuration bears it, the plain mean does not.
 
-The full table, every rule on digital patients, is `python -m tests.bench_poisoning`
+The full table, every rule on digital patients, is `make verify ONLY=poisoning`
 (docs/decisions/0008-one-liar-of-five.md).
 """
 

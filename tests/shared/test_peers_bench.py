@@ -23,10 +23,18 @@ from shared.training.arrays import get_arrays
 from shared.training.compute import Compute
 from shared.training.local import RoundKey, train_private
 from shared.training.optimising import threads
-from tests.peers.figures import MEBIBYTE, Program, code_lines, lines_of, ratio, table_of, text_lines
-from tests.peers.hospitals import RADIOGRAPHS, TASKS, export
-from tests.peers.measuring import cost_of, one_thread
-from tests.peers.programs import OURS, Training, words_of, written
+from tests.benchmarks.peers.figures import (
+    MEBIBYTE,
+    Program,
+    code_lines,
+    lines_of,
+    ratio,
+    table_of,
+    text_lines,
+)
+from tests.benchmarks.peers.hospitals import RADIOGRAPHS, TASKS, export
+from tests.benchmarks.peers.measuring import cost_of, one_thread
+from tests.benchmarks.peers.programs import OURS, Training, words_of, written
 from tests.server.tiny_sites import fill_store, tiny_site
 
 PYTHON = '''"""What it is."""
@@ -143,7 +151,7 @@ MODULES = [
 @pytest.mark.parametrize(("name", "module"), MODULES)
 def test_peers_take_the_steps_that_ours_takes(name: str, module: str, tmp_path: Path) -> None:
     """Without noise, everybody drawn: the same weights up to rounding."""
-    theirs = importlib.import_module(f"tests.peers.{module}")
+    theirs = importlib.import_module(f"tests.benchmarks.peers.{module}")
     settings = TaskSettings(
         task=name,
         private=PrivateSettings(

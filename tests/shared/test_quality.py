@@ -10,9 +10,9 @@ import pytest
 from shared.quality import CODES, RAISED, WORDS, assess, strengths_of
 from shared.records import ImageRecord, Vendor, View
 from shared.regions import REGION_CODES
-from tests.bench_quality import rates
 from tests.quality_cases import PLANTED, Case, cases
 from tests.shared.standins import Standins
+from tests.verify.quality import rates
 
 SPINE = View.SPINE_PA
 

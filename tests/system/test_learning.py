@@ -18,7 +18,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("task", ["dxa-segmentation", "dxa-bmd", "vfa-fracture"])
 def test_no_headline_figure_is_worse_by_more_than_its_interval(task: str, cache: Path) -> None:
-    """`python -m tests.bench_learning --hold` accepts new figures, with a reason in the commit."""
+    """`python -m tests.learning.held TASK` accepts new figures; say why in the commit."""
     worse = {
         arm: f"{now:.3f}, was {held}"
         for arm, (now, held) in compared(task, cache).items()

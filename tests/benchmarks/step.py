@@ -1,0 +1,180 @@
+"""What privacy costs a training step: plain, DP-SGD as it is here, DP-SGD by Opacus's hooks.
+
+``python -m tests.benchmarks.step`` prints one row per network. The three kinds of step take
+the same batch of the same patients through the same network, all weights trained, in
+turn (A B C A B C ...). Ratios are to the plain step, turn by turn; the table gives their
+medians and their middle halves. Time is the process's own on a processor, so that other work on
+the machine disturbs little. A step is everything from the collated batch to the changed
+weights: forward, loss, backward, and for the private ones the sums over a patient's
+units, clipping, noise and the mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from opacus import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from rich import box
+from rich.table import Table
+from torch import Tensor, nn
+
+from shared.command_line import console
+from shared.config import load_settings
+from shared.phantom.source import DigitalPatients
+from shared.task_settings import TaskSettings
+from shared.tasks import make_task
+from shared.tasks.base import Sample, Task
+from shared.training.batches import Patients, to_batch
+from shared.training.compute import Compute
+from shared.training.keyed_optimiser import KeyedDPOptimizer
+from shared.training.local import private_gradients
+from shared.training.noise import KeyStream
+from shared.training.optimising import autocast
+from shared.training.per_patient_gradients import per_patient_gradients
+from tests.benchmarks.commands import ROOT
+
+SEED = 1
+RATE, CLIP, NOISE = 1e-4, 1.0, 1.0
+
+NETWORKS = {"U-Net": "dxa-segmentation", "DenseNet": "dxa-bmd", "ResNet": "vfa-fracture"}
+
+Step = Callable[[], None]
+
+
+def start(task: Task, device: str) -> tuple[nn.Module, list[nn.Parameter]]:
+    """Make the same network every time."""
+    torch.manual_seed(SEED)
+    network = task.network().to(device).train()
+    return network, list(network.parameters())
+
+
+def private(kind: type[DPOptimizer], weights: list[nn.Parameter], size: int, **how: Any) -> Any:
+    """Make an optimiser that clips and adds noise."""
+    return kind(
+        torch.optim.SGD(weights, lr=RATE),
+        noise_multiplier=NOISE, max_grad_norm=CLIP, expected_batch_size=size, **how,
+    )  # fmt: skip
+
+
+def plain_step(
+    task: Task, samples: list[Sample], device: str = "cpu", *, mixed: bool = False
+) -> Step:
+    """The step of a training without privacy."""
+    compute = Compute(device, 1, len(samples), mixed)
+    network, weights = start(task, device)
+    optimiser = torch.optim.SGD(weights, lr=RATE)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        with autocast(compute):
+            loss = mean_loss(task, network, to_batch(samples, device))
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def our_step(
+    task: Task, samples: list[Sample], device: str = "cpu", *, mixed: bool = False
+) -> Step:
+    """The step of `train_private`, its layers exchanged anew each time."""
+    compute = Compute(device, 1, len(samples), mixed)
+    network, weights = start(task, device)
+    optimiser = private(KeyedDPOptimizer, weights, len(samples), stream=KeyStream(bytes(32)))
+
+    def step() -> None:
+        with per_patient_gradients(network, task.units):
+            batch = to_batch(samples, device)
+            private_gradients(task, network, batch, len(samples), weights, compute)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+    return step
+
+
+def opacus_step(task: Task, samples: list[Sample], device: str = "cpu") -> Step:
+    """Opacus as it comes, with a gradient per unit that is then summed per patient."""
+    network, weights = start(task, device)
+    hooked = GradSampleModule(network, loss_reduction="sum")
+    optimiser = private(DPOptimizer, weights, len(samples))
+
+    def step() -> None:
+        total = mean_loss(task, hooked, to_batch(samples, device)) * len(samples)
+        total.backward()
+        for weight in weights:
+            by_unit: Tensor = weight.grad_sample  # type: ignore[attr-defined]
+            by_patient = by_unit.unflatten(0, (len(samples), task.units)).sum(1)
+            weight.grad_sample = by_patient  # type: ignore[attr-defined]
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return step
+
+
+def mean_loss(task: Task, network: nn.Module, batch: Sample) -> Tensor:
+    """Give the loss per patient."""
+    output = network(batch["image"], batch["covariates"]).float()
+    patients = len(output) // task.units
+    return task.loss(output, batch).sum() / task.units / patients
+
+
+def times(steps: list[Step], runs: int) -> list[list[float]]:
+    """Processor milliseconds of every step, one list per turn; two turns warm up."""
+    turns = []
+    for _ in range(runs + 2):
+        turn = []
+        for step in steps:
+            before = time.process_time()
+            step()
+            turn.append(1000 * (time.process_time() - before))
+        turns.append(turn)
+    return turns[2:]
+
+
+def ratio(turns: list[list[float]], which: int) -> tuple[str, str]:
+    """Median of a step's ratio to the plain one, and its middle half."""
+    low, middle, high = statistics.quantiles([turn[which] / turn[0] for turn in turns], n=4)
+    return f"{middle:.2f}", f"{low:.2f}-{high:.2f}"
+
+
+def main() -> None:
+    """Measure every network at the small size and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--patients", type=int, default=16)
+    parser.add_argument("--cache", type=Path, help="folder in which rendered patients are kept")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="Full backward hook is firing")
+    source = DigitalPatients(options.patients, SEED, cache=options.cache)
+    table = Table(
+        title=f"one step, {options.patients} patients, all weights, 1 thread, seed {SEED}; "
+        f"processor ms, medians of {options.runs} turns",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for column in ("network", "plain", "private", "ratio", "half", "Opacus", "ratio", "half"):
+        table.add_column(column)
+    for network, name in NETWORKS.items():
+        task = make_task(load_settings(ROOT / f"configs/tasks/{name}.yaml", TaskSettings))
+        patients = Patients(task, source)
+        samples = [patients.newest(patient) for patient in patients.names]
+        kinds = (plain_step, our_step, opacus_step)
+        turns = times([kind(task, samples) for kind in kinds], options.runs)
+        plain, ours, theirs = (
+            f"{statistics.median(column):.0f}" for column in zip(*turns, strict=True)
+        )
+        table.add_row(network, plain, ours, *ratio(turns, 1), theirs, *ratio(turns, 2))
+    console().print(table)
+
+
+if __name__ == "__main__":
+    main()

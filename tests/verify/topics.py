@@ -1,0 +1,30 @@
+"""All full-size checks, in the order in which they are made: the quick ones first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.verify import (
+    auditing,
+    hospital,
+    learning,
+    mutations,
+    noise,
+    poisoning,
+    population,
+    quality,
+)
+from tests.verify.topic import Topic
+
+_ALL: Final = (
+    noise.TOPIC,
+    auditing.TOPIC,
+    population.TOPIC,
+    quality.TOPIC,
+    poisoning.SMALL,
+    mutations.TOPIC,
+    hospital.TOPIC,
+    learning.TOPIC,
+    poisoning.LARGE,
+)
+TOPICS: Final[dict[str, Topic]] = {topic.name: topic for topic in _ALL}
