@@ -66,7 +66,7 @@ def preload() -> None:
         # Any optimiser imports it, which takes a second.
         import torch._dynamo  # noqa: F401
 
-        import shared.monai_parts  # noqa: F401
+        from shared.monai_parts import RandAffine  # noqa: F401  (and all of MONAI with it)
 
 
 def serve(path: Path, answer: Answer, lost: Path | None = None) -> None:

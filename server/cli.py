@@ -77,9 +77,9 @@ def versions(
     """List the registered versions and who is champion."""
     from dataclasses import asdict
 
-    from server.registry import open_existing
+    from server.registry import list_versions
 
-    found = [asdict(one) for one in open_existing(registry_uri(workspace, uri)).versions(task)]
+    found = [asdict(one) for one in list_versions(registry_uri(workspace, uri), task)]
     print_facts(found, as_json, lambda: _show_versions(found))
 
 

@@ -31,7 +31,6 @@ from shared.settings import Settings
 from shared.signing import read_key
 from shared.start import check_fits
 from shared.task_settings import TaskSettings
-from shared.tasks import TASKS
 from shared.weights import digest_arrays, load_weights
 
 PLAN_FILE: Final = "plan.json"
@@ -199,6 +198,8 @@ def _simulated_members(sites: tuple[Path, ...]) -> tuple[Member, ...]:
 
 
 def _plan_task(task: TaskRun, base: Path, origin: Path) -> PlannedTask:
+    from shared.tasks import TASKS  # with torch; whoever reads a plan needs neither
+
     settings = load_settings(resolve(base, task.settings), TaskSettings)
     if settings.task not in TASKS:
         raise UnknownTaskError(

@@ -13,13 +13,14 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from server.result import Verdict
 from shared.errors import NoChampionError, RegistryUnavailableError, VersionMissingError
+from shared.registry_file import SQLITE, stored_versions
 from shared.weights import Weights, load_weights
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 CANDIDATE: Final = "candidate"
 CHAMPION: Final = "champion"
-SQLITE: Final = "sqlite:///"
 #: MLflow phones nobody, waits for nobody for minutes, and refuses any pickle.
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -237,17 +237,9 @@ class Registry:
                     aliases.setdefault(int(number), []).append(alias)
                 for version in self.client.search_model_versions(f"name='{model.name}'"):
                     number, tags = int(version.version), dict(version.tags)
-                    found.append(
-                        VersionFacts(
-                            task=model.name,
-                            version=number,
-                            aliases=tuple(sorted(aliases.get(number, ()))),
-                            created=version.creation_timestamp / 1000,
-                            run=tags.get("run", ""),
-                            digest=tags.get("digest", ""),
-                            verdict=tags.get("verdict", ""),
-                        )
-                    )
+                    created = version.creation_timestamp
+                    names = aliases.get(number, ())
+                    found.append(_facts(model.name, number, names, created, tags))
         return sorted(found, key=lambda one: (one.task, -one.version))
 
     def _find_experiment(self) -> str:
@@ -320,11 +312,47 @@ def open_existing(uri: str) -> Registry:
     RegistryUnavailableError
         If there is no such file.
     """
+    _require_file(uri)
+    return Registry(uri)
+
+
+def list_versions(uri: str, task: str | None = None) -> list[VersionFacts]:
+    """List the versions of a registry that is there, newest first within each task.
+
+    A SQLite file is read without MLflow where that is possible.
+
+    Raises
+    ------
+    RegistryUnavailableError
+        If there is no such file, or the registry cannot be reached.
+    """
+    _require_file(uri)
+    stored = stored_versions(uri, task)
+    if stored is None:
+        return Registry(uri).versions(task)
+    return [_facts(one.task, one.version, one.aliases, one.created, one.tags) for one in stored]
+
+
+def _require_file(uri: str) -> None:
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise RegistryUnavailableError(
             f"{uri.removeprefix(SQLITE)}: no such registry; `osteofed server run` makes one"
         )
-    return Registry(uri)
+
+
+def _facts(
+    task: str, version: int, aliases: Iterable[str], created: int, tags: Mapping[str, str]
+) -> VersionFacts:
+    """Say what is known of a version; `created` is in milliseconds since 1970."""
+    return VersionFacts(
+        task=task,
+        version=version,
+        aliases=tuple(sorted(aliases)),
+        created=created / 1000,
+        run=tags.get("run", ""),
+        digest=tags.get("digest", ""),
+        verdict=tags.get("verdict", ""),
+    )
 
 
 def _log_model(run: str, task: str, program: Program, files: list[Path]) -> int:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from shared.errors import ModelIncompatibleError
 from shared.seeds import derive_seed
 from shared.task_settings import TaskSettings
-from shared.tasks import make_task
 from shared.weights import Weights, digest_arrays, load_weights
 
 if TYPE_CHECKING:
@@ -58,6 +57,7 @@ def start_network(
     """
     import torch
 
+    from shared.tasks import make_task
     from shared.training.arrays import get_arrays, set_arrays
 
     with torch.random.fork_rng(devices=[]):

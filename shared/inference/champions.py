@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from shared.errors import (
     RegistryUnavailableError,
 )
 from shared.inference.schema import ModelFacts
+from shared.registry_file import SQLITE, stored_versions
 from shared.weights import Weights, digest_arrays, load_weights
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 REGISTRY_VARIABLE = "OSTEOFED_REGISTRY"
-_SQLITE = "sqlite:///"
 
 #: MLflow's codes for "there is no such thing" (all else: it cannot be reached).
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
@@ -83,17 +83,17 @@ def load_champions(
             f"(give --registry URI or --models DIR, or set {REGISTRY_VARIABLE})"
         )
     uri = as_tracking_uri(uri)
-    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         # MLflow would make an empty database there and then find nothing in it.
         raise _nobody(tasks[0], f"{uri} (there is no such file)")
-    return {task: _from_registry(task, uri) for task in tasks}
+    return {task: _from_file(task, uri) or _from_registry(task, uri) for task in tasks}
 
 
 def as_tracking_uri(registry: str) -> str:
     """Make a tracking URI of the path of an SQLite file; a URI stays as it is."""
     if "://" in registry or registry.startswith("sqlite:"):
         return registry
-    return f"{_SQLITE}{Path(registry).resolve()}"
+    return f"{SQLITE}{Path(registry).resolve()}"
 
 
 def shown_uri(uri: str) -> str:
@@ -136,6 +136,32 @@ def _from_folder(task: str, models: Path) -> Champion:
             "(`osteofed server pretrain` or a federated run makes such files)"
         )
     return _champion(task, load_weights(path), "file", str(path))
+
+
+def _from_file(task: str, uri: str) -> Champion | None:
+    """Load a champion without MLflow, where its files lie on this machine.
+
+    None leaves it to MLflow, which also knows what to say of what is missing.
+    """
+    for stored in stored_versions(uri, task) or ():
+        if ALIAS in stored.aliases:
+            path = _weights_file(task, stored.folders() or ())
+            if path is None:
+                return None
+            champion = _champion(task, load_weights(path), str(stored.version), shown_uri(uri))
+            facts = champion.facts.model_copy(update={"metrics": _errors(stored.metrics)})
+            return Champion(champion.weights, facts)
+    return None
+
+
+def _weights_file(task: str, folders: Iterable[Path]) -> Path | None:
+    """Find a version's weights: in the first folder that has any, those of the task if named."""
+    for folder in folders:
+        files = sorted(folder.rglob("*.safetensors"))
+        named = [file for file in files if file.stem == task]
+        if named or files:
+            return (named or files)[0]
+    return None
 
 
 def _from_registry(task: str, uri: str) -> Champion:
@@ -206,23 +232,26 @@ def _download(client: MlflowClient, version: ModelVersion, uri: str, folder: Pat
             )
         except (MlflowException, OSError):
             continue  # an older version may keep its files in one place only
-        files = sorted(Path(got).rglob("*.safetensors"))
-        named = [file for file in files if file.stem == version.name]
-        if named or files:
-            return (named or files)[0]
+        file = _weights_file(version.name, [Path(got)])
+        if file is not None:
+            return file
     return None
 
 
 def _metrics(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
-    """Errors that the version's run recorded (names that end in ``mae_…``)."""
+    """Errors that the version's run recorded."""
     from mlflow.exceptions import MlflowException
 
     if not version.run_id:
         return {}
     try:
-        logged = client.get_run(version.run_id).data.metrics
+        return _errors(client.get_run(version.run_id).data.metrics)
     except MlflowException:
         return {}
+
+
+def _errors(logged: Mapping[str, float]) -> dict[str, float]:
+    """Keep the errors of all sites together: metrics whose names end in ``mae_…``."""
     found: dict[str, float] = {}
     for name, value in sorted(logged.items()):
         short = name.rsplit("/", 1)[-1]
