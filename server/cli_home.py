@@ -194,7 +194,7 @@ def _status_table(facts: dict[str, Any]) -> Table:
     run = facts["run"] or {"run": "no run", "state": "", "sites": [], "absent": []}
     title = f"{run['run']}: {run['state']} {run.get('reason', '')}".strip()
     if facts["up"] is not None:
-        title += f"; server {'up' if facts['up'] else 'down'}"
+        title += "; server up" if facts["up"] else f"; server down: {facts['reason']}"
     table = Table(title=escape(title), caption=escape(_progress(run)))
     for column in ("site", "now", "seconds", "epsilon", "reason"):
         table.add_column(column)
