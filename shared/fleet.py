@@ -1,7 +1,7 @@
 """The one question that needs no key: whether a coordinator answers on its public port.
 
-It is asked the way a node asks for messages. A SuperLink that is there refuses it, for it
-is not signed; where nobody is behind the port, nginx says so.
+A path is asked for that the fleet's interface does not have: a SuperLink that is there says
+so, and where none is behind the port nginx does. Nothing is taken for a fault by either.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-#: What every node asks, all the time.
-QUESTION: Final = "/v1/fleet/pull-messages"
+#: nginx hands it on like every path of the fleet's; the SuperLink answers that there is none.
+QUESTION: Final = "/v1/fleet/is-anyone-there"
 #: nginx answers so in the place of a SuperLink that does not.
 AWAY: Final = (502, 503, 504)
-#: Not the fleet's interface: nginx's own answer to any other path.
-CLOSED: Final = (403, 404)
+#: nginx's answer to any path that is not the fleet's.
+CLOSED: Final = 403
 
 
 class Answered(NamedTuple):
@@ -69,6 +69,6 @@ def ask(
     clock = None if told is None else parsedate_to_datetime(told).timestamp()
     if status in AWAY:
         return Answered(f"{where} answers, but the SuperLink behind it does not ({status})", clock)
-    if status in CLOSED:
+    if status == CLOSED:
         return Answered(f"{where} answers, but serves no hospitals ({status})", clock)
     return Answered("", clock)

@@ -130,7 +130,8 @@ class Served:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if pid:
                     found[role] = psutil.Process(pid)
-                    found |= {child: one for one in found[role].children()}
+                    for one in found[role].children():
+                        found[child] = one
         self.seen |= {one.pid: one for one in found.values()}
         return found
 
@@ -219,8 +220,8 @@ def test_a_holder_of_another_user_is_said_too(home: Path, monkeypatch: pytest.Mo
         hidden = SimpleNamespace(
             status=psutil.CONN_LISTEN, laddr=SimpleNamespace(port=port), pid=None
         )
-        monkeypatch.setattr(leftovers.psutil, "net_connections", lambda kind: [hidden])
-        with pytest.raises(RuntimeUnavailableError, match="process of another user .root sees"):
+        monkeypatch.setattr(psutil, "net_connections", lambda kind: [hidden])
+        with pytest.raises(RuntimeUnavailableError, match=r"process of another user \(root sees"):
             up.up(home, host="127.0.0.1", port=port, begins=pytest.fail)
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,6 +218,29 @@ def test_nodes_that_are_not_admitted_or_have_another_key_are_refused(
     wait_for(lambda: federation.status("delta").get("state") == "refused", 60)
     assert "does not know this node's key" in federation.status("delta")["reason"]
     federation.running.pop("delta", None)
+
+
+def test_one_new_command_each_heals_what_was_killed(federation: Federation) -> None:
+    """SIGKILL of the server and of two nodes at once; the third node's stays, and says so."""
+    for name in ("up", "join-alpha", "join-beta"):
+        federation.running[name].kill()
+        federation.running.pop(name).wait(10)
+    wait_for(lambda: federation.status("gamma")["state"] != "connected", 30)
+    said = json.loads(federation.run("site", "status", federation.site("gamma"), "--json"))
+    assert said["node"]["state"] == "connecting"
+    assert str(federation.port) in said["node"]["reason"]
+    federation.run("server", "healthy", federation.home, code=52)
+    begun = time.monotonic()
+    federation.up()
+    for name in ("alpha", "beta"):
+        federation.join(name)
+    federation.connected(*NAMES)
+    assert time.monotonic() - begun < 60  # the three programs of a hospital start here at once
+    federation.run("server", "healthy", federation.home)
+    path = write_agreement(federation.folder, rounds=1, name="healed")
+    federation.run("server", "run", path, "--home", federation.home)
+    [only] = federation.rounds("healed")
+    assert sorted(only["patients"]) == sorted(NAMES)
 
 
 def test_an_expelled_site_is_cut_off(federation: Federation) -> None:
