@@ -93,6 +93,7 @@ class _Node:
 
     def step(self) -> None:
         """Start what has ended; learn how the connection stands."""
+        before = (self.state, self.reason, self.supernode.pid, self.warm.pid)
         warm_again = self.warm.look() and self.warm.restarts > 0
         if self.lost.exists() or (warm_again and self.supernode.process is not None):
             # A program that was answering a message was killed. Flower would wait a minute
@@ -100,13 +101,13 @@ class _Node:
             self.lost.unlink(missing_ok=True)
             self.supernode.restart()
         self.supernode.environment = {**self.supernode.environment, LAST_NODE: self.number}
+        size = self._size()  # before it starts: all that comes after is its own
         if self.supernode.look():
-            self._read = self._size()
+            self._read = size
             self.answers.forget()
             self._taken = False
             if self.state != "refused":  # which it stays until it is taken
                 self.state, self.reason = "connecting", ""
-        before = (self.state, self.reason, self.supernode.pid, self.warm.pid)
         self._look_at_log()
         self._look_at_answers()
         if self.state != "connected" and time.monotonic() - self._asked > ASK_SECONDS:

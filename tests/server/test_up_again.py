@@ -34,7 +34,7 @@ from shared.supervise import born_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
-HEALED_SECONDS = 30.0
+HEALED_SECONDS = 120.0
 
 #: The child is in a session of its own and outlives whoever started it, as Flower's is.
 SUPERLINK = """
