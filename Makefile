@@ -12,11 +12,29 @@ ONLY ?=
 
 setup: $(STAMP)
 
+# Each step of it says what to do when it fails; started again, it goes on where it stopped.
+# A half-made environment (no working pip in it, or of an old Python) is made anew.
+PIP_LOG := $(VENV)/pip-errors.log
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("OsteoFed needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Give another with: make PYTHON=python3.12 $(MAKECMDGOALS)") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,server,dev]'
-	touch $(STAMP)
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo 'make setup: $(PYTHON) is not there. Install Python 3.11 or newer, or name it: make setup PYTHON=/path/to/python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit("OsteoFed needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Give another with: make PYTHON=python3.12 $(MAKECMDGOALS)") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -c 'import sys, importlib.util as u; v = "python%d.%d-venv" % sys.version_info[:2]; sys.exit("make setup: this Python cannot make environments (ensurepip is missing). On Debian or Ubuntu: sudo apt-get install " + v + "; then make setup again") if not (u.find_spec("venv") and u.find_spec("ensurepip")) else None'
+	@echo 'Setting up OsteoFed in $(VENV): it downloads and installs its libraries, in about two minutes, and takes about 3 GB of disk. Once only.'
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo 'make setup: the environment $(VENV) could not be made; the reason stands above. Remove the cause (no room, no right to write here), then make setup again' >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,server,dev]' 2>$(PIP_LOG) || { \
+	  cat $(PIP_LOG) >&2; \
+	  if grep -qiE 'no space left|errno 28|disk quota' $(PIP_LOG); then \
+	    echo 'make setup: the disk is full. The libraries take about 3 GB here and as much for a while in the folder for temporary files (another with: TMPDIR=/path make setup). Make room, then make setup again: what is there is kept' >&2; \
+	  elif grep -qiE 'connection|timed out|resolution|ssl|certificate|proxy|could not find a version|no matching distribution|http error|client error' $(PIP_LOG); then \
+	    echo 'make setup: the package index could not be reached, or lacks what is named above. Check the network; behind a proxy: export HTTPS_PROXY=http://HOST:PORT; with a mirror: export PIP_INDEX_URL=https://HOST/simple. Then make setup again: what is there is kept' >&2; \
+	  else \
+	    echo 'make setup: pip did not finish; the reason stands above. Then make setup again; if it stays, begin anew: rm -rf $(VENV)' >&2; \
+	  fi; exit 1; }
+	@rm -f $(PIP_LOG)
+	@touch $(STAMP)
+	@echo 'Set up: $(BIN)/osteofed. Next: make demo, or $(BIN)/osteofed --help'
 
 demo: setup
 	$(BIN)/osteofed demo --out runs/demo

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts
+from shared.command_line import JsonOption, complete_task, console, print_facts
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 
@@ -23,7 +23,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def check(
     folder: SiteFolder,
-    task: Annotated[str, typer.Argument(help="The task, for example dxa-bmd.")],
+    task: Annotated[
+        str, typer.Argument(help="The task, for example dxa-bmd.", autocompletion=complete_task)
+    ],
     agreement: Annotated[
         Path | None,
         typer.Option(help="The consortium's federation.yaml; without it, what is kept here."),

@@ -21,22 +21,56 @@ from typing import Any, Final
 
 from client.approve import APPROVED, approved_digests
 from client.enrol import NODE_KEY
-from client.supernode import LAST_NODE
+from client.supernode import LAST_NODE, REACHED
 from client.trust import pinned_coordinator
 from shared.config import SiteConfig, load_settings
 from shared.errors import CodeNotApprovedError, ConfigError, RuntimeUnavailableError
 from shared.files import require_private, write_text_atomically
+from shared.fleet import ask
 from shared.flower import SUPEREXEC, environment_for, free_port
-from shared.supervise import Program, is_alive, until_stopped
+from shared.leftovers import STARTED_FOR, end_leftovers, only_one
+from shared.supervise import Program, born_of, is_alive, this_machine, until_stopped
 
 NODE: Final = "node"
 STATUS: Final = "status.json"
+LOCK: Final = "lock"
+#: The socket's folder, among the machine's temporary ones: Unix sockets have short names only.
+SOCKET_PREFIX: Final = "osteofed-"
 #: A clock further off than this is refused by the server (Flower: 300 s).
 CLOCK_SECONDS: Final = 290.0
 REFUSED: Final = re.compile(rb"code: 2004|Failed to activate SuperNode|401 Unauthorized")
 #: How often the coordinator is asked why, while the node is not connected.
 ASK_SECONDS: Final = 5.0
 CONNECTED: Final = re.compile(rb"SuperNode ID: (\d+)")
+#: A node asks for messages every three seconds; one that was not answered for so long is not
+#: connected any more.
+SILENT_SECONDS: Final = 15.0
+
+
+@dataclass
+class _Answers:
+    """The file that the node touches when the coordinator answers (`client.supernode`)."""
+
+    path: Path
+    _touched: int = 0
+    _seen: float | None = None
+
+    def forget(self) -> None:
+        """A node begins: what its predecessor heard says nothing of it."""
+        self._touched, self._seen = self._time(), None
+
+    def are_missing(self) -> bool:
+        """Tell whether there were answers and there are none any more."""
+        touched = self._time()
+        if touched != self._touched:
+            self._touched, self._seen = touched, time.monotonic()
+        return self._seen is not None and time.monotonic() - self._seen > SILENT_SECONDS
+
+    def _time(self) -> int:
+        try:
+            return self.path.stat().st_mtime_ns
+        except OSError:
+            return 0
 
 
 @dataclass
@@ -49,14 +83,17 @@ class _Node:
     supernode: Program
     lost: Path
     since: float
+    answers: _Answers
     state: str = "connecting"
     reason: str = ""
     number: str = ""
+    _taken: bool = False
     _read: int = 0
     _asked: float = 0.0
 
     def step(self) -> None:
         """Start what has ended; learn how the connection stands."""
+        before = (self.state, self.reason, self.supernode.pid, self.warm.pid)
         warm_again = self.warm.look() and self.warm.restarts > 0
         if self.lost.exists() or (warm_again and self.supernode.process is not None):
             # A program that was answering a message was killed. Flower would wait a minute
@@ -64,12 +101,15 @@ class _Node:
             self.lost.unlink(missing_ok=True)
             self.supernode.restart()
         self.supernode.environment = {**self.supernode.environment, LAST_NODE: self.number}
+        size = self._size()  # before it starts: all that comes after is its own
         if self.supernode.look():
-            self._read = self._size()
+            self._read = size
+            self.answers.forget()
+            self._taken = False
             if self.state != "refused":  # which it stays until it is taken
                 self.state, self.reason = "connecting", ""
-        before = (self.state, self.reason, self.supernode.pid, self.warm.pid)
         self._look_at_log()
+        self._look_at_answers()
         if self.state != "connected" and time.monotonic() - self._asked > ASK_SECONDS:
             self._asked = time.monotonic()
             said = why_not_connected(self.superlink, self.folder / NODE / "ca.pem")
@@ -82,6 +122,10 @@ class _Node:
     def write(self, state: str | None = None) -> None:
         facts = {
             "pid": os.getpid(),
+            "born": born_of(os.getpid()),
+            "folder": str(self.folder),
+            "number": self.number,
+            "socket_folder": str(self.lost.parent),
             "since": self.since,
             "state": state or self.state,
             "reason": self.reason,
@@ -105,11 +149,19 @@ class _Node:
         self._read += cut
         new = new[:cut]
         if found := CONNECTED.search(new):
-            self.state, self.reason = "connected", ""
+            self.state, self.reason, self._taken = "connected", "", True
             self.number = found.group(1).decode()
         elif REFUSED.search(new):
             self.state = "refused"
             self.reason = "the coordinator does not know this node's key: it is not admitted"
+
+    def _look_at_answers(self) -> None:
+        """A node that was taken is connected for as long as it is answered."""
+        silent = self.answers.are_missing()
+        if self.state == "connected" and silent:
+            self.state, self.reason, self._asked = "connecting", "", 0.0
+        elif self.state == "connecting" and self._taken and not silent:
+            self.state, self.reason = "connected", ""
 
 
 def join(
@@ -151,22 +203,59 @@ def join(
             f"{folder}: no code is approved; run `osteofed site approve` with the "
             "coordinator's bundle"
         )
-    if is_alive(read_status(folder).get("pid")):
-        raise RuntimeUnavailableError(f"{folder}: is joined already; end that one first")
+    refusal = f"{folder}: is joined already; end that one first"
+    before = read_status(folder)
+    if is_joined(before):
+        raise RuntimeUnavailableError(refusal)
     address = superlink or invitation.address
-    # Unix sockets have short names only, so this one is not in the site folder.
-    short = Path(tempfile.mkdtemp(prefix="osteofed-"))
-    try:
-        node = _prepare(folder, address, invitation.ca, short)
-        begins()
+    _make_own(folder, invitation.ca)
+    with only_one(folder / NODE / LOCK, refusal):
+        end_leftovers(folder, logs_of(folder))
+        _remove_socket_folder(before)
+        # Unix sockets have short names only, so this one is not in the site folder.
+        short = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX))
         try:
-            until_stopped(node.step)
+            node = _prepare(folder, address, short)
+            node.number = _predecessor(folder, before)
+            begins()
+            try:
+                until_stopped(node.step)
+            finally:
+                node.supernode.end()
+                node.warm.end()
+                node.write("stopped")
         finally:
-            node.supernode.end()
-            node.warm.end()
-            node.write("stopped")
-    finally:
-        shutil.rmtree(short, ignore_errors=True)
+            shutil.rmtree(short, ignore_errors=True)
+
+
+def is_joined(facts: dict[str, Any]) -> bool:
+    """Tell by ``node/status.json`` whether the `join` that wrote it still runs."""
+    return is_alive(facts.get("pid"), facts.get("born", ""))
+
+
+def logs_of(folder: Path) -> tuple[Path, Path]:
+    """Where what `join` keeps running writes: the warm process and the node."""
+    return folder / NODE / "warm.log", folder / NODE / "supernode.log"
+
+
+def _predecessor(folder: Path, before: dict[str, Any]) -> str:
+    """The number of the node that a killed `join` of this very site ran; empty: none.
+
+    A copy of the site, elsewhere or on another machine, is no successor: it must not take
+    leave for the one that it was copied from.
+    """
+    here = this_machine()
+    if not here or before.get("folder") != str(folder):
+        return ""
+    return str(before.get("number", "")) if before.get("born", "").startswith(here) else ""
+
+
+def _remove_socket_folder(before: dict[str, Any]) -> None:
+    """Remove what a killed `join` could not: nothing but a folder that it had made."""
+    left = Path(str(before.get("socket_folder", "")))
+    ours = left.parent == Path(tempfile.gettempdir()) and left.name.startswith(SOCKET_PREFIX)
+    if ours and not left.is_symlink() and left.is_dir() and left.stat().st_uid == os.geteuid():
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -188,25 +277,11 @@ def why_not_connected(superlink: str, authority: Path) -> str:
     authority : Path
         The pinned certificate authority.
     """
-    import http.client
-    import ssl
-    from email.utils import parsedate_to_datetime  # `site status` needs none and is quick
-
     host, _, port = superlink.rpartition(":")
-    trusted = ssl.create_default_context(cafile=str(authority))
-    line = http.client.HTTPSConnection(host.strip("[]"), int(port), timeout=3, context=trusted)
-    try:
-        line.request("GET", "/")
-        told = line.getresponse().getheader("Date")
-    except ssl.SSLCertVerificationError as error:
-        return f"{superlink} does not show the pinned coordinator's certificate ({error.reason})"
-    except (OSError, http.client.HTTPException) as error:
-        return f"{superlink} cannot be reached ({error})"
-    finally:
-        line.close()
-    if told is None:
-        return ""
-    off = time.time() - parsedate_to_datetime(told).timestamp()
+    said = ask(host, int(port), authority)
+    if said.refusal or said.time is None:
+        return said.refusal
+    off = time.time() - said.time
     if abs(off) <= CLOCK_SECONDS:
         return ""
     return (
@@ -215,7 +290,7 @@ def why_not_connected(superlink: str, authority: Path) -> str:
     )
 
 
-def _prepare(folder: Path, address: str, authority: str, short: Path) -> _Node:
+def _make_own(folder: Path, authority: str) -> None:
     own = folder / NODE
     (own / "flwr").mkdir(parents=True, exist_ok=True, mode=0o700)
     own.chmod(0o700)
@@ -224,6 +299,10 @@ def _prepare(folder: Path, address: str, authority: str, short: Path) -> _Node:
     apps = own / "flwr" / "apps"
     if not apps.is_symlink():
         apps.symlink_to(folder / APPROVED / "apps")
+
+
+def _prepare(folder: Path, address: str, short: Path) -> _Node:
+    own = folder / NODE
     warm_socket, lost = short / "warm", short / "lost"
     starter = own / "bin" / "flwr-clientapp"
     starter.write_text(_starter(warm_socket), encoding="utf-8")
@@ -236,11 +315,12 @@ def _prepare(folder: Path, address: str, authority: str, short: Path) -> _Node:
         "--auth-supernode-private-key", str(folder / NODE_KEY),
         "--node-config", f'site="{folder}"', "--port", str(free_port()),
     ]  # fmt: skip
+    warm_log, supernode_log = logs_of(folder)
     return _Node(
         folder, address,
-        Program("warm", warm, environment, own / "warm.log"),
-        Program("supernode", supernode, environment, own / "supernode.log", SUPEREXEC),
-        lost, time.time(),
+        Program("warm", warm, environment, warm_log),
+        Program("supernode", supernode, environment, supernode_log, SUPEREXEC),
+        lost, time.time(), _Answers(own / "reached"),
     )  # fmt: skip
 
 
@@ -251,6 +331,8 @@ def _environment(folder: Path) -> dict[str, str]:
     return base | {
         "PATH": os.pathsep.join([first, base["PATH"]]),
         "OSTEOFED_SITE": str(folder),
+        REACHED: str(folder / NODE / "reached"),
+        STARTED_FOR: str(folder),
     }
 
 

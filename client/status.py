@@ -10,12 +10,11 @@ import psutil
 
 from client.approve import approved_digests
 from client.audit import AUDIT
-from client.join import read_status
+from client.join import is_joined, read_status
 from client.statement import ledger_statement
 from client.trust import pinned_coordinator
 from shared.chain import Line, tail_of
 from shared.errors import RuntimeUnavailableError
-from shared.supervise import is_alive
 
 #: Lines of the chain that are looked at.
 LOOKED_AT: Final = 200
@@ -85,7 +84,7 @@ def _node(folder: Path) -> dict[str, Any]:
     if not facts:
         return {"state": "not joined", "reason": "", "restarts": 0, "superlink": None}
     state, reason = facts["state"], facts["reason"]
-    if state != "stopped" and not is_alive(facts.get("pid")):
+    if state != "stopped" and not is_joined(facts):
         state, reason = "gone", "its program was killed; join again"
     elif state != "stopped" and _is_frozen(facts["pid"]):
         state, reason = "frozen", "its program was stopped by a signal; continue or join again"

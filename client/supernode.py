@@ -12,6 +12,9 @@ has no settings for what is changed here (docs/decisions/0009-waiting.md):
   OSTEOFED_LAST_NODE) takes leave for it first, and is let in at once. A copy of the site
   elsewhere knows no predecessor and stays out while this one lives.
 
+Besides, it touches a file (OSTEOFED_REACHED) each time the coordinator answered it, so that
+`site status` can tell a node that is connected from one that only was.
+
 Everything is put in place before Flower starts; if Flower's own code is no longer what
 is expected, it is left as it is, and only the waits are longer.
 """
@@ -20,7 +23,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ BUSY_SECONDS: Final = 120.0
 #: Flower's shortest (HEARTBEAT_MIN_INTERVAL); it is late after two.
 HEARTBEAT_SECONDS: Final = 10
 LAST_NODE: Final = "OSTEOFED_LAST_NODE"
+REACHED: Final = "OSTEOFED_REACHED"
 
 
 class Clock:
@@ -87,6 +92,27 @@ def fit(loop: ModuleType, connection: ModuleType, heartbeat: ModuleType) -> Cloc
     for module in (connection, heartbeat):
         vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = HEARTBEAT_SECONDS
     return clock
+
+
+def note_answers(connection: ModuleType, reached: Path) -> None:
+    """Touch a file each time that the coordinator has answered a request of the node.
+
+    Parameters
+    ----------
+    connection : module
+        Flower's ``supernode.fleet_http_connection``.
+    reached : Path
+        The file; it is made by the first answer.
+    """
+
+    class Noting(connection.FleetHttpClient):  # type: ignore[name-defined]
+        def _unary_unary(self, *arguments: Any, **named: Any) -> Any:
+            answer = super()._unary_unary(*arguments, **named)
+            with suppress(OSError):  # a full disk must not cost the connection
+                reached.touch()
+            return answer
+
+    vars(connection)["FleetHttpClient"] = Noting
 
 
 def _noting(receive: Callable[[], Any], clock: Clock) -> Callable[[], Any]:
@@ -151,6 +177,8 @@ def main() -> None:
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
     fit(start_client_internal, fleet_http_connection, heartbeat)
+    if reached := os.environ.get(REACHED):
+        note_answers(fleet_http_connection, Path(reached))
     flower_supernode()
 
 

@@ -12,7 +12,15 @@ from server.cli_audit import app as audit
 from server.cli_home import add_commands
 from server.cli_passport import app as passport
 from server.events import waiting_words
-from shared.command_line import JsonOption, command_group, console, print_facts, progress
+from shared.command_line import (
+    JsonOption,
+    command_group,
+    complete_task,
+    complete_version,
+    console,
+    print_facts,
+    progress,
+)
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,7 +79,9 @@ def resume(
 def versions(
     workspace: Workspace = None,
     uri: Uri = None,
-    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Only this task.", autocompletion=complete_task)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the registered versions and who is champion."""
@@ -85,7 +95,10 @@ def versions(
 
 @app.command()
 def export(
-    version: Annotated[str, typer.Argument(help="TASK@ALIAS or TASK@NUMBER.")],
+    version: Annotated[
+        str,
+        typer.Argument(help="TASK@ALIAS or TASK@NUMBER.", autocompletion=complete_version),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     workspace: Workspace = None,
     uri: Uri = None,

@@ -162,7 +162,7 @@ def status(
 
 
 def healthy(home: HomeFolder) -> None:
-    """Tell by the exit code whether a home is served and its SuperLink answers."""
+    """Tell by the exit code whether a home is served: hospitals are answered on its port."""
     from server.up import wait_until_ready
 
     wait_until_ready(home, 2.0)
@@ -172,9 +172,9 @@ def registry(
     password_file: Annotated[Path, typer.Option(help="PostgreSQL's password, alone in a file.")],
     artifacts: Annotated[Path, typer.Option(help="Folder of the versions' files.")],
     database_host: Annotated[str, typer.Option(help="Where PostgreSQL is.")] = "127.0.0.1",
-    database_port: Annotated[int, typer.Option(min=1, max=65535)] = 5432,
+    database_port: Annotated[int, typer.Option(min=1, max=65535, help="PostgreSQL's port.")] = 5432,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="Name, with port, that clients call it by.")
     ] = None,
@@ -194,7 +194,7 @@ def _status_table(facts: dict[str, Any]) -> Table:
     run = facts["run"] or {"run": "no run", "state": "", "sites": [], "absent": []}
     title = f"{run['run']}: {run['state']} {run.get('reason', '')}".strip()
     if facts["up"] is not None:
-        title += f"; server {'up' if facts['up'] else 'down'}"
+        title += "; server up" if facts["up"] else f"; server down: {facts['reason']}"
     table = Table(title=escape(title), caption=escape(_progress(run)))
     for column in ("site", "now", "seconds", "epsilon", "reason"):
         table.add_column(column)

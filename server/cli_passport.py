@@ -20,7 +20,7 @@ def group() -> None:
 
 @app.command()
 def verify(
-    passport: Annotated[Path, typer.Argument(help="The version's passport.json.")],
+    passport: Annotated[Path, typer.Argument(help="The version's passport, TASK.passport.json.")],
     key: Annotated[str | None, typer.Option(help="The coordinator's public key.")] = None,
     home: Annotated[
         Path | None, typer.Option(help="The coordinator's home: its key and its chain.")

@@ -187,7 +187,7 @@ def _sync_if_up(folder: Path) -> None:
     from server.up import is_up, wait_until_ready
 
     if is_up(folder):
-        wait_until_ready(folder)
+        wait_until_ready(folder, public=False)
         sync_nodes(folder)
 
 

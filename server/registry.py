@@ -198,8 +198,9 @@ class Registry:
         task, alias : str
             Which version; `alias` may also be a number.
         out : Path
-            Folder; gets ``<task>.safetensors``, ``program.pt2``, ``task.json``,
-            ``card.json`` and ``curves.png``.
+            Folder; gets ``<task>.safetensors``, ``<task>.program.pt2``,
+            ``<task>.task.yaml``, ``<task>.card.json``, ``<task>.curves.png`` and
+            ``<task>.passport.json``: several tasks live in one folder.
 
         Raises
         ------
@@ -216,7 +217,7 @@ class Registry:
             self._fetch(task, version, Path(temporary))
             for file in sorted(Path(temporary).rglob("*")):
                 if file.parent.name == "extra_files" or file.suffix == ".pt2":
-                    name = "program.pt2" if file.suffix == ".pt2" else file.name
+                    name = _exported_name(task, file)
                     shutil.copyfile(file, out / name)
                     copied.append(name)
         return {
@@ -302,6 +303,12 @@ class Registry:
             raise RegistryUnavailableError(
                 f"{self.uri}: the model registry cannot be used ({type(error).__name__}: {first})"
             ) from None
+
+
+def _exported_name(task: str, file: Path) -> str:
+    """Name a version's file so that another task's in the same folder is another file."""
+    name = "program.pt2" if file.suffix == ".pt2" else file.name
+    return name if name.startswith(f"{task}.") else f"{task}.{name}"
 
 
 def open_existing(uri: str) -> Registry:

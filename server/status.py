@@ -13,7 +13,7 @@ from pydantic import Field
 from server.events import EVENTS, EventReader, waiting_words
 from server.plan import PLAN_FILE
 from server.result import Absence, Facts
-from server.up import read_up
+from server.up import is_served, read_up, why_not_reached
 from shared.errors import InputMissingError
 from shared.supervise import is_alive
 
@@ -53,9 +53,13 @@ class RunStatus(Facts):
 
 
 class ServerStatus(Facts):
-    """What is served, and the run that wrote last. `up` is None where no home was asked for."""
+    """What is served, and the run that wrote last. `up` is None where no home was asked for.
+
+    `up` means that a hospital would be served on the public port; `reason` says why not.
+    """
 
     up: bool | None = None
+    reason: str = ""
     superlink_restarts: int = 0
     nginx_restarts: int = 0
     members: list[str] = Field(default_factory=list)
@@ -87,8 +91,10 @@ def server_status(workspace: Path | None, home: Path | None = None) -> ServerSta
     from server.home import Home
 
     facts = read_up(home)
+    why = why_not_reached(home, facts) if is_served(facts) else "`server up` does not run"
     return ServerStatus(
-        up=is_alive(facts.get("pid")),
+        up=not why,
+        reason=why,
         superlink_restarts=int(facts.get("superlink", {}).get("restarts", 0)),
         nginx_restarts=int(facts.get("nginx", {}).get("restarts", 0)),
         members=[member.site for member in Home(home).members()],

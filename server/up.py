@@ -24,10 +24,15 @@ from server.members import SUPERLINK, flwr_home, sync_nodes, write_connection
 from server.pki import CA, SERVER, SERVER_KEY, facts_of_home
 from shared.errors import RuntimeUnavailableError
 from shared.files import make_private_folder, write_text_atomically
+from shared.fleet import ask
 from shared.flower import SUPEREXEC, environment_for, free_port, program
-from shared.supervise import Program, is_alive, until_stopped
+from shared.leftovers import STARTED_FOR, end_leftovers, holder_of, only_one, require_free
+from shared.supervise import Program, born_of, is_alive, until_stopped
 
 UP: Final = "up.json"
+LOCK: Final = "up.lock"
+#: Addresses that stand for all of the machine's, and by which it reaches itself.
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 #: Largest body: a model of 512 MB travels in pieces of 5 MB, so this is ample.
 LARGEST_BODY: Final = "64m"
 START_SECONDS: Final = 60.0
@@ -44,6 +49,7 @@ class _Up:
     superlink: Program
     nginx: Program
     superlink_port: int
+    host: str
     port: int
     synced: bool = False
 
@@ -61,7 +67,9 @@ class _Up:
     def write(self) -> None:
         facts = {
             "pid": os.getpid(),
+            "born": born_of(os.getpid()),
             "ready": self.synced,
+            "host": self.host,
             "port": self.port,
             "superlink": {
                 "pid": self.superlink.pid,
@@ -96,43 +104,67 @@ def up(
     HomeMissingError
         If the folder is no home.
     RuntimeUnavailableError
-        If nginx is missing, the port is taken, or it is up already.
+        If nginx is missing, the port is taken (by whom is said), or it is up already.
+    NotPermittedError
+        If this user may not open the port.
     """
     folder = folder.resolve()
     address = str(facts_of_home(folder)["address"])
     port = port or int(address.rpartition(":")[2])
+    refusal = f"{folder}: is up already; end that one first"
     if is_up(folder):
-        raise RuntimeUnavailableError(f"{folder}: is up already; end that one first")
+        raise RuntimeUnavailableError(refusal)
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if nginx is None:
         raise RuntimeUnavailableError(
             "nginx: is not installed; install it (Debian: apt-get install nginx-light)"
         )
+    with only_one(folder / LOCK, refusal):
+        # One that was killed has left nginx's worker, which holds the port for nobody.
+        end_leftovers(folder, logs_of(folder))
+        require_free(host, port)
+        running = _prepare(folder, nginx, host, port)
+        begins()
+        try:
+            until_stopped(running.step)
+        finally:
+            running.nginx.end()
+            running.superlink.end()
+            (folder / UP).unlink(missing_ok=True)
+
+
+def logs_of(folder: Path) -> tuple[Path, Path]:
+    """Where what `up` keeps running writes: the SuperLink and nginx."""
+    return folder / SUPERLINK / "superlink.log", folder / "nginx" / "nginx.log"
+
+
+def _prepare(folder: Path, nginx: str, host: str, port: int) -> _Up:
     superlink_port = free_port()
     make_private_folder(folder / SUPERLINK)  # before anything is written into it
     write_connection(folder, superlink_port)
-    environment = environment_for(flwr_home(folder)) | STARTS_RARELY
-    running = _Up(
-        folder,
-        Program("superlink", _superlink(folder, superlink_port), environment,
-                folder / SUPERLINK / "superlink.log", SUPEREXEC),
-        Program("nginx", _nginx(nginx, folder, host, port, superlink_port), environment,
-                folder / "nginx" / "nginx.log"),
-        superlink_port,
-        port,
+    environment = environment_for(flwr_home(folder)) | STARTS_RARELY | {STARTED_FOR: str(folder)}
+    superlink_log, nginx_log = logs_of(folder)
+    superlink, proxy = (
+        _superlink(folder, superlink_port), _nginx(nginx, folder, host, port, superlink_port),
     )  # fmt: skip
-    begins()
-    try:
-        until_stopped(running.step)
-    finally:
-        running.nginx.end()
-        running.superlink.end()
-        (folder / UP).unlink(missing_ok=True)
+    return _Up(
+        folder,
+        Program("superlink", superlink, environment, superlink_log, SUPEREXEC),
+        Program("nginx", proxy, environment, nginx_log),
+        superlink_port,
+        host,
+        port,
+    )
 
 
 def is_up(folder: Path) -> bool:
     """Tell whether `up` is serving a home now."""
-    return is_alive(read_up(folder).get("pid"))
+    return is_served(read_up(folder))
+
+
+def is_served(facts: dict[str, Any]) -> bool:
+    """Tell by ``up.json`` whether the `up` that wrote it still runs."""
+    return is_alive(facts.get("pid"), facts.get("born", ""))
 
 
 def read_up(folder: Path) -> dict[str, Any]:
@@ -144,8 +176,17 @@ def read_up(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def wait_until_ready(folder: Path, seconds: float = START_SECONDS) -> int:
+def wait_until_ready(folder: Path, seconds: float = START_SECONDS, *, public: bool = True) -> int:
     """Wait until the SuperLink answers and all members are admitted; return its port.
+
+    Parameters
+    ----------
+    folder : Path
+        The home.
+    seconds : float
+        How long to wait.
+    public : bool
+        Whether hospitals must be answered too, on the public port.
 
     Raises
     ------
@@ -153,20 +194,45 @@ def wait_until_ready(folder: Path, seconds: float = START_SECONDS) -> int:
         If nothing is up, or it does not get ready.
     """
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while True:
         facts = read_up(folder)
-        if not is_alive(facts.get("pid")):
+        if not is_served(facts):
             raise RuntimeUnavailableError(
                 f"{folder}: is not up; start it with: osteofed server up {folder}"
             )
         port = int(facts["superlink"]["port"])
-        if facts.get("ready") and is_healthy(port, folder):
+        if not (facts.get("ready") and is_healthy(port, folder)):
+            why = (
+                f"the SuperLink did not answer within {seconds:g} seconds; see "
+                f"{folder / 'superlink' / 'superlink.log'}"
+            )
+        else:
+            why = why_not_reached(folder, facts) if public else ""
+        if not why:
             return port
+        if time.monotonic() >= deadline:
+            raise RuntimeUnavailableError(why)
         time.sleep(0.2)
-    raise RuntimeUnavailableError(
-        f"the SuperLink did not answer within {seconds:g} seconds; see "
-        f"{folder / 'superlink' / 'superlink.log'}"
-    )
+
+
+def why_not_reached(folder: Path, facts: dict[str, Any]) -> str:
+    """Say why a hospital that asks on the public port would not be served; empty: it would.
+
+    Parameters
+    ----------
+    folder : Path
+        The home.
+    facts : dict
+        Its ``up.json``.
+    """
+    host = str(facts.get("host", "127.0.0.1"))
+    port = int(facts["port"])
+    # The certificate is for the name that hospitals use; the authority has signed no other.
+    said = ask(EVERYWHERE.get(host, host), port, folder / CA, by_name=False, seconds=2.0)
+    if not said.refusal:
+        return ""
+    held = holder_of(port)
+    return f"{said.refusal}; the port is held by {held}" if held else said.refusal
 
 
 def is_healthy(port: int, folder: Path) -> bool:

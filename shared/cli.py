@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
+from typing import Annotated
 
 import click
 import typer
@@ -58,8 +59,8 @@ def build(asked: str = "") -> typer.Typer:
         "Federated bone-health imaging across hospitals. Not a medical device.",
         epilog=EXIT_CODES,
         pretty_exceptions_enable=False,
-        add_completion=False,
     )
+    app.callback()(program)
     entries = sorted(entry_points(group="osteofed.commands"), key=lambda e: e.name)
     for entry in [e for e in entries if e.name == asked] or entries:
         try:
@@ -71,6 +72,24 @@ def build(asked: str = "") -> typer.Typer:
     app.command("predict")(predict_command)
     app.command("demo")(demo_command)
     return app
+
+
+def say_version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        typer.echo(f"osteofed {version('osteofed')}")
+        raise typer.Exit
+
+
+def program(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=say_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options of the program itself."""
 
 
 def main() -> None:

@@ -29,6 +29,11 @@ MetricsPort = Annotated[
     ),
 ]
 
+#: How help is asked for, everywhere.
+CONTEXT: Final = {"help_option_names": ["--help", "-h"]}
+#: `shared.tasks.TASKS` without what it imports, for a shell that completes a word.
+TASK_NAMES: Final = ("dxa-bmd", "dxa-segmentation", "vfa-fracture", "xray-vertebrae")
+
 
 def command_group(name: str, says: str, **more: Any) -> typer.Typer:
     """Make a group of commands; alone it shows its help.
@@ -45,7 +50,24 @@ def command_group(name: str, says: str, **more: Any) -> typer.Typer:
     **more
         Further options of `typer.Typer`.
     """
-    return typer.Typer(name=name, help=says, no_args_is_help=True, suggest_commands=False, **more)
+    return typer.Typer(
+        name=name,
+        help=says,
+        no_args_is_help=True,
+        suggest_commands=False,
+        context_settings=CONTEXT,
+        **more,
+    )
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """Complete a task's name in a shell."""
+    return [name for name in TASK_NAMES if name.startswith(incomplete)]
+
+
+def complete_version(incomplete: str) -> list[str]:
+    """Complete a version in a shell: each task's champion; numbers only the registry knows."""
+    return [f"{name}@champion" for name in complete_task(incomplete.partition("@")[0])]
 
 
 def console() -> Console:

@@ -43,9 +43,12 @@ class NeededChild:
     _looked: float = 0.0
 
     def is_lost(self, pid: int) -> bool:
-        """Tell whether the child was there and has ended; looks every two seconds."""
+        """Tell whether the child was there and has ended; looks every two seconds.
+
+        Until it is there, every time: one that ends soon must have been seen.
+        """
         now = time.monotonic()
-        if now - self._looked < CHILD_SECONDS:
+        if self._had and now - self._looked < CHILD_SECONDS:
             return False
         self._looked = now
         alive = has_child(pid, self.word)
@@ -177,8 +180,12 @@ def _signal_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def is_alive(pid: int | None) -> bool:
-    """Tell whether a process of that number runs."""
+def is_alive(pid: int | None, born: str = "") -> bool:
+    """Tell whether a process of that number runs, and is the one that was `born_of` then.
+
+    Numbers are used again: after a restart of the machine, or of a container, another
+    program may have the one that was written down.
+    """
     if not pid:
         return False
     try:
@@ -186,10 +193,38 @@ def is_alive(pid: int | None) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
+    told = _told_of(pid)
+    if told and told[0] == "Z":
+        return False
+    now = born_of(pid)
+    return not born or not now or now == born
+
+
+def born_of(pid: int) -> str:
+    """Tell when and where a process began, in a form to compare; empty where unknown.
+
+    The machine's start, the space of process numbers, and clock ticks since: setting the
+    clock changes none of them.
+    """
+    told = _told_of(pid)
+    return f"{this_machine()} {told[19]}" if told else ""
+
+
+def this_machine() -> str:
+    """Name this start of this machine (of this container); empty where unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _told_of(pid: int) -> list[str]:
+    """What the kernel tells of a process, from its state on (proc(5), field 3)."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return True
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
 
 
 def until_stopped(step: Callable[[], None], seconds: float = 0.2) -> None:

@@ -7,13 +7,14 @@ import inspect
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from client import supernode
-from client.supernode import BUSY_PAUSE_SECONDS, Clock, fit, take_leave
+from client.supernode import BUSY_PAUSE_SECONDS, Clock, fit, note_answers, take_leave
 
 
 @pytest.fixture
@@ -108,6 +109,30 @@ def test_a_node_that_cannot_take_leave_connects_all_the_same(
     assert take_leave(flower.connection, 41, "host:1", True, None, None) is False
 
 
+def test_each_answer_of_the_coordinator_is_noted_and_a_failed_request_is_not(
+    tmp_path: Path,
+) -> None:
+    class Client:
+        def _unary_unary(self, path: str) -> str:
+            if path == "away":
+                raise OSError("the SuperLink is away")
+            return f"answer to {path}"
+
+        def ask(self, path: str) -> str:
+            return self._unary_unary(path=path)
+
+    connection: Any = SimpleNamespace(FleetHttpClient=Client)
+    note_answers(connection, tmp_path / "reached")
+    client = connection.FleetHttpClient()
+    with pytest.raises(OSError, match="away"):
+        client.ask("away")
+    assert not (tmp_path / "reached").exists()
+    assert client.ask("here") == "answer to here"
+    assert (tmp_path / "reached").exists()
+    note_answers(connection, tmp_path / "no folder" / "reached")
+    assert connection.FleetHttpClient().ask("here") == "answer to here"
+
+
 def test_flower_is_what_this_rests_on() -> None:
     """An update of Flower that moves one of these makes nodes slow again: then look here."""
     from flwr.supercore import heartbeat
@@ -126,4 +151,10 @@ def test_flower_is_what_this_rests_on() -> None:
         assert "HEARTBEAT_DEFAULT_INTERVAL" in inspect.getsource(module)
     for name in ("FleetHttpClient", "NodeAuthHttpInterceptor", "DeactivateNodeRequest"):
         assert hasattr(fleet_http_connection, name)
+    # Every request of the node goes through this one method of the class of this name.
+    client = inspect.getsource(fleet_http_connection.FleetHttpClient)
+    asked = [line for line in client.splitlines() if "Request" in line and "def " in line]
+    assert client.count("return self._unary_unary(") >= max(10, len(asked))
+    source = inspect.getsource(fleet_http_connection.http_request_response)
+    assert "with FleetHttpClient.from_server_address(" in source
     assert program.start_client_internal is start_client_internal.start_client_internal

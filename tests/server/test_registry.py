@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from server.registry import Registry, open_existing
 from server.result import CurvePoint, Measured, RoundFacts, Verdict
 from shared.config import PrivacyTarget, Quorum, StrategySettings, save_settings
 from shared.errors import NoChampionError, RegistryUnavailableError, VersionMissingError
+from shared.inference.champions import load_champions
 from shared.start import start_network
 from shared.task_settings import TaskSettings
 from shared.tasks import TASKS, make_task
@@ -131,14 +133,75 @@ def test_aliases_follow_the_verdicts(tmp_path: Path) -> None:
 def _export_says_what_it_copied(registry: Registry, folder: Path) -> None:
     facts = registry.export(TINY_TASK.task, "champion", folder / "out")
     assert facts["files"] == sorted(facts["files"])
+    task = TINY_TASK.task
     assert {p.name for p in (folder / "out").iterdir()} == {
-        "program.pt2", "task.yaml", f"{TINY_TASK.task}.safetensors"
+        f"{task}.program.pt2", f"{task}.task.yaml", f"{task}.safetensors"
     }  # fmt: skip
     with pytest.raises(VersionMissingError, match="@99"):
         registry.export(TINY_TASK.task, "99", folder / "other")
     with pytest.raises(NoChampionError, match="no champion yet"):
         registry.export("dxa-bmd", "champion", folder / "other")
     assert not (folder / "other").exists()
+
+
+PAPERS = ("task.yaml", "card.json", "curves.png", "passport.json")
+BMD = TaskSettings.model_validate({"task": "dxa-bmd", "network": {"size": "small"}})
+
+
+def save_drawn(path: Path, settings: TaskSettings) -> Weights:
+    """Save a network as it begins."""
+    network, _ = start_network(settings, None, 1)
+    weights = Weights(settings, get_arrays(network), "drawn by a test")
+    save_weights(path / f"{settings.task}.safetensors", weights)
+    return weights
+
+
+class Held(Registry):
+    """A registry whose versions lie as MLflow keeps them: the program, and files beside it."""
+
+    def __init__(self) -> None:
+        """Need no MLflow."""
+
+    def _version(self, task: str, alias: str) -> Any:
+        return SimpleNamespace(version="1")
+
+    def _fetch(self, task: str, version: Any, folder: Path) -> Path:
+        (folder / "data").mkdir()
+        (folder / "data" / "model.pt2").write_text(f"program of {task}")
+        beside = folder / "extra_files"
+        beside.mkdir()
+        for name in PAPERS:
+            (beside / name).write_text(f"{name} of {task}")
+        save_drawn(beside, TINY_TASK if task == TINY_TASK.task else BMD)
+        return beside / f"{task}.safetensors"
+
+
+def test_two_tasks_in_one_folder_keep_all_their_files(tmp_path: Path) -> None:
+    kept: dict[str, bytes] = {}
+    for task in (TINY_TASK.task, BMD.task):
+        facts = Held().export(task, "champion", tmp_path)
+        kept |= {name: (tmp_path / name).read_bytes() for name in facts["files"]}
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == kept
+    assert set(kept) == {
+        f"{task}.{name}"
+        for task in (TINY_TASK.task, BMD.task)
+        for name in (*PAPERS, "program.pt2", "safetensors")
+    }
+    for name in PAPERS:
+        assert kept[f"{BMD.task}.{name}"].decode() == f"{name} of {BMD.task}"
+    champions = load_champions([TINY_TASK.task, BMD.task], models=tmp_path)
+    assert champions[BMD.task].weights.settings == BMD
+
+
+def test_a_folder_of_the_older_layout_opens(tmp_path: Path) -> None:
+    """Its papers were named without the task; its weights were named as they are now."""
+    for name in (*PAPERS, "program.pt2"):
+        (tmp_path / name).write_text("of an older export")
+    weights = save_drawn(tmp_path, BMD)
+    [champion] = load_champions([BMD.task], models=tmp_path).values()
+    assert champion.facts.digest == digest_arrays(weights.arrays)
+    Held().export(BMD.task, "champion", tmp_path)  # and is written into, beside what is there
+    assert (tmp_path / "passport.json").read_text() == "of an older export"
 
 
 def test_a_registry_that_is_not_there_is_a_sentence_and_nothing_is_made(tmp_path: Path) -> None:

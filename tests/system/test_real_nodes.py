@@ -234,6 +234,28 @@ def test_nodes_that_are_not_admitted_or_have_another_key_are_refused(
 
 
 @pytest.mark.last(1)
+def test_one_new_command_each_heals_what_was_killed(federation: Federation) -> None:
+    """SIGKILL of the server and of two nodes at once; the third node's stays, and says so."""
+    for name in ("up", "join-alpha", "join-beta"):
+        federation.running[name].kill()
+        federation.running.pop(name).wait(10)
+    wait_for(lambda: federation.status("gamma")["state"] != "connected", 120)
+    said = json.loads(federation.run("site", "status", federation.site("gamma"), "--json"))
+    assert said["node"]["state"] == "connecting"
+    assert str(federation.port) in said["node"]["reason"]
+    federation.run("server", "healthy", federation.home, code=52)
+    federation.up()
+    for name in ("alpha", "beta"):
+        federation.join(name)
+    federation.connected(*NAMES)
+    federation.run("server", "healthy", federation.home)
+    path = write_agreement(federation.folder, rounds=1, name="healed")
+    federation.run("server", "run", path, "--home", federation.home)
+    [only] = federation.rounds("healed")
+    assert sorted(only["patients"]) == sorted(NAMES)
+
+
+@pytest.mark.last(2)
 def test_an_expelled_site_is_cut_off(federation: Federation) -> None:
     federation.run("server", "expel", federation.home, "gamma")
     assert [member.site for member in Home(federation.home).members()] == ["alpha", "beta"]
@@ -241,7 +263,7 @@ def test_an_expelled_site_is_cut_off(federation: Federation) -> None:
     federation.run("server", "expel", federation.home, "gamma", code=55)
 
 
-@pytest.mark.last(2)
+@pytest.mark.last(3)
 def test_everything_ends_with_its_command(federation: Federation) -> None:
     assert read_up(federation.home)["superlink"]["restarts"] == 0
     assert federation.end() == []
