@@ -91,12 +91,12 @@ def test_tables_stand_between_their_marks_and_nothing_else_changes(tmp_path: Pat
     topic = topic_of(tmp_path, [])
     fill(topic)
     topic.page.write_text(
-        f"before\n\n{begin_of('letters')}\nold\n<!-- end of the tables of letters -->\nafter\n"
+        f"before\n\n{begin_of('letters')}\nstale\n<!-- end of the tables of letters -->\nafter\n"
     )
     text = page_with(topic)
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
-    assert "old" not in text
+    assert "stale" not in text
     assert "| largest | 99.000 | at most 99.000 | yes |" in text
     assert between(text, "letters", "x") == between(between(text, "letters", "y"), "letters", "x")
 
