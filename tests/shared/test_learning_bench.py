@@ -15,12 +15,13 @@ from shared.training.compute import Compute
 from tests.learning.arms import Bench, digest_of
 from tests.learning.cohorts import Cohort, Size, radiographs
 from tests.learning.digital import FEDERATION, MORE_HOSPITALS
-from tests.learning.pages import BEGIN, write_page
+from tests.learning.pages import tables_of
 from tests.learning.radiographs import read_radiograph, split_by_look
 from tests.learning.scores import Scored
-from tests.learning.stored import Run, load_run, path_of, run_of, save_run
+from tests.learning.stored import Run, load_run, path_of, run_of, save_run, stored_runs
 from tests.learning.tables import cohort_table, fairness_table, headline_table, lateral_table
 from tests.shared.standins import Standins
+from tests.verify.pages import begin_of, between, end_of
 
 FEW = OptimiserSettings(steps_per_round=2, batch_patients=4, augment=False)
 
@@ -133,10 +134,8 @@ def test_the_page_is_made_of_stored_runs_alone(tmp_path: Path) -> None:
         ("federated", [0.76] * 12),
     ):
         save_run(path_of(tmp_path / "runs", "c", arm, 1), stored(dice, arm))
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n<!-- end of tables -->\nafter\n")
-    write_page(tmp_path / "runs", page)
-    text = page.read_text()
+    page = f"before\n{begin_of('learning')}\nold\n{end_of('learning')}\nafter\n"
+    text = between(page, "learning", tables_of(stored_runs(tmp_path / "runs")))
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text

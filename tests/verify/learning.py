@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +52,7 @@ ALL: Final = ("",)
 #: What federated training must keep of pooled, and private training of federated.
 LIMITS: Final = (("federated", "pooled", 0.95), ("private-8", "federated", 0.85))
 FULL: Final = 150
+_AT_WORK: Final[dict[tuple[str, int], Bench]] = {}
 
 
 @dataclass(frozen=True)
@@ -105,27 +106,18 @@ def plan() -> Iterator[Planned]:
 
 
 def _run(cohort: Cohort, seed: int, arm: str, tell: Tell) -> Run:
-    bench = _bench(_Same(cohort), seed)
+    bench = _bench(cohort, seed)
     bench.tell = tell
     return bench.run(arm)
 
 
-class _Same:
-    """A cohort that is told from others by its name alone: it holds what cannot be hashed."""
-
-    def __init__(self, cohort: Cohort) -> None:
-        self.cohort = cohort
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.cohort.name == self.cohort.name
-
-    def __hash__(self) -> int:
-        return hash(self.cohort.name)
-
-
-@lru_cache(maxsize=1)  # each holds its prepared patients in memory
-def _bench(same: _Same, seed: int) -> Bench:
-    return Bench(same.cohort, seed, Compute("cpu", THREADS, 16), kept=CACHE / "trained")
+def _bench(cohort: Cohort, seed: int) -> Bench:
+    """The bench of the cohort and seed at work; only one, for it holds its patients in memory."""
+    key = (cohort.name, seed)
+    if key not in _AT_WORK:
+        _AT_WORK.clear()
+        _AT_WORK[key] = Bench(cohort, seed, Compute("cpu", THREADS, 16), kept=CACHE / "trained")
+    return _AT_WORK[key]
 
 
 def _public(settings: TaskSettings) -> Later:

@@ -36,7 +36,12 @@ def page_with(topic: Topic) -> str:
     if not runs:
         return text
     made = topic.tables(runs) if topic.tables else table_of(topic.judge(runs))
-    return between(text, topic.name, f"{made}\n\n{told(runs.values())}")
+    return between(text, topic.name, f"{made}\n\n{told(runs.values())} {made_of(topic)}")
+
+
+def made_of(topic: Topic) -> str:
+    """Say which stored files a page shows: a cheap way to see whether it is up to date."""
+    return f"<!-- made of {topic.kept.digest()} -->"
 
 
 def write_page(topic: Topic) -> None:

@@ -71,6 +71,13 @@ class Shelf:
         """File of a run."""
         return self.folder / f"{key}{self.suffix}"
 
+    def digest(self) -> str:
+        """Digest everything that is stored here, so that a page can say what it was made of."""
+        found = hashlib.sha256()
+        for path in sorted(self.folder.rglob(f"*{self.suffix}")):
+            found.update(path.relative_to(self.folder).as_posix().encode() + path.read_bytes())
+        return found.hexdigest()[:12]
+
     def find(self, key: str) -> Stored | None:
         """Give a stored run; None if it was never made."""
         path = self.path_of(key)
