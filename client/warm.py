@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from shared.libraries import load_libraries
 from shared.supervise import end_with_parent
 
 LONGEST_REQUEST: Final = 65_536
@@ -54,19 +55,7 @@ def preload() -> None:
         import flwr.clientapp
         import flwr.supernode.cli
         import flwr.supernode.runtime.run_clientapp  # noqa: F401
-    with contextlib.suppress(Exception):
-        import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
-        import pydantic  # noqa: F401
-        import safetensors.numpy  # noqa: F401
-        import sqlalchemy.orm  # noqa: F401
-        import yaml  # noqa: F401
-    with contextlib.suppress(Exception):
-        import opacus  # noqa: F401
-
-        # Any optimiser imports it, which takes a second.
-        import torch._dynamo  # noqa: F401
-
-        from shared.monai_parts import RandAffine  # noqa: F401  (and all of MONAI with it)
+    load_libraries()
 
 
 def serve(path: Path, answer: Answer, lost: Path | None = None) -> None:

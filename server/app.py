@@ -9,12 +9,15 @@ import traceback
 from pathlib import Path
 
 from flwr.app import Context, Message, RecordDict
-from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp import Grid as FlowersGrid
+from flwr.serverapp import ServerApp
 
 from server.checkpoint import HISTORY
 from server.events import EVENTS, Events
+from server.grid import Grid
 from server.lock import LOCK, alone
 from server.plan import RunPlan, load_plan
+from server.question import MessageMaker
 from shared.errors import OsteofedError, RunPausedError
 
 app = ServerApp()
@@ -24,25 +27,45 @@ LOCK_SECONDS = 30.0
 
 
 @app.main()
-def main(grid: Grid, context: Context) -> None:
+def main(grid: FlowersGrid, context: Context) -> None:
     """Run the plan whose path the run's configuration names; say how it went in its events."""
     plan = load_plan(Path(str(context.run_config["federation"])))
+    seconds = lifetime(plan)
+
+    def make(content: RecordDict, node: int, kind: str) -> Message:
+        return Message(content, dst_node_id=node, message_type=kind, ttl=seconds)
+
+    work(grid, plan, make)
+
+
+def lifetime(plan: RunPlan) -> float:
+    """Seconds that a message of a plan may live."""
+    return plan.quorum.deadline_seconds * plan.quorum.attempts + 60.0
+
+
+def work(grid: Grid, plan: RunPlan, make: MessageMaker) -> None:
+    """Run a plan, alone; say how it went in its events.
+
+    Parameters
+    ----------
+    grid : Grid
+        The way to the sites.
+    plan : RunPlan
+        What was agreed.
+    make : callable
+        Makes messages for that grid.
+    """
     # One at a time: what was killed may take a moment to be gone.
     with alone(plan.folder / LOCK, LOCK_SECONDS):
-        _work(grid, plan, Events(plan.folder / EVENTS))
+        _work(grid, plan, make, Events(plan.folder / EVENTS))
 
 
-def _work(grid: Grid, plan: RunPlan, events: Events) -> None:
+def _work(grid: Grid, plan: RunPlan, make: MessageMaker, events: Events) -> None:
     from server.federation import run_plan, standing
 
     resumed = any((plan.task_folder(task.name) / HISTORY).exists() for task in plan.tasks)
     sites = [member.site for member in plan.members]
     events.say("started", run=plan.run, sites=sites, resumed=resumed, pid=os.getpid())
-    lifetime = plan.quorum.deadline_seconds * plan.quorum.attempts + 60.0
-
-    def make(content: RecordDict, node: int, kind: str) -> Message:
-        return Message(content, dst_node_id=node, message_type=kind, ttl=lifetime)
-
     try:
         result = run_plan(grid, plan, events, make)
     except RunPausedError as error:

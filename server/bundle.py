@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from server.simulation import stage_bundle
 from shared.errors import RuntimeUnavailableError
 from shared.flower import environment_for, program
+
+PACKAGES: Final = ("server", "client", "shared")
 
 
 def make_bundle(out: Path) -> dict[str, Any]:
@@ -50,3 +51,45 @@ def make_bundle(out: Path) -> dict[str, Any]:
     content = out.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     return {"bundle": str(out), "digest": digest, "bytes": len(content)}
+
+
+def stage_bundle(bundle: Path) -> None:
+    """Put the three packages' source and a pyproject for Flower into a folder.
+
+    Parameters
+    ----------
+    bundle : Path
+        Made; what Flower packs and its processes load.
+    """
+    root = Path(__file__).resolve().parent.parent
+    for package in PACKAGES:
+        for source in (root / package).rglob("*.py"):
+            target = bundle / source.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    (bundle / "pyproject.toml").write_text(_PYPROJECT, encoding="utf-8")
+
+
+_PYPROJECT: Final = """\
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "osteofed"
+version = "0.1.0"
+description = "Federated bone-health imaging"
+license = "Apache-2.0"
+dependencies = []
+
+[tool.flwr.app]
+publisher = "osteofed"
+fab-include = ["server/**/*.py", "client/**/*.py", "shared/**/*.py"]
+
+[tool.flwr.app.components]
+serverapp = "server.app:app"
+clientapp = "client.app:app"
+
+[tool.flwr.app.config]
+federation = ""
+"""

@@ -30,7 +30,8 @@ from shared.wire import count_bytes, plain_text
 
 if TYPE_CHECKING:
     from flwr.app import Message
-    from flwr.serverapp import Grid
+
+    from server.grid import Grid
 
 POLL_SECONDS: Final = 0.2
 #: Every look for an answer is a request to the SuperLink, which takes its processor, and on

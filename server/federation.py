@@ -47,7 +47,7 @@ from shared.weights import Weights, digest_arrays, load_weights, save_weights
 from shared.wire import Arrays
 
 if TYPE_CHECKING:
-    from flwr.serverapp import Grid
+    from server.grid import Grid
 
 #: How long sites may take to connect before the first round.
 CONNECT_SECONDS: Final = 120.0

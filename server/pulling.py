@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from flwr.app import Message
-    from flwr.serverapp import Grid
+
+    from server.grid import Grid
 
 #: How many replies are fetched at once: each may be a whole model.
 AT_ONCE: Final = 4

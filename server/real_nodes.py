@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from server.bundle import stage_bundle
 from server.events import EVENTS, EventReader
 from server.follow import Watch, follow
 from server.members import CONNECTION, flwr_home
 from server.plan import PLAN_FILE, RunPlan
-from server.simulation import stage_bundle
 from server.up import wait_until_ready
 from shared.flower import environment_for, program
 from shared.supervise import end_with_parent, is_alive

@@ -11,7 +11,7 @@ from server.home import Home, Member
 from shared.errors import QuorumError
 
 if TYPE_CHECKING:
-    from flwr.serverapp import Grid
+    from server.grid import Grid
 
 POLL_SECONDS: Final = 0.05
 

@@ -40,8 +40,8 @@ from shared.wire import Arrays, array_record, check_finite
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
-    from flwr.serverapp import Grid
 
+    from server.grid import Grid
     from shared.tasks.base import Task
 
 #: Folder of the rounds' updates inside a task's folder.

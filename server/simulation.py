@@ -1,65 +1,32 @@
-"""Flower's simulation runtime, started for one run and ended with it: nothing is left behind.
+"""Every site on this machine: one program for one run, ended with it, nothing left behind.
 
-A SuperLink of our own on a free loopback port, with a private ``FLWR_HOME``; the
-bundle is the three packages' source. Every process inherits a mark in its
-environment, also those that Flower and Ray detach, and is found and ended by it.
+The program (`server.simulated`) is the coordinator's of a real run, and the sites are
+children that it forks. Every process inherits a mark in its environment, and is found and
+ended by it.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import subprocess
+import sys
 import tempfile
-import time
-import tomllib
-import urllib.error
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from server.events import EVENTS, EventReader
-from server.follow import POLL_SECONDS, Watch, follow
+from server.follow import Watch, follow
 from server.plan import PLAN_FILE, RunPlan
 from shared.config import SimulationRuntime
-from shared.errors import RuntimeUnavailableError
-from shared.flower import SUPEREXEC, environment_for, free_port, program
+from shared.flower import environment_for
 from shared.keeper import cleaned_up_if_killed
 from shared.processes import cores, end_marked, new_token
-from shared.supervise import NeededChild
+from shared.supervise import end_with_parent
 
 MARK: Final = "OSTEOFED_RUN_TOKEN"
-CONNECTION: Final = "osteofed"
-PACKAGES: Final = ("server", "client", "shared")
-START_SECONDS: Final = 180.0
-#: Longest path of the temporary folder under which Ray can open its sockets.
-LONGEST_FOLDER: Final = 12
-#: How long the runtime's processes may take to end by themselves when the run is over.
+#: How long the run's processes may take to end by themselves when it is over.
 PATIENCE_SECONDS: Final = 1.0
-#: On top of what all of Flower's programs get: Ray neither reports nor collects.
-RAY: Final = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_DEDUP_LOGS": "0",
-}
-
-
-@dataclass(frozen=True)
-class _Home:
-    """A run's private folder outside the workspace: short paths, for Ray's sockets."""
-
-    folder: Path
-
-    @property
-    def flower(self) -> Path:
-        return self.folder / "flwr"
-
-    @property
-    def bundle(self) -> Path:
-        return self.folder / "bundle"
 
 
 def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> None:
@@ -77,128 +44,47 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
     Raises
     ------
     RuntimeUnavailableError
-        If Flower's runtime does not start, or ends before the run does.
+        If the run's program ends before the run does.
     OsteofedError
         What ended the run, as the server said it.
     """
     token = new_token()
-    home = _Home(Path(tempfile.mkdtemp(prefix="osteofed-", dir=_short_folder())))
     logs = plan.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    environment = _environment(home, token)
     reader = EventReader.from_now(plan.folder / EVENTS)
-    with cleaned_up_if_killed(MARK, token, home.folder):
+    # Whatever Flower would write into the user's home, it writes here.
+    home = Path(tempfile.mkdtemp(prefix="osteofed-"))
+    with cleaned_up_if_killed(MARK, token, home):
         try:
-            port = free_port()
-            _prepare(home, port)
-            superlink = _start(_superlink(port), environment, logs / "superlink.log")
-            _wait_until_healthy(port, superlink, logs / "superlink.log")
-            command = _flwr_run(home, plan, runtime)
-            submitted = _start(command, environment, logs / "run.log")
-            needed = NeededChild(SUPEREXEC)
+            started = _start(plan, runtime, environment_for(home) | {MARK: token}, logs / "run.log")
             follow(
                 reader,
                 watch,
-                lambda: (
-                    superlink.poll() is not None
-                    or submitted.poll() is not None
-                    or needed.is_lost(superlink.pid)
-                ),
-                f"Flower's runtime ended before the run did; see {logs / 'run.log'}",
+                lambda: started.poll() is not None,
+                f"the run's program ended before the run did; see {logs / 'run.log'}",
             )
         finally:
             end_marked(MARK, token, PATIENCE_SECONDS)
-            shutil.rmtree(home.folder, ignore_errors=True)
+            shutil.rmtree(home, ignore_errors=True)
 
 
-def _short_folder() -> Path:
-    """Where Ray's sockets fit: their whole path may have 107 characters, Ray takes 75."""
-    wanted, short = Path(tempfile.gettempdir()), Path("/tmp")  # noqa: S108 - a folder is made in it
-    usable = short.is_dir() and os.access(short, os.W_OK)
-    return short if len(str(wanted)) > LONGEST_FOLDER and usable else wanted
-
-
-def stage_bundle(bundle: Path) -> None:
-    """Put the three packages' source and a pyproject for Flower into a folder.
-
-    Parameters
-    ----------
-    bundle : Path
-        Made; what Flower packs and its processes load.
-    """
-    root = Path(__file__).resolve().parent.parent
-    for package in PACKAGES:
-        for source in (root / package).rglob("*.py"):
-            target = bundle / source.relative_to(root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-    (bundle / "pyproject.toml").write_text(_PYPROJECT, encoding="utf-8")
-    tomllib.loads(_PYPROJECT)
-
-
-_PYPROJECT: Final = """\
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-
-[project]
-name = "osteofed"
-version = "0.1.0"
-description = "Federated bone-health imaging"
-license = "Apache-2.0"
-dependencies = []
-
-[tool.flwr.app]
-publisher = "osteofed"
-fab-include = ["server/**/*.py", "client/**/*.py", "shared/**/*.py"]
-
-[tool.flwr.app.components]
-serverapp = "server.app:app"
-clientapp = "client.app:app"
-
-[tool.flwr.app.config]
-federation = ""
-"""
-
-
-def _environment(home: _Home, token: str) -> dict[str, str]:
-    return environment_for(home.flower) | RAY | {
-        "RAY_TMPDIR": str(home.folder / "ray"),
-        MARK: token,
-    }  # fmt: skip
-
-
-def _prepare(home: _Home, port: int) -> None:
-    for folder in (home.flower, home.bundle, home.folder / "ray"):
-        folder.mkdir()
-    (home.flower / "config.toml").write_text(
-        f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
-        f'address = "127.0.0.1:{port}"\ninsecure = true\n',
-        encoding="utf-8",
-    )
-    stage_bundle(home.bundle)
-
-
-def _superlink(port: int) -> list[str]:
-    return [
-        program("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess",
-        "--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation",
-    ]  # fmt: skip
-
-
-def _flwr_run(home: _Home, plan: RunPlan, runtime: SimulationRuntime) -> list[str]:
+def _start(
+    plan: RunPlan, runtime: SimulationRuntime, environment: dict[str, str], log: Path
+) -> subprocess.Popen[bytes]:
     sites = len(plan.sites)
-    chosen = runtime.parallel_sites or sites_at_once(sites, cores() // runtime.cpus_per_site)
-    cpus = runtime.cpus_per_site * min(chosen, sites)
-    simulation = (
-        f"num-supernodes={sites} client-resources-num-cpus={runtime.cpus_per_site} "
-        f"init-args-num-cpus={cpus} init-args-log-to-driver=false init-args-logging-level='error'"
-    )
-    return [
-        program("flwr"), "run", str(home.bundle), CONNECTION, "--stream",
-        "--federation-config", simulation,
-        "--run-config", f'federation="{plan.folder / PLAN_FILE}"',
-    ]  # fmt: skip
+    room = cores() // runtime.cpus_per_site
+    at_once = min(runtime.parallel_sites or sites_at_once(sites, room), sites)
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "server.simulated", plan.folder / PLAN_FILE, str(at_once)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # A group of its own: Ctrl-C reaches us alone, and we end the others.
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
 
 
 def sites_at_once(sites: int, room: int) -> int:
@@ -217,35 +103,3 @@ def sites_at_once(sites: int, room: int) -> int:
     """
     turns = max(1, sites // max(1, room))
     return math.ceil(sites / turns)
-
-
-def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            # A group of its own: Ctrl-C reaches us alone, and we end the others.
-            start_new_session=True,
-        )
-
-
-def _wait_until_healthy(port: int, superlink: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if superlink.poll() is not None:
-            raise RuntimeUnavailableError(
-                f"Flower's SuperLink ended with code {superlink.returncode}; see {log}"
-            )
-        try:
-            url = f"http://127.0.0.1:{port}/health"
-            with urllib.request.urlopen(url, timeout=2) as reply:
-                if reply.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(POLL_SECONDS)
-    raise RuntimeUnavailableError(
-        f"Flower's SuperLink did not answer within {START_SECONDS:g} seconds; see {log}"
-    )

@@ -13,7 +13,7 @@ from shared.command_line import console
 from shared.demo.hospitals import COMPARED_TASK, HOSPITALS
 from shared.demo.summary import DemoSummary
 
-MAXIMUM_SECONDS = 600.0
+MAXIMUM_SECONDS = 480.0
 MAXIMUM_RSS_MB = 6 * 1024.0
 MAXIMUM_EPSILON = 8.0
 MINIMUM_DICE = 0.80

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ class Commands:
     seconds: dict[str, float] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _over: threading.Event = field(default_factory=threading.Event)
     _watcher: threading.Thread | None = None
+    _failed: DemoStepError | None = None
 
     def __enter__(self) -> Commands:
         self._watcher = threading.Thread(target=self._watch_memory, daemon=True)
@@ -86,12 +89,18 @@ class Commands:
         log = self.folder / "logs" / f"{next(self._numbers):02d}-{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with self.display.running(f"osteofed {typed}"):
-            output = self._output(words, log)
+            try:
+                output = self._output(words, log)
+            except DemoStepError as error:
+                self._failed = self._failed or error
+                raise
         self.seconds[typed] = time.monotonic() - started
         return json.loads(output) if output.strip() else None
 
     def _output(self, words: Sequence[str], log: Path) -> bytes:
         """Run one command to its end; return its standard output."""
+        if self._over.is_set():
+            raise DemoStepError(f"the command `osteofed {shlex.join(words)}` was not begun", 1)
         environment = os.environ | {MARK: self.token, "OMP_NUM_THREADS": "1"}
         with log.open("wb") as errors:
             # Its own session: Ctrl-C reaches the demo alone, which then ends what it started.
@@ -113,17 +122,41 @@ class Commands:
         return output
 
     def run_together(self, commands: Sequence[Sequence[str | Path]]) -> list[Any]:
-        """Run independent commands two at a time, in order; return what each printed."""
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            futures = [pool.submit(self.run, *command) for command in commands]
+        """Run commands two at a time; return what each printed."""
+        return self.side_by_side([partial(self.run, *command) for command in commands])
+
+    def side_by_side(self, works: Sequence[Callable[[], Any]], at_once: int = 2) -> list[Any]:
+        """Do things at the same time; the first that fails ends the others.
+
+        Parameters
+        ----------
+        works : sequence of callable
+            Each runs commands.
+        at_once : int
+            How many at a time.
+
+        Returns
+        -------
+        list
+            What each returned, in their order.
+        """
+        with ThreadPoolExecutor(max_workers=at_once) as pool:
+            futures = [pool.submit(work) for work in works]
             try:
-                return [future.result() for future in futures]
-            except BaseException:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException as error:
                 # One failed or the user interrupted: the others must not hold us up.
+                self._over.set()
                 for future in futures:
                     future.cancel()
-                end_marked(MARK, self.token)
+                while wait(futures, 0.1).not_done:  # one may just begin another command
+                    end_marked(MARK, self.token)
+                # What fails because others were ended is no reason of its own.
+                if self._failed is not None and isinstance(error, DemoStepError):
+                    raise self._failed from None
                 raise
+        return [future.result() for future in futures]
 
     def _watch_memory(self) -> None:
         while not self._stop.wait(0.5):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
 
@@ -39,7 +38,6 @@ class Display:
             expand=True,
             disable=not self.moves,
         )
-        self._step: Any = None
 
     def __enter__(self) -> Display:
         self._lines.start()
@@ -48,13 +46,15 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self._lines.stop()
 
-    def step(self, number: int, steps: int, title: str) -> None:
-        """Begin a step, counted from 1."""
+    def step(self, number: int, steps: int, title: str) -> TaskID:
+        """Begin a step, counted from 1; several may be at work. Returns its line."""
         words = f"Step {number} of {steps}: {title}"
         self.console.rule(f"[bold]{escape(words)}", align="left")
-        if self._step is not None:
-            self._lines.remove_task(self._step)
-        self._step = self._lines.add_task(f"[bold]{escape(words)}", total=None)
+        return self._lines.add_task(f"[bold]{escape(words)}", total=None)
+
+    def end_step(self, line: TaskID) -> None:
+        """End a step: nothing of it moves any more."""
+        self._lines.remove_task(line)
 
     def say(self, words: str) -> None:
         """Say that something was done at once."""

@@ -109,6 +109,7 @@ def summarise(state: DemoState, report: Path) -> DemoSummary:
     data: dict[str, Any] = {
         "schema": 1,
         "seconds": round(time.monotonic() - state.started, 1),
+        "stages": state.stages,
         "peak_rss_mb": round(state.commands.peak_rss_mb, 1),
         "hospitals": {h.name: _hospital(state, h) for h in HOSPITALS},
         "tasks": {name: task_summary(state, name, task) for name, task in tasks.items()},
@@ -163,7 +164,7 @@ def _comparison(state: DemoState) -> dict[str, Any]:
     return {
         "pretrained": models[start_label(COMPARED_TASK)]["metrics"][metric],
         "alone": {h.name: models[f"alone-{h.name}"]["metrics"][metric] for h in state.members},
-        "federated": models["federated"]["metrics"][metric],
+        "federated": state.plain_test["models"]["federated"]["metrics"][metric],
         "federated_private": models[COMPARED_TASK]["metrics"][metric],
         "pooled": models["pooled"]["metrics"][metric],
     }
@@ -191,6 +192,17 @@ def _patient_report(state: DemoState) -> Path:
 
 def _data_uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def stages_table(facts: dict[str, Any]) -> Table:
+    """Lay out the seconds of each stage, in the order of the stages, and of the whole."""
+    table = Table(title="Seconds by stage (stages overlap)")
+    table.add_column("stage")
+    table.add_column("seconds", justify="right")
+    for stage, seconds in facts["stages"].items():
+        table.add_row(stage, f"{seconds:.0f}")
+    table.add_row("all", f"{facts['seconds']:.0f}")
+    return table
 
 
 def print_summary(facts: dict[str, Any], out: Path) -> None:
@@ -237,4 +249,5 @@ def print_summary(facts: dict[str, Any], out: Path) -> None:
     for name, task in facts["tasks"].items():
         console().print(f"  {standing_words(name, task)}", markup=False)
     console().print(compared)
+    console().print(stages_table(facts))
     console().print(f"{facts['seconds']:.0f} s, at most {facts['peak_rss_mb']:.0f} MB, in {out}")

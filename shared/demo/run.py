@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.config import (
     FederationConfig,
@@ -50,10 +51,12 @@ class DemoState:
     sites: dict[str, Any] = field(default_factory=dict)
     federation: dict[str, Any] = field(default_factory=dict)
     plain: dict[str, Any] = field(default_factory=dict)
+    plain_test: dict[str, Any] = field(default_factory=dict)
     tests: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     ledgers: dict[str, Any] = field(default_factory=dict)
     prediction: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
 
     @property
     def members(self) -> list[Hospital]:
@@ -105,10 +108,20 @@ def run_demo(out: Path, configs: Path) -> Path:
     _take_over(out, configs)
     with termination_as_interrupt(), Commands(out) as commands:
         state = DemoState(out=out, configs=configs, commands=commands)
-        for number, (title, step) in enumerate(STEPS, 1):
-            commands.display.step(number, len(STEPS), title)
-            step(state)
+        for lanes in PLAN:
+            commands.side_by_side([partial(_take, state, lane) for lane in lanes], len(lanes))
         return write_results(state)
+
+
+def _take(state: DemoState, lane: Sequence[Step]) -> None:
+    """Take the steps of one lane, one after another; note how long each took."""
+    steps = [step for lanes in PLAN for one in lanes for step in one]
+    for step in lane:
+        display, began = state.commands.display, time.monotonic()
+        line = display.step(steps.index(step) + 1, len(steps), step.title)
+        step.work(state)
+        display.end_step(line)
+        state.stages[step.title] = round(time.monotonic() - began, 1)
 
 
 def _take_over(out: Path, configs: Path) -> None:
@@ -145,6 +158,9 @@ def ingest(state: DemoState) -> None:
     counts = state.commands.run_together([("site", "studies", state.site(h)) for h in HOSPITALS])
     for hospital, report, count in zip(HOSPITALS, reports, counts, strict=True):
         state.sites[hospital.name] = {"ingest": report, "studies": count}
+    # As the data came, before any training, so that trainings need not wait for each other.
+    for hospital in state.members:
+        _copy_site(state.site(hospital), state.copy_of_site(hospital), state.commands.display)
 
 
 def pretrain(state: DemoState) -> None:
@@ -168,21 +184,12 @@ def train_privately(state: DemoState) -> None:
     state.ledgers = {h.name: one for h, one in zip(state.members, statements, strict=True)}
 
 
-def compare(state: DemoState) -> None:
-    """What joining brings and what privacy costs: the same task, trained in other ways."""
-    for hospital in state.members:
-        _copy_site(state.site(hospital), state.copy_of_site(hospital), state.commands.display)
-    path = state.out / "comparison" / "federation.yaml"
-    save_settings(_agreement(state, "plain", [COMPARED_TASK]), path)
-    state.plain = state.commands.run("server", "run", path)
+def train_alone(state: DemoState) -> None:
+    """What joining brings: the same task at each hospital alone, and pooled in one place."""
     settings = state.task_files()[COMPARED_TASK]
     steps = ROUNDS[COMPARED_TASK] * load_settings(settings, TaskSettings).plain.steps_per_round
-    common: list[str | Path] = [
-        "--settings",
-        settings,
-        "--start-from",
-        _pretrained(state, COMPARED_TASK),
-    ]
+    start = _pretrained(state, COMPARED_TASK)
+    common: list[str | Path] = ["--settings", settings, "--start-from", start]
     folder = state.out / "comparison"
     trainings: list[list[str | Path]] = [
         # Pooled training takes as many steps as the three hospitals together.
@@ -197,35 +204,46 @@ def compare(state: DemoState) -> None:
     state.commands.run_together(trainings)
 
 
+def train_plainly(state: DemoState) -> None:
+    """What privacy costs: the same task, federated without it."""
+    path = state.out / "comparison" / "federation.yaml"
+    save_settings(_agreement(state, "plain", [COMPARED_TASK]), path)
+    state.plain = state.commands.run("server", "run", path)
+
+
 def test(state: DemoState) -> None:
-    """Every hospital tests the champions on its test patients, the fourth all models on all."""
+    """Every hospital tests the champions on its test patients, the fourth on all of its own."""
     folder = state.out / "comparison"
-    champions = {name: task["weights"] for name, task in state.federation["tasks"].items()}
-    models: list[str | Path] = []
-    for name, path in champions.items():
-        models += ["--weights", f"{name}={path}"]
+    champions = {name: Path(task["weights"]) for name, task in state.federation["tasks"].items()}
     others = {
         **{start_label(name): _pretrained(state, name) for name in ROUNDS},
-        "federated": Path(state.plain["tasks"][COMPARED_TASK]["weights"]),
         "pooled": folder / "pooled.safetensors",
         **{f"alone-{h.name}": folder / f"alone-{h.name}.safetensors" for h in state.members},
     }
-    everything = list(models)
-    for name, path in others.items():
-        everything += ["--weights", f"{name}={path}"]
-    outside = state.outsider
-    commands: list[list[str | Path]] = [
-        ["site", "evaluate", state.site(outside), *everything, "--split", "all"]
-    ]
-    for h in state.members:
-        commands.append(["site", "evaluate", state.site(h), *models, "--split", "test"])
     # What the training patients' mean is, for the baseline of the BMD error.
-    bone = ["--weights", f"dxa-bmd={champions['dxa-bmd']}"]
-    for h in state.members:
-        commands.append(["site", "evaluate", state.site(h), *bone, "--split", "train"])
+    bone = {"dxa-bmd": champions["dxa-bmd"]}
+    commands = [
+        _evaluation(state.site(state.outsider), champions | others, "all"),
+        *(_evaluation(state.site(h), champions, "test") for h in state.members),
+        *(_evaluation(state.site(h), bone, "train") for h in state.members),
+    ]
     results = iter(state.commands.run_together(commands))
     state.tests = {name: next(results) for name in ["unseen", *(h.name for h in state.members)]}
     state.training = {h.name: next(results) for h in state.members}
+
+
+def test_plain(state: DemoState) -> None:
+    """The fourth hospital tests the model that was federated without privacy, too."""
+    model = {"federated": Path(state.plain["tasks"][COMPARED_TASK]["weights"])}
+    state.plain_test = state.commands.run(*_evaluation(state.site(state.outsider), model, "all"))
+
+
+def _evaluation(site: Path, models: Mapping[str, Path], split: str) -> list[str | Path]:
+    """Put together the command that tests models at a hospital."""
+    words: list[str | Path] = ["site", "evaluate", site]
+    for name, path in models.items():
+        words += ["--weights", f"{name}={path}"]
+    return [*words, "--split", split]
 
 
 def predict(state: DemoState) -> None:
@@ -238,14 +256,34 @@ def predict(state: DemoState) -> None:
     )  # fmt: skip
 
 
-STEPS: tuple[tuple[str, Callable[[DemoState], None]], ...] = (
-    ("Four digital hospitals", make_hospitals),
-    ("Each takes its own studies in", ingest),
-    ("Public pretraining", pretrain),
-    ("Three hospitals train under privacy", train_privately),
-    ("The same without privacy, alone, and pooled", compare),
-    ("Tests", test),
-    ("A new patient's report", predict),
+class Step(NamedTuple):
+    """One step of the demo, by the title that it is shown with."""
+
+    title: str
+    work: Callable[[DemoState], None]
+
+
+#: What is done one after another; in each, lanes of steps that do not need one another, at
+#: the same time: a command that starts, or waits for its slowest part, leaves a core idle.
+PLAN: tuple[tuple[tuple[Step, ...], ...], ...] = (
+    (
+        (
+            Step("Four digital hospitals", make_hospitals),
+            Step("Each takes its own studies in", ingest),
+        ),
+        (Step("Public pretraining", pretrain),),
+    ),
+    (
+        (Step("Three hospitals train under privacy", train_privately),),
+        (Step("The same without privacy, alone, and pooled", train_alone),),
+    ),
+    (
+        (
+            Step("The same without privacy, together", train_plainly),
+            Step("Its test at the fourth hospital", test_plain),
+        ),
+        (Step("Tests", test), Step("A new patient's report", predict)),
+    ),
 )
 
 

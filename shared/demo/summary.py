@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -64,10 +64,15 @@ class Comparison(_Part):
 
 
 class DemoSummary(_Part):
-    """``runs/demo/summary.json``."""
+    """``runs/demo/summary.json``.
+
+    `stages` are the seconds of each stage by its title; stages overlap, so they add up to
+    more than `seconds`. Summaries of before have none.
+    """
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     seconds: float
+    stages: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     peak_rss_mb: float
     hospitals: dict[str, HospitalSummary]
     tasks: dict[str, TaskSummary]

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from server.bundle import stage_bundle
 from server.events import EventReader, Events
 from server.follow import error_of
-from server.simulation import sites_at_once, stage_bundle
+from server.simulation import sites_at_once
 from shared.errors import QuorumError, RegistryUnavailableError, RunFailedError
 from shared.files import write_text_atomically
 from shared.processes import end_marked, living_in, marked, new_token

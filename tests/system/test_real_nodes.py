@@ -189,8 +189,8 @@ def test_both_chains_verify_and_agree_with_each_other(federation: Federation) ->
 @pytest.mark.usefixtures("trained")
 def test_a_bundle_that_was_not_approved_runs_nowhere(federation: Federation) -> None:
     """One character of the code differs, and every hospital refuses to unpack it."""
+    from server.bundle import stage_bundle
     from server.members import CONNECTION, _flwr
-    from server.simulation import stage_bundle
 
     staged = federation.folder / "other-bundle"
     staged.mkdir()

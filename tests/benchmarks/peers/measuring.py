@@ -30,11 +30,16 @@ LONGEST_SECONDS: Final = 1800.0
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall and processor seconds of a command; most bytes its processes held together."""
+    """Wall and processor seconds of a command; most bytes its processes held together.
+
+    `processes` are the command line of each process, as it was last seen, and its processor
+    seconds, in the order of their starts.
+    """
 
     seconds: float
     processor: float
     peak: float
+    processes: tuple[tuple[str, float], ...] = ()
 
 
 class Watched:
@@ -44,6 +49,7 @@ class Watched:
         self.token, self.peak = token, 0.0
         self._sessions: set[int] = set()
         self._used: dict[tuple[int, float], float] = {}
+        self._words: dict[tuple[int, float], str] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -52,6 +58,12 @@ class Watched:
     def processor(self) -> float:
         """Processor seconds of all that was seen."""
         return sum(self._used.values())
+
+    @property
+    def processes(self) -> tuple[tuple[str, float], ...]:
+        """Command line and processor seconds of each process, the first to start first."""
+        order = sorted(self._used, key=lambda one: one[1])
+        return tuple((self._words.get(one, ""), self._used[one]) for one in order)
 
     def stop(self) -> None:
         """Look a last time, then no more."""
@@ -72,7 +84,9 @@ class Watched:
         """Bytes of a process that is still there; its processor time is noted."""
         with contextlib.suppress(psutil.Error, OSError):
             used = process.cpu_times()
-            self._used[process.pid, process.create_time()] = used.user + used.system
+            which = process.pid, process.create_time()
+            self._used[which] = used.user + used.system
+            self._words[which] = " ".join(process.cmdline()) or self._words.get(which, "")
             return float(process.memory_full_info().pss)
         return 0.0
 
@@ -105,7 +119,7 @@ def cost_of(
     if code != 0:
         tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
         raise SystemExit(f"{command[0]} ended with code {code}; its log {log} ends:\n{tail}")
-    return Cost(seconds, watched.processor, watched.peak)
+    return Cost(seconds, watched.processor, watched.peak, watched.processes)
 
 
 def one_thread(**more: str) -> dict[str, str]:

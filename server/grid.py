@@ -1,0 +1,153 @@
+"""The way to the sites: what the round loop asks of Flower's grid, and one without a network.
+
+On real nodes the way is Flower's own grid. In a simulation it is a `LocalGrid`: the same
+messages, handed to processes of this machine over sockets.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from flwr.app import Message, RecordDict
+
+#: Where Flower would count messages: one run, and the coordinator's own number in it.
+RUN: Final = 1
+COORDINATOR: Final = 0
+#: Flower's code of an error of no other kind.
+UNKNOWN: Final = 0
+#: How long `LocalGrid.pull_messages` waits for an answer that is not there yet.
+PULL_SECONDS: Final = 1.0
+
+
+class Grid(Protocol):
+    """What is asked of Flower's ``Grid``, three methods of it."""
+
+    def get_nodes(self) -> Iterable[Any]:
+        """Nodes that are there, each with a ``node_id`` and a ``public_key``."""
+        ...
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages; an identifier for each, empty where it could not be sent."""
+        ...
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Take the replies that are there to messages of some identifiers."""
+        ...
+
+
+def make_message(content: RecordDict, node: int, kind: str, lifetime: float) -> Message:
+    """Make a message for a `LocalGrid`, where no SuperLink gives it its identifier.
+
+    Parameters
+    ----------
+    content : RecordDict
+        What is asked.
+    node : int
+        The site's number, from 1.
+    kind : str
+        Flower's message type.
+    lifetime : float
+        Seconds.
+    """
+    from flwr.app import Message, Metadata
+
+    facts: Any = Metadata(
+        run_id=RUN, message_id=uuid.uuid4().hex, src_node_id=COORDINATOR, dst_node_id=node,
+        reply_to_message_id="", group_id="", created_at=time.time(), ttl=lifetime,
+        message_type=kind,
+    )  # fmt: skip
+    made: Any = Message
+    message: Message = made(content=content, metadata=facts)
+    return message
+
+
+def pack(message: Message) -> bytes:
+    """Make bytes of a message, as Flower does on the way."""
+    from flwr.common.serde import message_to_proto
+
+    packed: bytes = message_to_proto(message).SerializeToString()
+    return packed
+
+
+def unpack(packed: bytes) -> Message:
+    """Make a message of bytes; see `pack`."""
+    from flwr.common.serde import message_from_proto
+    from flwr.proto.message_pb2 import Message as Packed
+
+    return message_from_proto(Packed.FromString(packed))
+
+
+class LocalGrid:
+    """Sites on this machine: each message goes to a process that is free.
+
+    A process answers one message after another, of whichever sites. One that is killed
+    takes the message it was at with it, as a node does, and another takes its place.
+
+    Parameters
+    ----------
+    sites : int
+        All there are; they are nodes 1, 2, ...
+    at_once : int
+        How many work at the same time.
+    start : callable
+        Starts a process; returns the connection on which it answers (`answer_site`).
+    """
+
+    def __init__(self, sites: int, at_once: int, start: Callable[[], Connection]) -> None:
+        self.sites = sites
+        self._start = start
+        self._asked: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._replies: dict[str, Message] = {}
+        self._came = threading.Condition()
+        for _ in range(at_once):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def get_nodes(self) -> Iterable[Any]:
+        """All sites, always; they have no keys, and say by their signatures who they are."""
+        return [SimpleNamespace(node_id=one + 1, public_key=b"") for one in range(self.sites)]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hand messages to the sites."""
+        identifiers = []
+        for message in messages:
+            self._asked.put(message)
+            identifiers.append(str(message.metadata.message_id))
+        return identifiers
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Take the replies that are there, or the first to come within `PULL_SECONDS`."""
+        wanted = set(message_ids)
+        with self._came:
+            self._came.wait_for(lambda: wanted & self._replies.keys(), PULL_SECONDS)
+            return [self._replies.pop(one) for one in wanted & self._replies.keys()]
+
+    def _work(self) -> None:
+        """Hand one message after another to one process, begun anew when it is killed."""
+        site: Connection | None = None
+        while True:
+            message = self._asked.get()
+            try:
+                site = site or self._start()
+                site.send_bytes(pack(message))
+                reply = unpack(site.recv_bytes())
+            except Exception as error:  # of this site alone: the others go on
+                site = None
+                reply = _failure(message, f"{type(error).__name__}: {error}")
+            with self._came:
+                self._replies[str(message.metadata.message_id)] = reply
+                self._came.notify_all()
+
+
+def _failure(message: Message, reason: str) -> Message:
+    """What Flower says of a program that broke."""
+    from flwr.app import Error, Message
+
+    return Message(Error(code=UNKNOWN, reason=reason), reply_to=message)

@@ -1,0 +1,70 @@
+"""The program of a simulated run: the coordinator, and the sites as forks of it.
+
+``python -m server.simulated PLAN AT_ONCE``. What takes seconds to import (torch, MONAI,
+Opacus) is imported once, here; a site is a fork that has it. The hospital's own program is
+what a real node runs (`client.app`), asked the same messages. The server imports none of
+the hospital's code: it is loaded by its name, as Flower does (docs/decisions/0001-layout.md).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from server.grid import RUN, LocalGrid, make_message, pack, unpack
+from server.plan import load_plan
+from shared.libraries import load_libraries
+from shared.nursery import Nursery
+from shared.supervise import end_with_parent
+
+if TYPE_CHECKING:
+    from flwr.app import Message, RecordDict
+
+#: The hospital's Flower app, and the parts of it that it loads when they are first needed.
+HOSPITAL: Final = "client.app"
+LATER: Final = ("client.training", "shared.training.local", "shared.training.accounting")
+
+
+def answer_site(hospital: Any, plan: Path, connection: Connection) -> None:
+    """Answer messages as the site that each is for, until the connection ends."""
+    from flwr.app import Context, RecordDict
+
+    while True:
+        try:
+            message = unpack(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        node = int(message.metadata.dst_node_id)
+        context = Context(
+            run_id=RUN, node_id=node, node_config={"partition-id": node - 1},
+            state=RecordDict(), run_config={"federation": str(plan)},
+        )  # fmt: skip
+        connection.send_bytes(pack(hospital(message, context)))
+
+
+def main() -> None:
+    """Run a plan; how it went stands in its events."""
+    end_with_parent()
+    path, at_once = Path(sys.argv[1]), int(sys.argv[2])
+    load_libraries()
+    hospital = importlib.import_module(HOSPITAL).app
+    for name in LATER:
+        importlib.import_module(name)
+    # Before anything has a second thread.
+    nursery = Nursery(lambda connection: answer_site(hospital, path, connection))
+    from server.app import lifetime, work
+
+    plan = load_plan(path)
+    seconds = lifetime(plan)
+
+    def make(content: RecordDict, node: int, kind: str) -> Message:
+        return make_message(content, node, kind, seconds)
+
+    work(LocalGrid(len(plan.sites), at_once, nursery.child), plan, make)
+
+
+if __name__ == "__main__":
+    main()
