@@ -1,7 +1,8 @@
 """What a run costs besides its steps, process by process: ours and plain Flower's.
 
-``python -m tests.bench_processes [--steps N ...]``. The same trainings as `tests.bench_peers`,
-each once, with the processor seconds of every process that it starts, of one name together.
+``python -m tests.benchmarks.processes [--steps N ...]``. The same trainings as
+`tests.benchmarks.peers`, each once, with the processor seconds of every process that it
+starts, of one name together.
 With two numbers of steps the cost of a step and of what is not steps follow from the two.
 Processor time hardly depends on what else the machine does; wall time does.
 """
@@ -17,9 +18,9 @@ from rich import box
 from rich.table import Table
 
 from shared.command_line import console
-from tests.peers.hospitals import MEMBERS, TASKS, Cast, Ready, prepare
-from tests.peers.measuring import Cost
-from tests.peers.programs import Training, run_flower, run_ours
+from tests.benchmarks.peers.hospitals import MEMBERS, TASKS, Cast, Ready, prepare
+from tests.benchmarks.peers.measuring import Cost
+from tests.benchmarks.peers.programs import Training, run_flower, run_ours
 
 RUNS = {"ours": run_ours, "flower": run_flower}
 ROUNDS = 3
