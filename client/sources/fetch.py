@@ -5,16 +5,18 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from client.inbox import Inbox, TooLargeError, take_inbox
 from client.ingest import IngestReport, ProgressCallback
 from client.store import SiteStore
 from shared.door_settings import RetrySettings
 
-from .nodes import Deliver
 from .patience import StudyFailedError, patiently
 from .wanted import Found, Wanted
+
+if TYPE_CHECKING:
+    from .nodes import Deliver
 
 #: More than this never waits on the disk; who has less to fetch is taken in at once, so that
 #: the split of patients does not depend on the order in which they came.

@@ -13,12 +13,8 @@ from shared.errors import ConfigValueError, OsteofedError, StoreMissingError
 
 from .archive import ingest_archive
 from .fetch import Fetched, Pacs, fetch_all
-from .listen import require_senders
-from .nodes import NotWantedError, serving, storing_node
 from .patience import patiently
-from .peer import PeerSource
 from .wanted import Wanted
-from .web import WebSource
 
 WEB: Final = "pacs:web"
 PEER: Final = "pacs:peer"
@@ -124,6 +120,9 @@ def echo(site_folder: Path) -> tuple[list[dict[str, Any]], OsteofedError | None]
 def _try(site_folder: Path, settings: PacsSettings, connection: str) -> None:
     """Use one connection for next to nothing."""
     if connection == "listen":
+        from .listen import require_senders
+        from .nodes import serving, storing_node
+
         require_senders(settings.listen)
         node = storing_node(settings.listen.title, list(settings.listen.senders), 1.0)
         with serving(node, site_folder, settings.listen, _take_nothing):
@@ -134,12 +133,16 @@ def _try(site_folder: Path, settings: PacsSettings, connection: str) -> None:
 
 def _take_nothing(study_uid: str, data: bytes) -> bool:
     """Refuse what comes while it is only tried whether anything could."""
+    from .nodes import NotWantedError
+
     raise NotWantedError
 
 
 def _pacs(site_folder: Path, settings: PacsSettings, source: str) -> Pacs:
-    """Make the source that is meant."""
+    """Make the source that is meant; a folder or an archive needs none of its libraries."""
     if source == PEER:
+        from .peer import PeerSource
+
         return PeerSource(site_folder, settings)
     web = settings.web
     if source != WEB and (web is None or web.url.rstrip("/") != source.rstrip("/")):
@@ -152,6 +155,8 @@ def _pacs(site_folder: Path, settings: PacsSettings, source: str) -> Pacs:
         web = parse_settings({"url": source}, DicomWebSettings, "address")
     if web is None:
         raise ConfigValueError("site.yaml: pacs.web is missing (must give the url of the PACS)")
+    from .web import WebSource
+
     return WebSource(site_folder, web, settings.retry.timeout_seconds)
 
 
