@@ -69,7 +69,7 @@ def left_behind(folder: Path, logs: Iterable[Path]) -> list[psutil.Process]:
             continue
         # A process of somebody else, or one that just ended, is none of ours.
         with contextlib.suppress(psutil.Error, OSError):
-            if process.status() == psutil.STATUS_ZOMBIE:
+            if process.status() == psutil.STATUS_ZOMBIE or not _sees_our_files(process.pid):
                 continue
             named = process.environ().get(STARTED_FOR) == str(folder)
             if named or _appends_to(process.pid, written):
@@ -160,6 +160,15 @@ def _named(processes: list[psutil.Process]) -> str:
             name = process.name()
         said.append(f"{name} (pid {process.pid})")
     return ", ".join(said)
+
+
+def _sees_our_files(pid: int) -> bool:
+    """Tell whether a folder's name means the same to a process: not in another container."""
+    try:
+        theirs = Path(f"/proc/{pid}/ns/mnt").readlink()
+        return theirs == Path("/proc/self/ns/mnt").readlink()
+    except OSError:
+        return True
 
 
 def _names_of(log: Path) -> re.Pattern[str]:

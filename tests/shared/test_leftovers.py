@@ -74,4 +74,4 @@ def test_a_number_that_is_used_again_is_another_process() -> None:
     assert born
     assert is_alive(os.getpid())
     assert is_alive(os.getpid(), born)
-    assert not is_alive(os.getpid(), born_of(os.getppid()))
+    assert not is_alive(os.getpid(), f"{born}0")

@@ -82,8 +82,13 @@ class Federation:
 
     def up(self) -> None:
         """Serve, and wait until it does."""
-        self.start("up", "server", "up", self.home, "--host", "127.0.0.1")
-        wait_for(lambda: bool(read_up(self.home).get("ready")), 60, self.log("up"))
+        process = self.start("up", "server", "up", self.home, "--host", "127.0.0.1")
+
+        def ready() -> bool:
+            told = read_up(self.home)  # perhaps that of one that was killed
+            return bool(told.get("ready")) and told["pid"] == process.pid
+
+        wait_for(ready, 60, self.log("up"))
 
     def join(self, name: str, *options: object) -> None:
         """Start a site's node."""
