@@ -54,6 +54,15 @@ NO_KEYS = {
 }
 
 
+def test_an_enrolment_that_was_changed_after_it_was_signed_is_not_admitted(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    make_home(home, "localhost")
+    path = enrolment(tmp_path, GOOD.hex())
+    path.write_text(path.read_text().replace('"most_patients": 40', '"most_patients": 4000'))
+    with pytest.raises(ConfigValueError, match="signature is not that of its content"):
+        admit(home, path)
+
+
 @pytest.mark.parametrize("what", NO_KEYS)
 def test_a_node_key_that_is_none_is_not_admitted(tmp_path: Path, what: str) -> None:
     home = tmp_path / "home"
