@@ -373,8 +373,8 @@ def test_no_labelled_patient_is_an_error_of_one_sentence(tmp_path: Path) -> None
 def test_the_first_command_that_fails_ends_the_others_and_is_the_one_reported(
     tmp_path: Path,
 ) -> None:
-    slow = ["phantom", "make", "--out", tmp_path / "pacs", "--scanner", "lunar"]
-    words = [*slow, "--patients", "2000", "--seed", "1"]
+    words = ["phantom", "make", "--out", str(tmp_path / "pacs"), "--scanner", "lunar",
+             "--patients", "2000", "--seed", "1"]  # fmt: skip
     with Commands(tmp_path) as commands:
 
         def lane() -> None:
