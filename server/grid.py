@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from server.pulling import AT_ONCE
+
 if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
 
@@ -23,8 +25,10 @@ RUN: Final = 1
 COORDINATOR: Final = 0
 #: Flower's code of an error of no other kind.
 UNKNOWN: Final = 0
-#: How long `LocalGrid.pull_messages` waits for an answer that is not there yet.
-PULL_SECONDS: Final = 1.0
+#: How long `LocalGrid.pull_messages` waits for an answer that is not there yet: as long as
+#: the round loop pauses at most, so that an answer wakes it. Where sites are more than are
+#: looked for at once, each look is as much shorter.
+PULL_SECONDS: Final = 2.0
 
 
 class Grid(Protocol):
@@ -103,6 +107,7 @@ class LocalGrid:
 
     def __init__(self, sites: int, at_once: int, start: Callable[[], Connection]) -> None:
         self.sites = sites
+        self.patience = PULL_SECONDS * min(1.0, AT_ONCE / sites)
         self._start = start
         self._asked: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._replies: dict[str, Message] = {}
@@ -123,10 +128,10 @@ class LocalGrid:
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Take the replies that are there, or the first to come within `PULL_SECONDS`."""
+        """Take the replies that are there, or the first to come within a short time."""
         wanted = set(message_ids)
         with self._came:
-            self._came.wait_for(lambda: wanted & self._replies.keys(), PULL_SECONDS)
+            self._came.wait_for(lambda: wanted & self._replies.keys(), self.patience)
             return [self._replies.pop(one) for one in wanted & self._replies.keys()]
 
     def _work(self) -> None:

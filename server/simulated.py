@@ -45,14 +45,20 @@ def answer_site(hospital: Any, plan: Path, connection: Connection) -> None:
         connection.send_bytes(pack(hospital(message, context)))
 
 
-def main() -> None:
-    """Run a plan; how it went stands in its events."""
-    end_with_parent()
-    path, at_once = Path(sys.argv[1]), int(sys.argv[2])
+def load_hospital() -> Any:
+    """Load the hospital's Flower app and all that it takes; no thread and no GPU is begun."""
     load_libraries()
     hospital = importlib.import_module(HOSPITAL).app
     for name in LATER:
         importlib.import_module(name)
+    return hospital
+
+
+def main() -> None:
+    """Run a plan; how it went stands in its events."""
+    end_with_parent()
+    path, at_once = Path(sys.argv[1]), int(sys.argv[2])
+    hospital = load_hospital()
     # Before anything has a second thread.
     nursery = Nursery(lambda connection: answer_site(hospital, path, connection))
     from server.app import lifetime, work

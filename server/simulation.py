@@ -22,7 +22,6 @@ from shared.config import SimulationRuntime
 from shared.flower import environment_for
 from shared.keeper import cleaned_up_if_killed
 from shared.processes import cores, end_marked, new_token
-from shared.supervise import end_with_parent
 
 MARK: Final = "OSTEOFED_RUN_TOKEN"
 #: How long the run's processes may take to end by themselves when it is over.
@@ -83,7 +82,6 @@ def _start(
             env=environment,
             # A group of its own: Ctrl-C reaches us alone, and we end the others.
             start_new_session=True,
-            preexec_fn=end_with_parent,
         )
 
 

@@ -58,7 +58,7 @@ class TaskRun(Settings):
 
 
 class SimulationRuntime(Settings):
-    """Flower's simulation runtime: every site on this machine.
+    """Every site on this machine, as processes of one run (`server.simulation`).
 
     `parallel_sites` train at the same time; None = so many that no core waits for the last
     ones (`server.simulation.sites_at_once`). Changes the speed, never the result.

@@ -4,7 +4,7 @@ Whoever starts processes ends them itself, also on Ctrl-C; SIGKILL and the out-o
 killer leave no time for that. The keeper holds the other end of a pipe: when that closes
 without a word, it ends everything that carries the mark and removes the temporary folder.
 The kernel's own signal (`shared.supervise.end_with_parent`) reaches only children, not
-what they started in turn, and Flower and Ray start a good deal.
+what they started in turn.
 """
 
 from __future__ import annotations

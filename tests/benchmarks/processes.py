@@ -48,11 +48,13 @@ def table_of(title: str, cost: Cost) -> Table:
     """Lay out one run's processes."""
     table = Table(title=title, box=box.SIMPLE_HEAD)
     table.add_column("process")
-    for column in ("how many", "processor s"):
-        table.add_column(column, justify="right")
+    table.add_column("processor s", justify="right")
+    table.add_column("each")
     for name, seconds in by_name(cost.processes).items():
-        table.add_row(name, str(len(seconds)), f"{sum(seconds):.1f}")
-    table.add_row("all", str(len(cost.processes)), f"{cost.processor:.1f}")
+        # Forks have the name of what they were forked of, and come after it.
+        each = ", ".join(f"{one:.1f}" for one in seconds) if len(seconds) > 1 else ""
+        table.add_row(name, f"{sum(seconds):.1f}", each)
+    table.add_row("all", f"{cost.processor:.1f}", f"{len(cost.processes)} processes")
     return table
 
 

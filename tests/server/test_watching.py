@@ -16,6 +16,7 @@ from server.follow import error_of
 from server.simulation import sites_at_once
 from shared.errors import QuorumError, RegistryUnavailableError, RunFailedError
 from shared.files import write_text_atomically
+from shared.flower import ENVIRONMENT
 from shared.processes import end_marked, living_in, marked, new_token
 
 
@@ -98,3 +99,17 @@ def test_a_file_is_there_whole_or_not_at_all(
 )
 def test_a_simulation_leaves_no_core_idle_at_the_end(sites: int, room: int, at_once: int) -> None:
     assert sites_at_once(sites, room) == at_once
+
+
+def test_what_the_sites_of_a_simulation_are_forked_of_has_one_thread_and_no_gpu() -> None:
+    program = """
+import os, torch
+from server.simulated import load_hospital
+load_hospital()
+print(len(os.listdir("/proc/self/task")), torch.cuda.is_initialized())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["1", "False"]

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,26 @@ from typer.testing import CliRunner
 from shared.config import LabelColumns
 from shared.demo.check import promises
 from shared.demo.cli import demo_command
+from shared.demo.commands import MARK as COMMANDS_MARK
 from shared.demo.commands import Commands, DemoStepError
 from shared.demo.curves import draw_curves
 from shared.demo.display import Display
 from shared.demo.hospitals import HOSPITALS
 from shared.demo.overview import render_overview
 from shared.demo.patient import patient_with_worst_fracture
-from shared.demo.report import HEADLINES, LESS_IS_BETTER, against_start, task_summary
-from shared.demo.run import DemoState, run_demo
+from shared.demo.report import (
+    HEADLINES,
+    LESS_IS_BETTER,
+    against_start,
+    stages_table,
+    task_summary,
+)
+from shared.demo.run import PLAN, DemoState, Step, run_demo
 from shared.demo.summary import DemoSummary
 from shared.errors import ConfigError, InputEmptyError, InputMissingError
 from shared.phantom.population import POPULATIONS
 from shared.phantom.scanner import SCANNERS
+from shared.processes import marked
 from shared.tasks import TASKS
 
 
@@ -50,6 +59,7 @@ def summary() -> dict[str, Any]:
     places = ["unseen", *(h.name for h in HOSPITALS if h.takes_part)]
     return {
         "schema": 1, "seconds": 300.0, "peak_rss_mb": 3000.0,
+        "stages": {"Public pretraining": 120.4, "Tests": 200.0},
         "hospitals": {
             h.name: hospital if h.takes_part else hospital | {"epsilon_spent": 0.0}
             for h in HOSPITALS
@@ -111,6 +121,56 @@ def test_a_worse_demo_breaks_its_promise(tmp_path: Path, change: Any, promise: s
 def test_the_summary_has_no_key_that_is_not_documented() -> None:
     with pytest.raises(ValidationError, match="surprise"):
         DemoSummary.model_validate(summary() | {"surprise": 1})
+
+
+def test_a_summary_of_before_stages_were_shown_can_be_read() -> None:
+    older = {key: value for key, value in summary().items() if key != "stages"}
+    assert DemoSummary.model_validate(older).stages == {}
+
+
+def test_the_seconds_of_each_stage_are_shown_and_those_of_the_whole() -> None:
+    said = io.StringIO()
+    Console(file=said, width=80).print(stages_table(summary()))
+    rows = [line.strip(" │").split("│") for line in said.getvalue().splitlines() if "│" in line]
+    shown = [(row[0].strip(), row[-1].strip()) for row in rows]
+    assert shown == [("Public pretraining", "120"), ("Tests", "200"), ("all", "300")]
+
+
+def test_every_stage_is_timed_under_the_title_it_is_shown_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(2, timeout=30)
+    done: list[str] = []
+
+    def work(title: str, *, wait: bool) -> Step:
+        def do(state: DemoState) -> None:
+            if wait:
+                together.wait()
+            done.append(title)
+
+        return Step(title, do)
+
+    plan = (
+        ((work("a", wait=True), work("b", wait=False)), (work("c", wait=True),)),
+        ((work("d", wait=False),),),
+    )
+    stages: dict[str, float] = {}
+
+    def finished(state: DemoState) -> Path:
+        stages.update(state.stages)
+        return state.out
+
+    monkeypatch.setattr("shared.demo.run.PLAN", plan)
+    monkeypatch.setattr("shared.demo.report.write_results", finished)
+    run_demo(tmp_path, Path("configs"))
+    assert sorted(stages) == sorted(done) == ["a", "b", "c", "d"]
+    assert done.index("a") < done.index("b")
+    assert done[-1] == "d"
+
+
+def test_no_two_steps_have_one_title() -> None:
+    titles = [step.title for lanes in PLAN for lane in lanes for step in lane]
+    assert len(set(titles)) == len(titles)
 
 
 @pytest.mark.parametrize(
@@ -308,3 +368,24 @@ def test_no_labelled_patient_is_an_error_of_one_sentence(tmp_path: Path) -> None
     write_labels(tmp_path, [])
     with pytest.raises(InputEmptyError, match="no study of a labelled patient"):
         patient_with_worst_fracture(tmp_path)
+
+
+def test_the_first_command_that_fails_ends_the_others_and_is_the_one_reported(
+    tmp_path: Path,
+) -> None:
+    words = ["phantom", "make", "--out", str(tmp_path / "pacs"), "--scanner", "lunar",
+             "--patients", "2000", "--seed", "1"]  # fmt: skip
+    with Commands(tmp_path) as commands:
+
+        def lane() -> None:
+            commands.run(*words)
+            raise AssertionError("a lane that was ended goes on")
+
+        def broken_lane() -> None:
+            commands.run("site", "ingest", tmp_path / "absent", tmp_path / "absent")
+
+        with pytest.raises(DemoStepError, match="absent"):
+            commands.side_by_side([lane, broken_lane])
+        assert marked(COMMANDS_MARK, commands.token) == []
+        with pytest.raises(DemoStepError, match="was not begun"):
+            commands.run("phantom", "--help")

@@ -1,4 +1,4 @@
-"""A real federation on Flower's simulation runtime: it learns, it accounts, it leaves nothing."""
+"""A real federation on this machine: it learns, it accounts, it leaves nothing."""
 
 from __future__ import annotations
 
