@@ -7,18 +7,21 @@ here uses. Two things keep that out of every process of a hospital:
 - MONAI goes on without what it does not find, so optional packages are hidden from it while
   it loads. They can be imported as always before and after, and meanwhile by other threads.
 - The networks need a tenth of MONAI. The packages that they lie in are empty while they load
-  (`HOLLOW`), and are gone afterwards, so that whoever imports MONAI then gets all of it.
+  (`HOLLOW`), and are filled as soon as anybody imports MONAI or asks them for more.
   The transforms, which only training needs, load all of it at their first use.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
 import importlib.util
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from importlib.metadata import version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 #: What MONAI looks for and does without.
@@ -54,15 +57,56 @@ def _hidden() -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
+class _Filling(importlib.abc.Loader):
+    """Finder and loader that let the hollow packages become what they should have been.
+
+    They stay the same objects, since the modules that were loaded inside them hold them.
+    """
+
+    def __init__(self) -> None:
+        self.packages: dict[str, ModuleType] = {}
+        self.loaders: dict[str, importlib.abc.Loader] = {}
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> Any:
+        if name not in self.packages:
+            return None
+        places = list(self.packages[name].__path__)
+        return importlib.util.spec_from_file_location(
+            name, self.packages[name].__file__, loader=self, submodule_search_locations=places
+        )
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.packages[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module).pop("__getattr__", None)
+        self.loaders[module.__name__].exec_module(module)
+
+    def hollow(self, name: str) -> ModuleType:
+        """Make a package that runs nothing; asked for what it has not, it is filled."""
+        spec = importlib.util.find_spec(name)  # loads what it lies in
+        if spec is None or spec.loader is None:
+            raise ModuleNotFoundError(f"no module named {name!r}", name=name)
+        package = importlib.util.module_from_spec(spec)
+
+        def fill(word: str) -> Any:
+            if word.startswith("__") or name in sys.modules:  # hollow still, or half loaded
+                raise AttributeError(f"module {name!r} has no attribute {word!r}")
+            _load_all()
+            return getattr(package, word)
+
+        vars(package)["__getattr__"] = fill
+        self.packages[name], self.loaders[name] = package, spec.loader
+        return package
+
+
 @contextlib.contextmanager
 def _hollow() -> Iterator[None]:
     """Let the packages of `HOLLOW` be empty while something inside them loads."""
+    filling = _Filling()
     try:
         for name in HOLLOW:
-            spec = importlib.util.find_spec(name)  # loads what it lies in
-            if spec is None:
-                raise ModuleNotFoundError(f"no module named {name!r}", name=name)
-            sys.modules[name] = importlib.util.module_from_spec(spec)
+            sys.modules[name] = filling.hollow(name)
             if name == "monai":  # one of its modules asks for this
                 vars(sys.modules[name])["__version__"] = version(name)
         from monai.networks.blocks.acti_norm import ADN
@@ -72,6 +116,12 @@ def _hollow() -> Iterator[None]:
     finally:
         for name in HOLLOW:
             sys.modules.pop(name, None)
+        sys.meta_path.insert(0, filling)
+
+
+def _load_all() -> None:
+    with _alone, _hidden():
+        import monai  # noqa: F401
 
 
 with _hidden(), contextlib.nullcontext() if "monai" in sys.modules else _hollow():
@@ -93,24 +143,13 @@ def __getattr__(name: str) -> Any:
     """Load what only training needs, and all of MONAI with it, at its first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _load_all()
     with _alone, _hidden():
-        import monai
         from monai import transforms
         from monai.transforms.utils import equalize_hist
-
-        _join(monai.__name__)
     found = equalize_hist if name == "equalize_hist" else getattr(transforms, name)
     globals()[name] = found
     return found
-
-
-def _join(package: str) -> None:
-    """Let every outer package know the modules inside it that were loaded before it."""
-    for name, module in sorted(sys.modules.items()):
-        outer, _, inner = name.rpartition(".")
-        known = sys.modules.get(outer)
-        if name.startswith(f"{package}.") and known is not None and not hasattr(known, inner):
-            setattr(known, inner, module)
 
 
 __all__ = [

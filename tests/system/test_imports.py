@@ -82,7 +82,7 @@ def imported(folder: Path, lines: list[list[str]] | None) -> list[dict[str, Any]
     return list(json.loads(done.stdout))
 
 
-def heavy(answer: dict[str, Any]) -> set[str]:
+def heavy(answer: dict[str, Any]) -> frozenset[str]:
     return HEAVY & set(answer["modules"])
 
 
