@@ -12,7 +12,7 @@ import importlib
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from server.grid import RUN, LocalGrid, make_message, pack, unpack
 from server.plan import load_plan
@@ -22,10 +22,6 @@ from shared.supervise import end_with_parent
 
 if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
-
-#: The hospital's Flower app, and the parts of it that it loads when they are first needed.
-HOSPITAL: Final = "client.app"
-LATER: Final = ("client.training", "shared.training.local", "shared.training.accounting")
 
 
 def answer_site(hospital: Any, plan: Path, connection: Connection) -> None:
@@ -48,9 +44,11 @@ def answer_site(hospital: Any, plan: Path, connection: Connection) -> None:
 def load_hospital() -> Any:
     """Load the hospital's Flower app and all that it takes; no thread and no GPU is begun."""
     load_libraries()
-    hospital = importlib.import_module(HOSPITAL).app
-    for name in LATER:
-        importlib.import_module(name)
+    hospital = importlib.import_module("client.app").app
+    # What it would load when it is first needed, in every fork.
+    importlib.import_module("client.training")
+    importlib.import_module("shared.training.local")
+    importlib.import_module("shared.training.accounting")
     return hospital
 
 
