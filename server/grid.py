@@ -16,13 +16,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from server.pulling import AT_ONCE
+from shared.packing import COORDINATOR, RUN, pack, unpack
 
 if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
 
-#: Where Flower would count messages: one run, and the coordinator's own number in it.
-RUN: Final = 1
-COORDINATOR: Final = 0
 #: Flower's code of an error of no other kind.
 UNKNOWN: Final = 0
 #: How long `LocalGrid.pull_messages` waits for an answer that is not there yet: as long as
@@ -73,22 +71,6 @@ def make_message(content: RecordDict, node: int, kind: str, lifetime: float) -> 
     return message
 
 
-def pack(message: Message) -> bytes:
-    """Make bytes of a message, as Flower does on the way."""
-    from flwr.common.serde import message_to_proto
-
-    packed: bytes = message_to_proto(message).SerializeToString()
-    return packed
-
-
-def unpack(packed: bytes) -> Message:
-    """Make a message of bytes; see `pack`."""
-    from flwr.common.serde import message_from_proto
-    from flwr.proto.message_pb2 import Message as Packed
-
-    return message_from_proto(Packed.FromString(packed))
-
-
 class LocalGrid:
     """Sites on this machine: each message goes to a process that is free.
 
@@ -102,7 +84,7 @@ class LocalGrid:
     at_once : int
         How many work at the same time.
     start : callable
-        Starts a process; returns the connection on which it answers (`answer_site`).
+        Starts a process; returns the connection on which it answers.
     """
 
     def __init__(self, sites: int, at_once: int, start: Callable[[], Connection]) -> None:

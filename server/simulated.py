@@ -1,21 +1,21 @@
 """The program of a simulated run: the coordinator, and the sites as forks of it.
 
 ``python -m server.simulated PLAN AT_ONCE``. What takes seconds to import (torch, MONAI,
-Opacus) is imported once, here; a site is a fork that has it. The hospital's own program is
-what a real node runs (`client.app`), asked the same messages. The server imports none of
-the hospital's code: it is loaded by its name, as Flower does (docs/decisions/0001-layout.md).
+Opacus) is imported once, here; a site is a fork that has it. What answers is the hospital's
+own program, which a real node runs, asked the same messages.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
-from multiprocessing.connection import Connection
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from server.grid import RUN, LocalGrid, make_message, pack, unpack
+from server.grid import LocalGrid, make_message
 from server.plan import load_plan
+from shared.errors import RuntimeUnavailableError
 from shared.libraries import load_libraries
 from shared.nursery import Nursery
 from shared.supervise import end_with_parent
@@ -23,44 +23,38 @@ from shared.supervise import end_with_parent
 if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
 
-#: The hospital's Flower app, and the parts of it that it loads when they are first needed.
-HOSPITAL: Final = "client.app"
-LATER: Final = ("client.training", "shared.training.local", "shared.training.accounting")
+#: Where the installed package says what answers for a hospital.
+GROUP: Final = "osteofed.hospital"
 
 
-def answer_site(hospital: Any, plan: Path, connection: Connection) -> None:
-    """Answer messages as the site that each is for, until the connection ends."""
-    from flwr.app import Context, RecordDict
+def hospital() -> EntryPoint:
+    """Find what answers for a hospital; nothing is loaded.
 
-    while True:
-        try:
-            message = unpack(connection.recv_bytes())
-        except (EOFError, OSError):
-            return
-        node = int(message.metadata.dst_node_id)
-        context = Context(
-            run_id=RUN, node_id=node, node_config={"partition-id": node - 1},
-            state=RecordDict(), run_config={"federation": str(plan)},
-        )  # fmt: skip
-        connection.send_bytes(pack(hospital(message, context)))
+    Raises
+    ------
+    RuntimeUnavailableError
+        If the package was installed without it, or before there was one.
+    """
+    for found in entry_points(group=GROUP):
+        return found
+    raise RuntimeUnavailableError(
+        "the hospital's part is not installed, which a simulated run needs; install anew: make "
+        "setup, or pip install osteofed[server,client]"
+    )
 
 
 def load_hospital() -> Any:
-    """Load the hospital's Flower app and all that it takes; no thread and no GPU is begun."""
+    """Load what answers for a hospital and all that it takes; no thread and no GPU is begun."""
     load_libraries()
-    hospital = importlib.import_module(HOSPITAL).app
-    for name in LATER:
-        importlib.import_module(name)
-    return hospital
+    return hospital().load()
 
 
 def main() -> None:
     """Run a plan; how it went stands in its events."""
     end_with_parent()
     path, at_once = Path(sys.argv[1]), int(sys.argv[2])
-    hospital = load_hospital()
     # Before anything has a second thread.
-    nursery = Nursery(lambda connection: answer_site(hospital, path, connection))
+    nursery = Nursery(partial(load_hospital(), path))
     from server.app import lifetime, work
 
     plan = load_plan(path)

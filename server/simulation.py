@@ -18,6 +18,7 @@ from typing import Final
 from server.events import EVENTS, EventReader
 from server.follow import Watch, follow
 from server.plan import PLAN_FILE, RunPlan
+from server.simulated import hospital
 from shared.config import SimulationRuntime
 from shared.flower import environment_for
 from shared.keeper import cleaned_up_if_killed
@@ -43,10 +44,11 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
     Raises
     ------
     RuntimeUnavailableError
-        If the run's program ends before the run does.
+        If the hospital's part is not installed, or the run's program ends before the run does.
     OsteofedError
         What ended the run, as the server said it.
     """
+    hospital()  # said here, in one sentence, and not in the log of what is started
     token = new_token()
     logs = plan.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)

@@ -110,6 +110,8 @@ def run_demo(out: Path, configs: Path) -> Path:
         state = DemoState(out=out, configs=configs, commands=commands)
         for lanes in PLAN:
             commands.side_by_side([partial(_take, state, lane) for lane in lanes], len(lanes))
+        titles = [step.title for lanes in PLAN for lane in lanes for step in lane]
+        state.stages = {title: state.stages[title] for title in titles}
         return write_results(state)
 
 
