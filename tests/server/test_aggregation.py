@@ -98,6 +98,23 @@ def test_fedavg_is_the_mean_weighted_by_patients() -> None:
     np.testing.assert_allclose(model["layer.weight"], expected, rtol=1e-6)
 
 
+def test_long_updates_are_drawn_in_to_the_median_norm_and_short_ones_stay() -> None:
+    """Norms of 1, 2 and 10 units: the last becomes 2 long, and so does nothing else."""
+    settings = StrategySettings(name="FedAvg", clip_to_median_norm=1.0)
+    sent, expected = {}, np.zeros_like(arrays()["layer.weight"])
+    for number, (length, drawn_in) in enumerate(((1.0, 1.0), (2.0, 2.0), (10.0, 2.0))):
+        change = update(number)
+        norm = np.sqrt(
+            sum(float((value.astype(np.float64) ** 2).sum()) for value in change.values())
+        )
+        unit = {name: value / np.float32(norm) for name, value in change.items()}
+        sent[f"site-{number}"] = Sent({n: np.float32(length) * v for n, v in unit.items()})
+        expected = expected + drawn_in * unit["layer.weight"] / 3
+    model, _ = combine(aggregator(settings), 1, arrays(), sent)
+    moved = model["layer.weight"] - arrays()["layer.weight"]
+    np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_server_momentum_moves_from_the_models_own_beginning() -> None:
     settings = StrategySettings(name="FedAvgM", options={"server_learning_rate": 0.5})
     start = arrays(4.0)

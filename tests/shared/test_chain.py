@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pkgutil
 import re
 import subprocess
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from client.audit import make_identity, show_identity, site_chain
 from server.home import Home
 from shared.audit import Other, verify_coordinator_chain, verify_site_chain
-from shared.chain import Anchor, Chain, Head, head_path, verify_chain
+from shared.chain import LINE, Anchor, Chain, Head, head_path, verify_chain
 from shared.errors import ChainBrokenError, PlaceholderSecretError
 from shared.founding import begun, unfinished
 from shared.protocol import Account
@@ -273,6 +274,19 @@ def test_a_chain_rewritten_with_its_own_key_contradicts_what_was_told(tmp_path: 
     verify_chain(chain.path, chain.key.public)
     with pytest.raises(ChainBrokenError, match=f"line {LINES} differs from what was told to the"):
         verify_chain(chain.path, chain.key.public, [told])
+
+
+def test_a_line_that_its_own_key_exchanged_is_not_followed_by_the_next(tmp_path: Path) -> None:
+    """Number, signature, head and last line are right; only the next line knows the old one."""
+    chain = make_chain(tmp_path)
+    lines = chain.path.read_bytes().splitlines(keepends=True)
+    content = json.loads(lines[3])
+    content.pop("signature")
+    content["facts"]["number"] = 99
+    signed = content | {"signature": chain.key.sign(LINE, content)}
+    lines[3] = json.dumps(signed).encode("ascii") + b"\n"
+    chain.path.write_bytes(b"".join(lines))
+    assert broken_line(chain) == 5
 
 
 def test_processes_that_write_at_once_lose_no_line(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ MOST_SECONDS: Final = 90 * 60.0
 def plan() -> Iterator[Planned]:
     """First what reaches what, a run a test file; then the changes, a run each."""
     for path in test_files():
-        digest = digest_of([[place.file, place.before] for place in places()])
+        text = (ROOT / path).read_text(encoding="utf-8")
+        digest = digest_of([text, *([place.file, place.before] for place in places())])
         yield Planned(reached_key(path), digest, partial(_reach, path))
     for place in places():
         yield Planned(f"places/{place.key}", place.digest, partial(_try, place))
