@@ -1,4 +1,4 @@
-"""What the commands look at that `tests.benchmarks.commands` measures.
+"""What the commands look at that `tests.benchmarks.start_up` measures.
 
 ``python -m tests.benchmarks.ground FOLDER`` makes ``site``, ``home``, ``work``, ``models`` and
 ``study`` in a folder.
