@@ -13,8 +13,14 @@ import pytest
 from server.bundle import stage_bundle
 from server.events import EventReader, Events
 from server.follow import error_of
+from server.simulated import hospital
 from server.simulation import sites_at_once
-from shared.errors import QuorumError, RegistryUnavailableError, RunFailedError
+from shared.errors import (
+    QuorumError,
+    RegistryUnavailableError,
+    RunFailedError,
+    RuntimeUnavailableError,
+)
 from shared.files import write_text_atomically
 from shared.flower import ENVIRONMENT
 from shared.processes import end_marked, living_in, marked, new_token
@@ -113,3 +119,11 @@ print(len(os.listdir("/proc/self/task")), torch.cuda.is_initialized())
         env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split() == ["1", "False"]
+
+
+def test_a_simulation_without_the_hospitals_part_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.simulated.entry_points", lambda group: ())
+    with pytest.raises(RuntimeUnavailableError, match="make setup"):
+        hospital()
