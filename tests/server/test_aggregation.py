@@ -101,7 +101,7 @@ def test_fedavg_is_the_mean_weighted_by_patients() -> None:
 def test_long_updates_are_drawn_in_to_the_median_norm_and_short_ones_stay() -> None:
     """Norms of 1, 2 and 10 units: the last becomes 2 long, and so does nothing else."""
     settings = StrategySettings(name="FedAvg", clip_to_median_norm=1.0)
-    sent, expected = {}, np.zeros_like(arrays()["layer.weight"])
+    sent, expected = {}, np.zeros(arrays()["layer.weight"].shape)
     for number, (length, drawn_in) in enumerate(((1.0, 1.0), (2.0, 2.0), (10.0, 2.0))):
         change = update(number)
         norm = np.sqrt(
