@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from server.grid import LocalGrid, make_message
 from server.plan import load_plan
 from shared.errors import RuntimeUnavailableError
+from shared.fork_server import ForkServer
 from shared.libraries import load_libraries
-from shared.nursery import Nursery
 from shared.supervise import end_with_parent
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def main() -> None:
     end_with_parent()
     path, at_once = Path(sys.argv[1]), int(sys.argv[2])
     # Before anything has a second thread.
-    nursery = Nursery(partial(load_hospital(), path))
+    forks = ForkServer(partial(load_hospital(), path))
     from server.app import lifetime, work
 
     plan = load_plan(path)
@@ -63,7 +63,7 @@ def main() -> None:
     def make(content: RecordDict, node: int, kind: str) -> Message:
         return make_message(content, node, kind, seconds)
 
-    work(LocalGrid(len(plan.sites), at_once, nursery.child), plan, make)
+    work(LocalGrid(len(plan.sites), at_once, forks.child), plan, make)
 
 
 if __name__ == "__main__":

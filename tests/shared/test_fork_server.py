@@ -1,4 +1,4 @@
-"""The nursery: children that have what their grandparent loaded, and end with it."""
+"""The fork server: children that have what their grandparent loaded, and end with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Prints the children that it has, does what it is told, and waits.
 GRANDPARENT = """
 import os, sys, time
-from shared.nursery import Nursery
+from shared.fork_server import ForkServer
 
 loaded = []
 
@@ -32,7 +32,7 @@ def serve(connection):
         connection.send_bytes(b"%d %d %s" % (os.getpid(), len(loaded), b" ".join(loaded)))
 
 loaded.append(b"before")
-nursery = Nursery(serve)
+forks = ForkServer(serve)
 loaded.append(b"after")
 """
 
@@ -46,7 +46,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 
 def test_children_have_what_was_loaded_before_and_share_nothing_after() -> None:
     done = run("""
-one, two = nursery.child(), nursery.child()
+one, two = forks.child(), forks.child()
 for connection, word in ((one, b"a"), (one, b"b"), (two, b"c")):
     connection.send_bytes(word)
     print(connection.recv_bytes().decode())
@@ -62,7 +62,7 @@ for connection, word in ((one, b"a"), (one, b"b"), (two, b"c")):
 @pytest.mark.parametrize("end", ["one.send_bytes(b'raise')", "os.kill(pid, 9)"])
 def test_a_child_that_breaks_or_is_killed_closes_its_connection_and_no_other(end: str) -> None:
     done = run(f"""
-one, two = nursery.child(), nursery.child()
+one, two = forks.child(), forks.child()
 one.send_bytes(b"a")
 pid = int(one.recv_bytes().split()[0])
 {end}
@@ -70,7 +70,7 @@ try:
     one.recv_bytes()
 except EOFError:
     print("closed")
-for connection in (two, nursery.child()):
+for connection in (two, forks.child()):
     connection.send_bytes(b"b")
     print(connection.recv_bytes().split()[1:])
 """)
@@ -78,10 +78,10 @@ for connection in (two, nursery.child()):
     assert ("of the child's own" in done.stderr) == ("raise" in end)
 
 
-def test_nursery_and_children_end_with_whoever_made_them() -> None:
+def test_fork_server_and_children_end_with_whoever_made_them() -> None:
     grandparent = subprocess.Popen(
         [sys.executable, "-c", GRANDPARENT + """
-one = nursery.child()
+one = forks.child()
 one.send_bytes(b"a")
 print(one.recv_bytes().split()[0].decode(), flush=True)
 time.sleep(60)
@@ -91,9 +91,9 @@ time.sleep(60)
     assert grandparent.stdout is not None
     with grandparent.stdout as said:
         child = psutil.Process(int(said.readline()))
-    nursery = child.parent()
-    assert nursery is not None
+    forks = child.parent()
+    assert forks is not None
     os.kill(grandparent.pid, signal.SIGKILL)
     grandparent.wait()
-    _, left = psutil.wait_procs([nursery, child], timeout=20)
+    _, left = psutil.wait_procs([forks, child], timeout=20)
     assert left == []

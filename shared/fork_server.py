@@ -1,8 +1,8 @@
 """Processes forked from one that has everything loaded, so that none of them imports it anew.
 
 A process may only be forked safely while it has one thread, and one that serves soon has
-many. So it forks a nursery first, which does nothing else than fork again whenever it is
-asked to. Each child serves one connection and ends with it; nursery and children end with
+many. So it forks a server first, which does nothing else than fork again whenever it is
+asked to. Each child serves one connection and ends with it; server and children end with
 whoever made them.
 """
 
@@ -21,7 +21,7 @@ from shared.supervise import end_with_parent
 Serve = Callable[[Connection], None]
 
 
-class Nursery:
+class ForkServer:
     """Forks children that serve a connection each.
 
     Make it before the process has a second thread.
