@@ -17,7 +17,7 @@ from typing import Final
 LIST: Final = Path(__file__).parents[1] / "slow.txt"
 #: A test or a fixture that needs more than this is slow, processor time or waiting.
 SLOW_PROCESSOR_SECONDS: Final = 1.0
-SLOW_SECONDS: Final = 3.0
+SLOW_SECONDS: Final = 10.0
 #: What takes longer than this starts first, so that nothing waits for it at the end.
 LONG_SECONDS: Final = 60.0
 #: How a shared fixture of a file is named in the list.
