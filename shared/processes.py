@@ -50,11 +50,16 @@ def marked(variable: str, token: str) -> list[psutil.Process]:
 
 
 def sessions_of(processes: list[psutil.Process]) -> set[int]:
-    """Sessions that processes live in, our own excepted."""
+    """Sessions that processes began, our own excepted.
+
+    A session that none of them leads belongs to somebody else, for example to the shell in
+    which the command was typed.
+    """
     found: set[int] = set()
     for process in processes:
         with contextlib.suppress(OSError):
-            found.add(os.getsid(process.pid))
+            if os.getsid(process.pid) == process.pid:
+                found.add(process.pid)
     return found - {os.getsid(0)}
 
 
@@ -70,11 +75,11 @@ def living_in(sessions: set[int]) -> list[psutil.Process]:
 
 
 def end_marked(variable: str, token: str, patience_seconds: float = 5.0) -> int:
-    """End every process with a mark and every process that shares a session with one.
+    """End every process with a mark and every process of a session that one of them leads.
 
-    Some of Ray's helpers rewrite their own title over the memory that holds their
-    environment, so that the mark cannot be read any more; they live in the session
-    of a process that still shows it.
+    Some programs rewrite their own title over the memory that holds their environment
+    (nginx, Ray), so that the mark cannot be read any more; they live in the session of a
+    process that still shows it.
 
     Parameters
     ----------

@@ -50,3 +50,31 @@ def test_processes_of_another_run_are_left_alone() -> None:
         end_marked(MARK, new_token())
         assert other.poll() is None
         other.kill()
+
+
+def test_a_session_that_somebody_else_leads_is_left_alone() -> None:
+    """A shell starts a run and something of its own; only the run is ended."""
+    token = new_token()
+    shell = (
+        "import os, subprocess, sys, time\n"
+        f"sleep = [sys.executable, '-c', '{SLEEPER}']\n"
+        "own = subprocess.Popen(sleep)\n"
+        f"run = subprocess.Popen(sleep, env=os.environ | {{'{MARK}': '{token}'}})\n"
+        "print(own.pid, flush=True)\n"
+        "run.wait()\n"
+        "own.wait()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", shell], stdout=subprocess.PIPE, start_new_session=True
+    ) as leader:
+        assert leader.stdout is not None
+        own = psutil.Process(int(leader.stdout.readline()))
+        try:
+            deadline = time.monotonic() + 20
+            while not marked(MARK, token) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert end_marked(MARK, token) == 1
+            assert leader.poll() is None
+            assert own.is_running()
+        finally:
+            own.kill()
