@@ -38,7 +38,7 @@ from tests.system.real_federation import (
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(not has_nginx(), reason=MISSING_NGINX),
 ]
 

@@ -208,7 +208,7 @@ needs_postgres = pytest.mark.skipif(postgres_programs() is None, reason=MISSING_
 
 @needs_postgres
 @pytest.mark.system
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_run_is_tracked_and_registered_on_postgresql(
     registry: tuple[str, str, Path], tmp_path: Path
 ) -> None:
@@ -243,7 +243,7 @@ def test_a_run_is_tracked_and_registered_on_postgresql(
 
 @needs_postgres
 @pytest.mark.system
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_the_password_is_in_no_argument_and_no_environment(
     registry: tuple[str, str, Path], postgres: tuple[int, Path]
 ) -> None:
@@ -262,7 +262,7 @@ def test_the_password_is_in_no_argument_and_no_environment(
 
 @needs_postgres
 @pytest.mark.system
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_the_registry_answers_to_its_own_name_only(registry: tuple[str, str, Path]) -> None:
     """A web page of elsewhere cannot have a browser call it (DNS rebinding)."""
     address, _, _ = registry

@@ -38,7 +38,7 @@ from tests.system.real_federation import (
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(not has_nginx(), reason=MISSING_NGINX),
 ]
 
@@ -275,7 +275,7 @@ def faults(
 
         worker = threading.Thread(target=work, daemon=True)
         worker.start()
-        run.wait(800)
+        run.wait(1300)
         worker.join(RECOVERY_SECONDS)
         for told in made.watching:
             told.join(RECOVERY_SECONDS)

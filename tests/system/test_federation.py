@@ -31,7 +31,7 @@ from shared.processes import living_in, marked, sessions_of
 from shared.weights import digest_arrays, load_weights
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 MARK = "OSTEOFED_TEST_TOKEN"
 EPSILON = 3.0

@@ -16,7 +16,7 @@ from shared.processes import living_in, marked
 from tests.server.tiny_sites import TINY_TASK
 from tests.system.test_federation import MARK, federation, wait_for_a_round
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 def test_a_killed_run_leaves_no_process_and_the_same_command_goes_on(tmp_path: Path) -> None:

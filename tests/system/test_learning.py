@@ -6,17 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.learning.held import compared
+from tests.learning.held import compared, small_bench
+
+TASKS = ["dxa-segmentation", "dxa-bmd", "vfa-fracture"]
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("learning")
+    """Patients of all three tasks, rendered once."""
+    folder = tmp_path_factory.mktemp("learning")
+    for task in TASKS:
+        small_bench(task, folder, workers=2)
+    return folder
 
 
 @pytest.mark.system
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("task", ["dxa-segmentation", "dxa-bmd", "vfa-fracture"])
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("task", TASKS)
 def test_no_headline_figure_is_worse_by_more_than_its_interval(task: str, cache: Path) -> None:
     """`python -m tests.learning.held TASK` accepts new figures; say why in the commit."""
     worse = {
