@@ -52,6 +52,8 @@ TARGETS: Final = ("serverapp", "superlink", "nginx", "supernode", "clientapp")
 MOMENTS: Final = {"before": "asked", "during": "reserved", "after": "released"}
 #: Longest time from a kill to the next sign of life of the run.
 RECOVERY_SECONDS: Final = 60.0
+#: How often status is asked; each question is a program that starts.
+ASK_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class Faults:
             if self.starts(kill, now) > before or self.over():
                 outcome.told_seconds = time.monotonic() - at
                 return
-            time.sleep(0.2)
+            time.sleep(ASK_SECONDS)
 
     def over(self) -> bool:
         return self.process.poll() is not None
