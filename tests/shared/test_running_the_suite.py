@@ -42,7 +42,8 @@ def test_a_worker_gets_a_file_a_slow_test_or_a_block() -> None:
     assert slow.unit("a.py::test_quick") == "a.py"
     assert slow.unit("b.py::test_y") == "b.py"  # it shares what is slow to make
     assert slow.unit("c.py::test_kill[block-2-nginx]") == "c.py::block-2"
-    assert slow.unit("c.py::test_kill[second-block-2]") == "c.py"
+    assert slow.unit("c.py::test_ledger[alpha-block-2]") == "c.py::block-2"
+    assert slow.unit("c.py::test_kill[roadblock-2]") == "c.py"
 
 
 def test_what_uses_a_slow_fixture_of_its_file_is_slow() -> None:

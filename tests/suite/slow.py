@@ -22,8 +22,8 @@ SLOW_SECONDS: Final = 10.0
 LONG_SECONDS: Final = 60.0
 #: How a shared fixture of a file is named in the list.
 FIXTURE: Final = "::fixture::"
-#: Tests whose parameters begin with the same block share what they do not share with others.
-BLOCK: Final = re.compile(r"\[(block-\w+)")
+#: Tests whose parameters name the same block share what they do not share with others.
+BLOCK: Final = re.compile(r"[\[-](block-\d+)\b")
 
 HEADER: Final = """\
 # Slow tests and shared fixtures, with processor seconds and seconds, as recorded by
@@ -53,7 +53,7 @@ class SlowList:
         """What is given to one worker as a whole.
 
         A file; or a slow test that shares no slow fixture; or the tests of a file whose
-        parameters begin with the same ``block-…``.
+        parameters name the same ``block-…``.
         """
         file = test.partition("::")[0]
         if block := BLOCK.search(test):
@@ -70,7 +70,7 @@ class SlowList:
             seconds
             for name, seconds in self.seconds.items()
             if name.startswith(f"{file}::")
-            and (FIXTURE in name or not block or f"[{block}" in name)
+            and (FIXTURE in name or not block or re.search(rf"[\[-]{block}\b", name))
         )
 
 
