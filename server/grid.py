@@ -121,6 +121,8 @@ class LocalGrid:
         site: Connection | None = None
         while True:
             message = self._asked.get()
+            if time.time() > message.metadata.created_at + message.metadata.ttl:
+                continue  # nobody waits any more: an answer would spend a site's budget for nothing
             try:
                 site = site or self._start()
                 site.send_bytes(pack(message))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ from server.simulated import hospital
 from shared.config import SimulationRuntime
 from shared.flower import environment_for
 from shared.keeper import cleaned_up_if_killed
-from shared.processes import cores, end_marked, new_token
+from shared.processes import cores, end_marked, new_token, own_module
 
 MARK: Final = "OSTEOFED_RUN_TOKEN"
 #: How long the run's processes may take to end by themselves when it is over.
@@ -75,9 +74,10 @@ def _start(
     sites = len(plan.sites)
     room = cores() // runtime.cpus_per_site
     at_once = min(runtime.parallel_sites or sites_at_once(sites, room), sites)
+    command, environment = own_module("server.simulated", environment)
     with log.open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "server.simulated", plan.folder / PLAN_FILE, str(at_once)],
+            [*command, plan.folder / PLAN_FILE, str(at_once)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

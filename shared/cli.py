@@ -74,9 +74,9 @@ def build(asked: str = "") -> typer.Typer:
     return app
 
 
-def say_version(asked: bool) -> None:
-    """Print the version and end."""
-    if asked:
+def say_version(context: typer.Context, asked: bool) -> None:
+    """Print the version and end; not while the shell completes a line."""
+    if asked and not context.resilient_parsing:
         typer.echo(f"osteofed {version('osteofed')}")
         raise typer.Exit
 

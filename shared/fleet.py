@@ -66,7 +66,10 @@ def ask(
         return Answered(f"{where} cannot be reached ({error})", None)
     finally:
         line.close()
-    clock = None if told is None else parsedate_to_datetime(told).timestamp()
+    try:
+        clock = None if told is None else parsedate_to_datetime(told).timestamp()
+    except (TypeError, ValueError):
+        clock = None
     if status in AWAY:
         return Answered(f"{where} answers, but the SuperLink behind it does not ({status})", clock)
     if status == CLOSED:

@@ -73,7 +73,12 @@ def _fork_when_asked(asked: socket.socket, serve: Serve) -> None:
         if not word:
             return
         [connection] = connections
-        if os.fork() == 0:
+        try:
+            child = os.fork()
+        except OSError:  # no room now: whoever asked sees a connection that ends
+            os.close(connection)
+            continue
+        if child == 0:
             with _last_words():
                 asked.close()
                 end_with_parent()

@@ -10,6 +10,7 @@ what they started in turn.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from shared.processes import end_marked
+from shared.processes import end_marked, own_module
 
 DONE: Final = b"done"
 #: How long marked processes may take to end by themselves.
@@ -38,8 +39,10 @@ def cleaned_up_if_killed(variable: str, token: str, folder: Path) -> Iterator[No
         Temporary folder of this process; removed with all that it holds. A block that
         ends, with or without an error, cleans up itself: the keeper then does nothing.
     """
+    command, environment = own_module("shared.keeper", os.environ)
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "shared.keeper", variable, token, str(folder)],
+        [*command, variable, token, str(folder)],
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -71,7 +71,9 @@ def left_behind(folder: Path, logs: Iterable[Path]) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error, OSError):
             if process.status() == psutil.STATUS_ZOMBIE or not _sees_our_files(process.pid):
                 continue
-            named = process.environ().get(STARTED_FOR) == str(folder)
+            # Anybody may give a process of theirs such an environment.
+            own = process.uids().real == os.geteuid()
+            named = own and process.environ().get(STARTED_FOR) == str(folder)
             if named or _appends_to(process.pid, written):
                 found.append(process)
     return found
@@ -113,10 +115,16 @@ def require_free(host: str, port: int) -> None:
     NotPermittedError
         If this user may not listen on it.
     """
-    family, kind, number, _, address = socket.getaddrinfo(
-        host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    with socket.socket(family, kind, number) as probe:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, number)
+    except (OSError, UnicodeError) as error:
+        raise RuntimeUnavailableError(
+            f"{host}: cannot be listened on ({error}); give an address of this machine with --host"
+        ) from None
+    with made as probe:
         # As nginx does: connections that are only winding down do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -126,7 +134,8 @@ def require_free(host: str, port: int) -> None:
             failed = error
     if failed.errno == errno.EADDRINUSE:
         raise RuntimeUnavailableError(
-            f"port {port} is held by {holder_of(port)}; end it, or give another port with --port"
+            f"port {port} is held by {holder_of(port) or 'a process that does not listen on it'}; "
+            "end it, or give another port with --port"
         )
     if failed.errno == errno.EACCES:
         raise NotPermittedError(
@@ -157,7 +166,7 @@ def _named(processes: list[psutil.Process]) -> str:
     for process in processes:
         name = "a process"
         with contextlib.suppress(psutil.Error):
-            name = process.name()
+            name = "".join(c for c in process.name() if c.isprintable())
         said.append(f"{name} (pid {process.pid})")
     return ", ".join(said)
 

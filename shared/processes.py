@@ -11,8 +11,10 @@ import contextlib
 import os
 import secrets
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -27,6 +29,16 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def own_module(name: str, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Command and environment that run a module of this very installation.
+
+    ``python -m`` alone would look for it, and for all that it imports, in the folder where
+    the command was typed first, in which others may be able to write.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    return [sys.executable, "-P", "-m", name], {**environment, "PYTHONPATH": root}
 
 
 def new_token() -> str:

@@ -97,7 +97,7 @@ def stored_versions(uri: str, task: str | None = None) -> list[StoredVersion] | 
                 return None
             asked = {"workspace": WORKSPACE, "deleted": DELETED, "task": task}
             return [_version(database, row) for row in database.execute(_VERSIONS, asked)]
-    except sqlite3.Error:
+    except (sqlite3.Error, TypeError, ValueError):  # also a value that MLflow does not write
         return None
 
 
@@ -120,7 +120,10 @@ def _version(
 
 def _local(place: str) -> Path | None:
     """Give a place of this machine as a path; None for any other."""
-    parts = urlsplit(place)
+    try:
+        parts = urlsplit(place)
+    except ValueError:
+        return None
     if parts.scheme == "file" and not parts.netloc:
         return Path(url2pathname(parts.path))
     return Path(place) if not parts.scheme and place.startswith("/") else None

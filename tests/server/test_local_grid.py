@@ -115,6 +115,17 @@ def test_a_killed_site_is_said_to_have_failed_and_another_takes_its_place(sites:
     assert word_of(answered) == "hello 2"
 
 
+def test_a_message_that_nobody_waits_for_any_more_reaches_no_site(sites: Sites) -> None:
+    grid = LocalGrid(2, 1, sites.start)
+    late = make_message(question(1).content, 1, "train", -1.0)
+    grid.push_messages([late])
+    replies = ask(grid, question(2))()
+    assert [word_of(one) for one in replies] == ["hello 1"]
+    assert list(grid.pull_messages([str(late.metadata.message_id)])) == []
+    assert sites.working.acquire(timeout=10)  # by the second message, and by no other
+    assert not sites.working.acquire(timeout=0.1)
+
+
 def test_pulling_waits_for_an_answer_and_takes_it_once(sites: Sites) -> None:
     grid = LocalGrid(1, 1, sites.start)
     [identifier] = grid.push_messages([question(1)])

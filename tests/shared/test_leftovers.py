@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.leftovers import STARTED_FOR, end_leftovers, left_behind
+from shared.errors import RuntimeUnavailableError
+from shared.leftovers import STARTED_FOR, end_leftovers, left_behind, require_free
 from shared.supervise import born_of, is_alive
 
 SLEEP = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
@@ -67,6 +68,24 @@ def test_only_what_was_started_for_the_folder_is_ended(started: Started) -> None
     assert all(one.wait(10) == -9 for one in started.ours.values())
     assert all(one.poll() is None for one in started.others.values())
     assert end_leftovers(started.folder, [started.log]) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="starts a process of another user, which takes root")
+def test_the_environment_of_another_users_process_is_not_believed(tmp_path: Path) -> None:
+    named = {**os.environ, STARTED_FOR: str(tmp_path)}
+    with subprocess.Popen(["sleep", "600"], env=named, user="nobody") as theirs:
+        try:
+            assert left_behind(tmp_path, []) == []
+            end_leftovers(tmp_path, [])
+            assert theirs.poll() is None
+        finally:
+            theirs.kill()
+
+
+@pytest.mark.parametrize("host", ["no.such.name.invalid", "x" * 70])
+def test_an_address_that_cannot_be_listened_on_is_said_so(host: str) -> None:
+    with pytest.raises(RuntimeUnavailableError, match="cannot be listened on"):
+        require_free(host, 8000)
 
 
 def test_a_number_that_is_used_again_is_another_process() -> None:

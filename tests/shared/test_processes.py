@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
-from shared.processes import end_marked, marked, new_token
+from shared.processes import end_marked, marked, new_token, own_module
 
 MARK = "OSTEOFED_TEST_TOKEN"
 SLEEPER = "import time; time.sleep(60)"
@@ -78,3 +79,14 @@ def test_a_session_that_somebody_else_leads_is_left_alone() -> None:
             assert own.is_running()
         finally:
             own.kill()
+
+
+def test_a_module_of_ours_takes_nothing_from_the_folder_it_is_started_in(tmp_path: Path) -> None:
+    for name in ("psutil.py", "contextlib.py", "shared.py"):
+        (tmp_path / name).write_text("raise SystemExit('a stranger')")
+    command, environment = own_module("shared.keeper", os.environ)
+    done = subprocess.run(
+        [*command, MARK, new_token(), str(tmp_path / "none")],
+        input=b"done", cwd=tmp_path, env=environment, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from shared.registry_file import REVISION, stored_versions
+from shared.registry_file import REVISION, StoredVersion, stored_versions
 
 #: MLflow's SQLite store uses an option that SQLAlchemy is about to drop.
 pytestmark = pytest.mark.filterwarnings(
@@ -96,7 +97,15 @@ def test_places_of_other_machines_are_left_to_mlflow(uri: str) -> None:
     assert places[1].is_relative_to(folder / "runs")
 
 
-@pytest.mark.parametrize("what", ["another schema", "damaged", "no database", "nothing", "server"])
+@pytest.mark.parametrize("place", ["file://[x", "s3://bucket/x", "relative/x"])
+def test_a_place_that_is_none_here_is_left_to_mlflow(place: str) -> None:
+    version = StoredVersion("dxa-bmd", 1, 0, (place,), (), {}, {})
+    assert version.folders() is None
+
+
+@pytest.mark.parametrize(
+    "what", ["another schema", "damaged", "no database", "no time", "nothing", "server"]
+)
 def test_whatever_is_not_known_is_left_to_mlflow(uri: str, tmp_path: Path, what: str) -> None:
     path = tmp_path / "mlflow.sqlite"
     if what == "another schema":
@@ -108,6 +117,11 @@ def test_whatever_is_not_known_is_left_to_mlflow(uri: str, tmp_path: Path, what:
         data = bytearray(Path(uri.removeprefix("sqlite:///")).read_bytes())
         data[100:] = bytes(len(data) - 100)
         path.write_bytes(data)
+    elif what == "no time":
+        shutil.copyfile(uri.removeprefix("sqlite:///"), path)
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE model_versions SET creation_time = NULL")
+        database.close()
     elif what == "no database":
         path.write_text("words")
     before = sorted(tmp_path.iterdir())
