@@ -307,8 +307,9 @@ def name_of(kill: Kill) -> str:
     return f"{kill.number}-{kill.target}-{kill.moment}-{kill.site}"
 
 
+# With a scope: without it pytest gives the run the scope of the kills beside it, a test's.
 in_each_run = pytest.mark.parametrize(
-    "faults", BLOCKS, indirect=True, ids=lambda block: f"block-{block}"
+    "faults", BLOCKS, indirect=True, ids=lambda block: f"block-{block}", scope="module"
 )
 for_each_kill = pytest.mark.parametrize(
     ("faults", "kill"),
@@ -318,6 +319,7 @@ for_each_kill = pytest.mark.parametrize(
         for kill in kills_of(block)
     ],
     indirect=["faults"],
+    scope="module",
 )
 
 
@@ -378,7 +380,9 @@ def test_all_chains_are_whole(faults: Faults) -> None:
     federation.run("server", "audit", "verify", federation.home, *arguments)
 
 
-@pytest.mark.parametrize("faults", BLOCKS[-1:], indirect=True, ids=lambda block: f"block-{block}")
+@pytest.mark.parametrize(
+    "faults", BLOCKS[-1:], indirect=True, ids=lambda block: f"block-{block}", scope="module"
+)
 def test_a_frozen_site_is_late_and_the_others_go_on(faults: Faults) -> None:
     """SIGSTOP to a whole node, longer than the deadline; it comes back in a later round."""
     federation = faults.federation
