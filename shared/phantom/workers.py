@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
+from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -45,7 +47,8 @@ def in_order(function: Callable[[T], R], items: Sequence[T], workers: int) -> It
     try:
         # Not pool.map: left early it cancels what it queued, and CPython's pool then fails
         # in a thread of its own when a worker ends under a cancelled future.
-        queued = deque(pool.submit(function, item) for item in items)
+        with _interrupt_later():
+            queued = deque(pool.submit(function, item) for item in items)
         while queued:
             yield queued.popleft().result()
     except BaseException:
@@ -55,6 +58,26 @@ def in_order(function: Callable[[T], R], items: Sequence[T], workers: int) -> It
         raise
     finally:
         pool.shutdown(wait=True)
+
+
+@contextlib.contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Let Ctrl-C wait until the block has ended, in which workers start.
+
+    One that is half started is on nobody's list of workers yet: it would not be ended, and the
+    program would wait for it for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C is the main thread's
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])
 
 
 def _end_with_parent() -> None:

@@ -32,11 +32,13 @@ ROOT = Path(__file__).parents[2]
 MOST_MEGABYTES = 2048
 
 MEASURED = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from shared.dicom.read import read_study_folder
 result = read_study_folder(Path(sys.argv[1]))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not getrusage: its peak is also that of the process which started this one.
+[line] = [one for one in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in one]
+peak = int(line.split()[1]) / 1024
 empty = [s for s in result.studies if not s.images and not s.volumes]
 print(json.dumps({
     "peak": peak, "empty": len(empty),
