@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 ONLY ?=
+# Two tests still depend on what ran before them, so the order is random only if asked for: ORDER=
+ORDER ?= -p no:randomly
 
 .PHONY: setup demo quick quick-tests test slow-tests lint bench bench-peers verify clean
 
@@ -44,17 +46,17 @@ quick: setup
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint quick-tests
 
 quick-tests: setup
-	$(BIN)/python -m pytest --numprocesses=auto -m "not slow" $(ONLY)
+	$(BIN)/python -m pytest --numprocesses=auto $(ORDER) -m "not slow" $(ONLY)
 
 # Everything that must always hold; `make test ONLY=tests/server/test_rounds.py` a part.
 test: setup
-	$(BIN)/python -m pytest --numprocesses=auto $(ONLY)
+	$(BIN)/python -m pytest --numprocesses=auto $(ORDER) $(ONLY)
 
 # The list of slow tests, made from one run of everything that records what each test costs.
 slow-tests: setup
 	rm -f runs/test-costs.jsonl
 	mkdir -p runs
-	$(BIN)/python -m pytest --numprocesses=auto --record-costs=runs/test-costs.jsonl
+	$(BIN)/python -m pytest --numprocesses=auto $(ORDER) --record-costs=runs/test-costs.jsonl
 	$(BIN)/python -m tests.suite.slow runs/test-costs.jsonl
 
 lint: setup

@@ -35,8 +35,8 @@ def hospital() -> EntryPoint:
     RuntimeUnavailableError
         If the package was installed without it, or before there was one.
     """
-    for found in entry_points(group=GROUP, name="answer"):
-        if found.dist is not None and found.dist.name == "osteofed":
+    for found in entry_points(group=GROUP):
+        if found.name == "answer" and found.dist is not None and found.dist.name == "osteofed":
             return found
     raise RuntimeUnavailableError(
         "the hospital's part is not installed, which a simulated run needs; install anew: make "

@@ -29,8 +29,13 @@ def test_ctrl_c_while_a_worker_starts_ends_that_worker_too(monkeypatch: pytest.M
         return popen
 
     monkeypatch.setattr(SpawnProcess, "_Popen", staticmethod(interrupted))
-    with pytest.raises(KeyboardInterrupt):
-        list(in_order(time.sleep, [60.0] * 4, workers=2))
+    # What a shell starts in the background has SIGINT ignored; the command line sets this too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(in_order(time.sleep, [60.0] * 4, workers=2))
+    finally:
+        signal.signal(signal.SIGINT, before)
     _, left = psutil.wait_procs(started, timeout=60)
     for process in left:
         process.kill()
