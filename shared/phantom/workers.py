@@ -64,8 +64,8 @@ def in_order(function: Callable[[T], R], items: Sequence[T], workers: int) -> It
 def _interrupt_later() -> Iterator[None]:
     """Let Ctrl-C wait until the block has ended, in which workers start.
 
-    One that is half started is on nobody's list of workers yet: it would not be ended, and the
-    program would wait for it for ever.
+    One that is half started is on nobody's list of workers yet: it would not be ended with
+    the others, but by itself, once it notices that its parent is gone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Ctrl-C is the main thread's

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ import torch
 from shared.processes import marked, new_token
 from tests.suite.ordering import tier
 from tests.suite.slow import SlowList, slow_list, write_list
+from tests.system.real_federation import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "OSTEOFED_TEST_TOKEN"
@@ -96,10 +96,10 @@ def test_a_run_that_is_ended_leaves_no_process(
     )  # fmt: skip
     sleeping = lambda: [one for one in marked(MARK, token) if "time.sleep(300)" in said(one)]  # noqa: E731
     try:
-        wait_until(lambda: bool(sleeping()))
+        wait_for(lambda: bool(sleeping()), 60)
         run.send_signal(how)
         run.communicate(timeout=60)
-        wait_until(lambda: marked(MARK, token) == [])
+        wait_for(lambda: marked(MARK, token) == [], 60)
     finally:
         for one in marked(MARK, token):
             one.kill()
@@ -111,11 +111,3 @@ def said(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
-
-
-def wait_until(condition: object, seconds: float = 60.0) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
