@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 ONLY ?=
-# Two tests still depend on what ran before them, so the order is random only if asked for: ORDER=
-ORDER ?= -p no:randomly
+# The order is random and its seed printed; the same again: ORDER=--randomly-seed=N
+ORDER ?=
 
 .PHONY: setup demo quick quick-tests test slow-tests lint bench bench-peers verify clean
 

@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 app = ClientApp()
 
 
+def load() -> None:
+    """Import what answering imports, for processes that are forked of this one to answer."""
+    import client.training  # noqa: F401
+    import shared.training.accounting
+    import shared.training.keyed_optimiser
+    import shared.training.local  # noqa: F401
+
+
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Answer one round's request."""

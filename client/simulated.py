@@ -11,12 +11,10 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-# Beside the app what it loads when it is first needed: processes are forked of one that
-# has loaded this module.
-import shared.training.accounting
-import shared.training.local  # noqa: F401
-from client.app import app
+from client.app import app, load
 from shared.packing import RUN, pack, unpack
+
+load()  # processes are forked of one that has loaded this module
 
 
 def answer(plan: Path, connection: Connection) -> None:

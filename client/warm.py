@@ -1,10 +1,12 @@
-"""A process with the heavy libraries loaded, which forks one child for each message.
+"""A process with the heavy libraries loaded, of which one child is forked for each message.
 
 Flower starts a program per message, and importing torch, MONAI and Opacus costs that
-program seconds. This one has imported them already: it forks a child that answers one
-message and ends. Children share nothing with each other but the libraries, so a message
-can leave nothing behind for the next. None of our own packages is loaded before the
-fork: the code that answers is that of the approved bundle (`client.start_app`).
+program seconds. This one has imported them already, and forks a template, which loads the
+code that was approved last and forks a child that answers one message and ends. Children
+share nothing with each other but what the template had loaded, so a message can leave
+nothing behind for the next. When the list of approved code changes, the template takes no
+more messages and another is forked: code whose approval was withdrawn is in no process that
+answers later messages. What a child runs is for `client.start_app` to say.
 
 `client.ask_warm` is the program that Flower starts in its place: it hands over its
 arguments and its outputs, waits, and ends as the child ended. If either of the two is
@@ -22,10 +24,11 @@ import selectors
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from shared.libraries import load_libraries
 from shared.supervise import end_with_parent
@@ -35,6 +38,22 @@ LONGEST_REQUEST: Final = 65_536
 CRASHED: Final = 97
 
 Answer = Callable[[list[str]], int]
+
+
+@dataclass(frozen=True)
+class Template:
+    """What children are forked of.
+
+    Attributes
+    ----------
+    answer : callable
+        Run in the child with the arguments of the program that asked; returns its exit code.
+    is_outdated : callable
+        Asked before each message; when true, another template is made for it.
+    """
+
+    answer: Answer
+    is_outdated: Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -58,32 +77,79 @@ def preload() -> None:
     load_libraries()
 
 
-def serve(path: Path, answer: Answer, lost: Path | None = None) -> None:
+def serve(path: Path, prepare: Callable[[], Template], lost: Path | None = None) -> None:
     """Fork a child for each connection to a socket, until this process is ended.
 
     Parameters
     ----------
     path : Path
         Unix socket to make, in a folder that only its owner can enter.
-    answer : callable
-        Run in the child with the arguments of the program that asked; returns its
-        exit code.
+    prepare : callable
+        Run in the process that becomes the template: loads what its children shall have.
     lost : Path, optional
         File to make when a child, or who asked for it, was killed: its message will never
         be answered.
+
+    Raises
+    ------
+    ChildProcessError
+        If the template was ended: whoever keeps this process running starts it again.
     """
-    with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as waiting:
+    with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen()
-        waiting.register(listener, selectors.EVENT_READ)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # an outdated template ends unseen
         while True:
-            for key, _ in waiting.select():
-                if key.fileobj is listener:
-                    connection, _ = listener.accept()
-                    _begin(connection, listener, waiting, answer)
-                elif isinstance(key.data, _Child) and _end(key.data, waiting) and lost:
+            told, tell = os.pipe()
+            if os.fork() == 0:
+                os.close(told)
+                _as_template(listener, prepare, lost, tell)
+            os.close(tell)
+            outdated = os.read(told, 1)
+            os.close(told)
+            if not outdated:
+                raise ChildProcessError("the template of the answering processes was ended")
+
+
+def _as_template(
+    listener: socket.socket, prepare: Callable[[], Template], lost: Path | None, tell: int
+) -> NoReturn:
+    """Take messages until outdated, see the last of them answered, and end."""
+    code = 1
+    try:
+        end_with_parent()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        with selectors.DefaultSelector() as waiting:
+            _fork_per_message(listener, waiting, prepare(), lost, tell)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _fork_per_message(
+    listener: socket.socket,
+    waiting: selectors.BaseSelector,
+    template: Template,
+    lost: Path | None,
+    tell: int,
+) -> None:
+    waiting.register(listener, selectors.EVENT_READ)
+    while waiting.get_map():
+        for key, _ in waiting.select():
+            if isinstance(key.data, _Child):
+                if _end(key.data, waiting) and lost:
                     lost.touch()
+            elif template.is_outdated():
+                # The message stays in the queue of the socket, for the next template.
+                waiting.unregister(listener)
+                os.write(tell, b"1")
+                os.close(tell)
+            else:
+                connection, _ = listener.accept()
+                _begin(connection, listener, waiting, template.answer, tell)
 
 
 def _begin(
@@ -91,6 +157,7 @@ def _begin(
     listener: socket.socket,
     waiting: selectors.BaseSelector,
     answer: Answer,
+    tell: int,
 ) -> None:
     """Take one request and fork; whoever asks nonsense is sent away."""
     try:
@@ -104,6 +171,7 @@ def _begin(
         try:
             waiting.close()
             listener.close()
+            os.close(tell)
             connection.close()
             code = _as_child(request, outputs, answer)
         except BaseException as error:
@@ -171,18 +239,24 @@ def _as_child(request: dict[str, Any], outputs: list[int], answer: Answer) -> in
     return answer([str(one) for one in request["arguments"]])
 
 
-def _answer(arguments: list[str]) -> int:
-    # By its name only after the fork: nothing of ours is loaded before.
+def _prepare() -> Template:
+    """Load the code that was approved last, in the place of this installation's own."""
+    from client.start_app import SITE, Approval, load_approved
     from client.start_app import main as start
 
-    return start(arguments)
+    folder = Path(os.environ[SITE])
+    before = Approval.of(folder)
+    loaded = load_approved(folder)
+    return Template(
+        lambda arguments: start(arguments, loaded), lambda: Approval.of(folder) != before
+    )
 
 
 def main() -> None:
     """Load the libraries and serve; the command line names the socket and the lost file."""
     end_with_parent()
     preload()
-    serve(Path(sys.argv[1]), _answer, Path(sys.argv[2]))
+    serve(Path(sys.argv[1]), _prepare, Path(sys.argv[2]))
 
 
 if __name__ == "__main__":

@@ -68,13 +68,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> UnitSch
     return UnitScheduling(config, log)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark slow tests, before `-m "not slow"` is looked at."""
+    if slow_list().is_slow(item.nodeid, list(getattr(item, "fixturenames", ()))):
+        item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark slow tests, and put all in their order."""
-    slow = slow_list()
-    for item in items:
-        if slow.is_slow(item.nodeid, list(getattr(item, "fixturenames", ()))):
-            item.add_marker(pytest.mark.slow)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put all tests in their order, after others have shuffled them."""
     order(items)
 
 

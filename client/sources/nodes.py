@@ -88,10 +88,18 @@ class NotWantedError(Exception):
 def silence() -> None:
     """Keep what the libraries log of associations and requests out of our logs.
 
-    It names studies, titles and now and then a patient.
+    It names studies, titles and now and then a patient. The level of a library's logger is
+    not enough: those of its modules may have one of their own (dicomweb-client and MLflow
+    treat ``urllib3.connectionpool`` apart).
     """
-    for name in ("pynetdicom", "dicomweb_client", "retrying", "urllib3", "pydicom"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    known = list(logging.root.manager.loggerDict)
+    for library in ("pynetdicom", "dicomweb_client", "retrying", "urllib3", "pydicom"):
+        own = logging.getLogger(library)
+        own.propagate = False
+        if not own.handlers:
+            own.addHandler(logging.NullHandler())
+        for name in (library, *(one for one in known if one.startswith(f"{library}."))):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def new_node(title: str, timeout_seconds: float) -> AE:

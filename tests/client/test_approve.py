@@ -6,6 +6,8 @@ import hashlib
 import importlib
 import io
 import stat
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +16,13 @@ import pytest
 from typer.testing import CliRunner
 
 from client import start_app
-from client.approve import approve, approved_digests, read_bundle
+from client.approve import approve, approved_digests, disapprove, read_bundle
 from client.audit import AUDIT, make_identity, site_key
 from client.cli import app
 from shared.chain import verify_chain
 from shared.errors import CodeNotApprovedError, InputUnreadableError
 
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = """\
 [project]
 name = "tiny"
@@ -146,6 +149,88 @@ def test_flower_loads_what_was_compared_whatever_the_message_calls_its_version(
     assert running.get_project_dir(*outside) == loading.get_project_dir(*outside) == place
     with pytest.raises(RuntimeError, match="no get_project_dir"):
         start_app._allow_only_approved(running, SimpleNamespace(), folder)
+
+
+LOADS = """
+import importlib, sys
+from pathlib import Path
+from flwr.supercore.object_ref import load_app
+from client.start_app import Approval, _allow_only_approved, load_approved
+
+folder, asked = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
+before = Approval.of(folder)
+loaded = load_approved(folder)
+print("loaded", sys.modules["client.word"].WORD, sys.modules["client.app"].__file__)
+if len(sys.argv) > 3:  # code on the disk is changed after it was loaded
+    changed = Path(sys.modules["client.word"].__file__)
+    changed.chmod(0o600)
+    changed.write_text("WORD = 'evil'")
+runtime = importlib.import_module("flwr.supernode.runtime.run_clientapp")
+loading = importlib.import_module("flwr.clientapp.utils")
+_allow_only_approved(runtime, loading, folder, loaded)
+try:
+    place = runtime.install_from_fab(asked, skip_prompt=True)
+except Exception as error:
+    import client.word
+else:
+    print("answers", load_app("a:app", ValueError, place))
+"""
+
+
+def worded(folder: Path, version: str, word: str) -> Path:
+    """A bundle whose code says a word, with modules of our names."""
+    files = {
+        "a.py": b"from client.app import app",
+        "client/__init__.py": b"",
+        "client/app.py": b"from client.word import WORD as app",
+        "client/word.py": f"WORD = '{word}'".encode(),
+    }
+    return bundle(folder, version, files)
+
+
+def loads(folder: Path, asked: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", LOADS, str(folder), str(asked), *more],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_what_was_approved_last_is_loaded_before_a_message_and_what_is_asked_for_answers(
+    folder: Path,
+) -> None:
+    old, new = (worded(folder.parent, version, word)
+                for version, word in (("1.0.0", "old"), ("1.0.1", "new")))  # fmt: skip
+    for one in (old, new):
+        approve(folder, read_bundle(one))
+    for asked, word in ((new, "new"), (old, "old")):
+        run = loads(folder, asked)
+        first, second = run.stdout.splitlines()
+        assert first.startswith(f"loaded new {folder / 'approved' / 'apps'}"), run.stderr
+        assert second == f"answers {word}"
+
+
+def test_code_that_was_loaded_and_then_changed_on_the_disk_does_not_answer(folder: Path) -> None:
+    new = worded(folder.parent, "1.0.0", "new")
+    approve(folder, read_bundle(new))
+    run = loads(folder, new, "changed")
+    assert "loaded new" in run.stdout
+    assert "answers" not in run.stdout
+    # Neither the loaded module nor its folder is there any more.
+    assert "No module named 'client.word'" in run.stderr
+    last = verify_chain(folder / AUDIT, site_key(folder).public)[-1]
+    assert last.event == "bundle refused"
+
+
+def test_a_changed_list_of_approved_code_is_seen(folder: Path) -> None:
+    states = [start_app.Approval.of(folder)]
+    old, new = (read_bundle(bundle(folder.parent, version)) for version in ("1.0.0", "1.0.1"))
+    for one in (old, new):
+        approve(folder, one)
+        states.append(start_app.Approval.of(folder))
+    disapprove(folder, new.digest)
+    states.append(start_app.Approval.of(folder))
+    assert states[0] is None
+    assert len(set(states)) == 4
 
 
 def test_without_anybody_to_ask_it_says_what_to_do(folder: Path) -> None:

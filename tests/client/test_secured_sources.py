@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import ssl
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pynetdicom.sop_class import Verification
 
-from client.sources.nodes import new_node, serving, storing_node
+from client.sources.nodes import new_node, serving, silence, storing_node
 from client.sources.patience import StudyFailedError, TryAgainError
 from client.sources.peer import PeerSource
 from client.sources.wanted import Found, Wanted
@@ -312,3 +313,19 @@ def test_a_private_key_that_others_may_read_is_refused(tmp_path: Path, keys: Pat
             PeerSource(tmp_path, PacsSettings(peer=PeerSettings(**peer, tls=tls)))
     with pytest.raises(PlaceholderSecretError, match="private key"):
         listens(tmp_path, tls=split)
+
+
+def test_libraries_that_talk_to_a_pacs_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    # MLflow and dicomweb-client give a module's logger a level of its own.
+    own = logging.getLogger("urllib3.connectionpool")
+    before = own.level
+    own.setLevel(logging.DEBUG)
+    try:
+        silence()
+        for name in ("pynetdicom.dul", "dicomweb_client.web", "urllib3", "pydicom"):
+            logging.getLogger(name).error("GET /studies/1.2.3")
+        own.error("GET /studies/1.2.3")
+    finally:
+        own.setLevel(before)
+    assert caplog.text == ""

@@ -19,7 +19,7 @@ ASK = ROOT / "client" / "ask_warm.py"
 WARM = """
 import sys, time, os
 from pathlib import Path
-from client.warm import serve
+from client.warm import Template, serve
 
 state = []
 
@@ -32,7 +32,14 @@ def answer(arguments):
     print("and an error", file=sys.stderr)
     return int(arguments[0])
 
-serve(Path(sys.argv[1]), answer)
+outdated = Path(sys.argv[1] + ".outdated")
+
+def prepare():
+    outdated.unlink(missing_ok=True)
+    state.append("prepared in " + str(os.getpid()))
+    return Template(answer, outdated.exists)
+
+serve(Path(sys.argv[1]), prepare)
 """
 
 
@@ -68,7 +75,7 @@ def test_the_asker_ends_as_the_child_did_and_says_what_it_said(
         process = ask(warm[0], code, "--token", "x")
         out, errors = process.communicate(timeout=30)
         # Every child begins with what the parent had: the state never grows.
-        assert (out, errors) == (f"answered {code} --token x 1 yes\n", "and an error\n")
+        assert (out, errors) == (f"answered {code} --token x 2 yes\n", "and an error\n")
         assert process.returncode == int(code)
 
 
@@ -105,6 +112,34 @@ def test_killing_the_child_or_the_warm_process_ends_the_asker(
     process.communicate(timeout=30)
     assert process.returncode == 1
     assert ended(child)
+
+
+def test_an_outdated_template_answers_what_it_has_begun_and_another_takes_the_next(
+    warm: tuple[Path, subprocess.Popen[bytes]],
+) -> None:
+    [template] = psutil.Process(warm[1].pid).children()
+    begun = ask(warm[0], "sleep")
+    assert begun.stdout is not None
+    child = psutil.Process(int(begun.stdout.readline()))
+    assert child.ppid() == template.pid
+    warm[0].with_name(warm[0].name + ".outdated").touch()
+    again = ask(warm[0], "0")
+    assert again.communicate(timeout=30)[0] == "answered 0 2 yes\n"
+    assert child.is_running()
+    assert template.is_running()
+    os.kill(child.pid, signal.SIGTERM)  # what it was doing is over
+    begun.communicate(timeout=30)
+    assert begun.returncode == 128 + signal.SIGTERM
+    assert ended(template.pid)
+    assert warm[1].poll() is None
+
+
+def test_without_its_template_the_warm_process_ends(
+    warm: tuple[Path, subprocess.Popen[bytes]],
+) -> None:
+    [template] = psutil.Process(warm[1].pid).children()
+    template.kill()
+    assert warm[1].wait(timeout=30) == 1
 
 
 def ended(pid: int) -> bool:

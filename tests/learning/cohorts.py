@@ -98,7 +98,7 @@ class Size:
 
 
 #: What continuous integration can train in minutes.
-SMALL: Final = Size(patients=24, tests=40, choices=1, rounds=4, private_rounds=3)
+SMALL: Final = Size(patients=24, tests=40, choices=1, rounds=2, private_rounds=2)
 
 
 def digital(

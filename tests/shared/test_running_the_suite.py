@@ -15,7 +15,7 @@ import torch
 
 from shared.processes import marked, new_token
 from tests.suite.ordering import tier
-from tests.suite.slow import SlowList, slow_list, write_list
+from tests.suite.slow import FIXTURE, SlowList, slow_list, write_list
 from tests.system.real_federation import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +77,22 @@ def test_the_list_names_files_that_are_there() -> None:
     files = {name.partition("::")[0] for name in slow_list().seconds}
     assert files
     assert not [file for file in files if not (ROOT / file).is_file()]
+
+
+def test_the_quick_run_leaves_slow_tests_out() -> None:
+    slow = next(name for name in slow_list().seconds if FIXTURE not in name)
+    file = slow.partition("::")[0]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:randomly"]
+    run = subprocess.run(
+        [*command, "-m", "slow", slow, "-o", "addopts="], cwd=ROOT, capture_output=True, text=True
+    )
+    assert slow in run.stdout, run.stdout
+    run = subprocess.run(
+        [*command, "-m", "not slow", file, "-o", "addopts="],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert file in run.stdout
+    assert slow not in run.stdout
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

@@ -210,7 +210,8 @@ class Faults:
         if kill.target == "supernode":
             return status.get("supernode_pid")
         try:
-            children = psutil.Process(int(status["warm_pid"])).children()
+            templates = psutil.Process(int(status["warm_pid"])).children()
+            children = [child for template in templates for child in template.children()]
         except (psutil.NoSuchProcess, KeyError, TypeError):
             return None
         return children[0].pid if children else None
