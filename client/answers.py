@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from shared.protocol import Account, EvaluateAnswer, EvaluateJob, Job, TrainAnswer
+from shared.account import Account
+from shared.protocol import EvaluateAnswer, EvaluateJob, Job, TrainAnswer
 from shared.trust import Statement
 from shared.weights import digest_arrays, save_tensors
 from shared.wire import Arrays

@@ -29,7 +29,7 @@ from shared.protocol import evaluate_answer, refusal_answer, train_answer
 if TYPE_CHECKING:
     from flwr.app import RecordDict
 
-    from client.training import Site
+    from client.site import Site
 
 app = ClientApp()
 
@@ -76,7 +76,7 @@ def _attempt(
     folder = Path(UNKNOWN_SITE)
     site: Site | None = None
     try:
-        from client.training import open_site
+        from client.site import open_site
 
         folder = site_folder(dict(context.node_config), dict(context.run_config))
         site = open_site(folder)

@@ -6,13 +6,15 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import StoreMissingError
 
+#: Pixels of a projection, Hounsfield units of a CT series, the mask of either.
+What = Literal["pixels", "hu", "regions"]
 #: What `numpy.save` writes first of an array of ours: magic, length of the header, header.
 _HEADER: Final = re.compile(
     rb"\x93NUMPY\x01\x00(..)\{'descr': '(?:<f|<i|\|u)([12])', 'fortran_order': False, "
@@ -23,6 +25,11 @@ _HEADER: Final = re.compile(
 _BEFORE_HEADER: Final = 10
 #: Longer than the header of any array of ours.
 _LONGEST_HEADER: Final = 256
+
+
+def array_path(arrays: Path, study: str, name: str, what: What) -> Path:
+    """File of one array, in a store's folder of arrays; `name` is a view or a series."""
+    return arrays / study / f"{name}.{what}.npy"
 
 
 def mapped(path: Path) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from client.audit import AUDIT
 from client.catalogue import Volume
 from client.identifiers import Remembered
-from client.readable import Piece, Reader, other_writings, pieces_of_file
+from client.readable import Reader, TextPiece, other_writings, pieces_of_file
 from client.store import CATALOGUE, SETTINGS, SiteStore
 from shared.config import resolve
 from shared.dicom.burned_in import looks_burned_in
@@ -51,7 +51,7 @@ ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Found:
+class PhiFinding:
     """An identifier that was found. What it is is never told, only of what kind.
 
     `file` is relative to what was searched; a part of it that is an identifier itself is
@@ -80,7 +80,7 @@ class PhiReport:
         Folders that were not searched on purpose, with the reason.
     not_searched : list of dict
         ``file``, ``place`` and ``reason`` of what could not be read.
-    found : list of Found
+    found : list of PhiFinding
         Sorted; empty if nothing was found.
     ocr : bool
         Whether pictures were read by OCR.
@@ -96,7 +96,7 @@ class PhiReport:
     searched: dict[str, dict[str, int]] = field(default_factory=dict)
     exempt: dict[str, str] = field(default_factory=dict)
     not_searched: list[dict[str, str]] = field(default_factory=list)
-    found: list[Found] = field(default_factory=list)
+    found: list[PhiFinding] = field(default_factory=list)
     ocr: bool = False
     images: int = 0
     slices: int = 0
@@ -239,7 +239,7 @@ class _Search:
             named |= kinds
             parts.append(WITHHELD if kinds else part)
         shown = "/".join(parts)
-        self.report.found += [Found(where, shown, "its name", kind) for kind in sorted(named)]
+        self.report.found += [PhiFinding(where, shown, "its name", kind) for kind in sorted(named)]
         try:
             size = path.stat().st_size
             for piece in pieces_of_file(path, self.ocr):
@@ -255,7 +255,7 @@ class _Search:
         counts["files"] += 1
         counts["bytes"] += size
 
-    def _piece(self, where: str, shown: str, piece: Piece) -> None:
+    def _piece(self, where: str, shown: str, piece: TextPiece) -> None:
         if piece.missing:
             self._missing(shown, piece.place, piece.missing)
         kinds = self.remembered.kinds_in(piece.text)
@@ -265,7 +265,7 @@ class _Search:
             # A table or column is named by whoever made it: its name may be one, too.
             place = WITHHELD if self.remembered.kinds_in(piece.place) else piece.place
             place = " ".join(part for part in (place, line) if part)
-            self.report.found.append(Found(where, shown, place or "the whole file", kind))
+            self.report.found.append(PhiFinding(where, shown, place or "the whole file", kind))
 
     def _decoded(self, text: str) -> set[str]:
         """Kinds of what stands in a text in another writing."""
@@ -294,7 +294,7 @@ class _Search:
             return
         self.report.images += 1
         if looks_burned_in(unit, tesseract=self.ocr is not None):
-            self.report.found.append(Found(where, shown, "pixels", "burned-in text"))
+            self.report.found.append(PhiFinding(where, shown, "pixels", "burned-in text"))
 
     def _volume(self, where: str, shown: str, path: Path) -> None:
         """Look for text in every slice of a stored volume, as the scanner made them."""
@@ -313,7 +313,7 @@ class _Search:
             for one in np.moveaxis(hu, axis, 0):
                 self.report.slices += 1
                 if slice_looks_burned_in(one, lossy=lossy, tesseract=self.ocr is not None):
-                    self.report.found.append(Found(where, shown, "pixels", "burned-in text"))
+                    self.report.found.append(PhiFinding(where, shown, "pixels", "burned-in text"))
                     return
 
     def _missing(self, shown: str, place: str, reason: str) -> None:

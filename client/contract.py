@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from client.audit import site_chain
 from client.contract_facts import assess_missing, read_facts, views_of
-from client.contract_rules import Evidence, Row, rows_of
+from client.contract_rules import ContractRow, Evidence, rows_of
 from client.phantom_qc import kept_measurements
 from client.store import OWNERS_FILE, OWNERS_FOLDER, SiteStore
 from shared.config import FederationConfig, TaskRun, load_settings, resolve
@@ -63,7 +63,7 @@ class CheckedContract:
 
     site: str
     kept: KeptContract
-    rows: Sequence[Row]
+    rows: Sequence[ContractRow]
 
     @property
     def failed(self) -> list[str]:
@@ -264,11 +264,11 @@ def _key(kept: KeptContract, evidence: Evidence) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
-def _read_rows(path: Path, key: str) -> list[Row] | None:
+def _read_rows(path: Path, key: str) -> list[ContractRow] | None:
     """Read verdicts that were reached from the same facts; None if there are none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return [Row(**row) for row in found["rows"]] if found["key"] == key else None
+        return [ContractRow(**row) for row in found["rows"]] if found["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -37,7 +37,7 @@ GREY_STEPS: Final = 1024
 
 
 @dataclass(frozen=True)
-class ImageFacts:
+class StoredImageFacts:
     """One image: spacing in mm, digest of its file, whether masked, flags (None: unassessed)."""
 
     row_mm: float
@@ -49,7 +49,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
-class StudyFacts:
+class StoredStudyFacts:
     """One study of a patient of `split`, with what the contract's rules look at."""
 
     study: str
@@ -59,7 +59,7 @@ class StudyFacts:
     age_years: float | None
     vendor: str
     model: str | None
-    images: Mapping[str, ImageFacts]
+    images: Mapping[str, StoredImageFacts]
     volumes: Sequence[tuple[float, float]]
     bmd: Mapping[str, float]
     genant: Mapping[str, int]
@@ -110,7 +110,7 @@ class TaskFacts:
     """
 
     task: str
-    studies: Sequence[StudyFacts]
+    studies: Sequence[StoredStudyFacts]
     store: SiteStore = field(repr=False)
 
     def digest(self) -> str:
@@ -118,7 +118,7 @@ class TaskFacts:
         facts = json.dumps([asdict(study) for study in self.studies], sort_keys=True)
         return hashlib.sha256(f"{self.task}|{facts}".encode()).hexdigest()
 
-    def images(self) -> list[ImageFacts]:
+    def images(self) -> list[StoredImageFacts]:
         """All images of the studies."""
         return [image for study in self.studies for image in study.images.values()]
 
@@ -170,11 +170,11 @@ def read_facts(store: SiteStore, task: str) -> TaskFacts:
     uids = select(Study.uid).where(Study.patient.in_(mine))
     with Session(store.engine) as session:
         flags = _read_flags(session, uids)
-        images: dict[str, dict[str, ImageFacts]] = defaultdict(dict)
+        images: dict[str, dict[str, StoredImageFacts]] = defaultdict(dict)
         for row in session.scalars(
             select(Image).where(Image.study.in_(uids), Image.view.in_(views)).order_by(Image.view)
         ):
-            images[row.study][row.view] = ImageFacts(
+            images[row.study][row.view] = StoredImageFacts(
                 row.row_mm, row.column_mm, row.spacing_provenance, row.digest,
                 row.mask_digest is not None, flags.get((row.study, row.view)),
             )  # fmt: skip
@@ -199,12 +199,12 @@ def read_facts(store: SiteStore, task: str) -> TaskFacts:
 def _study(
     study: Study,
     split: str,
-    images: Mapping[str, ImageFacts],
+    images: Mapping[str, StoredImageFacts],
     volumes: Sequence[tuple[float, float]],
     labels: StudyLabels | None,
-) -> StudyFacts:
+) -> StoredStudyFacts:
     known = labels or StudyLabels()
-    return StudyFacts(
+    return StoredStudyFacts(
         study.uid, study.patient, split, study.sex, study.age_years, study.vendor, study.model,
         images, volumes, known.bmd, known.genant,
     )  # fmt: skip

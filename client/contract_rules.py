@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from client.contract_facts import ImageFacts, StudyFacts, TaskFacts
-from client.phantom_qc import Measurement, drift_of
+from client.contract_facts import StoredImageFacts, StoredStudyFacts, TaskFacts
+from client.phantom_qc import PhantomMeasurement, drift_of
 from shared.contract_settings import (
     CompletenessRule,
     CountRule,
@@ -41,7 +41,7 @@ LEAST_ASSESSED: Final = 0.9
 
 
 @dataclass(frozen=True)
-class Row:
+class ContractRow:
     """One requirement and what came of it.
 
     `requirement` names it and says nothing of the site; `found` and `advice` are for the
@@ -67,11 +67,11 @@ class Evidence:
 
     facts: TaskFacts
     scanners: Sequence[SiteScanner]
-    measurements: Sequence[Measurement]
+    measurements: Sequence[PhantomMeasurement]
     today: date
 
 
-def rows_of(contract: DataContract, evidence: Evidence) -> list[Row]:
+def rows_of(contract: DataContract, evidence: Evidence) -> list[ContractRow]:
     """Hold a contract against a site; one row a rule, in the contract's order."""
     facts = evidence.facts
     rows = [_count(rule, facts) for rule in contract.counts]
@@ -91,15 +91,15 @@ def rows_of(contract: DataContract, evidence: Evidence) -> list[Row]:
 
 def _row(
     rule: Any, requirement: str, required: str, found: str, verdict: Verdict, advice: str
-) -> Row:
+) -> ContractRow:
     advice = "" if verdict == MET else advice
-    return Row(requirement, required, found, verdict, rule.weight, advice)
+    return ContractRow(requirement, required, found, verdict, rule.weight, advice)
 
 
 # --- counts ------------------------------------------------------------------------------
 
 
-def _count(rule: CountRule, facts: TaskFacts) -> Row:
+def _count(rule: CountRule, facts: TaskFacts) -> ContractRow:
     """Training patients; one whose class is unknown may or may not count."""
     told: dict[str, list[bool | None]] = defaultdict(list)
     for study in facts.studies:
@@ -117,7 +117,7 @@ def _count(rule: CountRule, facts: TaskFacts) -> Row:
     )  # fmt: skip
 
 
-def _complete(rule: CompletenessRule, facts: TaskFacts) -> Row:
+def _complete(rule: CompletenessRule, facts: TaskFacts) -> ContractRow:
     name, required = f"completeness of {rule.of}", f"at least {rule.at_least:.0%} of studies"
     if not facts.studies:
         return _row(rule, name, required, "no study", CANNOT_TELL, "take in studies")
@@ -130,7 +130,7 @@ def _complete(rule: CompletenessRule, facts: TaskFacts) -> Row:
 # --- spacing and scanners ----------------------------------------------------------------
 
 
-def _spacing(rule: RangeRule, facts: TaskFacts) -> Row:
+def _spacing(rule: RangeRule, facts: TaskFacts) -> ContractRow:
     required = f"{rule.low:g} to {rule.high:g} mm"
     if rule.exceptions:
         required += f", but for {rule.exceptions:.0%}"
@@ -156,7 +156,7 @@ def _spacing(rule: RangeRule, facts: TaskFacts) -> Row:
     return _row(rule, "pixel spacing", required, found, verdict, advice)
 
 
-def _scanners(rule: ScannerRule, facts: TaskFacts) -> Row:
+def _scanners(rule: ScannerRule, facts: TaskFacts) -> ContractRow:
     vendors, models = ", ".join(rule.vendors) or "any vendor", ", ".join(rule.models)
     required = vendors + (f"; {models}" if models else "")
     seen = Counter((study.vendor, study.model or "") for study in facts.studies)
@@ -188,11 +188,11 @@ def _own_scanners(
     return [s for s in known if s.vendor == vendor and s.model in ("", model)]
 
 
-def _in_use(studies: Sequence[StudyFacts]) -> list[tuple[str, str]]:
+def _in_use(studies: Sequence[StoredStudyFacts]) -> list[tuple[str, str]]:
     return sorted({(study.vendor, study.model or "") for study in studies})
 
 
-def _cross_calibrated(rule: CrossCalibrationRule, evidence: Evidence) -> Row:
+def _cross_calibrated(rule: CrossCalibrationRule, evidence: Evidence) -> ContractRow:
     name, required = "cross-calibration", f"every scanner, in the last {rule.oldest_days} days"
     used = _in_use(evidence.facts.studies)
     if not used:
@@ -219,7 +219,7 @@ def _cross_calibrated(rule: CrossCalibrationRule, evidence: Evidence) -> Row:
 # --- quality and drift -------------------------------------------------------------------
 
 
-def _quality(rule: QualityRule, facts: TaskFacts) -> Row:
+def _quality(rule: QualityRule, facts: TaskFacts) -> ContractRow:
     name, required = f"quality flag {rule.flag}", f"at most {rule.at_most:.0%} of images"
     images = facts.images()
     assessed = [image for image in images if image.flags is not None]
@@ -235,12 +235,12 @@ def _quality(rule: QualityRule, facts: TaskFacts) -> Row:
     return _row(rule, name, required, f"{share:.1%} of {len(assessed)}", verdict, advice)
 
 
-def _is_flagged(image: ImageFacts, flag: str) -> bool:
+def _is_flagged(image: StoredImageFacts, flag: str) -> bool:
     flags = image.flags or ()
     return bool(flags) if flag == "any" else flag in flags
 
 
-def _phantom(rule: PhantomQcRule, evidence: Evidence) -> Row:
+def _phantom(rule: PhantomQcRule, evidence: Evidence) -> ContractRow:
     name = "phantom QC"
     required = f"no drift (CUSUM, k {rule.allowance:g}, h {rule.decision:g})"
     own = {
@@ -280,7 +280,7 @@ def _phantom(rule: PhantomQcRule, evidence: Evidence) -> Row:
     return _row(rule, name, required, "; ".join(said), verdict, advice)
 
 
-def _pixels(view: View, rule: PixelReference, facts: TaskFacts) -> Row:
+def _pixels(view: View, rule: PixelReference, facts: TaskFacts) -> ContractRow:
     name, required = f"pixels of {view.value}", f"no quantile off by more than {rule.at_most:g}"
     wanted = np.asarray(rule.quantiles)
     found = facts.quantiles(view, np.linspace(0.05, 0.95, len(wanted)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from shared.dicom.read import ReadStudy
+from shared.dicom.read_study import ReadStudy
 
 #: Free text of a scanner (its maker, model, kernel): these characters, so many, are kept.
 SCANNER_TEXT: Final = re.compile(r"[^A-Za-z0-9 ._/+()-]")

@@ -23,14 +23,16 @@ from client.catalogue import Image, Patient, Quality, SourceFile, Study, Volume
 from client.deidentified import methods_of, scanner_text
 from client.label_book import LabelBook
 from client.split import assign
-from client.staging import Job, Staged, What, staged_array
+from client.staging import Staged, StagingJob, What, staged_array
 from client.store import OWNERS_FOLDER, SiteStore, origin_text
 from shared.dicom.deidentify import keyed_digest, pseudonym, replaced_uid, shifted_day
 from shared.dicom.identifiers import SeenIdentifier, identifiers_of_name
 from shared.dicom.labels import LabelRow
-from shared.dicom.read import ReadStudy, ReadVolume
-from shared.dicom.scan import FolderScan, StudyGroup
+from shared.dicom.read import ReadVolume
+from shared.dicom.read_study import ReadStudy
+from shared.dicom.scan import FolderScan
 from shared.dicom.seen import identifiers_in_file
+from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import FileVerdict, judge
 from shared.records import QualityMark, View
 
@@ -149,7 +151,7 @@ class Door:
                 return False
         return True
 
-    def take_study(self, job: Job, staged: Staged) -> list[FileVerdict]:
+    def take_study(self, job: StagingJob, staged: Staged) -> list[FileVerdict]:
         """Store what is new of one study that was read; its folder of arrays is used up."""
         group, study = job.group, staged.study
         if study is None:
@@ -220,7 +222,7 @@ class Door:
         """Keyed value of who was scanned when."""
         return self.keyed("visit", patient_id.strip(), day)
 
-    def _pieces(self, uid: str, job: Job, study: ReadStudy) -> Iterator[_Piece]:
+    def _pieces(self, uid: str, job: StagingJob, study: ReadStudy) -> Iterator[_Piece]:
         """Images and volumes of a study, as they would stand in the catalogue."""
         masks = {mask.digest: mask.name for mask in job.group.masks}
         for view, image in study.images.items():

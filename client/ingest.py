@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from client.crew import Crew, workers_for
 from client.door import Door
-from client.staging import Job, crashed, stage, staging
+from client.staging import StagingJob, crashed, stage, staging
 from client.store import OWNERS_FILE, SiteStore
 from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, scan_folder
@@ -187,7 +187,7 @@ def _take(
     for number, group in enumerate(scan.groups):
         known = door.judged_before(group)
         if known is None:
-            jobs.append(Job(group, staged / str(number), door.store.config.reading))
+            jobs.append(StagingJob(group, staged / str(number), door.store.config.reading))
             continue
         door.remember(known, scan.digests)
         verdicts += known

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from client import policy
 from client.ledger import DEFAULT_COHORT
+from client.site import Site, open_site
 from client.store import SiteStore
-from client.training import Site, cohort_digest, open_site, usable_patients
+from client.training import cohort_digest, usable_patients
 from shared.records import PatientSource, StudyRecord
 from shared.start import start_network
 from shared.task_settings import TaskSettings

@@ -38,7 +38,7 @@ PLAUSIBLE: Final = (0.3, 3.0)
 
 
 @dataclass(frozen=True, order=True)
-class Measurement:
+class PhantomMeasurement:
     """One phantom scan: day, scanner as `site.yaml` names it, BMD in g/cm²."""
 
     day: date
@@ -101,12 +101,12 @@ def cusum(
     return upper, lower
 
 
-def drift_of(series: Sequence[Measurement], allowance: float, decision: float) -> Drift:
+def drift_of(series: Sequence[PhantomMeasurement], allowance: float, decision: float) -> Drift:
     """Say whether a scanner measures otherwise now than at first.
 
     Parameters
     ----------
-    series : sequence of Measurement
+    series : sequence of PhantomMeasurement
         Of one scanner, two or more.
     allowance, decision : float
         k and h, in standard deviations.
@@ -135,7 +135,7 @@ def _in_control(values: Sequence[float]) -> tuple[float, float]:
     return mean, max(spread, LEAST_SPREAD * mean)
 
 
-def read_measurements(path: Path) -> list[Measurement]:
+def read_measurements(path: Path) -> list[PhantomMeasurement]:
     """Read a CSV of phantom scans with the columns ``date``, ``scanner`` and ``bmd``.
 
     Raises
@@ -164,7 +164,7 @@ def read_measurements(path: Path) -> list[Measurement]:
     return found
 
 
-def _measurement(path: Path, number: int, row: dict[str, Any]) -> Measurement:
+def _measurement(path: Path, number: int, row: dict[str, Any]) -> PhantomMeasurement:
     where = f"{path}: line {number}"
     try:
         day = date.fromisoformat(str(row["date"]).strip())
@@ -184,10 +184,10 @@ def _measurement(path: Path, number: int, row: dict[str, Any]) -> Measurement:
             f"{where}: its BMD is not that of a phantom (must be {PLAUSIBLE[0]:g} to "
             f"{PLAUSIBLE[1]:g} g/cm²)"
         )
-    return Measurement(day, scanner, bmd)
+    return PhantomMeasurement(day, scanner, bmd)
 
 
-def kept_measurements(folder: Path) -> list[Measurement]:
+def kept_measurements(folder: Path) -> list[PhantomMeasurement]:
     """The site's measurements, oldest first; none if none were taken in."""
     path = folder / KEPT
     return sorted(read_measurements(path)) if path.is_file() else []
@@ -237,11 +237,11 @@ def take_in(folder: Path, source: Path) -> dict[str, Any]:
         store.close()
 
 
-def _names(series: Sequence[Measurement]) -> list[str]:
+def _names(series: Sequence[PhantomMeasurement]) -> list[str]:
     return sorted({one.scanner for one in series})
 
 
-def _described(name: str, series: Sequence[Measurement], known: set[str]) -> dict[str, Any]:
+def _described(name: str, series: Sequence[PhantomMeasurement], known: set[str]) -> dict[str, Any]:
     own = [one for one in series if one.scanner == name]
     facts: dict[str, Any] = {
         "scans": len(own),

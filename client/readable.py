@@ -58,7 +58,7 @@ Reader = Callable[[bytes], str | None]
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextPiece:
     """A text and where it stands in its file; `text` is empty where something is not readable.
 
     `missing` says then why.
@@ -69,7 +69,7 @@ class Piece:
     missing: str = ""
 
 
-def pieces_of_file(path: Path, ocr: Reader | None = None) -> Iterator[Piece]:
+def pieces_of_file(path: Path, ocr: Reader | None = None) -> Iterator[TextPiece]:
     """Give everything in a file that could be read as text.
 
     Parameters
@@ -101,11 +101,11 @@ def pieces_of_file(path: Path, ocr: Reader | None = None) -> Iterator[Piece]:
 
 def pieces_of(
     data: bytes, ocr: Reader | None = None, depth: int = 0, *, cells: bool = True
-) -> Iterator[Piece]:
+) -> Iterator[TextPiece]:
     """Give everything in the content of a file that could be read as text."""
     text = as_text(data)
     if text is not None:
-        yield Piece("", text)
+        yield TextPiece("", text)
         return
     if data[:16] == SQLITE and cells:
         yield from _database(data)
@@ -114,7 +114,7 @@ def pieces_of(
         return
     header = _tensor_header(data)
     if header is not None:
-        yield Piece("header", header.decode("utf-8", "replace"))
+        yield TextPiece("header", header.decode("utf-8", "replace"))
         yield from _binary(data[8 + len(header) :], "tensors", numbers=True)
         return
     yield from _binary(data, "", numbers=False)
@@ -123,7 +123,7 @@ def pieces_of(
     if depth >= DEEPEST:
         if not data.startswith(PACKED):
             return
-        yield Piece("", "", "archives in archives, too deep")
+        yield TextPiece("", "", "archives in archives, too deep")
         return
     for unpack in (_zip, _compressed, _tar, _pdf):
         yield from unpack(data, ocr, depth)
@@ -186,7 +186,7 @@ def _printed(data: bytes) -> list[str]:
     return found[:2]
 
 
-def _database(source: Path | bytes) -> Iterator[Piece]:
+def _database(source: Path | bytes) -> Iterator[TextPiece]:
     """Every cell of every table that is text or bytes, and the names of tables and columns."""
     try:
         if isinstance(source, bytes):
@@ -198,17 +198,17 @@ def _database(source: Path | bytes) -> Iterator[Piece]:
         with closing(connection):
             connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             listed = connection.execute("SELECT name, sql FROM sqlite_master").fetchall()
-            yield Piece("schema", "\n".join(str(cell) for row in listed for cell in row))
+            yield TextPiece("schema", "\n".join(str(cell) for row in listed for cell in row))
             tables = connection.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table'"
             ).fetchall()
             for (table,) in tables:
                 yield from _cells(connection, str(table))
     except (sqlite3.Error, UnicodeError, TypeError) as error:
-        yield Piece("", "", f"a database that cannot be opened ({type(error).__name__})")
+        yield TextPiece("", "", f"a database that cannot be opened ({type(error).__name__})")
 
 
-def _cells(connection: sqlite3.Connection, table: str) -> Iterator[Piece]:
+def _cells(connection: sqlite3.Connection, table: str) -> Iterator[TextPiece]:
     quoted = table.replace('"', '""')
     rows = connection.execute(f'SELECT * FROM "{quoted}"')  # noqa: S608 - a name cannot be bound
     columns = [description[0] for description in rows.description]
@@ -216,13 +216,13 @@ def _cells(connection: sqlite3.Connection, table: str) -> Iterator[Piece]:
         for column, cell in zip(columns, row, strict=True):
             place = f"{table}.{column}, row {number}"
             if isinstance(cell, str):
-                yield Piece(place, cell)
+                yield TextPiece(place, cell)
             elif isinstance(cell, bytes) and cell:
                 for piece in pieces_of(cell, None, DEEPEST - 1):
-                    yield Piece(f"{place} {piece.place}".strip(), piece.text, piece.missing)
+                    yield TextPiece(f"{place} {piece.place}".strip(), piece.text, piece.missing)
 
 
-def _array(data: bytes) -> Iterator[Piece]:
+def _array(data: bytes) -> Iterator[TextPiece]:
     """Header, numbers and what follows them of a NumPy array; arrays of text as text."""
     file = io.BytesIO(data)
     try:
@@ -235,10 +235,10 @@ def _array(data: bytes) -> Iterator[Piece]:
         yield from _binary(data, "", numbers=False)
         return
     body, size = file.tell(), int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    yield Piece("header", data[6:body].decode("latin-1"))
+    yield TextPiece("header", data[6:body].decode("latin-1"))
     if dtype.kind in "SU":
         array = np.load(io.BytesIO(data), allow_pickle=False)
-        yield Piece("values", "\n".join(str(value) for value in array.ravel().tolist()))
+        yield TextPiece("values", "\n".join(str(value) for value in array.ravel().tolist()))
     numeric = dtype.kind in "biufc"
     yield from _binary(data[body : body + size], "values", numbers=numeric)
     yield from pieces_of(data[body + size :]) if len(data) > body + size else ()
@@ -252,7 +252,7 @@ def _tensor_header(data: bytes) -> bytes | None:
     return data[8 : 8 + length] if 2 <= length <= len(data) - 8 else None
 
 
-def _binary(data: bytes, place: str, *, numbers: bool) -> Iterator[Piece]:
+def _binary(data: bytes, place: str, *, numbers: bool) -> Iterator[TextPiece]:
     """Runs of text in bytes: as 8-bit and UTF-8 text, and as UTF-16 in both byte orders."""
     for start in range(0, len(data), CHUNK):
         part = np.frombuffer(data[start : start + CHUNK + OVERLAP], np.uint8)
@@ -265,7 +265,7 @@ def _binary(data: bytes, place: str, *, numbers: bool) -> Iterator[Piece]:
                     # Latin-1 as UTF-8 marks no bytes above 127, so these are told apart here.
                     texts += _runs(wide.astype(np.uint8), numbers=numbers, latin=True)
         if texts:
-            yield Piece(place, "\n\x00\n".join(texts))
+            yield TextPiece(place, "\n\x00\n".join(texts))
 
 
 def _runs(part: NDArray[np.uint8], *, numbers: bool, latin: bool = False) -> Iterator[str]:
@@ -304,7 +304,7 @@ def _spans(mask: NDArray[np.bool_], least: int) -> list[tuple[int, int]]:
     return list(zip(starts[enough].tolist(), ends[enough].tolist(), strict=True))
 
 
-def _picture(data: bytes, ocr: Reader | None) -> Iterator[Piece]:
+def _picture(data: bytes, ocr: Reader | None) -> Iterator[TextPiece]:
     """What stands beside and in the pixels of a picture."""
     from PIL import Image
 
@@ -313,49 +313,49 @@ def _picture(data: bytes, ocr: Reader | None) -> Iterator[Piece]:
             beside = [f"{key} {value}" for key, value in image.info.items()]
             beside += [str(value) for value in image.getexif().values()]
     except Exception as error:  # each format has its own kinds
-        yield Piece("", "", f"a picture that cannot be opened ({type(error).__name__})")
+        yield TextPiece("", "", f"a picture that cannot be opened ({type(error).__name__})")
         return
-    yield Piece("beside the pixels", "\n".join(beside))
+    yield TextPiece("beside the pixels", "\n".join(beside))
     if ocr is None:
-        yield Piece(
+        yield TextPiece(
             "", "", "pixels of a picture: no program for OCR (apt-get install tesseract-ocr)"
         )
     else:
         said = ocr(data)
         if said is None:
-            yield Piece("", "", "pixels of a picture: not read in time")
+            yield TextPiece("", "", "pixels of a picture: not read in time")
         else:
-            yield Piece("in the pixels", said)
+            yield TextPiece("in the pixels", said)
 
 
-def _nested(place: str, data: bytes, ocr: Reader | None, depth: int) -> Iterator[Piece]:
+def _nested(place: str, data: bytes, ocr: Reader | None, depth: int) -> Iterator[TextPiece]:
     for piece in pieces_of(data, ocr, depth + 1):
-        yield Piece(f"{place} {piece.place}".strip(), piece.text, piece.missing)
+        yield TextPiece(f"{place} {piece.place}".strip(), piece.text, piece.missing)
 
 
-def _zip(data: bytes, ocr: Reader | None, depth: int) -> Iterator[Piece]:
+def _zip(data: bytes, ocr: Reader | None, depth: int) -> Iterator[TextPiece]:
     """Members of a ZIP archive; their names, comments and extra fields."""
     if not data.startswith(b"PK\x03\x04") and b"PK\x05\x06" not in data[-65_600:]:
         return
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            yield Piece("comment", archive.comment.decode("utf-8", "replace"))
+            yield TextPiece("comment", archive.comment.decode("utf-8", "replace"))
             room = LARGEST_UNPACKED
             for number, member in enumerate(archive.infolist(), start=1):
                 place = f"member {number}"
-                yield Piece(f"{place} name", member.filename)
+                yield TextPiece(f"{place} name", member.filename)
                 yield from _nested(f"{place} comment", member.comment, None, DEEPEST)
                 yield from _nested(f"{place} extra field", member.extra, None, DEEPEST)
                 room -= member.file_size
                 if room < 0:
-                    yield Piece(place, "", "unpacks to more than is searched")
+                    yield TextPiece(place, "", "unpacks to more than is searched")
                     return
                 yield from _nested(place, archive.read(member), ocr, depth)
     except Exception as error:  # zipfile and its decoders have their own kinds
-        yield Piece("", "", f"an archive that cannot be opened ({type(error).__name__})")
+        yield TextPiece("", "", f"an archive that cannot be opened ({type(error).__name__})")
 
 
-def _compressed(data: bytes, ocr: Reader | None, depth: int) -> Iterator[Piece]:
+def _compressed(data: bytes, ocr: Reader | None, depth: int) -> Iterator[TextPiece]:
     """Content of a file compressed by gzip, bzip2 or xz."""
     kinds: tuple[tuple[bytes, Any], ...] = (
         (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open),
@@ -366,29 +366,31 @@ def _compressed(data: bytes, ocr: Reader | None, depth: int) -> Iterator[Piece]:
                 with opener(io.BytesIO(data)) as file:
                     unpacked = file.read(LARGEST_UNPACKED + 1)
             except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-                yield Piece("", "", f"a compressed file that is damaged ({type(error).__name__})")
+                yield TextPiece(
+                    "", "", f"a compressed file that is damaged ({type(error).__name__})"
+                )
                 return
             if len(unpacked) > LARGEST_UNPACKED:
-                yield Piece("", "", "unpacks to more than is searched")
+                yield TextPiece("", "", "unpacks to more than is searched")
             yield from _nested("unpacked", unpacked[:LARGEST_UNPACKED], ocr, depth)
 
 
-def _tar(data: bytes, ocr: Reader | None, depth: int) -> Iterator[Piece]:
+def _tar(data: bytes, ocr: Reader | None, depth: int) -> Iterator[TextPiece]:
     """Names and members of a tar archive."""
     if data[257:262] != b"ustar":
         return
     try:
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             for number, member in enumerate(archive, start=1):
-                yield Piece(f"member {number} name", f"{member.name}\n{member.uname}")
+                yield TextPiece(f"member {number} name", f"{member.name}\n{member.uname}")
                 file = archive.extractfile(member) if member.isfile() else None
                 if file is not None:
                     yield from _nested(f"member {number}", file.read(), ocr, depth)
     except (tarfile.TarError, OSError) as error:
-        yield Piece("", "", f"an archive that cannot be opened ({type(error).__name__})")
+        yield TextPiece("", "", f"an archive that cannot be opened ({type(error).__name__})")
 
 
-def _pdf(data: bytes, ocr: Reader | None, depth: int) -> Iterator[Piece]:
+def _pdf(data: bytes, ocr: Reader | None, depth: int) -> Iterator[TextPiece]:
     """Streams of a PDF, unpacked; text drawn by the numbers of glyphs is not read."""
     if not data.startswith(b"%PDF-"):
         return

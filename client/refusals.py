@@ -25,7 +25,7 @@ from shared.protocol import Job, Refusal
 from shared.wire import plain_text
 
 if TYPE_CHECKING:
-    from client.training import Site
+    from client.site import Site
     from shared.trust import Ticket
 
 #: Errors whose sentence speaks of settings and of the message only. The sentences of

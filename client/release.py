@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from client import policy
-from shared.protocol import Account, EvaluateJob, Job, TrainAnswer
+from shared.account import Account
+from shared.protocol import EvaluateJob, Job, TrainAnswer
 from shared.trust import Statement, account_digest, metrics_digest, sign_statement
 
 if TYPE_CHECKING:
-    from client.training import Site
+    from client.site import Site
     from shared.training.accounting import Mechanism
 
 #: Sample rate, noise multiplier and steps of what was spent; zeros: nothing.

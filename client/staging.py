@@ -19,8 +19,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.dicom.read import ReadStudy, read_group
-from shared.dicom.scan import StudyGroup
+from shared.dicom.read import read_group
+from shared.dicom.read_study import ReadStudy
+from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import FileVerdict, judge
 from shared.door_settings import ReadingSettings
 from shared.quality import assess
@@ -35,7 +36,7 @@ NO_VOXELS: Final[NDArray[Any]] = np.empty((0, 0, 0), np.int16)
 
 
 @dataclass(frozen=True)
-class Job:
+class StagingJob:
     """One study to be read, and where its arrays are to lie."""
 
     group: StudyGroup
@@ -79,7 +80,7 @@ def staging(store: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def stage(job: Job) -> Staged:
+def stage(job: StagingJob) -> Staged:
     """Read one study and lay its arrays into the job's folder.
 
     Raises
@@ -96,7 +97,7 @@ def stage(job: Job) -> Staged:
         return _lost(job, type(error).__name__)
 
 
-def _staged(job: Job) -> Staged:
+def _staged(job: StagingJob) -> Staged:
     study, verdicts = read_group(job.group, job.reading)
     if study is None:
         return Staged(None, verdicts)
@@ -117,12 +118,12 @@ def _staged(job: Job) -> Staged:
     return Staged(replace(study, images=images, volumes=volumes), verdicts, marks)
 
 
-def crashed(job: Job) -> Staged:
+def crashed(job: StagingJob) -> Staged:
     """Result of a study whose reading ends the process that reads it."""
     return _lost(job, "its decoder crashed")
 
 
-def _lost(job: Job, detail: str) -> Staged:
+def _lost(job: StagingJob, detail: str) -> Staged:
     """Nothing of a study, and why, for each of its files."""
     return Staged(None, [judge(file.name, "damaged", detail) for file in job.group.files])
 

@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from client.catalogue import Image, Label, Patient, Study, Volume
-from client.store import SPLITS, SiteStore
+from client.split import SPLITS
+from client.store import SiteStore
 
 
 def describe_store(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from client.audit import AUDIT
 from client.join import is_joined, read_status
 from client.statement import ledger_statement
 from client.trust import pinned_coordinator
-from shared.chain import Line, tail_of
+from shared.chain import ChainLine, tail_of
 from shared.errors import RuntimeUnavailableError
 
 #: Lines of the chain that are looked at.
@@ -102,7 +102,7 @@ def _is_frozen(pid: int) -> bool:
         return False
 
 
-def _working_on(lines: list[Line]) -> dict[str, Any] | None:
+def _working_on(lines: list[ChainLine]) -> dict[str, Any] | None:
     """The last request that nothing was said of yet."""
     for line in reversed(lines):
         if line.event in ENDS:
@@ -115,7 +115,7 @@ def _working_on(lines: list[Line]) -> dict[str, Any] | None:
     return None
 
 
-def _last(lines: list[Line]) -> list[dict[str, Any]]:
+def _last(lines: list[ChainLine]) -> list[dict[str, Any]]:
     found = []
     for line in lines:
         if line.event not in (*ENDS, "bundle refused"):

@@ -22,11 +22,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
+from client.arrays import What, array_path
 from client.audit import make_identity
 from client.catalogue import (
     SCHEMA,
@@ -41,14 +42,13 @@ from client.catalogue import (
 from client.keys import make_secret, read_secret
 from client.ledger import Ledger
 from client.ledger_file import make_ledger
+from client.split import SPLITS, Split
 from client.store_source import StoreSource, read_source
 from shared.config import SiteConfig, load_settings, resolve, save_settings
 from shared.dicom.deidentify import keyed_digest
 from shared.errors import StoreExistsError, StoreMissingError, StoreSecretMismatchError
 from shared.folders import appearing_whole, in_use
 
-Split = Literal["train", "validation", "test"]
-SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 SETTINGS: Final = "site.yaml"
 CATALOGUE: Final = "catalogue.sqlite"
 OWNERS_FOLDER: Final = 0o700
@@ -174,9 +174,9 @@ class SiteStore:
         """Folder of the arrays."""
         return resolve(self.folder, self.config.store) / "arrays"
 
-    def array_path(self, study: str, name: str, what: Literal["pixels", "hu", "regions"]) -> Path:
+    def array_path(self, study: str, name: str, what: What) -> Path:
         """File of one array; `name` is a view or a replaced UID of a series."""
-        return self.arrays / study / f"{name}.{what}.npy"
+        return array_path(self.arrays, study, name, what)
 
     def source(self, split: Split) -> StoreSource:
         """Patients of one split; the catalogue is read once, arrays are mapped on use.
@@ -184,7 +184,7 @@ class SiteStore:
         Studies that a person left out (`client.exclusions`) are not in it, nor patients
         without another study.
         """
-        return read_source(self, split)
+        return read_source(self.folder, self.engine, self.arrays, split)
 
     def counts(self) -> dict[str, int]:
         """Patients by split, and ``patients``, ``studies`` and ``images`` in all."""

@@ -7,13 +7,14 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from client.arrays import check_whole, mapped
+from client.arrays import array_path, check_whole, mapped
 from client.catalogue import Image, Label, Patient, Study, Volume
 from client.exclusions import left_out
 from shared.records import (
@@ -27,7 +28,9 @@ from shared.records import (
 )
 
 if TYPE_CHECKING:
-    from client.store import SiteStore, Split
+    from sqlalchemy import Engine
+
+    from client.split import Split
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class StoreSource:
     so a source of thousands of patients is cheap and can be shared by processes.
     """
 
-    store: SiteStore
+    arrays: Path
     patients: Sequence[str]
     studies_by_patient: Mapping[str, Sequence[Study]] = field(repr=False)
     images: Mapping[str, Sequence[Image]] = field(repr=False)
@@ -96,9 +99,9 @@ class StoreSource:
 
     def _arrays_of(self, image: Image) -> dict[str, Path]:
         """Files of the arrays that an image has."""
-        files = {"pixels": self.store.array_path(image.study, image.view, "pixels")}
+        files = {"pixels": array_path(self.arrays, image.study, image.view, "pixels")}
         if image.mask_digest is not None:
-            files["regions"] = self.store.array_path(image.study, image.view, "regions")
+            files["regions"] = array_path(self.arrays, image.study, image.view, "regions")
         return files
 
     def _image(self, image: Image) -> ImageRecord:
@@ -112,7 +115,7 @@ class StoreSource:
         )
 
     def _volume(self, volume: Volume) -> VolumeRecord:
-        path = self.store.array_path
+        path = partial(array_path, self.arrays)
         masked = volume.mask_digest is not None
         x, y, z = (float(word) for word in volume.origin.split())
         return VolumeRecord(
@@ -163,15 +166,27 @@ def _facts_of(image: Image) -> list[Any]:
     return [image.view, *spacing, image.digest, image.mask_digest]
 
 
-def read_source(store: SiteStore, split: Split) -> StoreSource:
-    """Read everything that the catalogue says of one split, in four queries."""
-    unused = left_out(store.folder)
+def read_source(folder: Path, engine: Engine, arrays: Path, split: Split) -> StoreSource:
+    """Read everything that the catalogue says of one split, in four queries.
+
+    Parameters
+    ----------
+    folder : Path
+        The site folder.
+    engine : Engine
+        The catalogue of its store.
+    arrays : Path
+        The store's folder of arrays.
+    split : str
+        Whose patients.
+    """
+    unused = left_out(folder)
     of_split = select(Patient.pseudonym).where(Patient.split == split)
     study_uids = select(Study.uid).where(Study.patient.in_(of_split))
     studies: dict[str, list[Study]] = defaultdict(list)
     images: dict[str, list[Image]] = defaultdict(list)
     volumes: dict[str, list[Volume]] = defaultdict(list)
-    with Session(store.engine, expire_on_commit=False) as session:
+    with Session(engine, expire_on_commit=False) as session:
         order = (Study.patient, Study.day, Study.uid)
         for study in session.scalars(
             select(Study).where(Study.patient.in_(of_split)).order_by(*order)
@@ -189,7 +204,7 @@ def read_source(store: SiteStore, split: Split) -> StoreSource:
         labels = read_labels(session, study_uids)
         session.expunge_all()
     patients = tuple(sorted(studies))
-    return StoreSource(store, patients, dict(studies), dict(images), labels, dict(volumes))
+    return StoreSource(arrays, patients, dict(studies), dict(images), labels, dict(volumes))
 
 
 def read_labels(session: Session, study_uids: Any) -> dict[str, StudyLabels]:

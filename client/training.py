@@ -13,23 +13,20 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from client import firewall, policy
 from client.answers import keep_answer, keep_evaluation, kept_answer, kept_evaluation
-from client.audit import site_chain
 from client.contract import permit_contract
-from client.ledger import DEFAULT_COHORT, Ledger, Reservation
+from client.ledger import DEFAULT_COHORT, Reservation
 from client.received import keep_received, receive_model
 from client.release import account_of, release, release_again, spent_of
-from client.store import SiteStore
+from client.site import Site
 from client.store_source import StoreSource
 from client.trust import permit_coordinator, permit_request
-from shared.chain import NOTHING, Chain
+from shared.chain import NOTHING
 from shared.errors import (
     FirewallRefusedError,
     OsteofedError,
@@ -63,42 +60,6 @@ if TYPE_CHECKING:
 
 #: What an update's bits depend on besides the request and the patients.
 LIBRARIES: Final = ("osteofed", "torch", "opacus", "monai", "numpy")
-
-
-@dataclass(frozen=True)
-class Site:
-    """A hospital's open store, ledger and chain, for as long as one message is answered."""
-
-    store: SiteStore
-    ledger: Ledger
-    chain: Chain
-
-    @property
-    def name(self) -> str:
-        """The hospital's name."""
-        return self.store.config.site
-
-    def close(self) -> None:
-        """Let go of the store and the ledger."""
-        self.ledger.close()
-        self.store.close()
-
-
-def open_site(folder: Path) -> Site:
-    """Open a site folder: its store (the secret is checked) and its ledger.
-
-    Raises
-    ------
-    StoreMissingError, StoreSecretMismatchError
-        If the folder is no site, its store was made with another secret, or its
-        ledger is missing or another store's.
-    """
-    store = SiteStore.open(folder)
-    try:
-        return Site(store, store.open_ledger(), site_chain(folder, store.config.site))
-    except BaseException:
-        store.close()
-        raise
 
 
 def answer_train(site: Site, content: RecordDict) -> TrainAnswer:

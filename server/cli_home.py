@@ -163,7 +163,7 @@ def status(
 
 def healthy(home: HomeFolder) -> None:
     """Tell by the exit code whether a home is served: hospitals are answered on its port."""
-    from server.up import wait_until_ready
+    from server.readiness import wait_until_ready
 
     wait_until_ready(home, 2.0)
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from server.home import Home, Member
 from server.pki import CA, facts_of_home
+from server.readiness import is_up, wait_until_ready
 from shared.errors import ConfigValueError, RuntimeUnavailableError
 from shared.files import write_text_atomically
 from shared.flower import environment_for, program
@@ -184,8 +185,6 @@ def _register(folder: Path, member: Member) -> None:
 
 
 def _sync_if_up(folder: Path) -> None:
-    from server.up import is_up, wait_until_ready
-
     if is_up(folder):
         wait_until_ready(folder, public=False)
         sync_nodes(folder)

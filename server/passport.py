@@ -19,7 +19,7 @@ from server.plan import PlannedTask, RunPlan
 from server.result import Facts, RoundPassport
 from server.spool import SpooledUpdate
 from shared.audit import Other, last_head, verify_site_chain
-from shared.chain import Head, Line, verify_chain
+from shared.chain import ChainLine, Head, verify_chain
 from shared.config import StrategySettings
 from shared.errors import PassportInvalidError
 from shared.halves import halved
@@ -221,7 +221,7 @@ def _check_job(where: str, passport: Passport, one: RoundPassport) -> None:
             )
 
 
-def _check_coordinator(passport: Passport, lines: list[Line], path: Path) -> None:
+def _check_coordinator(passport: Passport, lines: list[ChainLine], path: Path) -> None:
     said = {line.facts["statement"]["signature"] for line in lines if line.event == "answered"}
     made = {
         (line.facts["round"], line.facts["before"], line.facts["after"])
@@ -241,7 +241,7 @@ def _check_coordinator(passport: Passport, lines: list[Line], path: Path) -> Non
         raise PassportInvalidError(f"{path}: is not the {COORDINATOR}'s chain of this passport")
 
 
-def _check_site(passport: Passport, name: str, lines: list[Line], other: Other) -> None:
+def _check_site(passport: Passport, name: str, lines: list[ChainLine], other: Other) -> None:
     reached = last_head(lines).line
     for one in passport.rounds:
         for said in one.statements:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from server.registry import Program
+from server.registry import ModelProgram
 from shared.records import Covariates, ImageRecord, StudyLabels, StudyRecord, Vendor
 from shared.wire import Arrays
 
@@ -18,7 +18,7 @@ BLANK_SHAPE: Final = (256, 256)
 BLANK_SPACING_MM: Final = (1.0, 1.0)
 
 
-def program_of(task: Task, arrays: Arrays) -> Program:
+def program_of(task: Task, arrays: Arrays) -> ModelProgram:
     """Make what is exported: the network with its weights, and an example of its input.
 
     The example comes from a study without a patient, so nothing of one is in it.
@@ -47,4 +47,4 @@ def program_of(task: Task, arrays: Arrays) -> Program:
     covariates = np.resize(sample["covariates"].numpy(), (rows, *sample["covariates"].shape[1:]))
     network = task.network()
     set_arrays(network, arrays, strict=True)
-    return Program(network.eval(), image.astype(np.float32), covariates.astype(np.float32))
+    return ModelProgram(network.eval(), image.astype(np.float32), covariates.astype(np.float32))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 from server.result import Absence
-from shared.protocol import Account, Refusal
+from shared.account import Account
+from shared.protocol import Refusal
 from shared.trust import Statement, Ticket
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from server.events import EVENTS, EventReader
 from server.follow import Watch, follow
 from server.members import CONNECTION, flwr_home
 from server.plan import PLAN_FILE, RunPlan
-from server.up import wait_until_ready
+from server.readiness import wait_until_ready
 from shared.flower import environment_for, program
 from shared.supervise import end_with_parent, is_alive
 

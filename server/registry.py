@@ -54,7 +54,7 @@ class VersionFacts:
 
 
 @dataclass(frozen=True)
-class Program:
+class ModelProgram:
     """What is needed to export a network: it, and an example of its input.
 
     `image` is (B, C, H, W) and `covariates` (B, F), float32, B at least 2.
@@ -148,7 +148,7 @@ class Registry:
                 self.client.log_artifact(run, str(file))
 
     def register(
-        self, run: str, task: str, program: Program, files: list[Path], tags: Mapping[str, str]
+        self, run: str, task: str, program: ModelProgram, files: list[Path], tags: Mapping[str, str]
     ) -> int:
         """Register a version and give it the alias ``candidate``.
 
@@ -158,7 +158,7 @@ class Registry:
             Id of the tracking run it comes from.
         task : str
             Name of the registered model.
-        program : Program
+        program : ModelProgram
             Exported by `torch.export` with a free batch size.
         files : list of Path
             Go into the version as they are (weights, settings, card, curves).
@@ -362,7 +362,7 @@ def _facts(
     )
 
 
-def _log_model(run: str, task: str, program: Program, files: list[Path]) -> int:
+def _log_model(run: str, task: str, program: ModelProgram, files: list[Path]) -> int:
     import mlflow
     import numpy as np
     import torch

@@ -17,11 +17,11 @@ from server.question import Asked, Check, MessageMaker, Question
 from server.result import CurvePoint, RoundFacts, RoundPassport
 from server.roster import Roster
 from server.spool import Spool, SpooledUpdate
+from shared.account import Account
 from shared.chain import NOTHING
 from shared.errors import AggregationRefusedError
 from shared.halves import halved
 from shared.protocol import (
-    Account,
     EvaluateAnswer,
     EvaluateJob,
     Job,

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from server.grid import LocalGrid, make_message
+from server.local_grid import LocalGrid, make_message
 from server.plan import load_plan
 from shared.errors import RuntimeUnavailableError
 from shared.fork_server import ForkServer

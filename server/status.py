@@ -12,8 +12,8 @@ from pydantic import Field
 
 from server.events import EVENTS, EventReader, waiting_words
 from server.plan import PLAN_FILE
+from server.readiness import is_served, read_up, why_not_reached
 from server.result import Absence, Facts
-from server.up import is_served, read_up, why_not_reached
 from shared.errors import InputMissingError
 from shared.supervise import is_alive
 

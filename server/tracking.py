@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from server.plan import PlannedTask, RunPlan
-from server.registry import Program, Registry
+from server.registry import ModelProgram, Registry
 from server.result import CurvePoint, Measured, RoundFacts, Verdict
 from shared.files import write_text_atomically
 from shared.weights import Weights
@@ -83,7 +83,7 @@ class Tracking:
         self,
         run: Future[str],
         task: str,
-        program: Program,
+        program: ModelProgram,
         files: list[Path],
         tags: Mapping[str, str],
         verdict: Verdict,

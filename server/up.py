@@ -12,30 +12,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from server.members import SUPERLINK, flwr_home, sync_nodes, write_connection
 from server.pki import CA, SERVER, SERVER_KEY, facts_of_home
+from server.readiness import UP, is_healthy, is_up
 from shared.errors import RuntimeUnavailableError
 from shared.files import make_private_folder, write_text_atomically
-from shared.fleet import ask
 from shared.flower import SUPEREXEC, environment_for, free_port, program
-from shared.leftovers import STARTED_FOR, end_leftovers, holder_of, only_one, require_free
-from shared.supervise import Program, born_of, is_alive, until_stopped
+from shared.leftovers import STARTED_FOR, end_leftovers, only_one, require_free
+from shared.supervise import Program, born_of, until_stopped
 
-UP: Final = "up.json"
 LOCK: Final = "up.lock"
-#: Addresses that stand for all of the machine's, and by which it reaches itself.
-EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 #: Largest body: a model of 512 MB travels in pieces of 5 MB, so this is ample.
 LARGEST_BODY: Final = "64m"
-START_SECONDS: Final = 60.0
 #: The SuperLink is asked for programs to start all the time, and has one a run: a second's
 #: wait at a run's beginning instead of a request every 0.2 s through the whole of it.
 STARTS_RARELY: Final = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "1.0"}
@@ -155,97 +148,6 @@ def _prepare(folder: Path, nginx: str, host: str, port: int) -> _Up:
         host,
         port,
     )
-
-
-def is_up(folder: Path) -> bool:
-    """Tell whether `up` is serving a home now."""
-    return is_served(read_up(folder))
-
-
-def is_served(facts: dict[str, Any]) -> bool:
-    """Tell by ``up.json`` whether the `up` that wrote it still runs."""
-    return is_alive(facts.get("pid"), facts.get("born", ""))
-
-
-def read_up(folder: Path) -> dict[str, Any]:
-    """Read ``up.json``; empty if nothing is up."""
-    try:
-        found = json.loads((folder / UP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def wait_until_ready(folder: Path, seconds: float = START_SECONDS, *, public: bool = True) -> int:
-    """Wait until the SuperLink answers and all members are admitted; return its port.
-
-    Parameters
-    ----------
-    folder : Path
-        The home.
-    seconds : float
-        How long to wait.
-    public : bool
-        Whether hospitals must be answered too, on the public port.
-
-    Raises
-    ------
-    RuntimeUnavailableError
-        If nothing is up, or it does not get ready.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        facts = read_up(folder)
-        if not is_served(facts):
-            raise RuntimeUnavailableError(
-                f"{folder}: is not up; start it with: osteofed server up {folder}"
-            )
-        port = int(facts["superlink"]["port"])
-        if not (facts.get("ready") and is_healthy(port, folder)):
-            why = (
-                f"the SuperLink did not answer within {seconds:g} seconds; see "
-                f"{folder / 'superlink' / 'superlink.log'}"
-            )
-        else:
-            why = why_not_reached(folder, facts) if public else ""
-        if not why:
-            return port
-        if time.monotonic() >= deadline:
-            raise RuntimeUnavailableError(why)
-        time.sleep(0.2)
-
-
-def why_not_reached(folder: Path, facts: dict[str, Any]) -> str:
-    """Say why a hospital that asks on the public port would not be served; empty: it would.
-
-    Parameters
-    ----------
-    folder : Path
-        The home.
-    facts : dict
-        Its ``up.json``.
-    """
-    host = str(facts.get("host", "127.0.0.1"))
-    port = int(facts["port"])
-    # The certificate is for the name that hospitals use; the authority has signed no other.
-    said = ask(EVERYWHERE.get(host, host), port, folder / CA, by_name=False, seconds=2.0)
-    if not said.refusal:
-        return ""
-    held = holder_of(port)
-    return f"{said.refusal}; the port is held by {held}" if held else said.refusal
-
-
-def is_healthy(port: int, folder: Path) -> bool:
-    """Ask the SuperLink whether it is well."""
-    import ssl
-
-    trusted = ssl.create_default_context(cafile=str(folder / CA))
-    try:
-        url = f"https://127.0.0.1:{port}/health"
-        with urllib.request.urlopen(url, timeout=2, context=trusted) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _superlink(folder: Path, port: int) -> list[str]:

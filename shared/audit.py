@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from shared.chain import Anchor, Head, Line, verify_chain
+from shared.chain import Anchor, ChainLine, Head, verify_chain
 from shared.errors import ChainBrokenError
 from shared.trust import Statement, Ticket
 
@@ -27,7 +27,7 @@ class Other:
     key: str
 
 
-def verify_site_chain(path: Path, key: str, coordinator: Other | None = None) -> list[Line]:
+def verify_site_chain(path: Path, key: str, coordinator: Other | None = None) -> list[ChainLine]:
     """Check a site's chain, and against what the coordinator says it was told.
 
     Parameters
@@ -62,7 +62,7 @@ def verify_site_chain(path: Path, key: str, coordinator: Other | None = None) ->
     return found
 
 
-def verify_coordinator_chain(path: Path, key: str, sites: Iterable[Other] = ()) -> list[Line]:
+def verify_coordinator_chain(path: Path, key: str, sites: Iterable[Other] = ()) -> list[ChainLine]:
     """Check the coordinator's chain, and against what each site says it was told.
 
     Raises
@@ -76,7 +76,7 @@ def verify_coordinator_chain(path: Path, key: str, sites: Iterable[Other] = ()) 
     return found
 
 
-def statements_in(path: Path, lines: Sequence[Line], key: str) -> list[Statement]:
+def statements_in(path: Path, lines: Sequence[ChainLine], key: str) -> list[Statement]:
     """Statements that a coordinator's chain holds of the site with this key.
 
     Raises
@@ -89,7 +89,7 @@ def statements_in(path: Path, lines: Sequence[Line], key: str) -> list[Statement
     )
 
 
-def tickets_in(path: Path, lines: Sequence[Line]) -> list[Ticket]:
+def tickets_in(path: Path, lines: Sequence[ChainLine]) -> list[Ticket]:
     """Tickets that a site's chain holds.
 
     Raises
@@ -105,7 +105,7 @@ S = TypeVar("S", Statement, Ticket)
 
 def _signed_in(
     path: Path,
-    lines: Sequence[Line],
+    lines: Sequence[ChainLine],
     event: str,
     what: str,
     kind: type[S],
@@ -131,6 +131,6 @@ def _signed_in(
     return found
 
 
-def last_head(lines: Sequence[Line]) -> Head:
+def last_head(lines: Sequence[ChainLine]) -> Head:
     """Where a checked chain ends."""
     return Head(line=lines[-1].line, digest=lines[-1].digest()) if lines else Head()

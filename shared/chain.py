@@ -53,7 +53,7 @@ class Head(Settings):
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = NOTHING
 
 
-class Line(Settings):
+class ChainLine(Settings):
     """One line. `digest()` is over everything, the signature too."""
 
     line: Annotated[int, Field(ge=1)]
@@ -139,12 +139,12 @@ class Chain:
         for number, line in enumerate(_raw_lines(self.path), start=1):
             if number == head.line:
                 try:
-                    return Line.model_validate_json(line).digest() == head.digest
+                    return ChainLine.model_validate_json(line).digest() == head.digest
                 except ValidationError:
                     return False
         return False
 
-    def last(self, event: str) -> Line | None:
+    def last(self, event: str) -> ChainLine | None:
         """Give the last line of an event; None if there is none.
 
         Raises
@@ -159,7 +159,7 @@ class Chain:
         if found is None:
             return None
         try:
-            return Line.model_validate_json(found)
+            return ChainLine.model_validate_json(found)
         except ValidationError:
             raise ChainBrokenError(f"{self.path}: a line {event!r} is not a line") from None
 
@@ -195,7 +195,7 @@ class Chain:
             last = Head()
         else:
             try:
-                line = Line.model_validate_json(raw)
+                line = ChainLine.model_validate_json(raw)
             except ValidationError:
                 raise ChainBrokenError(f"{self.path}: its last line is not a line") from None
             last = Head(line=line.line, digest=line.digest())
@@ -206,7 +206,7 @@ class Chain:
             )
         return last
 
-    def _line(self, last: Head, event: str, facts: dict[str, Any]) -> Line:
+    def _line(self, last: Head, event: str, facts: dict[str, Any]) -> ChainLine:
         # As a reader will find them: tuples become lists, keys become text, and half of a
         # surrogate pair, which no reader takes, a question mark.
         text = json.dumps(facts, allow_nan=False, ensure_ascii=False)
@@ -218,7 +218,7 @@ class Chain:
             "facts": json.loads(text.encode("utf-8", "replace")),
             "previous": last.digest,
         }
-        return Line(**content, signature=self.key.sign(LINE, content))
+        return ChainLine(**content, signature=self.key.sign(LINE, content))
 
     def _write_head(self, head: Head, *, durably: bool = False) -> Head:
         content = head.model_dump()
@@ -276,7 +276,7 @@ class Anchor:
     told: str
 
 
-def verify_chain(path: Path, public: str, anchors: Iterable[Anchor] = ()) -> list[Line]:
+def verify_chain(path: Path, public: str, anchors: Iterable[Anchor] = ()) -> list[ChainLine]:
     """Check a chain from its first line to its last, offline.
 
     Parameters
@@ -301,7 +301,7 @@ def verify_chain(path: Path, public: str, anchors: Iterable[Anchor] = ()) -> lis
     promised = read_head(path, public)
     if promised is None or not path.exists():
         raise ChainBrokenError(_lost(path))
-    lines: list[Line] = []
+    lines: list[ChainLine] = []
     digests = [NOTHING]
     for number, raw in enumerate(_raw_lines(path), start=1):
         line = _checked(path, number, raw, digests[-1], public)
@@ -334,7 +334,7 @@ def _lost(path: Path) -> str:
     )
 
 
-def _line_bytes(line: Line) -> bytes:
+def _line_bytes(line: ChainLine) -> bytes:
     """The one way in which a line is written: not even white space can be changed."""
     return json.dumps(line.model_dump(), ensure_ascii=True).encode("ascii") + b"\n"
 
@@ -343,21 +343,21 @@ def _head_text(head: Head, signature: str) -> str:
     return json.dumps(head.model_dump() | {"signature": signature}) + "\n"
 
 
-def tail_of(path: Path, most: int) -> list[Line]:
+def tail_of(path: Path, most: int) -> list[ChainLine]:
     """Read the last lines without checking them; half a line at the end is left out."""
     found = []
     for raw in deque(_raw_lines(path), maxlen=most):
         with contextlib.suppress(ValidationError):
-            found.append(Line.model_validate_json(raw))
+            found.append(ChainLine.model_validate_json(raw))
     return found
 
 
-def _checked(path: Path, number: int, raw: bytes, previous: str, public: str) -> Line:
+def _checked(path: Path, number: int, raw: bytes, previous: str, public: str) -> ChainLine:
     where = f"{path}: line {number}"
     if not raw.endswith(b"\n"):
         raise ChainBrokenError(f"{where} is half written")
     try:
-        line = Line.model_validate_json(raw)
+        line = ChainLine.model_validate_json(raw)
     except ValidationError:
         raise ChainBrokenError(f"{where} is not a line of a chain") from None
     if raw != _line_bytes(line):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from shared.chain import Line
+    from shared.chain import ChainLine
 
 #: Characters of a chain's facts that one row of a table shows.
 LONGEST_FACTS: Final = 160
@@ -106,7 +106,7 @@ def print_facts(data: Any, as_json: bool, render: Callable[[], None]) -> None:
         render()
 
 
-def print_verified(lines: Sequence[Line], as_json: bool, **more: Any) -> None:
+def print_verified(lines: Sequence[ChainLine], as_json: bool, **more: Any) -> None:
     """Print that an audit chain is good, and where it ends."""
     from shared.audit import last_head
 
@@ -118,7 +118,7 @@ def print_verified(lines: Sequence[Line], as_json: bool, **more: Any) -> None:
     )
 
 
-def show_chain(lines: Sequence[Line]) -> None:
+def show_chain(lines: Sequence[ChainLine]) -> None:
     """Print lines of an audit chain as a table."""
     from rich.markup import escape
     from rich.table import Table

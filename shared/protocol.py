@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from shared.account import Account, Name, Nonnegative
 from shared.errors import OsteofedError
 from shared.settings import Count, Moderate, Positive, SampleRate, Settings
 from shared.task_settings import TaskSettings
@@ -55,9 +56,6 @@ if TYPE_CHECKING:
 COUNT_ROUNDING: Final = 10
 #: Less noise than this is none: no accountant gives a meaningful epsilon for it.
 LEAST_NOISE: Final = 1e-3
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-Nonnegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Job(Settings):
@@ -122,30 +120,6 @@ class EvaluateJob(Settings):
         if wrong:
             raise ValueError(f"model {wrong[0]} is not of task {self.task}")
         return self
-
-
-class Account(Settings):
-    """What a site says about its answer. Nothing here is about a patient.
-
-    `epsilon_run` is what this run's task cost so far, `epsilon_spent` what the
-    site's ledger holds over all runs, both at the site's own `delta`;
-    `plain_rounds` counts rounds without privacy, which no epsilon covers.
-    """
-
-    protocol: Literal[4] = PROTOCOL_VERSION
-    site: Name
-    run: Name
-    round: Annotated[int, Field(ge=0)]
-    task: Name
-    mode: Literal["private", "plain", "evaluate"]
-    request: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    epsilon_run: Nonnegative = 0.0
-    epsilon_spent: Nonnegative = 0.0
-    epsilon_budget: Nonnegative = 0.0
-    delta: Nonnegative = 0.0
-    plain_rounds: Annotated[int, Field(ge=0)] = 0
-    seconds: Nonnegative = 0.0
-    metrics_withheld: Annotated[str, Field(pattern=r"^[a-z_]{0,40}$")] = ""
 
 
 class Refusal(Settings):

@@ -20,7 +20,7 @@ from shared.signing import SigningKey, digest_of, verify
 from shared.wire import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
-    from shared.protocol import Account
+    from shared.account import Account
 
 TICKET: Final = "ticket"
 #: Whom a ticket addresses in a simulation, where nodes are not known before they answer;

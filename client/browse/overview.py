@@ -13,7 +13,7 @@ from client.browse import words
 from client.browse.charts import Histogram, histogram, strips
 from client.catalogue import Image, Label, Patient, Quality, SourceFile, Study, Volume
 from client.exclusions import left_out
-from client.store import SPLITS
+from client.split import SPLITS
 from shared.dicom.verdicts import VERDICTS
 from shared.records import Vendor, View
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from client.browse import words
 from client.browse.overview import NO_FLAG
 from client.catalogue import Image, Label, Patient, Quality, Study, Volume
-from client.store import SPLITS
+from client.split import SPLITS
 from shared.records import Vendor, View
 
 PAGE_STUDIES: Final = 25

@@ -13,7 +13,7 @@ from client.store import SiteStore
 from shared.door_settings import RetrySettings
 
 from .patience import StudyFailedError, patiently
-from .wanted import Found, Wanted
+from .wanted import FoundStudy, Wanted
 
 if TYPE_CHECKING:
     from .nodes import Deliver
@@ -32,11 +32,11 @@ class Pacs(Protocol):
         """Ask for next to nothing, to see whether it answers."""
         ...
 
-    def find(self, wanted: Wanted) -> list[Found]:
+    def find(self, wanted: Wanted) -> list[FoundStudy]:
         """Find studies, sorted by UID."""
         ...
 
-    def fetch(self, study: Found, deliver: Deliver) -> None:
+    def fetch(self, study: FoundStudy, deliver: Deliver) -> None:
         """Fetch the files of one study."""
         ...
 
@@ -136,7 +136,7 @@ def fetch_all(
     return Fetched(_joined(reports), pacs.name, len(found), fetched, known, failed)
 
 
-def _fetch_one(pacs: Pacs, study: Found, inbox: Inbox, retry: RetrySettings) -> bool:
+def _fetch_one(pacs: Pacs, study: FoundStudy, inbox: Inbox, retry: RetrySettings) -> bool:
     """Fetch one study into the inbox; False if the PACS does not give it whole."""
 
     def ask() -> None:

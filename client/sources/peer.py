@@ -42,7 +42,7 @@ from .nodes import (
 )
 from .patience import HungUpError, StudyFailedError, TryAgainError
 from .secured import calling_context, require_tls
-from .wanted import SERIES_FIELDS, STUDY_FIELDS, Found, Wanted, count_of, is_uid
+from .wanted import SERIES_FIELDS, STUDY_FIELDS, FoundStudy, Wanted, count_of, is_uid
 
 SUCCESS: Final = 0x0000
 PENDING: Final = (0xFF00, 0xFF01)
@@ -89,7 +89,7 @@ class PeerSource:
         with self._associated([Verification]) as association:
             self._require(status_of(association.send_c_echo()), "C-ECHO")
 
-    def find(self, wanted: Wanted) -> list[Found]:
+    def find(self, wanted: Wanted) -> list[FoundStudy]:
         """Find the studies that are wanted, sorted by UID.
 
         Raises
@@ -99,7 +99,7 @@ class PeerSource:
         SourceRefusedError
             If it refuses.
         """
-        found: dict[str, Found] = {}
+        found: dict[str, FoundStudy] = {}
         with self._associated([FindStudies]) as association, quietly():
             for modality in wanted.modalities or ("",):
                 query = _query("STUDY", STUDY_FIELDS)
@@ -115,7 +115,7 @@ class PeerSource:
                 or wanted.describes(self._descriptions(association, found[uid]))
             ]
 
-    def fetch(self, study: Found, deliver: Deliver) -> None:
+    def fetch(self, study: FoundStudy, deliver: Deliver) -> None:
         """Fetch the files of a study, as they are stored."""
         self._expected = (study.study_uid, deliver)
         title = self._settings.listen.title
@@ -225,7 +225,7 @@ class PeerSource:
                 "the query)"
             )
 
-    def _descriptions(self, association: Association, study: Found) -> list[str]:
+    def _descriptions(self, association: Association, study: FoundStudy) -> list[str]:
         """Everything that says what was scanned."""
         query = _query("SERIES", ("SeriesInstanceUID", *SERIES_FIELDS))
         query.StudyInstanceUID = study.study_uid
@@ -330,15 +330,15 @@ def _query(level: str, fields: tuple[str, ...]) -> Dataset:
     return query
 
 
-def _one(study: Found) -> Dataset:
+def _one(study: FoundStudy) -> Dataset:
     query = Dataset()
     query.QueryRetrieveLevel = "STUDY"
     query.StudyInstanceUID = study.study_uid
     return query
 
 
-def _found(answer: Dataset) -> Found:
-    return Found(
+def _found(answer: Dataset) -> FoundStudy:
+    return FoundStudy(
         study_uid=text_of(answer, "StudyInstanceUID"),
         instances=count_of(text_of(answer, "NumberOfStudyRelatedInstances")),
         day=text_of(answer, "StudyDate"),

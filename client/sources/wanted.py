@@ -69,7 +69,7 @@ class Wanted:
         pattern = f"*{self.description.strip().lower()}*"
         return any(fnmatchcase(text.lower(), pattern) for text in texts)
 
-    def may_be(self, found: Found) -> bool:
+    def may_be(self, found: FoundStudy) -> bool:
         """Whether a study is in the range and of a modality, as far as the PACS says.
 
         Servers may ignore what they do not support in a query, so it is looked at again.
@@ -85,7 +85,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundStudy:
     """A study that a PACS has. It identifies: it is never shown and never kept.
 
     `instances` is None if the PACS does not say; `day` is ``YYYYMMDD`` or empty.

@@ -27,7 +27,7 @@ from shared.files import require_private
 from .nodes import Deliver, silence
 from .patience import StudyFailedError, TryAgainError
 from .secured import is_loopback, require_private_key
-from .wanted import SERIES_FIELDS, STUDY_FIELDS, Found, Wanted, count_of, is_uid
+from .wanted import SERIES_FIELDS, STUDY_FIELDS, FoundStudy, Wanted, count_of, is_uid
 
 #: Studies of one answer; a server may give fewer.
 PAGE: Final = 200
@@ -103,7 +103,7 @@ class WebSource:
         with self._translated():
             self._client.search_for_studies(limit=1)
 
-    def find(self, wanted: Wanted) -> list[Found]:
+    def find(self, wanted: Wanted) -> list[FoundStudy]:
         """Find the studies that are wanted, sorted by UID.
 
         Raises
@@ -113,7 +113,7 @@ class WebSource:
         SourceRefusedError
             If it refuses.
         """
-        found: dict[str, Found] = {}
+        found: dict[str, FoundStudy] = {}
         with self._translated():
             for modality in wanted.modalities or ("",):
                 for study in self._pages(wanted, modality):
@@ -125,7 +125,7 @@ class WebSource:
                 if not wanted.description or wanted.describes(self._descriptions(found[uid]))
             ]
 
-    def fetch(self, study: Found, deliver: Deliver) -> None:
+    def fetch(self, study: FoundStudy, deliver: Deliver) -> None:
         """Fetch the files of a study, as they are stored."""
         with closing(self._files_of(study)) as files:
             for data in files:
@@ -135,12 +135,12 @@ class WebSource:
         """Hold what fetching needs: nothing."""
         return nullcontext()
 
-    def _files_of(self, study: Found) -> Generator[bytes]:
+    def _files_of(self, study: FoundStudy) -> Generator[bytes]:
         """Yield the files of a study; what goes wrong with one that was given is not ours."""
         with self._translated(of_study=True):
             yield from self._client.files_of(study.study_uid)
 
-    def _pages(self, wanted: Wanted, modality: str) -> Iterator[Found]:
+    def _pages(self, wanted: Wanted, modality: str) -> Iterator[FoundStudy]:
         """Ask for page after page until one brings nothing new."""
         filters = {"StudyDate": wanted.study_date, "ModalitiesInStudy": modality}
         filters = {name: value for name, value in filters.items() if value}
@@ -156,7 +156,7 @@ class WebSource:
             seen |= {study.study_uid for study in fresh}
             yield from fresh
 
-    def _descriptions(self, study: Found) -> list[str]:
+    def _descriptions(self, study: FoundStudy) -> list[str]:
         """Everything that says what was scanned."""
         series = self._client.search_for_series(study.study_uid, fields=list(SERIES_FIELDS))
         texts = [_first(one, field) for one in series for field in SERIES_FIELDS]
@@ -280,8 +280,8 @@ def _values(answer: dict[str, Any], keyword: str) -> list[Any]:
     return values if isinstance(values, list) else []
 
 
-def _found(answer: dict[str, Any]) -> Found:
-    return Found(
+def _found(answer: dict[str, Any]) -> FoundStudy:
+    return FoundStudy(
         study_uid=str(_first(answer, "StudyInstanceUID") or ""),
         instances=count_of(_first(answer, "NumberOfStudyRelatedInstances")),
         day=str(_first(answer, "StudyDate") or ""),

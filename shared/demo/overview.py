@@ -24,7 +24,7 @@ def render_overview(
     """
     from jinja2 import Environment, PackageLoader
 
-    from shared.demo.report import BESIDE, HEADLINES, standing_words
+    from shared.demo.headlines import BESIDE, HEADLINES, standing_words
 
     environment = Environment(loader=PackageLoader("shared.demo"), autoescape=True)
     return environment.get_template("overview.html.j2").render(

@@ -10,7 +10,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,8 +27,9 @@ from shared.config import (
 from shared.contract_settings import DataContract
 from shared.demo.commands import Commands
 from shared.demo.display import Display
-from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital, start_label
+from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, start_label
 from shared.demo.patient import patient_with_worst_fracture
+from shared.demo.state import ROUNDS, DemoState
 from shared.errors import ConfigError, InputMissingError
 from shared.processes import termination_as_interrupt
 from shared.task_settings import TaskSettings
@@ -37,48 +37,6 @@ from shared.task_settings import TaskSettings
 MARKER = ".osteofed-demo"
 EPSILON_PER_RUN = 4.0
 DELTA = 1e-4
-ROUNDS = {"dxa-segmentation": 3, "dxa-bmd": 6, "vfa-fracture": 3}
-
-
-@dataclass
-class DemoState:
-    """What the demo has found out so far; every value comes from a command's output."""
-
-    out: Path
-    configs: Path
-    commands: Commands
-    started: float = field(default_factory=time.monotonic)
-    sites: dict[str, Any] = field(default_factory=dict)
-    federation: dict[str, Any] = field(default_factory=dict)
-    plain: dict[str, Any] = field(default_factory=dict)
-    plain_test: dict[str, Any] = field(default_factory=dict)
-    tests: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    ledgers: dict[str, Any] = field(default_factory=dict)
-    prediction: dict[str, Any] = field(default_factory=dict)
-    stages: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def members(self) -> list[Hospital]:
-        """The hospitals that take part."""
-        return [hospital for hospital in HOSPITALS if hospital.takes_part]
-
-    @property
-    def outsider(self) -> Hospital:
-        """The hospital that only tests."""
-        return next(hospital for hospital in HOSPITALS if not hospital.takes_part)
-
-    def site(self, hospital: Hospital) -> Path:
-        """A hospital's site folder."""
-        return self.out / "sites" / hospital.name
-
-    def copy_of_site(self, hospital: Hospital) -> Path:
-        """The copy on which training without privacy is compared."""
-        return self.out / "comparison" / "sites" / hospital.name
-
-    def task_files(self) -> dict[str, Path]:
-        """Task name -> settings file, in order of training."""
-        return {name: self.configs / "tasks" / f"{name}.yaml" for name in ROUNDS}
 
 
 def run_demo(out: Path, configs: Path) -> Path:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .letters import EVERY_NEIGHBOUR, FEWEST_LETTERS, STANDS_OUT, Row, rows_in
+from .letters import EVERY_NEIGHBOUR, FEWEST_LETTERS, STANDS_OUT, LetterRow, rows_in
 from .ocr import can_be_read, tesseract_there
 
 #: Letters, and share of a row's pixels of one value, from which on it is text without being
@@ -119,15 +119,15 @@ def _text_at(
     return "a word that can be read" if read else ""
 
 
-def _reaches(row: Row, limits: tuple[tuple[int, float], ...]) -> bool:
+def _reaches(row: LetterRow, limits: tuple[tuple[int, float], ...]) -> bool:
     return any(row.letters >= letters and row.even >= even for letters, even in limits)
 
 
 def _letter_rows(
     places: Places, unit: NDArray[np.float32], unscanned: NDArray[np.bool_] | None, same: float
-) -> list[Row]:
+) -> list[LetterRow]:
     """Find rows of shapes like letters in some places, longest first."""
-    rows: list[Row] = []
+    rows: list[LetterRow] = []
     for place, upwards in places:
         patch = unit[place]
         blank = np.isnan(patch) if unscanned is None else np.isnan(patch) | unscanned[place]

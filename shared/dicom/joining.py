@@ -9,7 +9,7 @@ from .geometry import Stack, find_stack
 from .verdicts import FileVerdict, SetAsideError, judge
 
 if TYPE_CHECKING:
-    from .scan import ScannedFile, StudyGroup
+    from .study_files import ScannedFile, StudyGroup
 
 
 def join_loose(

@@ -15,7 +15,7 @@ from .scan import FolderScan
 from .verdicts import FileVerdict, judge
 
 if TYPE_CHECKING:
-    from .read import ReadStudy
+    from .read_study import ReadStudy
 
 
 def join_labels(

@@ -43,7 +43,7 @@ EVERY_NEIGHBOUR: Final = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True)
-class Row:
+class LetterRow:
     """Shapes like letters in a row: how many, where, brighter than around, read upwards.
 
     `even` is the share of their pixels that have one and the same value.
@@ -70,7 +70,7 @@ class _Shape:
     values: NDArray[np.float32]
 
 
-def rows_in(patch: NDArray[np.float32], same: float) -> list[Row]:
+def rows_in(patch: NDArray[np.float32], same: float) -> list[LetterRow]:
     """Find rows of shapes that are brighter than what is around them.
 
     Parameters
@@ -241,7 +241,7 @@ def _beside(last: _Shape, following: _Shape) -> bool:
     return overlap >= 0.6 * low
 
 
-def _row(chain: list[_Shape], same: float) -> Row | None:
+def _row(chain: list[_Shape], same: float) -> LetterRow | None:
     """Row of a chain of shapes, None if they are no letters."""
     letters = sum(shape.letters for shape in chain)
     if letters < FEWEST_LETTERS:
@@ -258,4 +258,4 @@ def _row(chain: list[_Shape], same: float) -> Row | None:
     across = slice(min(s.left for s in chain), max(s.right for s in chain))
     values = np.sort(np.concatenate([shape.values for shape in chain]))
     alike = np.searchsorted(values, values + same, side="right") - np.arange(values.size)
-    return Row(letters, float(alike.max() / values.size), (down, across), bright=True)
+    return LetterRow(letters, float(alike.max() / values.size), (down, across), bright=True)

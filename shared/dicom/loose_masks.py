@@ -50,7 +50,7 @@ NIFTI_NAME: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Grid:
+class MaskGrid:
     """Where a mask lies and how its values are kept.
 
     Attributes
@@ -90,7 +90,7 @@ class Grid:
         return self.to_native(stack) is not None
 
 
-def loose_grid(data: bytes) -> Grid | None:
+def loose_grid(data: bytes) -> MaskGrid | None:
     """Grid of a mask file; None if the bytes are neither NRRD nor NIfTI.
 
     Raises
@@ -106,7 +106,7 @@ def loose_grid(data: bytes) -> Grid | None:
     return None
 
 
-def loose_values(data: bytes, grid: Grid) -> tuple[NDArray[Any], dict[int, str]]:
+def loose_values(data: bytes, grid: MaskGrid) -> tuple[NDArray[Any], dict[int, str]]:
     """Values of a mask, shape `grid.shape`, and the names that the file gives to them.
 
     Raises
@@ -127,7 +127,9 @@ def _unpacked(data: bytes, most: int) -> bytes:
         raise SetAsideError("damaged", "gzip") from None
 
 
-def _checked(kind: Literal["nrrd", "nifti"], affine: NDArray[Any], shape: tuple[int, ...]) -> Grid:
+def _checked(
+    kind: Literal["nrrd", "nifti"], affine: NDArray[Any], shape: tuple[int, ...]
+) -> MaskGrid:
     """Make a grid of bounded size."""
     if len(shape) != 3 or min(shape) < 1 or not np.isfinite(affine).all():
         raise SetAsideError("mask_encoding", "not a volume")
@@ -136,7 +138,7 @@ def _checked(kind: Literal["nrrd", "nifti"], affine: NDArray[Any], shape: tuple[
     if np.prod(shape, dtype=float) > MOST_VOXELS:
         raise SetAsideError("series_too_large", " x ".join(map(str, shape)))
     rows = tuple(tuple(float(number) for number in row) for row in affine)
-    return Grid(kind, rows, (int(shape[0]), int(shape[1]), int(shape[2])))
+    return MaskGrid(kind, rows, (int(shape[0]), int(shape[1]), int(shape[2])))
 
 
 def _nrrd_header(data: bytes) -> tuple[dict[str, Any], int]:
@@ -157,7 +159,7 @@ def _nrrd_header(data: bytes) -> tuple[dict[str, Any], int]:
     return dict(header), place + size
 
 
-def _nrrd_grid(header: dict[str, Any]) -> Grid:
+def _nrrd_grid(header: dict[str, Any]) -> MaskGrid:
     """Grid by the fields of a header."""
     factors = NRRD_SPACES.get(str(header.get("space", "")).lower())
     directions, origin = header.get("space directions"), header.get("space origin")
@@ -174,7 +176,7 @@ def _nrrd_grid(header: dict[str, Any]) -> Grid:
     return _checked("nrrd", affine, sizes)
 
 
-def _nrrd_values(data: bytes, grid: Grid) -> tuple[NDArray[Any], dict[int, str]]:
+def _nrrd_values(data: bytes, grid: MaskGrid) -> tuple[NDArray[Any], dict[int, str]]:
     header, start = _nrrd_header(data)
     kind = NRRD_TYPES.get(str(header.get("type", "")).lower())
     encoding = str(header.get("encoding", "")).lower()
@@ -199,7 +201,7 @@ def _nrrd_values(data: bytes, grid: Grid) -> tuple[NDArray[Any], dict[int, str]]
     return _shaped(raw, dtype, grid), by_value
 
 
-def _nifti_grid(head: bytes) -> Grid:
+def _nifti_grid(head: bytes) -> MaskGrid:
     """Grid by a NIfTI-1 header."""
     try:
         import nibabel
@@ -218,7 +220,7 @@ def _nifti_grid(head: bytes) -> Grid:
     return _checked("nifti", affine, shape)
 
 
-def _nifti_values(data: bytes, grid: Grid) -> tuple[NDArray[Any], dict[int, str]]:
+def _nifti_values(data: bytes, grid: MaskGrid) -> tuple[NDArray[Any], dict[int, str]]:
     import nibabel
 
     packed = data.startswith(GZIP)
@@ -240,7 +242,7 @@ def _nifti_values(data: bytes, grid: Grid) -> tuple[NDArray[Any], dict[int, str]
     return _shaped(raw[start : start + size], dtype, grid), names
 
 
-def _shaped(raw: bytes, dtype: np.dtype[Any], grid: Grid) -> NDArray[Any]:
+def _shaped(raw: bytes, dtype: np.dtype[Any], grid: MaskGrid) -> NDArray[Any]:
     """Bytes as an array, first axis fastest."""
     if len(raw) < int(np.prod(grid.shape, dtype=np.int64)) * dtype.itemsize:
         raise SetAsideError("pixels_truncated")

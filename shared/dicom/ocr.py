@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from .letters import Row
+from .letters import LetterRow
 
 OCR_SECONDS: Final = 20.0
 OCR_HEIGHT: Final = 36
@@ -53,7 +53,7 @@ def read_text(picture: bytes, *options: str) -> str | None:
     return done.stdout.decode("utf-8", "replace")
 
 
-def can_be_read(unit: NDArray[np.float32], row: Row) -> bool:
+def can_be_read(unit: NDArray[np.float32], row: LetterRow) -> bool:
     """Whether a word can be read in a row, black on white and at the size that OCR is made for."""
     down, across = row.place
     height = (across.stop - across.start) if row.upwards else (down.stop - down.start)

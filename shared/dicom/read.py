@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -27,9 +26,11 @@ from .label_joining import join_labels, judge_tables, merge_labels
 from .orientation import flips, turn
 from .parsing import parse
 from .pixels import is_lossy, stored_values, unit_values
-from .scan import ScannedFile, StudyGroup, scan_folder
+from .read_study import ReadStudy, StudyHeader
+from .scan import scan_folder
 from .segmentation import read_regions
 from .spacing import find_spacing
+from .study_files import ScannedFile, StudyGroup
 from .vendors import RULES, VendorRules, radiograph
 from .verdicts import FileVerdict, SetAsideError, judge
 from .volume import ReadVolume, read_series
@@ -37,72 +38,6 @@ from .volume import ReadVolume, read_series
 #: Characters kept of a maker's and a model's name (DICOM: LO).
 LONGEST_NAME: Final = 64
 BY_VENDOR: Mapping[Vendor, VendorRules] = {rules.vendor: rules for rules in RULES}
-
-
-@dataclass(frozen=True)
-class StudyHeader:
-    """Who and when. It identifies, and never leaves the process that read it.
-
-    `patient_id` and the names are empty and `study_date` is None where the files
-    do not say.
-    """
-
-    patient_id: str
-    patient_name: str
-    study_uid: str
-    study_date: date | None
-    accession: str
-
-    def __repr__(self) -> str:
-        """Hide everything, so that no log or traceback shows a patient."""
-        return "StudyHeader(***)"
-
-
-@dataclass(frozen=True)
-class ReadStudy:
-    """One study as read.
-
-    Attributes
-    ----------
-    header : StudyHeader
-        Identifiers.
-    vendor : Vendor
-        The scanner family.
-    images : mapping of View to ImageRecord
-        Pixels float32; a study without any has a volume.
-    labels : StudyLabels
-        From the files, and from tables once joined (`join_labels`).
-    covariates : Covariates
-        Ages capped at 89.
-    digests : mapping of View to str
-        SHA-256 of the file each image came from.
-    mask_digests : mapping of View to str
-        Likewise for the masks.
-    volumes : mapping of str to ReadVolume
-        CT series by SeriesInstanceUID.
-    lossy : mapping of View to bool
-        Whether an image was compressed with loss at any time.
-    maker, model : str
-        Manufacturer and model as the files say.
-    identifiers : frozenset of SeenIdentifier
-        Everything in the files that names the patient, for `client.identifiers`.
-    identified : frozenset of str
-        Names of the files that were read for `identifiers`: not of every file of the study.
-    """
-
-    header: StudyHeader
-    vendor: Vendor
-    images: Mapping[View, ImageRecord]
-    labels: StudyLabels
-    covariates: Covariates
-    digests: Mapping[View, str]
-    mask_digests: Mapping[View, str]
-    volumes: Mapping[str, ReadVolume] = field(default_factory=dict)
-    lossy: Mapping[View, bool] = field(default_factory=dict)
-    maker: str = ""
-    model: str = ""
-    identifiers: frozenset[SeenIdentifier] = frozenset()
-    identified: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -357,9 +292,7 @@ def _header(dataset: Dataset, study_uid: str) -> StudyHeader:
 
 __all__ = [
     "ReadResult",
-    "ReadStudy",
     "ReadVolume",
-    "StudyHeader",
     "join_labels",
     "judge_tables",
     "merge_labels",

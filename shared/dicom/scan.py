@@ -13,23 +13,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from shared.config import LabelColumns
 from shared.errors import InputMissingError
-from shared.records import Vendor, View
 
 from . import ct, segmentation, structured_report
 from .attributes import quietly, text_of
 from .content import content_digest
-from .geometry import FEWEST_SLICES, SlicePlace, places_of
+from .geometry import FEWEST_SLICES, places_of
 from .joining import join_loose
 from .labels import LabelRow, read_table
-from .loose_masks import Grid, loose_grid
+from .loose_masks import loose_grid
 from .parsing import parse
+from .study_files import ScannedFile, StudyGroup
 from .vendors import recognise
 from .verdicts import FileVerdict, SetAsideError, judge
 
@@ -42,59 +42,6 @@ TABLE_ENDINGS: Final = (".csv", ".tsv", ".xlsx")
 
 
 UID_TEXT: Final = re.compile(r"[0-9.]{0,64}")
-
-
-@dataclass(frozen=True)
-class ScannedFile:
-    """One file that may be used: an image, CT slices, a mask, or a report with labels.
-
-    Attributes
-    ----------
-    digest : str
-        SHA-256 of the content.
-    refers_to : frozenset of str
-        Instance UIDs of the images that a mask was drawn on.
-    series_uid : str
-        SeriesInstanceUID of slices; of a mask without DICOM, that of the series it fits.
-    places : tuple of SlicePlace
-        Where the slices lie: one, or one for each frame.
-    grid : Grid or None
-        Where a mask without DICOM lies (NRRD, NIfTI); it has no UIDs.
-    rows : tuple of LabelRow
-        Labels of a structured report.
-    """
-
-    path: Path
-    name: str
-    digest: str
-    kind: Literal["image", "slice", "mask", "labels"]
-    study_uid: str
-    instance_uid: str
-    patient_id: str
-    vendor: Vendor | None = None
-    view: View | None = None
-    refers_to: frozenset[str] = frozenset()
-    series_uid: str = ""
-    places: tuple[SlicePlace, ...] = ()
-    grid: Grid | None = None
-    rows: tuple[LabelRow, ...] = ()
-
-
-@dataclass
-class StudyGroup:
-    """The files of one study, before their pixels are read."""
-
-    study_uid: str
-    images: dict[View, ScannedFile] = field(default_factory=dict)
-    #: Slices of CT series, by SeriesInstanceUID.
-    series: dict[str, list[ScannedFile]] = field(default_factory=dict)
-    masks: list[ScannedFile] = field(default_factory=list)
-
-    @property
-    def files(self) -> list[ScannedFile]:
-        """Images, slices, then masks."""
-        slices = [one for series in self.series.values() for one in series]
-        return [*self.images.values(), *slices, *self.masks]
 
 
 @dataclass
@@ -350,4 +297,4 @@ def _contradiction(members: list[ScannedFile]) -> str:
     return ""
 
 
-__all__ = ["FolderScan", "ScannedFile", "StudyGroup", "describe", "parse", "scan_folder"]
+__all__ = ["FolderScan", "describe", "parse", "scan_folder"]

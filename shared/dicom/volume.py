@@ -24,7 +24,7 @@ from .burned_in_ct import slice_looks_burned_in
 from .geometry import SlicePlace, Stack, find_stack, functional
 from .parsing import parse
 from .pixels import is_lossy, padding_of, stored_values
-from .scan import ScannedFile
+from .study_files import ScannedFile
 from .verdicts import FileVerdict, SetAsideError, judge
 from .volume_masks import Drawn, Parsed, nobody_looks, read_drawn
 

@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset
 
 from .geometry import Stack
 from .levels import codes_of_values
-from .loose_masks import Grid, loose_values
+from .loose_masks import MaskGrid, loose_values
 from .parsing import parse
-from .scan import ScannedFile
 from .segmentation import read_levels
+from .study_files import ScannedFile
 from .verdicts import FileVerdict, SetAsideError, judge
 
 #: Values of a mask; more is an image.
@@ -109,7 +109,7 @@ def _native(mask: ScannedFile, uids: list[str], stack: Stack, parsed: Parsed) ->
     return _from_values(data, mask.grid, stack, PurePosixPath(mask.name).name)
 
 
-def _from_values(data: bytes, grid: Grid, stack: Stack, file_name: str) -> NDArray[np.uint8]:
+def _from_values(data: bytes, grid: MaskGrid, stack: Stack, file_name: str) -> NDArray[np.uint8]:
     """Level codes of a mask without DICOM, turned to the axes of the series."""
     turn = grid.to_native(stack)
     if turn is None:

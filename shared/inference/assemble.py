@@ -17,7 +17,7 @@ SOFTWARE = "OsteoFed"
 
 
 @dataclass(frozen=True)
-class Identity:
+class StudyIdentity:
     """Who and when; `patient_name` goes into the report only."""
 
     patient_id: str = ""
@@ -31,7 +31,7 @@ class Identity:
 class Subject:
     """One study as it was read, with the hospital's labels for comparison."""
 
-    identity: Identity
+    identity: StudyIdentity
     vendor: Vendor
     images: Mapping[View, ImageRecord]
     labels: StudyLabels

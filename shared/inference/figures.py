@@ -50,7 +50,7 @@ SHORT_NAMES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Mark:
+class FigureMark:
     """One outlined and labelled structure; polygons are (n, 2) of x, y in pixels."""
 
     region: str
@@ -75,7 +75,7 @@ def outline(mask: NDArray[np.bool_]) -> list[Polygon]:
     return [np.asarray(line, dtype=np.float64) - 1.0 for line in lines if len(line) > 3]
 
 
-def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> list[Mark]:
+def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> list[FigureMark]:
     """Say what to draw on a view: its regions, on the lateral view by grade."""
     if regions is None:
         regions = np.zeros((1, 1), dtype=np.uint8)
@@ -88,12 +88,16 @@ def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> lis
             label = name if grade.grade == 0 else f"{name} {grade.word}"
             if not polygons and grade.position_px is not None:
                 polygons = [_ring(grade.position_px)]
-            found.append(Mark(name, label, GRADE_COLOURS[grade.grade], polygons, grade.grade > 0))
+            found.append(
+                FigureMark(name, label, GRADE_COLOURS[grade.grade], polygons, grade.grade > 0)
+            )
         elif polygons:
             colour = REGION_COLOURS.get(name, "#9fb4c0")
             if view is View.SPINE_LATERAL:
                 colour = "#9fb4c0"  # outlined but not graded
-            found.append(Mark(name, SHORT_NAMES.get(name, name), colour, polygons, loud=False))
+            found.append(
+                FigureMark(name, SHORT_NAMES.get(name, name), colour, polygons, loud=False)
+            )
     return [mark for mark in found if mark.polygons]
 
 
@@ -121,7 +125,7 @@ def png_data_uri(pixels: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def view_svg(view: View, image: ImageRecord, drawn: Sequence[Mark], title: str) -> str:
+def view_svg(view: View, image: ImageRecord, drawn: Sequence[FigureMark], title: str) -> str:
     """Draw a view with its marks as inline SVG.
 
     Parameters
@@ -129,7 +133,7 @@ def view_svg(view: View, image: ImageRecord, drawn: Sequence[Mark], title: str) 
     view : View
     image : ImageRecord
         Pixels, spacing; (H, W).
-    drawn : sequence of Mark
+    drawn : sequence of FigureMark
         May be empty: the plain picture.
     title : str
         For those who cannot see it.
@@ -204,7 +208,7 @@ def _path(polygon: Polygon) -> str:
 
 
 def _window(
-    view: View, drawn: Sequence[Mark], column_mm: float, width: float
+    view: View, drawn: Sequence[FigureMark], column_mm: float, width: float
 ) -> tuple[float, float]:
     """First and last column shown, mm: all of it, or of a marked lateral view the spine."""
     if view is not View.SPINE_LATERAL or not drawn:
@@ -222,7 +226,7 @@ class _Label:
     right: float
 
 
-def _label(view: View, mark: Mark, scale: Polygon, width: float, unit: float) -> _Label:
+def _label(view: View, mark: FigureMark, scale: Polygon, width: float, unit: float) -> _Label:
     """Text beside a mark: left of a vertebra seen from the front, right of all else."""
     points = (np.concatenate(list(mark.polygons)) + 0.5) * scale
     low, high = points.min(axis=0), points.max(axis=0)
@@ -243,7 +247,7 @@ def _label(view: View, mark: Mark, scale: Polygon, width: float, unit: float) ->
     )
 
 
-def overlay_png(image: ImageRecord, drawn: Sequence[Mark]) -> bytes:
+def overlay_png(image: ImageRecord, drawn: Sequence[FigureMark]) -> bytes:
     """Draw a view with its marks as a PNG file of at least 900 pixels' height.
 
     Pixels are made square in millimetres; outlines and labels as in the report.

@@ -26,7 +26,7 @@ from shared.errors import (
     ModelIncompatibleError,
     OsteofedError,
 )
-from shared.inference.assemble import Identity, Subject, assemble
+from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
 from shared.inference.figures import marks, overlay_png
 from shared.inference.findings import Findings, join
@@ -38,7 +38,8 @@ from shared.training.compute import choose_device
 if TYPE_CHECKING:
     from torch import nn
 
-    from shared.dicom.read import ReadResult, ReadStudy
+    from shared.dicom.read import ReadResult
+    from shared.dicom.read_study import ReadStudy
     from shared.tasks.base import Task
 
 PREDICTION = "prediction.json"
@@ -318,9 +319,9 @@ def _with_tables(
     return joined
 
 
-def _identity(study: ReadStudy) -> Identity:
+def _identity(study: ReadStudy) -> StudyIdentity:
     header = study.header
-    return Identity(
+    return StudyIdentity(
         patient_id=header.patient_id,
         patient_name=header.patient_name,
         study_uid=header.study_uid,

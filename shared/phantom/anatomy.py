@@ -18,7 +18,7 @@ from shared.seeds import numpy_generator
 
 from .femur import FemurCloud, FemurShape, place_femur
 from .pelvis import CREST_HEIGHT, JOINT_X, place_hip_bone, place_sacrum
-from .population import Patient
+from .population import PhantomPatient
 from .ribs import RIBS, place_rib
 from .soft_tissue import SoftTissue, trunk_of
 from .solid import Floats, even_points, floats, vector
@@ -69,7 +69,7 @@ class Anatomy:
     ribs, pelvis and calcified aorta by name.
     """
 
-    patient: Patient
+    patient: PhantomPatient
     vertebrae: Mapping[str, PlacedVertebra]
     femur: FemurCloud
     rest: Mapping[str, Mineral]
@@ -84,7 +84,7 @@ class Anatomy:
         return {"spine_pa": roll, "hip_left": math.degrees(self.femur.turn)}
 
 
-def build_anatomy(patient: Patient) -> Anatomy:
+def build_anatomy(patient: PhantomPatient) -> Anatomy:
     """Build the body of a patient; the same patient always has the same body."""
     rng = numpy_generator(patient.seed, "anatomy", patient.number)
     size = (0.915 if patient.sex == "F" else 1.0) * (
@@ -124,7 +124,9 @@ def build_anatomy(patient: Patient) -> Anatomy:
     return Anatomy(patient, vertebrae, femur, rest, trunk, level_share)
 
 
-def _shapes(patient: Patient, size: float, rng: np.random.Generator) -> dict[str, VertebraShape]:
+def _shapes(
+    patient: PhantomPatient, size: float, rng: np.random.Generator
+) -> dict[str, VertebraShape]:
     """Shapes of T4..L5 with the patient's fractures, deformities and degeneration."""
     width, depth, height = np.exp(rng.normal(0, 0.035, 3))
     shapes = {}
@@ -161,7 +163,7 @@ def _taper(level: str) -> float:
 
 
 def _stack(
-    patient: Patient, shapes: Mapping[str, VertebraShape], rng: np.random.Generator
+    patient: PhantomPatient, shapes: Mapping[str, VertebraShape], rng: np.random.Generator
 ) -> dict[str, PlacedVertebra]:
     """Stack the vertebrae upwards from L5 along the curves of the spine."""
     lordosis = float(np.clip(rng.normal(0.92, 0.14), 0.55, 1.3))
@@ -242,7 +244,7 @@ def _recentred(placed: Mapping[str, PlacedVertebra]) -> dict[str, PlacedVertebra
 
 
 def _rest(
-    patient: Patient,
+    patient: PhantomPatient,
     vertebrae: Mapping[str, PlacedVertebra],
     size: float,
     rng: np.random.Generator,
@@ -270,7 +272,7 @@ def _rest(
 
 
 def _aorta(
-    patient: Patient, vertebrae: Mapping[str, PlacedVertebra], rng: np.random.Generator
+    patient: PhantomPatient, vertebrae: Mapping[str, PlacedVertebra], rng: np.random.Generator
 ) -> Mineral:
     """Plaques in the wall of the aorta, left in front of L1–L4 (radius 12 mm)."""
     count = 5000
@@ -291,7 +293,7 @@ def _aorta(
     return Mineral(floats(np.stack([x, y, z], axis=1)), floats(mass * 6))
 
 
-def _femur_shape(patient: Patient, size: float, rng: np.random.Generator) -> FemurShape:
+def _femur_shape(patient: PhantomPatient, size: float, rng: np.random.Generator) -> FemurShape:
     """Shape of the left femur; the cortex thins with age and low BMD."""
     age_loss = 0.004 * max(patient.age_years - 50, 0)
     cortex = (1.05 - age_loss) * (patient.bmd["total_hip"] / 0.9) ** 0.5

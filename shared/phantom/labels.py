@@ -13,7 +13,7 @@ from shared.records import StudyLabels, Vendor, View
 from shared.regions import BMD_REGIONS, LUMBAR, VERTEBRAE, codes_of
 
 from .anatomy import WRONG_ROTATION, Anatomy
-from .population import Patient
+from .population import PhantomPatient
 from .scanner import ScannerProfile
 
 Codes = NDArray[np.uint8]
@@ -38,13 +38,16 @@ def is_whole(regions: Codes, region: str) -> bool:
 
 
 def quality_codes(
-    patient: Patient, maps: Mapping[View, Codes], metal: frozenset[str], moving: frozenset[View]
+    patient: PhantomPatient,
+    maps: Mapping[View, Codes],
+    metal: frozenset[str],
+    moving: frozenset[View],
 ) -> dict[str, int]:
     """NHANES quality codes of L1..L4 and of the hip's regions.
 
     Parameters
     ----------
-    patient : Patient
+    patient : PhantomPatient
         For degeneration, fractures and weight.
     maps : mapping of View to ndarray of uint8
         Region maps of what was scanned.
@@ -101,7 +104,7 @@ def reported_bmd(
     return reported
 
 
-def genant_grades(patient: Patient, lateral: Codes) -> dict[str, int]:
+def genant_grades(patient: PhantomPatient, lateral: Codes) -> dict[str, int]:
     """Genant grades of the vertebrae that are in the lateral field as a whole."""
     grades = {}
     for level in VERTEBRAE:

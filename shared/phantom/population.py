@@ -121,7 +121,7 @@ class VertebralFinding:
 
 
 @dataclass(frozen=True)
-class Patient:
+class PhantomPatient:
     """A person as drawn: covariates, bone and what is out of the ordinary.
 
     `bmd` is the areal BMD that the anatomy will have, g/cm², for `SITES`, and
@@ -192,7 +192,7 @@ def fracture_probability(sex: str, age_years: float, residual_z: float, referral
     return odds / (1 + odds)
 
 
-def draw_patient(number: int, seed: int, profile: PopulationProfile) -> Patient:
+def draw_patient(number: int, seed: int, profile: PopulationProfile) -> PhantomPatient:
     """Draw one patient.
 
     Parameters
@@ -224,7 +224,7 @@ def draw_patient(number: int, seed: int, profile: PopulationProfile) -> Patient:
     calcium = float(np.clip((age - 55) / 40 + 0.25 * rng.normal(), 0, 1)) * rng.random()
     scoliotic = rng.random() < (0.07 if sex == "F" and age > 60 else 0.02)
     scoliosis = rng.normal(0, 2.5) + (rng.choice([-1, 1]) * rng.uniform(10, 24) * scoliotic)
-    return Patient(
+    return PhantomPatient(
         number=number,
         seed=seed,
         sex=sex,

@@ -141,7 +141,7 @@ class Patients:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Microbatch:
     """Patients of one step (from 0) that are computed at a time.
 
     Attributes
@@ -163,17 +163,22 @@ class Piece:
     last: bool
 
 
-def pieces_of(steps: Iterable[Sequence[str]], size: int) -> Iterator[Piece]:
+def pieces_of(steps: Iterable[Sequence[str]], size: int) -> Iterator[Microbatch]:
     """Cut the patients of every step into pieces of at most `size`."""
     for step, names in enumerate(steps):
         parts = list(pieces(names, size)) or [names]
         for place, part in enumerate(parts):
-            yield Piece(step, part, len(names), place == 0, place + 1 == len(parts))
+            yield Microbatch(step, part, len(names), place == 0, place + 1 == len(parts))
 
 
 def batches_of(
-    patients: Patients, wanted: Iterable[Piece], key: RoundKey, compute: Compute, *, augment: bool
-) -> Generator[tuple[Piece, Sample]]:
+    patients: Patients,
+    wanted: Iterable[Microbatch],
+    key: RoundKey,
+    compute: Compute,
+    *,
+    augment: bool,
+) -> Generator[tuple[Microbatch, Sample]]:
     """Make the batch of every piece, an empty one for a piece without patients.
 
     While a GPU computes, `compute.threads` threads vary and stack the patients of the
@@ -181,7 +186,7 @@ def batches_of(
     with any number of threads. Close the iterator if it is not used up.
     """
 
-    def read(piece: Piece) -> list[tuple[Sample, np.random.Generator | None]]:
+    def read(piece: Microbatch) -> list[tuple[Sample, np.random.Generator | None]]:
         return [patients.drawn(name, piece.step, key, augment=augment) for name in piece.names]
 
     def make(drawn: list[tuple[Sample, np.random.Generator | None]]) -> Sample:
@@ -197,7 +202,7 @@ def batches_of(
             yield piece, make(read(piece))
         return
 
-    waiting: deque[tuple[Piece, Future[Sample]]] = deque()
+    waiting: deque[tuple[Microbatch, Future[Sample]]] = deque()
     with ThreadPoolExecutor(
         compute.threads, initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
@@ -212,7 +217,7 @@ def batches_of(
             pool.shutdown(cancel_futures=True)
 
 
-def _moved(piece: Piece, batch: Future[Sample], device: str) -> tuple[Piece, Sample]:
+def _moved(piece: Microbatch, batch: Future[Sample], device: str) -> tuple[Microbatch, Sample]:
     return piece, _on(batch.result(), device)
 
 

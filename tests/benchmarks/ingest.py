@@ -93,7 +93,8 @@ def make_store(folder: Path, studies: int) -> None:
     from sqlalchemy.orm import Session
 
     from client.catalogue import Image, Label, Patient, Quality, Study
-    from client.store import SPLITS, SiteStore, init_site
+    from client.split import SPLITS
+    from client.store import SiteStore, init_site
     from shared.config import SiteConfig
     from shared.records import DXA_VIEWS
 

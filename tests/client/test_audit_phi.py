@@ -21,8 +21,9 @@ from client.audit_phi import PhiReport, audit_phi
 from client.cli import app as site_app
 from client.ingest import ingest
 from client.refusals import refusal_of
+from client.site import open_site
 from client.store import SiteStore, init_site
-from client.training import answer_evaluate, answer_train, open_site
+from client.training import answer_evaluate, answer_train
 from server.registry import Registry
 from server.result import RoundFacts
 from server.tracking import round_metrics

@@ -31,7 +31,8 @@ from client.browse.serve import LOOPBACK, listen
 from client.catalogue import Image, Label, Patient, Quality, Study, Volume
 from client.exclusions import EXCLUSIONS, leave_out, left_out, take_back
 from client.ingest import ingest
-from client.store import SPLITS, SiteStore, init_site, origin_text
+from client.split import SPLITS
+from client.store import SiteStore, init_site, origin_text
 from client.training import cohort_digest
 from shared.config import SiteConfig
 from shared.errors import InputUnreadableError

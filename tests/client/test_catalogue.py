@@ -12,8 +12,9 @@ import pytest
 
 from client.catalogue import SCHEMA
 from client.ingest import ingest
+from client.split import SPLITS
 from client.statistics import describe_store
-from client.store import SPLITS, SiteStore, init_site
+from client.store import SiteStore, init_site
 from shared.config import SiteConfig
 from shared.phantom.make import make_hospital
 from shared.records import StudyRecord

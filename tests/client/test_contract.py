@@ -17,11 +17,12 @@ from client.catalogue import Label, Quality, Study
 from client.cli import app
 from client.contract import check, kept_contract, permit_contract
 from client.contract_facts import TaskFacts, read_facts
-from client.contract_rules import CANNOT_TELL, MET, NOT_MET, Evidence, Row, rows_of
-from client.phantom_qc import Measurement
+from client.contract_rules import CANNOT_TELL, MET, NOT_MET, ContractRow, Evidence, rows_of
+from client.phantom_qc import PhantomMeasurement
 from client.refusals import refusal_of
+from client.site import open_site
 from client.store import SiteStore
-from client.training import answer_train, open_site
+from client.training import answer_train
 from shared.chain import tail_of
 from shared.config import SiteConfig, load_settings, save_settings
 from shared.contract_settings import DataContract
@@ -65,9 +66,9 @@ def one_row(
     store: SiteStore,
     contract: dict[str, Any],
     scanners: tuple[dict[str, Any], ...] = (SCANNER,),
-    scans: list[Measurement] | None = None,
+    scans: list[PhantomMeasurement] | None = None,
     facts: TaskFacts | None = None,
-) -> Row:
+) -> ContractRow:
     config = SiteConfig.model_validate({"site": "alpha", "scanners": list(scanners)})
     known = facts or read_facts(store, "dxa-segmentation")
     rows = rows_of(
@@ -182,12 +183,12 @@ def test_a_share_of_flagged_images_is_held_to_its_bound(store: SiteStore) -> Non
     assert one_row(store, {"quality": [{"flag": "metal", "at_most": 0.0}]}).verdict == MET
 
 
-def scans(number: int, change_by: float = 0.0, since: int = 0) -> list[Measurement]:
+def scans(number: int, change_by: float = 0.0, since: int = 0) -> list[PhantomMeasurement]:
     values = 1.0 + 0.0035 * np.random.default_rng(3).standard_normal(number)
     values[since:] *= 1 + change_by
     start = TODAY - timedelta(days=number)
     return [
-        Measurement(start + timedelta(days=day), "room 2", round(float(value), 3))
+        PhantomMeasurement(start + timedelta(days=day), "room 2", round(float(value), 3))
         for day, value in enumerate(values)
     ]
 
@@ -207,7 +208,7 @@ def test_scans_before_the_calibration_are_of_another_state(store: SiteStore) -> 
 
 
 def test_grey_values_are_held_against_the_reference(store: SiteStore) -> None:
-    def row(quantiles: list[float]) -> Row:
+    def row(quantiles: list[float]) -> ContractRow:
         reference = {"quantiles": quantiles, "at_most": 0.05}
         return one_row(store, {"pixels": {"spine_pa": reference}})
 

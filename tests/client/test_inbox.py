@@ -20,7 +20,7 @@ from client.sources.fetch import fetch_all
 from client.sources.listen import Quiet
 from client.sources.nodes import Deliver
 from client.sources.patience import HungUpError, StudyFailedError, TryAgainError, patiently
-from client.sources.wanted import Found, Wanted
+from client.sources.wanted import FoundStudy, Wanted
 from client.store import SiteStore, init_site
 from shared.config import SiteConfig
 from shared.door_settings import RetrySettings
@@ -247,10 +247,10 @@ class FakePacs:
     def check(self) -> None:
         pass
 
-    def find(self, wanted: Wanted) -> list[Found]:
-        return [Found(study, len(files)) for study, files in sorted(self.files.items())]
+    def find(self, wanted: Wanted) -> list[FoundStudy]:
+        return [FoundStudy(study, len(files)) for study, files in sorted(self.files.items())]
 
-    def fetch(self, study: Found, deliver: Deliver) -> None:
+    def fetch(self, study: FoundStudy, deliver: Deliver) -> None:
         self.asked.append(study.study_uid)
         files = self.files[study.study_uid]
         for data in files[: -1 if study.study_uid == self.withheld else None]:

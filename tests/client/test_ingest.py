@@ -13,7 +13,8 @@ import pydicom
 import pytest
 
 from client.ingest import IngestReport, ingest
-from client.store import SPLITS, SiteStore, init_site
+from client.split import SPLITS
+from client.store import SiteStore, init_site
 from shared.config import SiteConfig
 from shared.errors import InputEmptyError, InputMissingError, StoreMissingError
 from shared.phantom.make import make_hospital

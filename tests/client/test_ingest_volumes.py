@@ -18,12 +18,15 @@ from sqlalchemy.orm import Session
 from client.catalogue import Image, Patient, Quality, Study, Volume
 from client.deidentified import LONGEST_TEXT, scanner_text
 from client.ingest import IngestReport, ingest
+from client.split import SPLITS
 from client.statistics import describe_store
-from client.store import SPLITS, SiteStore, init_site
+from client.store import SiteStore, init_site
 from shared.config import SiteConfig
 from shared.dicom.identifiers import SeenIdentifier
-from shared.dicom.read import ReadStudy, ReadVolume, StudyHeader
-from shared.dicom.scan import FolderScan, ScannedFile, StudyGroup
+from shared.dicom.read import ReadVolume
+from shared.dicom.read_study import ReadStudy, StudyHeader
+from shared.dicom.scan import FolderScan
+from shared.dicom.study_files import ScannedFile, StudyGroup
 from shared.dicom.verdicts import FileVerdict, judge
 from shared.records import (
     Covariates,

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli import app
-from client.phantom_qc import Measurement, cusum, drift_of, kept_measurements, take_in
+from client.phantom_qc import PhantomMeasurement, cusum, drift_of, kept_measurements, take_in
 from client.store import init_site
 from shared.config import SiteConfig
 from shared.errors import InputEmptyError, InputMissingError, InputUnreadableError
@@ -26,11 +26,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
-def series(seed: int, number: int, drift: float = 0.0, since: int = 0) -> list[Measurement]:
+def series(seed: int, number: int, drift: float = 0.0, since: int = 0) -> list[PhantomMeasurement]:
     values = 1.0 + REPEATS * np.random.default_rng(seed).standard_normal(number)
     values[since:] *= 1 + drift
     return [
-        Measurement(date(2026, 1, 1) + timedelta(days=day), "room 2", round(float(value), 3))
+        PhantomMeasurement(date(2026, 1, 1) + timedelta(days=day), "room 2", round(float(value), 3))
         for day, value in enumerate(values)
     ]
 
@@ -57,7 +57,7 @@ def test_a_stable_scanner_is_rarely_accused() -> None:
 
 
 def test_a_phantom_that_always_reads_the_same_has_not_drifted() -> None:
-    still = [Measurement(date(2026, 1, 1) + timedelta(days=d), "a", 1.0) for d in range(30)]
+    still = [PhantomMeasurement(date(2026, 1, 1) + timedelta(days=d), "a", 1.0) for d in range(30)]
     assert not drift_of(still, 0.5, 5.0).drifted
 
 

@@ -9,7 +9,8 @@ from flwr.app import RecordDict
 
 from client.answers import RUNS_KEPT, kept_rest
 from client.refusals import refusal_of
-from client.training import Site, answer_train, open_site
+from client.site import Site, open_site
+from client.training import answer_train
 from shared import protocol
 from shared.config import SitePrivacy
 from shared.errors import (

@@ -13,7 +13,8 @@ from flwr.app import RecordDict
 from client import app, refusals
 from client.audit import AUDIT, site_key
 from client.refusals import least_refusal, log_failure, refusal_of
-from client.training import Site, answer_train, open_site
+from client.site import Site, open_site
+from client.training import answer_train
 from shared import errors, protocol
 from shared.chain import verify_chain
 from shared.config import SiteConfig, SitePolicy, SitePrivacy, load_settings, save_settings
@@ -113,7 +114,7 @@ def test_a_failure_is_refused_and_its_details_stay_in_the_hospital(folder: Path)
 
 
 @pytest.mark.parametrize(
-    "broken", ["client.app.log_failure", "client.app.refusal_of", "client.training.Site.close"]
+    "broken", ["client.app.log_failure", "client.app.refusal_of", "client.site.Site.close"]
 )
 def test_a_failure_of_the_refusal_itself_stays_inside(
     broken: str, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,7 +20,7 @@ from pynetdicom.sop_class import Verification
 from client.sources.nodes import new_node, serving, silence, storing_node
 from client.sources.patience import StudyFailedError, TryAgainError
 from client.sources.peer import PeerSource
-from client.sources.wanted import Found, Wanted
+from client.sources.wanted import FoundStudy, Wanted
 from client.sources.web import WebSource
 from server.pki import CA, CA_KEY, SERVER, SERVER_KEY, make_home
 from shared.door_settings import (
@@ -166,7 +166,7 @@ def test_an_odd_answer_fails_its_study_and_our_own_mistakes_stay_ours(tmp_path: 
     def mistaken(study_uid: str, data: bytes) -> bool:
         raise KeyError("a mistake of ours")
 
-    study = Found("1.2.3", 1)
+    study = FoundStudy("1.2.3", 1)
     with web_server() as port:
         for path in ("empty", "page", "picture"):
             with pytest.raises(StudyFailedError, match="no DICOM"):

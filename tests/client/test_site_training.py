@@ -17,7 +17,8 @@ from client.catalogue import Image, Label, Study
 from client.ledger import Ledger
 from client.local import evaluate_at_site, train_at_site
 from client.refusals import refusal_of
-from client.training import Site, answer_evaluate, answer_train, open_site
+from client.site import Site, open_site
+from client.training import answer_evaluate, answer_train
 from shared.config import SiteConfig, SitePolicy, SitePrivacy, load_settings, save_settings
 from shared.errors import (
     BudgetExceededError,

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from client.ingest import ingest
 from client.keys import make_secret, read_secret
-from client.split import assign
+from client.split import SPLITS, assign
 from client.statistics import describe_store
-from client.store import SPLITS, SiteStore, init_site
+from client.store import SiteStore, init_site
 from shared.config import SiteConfig, SplitFractions
 from shared.errors import (
     ConfigValueError,

@@ -31,7 +31,7 @@ from client.sources.nodes import (
     study_of,
 )
 from client.sources.peer import PeerSource
-from client.sources.wanted import Found
+from client.sources.wanted import FoundStudy
 from client.store import SETTINGS, SiteStore, init_site
 from shared.config import SiteConfig, save_settings
 from shared.dicom import parsing
@@ -102,7 +102,7 @@ def test_during_a_retrieval_nothing_but_what_was_asked_for_is_taken(tmp_path: Pa
 
     with source.ready():
         assert push(port, "HOSPITAL", an_object()) == NOT_AUTHORISED  # nothing was asked for
-        source._expected = (Found("1.2.3", 1).study_uid, deliver)
+        source._expected = (FoundStudy("1.2.3", 1).study_uid, deliver)
         assert push(port, "HOSPITAL", an_object("1.2.5")) == NOT_AUTHORISED
         assert push(port, "SCANNER", an_object()) is None
         assert push(port, "HOSPITAL", an_object()) == STORED

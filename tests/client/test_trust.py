@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from client.audit import IDENTITY
 from client.ledger import DEFAULT_COHORT
-from client.training import Site, answer_train, open_site
+from client.site import Site, open_site
+from client.training import answer_train
 from client.trust import COORDINATOR as PINNED
 from shared import protocol
 from shared.chain import Head, head_path, verify_chain

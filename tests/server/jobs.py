@@ -11,10 +11,11 @@ from flwr.app import RecordDict
 
 from server.home import Member
 from shared import protocol
+from shared.account import Account
 from shared.chain import NOTHING, Head
 from shared.errors import FirewallRefusedError
 from shared.halves import halved
-from shared.protocol import Account, EvaluateAnswer, EvaluateJob, Job, TrainAnswer
+from shared.protocol import EvaluateAnswer, EvaluateJob, Job, TrainAnswer
 from shared.signing import SigningKey
 from shared.task_settings import TaskSettings
 from shared.trust import ANY_SITE, Ticket, asked_digest, sign_statement, sign_ticket

@@ -11,7 +11,8 @@ from flwr.app import RecordDict
 
 from client.app import _attempt
 from client.audit import IDENTITY
-from client.training import Site, answer_evaluate, answer_train
+from client.site import Site
+from client.training import answer_evaluate, answer_train
 from server.home import Member
 from server.plan import RunPlan
 from server.roster import Roster

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from server.grid import LocalGrid, make_message
+from server.local_grid import LocalGrid, make_message
 from shared.packing import COORDINATOR, pack, unpack
 
 LIFETIME = 60.0

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from typer.testing import CliRunner
 
-from server import up
+from server import readiness, up
 from server.cli import app
 from server.home import Home
 from server.members import admit
@@ -126,7 +126,7 @@ def test_a_home_that_is_up_is_not_said_to_be_served_anew(
     monkeypatch.setattr("shutil.which", lambda *_, **__: "/usr/sbin/nginx")
     served = CliRunner().invoke(app, ["up", str(tmp_path)], catch_exceptions=False)
     assert "serving" in served.output
-    (tmp_path / up.UP).write_text(json.dumps({"pid": os.getpid()}))
+    (tmp_path / readiness.UP).write_text(json.dumps({"pid": os.getpid()}))
     refused = CliRunner().invoke(app, ["up", str(tmp_path)])
     assert isinstance(refused.exception, RuntimeUnavailableError)
     assert refused.output == ""

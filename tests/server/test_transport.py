@@ -17,7 +17,7 @@ from client.statement import ledger_statement
 from server.roster import Roster
 from server.rounds import Trained, train_rounds
 from shared import protocol
-from shared.chain import Line, verify_chain
+from shared.chain import ChainLine, verify_chain
 from shared.protocol import Refusal
 from shared.signing import read_key
 from shared.task_settings import OptimiserSettings
@@ -32,7 +32,7 @@ from tests.server.tiny_sites import TINY_TASK, tiny_site
 NOT_KEPT = Refusal(site="gamma", code=35, kind="ModelNotKeptError", reason="it is not kept")
 
 
-def chain_of(site: Path) -> list[Line]:
+def chain_of(site: Path) -> list[ChainLine]:
     chain = site_chain(site, site.name)
     return verify_chain(chain.path, read_key(site / IDENTITY).public)
 

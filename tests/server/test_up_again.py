@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 import pytest
 
-from server import up
+from server import readiness, up
 from server.pki import make_home
 from server.status import server_status
 from shared import leftovers
@@ -104,10 +104,10 @@ class Served:
         assert server_status(None, self.home).up
 
     def why_not(self) -> str:
-        return up.why_not_reached(self.home, self.told())
+        return readiness.why_not_reached(self.home, self.told())
 
     def told(self) -> dict[str, Any]:
-        found = up.read_up(self.home)
+        found = readiness.read_up(self.home)
         assert self.process is not None
         return found if found.get("pid") == self.process.pid else {}
 
@@ -211,7 +211,7 @@ def test_who_holds_the_port_is_said_in_one_sentence(home: Path) -> None:
         with pytest.raises(RuntimeUnavailableError, match=says) as error:
             up.up(home, host="127.0.0.1", port=port, begins=pytest.fail)
     assert error.value.exit_code == 52
-    assert not (home / up.UP).exists()
+    assert not (home / readiness.UP).exists()
 
 
 def test_a_holder_of_another_user_is_said_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +230,7 @@ def claim(home: Path, born: str, port: int = 1) -> None:
         "pid": os.getpid(), "born": born, "ready": True, "host": "127.0.0.1", "port": port,
         "superlink": {"pid": 1, "port": 1, "restarts": 0}, "nginx": {"pid": 1, "restarts": 0},
     }  # fmt: skip
-    (home / up.UP).write_text(json.dumps(facts))
+    (home / readiness.UP).write_text(json.dumps(facts))
 
 
 def test_up_means_that_a_hospital_would_be_served(home: Path) -> None:
@@ -245,9 +245,9 @@ def test_up_means_that_a_hospital_would_be_served(home: Path) -> None:
 
 def test_a_process_that_has_the_number_of_a_killed_one_is_not_taken_for_it(home: Path) -> None:
     claim(home, born_of(os.getpid()))
-    assert up.is_up(home)
+    assert readiness.is_up(home)
     claim(home, "another start of this machine, 1")
-    assert not up.is_up(home)
+    assert not readiness.is_up(home)
     assert server_status(None, home).up is False
 
 

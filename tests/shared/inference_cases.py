@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from shared.inference.assemble import Identity, Subject, assemble
+from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.findings import (
     Findings,
     RegionMap,
@@ -62,7 +62,7 @@ def make_subject(
 ) -> Subject:
     """Make a study of a woman of 70, if nothing else is asked for."""
     return Subject(
-        identity=Identity("P1", name, "1.2.3", "2026-01-31", "A1"),
+        identity=StudyIdentity("P1", name, "1.2.3", "2026-01-31", "A1"),
         vendor=vendor,
         images={view: image(view) for view in views},
         labels=labels or StudyLabels(),

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from client.audit import make_identity, show_identity, site_chain
 from server.home import Home
+from shared.account import Account
 from shared.audit import Other, verify_coordinator_chain, verify_site_chain
 from shared.chain import LINE, Anchor, Chain, Head, head_path, verify_chain
 from shared.errors import ChainBrokenError, PlaceholderSecretError
 from shared.founding import begun, unfinished
-from shared.protocol import Account
 from shared.signing import canonical, make_key, read_key, verify
 from shared.trust import sign_statement, sign_ticket
 

@@ -23,17 +23,13 @@ from shared.demo.commands import MARK as COMMANDS_MARK
 from shared.demo.commands import Commands, DemoStepError
 from shared.demo.curves import draw_curves
 from shared.demo.display import Display
+from shared.demo.headlines import HEADLINES, LESS_IS_BETTER, against_start
 from shared.demo.hospitals import HOSPITALS
 from shared.demo.overview import render_overview
 from shared.demo.patient import patient_with_worst_fracture
-from shared.demo.report import (
-    HEADLINES,
-    LESS_IS_BETTER,
-    against_start,
-    stages_table,
-    task_summary,
-)
-from shared.demo.run import PLAN, DemoState, Step, run_demo
+from shared.demo.report import stages_table, task_summary
+from shared.demo.run import PLAN, Step, run_demo
+from shared.demo.state import DemoState
 from shared.demo.summary import DemoSummary
 from shared.errors import ConfigError, InputEmptyError, InputMissingError
 from shared.phantom.population import POPULATIONS

@@ -13,7 +13,7 @@ from pydicom import dcmread
 from shared.dicom.geometry import places_of
 from shared.dicom.parsing import parse
 from shared.dicom.read import read_study_folder
-from shared.dicom.scan import ScannedFile
+from shared.dicom.study_files import ScannedFile
 from shared.dicom.volume import read_series
 from shared.dicom.write_regions import write_volume_regions
 from shared.phantom.writers import write_study

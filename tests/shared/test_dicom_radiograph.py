@@ -19,7 +19,8 @@ from pydicom.uid import (
 )
 
 from shared.dicom.pixels import stored_values, unit_values
-from shared.dicom.read import ReadStudy, read_study_folder
+from shared.dicom.read import read_study_folder
+from shared.dicom.read_study import ReadStudy
 from shared.dicom.shutters import outside_shutter
 from shared.door_settings import MakerSettings, ReadingSettings
 from shared.records import Vendor, View

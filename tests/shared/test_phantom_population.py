@@ -10,7 +10,7 @@ from shared.phantom.population import (
     CORRELATION,
     POPULATIONS,
     SITES,
-    Patient,
+    PhantomPatient,
     draw_patient,
     expected_bmd,
     fracture_probability,
@@ -21,7 +21,7 @@ COMMUNITY = POPULATIONS["community"]
 
 
 @functools.lru_cache(maxsize=4)
-def _people(sex: str, referral: float = 1.0) -> tuple[Patient, ...]:
+def _people(sex: str, referral: float = 1.0) -> tuple[PhantomPatient, ...]:
     profile = replace(
         COMMUNITY, female_share=float(sex == "F"), fracture_referral=referral, age_sd=9.0
     )

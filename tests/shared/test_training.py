@@ -23,8 +23,8 @@ from shared.tasks.base import Sample, Statistics, Task
 from shared.training import batches
 from shared.training.arrays import get_arrays, set_arrays, trainable_names
 from shared.training.batches import (
+    Microbatch,
     Patients,
-    Piece,
     batches_of,
     pieces_of,
     poisson_draw,
@@ -308,7 +308,7 @@ def test_batches_made_ahead_are_the_same(threads: int, monkeypatch: pytest.Monke
     patients = Patients(TASK, Standins(5))
     steps = [patients.names[:3], (), patients.names, patients.names[2:3]]
 
-    def made(compute: Compute) -> list[tuple[Piece, Sample]]:
+    def made(compute: Compute) -> list[tuple[Microbatch, Sample]]:
         return list(batches_of(patients, pieces_of(steps, 2), KEY, compute, augment=True))
 
     expected = made(Compute("cpu"))

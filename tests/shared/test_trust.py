@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from shared.account import Account
 from shared.chain import NOTHING, Head
 from shared.errors import AggregationRefusedError
-from shared.protocol import Account
 from shared.signing import SigningKey, make_key
 from shared.trust import (
     ENROLMENT,

@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from server.up import read_up
-from shared.chain import Line
+from server.readiness import read_up
+from shared.chain import ChainLine
 from shared.config import (
     FederationConfig,
     PrivacyTarget,
@@ -130,11 +130,11 @@ class Federation:
                 60, self.log(f"join-{name}"),
             )  # fmt: skip
 
-    def chain(self, folder: Path) -> list[Line]:
+    def chain(self, folder: Path) -> list[ChainLine]:
         """Lines of a chain as they stand."""
         path = folder / "audit.jsonl"
         raw = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        return [Line.model_validate_json(line) for line in raw if line.endswith(b"\n")]
+        return [ChainLine.model_validate_json(line) for line in raw if line.endswith(b"\n")]
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from client.statement import ledger_statement
+from server.readiness import read_up
 from server.status import run_status
-from server.up import read_up
 from shared.chain import verify_chain
 from shared.config import Quorum
 from shared.seeds import numpy_generator

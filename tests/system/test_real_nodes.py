@@ -16,7 +16,7 @@ import pytest
 
 from client.statement import ledger_statement
 from server.home import Home
-from server.up import read_up
+from server.readiness import read_up
 from shared.chain import Anchor, verify_chain
 from shared.signing import read_key
 from shared.trust import Statement

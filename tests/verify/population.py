@@ -19,7 +19,7 @@ from shared.phantom.population import (
     CORRELATION,
     POPULATIONS,
     SITES,
-    Patient,
+    PhantomPatient,
     draw_patient,
     expected_bmd,
 )
@@ -59,12 +59,12 @@ def drawn(sex: str, seed: int, persons: int, tell: Tell) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _deviation(person: Patient, sex: str, site: str) -> float:
+def _deviation(person: PhantomPatient, sex: str, site: str) -> float:
     mean, deviation = expected_bmd(sex, person.age_years, person.bmi, site)
     return (person.bmd[site] - mean) / deviation
 
 
-def _fractures(people: list[Patient]) -> dict[str, float]:
+def _fractures(people: list[PhantomPatient]) -> dict[str, float]:
     """Persons, those with a fracture, and what their risks add up to."""
     return {
         "persons": len(people),

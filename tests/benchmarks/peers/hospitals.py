@@ -18,7 +18,8 @@ from typing import Final
 
 import numpy as np
 
-from client.store import SPLITS, SiteStore, Split, init_site
+from client.split import SPLITS, Split
+from client.store import SiteStore, init_site
 from shared.config import SiteCompute, SiteConfig, SitePolicy, load_settings
 from shared.demo.hospitals import HOSPITALS, Hospital
 from shared.phantom.source import DigitalPatients

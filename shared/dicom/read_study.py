@@ -1,0 +1,78 @@
+"""One study as it was read: images or volumes, masks, labels, and who it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+
+from .identifiers import SeenIdentifier
+from .volume import ReadVolume
+
+
+@dataclass(frozen=True)
+class StudyHeader:
+    """Who and when. It identifies, and never leaves the process that read it.
+
+    `patient_id` and the names are empty and `study_date` is None where the files
+    do not say.
+    """
+
+    patient_id: str
+    patient_name: str
+    study_uid: str
+    study_date: date | None
+    accession: str
+
+    def __repr__(self) -> str:
+        """Hide everything, so that no log or traceback shows a patient."""
+        return "StudyHeader(***)"
+
+
+@dataclass(frozen=True)
+class ReadStudy:
+    """One study as read.
+
+    Attributes
+    ----------
+    header : StudyHeader
+        Identifiers.
+    vendor : Vendor
+        The scanner family.
+    images : mapping of View to ImageRecord
+        Pixels float32; a study without any has a volume.
+    labels : StudyLabels
+        From the files, and from tables once joined (`join_labels`).
+    covariates : Covariates
+        Ages capped at 89.
+    digests : mapping of View to str
+        SHA-256 of the file each image came from.
+    mask_digests : mapping of View to str
+        Likewise for the masks.
+    volumes : mapping of str to ReadVolume
+        CT series by SeriesInstanceUID.
+    lossy : mapping of View to bool
+        Whether an image was compressed with loss at any time.
+    maker, model : str
+        Manufacturer and model as the files say.
+    identifiers : frozenset of SeenIdentifier
+        Everything in the files that names the patient, for `client.identifiers`.
+    identified : frozenset of str
+        Names of the files that were read for `identifiers`: not of every file of the study.
+    """
+
+    header: StudyHeader
+    vendor: Vendor
+    images: Mapping[View, ImageRecord]
+    labels: StudyLabels
+    covariates: Covariates
+    digests: Mapping[View, str]
+    mask_digests: Mapping[View, str]
+    volumes: Mapping[str, ReadVolume] = field(default_factory=dict)
+    lossy: Mapping[View, bool] = field(default_factory=dict)
+    maker: str = ""
+    model: str = ""
+    identifiers: frozenset[SeenIdentifier] = frozenset()
+    identified: frozenset[str] = frozenset()
