@@ -48,7 +48,7 @@ quick: setup
 quick-tests: setup
 	$(BIN)/python -m pytest --numprocesses=auto $(ORDER) -m "not slow" $(ONLY)
 
-# Everything that must always hold; `make test ONLY=tests/server/test_rounds.py` a part.
+# Everything that must always hold; `make test ONLY=tests/server/rounds/test_train.py` a part.
 test: setup
 	$(BIN)/python -m pytest --numprocesses=auto $(ORDER) $(ONLY)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client.refusals import (
+from client.round.refusals import (
     UNKNOWN_SITE,
     least_refusal,
     log_failure,
@@ -24,22 +24,22 @@ from client.refusals import (
     write_refusal,
 )
 from shared.errors import ConfigError
-from shared.protocol import evaluate_answer, refusal_answer, train_answer
+from shared.protocol.messages import evaluate_answer, refusal_answer, train_answer
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
 
-    from client.site import Site
+    from client.round.open_site import Site
 
 app = ClientApp()
 
 
 def load() -> None:
     """Import what answering imports, for processes that are forked of this one to answer."""
-    import client.training  # noqa: F401
+    import client.round.answer  # noqa: F401
     import shared.training.accounting
     import shared.training.keyed_optimiser
-    import shared.training.local  # noqa: F401
+    import shared.training.local_round  # noqa: F401
 
 
 @app.train()
@@ -47,7 +47,7 @@ def train(message: Message, context: Context) -> Message:
     """Answer one round's request."""
 
     def answer(site: Site) -> RecordDict:
-        from client.training import answer_train
+        from client.round.answer import answer_train
 
         return train_answer(answer_train(site, message.content))
 
@@ -59,7 +59,7 @@ def evaluate(message: Message, context: Context) -> Message:
     """Answer a request to measure models on the validation patients."""
 
     def answer(site: Site) -> RecordDict:
-        from client.training import answer_evaluate
+        from client.round.answer import answer_evaluate
 
         return evaluate_answer(answer_evaluate(site, message.content))
 
@@ -76,7 +76,7 @@ def _attempt(
     folder = Path(UNKNOWN_SITE)
     site: Site | None = None
     try:
-        from client.site import open_site
+        from client.round.open_site import open_site
 
         folder = site_folder(dict(context.node_config), dict(context.run_config))
         site = open_site(folder)
@@ -94,7 +94,7 @@ def _refuse(error: Exception, folder: Path, site: Site | None, message: Message)
     with suppress(Exception):
         log_failure(folder, error)
     try:
-        from client.training import read_job_or_none, read_ticket_or_none
+        from client.round.answer import read_job_or_none, read_ticket_or_none
 
         job = read_job_or_none(message.content)
         refusal = refusal_of(error, folder, site, job)

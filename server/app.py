@@ -12,12 +12,12 @@ from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid as FlowersGrid
 from flwr.serverapp import ServerApp
 
-from server.checkpoint import HISTORY
-from server.events import EVENTS, Events
-from server.grid import Grid
-from server.lock import LOCK, alone
-from server.plan import RunPlan, load_plan
-from server.question import MessageMaker
+from server.rounds.grid import Grid
+from server.rounds.plan import RunPlan, load_plan
+from server.rounds.request import MessageMaker
+from server.state.checkpoint import HISTORY
+from server.state.events import EVENTS, Events
+from server.state.lock import LOCK, alone
 from shared.errors import OsteofedError, RunPausedError
 
 app = ServerApp()
@@ -61,7 +61,7 @@ def work(grid: Grid, plan: RunPlan, make: MessageMaker) -> None:
 
 
 def _work(grid: Grid, plan: RunPlan, make: MessageMaker, events: Events) -> None:
-    from server.federation import run_plan, standing
+    from server.runtime.federation import run_plan, standing
 
     resumed = any((plan.task_folder(task.name) / HISTORY).exists() for task in plan.tasks)
     sites = [member.site for member in plan.members]

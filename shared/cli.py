@@ -20,9 +20,9 @@ from rich.console import Console
 from shared.command_line import command_group
 from shared.demo.cli import demo_command
 from shared.errors import DiskFullError, NotPermittedError, OsteofedError
-from shared.files import is_disk_full
 from shared.inference.cli import predict_command
 from shared.phantom.cli import app as phantom
+from shared.runtime.files import is_disk_full
 
 EXIT_CODES = """\
 Exit codes: 0 it worked; 1 a fault of OsteoFed's own; 2 wrong use of the command line;

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from shared.chain import ChainLine
+    from shared.audit.chain import ChainLine
 
 #: Characters of a chain's facts that one row of a table shows.
 LONGEST_FACTS: Final = 160
@@ -108,7 +108,7 @@ def print_facts(data: Any, as_json: bool, render: Callable[[], None]) -> None:
 
 def print_verified(lines: Sequence[ChainLine], as_json: bool, **more: Any) -> None:
     """Print that an audit chain is good, and where it ends."""
-    from shared.audit import last_head
+    from shared.protocol.chain_cross_check import last_head
 
     head = last_head(lines).digest
     print_facts(

@@ -15,8 +15,8 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import pytest
 from xdist.remote import Producer
 
-from shared.keeper import cleaned_up_if_killed
-from shared.processes import cores, end_marked, new_token, termination_as_interrupt
+from shared.runtime.orphan_cleanup import cleaned_up_if_killed
+from shared.runtime.processes import cores, end_marked, new_token, termination_as_interrupt
 from tests.suite.ordering import UnitScheduling, order
 from tests.suite.recording import CostRecorder
 from tests.suite.slow import slow_list

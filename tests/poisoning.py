@@ -1,7 +1,7 @@
 """Hospitals of which one lies, and the rules that are to bear it.
 
-Everything but the lie is the platform's own: local training (`shared.training.local`),
-checks and aggregation (`server.aggregation`).
+Everything but the lie is the platform's own: local training (`shared.training.local_round`),
+checks and aggregation (`server.rounds.aggregation`).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Final
 import numpy as np
 import torch
 
-from server.aggregation import Aggregator
-from server.spool import Spool
-from shared.config import StrategySettings
+from server.rounds.aggregation import Aggregator
+from server.rounds.update_store import Spool
 from shared.errors import AggregationRefusedError
-from shared.halves import halved
+from shared.protocol.codec import Arrays
+from shared.protocol.half_precision import halved
 from shared.records import PatientSource, StudyRecord
-from shared.seeds import numpy_generator
-from shared.task_settings import OptimiserSettings
+from shared.settings.files import StrategySettings
+from shared.settings.task import OptimiserSettings
 from shared.tasks.base import Task
 from shared.training.arrays import get_arrays, set_arrays, trainable_names
 from shared.training.compute import Compute
-from shared.training.local import RoundKey, evaluate, train_plain
-from shared.weights import digest_arrays
-from shared.wire import Arrays
+from shared.training.local_round import RoundKey, evaluate, train_plain
+from shared.training.seeds import numpy_generator
+from shared.training.weights import digest_arrays
 
 LIAR: Final = "epsilon"
 SITES: Final = ("alpha", "beta", "delta", LIAR, "gamma")

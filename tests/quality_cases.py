@@ -14,15 +14,15 @@ from unittest import mock
 
 import numpy as np
 
-from shared.phantom import anatomy as body
-from shared.phantom.anatomy import Anatomy, Mineral
-from shared.phantom.metal import _cage, _clips
+from shared.phantom.anatomy import body
+from shared.phantom.anatomy.body import Anatomy, Mineral
+from shared.phantom.anatomy.metal import _cage, _clips
+from shared.phantom.imaging.scanner import SCANNERS, ScannerProfile
 from shared.phantom.population import POPULATIONS, draw_patient
-from shared.phantom.scanner import SCANNERS, ScannerProfile
 from shared.phantom.study import Situation, _cut, _frame, render_view
 from shared.phantom.truth import minerals, scale_mineral
 from shared.records import DXA_VIEWS, ImageRecord, View
-from shared.seeds import numpy_generator
+from shared.training.seeds import numpy_generator
 
 #: What a case is called when nothing was planted.
 CLEAN: Final = "clean"

@@ -18,14 +18,14 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from client.audit import site_chain
 from client.browse import one_study, overview, pictures, studies
 from client.browse.budget import Budget
 from client.browse.contracts import contracts
 from client.browse.gate import Gate, Keys, cookie_name
-from client.catalogue import Image, Study, Volume
-from client.exclusions import leave_out, left_out, take_back
-from client.store import SiteStore
+from client.identity.chain import site_chain
+from client.store.catalogue import Image, Study, Volume
+from client.store.exclusions import leave_out, left_out, take_back
+from client.store.site_store import SiteStore
 from shared.errors import OsteofedError
 
 HERE: Final = Path(__file__).parent

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from client.statement import ledger_statement
+from client.node.ledger_summary import ledger_statement
 from shared.errors import OsteofedError
 
 #: How long a page waits; the first sum after a start can take some seconds more.
@@ -28,7 +28,7 @@ class Budget:
         self._sum: _Sum | None = None
 
     def read(self, patience_seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
-        """Give the ledger's statement (`client.statement`), and how it stands.
+        """Give the ledger's statement (`client.node.ledger_summary`), and how it stands.
 
         Returns
         -------

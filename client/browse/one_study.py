@@ -23,8 +23,8 @@ from client.browse.pictures import (
     swatch,
 )
 from client.browse.studies import SHOWN_DIGITS, day_words, first_days, in_order
-from client.catalogue import Image, Label, Patient, Quality, Study, Volume
-from client.store import SiteStore
+from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
+from client.store.site_store import SiteStore
 from shared.records import View
 from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
 

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from client.browse import words
 from client.browse.charts import Histogram, histogram, strips
-from client.catalogue import Image, Label, Patient, Quality, SourceFile, Study, Volume
-from client.exclusions import left_out
-from client.split import SPLITS
+from client.store.catalogue import Image, Label, Patient, Quality, SourceFile, Study, Volume
+from client.store.exclusions import left_out
+from client.store.split import SPLITS
 from shared.dicom.verdicts import VERDICTS
 from shared.records import Vendor, View
 
@@ -21,7 +21,7 @@ from shared.records import Vendor, View
 DRAWN_REGIONS: Final = ("L1-L4", "femoral_neck", "total_hip")
 BMD_STEP: Final = 0.05
 AGE_STEP: Final = 5.0
-#: Of a flag that stands for "was assessed, nothing found" (`client.catalogue.Quality`).
+#: Of a flag that stands for "was assessed, nothing found" (`client.store.catalogue.Quality`).
 NO_FLAG: Final = "none"
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from client.browse.app import link, make_app
 from client.browse.gate import Keys
-from client.store import SiteStore
+from client.store.site_store import SiteStore
 from shared.errors import ConfigValueError, NotPermittedError
 
 #: Not a setting: no address of this machine but this one is ever bound.

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from client.browse import words
 from client.browse.overview import NO_FLAG
-from client.catalogue import Image, Label, Patient, Quality, Study, Volume
-from client.split import SPLITS
+from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
+from client.store.split import SPLITS
 from shared.records import Vendor, View
 
 PAGE_STUDIES: Final = 25

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from client.inbox import Inbox, TooLargeError, take_inbox
-from client.ingest import IngestReport, ProgressCallback
-from client.store import SiteStore
-from shared.door_settings import RetrySettings
+from client.ingest.folder import IngestReport, ProgressCallback
+from client.ingest.inbox import Inbox, TooLargeError, take_inbox
+from client.store.site_store import SiteStore
+from shared.settings.pacs import RetrySettings
 
-from .patience import StudyFailedError, patiently
-from .wanted import FoundStudy, Wanted
+from .query import FoundStudy, Wanted
+from .retry import StudyFailedError, patiently
 
 if TYPE_CHECKING:
     from .nodes import Deliver
@@ -95,7 +95,7 @@ def fetch_all(
     Parameters
     ----------
     site_folder : Path
-        A site made by `client.store.init_site`.
+        A site made by `client.store.site_store.init_site`.
     pacs : Pacs
         Whom to ask.
     wanted : Wanted

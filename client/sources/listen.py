@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from client.inbox import Inbox, take_inbox
-from client.ingest import IngestReport
-from client.store import SiteStore
-from shared.door_settings import ListenSettings
+from client.ingest.folder import IngestReport
+from client.ingest.inbox import Inbox, take_inbox
+from client.store.site_store import SiteStore
 from shared.errors import ConfigValueError
+from shared.settings.pacs import ListenSettings
 
 from .nodes import serving, storing_node
 
@@ -70,7 +70,7 @@ def listen(
     Parameters
     ----------
     site_folder : Path
-        A site made by `client.store.init_site`.
+        A site made by `client.store.site_store.init_site`.
     taken : callable
         Called with the report after each taking in.
     started : callable or None

@@ -18,10 +18,10 @@ from pynetdicom.sop_class import Verification
 from shared.dicom.attributes import quietly, text_of
 from shared.dicom.parsing import parse
 from shared.dicom.verdicts import SetAsideError
-from shared.door_settings import ListenSettings
 from shared.errors import ConfigValueError
+from shared.settings.pacs import ListenSettings
 
-from .secured import serving_context
+from .tls import serving_context
 
 #: Called with the study's UID and the file; False if it was there already.
 Deliver = Callable[[str, bytes], bool]

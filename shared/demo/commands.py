@@ -21,7 +21,7 @@ import psutil
 
 from shared.demo.display import Display
 from shared.errors import OsteofedError
-from shared.processes import end_marked, marked, new_token
+from shared.runtime.processes import end_marked, marked, new_token
 
 MARK = "OSTEOFED_DEMO_TOKEN"
 

@@ -10,7 +10,7 @@ class Hospital:
     """One digital hospital.
 
     `population` is a key of `shared.phantom.population.POPULATIONS`, `scanner`
-    one of `shared.phantom.scanner.SCANNERS`. `takes_part` is False for the one
+    one of `shared.phantom.imaging.scanner.SCANNERS`. `takes_part` is False for the one
     that only tests.
     """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from shared.config import LabelColumns
 from shared.errors import InputEmptyError
+from shared.settings.files import LabelColumns
 
 
 def patient_with_worst_fracture(hospital: Path) -> Path:

@@ -11,12 +11,12 @@ from typing import Any
 from rich.table import Table
 
 from shared.command_line import console
-from shared.config import SiteConfig, load_settings
 from shared.demo.headlines import BESIDE, HEADLINES, against_start, standing_words
 from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital, start_label
 from shared.demo.state import DemoState
 from shared.demo.summary import DemoSummary
 from shared.metrics.regression import error_of_constant
+from shared.settings.files import SiteConfig, load_settings
 
 
 def write_results(state: DemoState) -> Path:

@@ -14,7 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.config import (
+from shared.demo.commands import Commands
+from shared.demo.display import Display
+from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, start_label
+from shared.demo.patient import patient_with_worst_fracture
+from shared.demo.state import ROUNDS, DemoState
+from shared.errors import ConfigError, InputMissingError
+from shared.runtime.processes import termination_as_interrupt
+from shared.settings.contract import DataContract
+from shared.settings.files import (
     FederationConfig,
     PrivacyTarget,
     SimulationRuntime,
@@ -24,15 +32,7 @@ from shared.config import (
     load_settings,
     save_settings,
 )
-from shared.contract_settings import DataContract
-from shared.demo.commands import Commands
-from shared.demo.display import Display
-from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, start_label
-from shared.demo.patient import patient_with_worst_fracture
-from shared.demo.state import ROUNDS, DemoState
-from shared.errors import ConfigError, InputMissingError
-from shared.processes import termination_as_interrupt
-from shared.task_settings import TaskSettings
+from shared.settings.task import TaskSettings
 
 MARKER = ".osteofed-demo"
 EPSILON_PER_RUN = 4.0

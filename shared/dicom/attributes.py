@@ -17,9 +17,8 @@ from typing import Any, Final
 from pydicom import config
 from pydicom.dataset import Dataset
 
+from shared.dicom.phi.deidentify import capped_age
 from shared.records import Covariates
-
-from .deidentify import capped_age
 
 DATES = ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
 #: Words of (0010,2160) that are kept, in lower case, and the word each is kept as. The

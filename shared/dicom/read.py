@@ -15,25 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from shared.config import LabelColumns
-from shared.door_settings import ReadingSettings
+from shared.dicom.ct.volume import ReadVolume, read_series
+from shared.dicom.labels.label_joining import join_labels, judge_tables, merge_labels
+from shared.dicom.masks.segmentation import read_regions
+from shared.dicom.phi.burned_in import looks_burned_in
+from shared.dicom.phi.identifiers import SeenIdentifier, identifiers_of
+from shared.dicom.pixels.grey_values import is_lossy, stored_values, unit_values
+from shared.dicom.pixels.orientation import flips, turn
+from shared.dicom.pixels.spacing import find_spacing
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.settings.files import LabelColumns
+from shared.settings.pacs import ReadingSettings
 
 from .attributes import covariates_of, quietly, study_date, text_of
-from .burned_in import looks_burned_in
-from .identifiers import SeenIdentifier, identifiers_of
-from .label_joining import join_labels, judge_tables, merge_labels
-from .orientation import flips, turn
 from .parsing import parse
-from .pixels import is_lossy, stored_values, unit_values
 from .read_study import ReadStudy, StudyHeader
 from .scan import scan_folder
-from .segmentation import read_regions
-from .spacing import find_spacing
 from .study_files import ScannedFile, StudyGroup
 from .vendors import RULES, VendorRules, radiograph
 from .verdicts import FileVerdict, SetAsideError, judge
-from .volume import ReadVolume, read_series
 
 #: Characters kept of a maker's and a model's name (DICOM: LO).
 LONGEST_NAME: Final = 64

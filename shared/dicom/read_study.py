@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from shared.dicom.ct.volume import ReadVolume
+from shared.dicom.phi.identifiers import SeenIdentifier
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
-
-from .identifiers import SeenIdentifier
-from .volume import ReadVolume
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class ReadStudy:
     maker, model : str
         Manufacturer and model as the files say.
     identifiers : frozenset of SeenIdentifier
-        Everything in the files that names the patient, for `client.identifiers`.
+        Everything in the files that names the patient, for `client.phi.identifier_index`.
     identified : frozenset of str
         Names of the files that were read for `identifiers`: not of every file of the study.
     """

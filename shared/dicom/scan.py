@@ -18,16 +18,18 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from shared.config import LabelColumns
+from shared.dicom.ct.geometry import FEWEST_SLICES, places_of
+from shared.dicom.labels.tables import LabelRow, read_table
+from shared.dicom.masks.mask_files import loose_grid
+from shared.dicom.masks.mask_joining import join_loose
 from shared.errors import InputMissingError
+from shared.settings.files import LabelColumns
 
-from . import ct, segmentation, structured_report
 from .attributes import quietly, text_of
 from .content import content_digest
-from .geometry import FEWEST_SLICES, places_of
-from .joining import join_loose
-from .labels import LabelRow, read_table
-from .loose_masks import loose_grid
+from .ct import slices as ct
+from .labels import structured_report
+from .masks import segmentation
 from .parsing import parse
 from .study_files import ScannedFile, StudyGroup
 from .vendors import recognise

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from shared.dicom.ct.geometry import SlicePlace
+from shared.dicom.labels.tables import LabelRow
+from shared.dicom.masks.mask_files import MaskGrid
 from shared.records import Vendor, View
-
-from .geometry import SlicePlace
-from .labels import LabelRow
-from .loose_masks import MaskGrid
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from shared.errors import (
     NoChampionError,
     RegistryUnavailableError,
 )
+from shared.inference.registry_file import SQLITE, stored_versions
 from shared.inference.schema import ModelFacts
-from shared.registry_file import SQLITE, stored_versions
-from shared.weights import Weights, digest_arrays, load_weights
+from shared.training.weights import Weights, digest_arrays, load_weights
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shared.config import LabelColumns
 from shared.errors import (
     ConfigError,
     InputEmptyError,
@@ -33,6 +32,7 @@ from shared.inference.findings import Findings, join
 from shared.inference.report import ReportInput, render_report
 from shared.inference.schema import Prediction
 from shared.records import DXA_VIEWS, StudyLabels, StudyRecord
+from shared.settings.files import LabelColumns
 from shared.training.compute import choose_device
 
 if TYPE_CHECKING:

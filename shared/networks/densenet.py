@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.monai_parts import DenseNet
+from shared.networks.monai_parts import DenseNet
 from shared.networks.ready import ACTIVATION, coordinate_planes, group_norm, make_ready
 from shared.networks.whitening import Whitening
 

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from shared.monai_parts import ResNet, ResNetBlock, ResNetBottleneck
+from shared.networks.monai_parts import ResNet, ResNetBlock, ResNetBottleneck
 from shared.networks.ready import constant_planes, coordinate_planes, make_ready
 from shared.networks.whitening import Whitening, whiten_input
 

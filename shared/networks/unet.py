@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.monai_parts import UNet
+from shared.networks.monai_parts import UNet
 from shared.networks.ready import (
     ACTIVATION,
     PLACE_PLANES,

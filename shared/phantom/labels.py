@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.clinical.cross_calibration import standardised_bmd, vendor_bmd
+from shared.phantom.anatomy.body import WRONG_ROTATION, Anatomy
+from shared.phantom.imaging.scanner import ScannerProfile
 from shared.records import StudyLabels, Vendor, View
 from shared.regions import BMD_REGIONS, LUMBAR, VERTEBRAE, codes_of
 
-from .anatomy import WRONG_ROTATION, Anatomy
 from .population import PhantomPatient
-from .scanner import ScannerProfile
 
 Codes = NDArray[np.uint8]
 

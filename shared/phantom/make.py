@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from shared.config import LabelColumns
 from shared.errors import PhantomError
-from shared.folders import appearing_whole, in_use
 from shared.phantom.rendered import RenderedStudy
 from shared.phantom.workers import in_order
 from shared.records import DXA_VIEWS
+from shared.runtime.folders import appearing_whole, in_use
+from shared.settings.files import LabelColumns
 
 from .writers import MODELS, WrittenStudy, write_study
 from .writers.tables import write_tables
@@ -49,8 +49,8 @@ class _Order:
 
 def render_by_name(number: int, seed: int, scanner: str, population: str) -> RenderedStudy:
     """Render one patient by the names of scanner and population."""
+    from shared.phantom.imaging.scanner import SCANNERS
     from shared.phantom.population import POPULATIONS
-    from shared.phantom.scanner import SCANNERS
     from shared.phantom.study import render_study
 
     return render_study(number, seed, SCANNERS[scanner], POPULATIONS[population])

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from shared.errors import PhantomError
+from shared.phantom.imaging.radiograph import generic_radiograph
+from shared.phantom.imaging.scanner import generic_scanner
 from shared.records import (
     DXA_VIEWS,
     Covariates,
@@ -23,9 +25,7 @@ from shared.records import (
 )
 
 from .population import POPULATIONS
-from .radiograph import generic_radiograph
 from .rendered import RenderedStudy
-from .scanner import generic_scanner
 from .study import render_study
 from .workers import in_order
 

@@ -8,20 +8,20 @@ from typing import Final
 
 import numpy as np
 
+from shared.phantom.anatomy.body import Anatomy, Mineral, build_anatomy
+from shared.phantom.anatomy.metal import place_metal
+from shared.phantom.anatomy.solid import Floats
+from shared.phantom.imaging.acquisition import expose, move, show, stepped_hip, stepped_margins
+from shared.phantom.imaging.physics import Crossed
+from shared.phantom.imaging.projection import Frame, project
+from shared.phantom.imaging.scanner import ScannerProfile
 from shared.records import DXA_VIEWS, View
 from shared.regions import BMD_REGIONS, LUMBAR, REGION_CODES, codes_of
-from shared.seeds import numpy_generator
+from shared.training.seeds import numpy_generator
 
-from .acquisition import expose, move, show, stepped_hip, stepped_margins
-from .anatomy import Anatomy, Mineral, build_anatomy
 from .labels import body_events, is_whole, label_study
-from .metal import place_metal
-from .physics import Crossed
 from .population import PopulationProfile, draw_patient
-from .projection import Frame, project
 from .rendered import RenderedImage, RenderedStudy
-from .scanner import ScannerProfile
-from .solid import Floats
 from .truth import (
     Codes,
     heights,

@@ -16,13 +16,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.phantom.anatomy.body import Anatomy, Mineral, PlacedVertebra
+from shared.phantom.anatomy.solid import Floats, vector
+from shared.phantom.anatomy.vertebra import end_plates
+from shared.phantom.imaging.projection import Frame, project
 from shared.records import View
 from shared.regions import LUMBAR, REGION_CODES, VERTEBRAE, codes_of
-
-from .anatomy import Anatomy, Mineral, PlacedVertebra
-from .projection import Frame, project
-from .solid import Floats, vector
-from .vertebra import end_plates
 
 Codes = NDArray[np.uint8]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.errors import UnknownTaskError
-from shared.task_settings import TaskSettings
+from shared.settings.task import TaskSettings
 from shared.tasks.base import Task
 from shared.tasks.dxa_bmd import DxaBmd
 from shared.tasks.dxa_segmentation import DxaSegmentation

@@ -51,7 +51,7 @@ class Variation:
 @lru_cache(maxsize=256)
 def _transforms(variation: Variation, _thread: int) -> tuple[Any, tuple[Any, ...]]:
     """Make MONAI's transforms once a thread; their random state is set before each use."""
-    from shared.monai_parts import (
+    from shared.networks.monai_parts import (
         RandAdjustContrast,
         RandAffine,
         RandGaussianNoise,

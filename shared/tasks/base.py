@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.records import StudyRecord, View
-from shared.task_settings import TaskSettings
+from shared.settings.task import TaskSettings
 
 #: One patient (leading axis K) or a batch of patients (leading axes N, K).
 #: Always holds "image" (K, C, H, W) float32, "covariates" (K, F) float32 and

@@ -160,7 +160,7 @@ def frame_radiograph(
 
 def _spread_evenly(pixels: Tensor, scanned: Tensor) -> Tensor:
     """Equalise the histogram, so that a maker's tone curve is taken out."""
-    from shared.monai_parts import equalize_hist
+    from shared.networks.monai_parts import equalize_hist
 
     even = equalize_hist(
         img=pixels.numpy(), mask=scanned.numpy(), num_bins=GREY_LEVELS, min=0, max=1

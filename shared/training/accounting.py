@@ -81,7 +81,7 @@ def _divergence_of_a_step(
 
     With a sample rate of 1 this is the plain Gaussian mechanism, order/(2·noise²).
     """
-    from shared.opacus_parts import rdp
+    from shared.training.opacus_parts import rdp
 
     chosen = [ORDERS[place] for place in orders]
     divergence = np.asarray(
@@ -96,7 +96,7 @@ def _divergence_of_a_step(
 
 def _least(history: Sequence[Mechanism], delta: float, orders: range) -> tuple[float, int]:
     """Least epsilon that some of `ORDERS` give, and the place of the order that gives it."""
-    from shared.opacus_parts import rdp
+    from shared.training.opacus_parts import rdp
 
     chosen = [ORDERS[place] for place in orders]
     divergence = np.zeros(len(chosen))

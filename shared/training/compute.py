@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from shared.config import SiteCompute
 from shared.errors import ConfigValueError
+from shared.settings.files import SiteCompute
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared.task_settings import OptimiserSettings
+from shared.settings.task import OptimiserSettings
 from shared.tasks.base import Sample, Task
 from shared.training.arrays import trainable_names
 from shared.training.compute import Compute

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from shared.records import PatientSource
-from shared.task_settings import OptimiserSettings
+from shared.settings.task import OptimiserSettings
 from shared.tasks.base import Task
 from shared.training.batches import Patients, RoundKey
 from shared.training.compute import Compute
-from shared.training.local import LocalRound, Progress, train_plain
+from shared.training.local_round import LocalRound, Progress, train_plain
 from shared.training.optimising import threads
 
 

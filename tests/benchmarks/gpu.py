@@ -28,14 +28,14 @@ from rich import box
 from rich.table import Table
 
 from shared.command_line import console
-from shared.config import load_settings
 from shared.phantom.source import DigitalPatients, views_for
-from shared.task_settings import PrivateSettings, TaskSettings
+from shared.settings.files import load_settings
+from shared.settings.task import PrivateSettings, TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Sample, Task
 from shared.training.batches import Patients, RoundKey
 from shared.training.compute import Compute
-from shared.training.local import train_plain, train_private
+from shared.training.local_round import train_plain, train_private
 from tests.benchmarks.commands import ROOT
 from tests.benchmarks.step import NETWORKS, SEED, Step, opacus_step, our_step, plain_step
 

@@ -13,18 +13,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from client.store import SiteStore
-from server.events import Events
-from server.program import program_of
-from server.registry import Registry
-from server.result import Verdict
-from shared.config import load_settings
-from shared.start import start_network
-from shared.task_settings import TaskSettings
+from client.store.site_store import SiteStore
+from server.registry.export import program_of
+from server.registry.mlflow_registry import Registry
+from server.state.events import Events
+from server.state.result import Verdict
+from shared.settings.files import load_settings
+from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from shared.training.accounting import Mechanism
 from shared.training.arrays import get_arrays
-from shared.weights import Weights, digest_arrays, save_weights
+from shared.training.initial_weights import start_network
+from shared.training.weights import Weights, digest_arrays, save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")

@@ -27,7 +27,7 @@ from scipy import ndimage
 from shared.command_line import console
 from shared.phantom.rendered import RenderedImage, RenderedStudy
 from shared.phantom.writers import write_study
-from shared.seeds import numpy_generator
+from shared.training.seeds import numpy_generator
 from tests.benchmarks.commands import Figure, measure
 from tests.shared.rendered_samples import sample_study
 
@@ -92,11 +92,11 @@ def make_store(folder: Path, studies: int) -> None:
     from sqlalchemy import insert
     from sqlalchemy.orm import Session
 
-    from client.catalogue import Image, Label, Patient, Quality, Study
-    from client.split import SPLITS
-    from client.store import SiteStore, init_site
-    from shared.config import SiteConfig
+    from client.store.catalogue import Image, Label, Patient, Quality, Study
+    from client.store.site_store import SiteStore, init_site
+    from client.store.split import SPLITS
     from shared.records import DXA_VIEWS
+    from shared.settings.files import SiteConfig
 
     init_site(folder, SiteConfig(site="bench"))
     store = SiteStore.open(folder)
@@ -132,8 +132,8 @@ def _median(figures: list[Figure], name: str) -> float:
 
 def _cost(base: Path, source: Path, workers: int | None) -> Figure:
     """What it costs to decode an export, or to take it into a new site with some workers."""
-    from client.store import init_site
-    from shared.config import SiteConfig
+    from client.store.site_store import init_site
+    from shared.settings.files import SiteConfig
 
     if workers is None:
         return measure([PYTHON, "-m", "tests.benchmarks.ingest", "bare", str(source)])

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from shared.command_line import console
-from shared.task_settings import NetworkSettings, PrivateSettings, TaskSettings
+from shared.settings.task import NetworkSettings, PrivateSettings, TaskSettings
 from tests.benchmarks.rounds import SITES, ours
 
 #: The small U-Net as it ships, more steps.
@@ -37,10 +37,10 @@ def task_of(steps: int, trainable: str) -> TaskSettings:
 
 def bare(site: Path, settings: TaskSettings, rounds: int) -> list[float]:
     """Seconds of each round's local steps in this process."""
-    from client.store import SiteStore
+    from client.store.site_store import SiteStore
     from shared.tasks import make_task
     from shared.training.compute import Compute
-    from shared.training.local import RoundKey, train_private
+    from shared.training.local_round import RoundKey, train_private
 
     store = SiteStore.open(site)
     task, compute = make_task(settings), Compute.from_settings(store.config.compute)

@@ -2,8 +2,8 @@
 
 import sys
 
+from shared.phantom.imaging.scanner import SCANNERS
 from shared.phantom.population import POPULATIONS
-from shared.phantom.scanner import SCANNERS
 from shared.phantom.study import render_study
 
 

@@ -24,9 +24,9 @@ import time
 from pathlib import Path
 
 from shared.command_line import console
-from shared.config import Quorum
-from shared.processes import end_marked, new_token
-from shared.task_settings import TaskSettings
+from shared.runtime.processes import end_marked, new_token
+from shared.settings.files import Quorum
+from shared.settings.task import TaskSettings
 from tests.server.tiny_sites import TINY_TASK
 
 MARK = "OSTEOFED_BENCH_TOKEN"
@@ -41,7 +41,7 @@ def between(ends: list[float]) -> list[float]:
 
 def plain_flower(folder: Path, rounds: int) -> list[float]:
     """Seconds of each round of the plain app."""
-    from shared.flower import free_port
+    from shared.runtime.flower import free_port
 
     token, port = new_token(), free_port()
     home, ticks = folder / "flwr", folder / "ticks"

@@ -28,22 +28,22 @@ import numpy as np
 from flwr.app import RecordDict
 from rich.table import Table
 
-from server.events import Events
-from server.home import Home
-from server.journal import Journal
-from server.plan import PlannedTask, RunPlan
-from server.roster import Roster
-from server.rounds import Start, train_rounds
-from shared import protocol
-from shared.chain import Head
+from server.rounds.plan import PlannedTask, RunPlan
+from server.rounds.roster import Roster
+from server.rounds.train import Start, train_rounds
+from server.state.events import Events
+from server.state.home import Home
+from server.state.journal import Journal
+from shared.audit.chain import Head
 from shared.command_line import console
-from shared.config import PrivacyTarget, Quorum, StrategySettings
-from shared.halves import halved
-from shared.protocol import TrainAnswer
+from shared.protocol import messages as protocol
+from shared.protocol.codec import Arrays
+from shared.protocol.half_precision import halved
+from shared.protocol.messages import TrainAnswer
+from shared.protocol.signatures import sign_statement
+from shared.settings.files import PrivacyTarget, Quorum, StrategySettings
 from shared.tasks import make_task
-from shared.trust import sign_statement
-from shared.weights import digest_arrays
-from shared.wire import Arrays
+from shared.training.weights import digest_arrays
 from tests.benchmarks.commands import measure
 from tests.server.fake_grid import FakeMessage, make
 from tests.server.jobs import account, asked_in, member, signing_key

@@ -27,15 +27,15 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from shared.command_line import console
-from shared.config import load_settings
 from shared.phantom.source import DigitalPatients
-from shared.task_settings import TaskSettings
+from shared.settings.files import load_settings
+from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Sample, Task
 from shared.training.batches import Patients, to_batch
 from shared.training.compute import Compute
 from shared.training.keyed_optimiser import KeyedDPOptimizer
-from shared.training.local import private_gradients
+from shared.training.local_round import private_gradients
 from shared.training.noise import KeyStream
 from shared.training.optimising import autocast
 from shared.training.per_patient_gradients import per_patient_gradients

@@ -6,12 +6,12 @@
 import sys
 from pathlib import Path
 
-from shared.config import load_settings
 from shared.phantom.source import DigitalPatients
-from shared.task_settings import TaskSettings
+from shared.settings.files import load_settings
+from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from shared.training.compute import Compute
-from shared.training.local import RoundKey, train_plain, train_private
+from shared.training.local_round import RoundKey, train_plain, train_private
 
 PATIENTS, STEPS = 40, 8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from client.catalogue import Base
+from client.store.catalogue import Base
 
 
 def snapshot(site: Path) -> dict[str, object]:

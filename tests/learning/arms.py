@@ -17,19 +17,19 @@ from typing import Final
 
 import torch
 
-from shared.config import StrategySettings
-from shared.task_settings import OptimiserSettings, PrivateSettings
+from shared.protocol.codec import Arrays
+from shared.settings.files import StrategySettings
+from shared.settings.task import OptimiserSettings, PrivateSettings
 from shared.tasks import make_task
 from shared.tasks.base import Statistics, Task
 from shared.training.accounting import noise_multiplier_for
 from shared.training.arrays import get_arrays, set_arrays
 from shared.training.batches import Patients, RoundKey, to_batch
 from shared.training.compute import Compute
-from shared.training.local import train_plain
+from shared.training.local_round import train_plain
 from shared.training.optimising import threads
 from shared.training.pretraining import train_on_public
-from shared.weights import Weights, load_weights, save_weights
-from shared.wire import Arrays
+from shared.training.weights import Weights, load_weights, save_weights
 from tests.learning.cohorts import Cohort, Pooled
 from tests.learning.federating import federate
 from tests.learning.stored import Run, run_of

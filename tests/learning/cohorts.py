@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.records import PatientSource, StudyRecord
-from shared.task_settings import TaskSettings
+from shared.settings.task import TaskSettings
 from tests.learning.digital import (
     FEDERATION,
     UNSEEN,

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from shared.phantom.imaging.scanner import SCANNERS, ScannerProfile
 from shared.phantom.population import POPULATIONS
-from shared.phantom.scanner import SCANNERS, ScannerProfile
 from shared.phantom.source import PHANTOM_VERSION, record_of
 from shared.phantom.study import render_study
 from shared.phantom.workers import in_order

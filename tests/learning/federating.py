@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from server.aggregation import Aggregator
-from server.spool import Spool
-from shared.config import StrategySettings
-from shared.halves import halved
-from shared.task_settings import TaskSettings
+from server.rounds.aggregation import Aggregator
+from server.rounds.update_store import Spool
+from shared.protocol.codec import Arrays
+from shared.protocol.half_precision import halved
+from shared.settings.files import StrategySettings
+from shared.settings.task import TaskSettings
 from shared.tasks.base import Task
 from shared.training.accounting import noise_multiplier_for
 from shared.training.arrays import set_arrays, trainable_names
 from shared.training.batches import Patients
 from shared.training.compute import Compute
-from shared.training.local import RoundKey, train_plain, train_private
-from shared.weights import digest_arrays
-from shared.wire import Arrays
+from shared.training.local_round import RoundKey, train_plain, train_private
+from shared.training.weights import digest_arrays
 
 Mode = Literal["plain", "private"]
 #: Told the round that is done and the model it gave.

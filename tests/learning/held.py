@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from shared.config import load_settings
 from shared.phantom.source import DigitalPatients
-from shared.task_settings import TaskSettings
+from shared.settings.files import load_settings
+from shared.settings.task import TaskSettings
 from shared.training.compute import Compute
 from tests.learning.arms import Bench
 from tests.learning.cohorts import SMALL, digital

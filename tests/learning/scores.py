@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.seeds import numpy_generator
-from shared.task_settings import TaskSettings
+from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Statistics, Task
 from shared.tasks.dxa_bmd import METRIC_NAMES, region_sums
+from shared.training.seeds import numpy_generator
 from tests.learning.stored import Run
 
 REPLICATES: Final = 1000

@@ -9,18 +9,18 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import RecordDict
 
-from server.home import Member
-from shared import protocol
-from shared.account import Account
-from shared.chain import NOTHING, Head
+from server.state.home import Member
+from shared.audit.chain import NOTHING, Head
+from shared.audit.keys import SigningKey
 from shared.errors import FirewallRefusedError
-from shared.halves import halved
-from shared.protocol import EvaluateAnswer, EvaluateJob, Job, TrainAnswer
-from shared.signing import SigningKey
-from shared.task_settings import TaskSettings
-from shared.trust import ANY_SITE, Ticket, asked_digest, sign_statement, sign_ticket
-from shared.weights import digest_arrays
-from shared.wire import Arrays, array_record
+from shared.protocol import messages as protocol
+from shared.protocol.account import Account
+from shared.protocol.codec import Arrays, array_record
+from shared.protocol.half_precision import halved
+from shared.protocol.messages import EvaluateAnswer, EvaluateJob, Job, TrainAnswer
+from shared.protocol.signatures import ANY_SITE, Ticket, asked_digest, sign_statement, sign_ticket
+from shared.settings.task import TaskSettings
+from shared.training.weights import digest_arrays
 from tests.server.tiny_sites import TINY_TASK
 
 DIGEST = "0" * 64

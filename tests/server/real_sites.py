@@ -10,22 +10,22 @@ from typing import Any
 from flwr.app import RecordDict
 
 from client.app import _attempt
-from client.audit import IDENTITY
-from client.site import Site
-from client.training import answer_evaluate, answer_train
-from server.home import Member
-from server.plan import RunPlan
-from server.roster import Roster
-from server.rounds import Start, Trained, train_rounds
-from shared import protocol
-from shared.config import PrivacyTarget, SitePrivacy
-from shared.signing import read_key
-from shared.start import start_network
-from shared.task_settings import TaskSettings
+from client.identity.chain import IDENTITY
+from client.round.answer import answer_evaluate, answer_train
+from client.round.open_site import Site
+from server.rounds.plan import RunPlan
+from server.rounds.roster import Roster
+from server.rounds.train import Start, Trained, train_rounds
+from server.state.home import Member
+from shared.audit.keys import read_key
+from shared.protocol import messages as protocol
+from shared.settings.files import PrivacyTarget, SitePrivacy
+from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from shared.training.arrays import get_arrays, trainable_names
+from shared.training.initial_weights import start_network
 from tests.server.fake_grid import FakeGrid, Node, make
-from tests.server.test_rounds import journal, plan
+from tests.server.rounds.test_train import journal, plan
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
 NAMES = ("alpha", "beta")

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 from hypothesis.extra.numpy import arrays as hypothesis_arrays
 
-from shared import protocol
 from shared.errors import AggregationRefusedError, FirewallRefusedError
-from shared.halves import LEAST_EXPONENT, MOST_EXPONENT, halved
-from shared.protocol import EvaluateJob, Refusal
-from shared.weights import digest_arrays
-from shared.wire import PROTOCOL_VERSION, Arrays, array_record, count_bytes, read_arrays
+from shared.protocol import messages as protocol
+from shared.protocol.codec import PROTOCOL_VERSION, Arrays, array_record, count_bytes, read_arrays
+from shared.protocol.half_precision import LEAST_EXPONENT, MOST_EXPONENT, halved
+from shared.protocol.messages import EvaluateJob, Refusal
+from shared.training.weights import digest_arrays
 from tests.server.jobs import (
     account,
     answer,

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.orm import Session
 
-from client.catalogue import Image, Label, Patient, Study
-from client.store import SiteStore, init_site
-from shared.config import SiteCompute, SiteConfig, SitePolicy, SitePrivacy
+from client.store.catalogue import Image, Label, Patient, Study
+from client.store.site_store import SiteStore, init_site
 from shared.records import PatientSource, StudyRecord
-from shared.task_settings import NetworkSettings, OptimiserSettings, PrivateSettings, TaskSettings
+from shared.settings.files import SiteCompute, SiteConfig, SitePolicy, SitePrivacy
+from shared.settings.task import NetworkSettings, OptimiserSettings, PrivateSettings, TaskSettings
 from tests.shared.standins import Standins
 
 #: A task that trains in a second.

@@ -10,7 +10,7 @@ from PIL import Image
 
 from shared.records import View
 from shared.regions import UNNAMED_VERTEBRA
-from shared.task_settings import OptimiserSettings, PretrainSettings, PrivateSettings, TaskSettings
+from shared.settings.task import OptimiserSettings, PretrainSettings, PrivateSettings, TaskSettings
 from shared.training.compute import Compute
 from tests.learning.arms import Bench, digest_of
 from tests.learning.cohorts import Cohort, Size, radiographs

@@ -14,14 +14,14 @@ import pytest
 import yaml
 from rich.console import Console
 
-from client.store import SiteStore, init_site
-from shared.config import FederationConfig, SiteConfig, parse_settings
+from client.store.site_store import SiteStore, init_site
 from shared.phantom.source import DigitalPatients, views_for
-from shared.task_settings import PrivateSettings, TaskSettings
+from shared.settings.files import FederationConfig, SiteConfig, parse_settings
+from shared.settings.task import PrivateSettings, TaskSettings
 from shared.tasks import make_task
 from shared.training.arrays import get_arrays
 from shared.training.compute import Compute
-from shared.training.local import RoundKey, train_private
+from shared.training.local_round import RoundKey, train_private
 from shared.training.optimising import threads
 from tests.benchmarks.peers.figures import (
     MEBIBYTE,

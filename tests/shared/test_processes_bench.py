@@ -13,7 +13,7 @@ from tests.benchmarks.processes import ROUNDS, besides_steps, by_name, name_of
     ("words", "name"),
     [
         ("/v/bin/python -m shared.cli server run federation.yaml", "shared.cli server run"),
-        ("/v/bin/python -m server.simulated /w/plan.json 3", "server.simulated"),
+        ("/v/bin/python -m server.runtime.simulated /w/plan.json 3", "server.runtime.simulated"),
         ("/v/bin/python /v/bin/flower-superlink --insecure --port 1", "flower-superlink"),
         ("/v/bin/python -u /r/log_monitor.py --logs-dir=/tmp", "log_monitor.py"),
         ("ray::ClientAppActor", "ray::ClientAppActor"),

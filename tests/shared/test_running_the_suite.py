@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from shared.processes import marked, new_token
+from shared.runtime.processes import marked, new_token
 from tests.suite.ordering import tier
 from tests.suite.slow import FIXTURE, SlowList, slow_list, write_list
 from tests.system.real_federation import wait_for

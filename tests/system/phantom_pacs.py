@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from client.store import SETTINGS, init_site
-from shared.config import SiteConfig, load_settings, save_settings
+from client.store.site_store import SETTINGS, init_site
 from shared.phantom.make import make_hospital
 from shared.phantom.writers import write_study
+from shared.settings.files import SiteConfig, load_settings, save_settings
 from tests.shared.rendered_samples import sample_study
 
 from .orthanc import PASSWORD, USER, Orthanc
@@ -76,7 +76,7 @@ def snapshot(site: Path) -> dict[str, object]:
     """Arrays by name and bytes, and every row of every table; files without their names.
 
     Names of files are remembered as identifiers too, and they differ from source to source:
-    what is looked for is compared by `tests.client.test_audit_phi`, not here.
+    what is looked for is compared by `tests.client.phi.test_audit`, not here.
     """
     found: dict[str, object] = {
         path.relative_to(site).as_posix(): path.read_bytes() for path in site.rglob("*.npy")

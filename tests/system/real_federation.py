@@ -17,9 +17,11 @@ from typing import Any
 
 import psutil
 
-from server.readiness import read_up
-from shared.chain import ChainLine
-from shared.config import (
+from server.deployment.readiness import read_up
+from shared.audit.chain import ChainLine
+from shared.runtime.flower import free_port
+from shared.runtime.processes import living_in, marked, sessions_of
+from shared.settings.files import (
     FederationConfig,
     PrivacyTarget,
     Quorum,
@@ -28,9 +30,7 @@ from shared.config import (
     TaskRun,
     save_settings,
 )
-from shared.flower import free_port
-from shared.processes import living_in, marked, sessions_of
-from shared.task_settings import TaskSettings
+from shared.settings.task import TaskSettings
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
 MARK = "OSTEOFED_TEST_TOKEN"

@@ -20,10 +20,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from client.statement import ledger_statement
-from shared.chain import verify_chain
-from shared.config import Quorum
-from shared.signing import read_key
+from client.node.ledger_summary import ledger_statement
+from shared.audit.chain import verify_chain
+from shared.audit.keys import read_key
+from shared.settings.files import Quorum
 from tests.server.tiny_sites import TINY_TASK
 from tests.system.bad_line import bad_line
 from tests.system.real_federation import (

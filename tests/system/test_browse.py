@@ -23,13 +23,13 @@ from PIL import Image as Picture
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from client.catalogue import Image, Quality, Study
-from client.exclusions import left_out
-from client.ingest import ingest
-from client.ledger import DEFAULT_COHORT
-from client.store import SiteStore, init_site
-from shared.config import SiteConfig
+from client.ingest.folder import ingest
+from client.privacy.ledger import DEFAULT_COHORT
+from client.store.catalogue import Image, Quality, Study
+from client.store.exclusions import left_out
+from client.store.site_store import SiteStore, init_site
 from shared.phantom.make import make_hospital, render_by_name
+from shared.settings.files import SiteConfig
 from shared.training.accounting import Mechanism
 from tests.shared.rendered_samples import sample_study
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from client.store import SETTINGS, SiteStore
+from client.store.site_store import SETTINGS, SiteStore
 
 from .orthanc import PASSWORD, free_port, needs_orthanc, needs_storescu, running_orthanc
 from .phantom_pacs import make_phantom_hospital

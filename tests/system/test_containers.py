@@ -19,8 +19,10 @@ import psutil
 import pytest
 import yaml
 
-from server.registry import Registry
-from shared.config import (
+from server.registry.mlflow_registry import Registry
+from shared.runtime.flower import free_port
+from shared.runtime.processes import end_marked, marked, new_token
+from shared.settings.files import (
     FederationConfig,
     PrivacyTarget,
     Quorum,
@@ -29,8 +31,6 @@ from shared.config import (
     TaskRun,
     save_settings,
 )
-from shared.flower import free_port
-from shared.processes import end_marked, marked, new_token
 from tests.server.tiny_sites import TINY_TASK
 from tests.system.real_federation import MARK, NAMES, OSTEOFED, make_sites, wait_for
 

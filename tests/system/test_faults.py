@@ -18,13 +18,13 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from client.statement import ledger_statement
-from server.readiness import read_up
-from server.status import run_status
-from shared.chain import verify_chain
-from shared.config import Quorum
-from shared.seeds import numpy_generator
-from shared.signing import read_key
+from client.node.ledger_summary import ledger_statement
+from server.deployment.readiness import read_up
+from server.runtime.status import run_status
+from shared.audit.chain import verify_chain
+from shared.audit.keys import read_key
+from shared.settings.files import Quorum
+from shared.training.seeds import numpy_generator
 from tests.server.tiny_sites import TINY_TASK
 from tests.system.real_federation import (
     MISSING_NGINX,

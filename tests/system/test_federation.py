@@ -17,9 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from client.statement import ledger_statement
-from server.result import RunResult
-from shared.config import (
+from client.node.ledger_summary import ledger_statement
+from server.state.result import RunResult
+from shared.runtime.processes import living_in, marked, sessions_of
+from shared.settings.files import (
     FederationConfig,
     PrivacyTarget,
     SimulationRuntime,
@@ -27,8 +28,7 @@ from shared.config import (
     TaskRun,
     save_settings,
 )
-from shared.processes import living_in, marked, sessions_of
-from shared.weights import digest_arrays, load_weights
+from shared.training.weights import digest_arrays, load_weights
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]

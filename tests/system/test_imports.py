@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from shared.errors import RuntimeUnavailableError
-from shared.registry_file import REVISION
+from shared.inference.registry_file import REVISION
 from tests.system.importing import commands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,7 +101,8 @@ def test_help_imports_nothing_large(tmp_path: Path) -> None:
         assert not heavy(answer), answer["words"]
 
 
-#: The columns that are read; tests/shared/test_registry_file.py holds them against MLflow's.
+#: The columns that are read; tests/shared/inference/test_registry_file.py holds them against
+#: MLflow's.
 TABLES = """
     CREATE TABLE alembic_version (version_num);
     CREATE TABLE model_versions (name, version, creation_time, storage_location, source, run_id,
@@ -116,10 +117,10 @@ TABLES = """
 def weights_and_registry(folder: Path) -> None:
     """Weights that nobody trained, and a file as MLflow's with a champion of each task."""
     from shared.inference.readers import READERS
-    from shared.start import start_network
-    from shared.task_settings import TaskSettings
+    from shared.settings.task import TaskSettings
     from shared.training.arrays import get_arrays
-    from shared.weights import Weights, save_weights
+    from shared.training.initial_weights import start_network
+    from shared.training.weights import Weights, save_weights
 
     with contextlib.closing(sqlite3.connect(folder / "mlflow.sqlite")) as database, database:
         database.executescript(TABLES)

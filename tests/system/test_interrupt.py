@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.processes import marked, new_token
+from shared.runtime.processes import marked, new_token
 
 MARK = "OSTEOFED_TEST_TOKEN"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from server.result import RunResult
-from shared.processes import living_in, marked
+from server.state.result import RunResult
+from shared.runtime.processes import living_in, marked
 from tests.server.tiny_sites import TINY_TASK
 from tests.system.test_federation import MARK, federation, wait_for_a_round
 

@@ -14,13 +14,13 @@ from typing import Any
 import psutil
 import pytest
 
-from client.statement import ledger_statement
-from server.home import Home
-from server.readiness import read_up
-from shared.chain import Anchor, verify_chain
-from shared.signing import read_key
-from shared.trust import Statement
-from shared.weights import digest_arrays, load_weights
+from client.node.ledger_summary import ledger_statement
+from server.deployment.readiness import read_up
+from server.state.home import Home
+from shared.audit.chain import Anchor, verify_chain
+from shared.audit.keys import read_key
+from shared.protocol.signatures import Statement
+from shared.training.weights import digest_arrays, load_weights
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 from tests.system.real_federation import (
     MISSING_NGINX,
@@ -189,8 +189,8 @@ def test_both_chains_verify_and_agree_with_each_other(federation: Federation) ->
 @pytest.mark.usefixtures("trained")
 def test_a_bundle_that_was_not_approved_runs_nowhere(federation: Federation) -> None:
     """One character of the code differs, and every hospital refuses to unpack it."""
-    from server.bundle import stage_bundle
-    from server.members import CONNECTION, _flwr
+    from server.deployment.members import CONNECTION, _flwr
+    from server.runtime.bundle import stage_bundle
 
     staged = federation.folder / "other-bundle"
     staged.mkdir()

@@ -21,13 +21,13 @@ from pynetdicom import AE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
-from client.ingest import IngestReport, ingest
+from client.ingest.folder import IngestReport, ingest
 from client.sources.fetch import Fetched
 from client.sources.listen import listen
-from client.sources.take import echo, take_source
-from client.sources.wanted import Wanted
-from shared.door_settings import ListenSettings
+from client.sources.query import Wanted
+from client.sources.router import echo, take_source
 from shared.errors import ConfigValueError, SourceRefusedError, SourceUnavailableError
+from shared.settings.pacs import ListenSettings
 
 from .orthanc import Orthanc, needs_orthanc, needs_storescu, running_orthanc
 from .phantom_pacs import (
@@ -50,9 +50,9 @@ pytestmark = [pytest.mark.system, needs_orthanc]
 CHILD = """
 import sys
 from pathlib import Path
-from client.sources.take import take_source
-from client.sources.wanted import Wanted
-import client.ingest, client.sources.web
+from client.sources.router import take_source
+from client.sources.query import Wanted
+import client.ingest.folder, client.sources.dicomweb
 print("ready", flush=True)
 take_source(Path(sys.argv[1]), "pacs:web", Wanted(modalities=("CR",)))
 """
@@ -274,7 +274,7 @@ def time_of(day: str) -> Any:
 def test_more_studies_than_a_page_are_all_found(
     sites: Sites, pacs: Orthanc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.sources.web.PAGE", 5)
+    monkeypatch.setattr("client.sources.dicomweb.PAGE", 5)
     assert fetch(new_site(sites, pacs), "pacs:web").fetched == PATIENTS
 
 

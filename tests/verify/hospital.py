@@ -14,7 +14,7 @@ from tests.verify.topic import Line, Planned, Runs, Tell, Topic
 PATIENTS: Final = 200
 #: By key: the tests that read ``OSTEOFED_PATIENTS``.
 TESTS: Final = {
-    "identifiers": "tests/client/test_audit_phi.py",
+    "identifiers": "tests/client/phi/test_audit.py",
     "archives": "tests/system/test_sources.py",
 }
 #: Tests that may take minutes at this size.

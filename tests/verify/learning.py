@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from shared.config import load_settings
 from shared.phantom.source import DigitalPatients, views_for
-from shared.task_settings import TaskSettings
+from shared.settings.files import load_settings
+from shared.settings.task import TaskSettings
 from shared.tasks import TASKS
 from shared.training.compute import Compute
 from tests.learning.arms import Bench, arms_of, measured_digest_of

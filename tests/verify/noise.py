@@ -1,6 +1,6 @@
 """The noise of the guarantee over a hundred million draws: normal far into its tails.
 
-`tests/shared/test_noise.py` holds the same at two hundred thousand.
+`tests/shared/training/test_noise.py` holds the same at two hundred thousand.
 """
 
 from __future__ import annotations

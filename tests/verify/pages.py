@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shared.files import write_text_atomically
+from shared.runtime.files import write_text_atomically
 from tests.verify.stored import Stored
 from tests.verify.topic import Line, Topic
 

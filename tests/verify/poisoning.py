@@ -1,6 +1,6 @@
 """The table attack x rule: one lying hospital of five, on small images and on digital patients.
 
-The small one is what `tests/server/test_poisoning.py` trains a part of. The other is of the
+The small one is what `tests/server/rounds/test_poisoning.py` trains a part of. The other is of the
 density task: five hospitals of 40 digital patients each on generic scanners, plain training
 from the network's own initialisation, and the metric of 60 patients whom no hospital had.
 """
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any, Final
 
-from shared.config import load_settings
 from shared.phantom.source import DigitalPatients
-from shared.task_settings import TaskSettings
+from shared.settings.files import load_settings
+from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from tests.poisoning import ATTACKS, RULES, SITES, Trial, fresh_start, small_trial
 from tests.server.tiny_sites import TINY_TASK

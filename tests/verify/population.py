@@ -1,6 +1,6 @@
 """Eighty thousand digital persons have the figures of the design.
 
-`tests/shared/test_phantom_population.py` holds the same for five thousand, with wider limits.
+`tests/shared/phantom/test_population.py` holds the same for five thousand, with wider limits.
 """
 
 from __future__ import annotations

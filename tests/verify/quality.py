@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Final
 
-from shared.phantom.anatomy import WRONG_ROTATION
+from shared.phantom.anatomy.body import WRONG_ROTATION
 from shared.quality import RAISED, strengths_of
 from shared.records import Vendor, View
 from tests.quality_cases import CLEAN, Case, cases

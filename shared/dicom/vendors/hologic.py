@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from shared.dicom.labels.names import is_bmd
 from shared.records import Covariates, StudyLabels, View
 
 from ..attributes import text_of, within
-from ..names import is_bmd
 from ..verdicts import SetAsideError
 
 RESULTS: Final = (0x0019, 0x1000)

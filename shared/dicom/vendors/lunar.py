@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from shared.dicom.pixels.margins import unscanned_margin
 from shared.records import Covariates, StudyLabels, View
 
 from ..attributes import text_of
-from ..margins import unscanned_margin
 from ..verdicts import SetAsideError
 
 MANUFACTURER: Final = re.compile(r"\b(GE|GEMS|LUNAR|GENERAL ELECTRIC)\b", re.IGNORECASE)

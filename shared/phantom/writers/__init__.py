@@ -12,7 +12,7 @@ from shared.records import Vendor
 from . import hologic, lunar
 from .common import WrittenStudy
 
-#: Model name by scanner profile (`shared.phantom.scanner.SCANNERS`).
+#: Model name by scanner profile (`shared.phantom.imaging.scanner.SCANNERS`).
 MODELS: Final[dict[str, str]] = {
     "lunar": "Lunar iDXA",
     "lunar_prodigy": "Lunar Prodigy Advance",

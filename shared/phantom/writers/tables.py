@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from shared.config import LabelColumns
+from shared.settings.files import LabelColumns
 
 from .common import WrittenStudy
 

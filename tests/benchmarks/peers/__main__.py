@@ -25,8 +25,8 @@ from functools import partial
 from pathlib import Path
 
 from shared.command_line import console
-from shared.weights import load_weights
-from shared.wire import Arrays
+from shared.protocol.codec import Arrays
+from shared.training.weights import load_weights
 from tests.benchmarks.peers.figures import Program, lines_of, table_of
 from tests.benchmarks.peers.hospitals import TASKS, Cast, Ready, prepare
 from tests.benchmarks.peers.measuring import Cost

@@ -18,20 +18,20 @@ from typing import Final
 
 import numpy as np
 
-from client.split import SPLITS, Split
-from client.store import SiteStore, init_site
-from shared.config import SiteCompute, SiteConfig, SitePolicy, load_settings
+from client.store.site_store import SiteStore, init_site
+from client.store.split import SPLITS, Split
 from shared.demo.hospitals import HOSPITALS, Hospital
 from shared.phantom.source import DigitalPatients
+from shared.protocol.codec import Arrays
 from shared.records import View
-from shared.task_settings import TaskSettings
+from shared.settings.files import SiteCompute, SiteConfig, SitePolicy, load_settings
+from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Statistics, Task, add_statistics
 from shared.training.arrays import set_arrays
 from shared.training.batches import Patients
 from shared.training.compute import Compute
-from shared.training.local import evaluate
-from shared.wire import Arrays
+from shared.training.local_round import evaluate
 from tests.benchmarks.commands import ROOT
 from tests.benchmarks.peers.measuring import one_thread
 from tests.learning.scores import score

@@ -21,7 +21,7 @@ from typing import Final
 
 import psutil
 
-from shared.processes import end_marked, living_in, marked, new_token, sessions_of
+from shared.runtime.processes import end_marked, living_in, marked, new_token, sessions_of
 
 MARK: Final = "OSTEOFED_BENCH_TOKEN"
 LOOK_SECONDS: Final = 0.5

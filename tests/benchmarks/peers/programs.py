@@ -15,10 +15,10 @@ from typing import Final
 import torch
 from safetensors.numpy import load_file
 
-from shared.flower import free_port, search_path
+from shared.protocol.codec import Arrays
+from shared.runtime.flower import free_port, search_path
 from shared.training.accounting import noise_multiplier_for
-from shared.weights import load_weights
-from shared.wire import Arrays
+from shared.training.weights import load_weights
 from tests.benchmarks.commands import ROOT
 from tests.benchmarks.peers.hospitals import MEMBERS, RADIOGRAPHS, TASKS, Ready
 from tests.benchmarks.peers.measuring import Cost, cost_of, one_thread

@@ -1,0 +1,94 @@
+"""``osteofed site check | qc``: parse, call one function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shared.command_line import JsonOption, complete_task, console, print_facts
+
+SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
+
+#: How a verdict looks.
+COLOURS = {"met": "green", "not met": "red", "cannot tell": "yellow"}
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands to the group ``osteofed site``."""
+    app.command("check")(check)
+    app.command("qc")(qc)
+
+
+def check(
+    folder: SiteFolder,
+    task: Annotated[
+        str, typer.Argument(help="The task, for example dxa-bmd.", autocompletion=complete_task)
+    ],
+    agreement: Annotated[
+        Path | None,
+        typer.Option(help="The consortium's federation.yaml; without it, what is kept here."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the consortium's data contract against the site's data, and keep it."""
+    from client.contract.data_contract import check as check_contract
+    from client.contract.data_contract import not_met
+
+    checked = check_contract(folder, task, agreement)
+    facts = checked.as_dict()
+    print_facts(facts, as_json, lambda: _show(facts))
+    if checked.failed:
+        raise not_met(checked)
+
+
+def qc(
+    folder: SiteFolder,
+    file: Annotated[Path, typer.Argument(help="CSV: date, scanner, bmd (g/cm²).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Take in the daily phantom scans, and say whether a scanner has drifted."""
+    from client.contract.phantom_qc import take_in
+
+    facts = take_in(folder, file)
+    print_facts(facts, as_json, lambda: _show_scans(facts))
+
+
+def _show(facts: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{facts['site']}: data contract of {facts['task']}")
+    for column in ("requirement", "required", "found", "verdict", "weight"):
+        table.add_column(column, overflow="fold", min_width=17 if column == "requirement" else None)
+    for row in facts["rows"]:
+        colour = COLOURS[row["verdict"]]
+        words = (escape(row[key]) for key in ("requirement", "required", "found"))
+        table.add_row(*words, f"[{colour}]{row['verdict']}[/]", row["weight"])
+    if facts["rows"]:
+        console().print(table)
+    else:
+        console().print(f"the agreement requires nothing of the data for {facts['task']}")
+    for row in facts["rows"]:
+        if row["advice"]:
+            console().print(f"{row['requirement']}: {row['advice']}", markup=False)
+    console().print(f"contract {facts['contract'][:16]} of {facts['federation']}", markup=False)
+
+
+def _show_scans(facts: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{facts['site']}: phantom scans")
+    for column in ("scanner", "scans", "first", "last", "drift"):
+        table.add_column(column)
+    for name, one in facts["scanners"].items():
+        drift = "too few scans"
+        if "drifted" in one:
+            drift = f"[red]{one['percent']:+.1f} %[/]" if one["drifted"] else "[green]none[/]"
+        if not one["in_site_yaml"]:
+            drift += " [yellow](not named in site.yaml: scanners)[/]"
+        table.add_row(escape(name), str(one["scans"]), one["first"], one["last"], drift)
+    console().print(table)
+    console().print(f"{facts['new']} new scans")

@@ -1,0 +1,148 @@
+"""``osteofed site listen | echo``, and what ``ingest`` asks a PACS for: parse, call, print."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shared.command_line import JsonOption, console, print_facts
+
+if TYPE_CHECKING:
+    from client.ingest.folder import IngestReport
+    from client.sources.fetch import Fetched
+    from client.sources.query import Wanted
+    from shared.settings.pacs import ListenSettings
+
+SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
+DAY = ("%Y-%m-%d",)
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option("--from", formats=list(DAY), help="First day of the study; asks a PACS."),
+]
+UntilOption = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=list(DAY), help="Last day of the study; asks a PACS."),
+]
+ModalityOption = Annotated[
+    list[str] | None,
+    typer.Option("--modality", help="CR, DX, OT, CT ...; may be given several times."),
+]
+DescriptionOption = Annotated[
+    str, typer.Option("--description", help="Words of the scan's or study's name, * for any.")
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Also fetch from the PACS what was fetched before.")
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands to the group ``osteofed site``."""
+    app.command("listen")(listen)
+    app.command("echo")(echo)
+
+
+def wanted_studies(
+    since: datetime | None, until: datetime | None, modality: list[str] | None, description: str
+) -> Wanted:
+    """Make the query of what the command line says."""
+    from client.sources.query import Wanted
+
+    return Wanted(
+        None if since is None else since.date(),
+        None if until is None else until.date(),
+        tuple(sorted({one.strip().upper() for one in modality or ()})),
+        description,
+    )
+
+
+def require_whole(report: IngestReport | Fetched) -> None:
+    """End with an error if the PACS did not give every study whole."""
+    from client.sources.fetch import Fetched
+    from shared.errors import SourceUnavailableError
+
+    if isinstance(report, Fetched) and report.failed:
+        raise SourceUnavailableError(
+            f"{report.source}: {report.failed} of {report.found} studies were not given whole; the "
+            "others are taken in (give the same command again; what C-GET cannot bring, "
+            "pacs.peer.retrieve: move or pacs:web may)"
+        )
+
+
+def listen(
+    folder: SiteFolder,
+    once: Annotated[bool, typer.Option("--once", help="End after the first taking in.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in what the PACS pushes (C-STORE), until Ctrl-C."""
+    from client.sources.listen import listen as run
+
+    def started(settings: ListenSettings) -> None:
+        if not as_json:
+            console().print(
+                f"{settings.title} listens on {settings.host}:{settings.port} for "
+                f"{', '.join(settings.senders)}; Ctrl-C ends it",
+                markup=False,
+            )
+
+    def taken(report: IngestReport) -> None:
+        facts = report.as_dict()
+        print_facts(facts, as_json, lambda: show_taken(facts))
+
+    run(folder, taken, started=started, once=once)
+
+
+def echo(folder: SiteFolder, as_json: JsonOption = False) -> None:
+    """Try the connections to the PACS that site.yaml names, and say what is wrong."""
+    from client.sources.router import echo as attempt
+
+    found, error = attempt(folder)
+    print_facts({"connections": found}, as_json, lambda: _show_connections(found))
+    if error is not None:
+        raise error
+
+
+def _show_connections(found: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    for column in ("connection", "address", "works", ""):
+        table.add_column(column)
+    for one in found:
+        works = "[green]yes" if one["works"] else "[red]no"
+        table.add_row(one["connection"], escape(one["address"]), works, escape(one["sentence"]))
+    console().print(table)
+
+
+def show_taken(facts: dict[str, Any]) -> None:
+    """Print what was taken in, and, of a PACS, what was fetched."""
+    from rich.table import Table
+
+    if "source" in facts:
+        asked = facts["source"]
+        console().print(
+            f"{asked['name']}: {asked['studies_found']} studies match; "
+            f"{asked['studies_fetched']} fetched, {asked['studies_fetched_before']} fetched "
+            f"before, {asked['studies_failed']} not given whole",
+            markup=False,
+        )
+
+    table = Table(title=f"{facts['site']}: files by outcome")
+    for column in ("outcome", "files", "reason", ""):
+        table.add_column(column, justify="right" if column == "files" else "left")
+    colours = {"taken": "green", "quarantined": "yellow", "refused": "red"}
+    for line in facts["outcomes"]:
+        verdict = line["verdict"]
+        table.add_row(
+            f"[{colours[verdict]}]{verdict}", str(line["files"]), line["reason"], line["sentence"]
+        )
+    store = facts["store"]
+    console().print(table)
+    console().print(
+        f"{facts['studies_new']} new studies; the store has {store['studies']} studies of "
+        f"{store['patients']} patients ({store['train']} train, {store['validation']} validation, "
+        f"{store['test']} test)"
+    )

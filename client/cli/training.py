@@ -1,0 +1,140 @@
+"""``osteofed site train | evaluate | ledger``: parse, call one function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shared.command_line import JsonOption, console, print_facts, progress
+from shared.errors import ConfigError
+
+SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands to the group ``osteofed site``."""
+    app.command("train")(train)
+    app.command("evaluate")(evaluate)
+    app.command("ledger")(ledger)
+
+
+def train(
+    folders: Annotated[list[Path], typer.Argument(help="Site folder; several are pooled.")],
+    settings: Annotated[Path, typer.Option(help="Task settings, configs/tasks/TASK.yaml.")],
+    out: Annotated[Path, typer.Option(help="Weights file to write (.safetensors).")],
+    start_from: Annotated[Path | None, typer.Option(help="Weights to begin with.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one task without privacy and without leaving the hospital."""
+    from client.round.local_training import train_at_site
+    from shared.settings.files import load_settings
+    from shared.settings.task import TaskSettings
+    from shared.training.weights import digest_arrays, save_weights
+
+    task = load_settings(settings, TaskSettings)
+    wanted = steps or task.plain.steps_per_round
+    with progress() as bar:
+        line = bar.add_task(f"{task.task}: training", total=wanted)
+        weights, facts = train_at_site(
+            folders, task, start_from, wanted,
+            progress=lambda done, total, _: bar.update(line, completed=done, total=total),
+        )  # fmt: skip
+    save_weights(out, weights)
+    facts |= {"weights": str(out), "digest": digest_arrays(weights.arrays)}
+
+    def show() -> None:
+        console().print(
+            f"{facts['task']}: {facts['steps']} steps on {facts['patients']} patients of "
+            f"{', '.join(facts['sites'])}; weights in {out}",
+            markup=False,
+        )
+
+    print_facts(facts, as_json, show)
+
+
+def evaluate(
+    folder: SiteFolder,
+    weights: Annotated[list[str], typer.Option(help="Weights file, or LABEL=file; repeat.")],
+    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure weights on the hospital's own patients."""
+    from client.round.local_training import evaluate_at_site
+
+    if split not in ("train", "validation", "test", "all"):
+        raise ConfigError(f"--split: {split!r} (must be train, validation, test or all)")
+    facts = evaluate_at_site(folder, labelled(weights), split)  # type: ignore[arg-type]
+
+    def show() -> None:
+        from rich.table import Table
+
+        table = Table(title=f"{facts['site']}: {split} patients")
+        for column in ("model", "task", "patients", "loss", "metrics"):
+            table.add_column(column)
+        for label, model in facts["models"].items():
+            metrics = "  ".join(f"{k} {v:.4g}" for k, v in model["metrics"].items())
+            loss = "" if model["loss"] is None else f"{model['loss']:.4g}"
+            table.add_row(label, model["task"], str(model["patients"]), loss, metrics)
+        console().print(table)
+
+    print_facts(facts, as_json, show)
+
+
+def ledger(folder: SiteFolder, as_json: JsonOption = False) -> None:
+    """Show what training has spent of the hospital's privacy budget."""
+    from client.node.ledger_summary import ledger_statement
+
+    facts = ledger_statement(folder)
+
+    def show() -> None:
+        _show_ledger(facts)
+
+    print_facts(facts, as_json, show)
+
+
+def labelled(weights: list[str]) -> dict[str, Path]:
+    """Read ``LABEL=file`` or ``file`` (its stem is the label).
+
+    Raises
+    ------
+    ConfigError
+        If two have the same label.
+    """
+    found: dict[str, Path] = {}
+    for text in weights:
+        label, equals, path = text.partition("=")
+        if not equals:
+            label, path = Path(text).stem, text
+        if label in found:
+            raise ConfigError(f"--weights: two files are called {label!r}; give LABEL=file")
+        found[label] = Path(path)
+    return found
+
+
+def _show_ledger(facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{facts['site']}: privacy ledger")
+    for column in ("run", "task", "rounds", "steps", "noise", "epsilon after", "state"):
+        table.add_column(column)
+    for line in facts["lines"]:
+        known = line["epsilon_after"] is not None
+        after = f"{line['epsilon_after']:.3f}" if known else "unbounded"
+        table.add_row(
+            line["run"], line["task"], str(line["rounds"]), str(line["steps"]),
+            f"{line['noise_multiplier']:.3f}", after, line["state"],
+        )  # fmt: skip
+    console().print(table)
+    if facts["unbounded"]:
+        console().print(
+            f"[yellow]spent: unbounded. {facts['plain_rounds']} rounds ran without privacy and no "
+            f"epsilon covers them[/]; the private rounds alone spent {facts['epsilon_private']:.3f}"
+        )
+        return
+    console().print(
+        f"spent {facts['epsilon_spent']:.3f} of epsilon {facts['epsilon_budget']:g} at delta "
+        f"{facts['delta']:g}; left {facts['epsilon_left']:.3f}"
+    )

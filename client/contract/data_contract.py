@@ -1,0 +1,282 @@
+"""The data contract at the site: checked, kept, and held against every training request.
+
+<site>/contracts/<task>.json           the contract as it was last checked, with its digest
+<site>/contracts/<task>.checked.json   verdicts, and what they followed from
+
+Only `osteofed site check` changes a kept contract: a coordinator cannot, so it cannot
+learn the site's counts by asking again and again with other numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from client.contract.facts import assess_missing, read_facts, views_of
+from client.contract.phantom_qc import kept_measurements
+from client.contract.rules import ContractRow, Evidence, rows_of
+from client.identity.chain import site_chain
+from client.store.site_store import OWNERS_FILE, OWNERS_FOLDER, SiteStore
+from shared.audit.keys import digest_of
+from shared.errors import (
+    ConfigValueError,
+    ContractNotMetError,
+    InputMissingError,
+    UnknownTaskError,
+)
+from shared.runtime.files import write_text_atomically
+from shared.settings.base import Settings
+from shared.settings.contract import DataContract
+from shared.settings.files import FederationConfig, TaskRun, load_settings, resolve
+from shared.settings.task import TaskSettings
+
+FOLDER: Final = "contracts"
+#: Changes whenever the same facts would give other verdicts, so that old ones are not read.
+RULES: Final = "1"
+
+
+class KeptContract(Settings):
+    """A contract that the site's engineer checked, and where it came from."""
+
+    task: str
+    federation: str
+    kept: str
+    digest: str
+    contract: DataContract
+
+    def is_whole(self) -> bool:
+        """Whether the contract is the one that was kept."""
+        return self.digest == contract_digest(self.contract)
+
+
+@dataclass(frozen=True)
+class CheckedContract:
+    """A contract held against a site's data."""
+
+    site: str
+    kept: KeptContract
+    rows: Sequence[ContractRow]
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the requirements that keep the site from training."""
+        return [row.requirement for row in self.rows if row.fails]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON: with the site's own figures, not to be sent out."""
+        return {
+            "site": self.site,
+            "task": self.kept.task,
+            "federation": self.kept.federation,
+            "contract": self.kept.digest,
+            "kept": self.kept.kept,
+            "met": not self.failed,
+            "failed": self.failed,
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+
+def contract_digest(contract: DataContract) -> str:
+    """SHA-256 over a contract, 64 hexadecimal digits."""
+    return digest_of(contract.model_dump(mode="json"))
+
+
+def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
+    """Hold a task's contract against the site's data, keep it, and write it into the chain.
+
+    Images that no ingest has assessed are assessed first.
+
+    Parameters
+    ----------
+    folder : Path
+        The site folder.
+    task : str
+        The task's name.
+    agreement : Path or None
+        ``federation.yaml``; None checks the contract that the site keeps.
+
+    Raises
+    ------
+    StoreMissingError
+        If the folder is no site.
+    UnknownTaskError
+        If there is no such task, or the agreement does not name it.
+    InputMissingError
+        If no contract of the task is kept and no agreement is given.
+    ConfigError, ConfigValueError
+        If the agreement cannot be read, or gives a task two contracts.
+    ContractNotMetError
+        If what the site keeps is not what it kept.
+    """
+    views_of(task)  # an unknown task is said before anything is read
+    store = SiteStore.open(folder)
+    try:
+        if agreement is None:
+            kept = kept_contract(store.folder, task)
+            if kept is None:
+                raise InputMissingError(
+                    f"{store.folder / FOLDER}: no contract of task {task!r} is kept there; give "
+                    "the consortium's with --agreement federation.yaml"
+                )
+        else:
+            kept = _from_agreement(task, agreement)
+        assess_missing(store)
+        checked = _checked(store, kept)
+        if agreement is not None:
+            _write(_kept_path(store.folder, task), kept.model_dump_json(indent=2) + "\n")
+        site_chain(store.folder, store.config.site).append(
+            "contract checked",
+            task=task,
+            federation=kept.federation,
+            contract=kept.digest,
+            met=not checked.failed,
+            failed=checked.failed,
+        )
+        return checked
+    finally:
+        store.close()
+
+
+def permit_contract(store: SiteStore, task: str) -> None:
+    """Refuse to train a task whose data contract the site does not meet.
+
+    The verdicts are kept, and read again as long as nothing has changed that they follow
+    from: the data, the contract, site.yaml, the phantom scans and, where a
+    cross-calibration may grow too old, the day.
+
+    Parameters
+    ----------
+    store : SiteStore
+        The open store.
+    task : str
+        A task that the site's policy names.
+
+    Raises
+    ------
+    ContractNotMetError
+        Naming the requirements, and no figure of the site.
+    """
+    kept = kept_contract(store.folder, task)
+    if kept is None:
+        if store.config.policy.require_contract:
+            raise ContractNotMetError(
+                f"this hospital trains task {task} only once its data contract is checked there "
+                "(site.yaml: policy.require_contract); its engineer runs `osteofed site check`"
+            )
+        return
+    checked = _checked(store, kept)
+    if checked.failed:
+        raise not_met(checked)
+
+
+def not_met(checked: CheckedContract) -> ContractNotMetError:
+    """Say that a contract is not met, in a sentence that may leave the hospital."""
+    return ContractNotMetError(
+        f"the hospital's data do not meet what the consortium requires for task "
+        f"{checked.kept.task}: {', '.join(checked.failed)}; its engineer sees what to do with "
+        "`osteofed site check`"
+    )
+
+
+def kept_contract(folder: Path, task: str) -> KeptContract | None:
+    """Read the contract that a site keeps for a task; None if it keeps none.
+
+    Raises
+    ------
+    ContractNotMetError
+        If it is damaged or was edited: it is not guessed what was agreed.
+    """
+    try:
+        text = _kept_path(folder, task).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    with contextlib.suppress(ValidationError):
+        kept = KeptContract.model_validate_json(text)
+        if kept.is_whole() and kept.task == task:
+            return kept
+    raise ContractNotMetError(
+        f"the contract that the hospital keeps for task {task} is not as it was kept; its "
+        "engineer checks it anew with `osteofed site check --agreement`"
+    )
+
+
+def _from_agreement(task: str, path: Path) -> KeptContract:
+    """Find a task's contract in federation.yaml."""
+    config = load_settings(path, FederationConfig)
+    names = [_task_name(path, run) for run in config.tasks]
+    found = [run.contract for name, run in zip(names, config.tasks, strict=True) if name == task]
+    if not found:
+        raise UnknownTaskError(
+            f"{path}: tasks: does not name {task!r} (it names {', '.join(sorted(set(names)))})"
+        )
+    if any(contract != found[0] for contract in found):
+        raise ConfigValueError(
+            f"{path}: tasks: gives {task!r} two different contracts (must be one and the same)"
+        )
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return KeptContract(
+        task=task,
+        federation=config.name,
+        kept=now,
+        digest=contract_digest(found[0]),
+        contract=found[0],
+    )
+
+
+def _task_name(path: Path, run: TaskRun) -> str:
+    """Name of a run's task; where a hospital has only the agreement, by the file's name."""
+    settings = resolve(path.parent, run.settings)
+    if settings.is_file():
+        return load_settings(settings, TaskSettings).task
+    return run.settings.name.split(".")[0]
+
+
+def _checked(store: SiteStore, kept: KeptContract) -> CheckedContract:
+    """Hold a contract against the data, or read the verdicts if nothing has changed."""
+    facts = read_facts(store, kept.task)
+    measurements = kept_measurements(store.folder)
+    today = datetime.now(UTC).date()
+    evidence = Evidence(facts, store.config.scanners, measurements, today)
+    key = _key(kept, evidence)
+    path = store.folder / FOLDER / f"{kept.task}.checked.json"
+    rows = _read_rows(path, key)
+    if rows is None:
+        rows = rows_of(kept.contract, evidence)
+        text = json.dumps({"key": key, "rows": [asdict(row) for row in rows]}, indent=2)
+        _write(path, text + "\n")
+    return CheckedContract(store.config.site, kept, rows)
+
+
+def _key(kept: KeptContract, evidence: Evidence) -> str:
+    """Name everything that the verdicts follow from."""
+    scanners = [scanner.model_dump_json() for scanner in evidence.scanners]
+    scans = [f"{one.day} {one.scanner} {one.bmd!r}" for one in evidence.measurements]
+    day = str(evidence.today) if kept.contract.cross_calibration is not None else ""
+    parts = [RULES, kept.digest, evidence.facts.digest(), *scanners, *scans, day]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _read_rows(path: Path, key: str) -> list[ContractRow] | None:
+    """Read verdicts that were reached from the same facts; None if there are none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [ContractRow(**row) for row in found["rows"]] if found["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _kept_path(folder: Path, task: str) -> Path:
+    return folder / FOLDER / f"{task}.json"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
+    write_text_atomically(path, text, mode=OWNERS_FILE)

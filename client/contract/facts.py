@@ -1,0 +1,259 @@
+"""What a site has for a task: the facts that a data contract is held against.
+
+Of training and validation patients only: test patients are looked at by nobody before
+the test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from client.store.catalogue import Image, Patient, Quality, Study, Volume
+from client.store.exclusions import left_out
+from client.store.patient_source import read_labels
+from client.store.site_store import SiteStore
+from shared.clinical.references import DIAGNOSTIC_REGIONS, OSTEOPOROSIS_T
+from shared.clinical.scores import reported_score, t_score
+from shared.quality import assess
+from shared.records import DXA_VENDORS, ImageRecord, StudyLabels, Vendor, View
+
+#: Whose data a contract is about.
+LOOKED_AT: Final = ("train", "validation")
+#: Flag of an image that was assessed and has none (`client.store.catalogue.Quality`).
+NO_FLAG: Final = "none"
+#: Grey values are counted in so many steps.
+GREY_STEPS: Final = 1024
+
+
+@dataclass(frozen=True)
+class StoredImageFacts:
+    """One image: spacing in mm, digest of its file, whether masked, flags (None: unassessed)."""
+
+    row_mm: float
+    column_mm: float
+    provenance: str
+    digest: str
+    masked: bool
+    flags: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class StoredStudyFacts:
+    """One study of a patient of `split`, with what the contract's rules look at."""
+
+    study: str
+    patient: str
+    split: str
+    sex: str | None
+    age_years: float | None
+    vendor: str
+    model: str | None
+    images: Mapping[str, StoredImageFacts]
+    volumes: Sequence[tuple[float, float]]
+    bmd: Mapping[str, float]
+    genant: Mapping[str, int]
+
+    def has(self, of: str) -> bool | None:
+        """Say whether the study is of a class or subgroup, or has a label; None = unknown.
+
+        Parameters
+        ----------
+        of : str
+            As in `shared.settings.contract.CountRule`.
+        """
+        word, _, rest = of.partition(":")
+        if word == "patients":
+            return True
+        if word == "sex":
+            return None if self.sex is None else self.sex == rest
+        if word == "age":
+            low, high = (int(part) for part in rest.split("-"))
+            return None if self.age_years is None else low <= self.age_years <= high
+        if word in ("age_known", "sex_known"):
+            return (self.age_years if word == "age_known" else self.sex) is not None
+        if word == "vendor":
+            return self.vendor == rest
+        if word == "label":
+            return bool(self.bmd if rest == "bmd" else self.genant)
+        if word in ("image", "mask"):
+            image = self.images.get(rest)
+            return image is not None and (word == "image" or image.masked)
+        return self._of_class(word)
+
+    def _of_class(self, word: str) -> bool | None:
+        if word == "fracture":
+            return any(grade > 0 for grade in self.genant.values()) if self.genant else None
+        vendor = Vendor(self.vendor)
+        known = [region for region in DIAGNOSTIC_REGIONS if region in self.bmd]
+        if vendor not in DXA_VENDORS or not known:
+            return None
+        scores = [reported_score(t_score(self.bmd[region], region, vendor)) for region in known]
+        return min(scores) <= OSTEOPOROSIS_T
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """Studies that a task can use, of training and validation patients.
+
+    `store` is read for pixels only where a contract asks for their statistics.
+    """
+
+    task: str
+    studies: Sequence[StoredStudyFacts]
+    store: SiteStore = field(repr=False)
+
+    def digest(self) -> str:
+        """SHA-256 over all facts; pixels by the digests of the files they came from."""
+        facts = json.dumps([asdict(study) for study in self.studies], sort_keys=True)
+        return hashlib.sha256(f"{self.task}|{facts}".encode()).hexdigest()
+
+    def images(self) -> list[StoredImageFacts]:
+        """All images of the studies."""
+        return [image for study in self.studies for image in study.images.values()]
+
+    def quantiles(self, view: View, shares: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Quantiles of the scanned grey values of a view; None without an image.
+
+        Parameters
+        ----------
+        view : View
+        shares : ndarray of float, shape (Q,)
+            In (0, 1).
+        """
+        counts = np.zeros(GREY_STEPS, dtype=np.int64)
+        for study in self.studies:
+            if view.value in study.images:
+                path = self.store.array_path(study.study, view.value, "pixels")
+                pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+                scanned = pixels[np.isfinite(pixels)].astype(np.float32)
+                counts += np.histogram(scanned, bins=GREY_STEPS, range=(0.0, 1.0))[0]
+        if not counts.sum():
+            return None
+        # The value up to which a share of the pixels lies, to a step of the grey scale.
+        reached = np.searchsorted(np.cumsum(counts), shares * counts.sum())
+        return np.asarray((np.minimum(reached, GREY_STEPS - 1) + 0.5) / GREY_STEPS)
+
+
+def views_of(task: str) -> tuple[View, ...]:
+    """Views that a task uses.
+
+    Raises
+    ------
+    UnknownTaskError
+        If there is no such task.
+    """
+    from shared.errors import UnknownTaskError
+    from shared.records import DXA_VIEWS
+    from shared.tasks import TASKS
+
+    if task not in TASKS:
+        raise UnknownTaskError(f"task: {task!r} (must be one of {', '.join(sorted(TASKS))})")
+    return TASKS[task].needs or DXA_VIEWS
+
+
+def read_facts(store: SiteStore, task: str) -> TaskFacts:
+    """Read from the catalogue what a site has for a task; parameters as in `views_of`."""
+    views = [view.value for view in views_of(task)]
+    unused = left_out(store.folder)
+    mine = select(Patient.pseudonym).where(Patient.split.in_(LOOKED_AT))
+    uids = select(Study.uid).where(Study.patient.in_(mine))
+    with Session(store.engine) as session:
+        flags = _read_flags(session, uids)
+        images: dict[str, dict[str, StoredImageFacts]] = defaultdict(dict)
+        for row in session.scalars(
+            select(Image).where(Image.study.in_(uids), Image.view.in_(views)).order_by(Image.view)
+        ):
+            images[row.study][row.view] = StoredImageFacts(
+                row.row_mm, row.column_mm, row.spacing_provenance, row.digest,
+                row.mask_digest is not None, flags.get((row.study, row.view)),
+            )  # fmt: skip
+        volumes: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for volume in session.scalars(select(Volume).where(Volume.study.in_(uids))):
+            volumes[volume.study].append((volume.row_mm, volume.column_mm))
+        labels = read_labels(session, uids)
+        rows = session.execute(
+            select(Study, Patient.split)
+            .join(Patient, Study.patient == Patient.pseudonym)
+            .where(Patient.split.in_(LOOKED_AT))
+            .order_by(Study.uid)
+        )
+        studies = [
+            _study(study, split or "", images[study.uid], volumes[study.uid], labels.get(study.uid))
+            for study, split in rows
+            if study.uid in images and study.uid not in unused
+        ]
+    return TaskFacts(task, studies, store)
+
+
+def _study(
+    study: Study,
+    split: str,
+    images: Mapping[str, StoredImageFacts],
+    volumes: Sequence[tuple[float, float]],
+    labels: StudyLabels | None,
+) -> StoredStudyFacts:
+    known = labels or StudyLabels()
+    return StoredStudyFacts(
+        study.uid, study.patient, split, study.sex, study.age_years, study.vendor, study.model,
+        images, volumes, known.bmd, known.genant,
+    )  # fmt: skip
+
+
+def _read_flags(session: Session, uids: Any) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Flags of every image that was assessed."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    query = select(Quality.study, Quality.view, Quality.flag).where(Quality.study.in_(uids))
+    for study, view, flag in session.execute(query.order_by(Quality.flag)):
+        flags = found.get((study, view), ())
+        found[study, view] = flags if flag == NO_FLAG else (*flags, flag)
+    return found
+
+
+def assess_missing(store: SiteStore) -> int:
+    """Assess the images that no ingest has assessed; return how many there were.
+
+    What a store of an older version holds gets its flags so.
+    """
+    assessed = select(Quality.study).where(Quality.study == Image.study, Quality.view == Image.view)
+    with Session(store.engine) as session:
+        waiting = session.execute(
+            select(Image, Study.vendor)
+            .join(Study, Image.study == Study.uid)
+            .where(~assessed.exists())
+            .order_by(Image.study, Image.view)
+        ).all()
+        session.expunge_all()
+    rows = [row for image, vendor in waiting for row in _quality_rows(store, image, vendor)]
+    if rows:
+        with store.engine.begin() as connection:
+            connection.execute(insert(Quality).on_conflict_do_nothing(), rows)
+    return len(waiting)
+
+
+def _quality_rows(store: SiteStore, image: Image, vendor: str) -> Iterable[dict[str, Any]]:
+    provenance: Any = image.spacing_provenance
+    masked = image.mask_digest is not None
+    record = ImageRecord(
+        np.load(store.array_path(image.study, image.view, "pixels"), allow_pickle=False),
+        (image.row_mm, image.column_mm),
+        provenance,
+        np.load(store.array_path(image.study, image.view, "regions"), allow_pickle=False)
+        if masked
+        else None,
+    )
+    key = {"study": image.study, "view": image.view}
+    marks = assess(record, View(image.view), Vendor(vendor))
+    if not marks:
+        return [key | {"flag": NO_FLAG, "strength": 0.0, "code": None}]
+    return [key | {"flag": m.flag, "strength": m.strength, "code": m.code} for m in marks]

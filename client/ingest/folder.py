@@ -1,0 +1,234 @@
+"""The hospital's door: a folder of an export in, pseudonymous studies in the store.
+
+Each file ends as taken, quarantined or refused (`shared.dicom.verdicts`). What is
+ambiguous is never guessed. The same file twice changes nothing. Only what the
+allow-list of `client.store.catalogue` has a column for is kept; everything else of a
+DICOM file, private elements included, does not exist behind this door.
+
+Workers look at files and read studies, one study each at a time; this process alone
+writes, in order (`client.ingest.writer`). So the number of workers changes no bit of the store,
+and an ingest that is killed anywhere ends the same when it is started again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from client.ingest.staging import StagingJob, crashed, stage, staging
+from client.ingest.worker_pool import Crew, workers_for
+from client.ingest.writer import Door
+from client.store.site_store import OWNERS_FILE, SiteStore
+from shared.dicom.read import judge_tables
+from shared.dicom.scan import FolderScan, scan_folder
+from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
+from shared.errors import InputEmptyError
+
+#: Studies between two commits: what a crash can cost.
+STUDIES_PER_COMMIT: Final = 50
+
+#: Called with (studies done, studies found).
+ProgressCallback = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What one ingest did.
+
+    Attributes
+    ----------
+    site : str
+        Name of the site.
+    files : list of FileVerdict
+        Every file, and every row of a table that was not used, sorted by path.
+        The paths are the hospital's own and may identify patients: the report is
+        for its engineer and is not kept.
+    studies_found, studies_new : int
+        Studies in the folder with a usable image; those not in the store before.
+    counts : dict of str to int
+        The store afterwards (`SiteStore.counts`).
+    """
+
+    site: str
+    files: list[FileVerdict]
+    studies_found: int
+    studies_new: int
+    counts: dict[str, int]
+
+    @property
+    def outcomes(self) -> list[dict[str, Any]]:
+        """Files by verdict and reason, most frequent first within a verdict."""
+        numbers = Counter((file.verdict, file.reason) for file in self.files)
+        order = sorted(numbers, key=lambda key: (VERDICTS.index(key[0]), -numbers[key], key[1]))
+        return [
+            {
+                "verdict": verdict,
+                "reason": reason,
+                "files": numbers[verdict, reason],
+                "sentence": REASONS[reason][1],
+            }
+            for verdict, reason in order
+        ]
+
+    @property
+    def took_anything(self) -> bool:
+        """Whether at least one file was taken, now or before."""
+        return any(file.verdict == "taken" for file in self.files)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "site": self.site,
+            "studies_found": self.studies_found,
+            "studies_new": self.studies_new,
+            "store": self.counts,
+            "outcomes": self.outcomes,
+            "files": [
+                {"path": f.path, "verdict": f.verdict, "reason": f.reason, "sentence": f.sentence}
+                for f in self.files
+            ],
+        }
+
+
+def ingest(
+    site_folder: Path,
+    source_dir: Path,
+    progress: ProgressCallback | None = None,
+    workers: int | None = None,
+    *,
+    separate: bool = False,
+    called: Mapping[str, str] | None = None,
+    unread: Iterable[str] = (),
+) -> IngestReport:
+    """Take a folder of DICOM studies and label tables into a site's store.
+
+    Parameters
+    ----------
+    site_folder : Path
+        A site made by `client.store.site_store.init_site`.
+    source_dir : Path
+        The export; only read.
+    progress : callable or None
+        Called with (studies done, studies found).
+    workers : int or None
+        Processes that read; 1 = this one. None = one for each core where the export is
+        large enough to pay for them. Changes the speed, never the result.
+    separate : bool
+        Never read in this process, so that a decoder that crashes costs one study only.
+    called : mapping of str to str or None
+        What files were called before the site gave them the names that they have here.
+    unread : iterable of str
+        Names of what was set aside before; they may be a patient's, too.
+
+    Raises
+    ------
+    StoreMissingError, StoreSecretMismatchError, PlaceholderSecretError
+        See `SiteStore.open`.
+    InputMissingError
+        If there is no such folder.
+    InputEmptyError
+        If there is no file in it.
+    """
+    store = SiteStore.open(site_folder)
+    try:
+        with Crew(workers_for(source_dir, workers), separate=separate) as crew:
+            scan = scan_folder(source_dir, store.config.labels, crew.each)
+            if not scan.digests and not scan.verdicts:
+                raise InputEmptyError(
+                    f"{source_dir}: holds no file (a folder of DICOM studies was expected)"
+                )
+            with (
+                _alone(store.arrays.parent),
+                staging(store.arrays.parent) as staged,
+                Session(store.engine) as session,
+            ):
+                door = Door(store, session, called)
+                door.see_names(unread)
+                verdicts = _take(source_dir, scan, door, crew, staged, progress)
+        return IngestReport(
+            store.config.site, verdicts, len(scan.groups), door.studies_new, store.counts()
+        )
+    finally:
+        store.close()
+
+
+def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Remember names of files of which none could be taken; return the store's counts."""
+    store = SiteStore.open(site_folder)
+    try:
+        with _alone(store.arrays.parent), Session(store.engine) as session:
+            door = Door(store, session)
+            door.see_names(names)
+            door.commit()
+        return store.counts()
+    finally:
+        store.close()
+
+
+def _take(
+    source_dir: Path,
+    scan: FolderScan,
+    door: Door,
+    crew: Crew,
+    staged: Path,
+    progress: ProgressCallback | None,
+) -> list[FileVerdict]:
+    """Take everything that was found; return how each file ended, sorted by path."""
+    verdicts = list(scan.verdicts)
+    done, jobs = 0, []
+    for number, group in enumerate(scan.groups):
+        known = door.judged_before(group)
+        if known is None:
+            jobs.append(StagingJob(group, staged / str(number), door.store.config.reading))
+            continue
+        door.remember(known, scan.digests)
+        verdicts += known
+        done += 1
+    for job, result in zip(jobs, crew.each(stage, jobs, crashed), strict=True):
+        more = door.take_study(job, result)
+        door.remember(more, scan.digests)
+        verdicts += more
+        done += 1
+        if done % STUDIES_PER_COMMIT == 0:
+            door.commit()
+        if progress is not None:
+            progress(done, len(scan.groups))
+    remembered = {verdict.path for verdict in verdicts[len(scan.verdicts) :]}
+    verdicts += door.take_labels(scan.rows)
+    verdicts += _tables(scan, verdicts, door)
+    door.assign_splits()
+    door.see_other_files(source_dir, scan)
+    door.remember([one for one in verdicts if one.path not in remembered], scan.digests)
+    door.commit()
+    return sorted(verdicts, key=lambda verdict: verdict.path)
+
+
+def _tables(scan: FolderScan, verdicts: list[FileVerdict], door: Door) -> list[FileVerdict]:
+    """Verdicts of the tables; one that told nothing new was there already."""
+    judged = judge_tables(scan, verdicts)
+    return [
+        judge(verdict.path, "already_there")
+        if verdict.reason == "ok" and verdict.path not in door.tables_with_news
+        else verdict
+        for verdict in judged
+    ]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other ingest works on the same store."""
+    descriptor = os.open(folder / "ingest.lock", os.O_WRONLY | os.O_CREAT, OWNERS_FILE)
+    with os.fdopen(descriptor, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+__all__ = ["IngestReport", "ingest", "remember_names"]

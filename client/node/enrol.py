@@ -1,0 +1,104 @@
+"""``osteofed site enrol``: the hospital's keys are made here, and never leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import ValidationError
+
+from client.identity.chain import site_chain
+from client.identity.coordinator import COORDINATOR
+from client.store.site_store import SiteStore
+from shared.errors import ConfigValueError, StoreExistsError
+from shared.protocol.messages import rounded_count
+from shared.protocol.signatures import ENROLMENT, Enrolment, Invitation
+from shared.runtime.files import OWNER_ONLY, make_private_file, write_text_atomically
+
+NODE_KEY: Final = "node.key"
+ENROLMENT_FILE: Final = "enrolment.json"
+#: A hospital grows; its contract leaves room for this many times today's patients.
+ROOM: Final = 2
+
+
+def enrol(folder: Path, invitation: Path, most_patients: int | None = None) -> dict[str, Any]:
+    """Pin the coordinator, make the node's key, write what the coordinator needs to know.
+
+    Parameters
+    ----------
+    folder : Path
+        The site folder.
+    invitation : Path
+        The coordinator's ``invitation.json``.
+    most_patients : int, optional
+        The largest number of patients that answers may claim; by default twice the
+        rounded number in the store.
+
+    Returns
+    -------
+    dict
+        ``site``, ``address``, ``coordinator``, ``signing_key`` and ``enrolment`` (path).
+
+    Raises
+    ------
+    ConfigValueError
+        If the file is no invitation.
+    StoreExistsError
+        If the site is enrolled with another coordinator already.
+    """
+    try:
+        read = Invitation.model_validate_json(invitation.read_text(encoding="utf-8"))
+    except (OSError, ValueError, ValidationError):
+        raise ConfigValueError(
+            f"{invitation}: is not an invitation (must be the coordinator's invitation.json)"
+        ) from None
+    store = SiteStore.open(folder)
+    site = store.config.site
+    patients = sum(len(store.source(split).patients) for split in ("train", "validation"))
+    store.close()
+    pinned = folder / COORDINATOR
+    if pinned.exists() and Invitation.model_validate_json(pinned.read_text()) != read:
+        raise StoreExistsError(
+            f"{pinned}: this site is enrolled with another coordinator; remove the file to change"
+        )
+    public = _node_key(folder / NODE_KEY)
+    chain = site_chain(folder, site)
+    content = {
+        "site": site,
+        "signing_key": chain.key.public,
+        "node_key": public.hex(),
+        "most_patients": most_patients or ROOM * rounded_count(patients),
+    }
+    enrolment = Enrolment.model_validate(
+        content | {"signature": chain.key.sign(ENROLMENT, content)}
+    )
+    write_text_atomically(pinned, read.model_dump_json(indent=1) + "\n", mode=OWNER_ONLY)
+    public_part = enrolment.model_dump_json(indent=1) + "\n"
+    write_text_atomically(folder / ENROLMENT_FILE, public_part, mode=0o644)
+    chain.append("enrolled", coordinator=read.coordinator, address=read.address)
+    return {
+        "site": site,
+        "address": read.address,
+        "coordinator": read.coordinator,
+        "signing_key": chain.key.public,
+        "enrolment": str(folder / ENROLMENT_FILE),
+    }
+
+
+def _node_key(path: Path) -> bytes:
+    """Make the node's key if there is none; return its public key in PEM."""
+    if path.exists():
+        private = serialization.load_ssh_private_key(path.read_bytes(), None)
+    else:
+        private = ec.generate_private_key(ec.SECP384R1())
+        text = private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
+        make_private_file(path, text)
+    return private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )

@@ -1,0 +1,134 @@
+"""How a site stands: its node, what it is doing now, what it was asked, what is left."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from client.identity.chain import AUDIT
+from client.identity.coordinator import pinned_coordinator
+from client.node.code_approval import approved_digests
+from client.node.join import is_joined, read_status
+from client.node.ledger_summary import ledger_statement
+from shared.audit.chain import ChainLine, tail_of
+from shared.errors import RuntimeUnavailableError
+
+#: Lines of the chain that are looked at.
+LOOKED_AT: Final = 200
+#: What ends a request.
+ENDS: Final = ("released", "refused", "sent again")
+SHOWN: Final = 5
+
+
+def site_status(folder: Path) -> dict[str, Any]:
+    """Tell how a site stands, from its files.
+
+    Parameters
+    ----------
+    folder : Path
+        The site folder.
+
+    Returns
+    -------
+    dict
+        ``site``; ``node``: ``state`` (``not joined``, ``stopped``, ``connecting``,
+        ``connected``, ``refused``, ``frozen`` or ``gone``), ``reason``, ``restarts``,
+        ``superlink``; ``coordinator`` (address, or None); ``approved`` (digests);
+        ``working_on``: what was asked and is not answered yet (run, round, task, since),
+        or None; ``last``: the last requests with their outcome; ``chain_lines``;
+        ``epsilon_spent``, ``epsilon_left`` (None: unbounded), ``epsilon_budget``;
+        ``disk_free_bytes``.
+
+    Raises
+    ------
+    StoreMissingError
+        If the folder is no site, or its ledger is missing.
+    """
+    ledger = ledger_statement(folder)
+    lines = tail_of(folder / AUDIT, LOOKED_AT)
+    pinned = pinned_coordinator(folder)
+    return {
+        "site": ledger["site"],
+        "node": _node(folder),
+        "coordinator": None if pinned is None else pinned.address,
+        "approved": [one["digest"] for one in approved_digests(folder)],
+        "working_on": _working_on(lines),
+        "last": _last(lines),
+        "chain_lines": lines[-1].line if lines else 0,
+        "epsilon_spent": ledger["epsilon_spent"],
+        "epsilon_left": ledger["epsilon_left"],
+        "epsilon_budget": ledger["epsilon_budget"],
+        "disk_free_bytes": shutil.disk_usage(folder).free,
+    }
+
+
+def require_connected(folder: Path) -> None:
+    """Do nothing if the site's node is connected.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        With the node's state and what stands in its way.
+    """
+    node = _node(folder)
+    if node["state"] != "connected":
+        said = f"the node is {node['state']}"
+        raise RuntimeUnavailableError(f"{folder}: {said}: {node['reason']}".rstrip(": "))
+
+
+def _node(folder: Path) -> dict[str, Any]:
+    facts = read_status(folder)
+    if not facts:
+        return {"state": "not joined", "reason": "", "restarts": 0, "superlink": None}
+    state, reason = facts["state"], facts["reason"]
+    if state != "stopped" and not is_joined(facts):
+        state, reason = "gone", "its program was killed; join again"
+    elif state != "stopped" and _is_frozen(facts["pid"]):
+        state, reason = "frozen", "its program was stopped by a signal; continue or join again"
+    return {
+        "state": state, "reason": reason, "restarts": facts["restarts"],
+        "superlink": facts["superlink"],
+    }  # fmt: skip
+
+
+def _is_frozen(pid: int) -> bool:
+    """Tell whether a process is there but does not run (SIGSTOP)."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
+
+
+def _working_on(lines: list[ChainLine]) -> dict[str, Any] | None:
+    """The last request that nothing was said of yet."""
+    for line in reversed(lines):
+        if line.event in ENDS:
+            return None
+        if line.event == "asked":
+            return {
+                "run": line.facts["ticket"]["run"], "round": line.facts["round"],
+                "task": line.facts["task"], "since": line.time,
+            }  # fmt: skip
+    return None
+
+
+def _last(lines: list[ChainLine]) -> list[dict[str, Any]]:
+    found = []
+    for line in lines:
+        if line.event not in (*ENDS, "bundle refused"):
+            continue
+        facts = line.facts
+        found.append(
+            {
+                "time": line.time,
+                "outcome": line.event,
+                "run": facts.get("run", ""),
+                "round": facts.get("round"),
+                "task": facts.get("task", ""),
+                "reason": facts.get("reason", facts.get("digest", "")),
+            }
+        )
+    return found[-SHOWN:]

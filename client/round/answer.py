@@ -1,0 +1,343 @@
+"""One hospital's part of a round, and training and testing that stay inside the hospital.
+
+A round: ticket -> policy -> data contract -> firewall in (and what was kept of the model)
+-> test the model received -> reserve -> keep what later rounds need not bring -> train ->
+firewall out -> chain -> sign -> keep the answer -> commit -> send it.
+Asked the same again, the hospital sends the kept bytes: no second training, no second
+spending. Where the kept answer is gone, a repeat is a new release: it counts again, with
+other noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from client.contract.data_contract import permit_contract
+from client.identity.coordinator import permit_coordinator, permit_request
+from client.privacy import firewall, policy
+from client.privacy.ledger import DEFAULT_COHORT, Reservation
+from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
+from client.round.open_site import Site
+from client.round.received_model import keep_received, receive_model
+from client.round.signing import account_of, release, release_again, spent_of
+from client.store.patient_source import StoreSource
+from shared.audit.chain import NOTHING
+from shared.errors import (
+    FirewallRefusedError,
+    OsteofedError,
+    PolicyRefusedError,
+    StoreOutdatedError,
+)
+from shared.protocol.codec import Arrays, Shapes
+from shared.protocol.messages import (
+    EvaluateAnswer,
+    EvaluateJob,
+    Job,
+    TrainAnswer,
+    read_evaluate_job,
+    read_job,
+    read_ticket,
+    request_digest,
+    rounded_count,
+)
+from shared.protocol.signatures import Ticket, asked_digest
+from shared.tasks import make_task
+from shared.training.weights import digest_arrays
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+    from torch import nn
+
+    from shared.records import PatientSource
+    from shared.tasks.base import Task
+    from shared.training.accounting import Mechanism
+    from shared.training.local_round import LocalRound
+
+#: What an update's bits depend on besides the request and the patients.
+LIBRARIES: Final = ("osteofed", "torch", "opacus", "monai", "numpy")
+
+
+def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
+    """Answer a train message.
+
+    Guarantee: see `client.privacy.ledger`. The update is the output of DP-SGD with the
+    mechanism that the ledger holds; the sums of metrics and the rounded count are
+    not covered by differential privacy (`client.privacy.policy.releasable`).
+
+    Raises
+    ------
+    OsteofedError
+        Why the hospital refuses; nothing is spent unless training had begun.
+    """
+    started = time.monotonic()
+    job = read_job(content, FirewallRefusedError)
+    ticket = read_ticket(content, FirewallRefusedError)
+    permit_coordinator(ticket, site.store.folder, site.name, job.run)
+    source = site.store.source("train")
+    _permit(site, job, source)
+    permit_contract(site.store, job.task)
+    task = make_task(job.settings)
+    network = task.network()
+    names = _trained_names(task, network, job)
+    model = receive_model(site.store.folder, content, job, ticket, shapes_of(network), names)
+    policy.permit_cohort(site.store.config, usable_patients(task, source))
+    asked = _admit(site, ticket, job, {"model": model.digest})
+    request = request_digest(job, model.digest, cohort_digest([source]))
+    kept = kept_answer(site.store.folder, job, request)
+    if kept is not None:
+        _settle(site, job, request)
+        keep_received(site.store.folder, job, model, names)
+        return release_again(site, kept, asked)
+    _hold_ledger(site)
+    _load(network, model.arrays)
+    measured = policy.measures_round(site.ledger.measured.count_round(job.task), site.store.config)
+    statistics = _validate(site, task, network) if measured else {}
+    reservation = _reserve(site, job, request)
+    site.chain.append(
+        "reserved", **_named(job), attempt=reservation.attempt, entry=reservation.entry
+    )
+    # Not before: what is kept of a new run pushes out the answers of an old one.
+    keep_received(site.store.folder, job, model, names)
+    done = _train(site, task, network, source, job, request, reservation)
+    update = firewall.release_update(done.arrays, model.arrays, names, job, done.patients)
+    sums, withheld = policy.releasable(statistics, site.store.config)
+    withheld = withheld if measured else "measured_too_often"
+    account = account_of(site, job, request, withheld, round(time.monotonic() - started, 3))
+    mechanism = mechanism_of(job, done.steps)
+    patients = rounded_count(done.patients)
+    statement = release(
+        site, account, asked, digest_arrays(update), patients, {"": sums}, spent_of(mechanism)
+    )
+    answer = TrainAnswer(update, patients, sums, account, statement)
+    # Kept before it is committed: a crash in between is mended by `_settle`, and the
+    # reservation counts as spent all the time.
+    keep_answer(site.store.folder, job, request, answer)
+    site.ledger.commit(reservation, mechanism)
+    return answer
+
+
+def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
+    """Answer an evaluate message: sums of metrics of each model on the validation patients.
+
+    Raises
+    ------
+    OsteofedError
+        Why the hospital refuses.
+    """
+    started = time.monotonic()
+    job = read_evaluate_job(content, FirewallRefusedError)
+    ticket = read_ticket(content, FirewallRefusedError)
+    permit_coordinator(ticket, site.store.folder, site.name, job.run)
+    policy.permit_task(job.task, site.store.config)
+    policy.permit_hours(site.store.config)
+    tasks = {label: make_task(job.models[label]) for label in sorted(job.models)}
+    networks = {label: task.network() for label, task in tasks.items()}
+    models = {
+        label: firewall.admit_model(content, f"model:{label}", shapes_of(network))
+        for label, network in networks.items()
+    }
+    digests = {f"model:{label}": digest_arrays(arrays) for label, arrays in models.items()}
+    asked = _admit(site, ticket, job, digests)
+    source = site.store.source("validation")
+    request = _evaluation_request(site, asked, source)
+    kept = kept_evaluation(site.store.folder, job, request)
+    if kept is not None:
+        site.chain.append("sent again", asked=asked)
+        return kept
+    results: dict[str, dict[str, float]] = {}
+    withheld = ""
+    for label, task in tasks.items():
+        policy.permit_evaluation(
+            site.ledger.measured.count_evaluation(job.run, job.task),
+            site.ledger.measured.recent(job.task),
+            site.store.config,
+        )
+        _load(networks[label], models[label])
+        statistics = _validate(site, task, networks[label])
+        results[label], withheld = policy.releasable(statistics, site.store.config)
+    account = account_of(site, job, request, withheld, time.monotonic() - started)
+    patients = rounded_count(len(source.patients))
+    statement = release(site, account, asked, NOTHING, patients, results, spent_of(None))
+    answer = EvaluateAnswer(patients, results, account, statement)
+    keep_evaluation(site.store.folder, job, request, answer)
+    return answer
+
+
+def read_job_or_none(content: RecordDict) -> Job | None:
+    """Read what was asked, for a refusal; None if that is not readable itself."""
+    try:
+        return read_job(content, FirewallRefusedError)
+    except OsteofedError:
+        return None
+
+
+def read_ticket_or_none(content: RecordDict) -> Ticket | None:
+    """Read who asked, for a refusal; None if that is not readable itself."""
+    try:
+        return read_ticket(content, FirewallRefusedError)
+    except OsteofedError:
+        return None
+
+
+def mechanism_of(job: Job, steps: int) -> Mechanism | None:
+    """Tell what a job spends in a number of steps; None for a round without privacy."""
+    from shared.training.accounting import Mechanism
+
+    if job.mode == "plain":
+        return None
+    return Mechanism(job.sample_rate, job.noise_multiplier, steps)
+
+
+def shapes_of(network: nn.Module) -> Shapes:
+    """Names and shapes of all tensors of a network."""
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def usable_patients(task: Task, source: PatientSource) -> int:
+    """Count the patients that a task can train on."""
+    from shared.training.batches import Patients
+
+    return len(Patients(task, source))
+
+
+def cohort_digest(sources: Sequence[StoreSource]) -> str:
+    """Name everything that a round's bits follow from besides the request.
+
+    The patients' data as the catalogue knows them, and the versions of the programs
+    that compute. A label that was added makes another request, with noise of its own.
+    """
+    parts = [*(source.digest() for source in sources), *_versions()]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(f"{name} {version(name)}" for name in LIBRARIES)
+
+
+def _permit(site: Site, job: Job, source: StoreSource) -> None:
+    """Check a job against the hospital's rules; what is said of delta names no count."""
+    config, patients = site.store.config, len(source.patients)
+    policy.permit_task(job.task, config)
+    policy.permit_hours(config)
+    try:
+        if job.mode == "private":
+            policy.permit_delta(config, patients)
+    except PolicyRefusedError as error:
+        raise PolicyRefusedError(
+            "site.yaml: privacy.delta is larger than 1/(10·patients)"
+        ) from error
+    policy.permit_job(job, config, patients)
+
+
+def _admit(site: Site, ticket: Ticket, job: Job | EvaluateJob, models: dict[str, str]) -> str:
+    """Hold the ticket against what came; write into the chain what was asked, and by whom."""
+    asked = asked_digest(job, models)
+    permit_request(ticket, asked, site.chain)
+    number = job.round if isinstance(job, Job) else 0
+    site.chain.append("asked", task=job.task, round=number, ticket=ticket.model_dump(mode="json"))
+    return asked
+
+
+def _named(job: Job) -> dict[str, Any]:
+    return {"run": job.run, "round": job.round, "task": job.task, "mode": job.mode}
+
+
+def _settle(site: Site, job: Job, request: str) -> None:
+    """An answer that is kept, and may have left, is in the ledger once, whatever crashed."""
+    site.ledger.settle(
+        job.run, job.round, job.task, DEFAULT_COHORT, request, mechanism_of(job, job.steps),
+        repeatable=_is_repeatable(site),
+    )  # fmt: skip
+
+
+def _evaluation_request(site: Site, asked: str, source: StoreSource) -> str:
+    """Name an evaluation by all that its answer follows from, today's rules too."""
+    rules = site.store.config.policy
+    parts = [asked, source.digest(), str(rules.release_metrics), str(rules.smallest_cell)]
+    return hashlib.sha256("|".join([*parts, *_versions()]).encode()).hexdigest()
+
+
+def _load(network: nn.Module, arrays: Arrays) -> None:
+    from shared.training.arrays import set_arrays
+
+    set_arrays(network, arrays, strict=True)
+
+
+def _validate(site: Site, task: Task, network: nn.Module) -> dict[str, float]:
+    from shared.training.compute import Compute
+    from shared.training.local_round import evaluate
+
+    compute = Compute.from_settings(site.store.config.compute)
+    source = site.store.source("validation")
+    return dict(evaluate(task, network, source, compute)) if source.patients else {}
+
+
+def _hold_ledger(site: Site) -> None:
+    """Refuse to spend from a ledger that lacks what the chain says was reserved in it.
+
+    Whoever restores an old ledger alone would have it count too little.
+    """
+    line = site.chain.last("reserved")
+    if line is None or "entry" not in line.facts:  # lines of an older version name none
+        return
+    facts = line.facts
+    if not site.ledger.holds(facts["entry"], facts["run"], facts["round"], facts["task"]):
+        raise StoreOutdatedError(
+            f"the ledger lacks what line {line.line} of the audit chain says was reserved in it: "
+            "it was restored from an older backup than the chain; restore the newest of both"
+        )
+
+
+def _reserve(site: Site, job: Job, request: str) -> Reservation:
+    return site.ledger.reserve(
+        job.run, job.round, job.task, DEFAULT_COHORT, request, mechanism_of(job, job.steps),
+        repeatable=_is_repeatable(site),
+    )  # fmt: skip
+
+
+def _is_repeatable(site: Site) -> bool:
+    """Only the CPU gives the same bits again."""
+    from shared.training.compute import Compute
+
+    return str(Compute.from_settings(site.store.config.compute).device) == "cpu"
+
+
+def _train(
+    site: Site,
+    task: Task,
+    network: nn.Module,
+    source: PatientSource,
+    job: Job,
+    request: str,
+    reservation: Reservation,
+) -> LocalRound:
+    from shared.training.compute import Compute
+    from shared.training.local_round import RoundKey, train_plain, train_private
+
+    compute = Compute.from_settings(site.store.config.compute)
+    key = RoundKey(
+        site.store.secret, job.run, job.round, request, reservation.attempt, str(compute.device),
+        reservation.noise_key,
+    )  # fmt: skip
+    if job.mode == "plain":
+        return train_plain(
+            task, network, source, job.settings.plain, key, compute,
+            rounds=job.rounds, proximal_mu=job.proximal_mu,
+        )  # fmt: skip
+    return train_private(
+        task, network, source, job.settings.private, job.noise_multiplier, key, compute,
+        rounds=job.rounds, proximal_mu=job.proximal_mu,
+    )  # fmt: skip
+
+
+def _trained_names(task: Task, network: nn.Module, job: Job) -> tuple[str, ...]:
+    from shared.training.arrays import trainable_names
+
+    chosen = job.settings.private if job.mode == "private" else job.settings.plain
+    return tuple(trainable_names(task, network, chosen.trainable))

@@ -1,0 +1,114 @@
+"""The last step before something leaves: accounted for, written into the chain, signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from client.privacy import policy
+from shared.protocol.account import Account
+from shared.protocol.messages import EvaluateJob, Job, TrainAnswer
+from shared.protocol.signatures import Statement, account_digest, metrics_digest, sign_statement
+
+if TYPE_CHECKING:
+    from client.round.open_site import Site
+    from shared.training.accounting import Mechanism
+
+#: Sample rate, noise multiplier and steps of what was spent; zeros: nothing.
+Spent = tuple[float, float, int]
+
+
+def spent_of(mechanism: Mechanism | None) -> Spent:
+    """Tell a statement's numbers of a mechanism; zeros without privacy."""
+    if mechanism is None:
+        return (0.0, 0.0, 0)
+    return (mechanism.sample_rate, mechanism.noise_multiplier, mechanism.steps)
+
+
+def account_of(
+    site: Site, job: Job | EvaluateJob, request: str, withheld: str, seconds: float
+) -> Account:
+    """Make the site's account of an answer. Nothing in it is about a patient."""
+    privacy = site.store.config.privacy
+    number, epsilon_run = 0, 0.0
+    mode: Literal["private", "plain", "evaluate"] = "evaluate"
+    if isinstance(job, Job):
+        number, mode = job.round, job.mode
+        epsilon_run = site.ledger.epsilon(run=job.run, task=job.task)
+    return Account(
+        site=site.name,
+        run=job.run,
+        round=number,
+        task=job.task,
+        mode=mode,
+        request=request,
+        epsilon_run=epsilon_run,
+        epsilon_spent=site.ledger.epsilon(),
+        epsilon_budget=privacy.epsilon_budget,
+        delta=privacy.delta,
+        plain_rounds=site.ledger.plain_rounds(),
+        seconds=seconds,
+        metrics_withheld=withheld,
+    )
+
+
+def release(
+    site: Site,
+    account: Account,
+    asked: str,
+    update: str,
+    patients: int,
+    statistics: Mapping[str, Mapping[str, float]],
+    spent: Spent,
+) -> Statement:
+    """Write into the chain what is about to leave, then sign it with the chain's new head.
+
+    Parameters
+    ----------
+    site : Site
+        Whose chain and key.
+    account : Account
+        What the site says about the answer.
+    asked, update : str
+        Digests of the request and of the update.
+    patients : int
+        The rounded count that is sent.
+    statistics : mapping
+        Sums by label; the label of training is ``""``.
+    spent : Spent
+        Of the mechanism.
+    """
+    rate, noise, steps = spent
+    head = site.chain.append(
+        "released",
+        run=account.run,
+        round=account.round,
+        task=account.task,
+        mode=account.mode,
+        asked=asked,
+        update=update,
+        metrics=metrics_digest(patients, statistics),
+        account=account_digest(account),
+        patients=patients,
+        sample_rate=rate,
+        noise_multiplier=noise,
+        steps=steps,
+        epsilon_spent=account.epsilon_spent,
+    )
+    return sign_statement(
+        site.chain.key, account, asked=asked, update=update, patients=patients,
+        statistics=statistics, mechanism=spent, head=head,
+    )  # fmt: skip
+
+
+def release_again(site: Site, kept: TrainAnswer, asked: str) -> TrainAnswer:
+    """Send a kept answer again, without what the hospital's rules of today withhold."""
+    sums, withheld = policy.releasable(kept.statistics, site.store.config)
+    if len(sums) == len(kept.statistics) and kept.statement.asked == asked:
+        site.chain.append("sent again", asked=asked)
+        return kept
+    account = kept.account.model_copy(update={"metrics_withheld": withheld})
+    said = kept.statement
+    spent = (said.sample_rate, said.noise_multiplier, said.steps)
+    statement = release(site, account, asked, said.update, kept.patients, {"": sums}, spent)
+    return TrainAnswer(kept.update, kept.patients, sums, account, statement)

@@ -1,0 +1,290 @@
+"""A DICOMweb server as a source: QIDO-RS to find studies, WADO-RS to fetch them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+from dicomweb_client.web import DICOMwebClient
+from pydicom.datadict import tag_for_keyword
+from requests.auth import HTTPBasicAuth
+
+from shared.errors import (
+    ConfigValueError,
+    InputMissingError,
+    PlaceholderSecretError,
+    SourceRefusedError,
+)
+from shared.runtime.files import require_private
+from shared.settings.files import resolve
+from shared.settings.pacs import DicomWebSettings
+
+from .nodes import Deliver, silence
+from .query import SERIES_FIELDS, STUDY_FIELDS, FoundStudy, Wanted, count_of, is_uid
+from .retry import StudyFailedError, TryAgainError
+from .tls import is_loopback, require_private_key
+
+#: Studies of one answer; a server may give fewer.
+PAGE: Final = 200
+#: As it is stored, whatever its transfer syntax (PS3.18, 8.7.3.5.2).
+AS_STORED: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+#: Answers after which asking again may help.
+BUSY: Final = (408, 425, 429, 500, 502, 503, 504)
+
+
+class _Client(DICOMwebClient):
+    """A client that also gives the files as they came.
+
+    The library's own methods parse each file and stop at the first that is damaged; here
+    a damaged file goes into the inbox too and gets its verdict.
+    """
+
+    def files_of(self, study_uid: str) -> Iterator[bytes]:
+        """Yield the files of a study, one at a time."""
+        response = self._http_get(
+            f"{self.base_url}/studies/{study_uid}", headers={"Accept": AS_STORED}, stream=True
+        )
+        with response:
+            if response.headers.get("content-type", "").startswith("application/dicom"):
+                yield response.content
+                return
+            for part in self._decode_multipart_message(response, stream=True):
+                yield bytes(part)
+
+
+class WebSource:
+    """Studies of a DICOMweb server.
+
+    Parameters
+    ----------
+    site_folder : Path
+        That paths of the settings are relative to.
+    settings : DicomWebSettings
+        Address, credentials, certificates.
+    timeout_seconds : float
+        Longest silence.
+
+    Raises
+    ------
+    ConfigValueError
+        If the address has no TLS and is not this machine's.
+    InputMissingError, PlaceholderSecretError
+        If a file that the settings name is missing, or others may read the credentials or the
+        private key.
+    """
+
+    def __init__(
+        self, site_folder: Path, settings: DicomWebSettings, timeout_seconds: float
+    ) -> None:
+        silence()
+        _require_tls(settings)
+        self.name = settings.url.rstrip("/")
+        session = requests.Session()
+        session.trust_env = False  # no proxy and no .netrc that nobody named
+        session.max_redirects = 0
+        tls = settings.tls
+        session.verify = str(_file(site_folder, tls.authority)) if tls.authority else True
+        if tls.certificate is not None:
+            own = str(_file(site_folder, tls.certificate))
+            session.cert = (own, str(_file(site_folder, tls.key))) if tls.key else own
+            require_private_key(site_folder, tls)
+        if settings.credentials is not None:
+            _authorise(session, resolve(site_folder, settings.credentials))
+        self._client = _Client(self.name, session=session, timeout=timeout_seconds)
+        self._client.set_http_retry_params(retry=False)
+
+    def check(self) -> None:
+        """Ask for one study; what is wrong is raised as by `find`."""
+        with self._translated():
+            self._client.search_for_studies(limit=1)
+
+    def find(self, wanted: Wanted) -> list[FoundStudy]:
+        """Find the studies that are wanted, sorted by UID.
+
+        Raises
+        ------
+        TryAgainError
+            If it does not answer.
+        SourceRefusedError
+            If it refuses.
+        """
+        found: dict[str, FoundStudy] = {}
+        with self._translated():
+            for modality in wanted.modalities or ("",):
+                for study in self._pages(wanted, modality):
+                    if is_uid(study.study_uid) and wanted.may_be(study):
+                        found[study.study_uid] = study
+            return [
+                found[uid]
+                for uid in sorted(found)
+                if not wanted.description or wanted.describes(self._descriptions(found[uid]))
+            ]
+
+    def fetch(self, study: FoundStudy, deliver: Deliver) -> None:
+        """Fetch the files of a study, as they are stored."""
+        with closing(self._files_of(study)) as files:
+            for data in files:
+                deliver(study.study_uid, data)
+
+    def ready(self) -> AbstractContextManager[None]:
+        """Hold what fetching needs: nothing."""
+        return nullcontext()
+
+    def _files_of(self, study: FoundStudy) -> Generator[bytes]:
+        """Yield the files of a study; what goes wrong with one that was given is not ours."""
+        with self._translated(of_study=True):
+            yield from self._client.files_of(study.study_uid)
+
+    def _pages(self, wanted: Wanted, modality: str) -> Iterator[FoundStudy]:
+        """Ask for page after page until one brings nothing new."""
+        filters = {"StudyDate": wanted.study_date, "ModalitiesInStudy": modality}
+        filters = {name: value for name, value in filters.items() if value}
+        seen: set[str] = set()
+        while True:
+            page = self._client.search_for_studies(
+                limit=PAGE, offset=len(seen), fields=list(STUDY_FIELDS), search_filters=filters
+            )
+            studies = [_found(answer) for answer in page]
+            fresh = [study for study in studies if study.study_uid not in seen]
+            if not fresh:
+                return
+            seen |= {study.study_uid for study in fresh}
+            yield from fresh
+
+    def _descriptions(self, study: FoundStudy) -> list[str]:
+        """Everything that says what was scanned."""
+        series = self._client.search_for_series(study.study_uid, fields=list(SERIES_FIELDS))
+        texts = [_first(one, field) for one in series for field in SERIES_FIELDS]
+        return [study.description, *(str(text) for text in texts if text)]
+
+    @contextmanager
+    def _translated(self, *, of_study: bool = False) -> Iterator[None]:
+        """Turn whatever can go wrong with HTTP into who has to do what."""
+        try:
+            yield
+        except requests.exceptions.SSLError:
+            raise SourceRefusedError(
+                f"{self.name}: the TLS connection failed (the server's certificate must be "
+                "signed by pacs.web.tls.authority and be made out to that host name, and a "
+                "server that asks for one needs pacs.web.tls.certificate)"
+            ) from None
+        except requests.exceptions.TooManyRedirects:
+            raise SourceRefusedError(
+                f"{self.name}: sends on to another address, which is not followed "
+                "(put the final address into site.yaml)"
+            ) from None
+        except requests.exceptions.HTTPError as error:
+            status = 0 if error.response is None else error.response.status_code
+            self._judge(status, of_study=of_study)
+        except requests.exceptions.JSONDecodeError:
+            raise SourceRefusedError(
+                f"{self.name}: answers, but not as a DICOMweb server (check the path of the "
+                "address; Orthanc's is /dicom-web)"
+            ) from None
+        except requests.exceptions.Timeout:
+            raise TryAgainError("does not answer in time") from None
+        except (requests.exceptions.RequestException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None and _of_disk(error):
+                raise
+            raise TryAgainError("cannot be reached, or the connection broke") from None
+        except (LookupError, ValueError, TypeError, AttributeError):
+            # What the library stumbles over: no content type, another one, no list of studies.
+            if of_study:
+                raise StudyFailedError("answers with no DICOM when asked for a study") from None
+            raise SourceRefusedError(
+                f"{self.name}: answers with what is no DICOMweb (check the path of the address; "
+                "Orthanc's is /dicom-web; something between may also change the answers)"
+            ) from None
+
+    def _judge(self, status: int, *, of_study: bool) -> None:
+        """Say what an HTTP status means."""
+        said = f"{status} {HTTPStatus(status).phrase}" if status in _STATUSES else str(status)
+        if status in (401, 403):
+            raise SourceRefusedError(
+                f"{self.name}: refused us with {said} (put the right user:password or Bearer "
+                "token into the file that pacs.web.credentials names, and let that user read)"
+            ) from None
+        if status in BUSY and not of_study:
+            raise TryAgainError(f"answers {said}") from None
+        if of_study:
+            raise StudyFailedError(f"answers {said} when asked for a study") from None
+        raise SourceRefusedError(
+            f"{self.name}: answers {said} to a query (check the path of the address; Orthanc's "
+            "is /dicom-web; a server may also not support the query)"
+        ) from None
+
+
+_STATUSES: Final = {status.value for status in HTTPStatus}
+
+
+def _of_disk(error: OSError) -> bool:
+    """Whether an error is of our own disk rather than of the network."""
+    return not isinstance(error, requests.exceptions.RequestException) and not isinstance(
+        error, (ConnectionError, TimeoutError)
+    )
+
+
+def _require_tls(settings: DicomWebSettings) -> None:
+    """Refuse to send credentials and studies in the clear, unless that is meant."""
+    parts = urlsplit(settings.url)
+    if parts.scheme == "https" or settings.insecure or is_loopback(parts.hostname or ""):
+        return
+    raise ConfigValueError(
+        f"pacs.web.url: {settings.url} has no TLS (must be https, or this machine's own address; "
+        "`insecure: true` takes it all the same)"
+    )
+
+
+def _file(site_folder: Path, path: Path | None) -> Path:
+    """Return a file that the settings name."""
+    found = resolve(site_folder, path or Path())
+    if not found.is_file():
+        raise InputMissingError(f"{found}: no such file (site.yaml names it under pacs.web)")
+    return found
+
+
+def _authorise(session: requests.Session, path: Path) -> None:
+    """Read ``user:password`` or ``Bearer token`` from a file that only its owner may read."""
+    if not path.is_file():
+        raise InputMissingError(
+            f"{path}: no such file (pacs.web.credentials; one line, user:password or Bearer token)"
+        )
+    require_private(path, "the PACS's password")
+    line = path.read_text(encoding="utf-8").strip()
+    user, colon, password = line.partition(":")
+    if line.startswith("Bearer ") and len(line.split()) == 2:
+        session.headers["Authorization"] = line
+    elif colon and user and password and "\n" not in line:
+        # requests encodes text as Latin-1; a password may hold any letter.
+        session.auth = HTTPBasicAuth(user.encode(), password.encode())
+    else:
+        raise PlaceholderSecretError(
+            f"{path}: is no credential (must be one line, user:password or Bearer token)"
+        )
+
+
+def _first(answer: dict[str, Any], keyword: str) -> Any:
+    """First value of an attribute in DICOM JSON, None if there is none."""
+    values = _values(answer, keyword)
+    return values[0] if values else None
+
+
+def _values(answer: dict[str, Any], keyword: str) -> list[Any]:
+    element = answer.get(f"{tag_for_keyword(keyword):08X}")
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
+
+
+def _found(answer: dict[str, Any]) -> FoundStudy:
+    return FoundStudy(
+        study_uid=str(_first(answer, "StudyInstanceUID") or ""),
+        instances=count_of(_first(answer, "NumberOfStudyRelatedInstances")),
+        day=str(_first(answer, "StudyDate") or ""),
+        modalities=tuple(str(value) for value in _values(answer, "ModalitiesInStudy")),
+        description=str(_first(answer, "StudyDescription") or ""),
+    )

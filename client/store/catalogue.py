@@ -1,0 +1,191 @@
+"""The catalogue of a site's store: typed tables, nothing that identifies a patient.
+
+Pseudonyms, replaced UIDs and keyed digests stand where identifiers were; file
+names appear only as keyed digests, since names of files can be names of people.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, ForeignKey, String, create_engine, event, inspect, text, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+#: "1" knew no volumes, quality or identifiers; `client.store.site_store` brings such a store up.
+SCHEMA: Final = "2"
+
+
+class Base(DeclarativeBase):
+    """Tables of the catalogue."""
+
+
+class Property(Base):
+    """Facts about the store itself: ``schema``, ``secret_check``, ``ledger_id``."""
+
+    __tablename__ = "properties"
+    key: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[str] = mapped_column(String(200))
+
+
+class Patient(Base):
+    """One patient. `split` is empty until the ingest that brought the patient ends."""
+
+    __tablename__ = "patients"
+    pseudonym: Mapped[str] = mapped_column(String(64), primary_key=True)
+    split: Mapped[str | None] = mapped_column(String(10), index=True)
+
+
+class Study(Base):
+    """One study. `day` is moved by a secret amount, the same for all of a patient's studies.
+
+    `visit` is the keyed digest of patient id and date, by which labels that come
+    later find their study.
+    """
+
+    __tablename__ = "studies"
+    uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    patient: Mapped[str] = mapped_column(ForeignKey("patients.pseudonym"), index=True)
+    vendor: Mapped[str] = mapped_column(String(16))
+    visit: Mapped[str | None] = mapped_column(String(64), index=True)
+    day: Mapped[int | None]
+    sex: Mapped[str | None] = mapped_column(String(1))
+    age_years: Mapped[float | None]
+    height_cm: Mapped[float | None]
+    weight_kg: Mapped[float | None]
+    ethnic_group: Mapped[str | None] = mapped_column(String(64))
+    maker: Mapped[str | None] = mapped_column(String(64))
+    model: Mapped[str | None] = mapped_column(String(64))
+    #: How the study was de-identified: PS3.15 codes, comma-separated.
+    method: Mapped[str | None] = mapped_column(String(120))
+
+
+class Image(Base):
+    """One projection of a study; its arrays lie beside the catalogue."""
+
+    __tablename__ = "images"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.uid"), primary_key=True)
+    view: Mapped[str] = mapped_column(String(32), primary_key=True)
+    row_mm: Mapped[float]
+    column_mm: Mapped[float]
+    spacing_provenance: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[str] = mapped_column(String(64))
+    mask_digest: Mapped[str | None] = mapped_column(String(64))
+    lossy: Mapped[bool | None]
+
+
+class Volume(Base):
+    """One CT series of a study; its arrays lie beside the catalogue, named by `series`.
+
+    `digest` is the keyed digest of the sorted digests of its slices.
+    """
+
+    __tablename__ = "volumes"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.uid"), primary_key=True)
+    series: Mapped[str] = mapped_column(String(64), primary_key=True)
+    slices: Mapped[int]
+    slice_mm: Mapped[float]
+    row_mm: Mapped[float]
+    column_mm: Mapped[float]
+    origin: Mapped[str] = mapped_column(String(80))
+    kvp: Mapped[float | None]
+    kernel: Mapped[str] = mapped_column(String(64))
+    thickness_mm: Mapped[float | None]
+    contrast: Mapped[bool | None]
+    lossy: Mapped[bool | None]
+    resampled: Mapped[str] = mapped_column(String(40))
+    digest: Mapped[str] = mapped_column(String(64))
+    mask_digest: Mapped[str | None] = mapped_column(String(64))
+
+
+class Quality(Base):
+    """One quality flag of an image: its name and how strong it is, 0 to 1.
+
+    An image that was assessed and has no flag has one row with flag ``none``.
+    """
+
+    __tablename__ = "quality"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.uid"), primary_key=True)
+    view: Mapped[str] = mapped_column(String(32), primary_key=True)
+    flag: Mapped[str] = mapped_column(String(32), primary_key=True)
+    strength: Mapped[float]
+    code: Mapped[int | None]  # NHANES DXA invalidity code, where one fits
+
+
+class Identifier(Base):
+    """An identifier that was seen at ingest, as a keyed digest: what `audit phi` looks for.
+
+    `length` and `words` say what to compare: so many characters, in so many words.
+    """
+
+    __tablename__ = "identifiers"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(24))
+    length: Mapped[int]
+    words: Mapped[int]
+
+
+class Label(Base):
+    """One label of a study: ``bmd`` in g/cm² on the vendor's scale, or ``genant`` grade.
+
+    A disputed label is one about which two sources differ; it is kept so that
+    neither is believed later, and never given out.
+    """
+
+    __tablename__ = "labels"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.uid"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    name: Mapped[str] = mapped_column(String(24), primary_key=True)
+    value: Mapped[float]
+    disputed: Mapped[bool] = mapped_column(default=False)
+
+
+class SourceFile(Base):
+    """How a file, or a row of a table that was not used, ended when last seen."""
+
+    __tablename__ = "files"
+    name_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    content_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(12))
+    reason: Mapped[str] = mapped_column(String(32))
+
+
+def open_catalogue(path: Path) -> Engine:
+    """Open a catalogue (SQLite, write-ahead log, foreign keys enforced)."""
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA busy_timeout=10000")
+        cursor.close()
+
+    return engine
+
+
+def bring_up(engine: Engine) -> None:
+    """Give a catalogue of an older schema the tables and columns that are new.
+
+    All that is new may be empty, so nothing that is there changes; a catalogue of this
+    schema is only read.
+    """
+    with Session(engine) as session:
+        known = session.get(Property, "schema")
+        if known is not None and known.value == SCHEMA:
+            return
+    with engine.begin() as connection:
+        # Whole or not at all, and by one process only: Python's SQLite begins nothing for DDL.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        Base.metadata.create_all(connection)
+        for table in Base.metadata.sorted_tables:
+            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in there:
+                    kind = column.type.compile(engine.dialect)
+                    connection.execute(
+                        text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+                    )
+        connection.execute(update(Property).where(Property.key == "schema").values(value=SCHEMA))

@@ -1,0 +1,91 @@
+"""Counts of what a store holds, for the hospital's own engineer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from client.store.catalogue import Image, Label, Patient, Study, Volume
+from client.store.site_store import SiteStore
+from client.store.split import SPLITS
+
+
+def describe_store(folder: Path) -> dict[str, Any]:
+    """Count patients, studies, views, masks and labels by split.
+
+    These are exact counts of real patients: for the hospital, not to be sent out.
+
+    Returns
+    -------
+    dict
+        ``site``; ``splits``; ``store`` (`SiteStore.counts`); ``rows``: one dict per
+        line with ``what`` and a number for each split.
+
+    Raises
+    ------
+    StoreMissingError, StoreSecretMismatchError, PlaceholderSecretError
+        See `SiteStore.open`.
+    """
+    store = SiteStore.open(folder)
+    try:
+        with Session(store.engine) as session:
+            rows = [
+                *_rows(session, "patients", select(Patient.split, func.count())),
+                *_rows(session, "studies of {}", _by_study(Study.vendor, func.count())),
+                *_rows(session, "images {}", _by_image(Image.view, func.count())),
+                *_rows(session, "masks {}", _by_image(Image.view, func.count(Image.mask_digest))),
+                *_rows(session, "CT series", _by_volume(func.count())),
+                *_rows(session, "masks of CT series", _by_volume(func.count(Volume.mask_digest))),
+                *_rows(session, "studies with {}", _by_label()),
+            ]
+        return {
+            "site": store.config.site,
+            "splits": list(SPLITS),
+            "store": store.counts(),
+            "rows": rows,
+        }
+    finally:
+        store.close()
+
+
+def _by_study(*columns: Any) -> Any:
+    """Select by split and a column of the studies."""
+    return (
+        select(Patient.split, *columns)
+        .select_from(Study)
+        .join(Patient, Study.patient == Patient.pseudonym)
+    )
+
+
+def _by_image(*columns: Any) -> Any:
+    """Select by split and a column of the images."""
+    return _by_study(*columns).join(Image, Image.study == Study.uid)
+
+
+def _by_volume(*columns: Any) -> Any:
+    """Select by split and of the CT series."""
+    return _by_study(*columns).join(Volume, Volume.study == Study.uid)
+
+
+def _by_label() -> Any:
+    """Select the studies that have labels of a kind."""
+    return (
+        _by_study(Label.kind, func.count(Study.uid.distinct()))
+        .join(Label, Label.study == Study.uid)
+        .where(Label.disputed.is_(False))
+    )
+
+
+def _rows(session: Session, what: str, query: Any) -> list[dict[str, Any]]:
+    """Run a count grouped by all but its last column, and lay it out by split."""
+    keys = list(query.selected_columns)[:-1]
+    table: dict[str, dict[str, Any]] = {}
+    for split, *names, count in session.execute(query.group_by(*keys).order_by(*keys)):
+        label = what.format(*names)
+        row = table.setdefault(label, {"what": label} | dict.fromkeys(SPLITS, 0))
+        if split is not None:
+            row[split] = count
+    return list(table.values())

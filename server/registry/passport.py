@@ -1,0 +1,292 @@
+"""The passport of a version: which signed updates it is the aggregate of, and nothing else.
+
+Anyone can check it offline, with the coordinator's public key alone; with the chains of
+either side and the kept updates it is checked to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from server.rounds.aggregation import Aggregator
+from server.rounds.plan import PlannedTask, RunPlan
+from server.rounds.update_store import SpooledUpdate
+from server.state.home import COORDINATOR, Home
+from server.state.result import Facts, RoundPassport
+from shared.audit.chain import ChainLine, Head, verify_chain
+from shared.audit.keys import verify
+from shared.errors import PassportInvalidError
+from shared.protocol.chain_cross_check import Other, last_head, verify_site_chain
+from shared.protocol.half_precision import halved
+from shared.protocol.signatures import asked_digest
+from shared.settings.files import StrategySettings
+from shared.settings.task import TaskSettings
+from shared.training.weights import digest_arrays, load_weights
+
+PASSPORT: Final = "passport"
+FILE: Final = "passport.json"
+#: Raised by one with every change of what a passport holds or means.
+VERSION: Final = 3
+
+
+class Passport(Facts):
+    """Where a version comes from. `digest` is that of its weights, `start` of those before.
+
+    All models are named as they were sent, in half precision; `start_exact` is the digest
+    of what the run began with as the coordinator held it, not rounded.
+    """
+
+    passport: Literal[3] = VERSION
+    run: str
+    task: str
+    digest: str
+    start: str
+    start_exact: str
+    settings: TaskSettings
+    strategy: StrategySettings
+    most_patients: int
+    rounds: list[RoundPassport]
+    coordinator: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    head: Head
+    signature: str
+
+    def content(self) -> dict[str, Any]:
+        """What the signature is over."""
+        return self.model_dump(mode="json", exclude={"signature"})
+
+
+def make_passport(
+    plan: RunPlan, planned: PlannedTask, rounds: list[RoundPassport], digest: str, start: str
+) -> Passport:
+    """Sign the passport of a version.
+
+    Parameters
+    ----------
+    plan : RunPlan
+        The run.
+    planned : PlannedTask
+        The task.
+    rounds : list of RoundPassport
+        All of them, the first first.
+    digest : str
+        Of the version's weights.
+    start : str
+        Digest of what the run began with, not rounded.
+    """
+    home = Home(plan.home)
+    key = home.key()
+    draft = Passport(
+        run=plan.run, task=planned.name, digest=digest, start=rounds[0].model_before,
+        start_exact=start, settings=planned.settings, strategy=planned.strategy,
+        most_patients=plan.quorum.maximum_patients_per_site, rounds=rounds,
+        coordinator=key.public, head=home.chain().head(), signature="",
+    )  # fmt: skip
+    return draft.model_copy(update={"signature": key.sign(PASSPORT, draft.content())})
+
+
+def read_passport(path: Path) -> Passport:
+    """Read a passport without believing it.
+
+    Raises
+    ------
+    PassportInvalidError
+        If it is none.
+    """
+    text = ""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return Passport.model_validate_json(text)
+    except (OSError, ValueError):  # pydantic's too
+        if _is_older(text):
+            raise PassportInvalidError(
+                f"{path}: is of an older OsteoFed; verify it with the version that made it"
+            ) from None
+        raise PassportInvalidError(f"{path}: is not a passport") from None
+
+
+def _is_older(text: str) -> bool:
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(read, dict) and read.get("passport") in range(1, VERSION)
+
+
+def verify_passport(
+    path: Path,
+    key: str,
+    *,
+    weights: Path | None = None,
+    chain: Path | None = None,
+    sites: Mapping[str, Other] | None = None,
+    updates: Path | None = None,
+    start: Path | None = None,
+) -> list[str]:
+    """Check a passport, as far as what is given allows.
+
+    Parameters
+    ----------
+    path : Path
+        ``passport.json``.
+    key : str
+        The coordinator's public key.
+    weights : Path, optional
+        The version's weights.
+    chain : Path, optional
+        The coordinator's chain.
+    sites : mapping of str to Other, optional
+        Chains of sites, by name, with their public keys.
+    updates, start : Path, optional
+        The kept updates (``round-0001/SITE.safetensors``) and the weights that the run
+        began with, not rounded: every round is aggregated again.
+
+    Returns
+    -------
+    list of str
+        What was checked.
+
+    Raises
+    ------
+    PassportInvalidError
+        Naming the first thing that does not hold.
+    ChainBrokenError
+        If a chain does not hold by itself.
+    """
+    passport = read_passport(path)
+    if passport.coordinator != key:
+        raise PassportInvalidError(f"{path}: is signed by another key than the coordinator's")
+    if not verify(key, PASSPORT, passport.content(), passport.signature):
+        raise PassportInvalidError(f"{path}: its signature is not that of its content")
+    _check_rounds(path, passport)
+    checked = [
+        "the coordinator's signature",
+        "every site's statement",
+        "the models that they are about",
+    ]
+    if weights is not None:
+        if digest_arrays(load_weights(weights).arrays) != passport.digest:
+            raise PassportInvalidError(f"{weights}: is not the model of this passport")
+        checked.append("the weights")
+    if chain is not None:
+        _check_coordinator(passport, verify_chain(chain, key), chain)
+        checked.append("the coordinator's chain")
+    for name, other in sorted((sites or {}).items()):
+        told = None if chain is None else Other(chain, key)
+        _check_site(passport, name, verify_site_chain(other.path, other.key, told), other)
+        checked.append(f"the chain of {name}")
+    if updates is not None and start is not None:
+        _recompute(passport, updates, start)
+        checked.append("every round, aggregated again from the updates")
+    return checked
+
+
+def _check_rounds(path: Path, passport: Passport) -> None:
+    before = passport.start
+    for number, one in enumerate(passport.rounds, start=1):
+        where = f"{path}: round {number}"
+        if one.round != number or one.model_before != before:
+            raise PassportInvalidError(f"{where} does not follow the one before it")
+        before = one.model_after
+        _check_job(where, passport, one)
+        if sorted(one.patients) != sorted(said.site for said in one.statements):
+            raise PassportInvalidError(f"{where}: the sites counted are not those that signed")
+        for said in one.statements:
+            if not said.is_signed():
+                raise PassportInvalidError(f"{where}: {said.site} did not sign its statement")
+            if (said.run, said.round, said.task) != (passport.run, number, passport.task):
+                raise PassportInvalidError(f"{where}: {said.site}'s statement is about another")
+            if one.patients[said.site] != min(said.patients, passport.most_patients):
+                raise PassportInvalidError(f"{where}: {said.site} was counted otherwise")
+    if before != passport.digest:
+        raise PassportInvalidError(f"{path}: the last round's model is not this version")
+
+
+def _check_job(where: str, passport: Passport, one: RoundPassport) -> None:
+    """Hold what was asked against the version, and against what every site signed."""
+    job = one.job
+    if (job.run, job.round, job.task, job.settings) != (
+        passport.run, one.round, passport.task, passport.settings,
+    ):  # fmt: skip
+        raise PassportInvalidError(f"{where}: was asked for another run, round or task")
+    asked = asked_digest(job, {"model": one.model_before})
+    for said in one.statements:
+        if said.asked != asked:
+            raise PassportInvalidError(
+                f"{where}: {said.site} answered another request than this job with this model"
+            )
+
+
+def _check_coordinator(passport: Passport, lines: list[ChainLine], path: Path) -> None:
+    said = {line.facts["statement"]["signature"] for line in lines if line.event == "answered"}
+    made = {
+        (line.facts["round"], line.facts["before"], line.facts["after"])
+        for line in lines
+        if line.event == "aggregated" and line.facts["run"] == passport.run
+    }
+    for one in passport.rounds:
+        for statement in one.statements:
+            if statement.signature not in said:
+                raise PassportInvalidError(
+                    f"{path}: holds no answer of {statement.site} in round {one.round}"
+                )
+        if (one.round, one.model_before, one.model_after) not in made:
+            raise PassportInvalidError(f"{path}: holds no such aggregation of round {one.round}")
+    head = passport.head
+    if head.line > len(lines) or (head.line and lines[head.line - 1].digest() != head.digest):
+        raise PassportInvalidError(f"{path}: is not the {COORDINATOR}'s chain of this passport")
+
+
+def _check_site(passport: Passport, name: str, lines: list[ChainLine], other: Other) -> None:
+    reached = last_head(lines).line
+    for one in passport.rounds:
+        for said in one.statements:
+            if said.site != name:
+                continue
+            line = lines[said.head_line - 1] if 0 < said.head_line <= reached else None
+            held = line is not None and line.digest() == said.head_digest
+            if (
+                said.key != other.key
+                or not held
+                or (line is not None and line.facts.get("update") != said.update)
+            ):
+                raise PassportInvalidError(
+                    f"{other.path}: does not hold what {name} signed in round {one.round}"
+                )
+
+
+def _recompute(passport: Passport, updates: Path, start: Path) -> None:
+    """Aggregate every round again, and compare to the bit."""
+    current = load_weights(start).arrays
+    exact, sent = digest_arrays(current), digest_arrays(halved(current))
+    if (exact, sent) != (passport.start_exact, passport.start):
+        raise PassportInvalidError(f"{start}: is not what the run began with")
+    aggregator: Aggregator | None = None
+    for one in passport.rounds:
+        spooled: dict[str, SpooledUpdate] = {}
+        for said in one.statements:
+            path = updates / f"round-{one.round:04d}" / f"{said.site}.safetensors"
+            if not path.is_file():
+                raise PassportInvalidError(f"{path}: the update is not there")
+            try:
+                update = SpooledUpdate(said.site, path, said.patients)
+                arrays = update.arrays()
+            except (ValueError, KeyError, OSError):
+                raise PassportInvalidError(f"{path}: is not an update") from None
+            if digest_arrays(arrays) != said.update:
+                raise PassportInvalidError(f"{path}: is not the update that {said.site} signed")
+            spooled[said.site] = update
+            aggregator = aggregator or Aggregator(
+                passport.strategy, tuple(arrays), passport.most_patients
+            )
+        if aggregator is None:
+            raise PassportInvalidError(f"round {one.round} has no updates")
+        current, _ = aggregator.combine(one.round, current, spooled)
+        if digest_arrays(halved(current)) != one.model_after:
+            raise PassportInvalidError(
+                f"round {one.round}: these updates do not give the model that is said"
+            )

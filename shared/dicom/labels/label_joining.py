@@ -1,0 +1,92 @@
+"""Labels of tables and reports, joined to studies by patient id and day of the scan."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING
+
+from shared.dicom.scan import FolderScan
+from shared.dicom.verdicts import FileVerdict, judge
+from shared.records import StudyLabels
+
+from .tables import LabelRow
+
+if TYPE_CHECKING:
+    from shared.dicom.read_study import ReadStudy
+
+
+def join_labels(
+    studies: list[ReadStudy], rows: Iterable[LabelRow]
+) -> tuple[list[ReadStudy], list[LabelRow], list[FileVerdict]]:
+    """Join labels of tables to studies by patient id and day of the scan.
+
+    Returns
+    -------
+    studies : list of ReadStudy
+        With their labels, in the same order.
+    unused : list of LabelRow
+        Labels of visits that are not among the studies.
+    verdicts : list of FileVerdict
+        Of labels that are ambiguous or contradict each other or the files.
+    """
+    visits: dict[tuple[str, date], list[int]] = defaultdict(list)
+    for place, study in enumerate(studies):
+        if study.header.patient_id and study.header.study_date is not None:
+            visits[study.header.patient_id, study.header.study_date].append(place)
+    rows_of: dict[int, list[LabelRow]] = defaultdict(list)
+    unused: list[LabelRow] = []
+    verdicts: list[FileVerdict] = []
+    for row in rows:
+        places = visits.get(row.visit, [])
+        if not places:
+            unused.append(row)
+        elif len(places) > 1:
+            verdicts.append(judge(row.path, "label_ambiguous"))
+        else:
+            rows_of[places[0]].append(row)
+    joined = list(studies)
+    for place, mine in rows_of.items():
+        labels, more = merge_labels(joined[place].labels, mine)
+        verdicts += more
+        joined[place] = replace(joined[place], labels=labels)
+    return joined, unused, verdicts
+
+
+def merge_labels(
+    labels: StudyLabels, rows: Iterable[LabelRow]
+) -> tuple[StudyLabels, list[FileVerdict]]:
+    """Add the labels of one study; where two sources differ, neither is used.
+
+    BMD is reported to three decimals, so smaller differences are none.
+    """
+    bmd, genant = dict(labels.bmd), dict(labels.genant)
+    told: dict[tuple[str, str], list[LabelRow]] = defaultdict(list)
+    for row in rows:
+        told[row.kind, row.name].append(row)
+    verdicts = []
+    for (kind, name), mine in told.items():
+        known: dict[str, float] = {**(bmd if kind == "bmd" else genant)}
+        values = [row.value for row in mine] + ([known[name]] if name in known else [])
+        if max(values) - min(values) > 0.00051:
+            verdicts += [judge(row.path, "label_conflict") for row in mine]
+            (bmd if kind == "bmd" else genant).pop(name, None)
+        elif kind == "bmd":
+            bmd.setdefault(name, mine[0].value)
+        else:
+            genant.setdefault(name, int(mine[0].value))
+    return StudyLabels(bmd=bmd, genant=genant, quality=labels.quality), verdicts
+
+
+def judge_tables(scan: FolderScan, verdicts: list[FileVerdict]) -> list[FileVerdict]:
+    """Verdict of each table: taken if at least one of its rows was used."""
+    unused = Counter(
+        verdict.path.rsplit(":", 1)[0] for verdict in verdicts if verdict.reason != "label_invalid"
+    )
+    total = Counter(row.path.rsplit(":", 1)[0] for row in scan.rows)
+    return [
+        judge(table, "ok" if total[table] > unused[table] else "table_unused")
+        for table in scan.tables
+    ]

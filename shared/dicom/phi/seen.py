@@ -1,0 +1,50 @@
+"""Identifiers of files that are not read as part of a study: refused, quarantined, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from shared.dicom.attributes import quietly
+from shared.dicom.scan import LARGEST_FILE, TABLE_ENDINGS, parse
+from shared.dicom.verdicts import SetAsideError
+
+from .identifiers import SeenIdentifier, identifiers_of, identifiers_of_name, identifiers_of_table
+
+#: A table beyond this is not read for labels either.
+LARGEST_TABLE: Final = 64 * 1024 * 1024
+
+
+def identifiers_in_file(
+    path: Path, name: str, patient_column: str = ""
+) -> frozenset[SeenIdentifier]:
+    """Collect what names the patient in a file, whatever became of it at the door.
+
+    Parameters
+    ----------
+    path : Path
+        DICOM, a table, or anything else (then only its name says something).
+    name : str
+        Relative to the folder that was read, with ``/``.
+    patient_column : str
+        Heading of the column of patient ids in the hospital's tables.
+
+    Returns
+    -------
+    frozenset of SeenIdentifier
+        Never an error: a file that cannot be parsed has a name at least.
+    """
+    named = identifiers_of_name(name)
+    table = path.suffix.lower() in TABLE_ENDINGS
+    try:
+        if path.stat().st_size > (LARGEST_TABLE if table else LARGEST_FILE):
+            return named
+        data = path.read_bytes()
+        if table:
+            return named | identifiers_of_table(data, patient_column)
+        with quietly():
+            return named | identifiers_of(parse(data, pixels=False))
+    except (OSError, SetAsideError):
+        return named
+    except Exception:  # one bad file never stops the batch
+        return named

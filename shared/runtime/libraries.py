@@ -1,0 +1,28 @@
+"""The libraries that answering a message takes, loaded before the processes that answer.
+
+Importing them takes seconds; a process that is forked of one that has them pays nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+
+def load_libraries() -> None:
+    """Import what answering a message imports, of others' packages.
+
+    What is missing or broken is left to the process that answers, which says so.
+    """
+    with contextlib.suppress(Exception):
+        import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
+        import pydantic  # noqa: F401
+        import safetensors.numpy  # noqa: F401
+        import sqlalchemy.orm  # noqa: F401
+        import yaml  # noqa: F401
+    with contextlib.suppress(Exception):
+        import opacus  # noqa: F401
+
+        # Any optimiser imports it, which takes a second.
+        import torch._dynamo  # noqa: F401
+
+        from shared.networks.monai_parts import RandAffine  # noqa: F401  (and all of MONAI with it)

@@ -1,0 +1,197 @@
+"""``federation.yaml``: what the consortium requires of a site's data, by task.
+
+And, in ``site.yaml``, what the site says of its scanners.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from shared.records import DXA_VENDORS, View
+from shared.regions import BMD_REGIONS
+from shared.settings.base import Count, Positive, Settings, Share
+
+#: A *must* that is not met keeps the site from training; a *should* is only shown.
+Weight = Literal["must", "should"]
+
+#: What can be counted, or be there or not: the word, and what may stand after its colon.
+COUNTED: Final[dict[str, str]] = {
+    "patients": "",
+    "osteoporosis": "",
+    "fracture": "",
+    "age_known": "",
+    "sex_known": "",
+    "sex": "F|M",
+    "age": r"\d{1,3}-\d{1,3}",
+    "vendor": "|".join(vendor.value for vendor in DXA_VENDORS),
+    "label": "bmd|genant",
+    "mask": "|".join(view.value for view in View),
+    "image": "|".join(view.value for view in View),
+}
+
+
+def _known(of: str) -> str:
+    """Refuse a rule about something that nothing counts: it would never be met."""
+    word, colon, rest = of.partition(":")
+    pattern = COUNTED.get(word)
+    if pattern is None or bool(pattern) != bool(colon) or not re.fullmatch(pattern, rest):
+        known = ", ".join(w + (f":{p}" if p else "") for w, p in COUNTED.items())
+        raise ValueError(f"nothing of that name is counted (known: {known})")
+    return of
+
+
+#: Which patients or studies a rule is about.
+Counted = Annotated[str, AfterValidator(_known)]
+
+
+class CountRule(Settings):
+    """At least so many training patients, or of a class or subgroup.
+
+    `of` is ``patients``; a sex (``sex:F``); an age band (``age:50-70``); a vendor
+    (``vendor:lunar``); a label (``label:bmd``, ``label:genant``); a class
+    (``osteoporosis``: lowest T-score at most -2.5; ``fracture``: a vertebra of Genant
+    grade 1 or more); a mask (``mask:spine_pa``) or an image (``image:hip_left``). A
+    patient counts once, whichever of the patient's studies of the task has it.
+    """
+
+    of: Counted = "patients"
+    at_least: Count
+    weight: Weight = "must"
+
+
+class RangeRule(Settings):
+    """A number of every image lies within bounds, but for a share of the images."""
+
+    low: Positive
+    high: Positive
+    exceptions: Share = 0.0
+    weight: Weight = "must"
+
+
+class ScannerRule(Settings):
+    """Scanners that are taken: vendors, and models by their name (empty: any)."""
+
+    vendors: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    weight: Weight = "must"
+
+
+class CompletenessRule(Settings):
+    """Share of the task's studies that have a label or mask (`of` as in `CountRule`).
+
+    ``age_known`` and ``sex_known`` are the covariates.
+    """
+
+    of: Counted
+    at_least: Share
+    weight: Weight = "must"
+
+
+class CrossCalibrationRule(Settings):
+    """Every scanner has a cross-calibration factor (site.yaml) no older than this."""
+
+    oldest_days: Count = 730
+    weight: Weight = "should"
+
+
+class QualityRule(Settings):
+    """At most this share of images has a quality flag (``any``, or one flag's name)."""
+
+    flag: Literal[
+        "any", "motion", "cut_off", "rotation", "metal", "unscanned_margin", "wrong_level",
+        "saturation",
+    ] = "any"  # fmt: skip
+    at_most: Share = 0.2
+    weight: Weight = "should"
+
+
+class PhantomQcRule(Settings):
+    """Daily phantom measurements have not drifted: CUSUM, in standard deviations.
+
+    `allowance` and `decision` are the k and h of the two-sided tabular CUSUM
+    (Montgomery, Introduction to Statistical Quality Control, 9.1).
+    """
+
+    allowance: Positive = 0.5
+    decision: Positive = 5.0
+    fewest_scans: Count = 10
+    weight: Weight = "must"
+
+
+class PixelReference(Settings):
+    """The consortium's reference of a view's grey values, for drift.
+
+    `quantiles` are of the scanned pixels in [0, 1], as many as are given at evenly
+    spaced shares from 5 % to 95 %; none may lie further off than `at_most`.
+    """
+
+    quantiles: tuple[Share, ...] = Field(min_length=5, max_length=19)
+    at_most: Positive = 0.1
+    weight: Weight = "should"
+
+    @field_validator("quantiles")
+    @classmethod
+    def _rise(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if list(quantiles) != sorted(quantiles):
+            raise ValueError("quantiles never fall from one to the next")
+        return quantiles
+
+
+class DataContract(Settings):
+    """What one task requires of a site's data. A rule left out is not checked."""
+
+    counts: tuple[CountRule, ...] = ()
+    spacing_mm: RangeRule | None = None
+    scanners: ScannerRule | None = None
+    completeness: tuple[CompletenessRule, ...] = ()
+    cross_calibration: CrossCalibrationRule | None = None
+    quality: tuple[QualityRule, ...] = ()
+    phantom_qc: PhantomQcRule | None = None
+    pixels: dict[View, PixelReference] = Field(default_factory=dict)
+
+
+# --- site.yaml -------------------------------------------------------------------------
+
+
+class SiteScanner(Settings):
+    """One scanner of the site, as its physicist knows it.
+
+    Attributes
+    ----------
+    name : str
+        What the site calls it; the phantom's measurements name it so.
+    vendor, model : str
+        As the catalogue has them; an empty model stands for every model of the vendor.
+    factors : dict of str to float
+        Cross-calibration: BMD of the consortium's reference over BMD of this scanner, by
+        region. It is held against the contract, and not applied to any label.
+    calibrated_on : date or None
+        Day of the cross-calibration. Phantom measurements before it are of another
+        state of the scanner and are left out of the drift.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.\-]{0,39}$")]
+    vendor: str
+    model: str = ""
+    factors: dict[str, Annotated[float, Field(gt=0.5, lt=2.0)]] = Field(default_factory=dict)
+    calibrated_on: date | None = None
+
+    @field_validator("vendor")
+    @classmethod
+    def _makes_dxa(cls, vendor: str) -> str:
+        known = [one.value for one in DXA_VENDORS]
+        if vendor not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return vendor
+
+    @field_validator("factors")
+    @classmethod
+    def _of_regions(cls, factors: dict[str, float]) -> dict[str, float]:
+        strange = sorted(set(factors) - set(BMD_REGIONS))
+        if strange:
+            raise ValueError(f"{strange[0]} is no region (known: {', '.join(BMD_REGIONS)})")
+        return factors

@@ -1,0 +1,70 @@
+"""How a network begins: from weights, or drawn from a public seed. The same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shared.errors import ModelIncompatibleError
+from shared.settings.task import TaskSettings
+from shared.training.seeds import derive_seed
+from shared.training.weights import Weights, digest_arrays, load_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def check_fits(settings: TaskSettings, weights: Weights, origin: Path) -> None:
+    """Refuse weights that were made for another task or network.
+
+    Raises
+    ------
+    ModelIncompatibleError
+        Naming both.
+    """
+    found = (weights.settings.task, weights.settings.network)
+    if found != (settings.task, settings.network):
+        raise ModelIncompatibleError(
+            f"{origin}: weights of {found[0]} ({found[1].size}, {found[1].image_size}) must be of "
+            f"{settings.task} ({settings.network.size}, {settings.network.image_size}), as the "
+            "task's settings say"
+        )
+
+
+def start_network(
+    settings: TaskSettings, start_from: Path | None, seed: int = 0
+) -> tuple[nn.Module, str]:
+    """Make a task's network as it begins.
+
+    Parameters
+    ----------
+    settings : TaskSettings
+        The task.
+    start_from : Path, optional
+        Weights; without, the network's own initialisation, drawn from `seed`.
+    seed : int
+        Public seed.
+
+    Returns
+    -------
+    tuple of Module and str
+        The network, and `digest_arrays` of its tensors.
+
+    Raises
+    ------
+    VersionMissingError, ModelIncompatibleError
+        If the weights are missing, damaged or of another task or network.
+    """
+    import torch
+
+    from shared.tasks import make_task
+    from shared.training.arrays import get_arrays, set_arrays
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "start", settings.task))
+        network = make_task(settings).network()
+    if start_from is not None:
+        start = load_weights(start_from)
+        check_fits(settings, start, start_from)
+        set_arrays(network, start.arrays, strict=True)
+    return network, digest_arrays(get_arrays(network))

@@ -1,0 +1,404 @@
+"""One local round: private (DP-SGD) or plain, over the same patients in the same way.
+
+Which generator draws the noise, and what that means
+----------------------------------------------------
+The noise of `train_private` comes from AES-256 in counter mode
+(`shared.training.noise`), whose cipher runs on the CPU whatever trains, under a key of
+256 bits: HMAC-SHA256 of the site's secret over run, round, request, attempt and device.
+Poisson sampling has keys of its own, so that sampling and noise are independent.
+The same key on the same CPU gives the same release, bit for bit. The guarantee is
+computational, not information-theoretic: it holds against whoever does not know
+the secret and cannot break AES or HMAC. Noise in floating point (rounded to
+float32) is not protected against attacks on its lowest bits (Mironov 2012).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from shared.errors import CohortTooSmallError
+from shared.records import PatientSource
+from shared.settings.task import OptimiserSettings, PrivateSettings
+from shared.tasks.base import Sample, Statistics, Task, add_statistics
+from shared.training.arrays import get_arrays, trainable_names
+from shared.training.batches import (
+    Patients,
+    RoundKey,
+    batches_of,
+    pieces,
+    pieces_of,
+    poisson_draw,
+    shuffled_batches,
+    to_batch,
+)
+from shared.training.compute import Compute
+from shared.training.optimising import (
+    Moment,
+    autocast,
+    objective,
+    optimiser_of,
+    pull_towards,
+    set_rate,
+    threads,
+    training,
+)
+from shared.training.per_patient_gradients import per_patient_gradients, take_gradients
+
+__all__ = [
+    "LocalRound",
+    "RoundKey",
+    "evaluate",
+    "private_gradients",
+    "train_plain",
+    "train_private",
+]
+
+#: Called after every step with steps done, steps in all and the step's mean loss.
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class LocalRound:
+    """What a local round gave.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray of float32
+        The trained weights, only those that were trained.
+    patients : int
+        Patients that could be used.
+    steps : int
+        Steps done.
+    train_loss : float
+        Mean loss over patients and steps. **Not** covered by differential privacy:
+        it must not leave the site unless the site says so. NaN if no patient was
+        ever drawn.
+    """
+
+    arrays: dict[str, NDArray[np.float32]]
+    patients: int
+    steps: int
+    train_loss: float
+
+
+class _Mean:
+    """A running mean."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, total: float, count: int) -> None:
+        self.total += total
+        self.count += count
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count if self.count else float("nan")
+
+
+def train_plain(
+    task: Task,
+    model: nn.Module,
+    source: PatientSource | Patients,
+    settings: OptimiserSettings,
+    key: RoundKey,
+    compute: Compute,
+    *,
+    steps: int | None = None,
+    rounds: int = 1,
+    proximal_mu: float = 0.0,
+    progress: Progress | None = None,
+) -> LocalRound:
+    """Train without privacy: shuffled batches, no clipping, no noise.
+
+    Parameters
+    ----------
+    task : Task
+        What is learnt.
+    model : Module
+        The task's network; changed in place.
+    source : PatientSource or Patients
+        Training patients; as `Patients` their samples stay prepared from call to call.
+    settings : OptimiserSettings
+        Which weights, optimiser, rate, batch.
+    key : RoundKey
+        Where all randomness comes from.
+    compute : Compute
+        Device and batch splitting; bfloat16 on a GPU if it says so.
+    steps : int, optional
+        Instead of `settings.steps_per_round`.
+    rounds : int
+        Rounds of the whole run, over which the learning rate falls if it does; which
+        round this is, `key` says.
+    proximal_mu : float
+        Weight of FedProx's pull towards the weights received (Li et al. 2020).
+    progress : callable, optional
+        See `Progress`.
+
+    Returns
+    -------
+    LocalRound
+        With the weights that were trained.
+
+    Raises
+    ------
+    CohortTooSmallError
+        If no patient of the source can be used.
+    """
+    patients = _patients(task, source)
+    steps = settings.steps_per_round if steps is None else steps
+    mean = _Mean()
+    with training(task, model, settings, compute) as trained:
+        optimiser = optimiser_of(settings, trained)
+        start = [weight.detach().clone() for weight in trained]
+        batches = shuffled_batches(patients.names, settings.batch_patients, key)
+        wanted = pieces_of(islice(batches, steps), compute.physical_batch_patients)
+        loss = 0.0
+        made = batches_of(patients, wanted, key, compute, augment=settings.augment)
+        with closing(made):
+            for piece, batch in made:
+                if piece.first:
+                    moment = Moment(piece.step, steps, key.round, rounds)
+                    set_rate(optimiser, settings, moment)
+                    optimiser.zero_grad()
+                    loss = 0.0
+                with autocast(compute):
+                    output = model(batch["image"], batch["covariates"])
+                part, value = objective(task, output.float(), batch, settings.worst_first)
+                (part / piece.patients).backward()
+                loss += value
+                if not piece.last:
+                    continue
+                pull_towards(trained, start, proximal_mu)
+                optimiser.step()
+                mean.add(loss, piece.patients)
+                if progress is not None:
+                    progress(piece.step + 1, steps, loss / piece.patients)
+        arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
+    return LocalRound(arrays, len(patients), steps, mean.value)
+
+
+def train_private(
+    task: Task,
+    model: nn.Module,
+    source: PatientSource | Patients,
+    settings: PrivateSettings,
+    noise_multiplier: float,
+    key: RoundKey,
+    compute: Compute,
+    *,
+    rounds: int = 1,
+    proximal_mu: float = 0.0,
+) -> LocalRound:
+    """Train with DP-SGD, the patient being the unit of privacy.
+
+    Guarantee
+    ---------
+    Let q = `settings.sample_rate`, σ = `noise_multiplier`, T =
+    `settings.steps_per_round`, C = `settings.max_grad_norm`. Against adding or
+    removing all data of one patient, with the other patients of the source and
+    the number N in the normalisation held fixed, the arrays that are returned are a post-processing
+    of T adaptive releases of the Poisson-subsampled Gaussian mechanism of rate q
+    and noise σ: in each step every patient is drawn independently with
+    probability q, contributes one vector (the gradient of the mean loss of all
+    units of one study) of Euclidean norm at most C over all trained weights
+    together, and N(0, (σC)²) is added to every coordinate of the sum. The cost
+    is `accounting.epsilon([Mechanism(q, σ, T)], delta)`.
+
+    ================================ ==============================================
+    case                             what happens
+    ================================ ==============================================
+    gradient of norm 0               contributes 0; nothing is divided by 0
+    gradient with an inf or NaN      the patient contributes 0 in this step
+    norm overflows to inf            the patient contributes 0 in this step
+    nobody drawn                     a step of pure noise, counted like any other
+    one patient in the store         as any: bounded by C, hidden by the noise
+    patient without usable units     never drawn, not counted in N
+    σ = 0                            no privacy; clipped training, for tests
+    batch split into pieces          same sum up to rounding; noise is added once
+    ================================ ==============================================
+
+    `train_loss` is outside the guarantee. The noise's generator is a matter of
+    the module's docstring.
+
+    Parameters
+    ----------
+    task, model, source, key, compute, rounds, proximal_mu
+        See `train_plain`. In bfloat16 (GPU only) a patient's gradient is another, rounder
+        vector; it is clipped, summed and hidden in single precision all the same, so that
+        the guarantee stays. The proximal pull depends on weights only and costs no privacy.
+    settings : PrivateSettings
+        q, C, T, which weights, optimiser and rate (`slowed_by_noise` lowers it). The
+        sum is divided by q·N.
+    noise_multiplier : float
+        σ, at least 0.
+
+    Returns
+    -------
+    LocalRound
+        With the weights that were trained.
+
+    Raises
+    ------
+    CohortTooSmallError
+        If no patient of the source can be used.
+    NotImplementedError
+        Before any step, if the network has a trained layer whose gradients per
+        patient are not known.
+    """
+    patients = _patients(task, source)
+    settings = settings.slowed_by_noise(noise_multiplier, len(patients), rounds)
+    steps = settings.steps_per_round
+    mean = _Mean()
+    with training(task, model, settings, compute) as trained:
+        start = [weight.detach().clone() for weight in trained]
+        optimiser = _private_optimiser(settings, trained, noise_multiplier, key, len(patients))
+        with per_patient_gradients(model, task.units):
+            optimiser.attach_step_hook(lambda _: pull_towards(trained, start, proximal_mu))
+            drawn = (
+                poisson_draw(patients.names, settings.sample_rate, key, step)
+                for step in range(steps)
+            )
+            wanted = pieces_of(drawn, compute.physical_batch_patients)
+            made = batches_of(patients, wanted, key, compute, augment=settings.augment)
+            with closing(made):
+                for piece, batch in made:
+                    if piece.first:
+                        moment = Moment(piece.step, steps, key.round, rounds)
+                        set_rate(optimiser.original_optimizer, settings, moment)
+                    loss = private_gradients(
+                        task, model, batch, len(piece.names), trained, compute, settings.worst_first
+                    )
+                    mean.add(loss, len(piece.names))
+                    optimiser.signal_skip_step(do_skip=not piece.last)
+                    optimiser.step()
+                    optimiser.zero_grad(set_to_none=True)
+        arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
+    return LocalRound(arrays, len(patients), steps, mean.value)
+
+
+def evaluate(
+    task: Task, model: nn.Module, source: PatientSource | Patients, compute: Compute
+) -> Statistics:
+    """Sum a task's statistics over the newest usable study of every patient.
+
+    Parameters
+    ----------
+    task, model, compute
+        See `train_plain`.
+    source : PatientSource
+        Patients to measure on; those without a usable study are left out.
+
+    Returns
+    -------
+    Statistics
+        Sums (`Task.metrics` turns them into metrics); at least "patients" and
+        "loss_sum", 0 without patients.
+    """
+    patients = Patients.of(task, source)
+    sums: Statistics = {"patients": 0.0, "loss_sum": 0.0}
+    was_training = model.training
+    with threads(compute), torch.no_grad():
+        model.to(compute.device).eval()
+        for piece in pieces(patients.names, compute.physical_batch_patients):
+            batch = to_batch([patients.newest(name) for name in piece], compute.device)
+            with autocast(compute):
+                output = model(batch["image"], batch["covariates"])
+            sums = add_statistics(sums, task.statistics(output.float(), batch))
+        model.train(was_training)
+    return sums
+
+
+def private_gradients(
+    task: Task,
+    model: nn.Module,
+    batch: Sample,
+    patients: int,
+    trained: list[nn.Parameter],
+    compute: Compute,
+    worst_first: float = 0.0,
+) -> float:
+    """Leave one gradient per patient in every weight's `grad_sample`, zeros where it is not finite.
+
+    Call it inside `per_patient_gradients`.
+
+    Parameters
+    ----------
+    task, model, compute
+        See `train_private`.
+    batch : Sample
+        Folded units, patient after patient, on the device; empty if nobody was drawn.
+    patients : int
+        Patients of the batch, as they were drawn: not what the batch's size says, since one
+        with more units than K would be clipped as several.
+    trained : list of Parameter
+        Weights that are trained.
+    worst_first : float
+        See `OptimiserSettings`.
+
+    Returns
+    -------
+    float
+        Summed loss, 0 where it is not finite.
+
+    Raises
+    ------
+    RuntimeError
+        If a patient has more or fewer units than K, or a weight has no gradient for each.
+    """
+    if not batch:
+        for weight in trained:
+            weight.grad_sample = weight.new_zeros((0, *weight.shape))  # type: ignore[attr-defined]
+        return 0.0
+    with autocast(compute):
+        output = model(batch["image"], batch["covariates"])
+    loss, value = objective(task, output.float(), batch, worst_first)
+    loss.backward()
+    gradients = take_gradients(trained, patients)
+    # One pass instead of two: a sum is finite only if all its terms are, and where a sum
+    # of finite terms overflows, their norm does too, which counts for nothing either way.
+    sums = torch.stack([gradient.flatten(1).sum(1) for gradient in gradients])
+    finite = sums.isfinite().all(0)
+    if not bool(finite.all()):
+        for gradient in gradients:
+            gradient[~finite] = 0.0
+    return value if np.isfinite(value) else 0.0
+
+
+def _patients(task: Task, source: PatientSource | Patients) -> Patients:
+    patients = Patients.of(task, source)
+    if not len(patients):
+        raise CohortTooSmallError(
+            f"{task.name}: none of {len(patients.source.patients)} patients has a study with the "
+            "views and labels that training needs (check what ingest took in)"
+        )
+    return patients
+
+
+def _private_optimiser(
+    settings: PrivateSettings,
+    trained: list[nn.Parameter],
+    noise_multiplier: float,
+    key: RoundKey,
+    patients: int,
+) -> Any:
+    """Make the optimiser that clips what the weights hold in `grad_sample`, and adds noise."""
+    from shared.training.keyed_optimiser import KeyedDPOptimizer
+
+    return KeyedDPOptimizer(
+        optimiser_of(settings, trained),
+        noise_multiplier=noise_multiplier,
+        max_grad_norm=settings.max_grad_norm,
+        expected_batch_size=settings.sample_rate * patients,
+        loss_reduction="mean",
+        stream=key.stream("noise"),
+    )

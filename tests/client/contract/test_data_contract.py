@@ -1,0 +1,371 @@
+"""The data contract: each rule says met, not met or cannot tell, and what fails is not trained."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
+
+from client.cli.main import app
+from client.contract.data_contract import check, kept_contract, permit_contract
+from client.contract.facts import TaskFacts, read_facts
+from client.contract.phantom_qc import PhantomMeasurement
+from client.contract.rules import CANNOT_TELL, MET, NOT_MET, ContractRow, Evidence, rows_of
+from client.identity.chain import AUDIT
+from client.round.answer import answer_train
+from client.round.open_site import open_site
+from client.round.refusals import refusal_of
+from client.store.catalogue import Label, Quality, Study
+from client.store.site_store import SiteStore
+from shared.audit.chain import tail_of
+from shared.errors import (
+    ConfigValueError,
+    ContractNotMetError,
+    InputMissingError,
+    UnknownTaskError,
+)
+from shared.settings.contract import DataContract
+from shared.settings.files import SiteConfig, load_settings, save_settings
+from shared.training.arrays import get_arrays
+from shared.training.initial_weights import start_network
+from tests.server.jobs import job, train_message
+from tests.server.tiny_sites import TINY_TASK, tiny_site
+
+TODAY = date(2026, 6, 1)
+SCANNER = {
+    "name": "room 2",
+    "vendor": "generic",
+    "factors": {"L1-L4": 1.01},
+    "calibrated_on": TODAY - timedelta(days=100),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """16 training patients, 4 for validation, with BMD, grades and masks, spacing of 1 mm."""
+    return tiny_site(tmp_path / "alpha", "alpha")
+
+
+@pytest.fixture
+def store(folder: Path) -> SiteStore:
+    return SiteStore.open(folder)
+
+
+def change(store: SiteStore, statement: Any) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(statement)
+
+
+def one_row(
+    store: SiteStore,
+    contract: dict[str, Any],
+    scanners: tuple[dict[str, Any], ...] = (SCANNER,),
+    scans: list[PhantomMeasurement] | None = None,
+    facts: TaskFacts | None = None,
+) -> ContractRow:
+    config = SiteConfig.model_validate({"site": "alpha", "scanners": list(scanners)})
+    known = facts or read_facts(store, "dxa-segmentation")
+    rows = rows_of(
+        DataContract.model_validate(contract),
+        Evidence(known, config.scanners, scans or [], TODAY),
+    )
+    assert len(rows) == 1
+    assert (rows[0].advice == "") == (rows[0].verdict == MET)
+    return rows[0]
+
+
+def count(of: str, at_least: int) -> dict[str, Any]:
+    return {"counts": [{"of": of, "at_least": at_least}]}
+
+
+# --- rules -----------------------------------------------------------------------------
+
+
+def test_only_training_patients_count(store: SiteStore) -> None:
+    assert one_row(store, count("patients", 16)).verdict == MET
+    row = one_row(store, count("patients", 17))
+    assert (row.verdict, row.found) == (NOT_MET, "16")
+
+
+def test_a_patient_of_unknown_sex_may_or_may_not_count(store: SiteStore) -> None:
+    assert one_row(store, count("sex:F", 3)).verdict == CANNOT_TELL
+    change(store, sa.update(Study).values(sex="M"))
+    assert one_row(store, count("sex:F", 3)).verdict == NOT_MET
+    change(store, sa.update(Study).values(sex="F"))
+    assert one_row(store, count("sex:F", 3)).verdict == MET
+
+
+def test_classes_are_counted_by_t_score_and_by_grade(store: SiteStore) -> None:
+    change(store, sa.update(Label).where(Label.kind == "bmd").values(value=1.2))
+    change(store, sa.update(Label).where(Label.kind == "genant").values(value=0))
+    assert one_row(store, count("osteoporosis", 1)).verdict == NOT_MET
+    assert one_row(store, count("fracture", 1)).verdict == NOT_MET
+    change(store, sa.update(Label).where(Label.kind == "bmd").values(value=0.5))
+    change(store, sa.update(Label).where(Label.name == "L1").values(value=1))
+    assert one_row(store, count("osteoporosis", 16)).verdict == MET
+    assert one_row(store, count("fracture", 16)).verdict == MET
+    change(store, sa.delete(Label))
+    assert one_row(store, count("osteoporosis", 1)).verdict == CANNOT_TELL
+    assert one_row(store, count("fracture", 1)).verdict == CANNOT_TELL
+
+
+@pytest.mark.parametrize(
+    ("of", "expected"), [("age:40-60", 16), ("age:60-80", 0), ("mask:spine_pa", 16),
+                         ("image:lumbar_ap", 0), ("vendor:generic", 16), ("vendor:lunar", 0)],
+)  # fmt: skip
+def test_subgroups_are_counted(store: SiteStore, of: str, expected: int) -> None:
+    change(store, sa.update(Study).values(age_years=50.0))
+    assert one_row(store, count(of, 1)).found == str(expected)
+
+
+def test_a_rule_about_something_that_nothing_counts_is_refused_when_read() -> None:
+    for of in ("smokers", "patients:all", "age:fifty", "sex:X", "mask:elbow"):
+        with pytest.raises(ValueError, match="nothing of that name is counted"):
+            DataContract.model_validate(count(of, 1))
+
+
+def test_spacing_is_held_to_its_range_but_for_the_exceptions(store: SiteStore) -> None:
+    rule = {"low": 0.5, "high": 1.5}
+    assert one_row(store, {"spacing_mm": rule}).verdict == MET
+    change(store, sa.text("UPDATE images SET column_mm = 2.0 WHERE view = 'hip_left'"))
+    assert one_row(store, {"spacing_mm": rule}).verdict == NOT_MET
+    assert one_row(store, {"spacing_mm": rule | {"exceptions": 0.34}}).verdict == MET
+    change(store, sa.text("UPDATE images SET column_mm = 1, spacing_provenance = 'none'"))
+    assert one_row(store, {"spacing_mm": rule}).verdict == CANNOT_TELL
+
+
+def test_scanners_are_held_to_the_list(store: SiteStore) -> None:
+    assert one_row(store, {"scanners": {"vendors": ["generic"]}}).verdict == MET
+    assert one_row(store, {"scanners": {"vendors": ["lunar"]}}).verdict == NOT_MET
+    models = {"scanners": {"vendors": ["generic"], "models": ["iDXA"]}}
+    assert one_row(store, models).verdict == CANNOT_TELL
+    change(store, sa.update(Study).values(model="Prodigy"))
+    assert one_row(store, models).verdict == NOT_MET
+
+
+def test_completeness_is_a_share_of_the_studies(store: SiteStore) -> None:
+    rule = {"completeness": [{"of": "label:bmd", "at_least": 0.95}]}
+    assert one_row(store, rule).verdict == MET
+    change(store, sa.delete(Label).where(Label.kind == "bmd"))
+    assert one_row(store, rule).verdict == NOT_MET
+    nothing = TaskFacts("dxa-bmd", (), store)
+    assert one_row(store, rule, facts=nothing).verdict == CANNOT_TELL
+
+
+def test_a_cross_calibration_grows_old(store: SiteStore) -> None:
+    def verdict(*scanners: dict[str, Any], oldest: int = 730) -> str:
+        rule = {"cross_calibration": {"oldest_days": oldest}}
+        return one_row(store, rule, scanners).verdict
+
+    assert verdict(SCANNER) == MET
+    assert verdict(SCANNER, oldest=99) == NOT_MET
+    assert verdict() == CANNOT_TELL
+    assert verdict(SCANNER | {"vendor": "lunar"}) == CANNOT_TELL
+    assert verdict(SCANNER | {"factors": {}}) == CANNOT_TELL
+    assert verdict(SCANNER | {"calibrated_on": TODAY + timedelta(days=1)}) == NOT_MET
+
+
+def test_a_share_of_flagged_images_is_held_to_its_bound(store: SiteStore) -> None:
+    rule = {"quality": [{"flag": "motion", "at_most": 0.2}]}
+    assert one_row(store, rule).verdict == CANNOT_TELL
+    change(store, sa.text(
+        "INSERT INTO quality SELECT study, view, 'none', 0, NULL FROM images"
+    ))  # fmt: skip
+    assert one_row(store, rule).verdict == MET
+    change(store, sa.update(Quality).where(Quality.view == "hip_left").values(flag="motion"))
+    assert one_row(store, rule).verdict == NOT_MET
+    assert one_row(store, {"quality": [{"flag": "metal", "at_most": 0.0}]}).verdict == MET
+
+
+def scans(number: int, change_by: float = 0.0, since: int = 0) -> list[PhantomMeasurement]:
+    values = 1.0 + 0.0035 * np.random.default_rng(3).standard_normal(number)
+    values[since:] *= 1 + change_by
+    start = TODAY - timedelta(days=number)
+    return [
+        PhantomMeasurement(start + timedelta(days=day), "room 2", round(float(value), 3))
+        for day, value in enumerate(values)
+    ]
+
+
+def test_a_scanner_that_drifts_is_found_by_its_phantom(store: SiteStore) -> None:
+    rule: dict[str, Any] = {"phantom_qc": {}}
+    assert one_row(store, rule, scans=scans(60)).verdict == MET
+    assert one_row(store, rule, scans=scans(60, 0.01, 30)).verdict == NOT_MET
+    assert one_row(store, rule, scans=scans(9)).verdict == CANNOT_TELL
+    assert one_row(store, rule, (), scans(60)).verdict == CANNOT_TELL
+
+
+def test_scans_before_the_calibration_are_of_another_state(store: SiteStore) -> None:
+    changed = scans(60, 0.01, 30)
+    serviced = SCANNER | {"calibrated_on": changed[30].day}
+    assert one_row(store, {"phantom_qc": {}}, (serviced,), changed).verdict == MET
+
+
+def test_grey_values_are_held_against_the_reference(store: SiteStore) -> None:
+    def row(quantiles: list[float]) -> ContractRow:
+        reference = {"quantiles": quantiles, "at_most": 0.05}
+        return one_row(store, {"pixels": {"spine_pa": reference}})
+
+    facts = read_facts(store, "dxa-segmentation")
+    arrays = [
+        np.load(store.array_path(study.study, "spine_pa", "pixels")) for study in facts.studies
+    ]
+    pooled = np.concatenate([array[np.isfinite(array)] for array in arrays]).astype(np.float64)
+    own = np.quantile(pooled, np.linspace(0.05, 0.95, 5)).tolist()
+    assert float(row(own).found.split()[-1]) < 0.002
+    assert row(own).verdict == MET
+    assert row([min(1.0, one + 0.06) for one in own]).verdict == NOT_MET
+    absent = {"pixels": {"lumbar_ap": {"quantiles": own}}}
+    assert one_row(store, absent).verdict == CANNOT_TELL
+
+
+def test_test_patients_are_not_looked_at(store: SiteStore) -> None:
+    assert {study.split for study in read_facts(store, "dxa-bmd").studies} == {
+        "train", "validation",
+    }  # fmt: skip
+
+
+# --- keeping and enforcing -------------------------------------------------------------
+
+
+def agreement(folder: Path, contract: dict[str, Any], *more: dict[str, Any]) -> Path:
+    path = folder.parent / "federation.yaml"
+    runs = [{"settings": "tasks/dxa-segmentation.yaml", "contract": one}
+            for one in (contract, *more)]  # fmt: skip
+    path.write_text(json.dumps({"name": "north", "workspace": "w", "tasks": runs}))
+    return path
+
+
+def test_a_check_is_kept_with_its_digest_and_stands_in_the_chain(folder: Path) -> None:
+    checked = check(folder, "dxa-segmentation", agreement(folder, count("patients", 10)))
+    assert checked.failed == []
+    kept = kept_contract(folder, "dxa-segmentation")
+    assert kept is not None
+    assert kept.digest == checked.kept.digest
+    for path in (folder / "contracts").iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+    line = tail_of(folder / AUDIT, 1)[0]
+    assert (line.event, line.facts["met"]) == ("contract checked", True)
+    assert line.facts["contract"] == kept.digest
+    again = check(folder, "dxa-segmentation", None)
+    assert again.rows == checked.rows
+
+
+def test_checking_assesses_the_images_that_no_ingest_has(folder: Path) -> None:
+    contract = {"quality": [{"flag": "any", "at_most": 1.0}]}
+    assert check(folder, "dxa-segmentation", agreement(folder, contract)).rows[0].verdict == MET
+
+
+@pytest.mark.parametrize("task", ["dxa-segmentation", "dxa-bmd", "vfa-fracture"])
+def test_the_example_agreement_has_a_contract_for_every_task(folder: Path, task: str) -> None:
+    checked = check(folder, task, Path("configs/federation.yaml"))
+    assert "count of patients" in checked.failed  # 16 are fewer than any consortium asks
+    assert {row.weight for row in checked.rows} == {"must", "should"}
+
+
+@pytest.mark.parametrize(
+    ("contracts", "task", "error"),
+    [
+        ([count("patients", 1)], "dxa-bmd", UnknownTaskError),
+        ([count("patients", 1)], "tea-making", UnknownTaskError),
+        ([count("patients", 1), count("patients", 2)], "dxa-segmentation", ConfigValueError),
+    ],
+)
+def test_an_agreement_that_does_not_say_is_refused(
+    folder: Path, contracts: list[dict[str, Any]], task: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        check(folder, task, agreement(folder, *contracts))
+    assert not (folder / "contracts").exists()
+
+
+def test_without_agreement_there_must_be_a_kept_contract(folder: Path) -> None:
+    with pytest.raises(InputMissingError, match="--agreement"):
+        check(folder, "dxa-segmentation", None)
+
+
+def test_a_kept_contract_that_was_edited_is_not_followed(folder: Path, store: SiteStore) -> None:
+    check(folder, "dxa-segmentation", agreement(folder, count("patients", 10)))
+    path = folder / "contracts" / "dxa-segmentation.json"
+    path.write_text(path.read_text().replace('"at_least": 10', '"at_least": 1'))
+    with pytest.raises(ContractNotMetError, match="not as it was kept"):
+        permit_contract(store, "dxa-segmentation")
+
+
+def test_verdicts_are_read_again_until_something_changes(
+    folder: Path, store: SiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = {"quantiles": [0.0, 0.1, 0.2, 0.3, 0.4], "at_most": 1.0}
+    contract = count("patients", 10) | {"pixels": {"spine_pa": reference}}
+    check(folder, "dxa-segmentation", agreement(folder, contract))
+    reads: list[object] = []
+    real = TaskFacts.quantiles
+
+    def counted(facts: TaskFacts, *more: Any) -> Any:
+        reads.append(facts)
+        return real(facts, *more)
+
+    monkeypatch.setattr(TaskFacts, "quantiles", counted)
+    permit_contract(store, "dxa-segmentation")
+    assert reads == []
+    change(store, sa.update(Study).values(age_years=50.0))
+    permit_contract(store, "dxa-segmentation")
+    permit_contract(store, "dxa-segmentation")
+    assert len(reads) == 1
+
+
+def test_a_site_that_fails_a_must_refuses_before_anything_is_spent(folder: Path) -> None:
+    check(folder, "dxa-segmentation", agreement(folder, count("patients", 17)))
+    site = open_site(folder)
+    model = get_arrays(start_network(TINY_TASK, None)[0])
+    with pytest.raises(ContractNotMetError) as said:
+        answer_train(site, train_message(model, job()))
+    assert site.ledger.entries() == []
+    refusal = refusal_of(said.value, folder, site, job())
+    assert refusal.code == 46
+    assert "count of patients" in refusal.reason
+    assert not any(digit in refusal.reason for digit in "0123456789")
+    site.close()
+
+
+def test_a_should_that_fails_is_shown_and_trained(folder: Path, store: SiteStore) -> None:
+    contract = {"counts": [{"at_least": 99, "weight": "should"}]}
+    checked = check(folder, "dxa-segmentation", agreement(folder, contract))
+    assert (checked.rows[0].verdict, checked.failed) == (NOT_MET, [])
+    permit_contract(store, "dxa-segmentation")
+
+
+def test_a_must_that_cannot_be_told_does_not_count_as_met(folder: Path, store: SiteStore) -> None:
+    check(folder, "dxa-segmentation", agreement(folder, {"phantom_qc": {}}))
+    with pytest.raises(ContractNotMetError, match="phantom QC"):
+        permit_contract(store, "dxa-segmentation")
+
+
+def test_a_site_may_demand_a_contract(folder: Path, store: SiteStore) -> None:
+    permit_contract(store, "dxa-segmentation")
+    config = load_settings(folder / "site.yaml", SiteConfig)
+    policy = config.policy.model_copy(update={"require_contract": True})
+    save_settings(config.model_copy(update={"policy": policy}), folder / "site.yaml")
+    demanding = SiteStore.open(folder)
+    with pytest.raises(ContractNotMetError, match="require_contract"):
+        permit_contract(demanding, "dxa-segmentation")
+    check(folder, "dxa-segmentation", agreement(folder, {}))
+    permit_contract(demanding, "dxa-segmentation")
+
+
+def test_the_command_prints_the_table_and_ends_with_46_where_a_must_fails(folder: Path) -> None:
+    path = agreement(folder, count("patients", 17))
+    arguments = ["check", str(folder), "dxa-segmentation", "--agreement", str(path)]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert isinstance(result.exception, ContractNotMetError)
+    facts = json.loads(result.stdout)
+    assert facts["failed"] == ["count of patients"]
+    assert facts["rows"][0]["found"] == "16"
+    shown = CliRunner().invoke(app, arguments).stdout
+    assert "not met" in shown

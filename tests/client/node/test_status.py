@@ -1,0 +1,85 @@
+"""What `osteofed site status` and its metrics tell is what the site wrote down."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from client.identity.chain import site_chain
+from client.node.metrics import site_metrics
+from client.node.status import site_status
+from shared.settings.files import SitePrivacy
+from tests.server.tiny_sites import tiny_site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = tmp_path / "alpha"
+    tiny_site(folder, "alpha", seed=1, privacy=SitePrivacy(epsilon_budget=8.0, delta=1e-3))
+    return folder
+
+
+def asked(site: Path, number: int) -> None:
+    site_chain(site, "alpha").append("asked", task="bmd", round=number, ticket={"run": "tiny-1"})
+
+
+def node(site: Path, **facts: object) -> None:
+    (site / "node").mkdir(exist_ok=True)
+    known = {"pid": os.getpid(), "state": "connected", "reason": "", "restarts": 1,
+             "superlink": "host:1"}  # fmt: skip
+    (site / "node" / "status.json").write_text(json.dumps(known | facts))
+
+
+def test_a_site_that_never_joined(site: Path) -> None:
+    found = site_status(site)
+    assert found["node"]["state"] == "not joined"
+    assert (found["working_on"], found["coordinator"]) == (None, None)
+    assert (found["epsilon_spent"], found["epsilon_left"]) == (0.0, 8.0)
+
+
+def test_what_it_is_working_on_until_it_is_answered(site: Path) -> None:
+    asked(site, 3)
+    work = site_status(site)["working_on"]
+    assert (work["run"], work["round"], work["task"]) == ("tiny-1", 3, "bmd")
+    site_chain(site, "alpha").append("released", task="bmd", round=3, run="tiny-1")
+    found = site_status(site)
+    assert found["working_on"] is None
+    assert [(one["outcome"], one["round"]) for one in found["last"]] == [("released", 3)]
+
+
+def test_a_refusal_is_told_with_its_reason(site: Path) -> None:
+    asked(site, 1)
+    site_chain(site, "alpha").append(
+        "refused", task="bmd", round=1, run="tiny-1", reason="out of hours"
+    )
+    [last] = site_status(site)["last"]
+    assert (last["outcome"], last["reason"]) == ("refused", "out of hours")
+
+
+@pytest.mark.parametrize(
+    ("written", "told"), [("connected", "gone"), ("refused", "gone"), ("stopped", "stopped")]
+)
+def test_a_node_whose_program_was_killed_is_gone(site: Path, written: str, told: str) -> None:
+    node(site, state=written)
+    assert site_status(site)["node"]["state"] == written
+    node(site, state=written, pid=2**22 - 7)
+    assert site_status(site)["node"]["state"] == told
+
+
+def test_the_metrics_are_the_same_facts(site: Path) -> None:
+    node(site, state="refused")
+    asked(site, 1)
+    found = {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in site_metrics(site)
+        for sample in family.samples
+    }
+    assert found["osteofed_node_state", ("refused",)] == 1
+    assert found["osteofed_node_restarts_total", ()] == 1
+    assert found["osteofed_working", ()] == 1
+    assert found["osteofed_epsilon_left", ()] == 8.0
+    assert found["osteofed_audit_lines_total", ()] == site_status(site)["chain_lines"]
+    assert found["osteofed_disk_free_bytes", ()] > 0

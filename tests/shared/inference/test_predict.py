@@ -1,0 +1,239 @@
+"""From a DICOM folder to files, with networks of random weights."""
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.errors import (
+    ConfigError,
+    ConfigValueError,
+    InputEmptyError,
+    InputMissingError,
+    InputUnreadableError,
+    ModelIncompatibleError,
+    NoChampionError,
+)
+from shared.inference import predict as module
+from shared.inference.predict import predict_folder
+from shared.inference.readers import READERS
+from shared.inference.schema import Prediction
+from shared.phantom.make import make_hospital
+from shared.regions import REGION_CODES
+from shared.settings.task import TaskSettings
+from shared.tasks import make_task
+from shared.training.arrays import get_arrays
+from shared.training.compute import choose_device
+from shared.training.weights import Weights, save_weights
+from tests.shared.ct_samples import write_ct
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two studies as a Hologic scanner writes them, with masks and labels."""
+    out = tmp_path_factory.mktemp("hospital") / "export"
+    make_hospital(out, "hologic", 2, 5)
+    return out
+
+
+@pytest.fixture(scope="module")
+def champions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Networks with weights nobody trained."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("champions")
+    torch.manual_seed(0)
+    for name in READERS:
+        settings = TaskSettings(task=name)
+        arrays = get_arrays(make_task(settings).network())
+        save_weights(folder / f"{name}.safetensors", Weights(settings, arrays, "random"))
+    return folder
+
+
+@pytest.fixture
+def study(hospital: Path, tmp_path: Path) -> Path:
+    """A copy of one study's folder."""
+    first = sorted(hospital.glob("DICOM/*/*"))[0]
+    return Path(shutil.copytree(first, tmp_path / "study"))
+
+
+def test_a_study_gives_json_report_masks_and_overlays(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = predict_folder(study, out, models=champions, device="cpu")
+    assert {path.name for path in out.iterdir()} == {
+        "prediction.json", "report.html", "masks.npz",
+        "overlay_spine_pa.png", "overlay_hip_left.png", "overlay_spine_lateral.png",
+    }  # fmt: skip
+    prediction = Prediction.model_validate_json((out / "prediction.json").read_text())
+    assert prediction == result.predictions[out]
+    assert {model.task for model in prediction.models} == set(READERS)
+    with np.load(out / "masks.npz", allow_pickle=False) as masks:
+        for image in prediction.images:
+            regions = masks[image.view]
+            assert regions.shape == image.shape
+            assert set(np.unique(regions)) <= {0, *REGION_CODES.values()}
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700  # it names a patient
+
+
+def test_the_networks_do_not_see_what_the_hospital_knows(
+    study: Path, champions: Path, tmp_path: Path, hospital: Path
+) -> None:
+    told = predict_folder(
+        study, tmp_path / "told", models=champions, labels=hospital / "labels", device="cpu"
+    )
+    for path in study.glob("*SEG*"):
+        path.unlink()
+    blind = predict_folder(study, tmp_path / "blind", models=champions, device="cpu")
+    (a,), (b,) = told.predictions.values(), blind.predictions.values()
+    assert a.regions == b.regions
+    assert [m.standardised for m in a.measurements] == [m.standardised for m in b.measurements]
+    assert [g.probabilities for g in a.grades] == [g.probabilities for g in b.grades]
+    assert any(grade.reported is not None for grade in a.grades)
+
+
+def test_the_same_study_gives_the_same_prediction(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        predict_folder(study, tmp_path / name, models=champions, device="cpu")
+    for file in ("prediction.json", "report.html"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_without_a_lateral_view_the_rest_is_still_read(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    for path in study.glob("LSPINE_LL*"):
+        path.unlink()
+    (prediction,) = predict_folder(
+        study, tmp_path / "out", models=champions, device="cpu"
+    ).predictions.values()
+    assert prediction.grades == ()
+    assert len(prediction.measurements) == 3
+    assert "vertebral fractures" in {gap.what for gap in prediction.not_assessed}
+
+
+def test_without_a_hip_no_density_is_estimated(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    for path in study.glob("HIP*"):
+        path.unlink()
+    (prediction,) = predict_folder(
+        study, tmp_path / "out", models=champions, device="cpu"
+    ).predictions.values()
+    assert prediction.measurements == ()
+    assert any("needs the left proximal femur" in gap.why for gap in prediction.not_assessed)
+
+
+def test_one_bad_study_does_not_stop_the_others(
+    hospital: Path, champions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    real = module.read_study
+
+    def fails_once(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("Doe^Jane cannot be read")
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "read_study", fails_once)
+    result = predict_folder(hospital, tmp_path / "out", models=champions, device="cpu")
+    assert len(result.predictions) == 1
+    (failure,) = result.failures
+    assert "Doe" not in failure.sentence
+    (folder,) = result.predictions
+    assert folder.parent == tmp_path / "out"
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_failure_leaves_nothing_half_written(
+    study: Path, champions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> bytes:
+        raise OSError("disk full")
+
+    out = tmp_path / "results" / "out"
+    predict_folder(study, out, models=champions, device="cpu")
+    before = (out / "report.html").read_bytes()
+    monkeypatch.setattr(module, "overlay_png", fails)
+    with pytest.raises(OSError, match="disk full"):
+        predict_folder(study, out, models=champions, device="cpu")
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert (out / "report.html").read_bytes() == before
+
+
+def test_wrong_use_is_one_sentence_with_its_own_code(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputMissingError, match="no such folder"):
+        predict_folder(tmp_path / "nowhere", out, models=champions)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputEmptyError, match="holds no files"):
+        predict_folder(tmp_path / "empty", out, models=champions)
+    (tmp_path / "empty" / "notes.txt").write_text("hello")
+    with pytest.raises(InputEmptyError, match="no DXA study"):
+        predict_folder(tmp_path / "empty", out, models=champions)
+    write_ct(tmp_path / "ct")
+    with pytest.raises(InputEmptyError, match=r"1 CT series .* but no DXA scan"):
+        predict_folder(tmp_path / "ct", out, models=champions)
+    for path in study.iterdir():
+        path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputUnreadableError, match="no DXA study"):
+        predict_folder(study, out, models=champions)
+    with pytest.raises(NoChampionError):
+        predict_folder(study, out, models=tmp_path / "empty")
+    assert not out.exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("precious")
+    with pytest.raises(ConfigError, match=r"thesis\.txt"):
+        predict_folder(study, out, models=champions)
+    assert (out / "thesis.txt").read_text() == "precious"
+
+
+def test_weights_that_do_not_fit_are_refused(study: Path, champions: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(champions, tmp_path / "champions"))
+    settings = TaskSettings(task="dxa-bmd")
+    arrays = get_arrays(make_task(settings).network())
+    arrays.pop(sorted(arrays)[0])
+    save_weights(folder / "dxa-bmd.safetensors", Weights(settings, arrays, "cut"))
+    with pytest.raises(ModelIncompatibleError, match="missing"):
+        predict_folder(study, tmp_path / "out", models=folder, device="cpu")
+
+
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(ConfigValueError, match=r"--device: 'tpu'.*must be auto, cpu or cuda"):
+        choose_device("tpu")
+
+
+# typer's import of click's old names
+@pytest.mark.filterwarnings("ignore:'click:DeprecationWarning")
+def test_the_command_prints_pure_json(study: Path, champions: Path, tmp_path: Path) -> None:
+    import typer
+    from typer.testing import CliRunner
+
+    from shared.inference.cli import predict_command
+
+    app = typer.Typer()
+    app.command()(predict_command)
+    options = [str(study), "--out", str(tmp_path / "out"), "--models", str(champions)]
+    done = CliRunner().invoke(app, [*options, "--device", "cpu", "--json"])
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert Prediction.model_validate(facts["studies"][0]["prediction"])
+    assert Path(facts["studies"][0]["report"]).is_file()
+    spoken = CliRunner().invoke(app, [*options, "--device", "cpu"])
+    assert "Estimated bone density" in spoken.output
+    assert "not a medical device" in spoken.output

@@ -1,0 +1,54 @@
+"""A program that lost the child it cannot work without is started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from shared.runtime.supervisor import CHILD_SECONDS, Program
+
+PARENT = """\
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "needed-child"])
+time.sleep(600)
+"""
+
+
+def children(program: Program) -> list[int]:
+    assert program.pid is not None
+    return [
+        child.pid
+        for child in psutil.Process(program.pid).children()
+        if child.status() != psutil.STATUS_ZOMBIE and "needed-child" in child.cmdline()
+    ]
+
+
+def look_until(program: Program, condition: object) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        program.look()
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.1)
+    raise AssertionError("did not come within 60 seconds")
+
+
+def test_a_program_without_its_child_is_started_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT]
+    program = Program("parent", command, dict(os.environ), tmp_path / "log", "needed-child")
+    try:
+        look_until(program, lambda: program.pid is not None and children(program))
+        first = program.pid
+        time.sleep(CHILD_SECONDS)
+        program.look()  # has seen the child now
+        assert program.pid == first
+        os.kill(children(program)[0], signal.SIGKILL)
+        look_until(program, lambda: program.pid not in (None, first) and children(program))
+        assert program.restarts == 1
+    finally:
+        program.end()
