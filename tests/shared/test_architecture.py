@@ -3,7 +3,10 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,13 +25,15 @@ def modules() -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Full names of what a module imports, lazily imported ones included."""
+    """Full names of what a module imports, lazily and for types only included."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
             yield from (str(a.value) for a in node.args if isinstance(a, ast.Constant))
 
@@ -91,3 +96,85 @@ def test_a_class_path_is_never_read_from_settings() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
                 constant = all(isinstance(a, ast.Constant) for a in node.args)
                 assert constant, f"{path}: import_module on something that is not a constant"
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def graph() -> Mapping[str, set[str]]:
+    """Modules of ours, and those of ours that each imports."""
+    names = {name_of(path) for path in modules()}
+    found: dict[str, set[str]] = {}
+    for path in modules():
+        own = name_of(path)
+        reached = {name for name in imports(path) if name in names}
+        # `from a import b` names the package too, of which nothing is used if b is a module.
+        used = {
+            name for name in reached
+            if not any(other.startswith(f"{name}.") for other in reached)
+            or not (ROOT / Path(*name.split(".")) / "__init__.py").exists()
+        }  # fmt: skip
+        found[own] = used - {own}
+    return found
+
+
+def circle(of: Mapping[str, set[str]]) -> list[str]:
+    """A circle; empty if there is none."""
+    try:
+        TopologicalSorter(of).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_module_imports_what_imports_it() -> None:
+    assert len(graph()) > 200
+    assert circle({"a": {"b"}, "b": {"a"}})
+    assert circle(graph()) == []
+
+
+#: Folders whose subfolders are parts of one thing: counted as one.
+WHOLE = ("shared.dicom", "shared.phantom")
+#: What puts the rooms of a side together stands above them.
+ABOVE = ("client.app", "server.app", "shared.cli")
+
+
+def room(module: str) -> str:
+    """The folder of a module; a loose module is its own room."""
+    for whole in WHOLE:
+        if module == whole or module.startswith(f"{whole}."):
+            return whole
+    parts = module.split(".")
+    package = (ROOT / Path(*parts) / "__init__.py").exists()
+    return module if package or len(parts) == 2 else ".".join(parts[:-1])
+
+
+def test_folders_need_each_other_in_one_direction() -> None:
+    rooms: dict[str, set[str]] = defaultdict(set)
+    for module, used in graph().items():
+        rooms[room(module)] |= {room(one) for one in used} - {room(module), *ABOVE}
+    assert circle(rooms) == []
+
+
+def test_a_folder_can_be_taken_in_at_a_glance() -> None:
+    counted = Counter(path.parent for path in modules() if path.name != "__init__.py")
+    assert {str(folder): n for folder, n in counted.items() if n > 15} == {}
+
+
+def test_a_public_class_name_has_one_meaning() -> None:
+    where: dict[str, list[str]] = defaultdict(list)
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where[node.name].append(name_of(path))
+    assert {name: places for name, places in where.items() if len(places) > 1} == {}
+
+
+def test_tests_stand_where_what_they_test_stands() -> None:
+    for package in PACKAGES:
+        for folder in (ROOT / "tests" / package).rglob("test_*.py"):
+            mirrored = folder.parent.relative_to(ROOT / "tests")
+            assert (ROOT / mirrored).is_dir(), f"{folder}: there is no {mirrored}"

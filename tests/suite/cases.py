@@ -2,8 +2,9 @@
 
 Run ``python -m tests.suite.cases REVISION``.
 
-Prints every case that was collected there and is not here, and how many are new. A test
-function whose cases were only renumbered is told by how many cases it had and has.
+Prints every case that was collected there and is not here, and how many are new. Files that
+were moved are followed, as Git finds them, in a case's parameters too. A test function whose
+cases were only renumbered is told by how many cases it had and has.
 """
 
 from __future__ import annotations
@@ -39,6 +40,24 @@ def collected_at(revision: str) -> list[str]:
             subprocess.run(["git", "worktree", "remove", "--force", str(tree)], check=True)
 
 
+def moved_since(revision: str) -> dict[str, str]:
+    """Files that were moved since a commit: where they were, and where they are."""
+    command = ["git", "diff", "--name-status", "--find-renames=40%", revision, "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    return {row[1]: row[2] for row in rows if row[0].startswith("R")}
+
+
+def followed(case: str, moved: dict[str, str]) -> str:
+    """A case's id as it is after files were moved."""
+    file, found, rest = case.partition("::")
+    name, bracket, parameters = rest.partition("[")
+    path = parameters.removesuffix("]")
+    if path in moved:
+        parameters = moved[path] + "]"
+    return moved.get(file, file) + found + name + bracket + parameters
+
+
 def write(line: str) -> None:
     """Print a line."""
     sys.stdout.write(line + "\n")
@@ -46,7 +65,9 @@ def write(line: str) -> None:
 
 def main(revision: str) -> int:
     """Print the comparison; 1 if a test function is gone or has fewer cases than before."""
-    before, after = collected_at(revision), collected(Path.cwd())
+    moved = moved_since(revision)
+    before = [followed(case, moved) for case in collected_at(revision)]
+    after = collected(Path.cwd())
     gone = sorted(set(before) - set(after))
     functions = [Counter(case.partition("[")[0] for case in one) for one in (before, after)]
     lost = {name: n for name, n in functions[0].items() if functions[1][name] < n}
