@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from client.ingest.deidentification_codes import methods_of, scanner_text
 from client.ingest.label_writer import LabelBook
 from client.ingest.staging import Staged, StagingJob, What, staged_array
-from client.phi import identifier_index as identifiers
+from client.phi import identifier_index
 from client.store.catalogue import Image, Patient, Quality, SourceFile, Study, Volume
 from client.store.site_store import OWNERS_FOLDER, SiteStore, origin_text
 from client.store.split import assign
@@ -385,7 +385,7 @@ class Door:
         if self._seen:
             # In an order of their own: that of a set differs from process to process.
             seen = sorted(self._seen, key=lambda one: (one.kind, one.text))
-            identifiers.remember(self.session, self.store.secret, seen)
+            identifier_index.remember(self.session, self.store.secret, seen)
             self._seen = set()
 
     def commit(self) -> None:

@@ -29,6 +29,7 @@ from shared.runtime.files import require_private, write_text_atomically
 from shared.runtime.fleet import ask
 from shared.runtime.flower import SUPEREXEC, environment_for, free_port
 from shared.runtime.leftovers import STARTED_FOR, end_leftovers, only_one
+from shared.runtime.processes import own_module
 from shared.runtime.supervisor import Program, born_of, is_alive, this_machine, until_stopped
 from shared.settings.files import SiteConfig, load_settings
 
@@ -308,10 +309,11 @@ def _prepare(folder: Path, address: str, short: Path) -> _Node:
     starter = own / "bin" / "flwr-clientapp"
     starter.write_text(_starter(warm_socket), encoding="utf-8")
     starter.chmod(stat.S_IRWXU)
-    environment = _environment(folder)
-    warm = [sys.executable, "-m", "client.node.prefork_server", str(warm_socket), str(lost)]
+    answering, environment = own_module("client.node.prefork_server", _environment(folder))
+    asking, _ = own_module("client.node.supernode", environment)
+    warm = [*answering, str(warm_socket), str(lost)]
     supernode = [
-        sys.executable, "-m", "client.node.supernode", "--superlink", address,
+        *asking, "--superlink", address,
         "--root-certificates", str(own / "ca.pem"),
         "--auth-supernode-private-key", str(folder / NODE_KEY),
         "--node-config", f'site="{folder}"', "--port", str(free_port()),
@@ -343,6 +345,6 @@ def _starter(warm_socket: Path) -> str:
     python = sys.executable
     return (
         "#!/bin/sh\n"
-        f"exec '{python}' -I -S '{ask}' '{warm_socket}' '{python}' -m client.node.approved_app "
+        f"exec '{python}' -I -S '{ask}' '{warm_socket}' '{python}' -P -m client.node.approved_app "
         '-- "$@"\n'
     )

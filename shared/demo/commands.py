@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ import psutil
 
 from shared.demo.display import Display
 from shared.errors import OsteofedError
-from shared.runtime.processes import end_marked, marked, new_token
+from shared.runtime.processes import end_marked, marked, new_token, own_module
 
 MARK = "OSTEOFED_DEMO_TOKEN"
 
@@ -101,11 +100,12 @@ class Commands:
         """Run one command to its end; return its standard output."""
         if self._over.is_set():
             raise DemoStepError(f"the command `osteofed {shlex.join(words)}` was not begun", 1)
-        environment = os.environ | {MARK: self.token, "OMP_NUM_THREADS": "1"}
+        marked_so = os.environ | {MARK: self.token, "OMP_NUM_THREADS": "1"}
+        command, environment = own_module("shared.cli", marked_so)
         with log.open("wb") as errors:
             # Its own session: Ctrl-C reaches the demo alone, which then ends what it started.
             process = subprocess.Popen(
-                [sys.executable, "-m", "shared.cli", *words, "--json"],
+                [*command, *words, "--json"],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=environment,

@@ -18,7 +18,7 @@ from server.rounds.roster import Roster
 from server.rounds.train import Start, Trained, train_rounds
 from server.state.home import Member
 from shared.audit.keys import read_key
-from shared.protocol import messages as protocol
+from shared.protocol import messages
 from shared.settings.files import PrivacyTarget, SitePrivacy
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
@@ -50,8 +50,8 @@ def node_of(folder: Path) -> Node:
     def node(content: RecordDict, times: int) -> RecordDict:
         def answer(site: Site) -> RecordDict:
             if "model" in content:
-                return protocol.train_answer(answer_train(site, content))
-            return protocol.evaluate_answer(answer_evaluate(site, content))
+                return messages.train_answer(answer_train(site, content))
+            return messages.evaluate_answer(answer_evaluate(site, content))
 
         message: Any = SimpleNamespace(content=content)
         return _attempt(answer, message, context)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from client.identity.chain import AUDIT, make_identity, site_key
-from client.node import approved_app as start_app
+from client.node import approved_app
 from shared.audit.chain import head_path, verify_chain
 from shared.errors import OsteofedError
 
@@ -15,7 +15,7 @@ from shared.errors import OsteofedError
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # The tests' own modules stay as they are.
-    monkeypatch.setattr(start_app, "_forget_ours", lambda: None)
+    monkeypatch.setattr(approved_app, "_forget_ours", lambda: None)
     (tmp_path / "site.yaml").write_text("site: alpha\n")
     (tmp_path / "node").mkdir()
     make_identity(tmp_path, "alpha")
@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refused(folder: Path) -> str:
     with pytest.raises(OsteofedError) as said:
-        start_app._check(b"unknown", {"0" * 64: {}}, folder)
+        approved_app._check(b"unknown", {"0" * 64: {}}, folder)
     assert type(said.value).__name__ == "CodeNotApprovedError"
     assert said.value.__context__ is None
     return str(said.value)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from client.cli.main import app
 from client.identity.chain import AUDIT, make_identity, site_key
-from client.node import approved_app as start_app
+from client.node import approved_app
 from client.node.code_approval import approve, approved_digests, disapprove, read_bundle
 from shared.audit.chain import verify_chain
 from shared.errors import CodeNotApprovedError, InputUnreadableError
@@ -74,7 +74,7 @@ def test_a_withdrawn_bundle_is_gone_and_the_others_stay(folder: Path) -> None:
     assert unpacked(folder) == {old.digest[:8], new.digest[:8]}
     done = CliRunner().invoke(app, ["disapprove", str(folder), old.digest])
     assert done.exit_code == 0, done.output
-    assert set(start_app._approved(folder)) == {new.digest}
+    assert set(approved_app._approved(folder)) == {new.digest}
     assert unpacked(folder) == {new.digest[:8]}
     last = verify_chain(folder / AUDIT, site_key(folder).public)[-1]
     assert (last.event, last.facts) == ("disapproved", {"digest": old.digest})
@@ -94,11 +94,11 @@ def test_what_is_not_approved_cannot_be_withdrawn(folder: Path) -> None:
 def test_code_that_was_changed_since_it_was_approved_does_not_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    monkeypatch.setattr(start_app, "_forget_ours", lambda: None)
+    monkeypatch.setattr(approved_app, "_forget_ours", lambda: None)
     shown = read_bundle(bundle(folder.parent, "1.0.0"))
     approve(folder, shown)
     content = shown.path.read_bytes()
-    place = start_app._check(content, start_app._approved(folder), folder)
+    place = approved_app._check(content, approved_app._approved(folder), folder)
     assert (place / "a.py").read_text() == "app = 1\n"
     [compiled] = place.rglob("*.pyc")
     for path in (place, compiled.parent, compiled, place / "a.py"):
@@ -115,12 +115,12 @@ def test_code_that_was_changed_since_it_was_approved_does_not_run(
         (place / "a.py").rename(folder / "a.py")
         (place / "a.py").symlink_to(folder / "a.py")
     with pytest.raises(CodeNotApprovedError, match="not as this hospital approved them") as said:
-        start_app._check(content, start_app._approved(folder), folder)
+        approved_app._check(content, approved_app._approved(folder), folder)
     assert str(folder) not in str(said.value)
     last = verify_chain(folder / AUDIT, site_key(folder).public)[-1]
     assert last.event == "bundle refused"
     approve(folder, shown)  # what the refusal advises
-    assert start_app._check(content, start_app._approved(folder), folder) == place
+    assert approved_app._check(content, approved_app._approved(folder), folder) == place
 
 
 @pytest.mark.parametrize("name", ["__pycache__/a.cpython-311.pyc", "a.cpython-311-x86.so"])
@@ -141,14 +141,14 @@ def test_flower_loads_what_was_compared_whatever_the_message_calls_its_version(
     names = ("install_from_fab", "get_project_dir")
     running = SimpleNamespace(**{name: getattr(runtime, name) for name in names})
     loading = SimpleNamespace(get_project_dir=vars(utils)["get_project_dir"])
-    start_app._allow_only_approved(running, loading, folder)
+    approved_app._allow_only_approved(running, loading, folder)
     outside = ("osteofed/tiny", f"1.0.0.{shown.digest[:8]}/../../evil", shown.digest)
     with pytest.raises(RuntimeError, match="before its bundle was compared"):
         loading.get_project_dir(*outside)
     place = running.install_from_fab(shown.content, skip_prompt=True)
     assert running.get_project_dir(*outside) == loading.get_project_dir(*outside) == place
     with pytest.raises(RuntimeError, match="no get_project_dir"):
-        start_app._allow_only_approved(running, SimpleNamespace(), folder)
+        approved_app._allow_only_approved(running, SimpleNamespace(), folder)
 
 
 LOADS = """
@@ -222,13 +222,13 @@ def test_code_that_was_loaded_and_then_changed_on_the_disk_does_not_answer(folde
 
 
 def test_a_changed_list_of_approved_code_is_seen(folder: Path) -> None:
-    states = [start_app.Approval.of(folder)]
+    states = [approved_app.Approval.of(folder)]
     old, new = (read_bundle(bundle(folder.parent, version)) for version in ("1.0.0", "1.0.1"))
     for one in (old, new):
         approve(folder, one)
-        states.append(start_app.Approval.of(folder))
+        states.append(approved_app.Approval.of(folder))
     disapprove(folder, new.digest)
-    states.append(start_app.Approval.of(folder))
+    states.append(approved_app.Approval.of(folder))
     assert states[0] is None
     assert len(set(states)) == 4
 

@@ -17,6 +17,8 @@ from client.node.join import NODE, STATUS, join
 from shared.errors import CodeNotApprovedError, PlaceholderSecretError, RuntimeUnavailableError
 from shared.protocol.signatures import Invitation
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -52,3 +54,15 @@ def test_a_site_that_is_joined_is_not_said_to_join_anew(
     refused = CliRunner().invoke(app, ["join", str(folder)])
     assert isinstance(refused.exception, RuntimeUnavailableError)
     assert refused.output == ""
+
+
+def test_a_nodes_programs_are_taken_from_this_installation_only(folder: Path) -> None:
+    """Not from the folder in which the command was typed, where others may write."""
+    (folder / "node" / "bin").mkdir(parents=True, exist_ok=True)
+    node = joining._prepare(folder, "127.0.0.1:1", folder)
+    for program in (node.warm, node.supernode):
+        assert program.command[1:3] == ["-P", "-m"]
+        assert program.environment["PYTHONPATH"] == str(ROOT)
+    assert (
+        "-P -m client.node.approved_app" in (folder / "node" / "bin" / "flwr-clientapp").read_text()
+    )

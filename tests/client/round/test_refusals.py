@@ -19,7 +19,7 @@ from client.round.refusals import least_refusal, log_failure, refusal_of
 from shared import errors
 from shared.audit.chain import verify_chain
 from shared.errors import FirewallRefusedError, PolicyRefusedError
-from shared.protocol import messages as protocol
+from shared.protocol import messages
 from shared.protocol.signatures import Ticket
 from shared.settings.files import SiteConfig, SitePolicy, SitePrivacy, load_settings, save_settings
 from shared.training.arrays import get_arrays
@@ -103,8 +103,8 @@ def attempt(folder: Path) -> RecordDict:
     return app._attempt(fail, message, context)
 
 
-def refused(content: RecordDict) -> protocol.Refusal:
-    refusal = protocol.read_refusal(content, FirewallRefusedError)
+def refused(content: RecordDict) -> messages.Refusal:
+    refusal = messages.read_refusal(content, FirewallRefusedError)
     assert refusal is not None
     assert "Maria" not in refusal.model_dump_json()
     return refusal
@@ -146,7 +146,7 @@ def test_who_asked_what_was_refused_stands_in_the_chain(folder: Path) -> None:
     facts = refused_line(folder, content)
     assert facts["kind"] == "PolicyRefusedError"
     ticket = Ticket.model_validate(facts["ticket"])
-    assert ticket == protocol.read_ticket(content, FirewallRefusedError)
+    assert ticket == messages.read_ticket(content, FirewallRefusedError)
     assert ticket.is_signed()
 
 

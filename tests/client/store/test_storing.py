@@ -18,7 +18,7 @@ from pynetdicom.sop_class import SecondaryCaptureImageStorage
 
 from client.ingest.folder import IngestReport
 from client.ingest.inbox import Inbox
-from client.sources import router as take
+from client.sources import router
 from client.sources.dimse import PeerSource
 from client.sources.listen import listen
 from client.sources.nodes import (
@@ -83,7 +83,7 @@ def test_only_what_is_kept_is_a_success() -> None:
     assert answer(lambda study_uid, data: False, data) == STORED  # it is there already
     assert answer(full, data) == OUT_OF_RESOURCES
     assert answer(lambda study_uid, data: True, b"no DICOM") == CANNOT_UNDERSTAND
-    assert answer(take._take_nothing, data) == NOT_AUTHORISED  # `site echo` listens for a moment
+    assert answer(router._take_nothing, data) == NOT_AUTHORISED  # `site echo` listens for a moment
 
 
 def test_during_a_retrieval_nothing_but_what_was_asked_for_is_taken(tmp_path: Path) -> None:

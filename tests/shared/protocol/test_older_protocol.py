@@ -8,7 +8,7 @@ import pytest
 
 from shared.audit.chain import verify_chain
 from shared.errors import ChainBrokenError, FirewallRefusedError
-from shared.protocol import messages as protocol
+from shared.protocol import messages
 from shared.protocol.chain_cross_check import (
     Other,
     statements_in,
@@ -61,4 +61,4 @@ def test_a_ticket_of_an_older_protocol_is_not_let_in(
     for spoken in (before, float(before), True):
         content["ticket"]["protocol"] = spoken
         with pytest.raises(FirewallRefusedError, match="this side speaks 4"):
-            protocol.read_ticket(content, FirewallRefusedError)
+            messages.read_ticket(content, FirewallRefusedError)
