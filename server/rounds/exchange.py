@@ -6,20 +6,20 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal
+from typing import TYPE_CHECKING, Any, Final, Generic
 
+from server.rounds.asked_nodes import AskedNodes
+from server.rounds.node_state import LISTENED_TO, MAY_BE_ASKED, Happening, State
+from server.rounds.replies import ReplyReader
 from server.rounds.reply_fetcher import AT_ONCE, Puller
-from server.rounds.request import A, Answer, Asked, MessageMaker, Question
+from server.rounds.request import A, Asked, MessageMaker, Question
 from server.rounds.roster import Roster
 from server.state.home import Home
 from server.state.journal import Journal
 from server.state.result import Absence
 from shared.audit.chain import Head
 from shared.errors import (
-    AggregationRefusedError,
     ModelNotKeptError,
-    OsteofedError,
     QuorumError,
     RunFailedError,
 )
@@ -56,6 +56,8 @@ MOST_SENDS: Final = 6
 
 @dataclass
 class _Exchange(Generic[A]):
+    """Asks and waits; how each node stands is in `nodes`, what a reply is says `reader`."""
+
     grid: Grid
     roster: Roster
     quorum: Quorum
@@ -64,25 +66,27 @@ class _Exchange(Generic[A]):
     journal: Journal
     resting: Mapping[str, str]
     puller: Puller
-    answers: dict[int, A] = field(default_factory=dict)
-    absent: dict[int, Absence] = field(default_factory=dict)
+    nodes: AskedNodes[A] = field(default_factory=AskedNodes)
+    #: Which node each message went to that may still be answered.
     waiting: dict[str, int] = field(default_factory=dict)
-    connected: dict[int, str] = field(default_factory=dict)
-    sends: dict[int, int] = field(default_factory=dict)
-    sent_at: dict[int, float] = field(default_factory=dict)
-    lacking: set[int] = field(default_factory=set)
     attempt: int = 0
     bytes_down: int = 0
     bytes_up: int = 0
+
+    def __post_init__(self) -> None:
+        """Make what reads replies."""
+        self.reader = ReplyReader(
+            self.question, self.roster, self.quorum, self.home, self.has_answered
+        )
 
     @property
     def home(self) -> Home:
         return self.journal.home
 
-    def send(self, node: int) -> None:
+    def send(self, number: int) -> None:
         """Ask one node, with a ticket of its own."""
-        question = self.question
-        site = self.roster.names.get(node)
+        question, node = self.question, self.nodes[number]
+        site = self.roster.names.get(number)
         member = None if site is None else self.roster.member(site)
         ticket = sign_ticket(
             self.home.key(),
@@ -92,20 +96,20 @@ class _Exchange(Generic[A]):
             own=self.home.chain().head(),
             seen=Head() if member is None else self.home.seen(member),
         )
-        content = question.build(ticket, node in self.lacking or site not in question.holders)
-        self.absent.pop(node, None)
-        self.connected[node] = self.roster.nodes.get(node, "")
-        self.sends[node] = self.sends.get(node, 0) + 1
-        self.sent_at[node] = time.monotonic()
+        content = question.build(ticket, node.lacks_model or site not in question.holders)
+        self.nodes.move(number, Happening.SENT)
+        node.connected = self.roster.nodes.get(number, "")
+        node.sends += 1
+        node.sent_at = time.monotonic()
         self.journal.asked(question.task, question.kind, question.round, self.attempt, ticket)
         identifiers = [
-            i for i in self.grid.push_messages([self.make(content, node, question.kind)]) if i
+            i for i in self.grid.push_messages([self.make(content, number, question.kind)]) if i
         ]
         if identifiers:
-            self.waiting[identifiers[0]] = node
+            self.waiting[identifiers[0]] = number
             self.bytes_down += count_bytes(content)
         else:
-            self.miss(node, "unreachable", "the message could not be given to the site")
+            self.miss(number, Happening.UNDELIVERED, "the message could not be given to the site")
 
     def wait(self, deadline: float) -> None:
         """Take answers until all are there, time is up, or a quorum is out of reach."""
@@ -119,11 +123,12 @@ class _Exchange(Generic[A]):
             if now - looked >= LOOK_SECONDS:
                 looked = now
                 self._look_again()
-            pending = self.pending()
+            pending = self.nodes.in_state(State.ASKED)
             enough = self.enough()
             # A member whose node is not there may still come, if there is need of it.
             awaited = self.roster.pinned and not enough and self._missing_members()
-            hopeless = not awaited and len(self.answers) + len(pending) < minimum
+            answered = len(self.nodes.in_state(State.ANSWERED))
+            hopeless = not awaited and answered + len(pending) < minimum
             if now >= deadline or (not pending and not awaited) or (hopeless and now >= grace):
                 break
             if not hopeless:
@@ -135,145 +140,122 @@ class _Exchange(Generic[A]):
         waited = f"no answer within {self.quorum.deadline_seconds:g} seconds"
         if hopeless and now < deadline:
             waited = "not waited for: too few sites could still answer"
-        for node in pending:
-            self.miss(node, "late", waited)
-
-    def pending(self) -> set[int]:
-        """Nodes that were asked and have neither answered nor said why not."""
-        return set(self.waiting.values()) - set(self.answers) - set(self.absent)
+        for number in pending:
+            self.miss(number, Happening.TIME_UP, waited)
 
     def enough(self) -> bool:
         """Whether the answers make a quorum."""
-        claimed = sum(answer.patients for answer in self.answers.values())
+        claimed = [answer.patients for _, answer in self.nodes.answers()]
         return (
-            len(self.answers) >= self.quorum.minimum_sites
-            and claimed >= self.quorum.minimum_patients
+            len(claimed) >= self.quorum.minimum_sites
+            and sum(claimed) >= self.quorum.minimum_patients
         )
 
-    def may_ask(self, node: int) -> bool:
+    def may_ask(self, number: int) -> bool:
         """Whether a node is worth asking (again)."""
-        absence = self.absent.get(node)
+        node = self.nodes[number]
         return (
-            node not in self.answers
-            and self.roster.name(node) not in self.resting
-            and self.sends.get(node, 0) < MOST_SENDS
-            and (absence is None or absence.kind != "refused")
+            node.state in MAY_BE_ASKED
+            and self.roster.name(number) not in self.resting
+            and node.sends < MOST_SENDS
         )
 
-    def miss(self, node: int, kind: Any, reason: str) -> None:
+    def has_answered(self, site: str, but: int) -> bool:
+        """Whether a node other than one has answered as a site."""
+        return any(
+            self.roster.names.get(number) == site
+            for number in self.nodes.in_state(State.ANSWERED)
+            if number != but
+        )
+
+    def miss(self, number: int, happening: Happening, reason: str) -> None:
         """Write down that a site is absent, and why; it may have chosen the words itself."""
-        site, reason = self.roster.name(node), plain_text(reason)
-        question = self.question
-        self.absent[node] = Absence(site=site, kind=kind, reason=reason)
-        self.journal.absent(question.task, question.kind, question.round, site, kind, reason)
+        site, question = self.roster.name(number), self.question
+        absence = self.nodes.miss(number, happening, site, plain_text(reason))
+        self.journal.absent(
+            question.task, question.kind, question.round, site, absence.kind, absence.reason
+        )
 
     def _missing_members(self) -> bool:
-        there = {self.roster.name(node) for node in [*self.answers, *self.absent]}
-        there |= set(self.resting)
-        failed = {a.site for a in self.absent.values() if a.kind != "refused"}
+        absences = self.nodes.absences()
+        answered = self.nodes.in_state(State.ANSWERED)
+        there = {self.roster.name(number) for number in answered}
+        there |= {absence.site for absence in absences} | set(self.resting)
+        failed = {absence.site for absence in absences if absence.kind != "refused"}
         return any(m.site not in there or m.site in failed for m in self.roster.members)
 
     def _pull(self) -> None:
         for reply in self.puller.poll(self.waiting):
-            node = self.waiting.pop(reply.metadata.reply_to_message_id, None)
-            if node is not None and node not in self.answers:
-                self._take(node, reply)
+            number = self.waiting.pop(reply.metadata.reply_to_message_id, None)
+            if number is not None and self._is_listened_to(number):
+                self._take(number, reply)
         for identifier, kind in self.puller.broken().items():
-            node = self.waiting.pop(identifier, None)
-            if node is not None and node not in self.answers:
-                self.miss(node, "failed", f"its answer could not be fetched ({kind})")
+            number = self.waiting.pop(identifier, None)
+            if number is not None and self._is_listened_to(number):
+                said = f"its answer could not be fetched ({kind})"
+                self.miss(number, Happening.LOST, said)
         patience = max(UPLOAD_SECONDS, self.quorum.deadline_seconds / 3)
-        for identifier, node in list(self.waiting.items()):
+        for identifier, number in list(self.waiting.items()):
             if self.puller.seconds(identifier) > patience:
                 del self.waiting[identifier]
-                if node not in self.answers and node not in self.absent:
-                    self.miss(node, "failed", "its answer broke off on the way")
+                if self.nodes[number].state is State.ASKED:
+                    self.miss(number, Happening.LOST, "its answer broke off on the way")
+
+    def _is_listened_to(self, number: int) -> bool:
+        return self.nodes[number].state in LISTENED_TO
 
     def _look_again(self) -> None:
         """Ask nodes that came, or came back since they were asked, and those that broke."""
         self.roster.look(self.grid)
-        asked = {self.roster.name(node) for node in self.connected}
-        for node, connected in self.roster.nodes.items():
-            if not self.may_ask(node):
+        asked = {
+            self.roster.name(number)
+            for number, node in self.nodes.by_number.items()
+            if node.state is not State.UNASKED
+        }
+        for number, connected in self.roster.nodes.items():
+            if not self.may_ask(number):
                 continue
-            came_back = node in self.connected and self.connected[node] != connected
-            is_new = self.roster.pinned and self.roster.name(node) not in asked
-            absence = self.absent.get(node)
-            broke = absence is not None and absence.kind in ("failed", "unreachable")
-            tries = self.sends.get(node, 0) <= self.quorum.attempts
+            node = self.nodes[number]
+            came_back = node.state is not State.UNASKED and node.connected != connected
+            is_new = self.roster.pinned and self.roster.name(number) not in asked
+            broke = node.state in (State.FAILED, State.UNREACHABLE)
+            tries = node.sends <= self.quorum.attempts
             if came_back or is_new or (broke and self.roster.pinned and tries):
-                self.send(node)
+                self.send(number)
 
-    def _take(self, node: int, reply: Message) -> None:
-        self.absent.pop(node, None)
-        if reply.has_error():
-            reason = plain_text(str(reply.error.reason))[:300]
-            gone = "unavailable" in reason.lower()
-            said = "its node is gone" if gone else f"the site's program broke: {reason}"
-            self.miss(node, "unreachable" if gone else "failed", said)
-            return
-        try:
-            size = count_bytes(reply.content)
-            self.bytes_up += size
-            answer = self.question.read(reply.content, partial(self._check_sender, node))
-        except AggregationRefusedError as error:
-            self.miss(node, "rejected", str(error))
-            return
-        except (OsteofedError, OSError):  # of the coordinator's own files
-            raise
-        except Exception as error:  # nothing that a site sends may end a run
-            name = type(error).__name__
-            self.miss(node, "rejected", f"its answer could not be read ({name})")
-            return
-        if isinstance(answer, Refusal):
-            self.roster.names.setdefault(node, answer.site)
-            if self._lacks(node, answer):
-                self.send(node)
+    def _take(self, number: int, message: Message) -> None:
+        """Take one reply: keep the answer, ask again, or write down why there is none."""
+        reply = self.reader.read(number, message)
+        self.bytes_up += reply.size
+        if reply.refusal is not None:
+            self.roster.names.setdefault(number, reply.refusal.site)
+            if self._lacks(number, reply.refusal):
+                self.send(number)
                 return
-            kind: Literal["refused", "failed"] = "failed" if answer.code == 1 else "refused"
-            self.miss(node, kind, answer.reason)
+        if reply.answer is None:
+            self.miss(number, reply.happening, reply.reason)
             return
-        self.answers[node] = answer
+        self.nodes.move(number, reply.happening)
+        node, answer = self.nodes[number], reply.answer
+        node.answer = answer
         member = self.roster.member(answer.account.site)
         if member is not None:
             self.home.note_seen(member, answer.statement.head)
-        seconds = time.monotonic() - self.sent_at[node]
-        self.journal.answered(self.question.kind, answer.statement, seconds, size)
+        seconds = time.monotonic() - node.sent_at
+        self.journal.answered(self.question.kind, answer.statement, seconds, reply.size)
 
-    def _lacks(self, node: int, refusal: Refusal) -> bool:
+    def _lacks(self, number: int, refusal: Refusal) -> bool:
         """Whether a site does not hold what it was not sent; it can say so once an exchange.
 
         That is no failing of the site's, and does not count as one of its tries.
         """
-        said = refusal.kind == ModelNotKeptError.__name__
-        if not said or node in self.lacking or not self.question.holders:
+        node = self.nodes[number]
+        said = refusal.kind == ModelNotKeptError.__name__ and node.state in MAY_BE_ASKED
+        if not said or node.lacks_model or not self.question.holders:
             return False
-        self.lacking.add(node)
-        self.sends[node] -= 1
+        node.lacks_model = True
+        node.sends -= 1
         return True
-
-    def _check_sender(self, node: int, answer: Answer) -> None:
-        """Hold who says it is answering against whose node answered, and its contract."""
-        site = answer.account.site
-        member = self.roster.member(site)
-        known = self.roster.names.get(node)
-        if member is None or (known is not None and known != site):
-            raise AggregationRefusedError(
-                f"{known or f'node {node}'} answers as {site}, which it was not admitted as"
-            )
-        if any(self.roster.names.get(other) == site for other in self.answers if other != node):
-            raise AggregationRefusedError(f"another node has answered as {site} already")
-        most = member.most_patients or self.quorum.maximum_patients_per_site
-        if answer.patients > most:
-            raise AggregationRefusedError(
-                f"{site} claims {answer.patients} patients (its contract allows {most})"
-            )
-        if self.home.is_fork(member, answer.statement.head):
-            raise AggregationRefusedError(
-                f"{site}: line {answer.statement.head.line} of its audit chain is not the one "
-                "that it told before: two copies of the site are running, or an old one"
-            )
-        self.roster.names[node] = site
 
 
 def pause(waited: float, expected: float) -> float:
@@ -348,7 +330,7 @@ def ask(
             exchange.send(node)
         exchange.wait(time.monotonic() + quorum.deadline_seconds)
     absent = _absent(exchange)
-    answers = {roster.name(node): answer for node, answer in exchange.answers.items()}
+    answers = {roster.name(number): answer for number, answer in exchange.nodes.answers()}
     if not exchange.enough():
         raise _failure(absent, exchange, quorum)
     return Asked(
@@ -363,13 +345,15 @@ def ask(
 
 def _absent(exchange: _Exchange[Any]) -> list[Absence]:
     """Everybody who is not among the answers, by name, also those whose node never came."""
-    found = {absence.site: absence for absence in exchange.absent.values()}
+    found = {absence.site: absence for absence in exchange.nodes.absences()}
     silent = [
         Absence(site=site, kind="quarantined", reason=reason)
         for site, reason in exchange.resting.items()
     ]
     if exchange.roster.pinned:
-        answered = {exchange.roster.name(node) for node in exchange.answers}
+        answered = {
+            exchange.roster.name(number) for number in exchange.nodes.in_state(State.ANSWERED)
+        }
         for member in exchange.roster.members:
             if member.site not in {*answered, *found, *exchange.resting}:
                 silent.append(
@@ -387,12 +371,12 @@ def _absent(exchange: _Exchange[Any]) -> list[Absence]:
 
 
 def _failure(absent: list[Absence], exchange: _Exchange[Any], quorum: Quorum) -> RunFailedError:
-    answered = len(exchange.answers)
+    claimed = [answer.patients for _, answer in exchange.nodes.answers()]
+    answered = len(claimed)
     reasons = "; ".join(f"{one.site} {one.kind}: {one.reason}" for one in absent)
     if answered == 0 and absent and all(one.kind == "refused" for one in absent):
         return RunFailedError(f"no site takes part ({reasons})")
     needed = f"quorum.minimum_sites: {quorum.minimum_sites}"
     if answered >= quorum.minimum_sites:
-        claimed = sum(answer.patients for answer in exchange.answers.values())
-        needed = f"with {claimed} patients; quorum.minimum_patients: {quorum.minimum_patients}"
+        needed = f"with {sum(claimed)} patients; quorum.minimum_patients: {quorum.minimum_patients}"
     return QuorumError(f"{answered} sites answered ({needed}; {reasons})")
