@@ -18,6 +18,50 @@ range  cause
 80-89  audit trails and passports
 130    interrupted by the user
 ====== ==================================================
+
+The tree, in the order of the exit codes::
+
+    OsteofedError                                 1
+        DiskFullError                             3
+        NotPermittedError                         4
+        ConfigError                              10
+            ConfigValueError                     11
+                BudgetInvalidError               41
+            UnknownTaskError                     12
+            PlaceholderSecretError               13
+            HomeExistsError                      14
+            HomeMissingError                     15
+        InputMissingError                        20
+        InputEmptyError                          21
+        InputUnreadableError                     22
+        SourceUnavailableError                   23
+        SourceRefusedError                       24
+        StoreMissingError                        30
+        StoreSecretMismatchError                 31
+        StoreExistsError                         32
+        CohortTooSmallError                      33
+        StoreOutdatedError                       34
+        ModelNotKeptError                        35
+        BudgetExceededError                      40
+        PolicyRefusedError                       42
+        FirewallRefusedError                     43
+        TicketRefusedError                       44
+        CodeNotApprovedError                     45
+        ContractNotMetError                      46
+        RunFailedError                           50
+            QuorumError                          51
+            RunPausedError                       54
+        RuntimeUnavailableError                  52
+        AggregationRefusedError                  53
+        MemberUnknownError                       55
+        NoChampionError                          60
+        VersionMissingError                      61
+        ModelIncompatibleError                   62
+        RegistryUnavailableError                 63
+        PhantomError                             70
+        ChainBrokenError                         80
+        PassportInvalidError                     81
+        IdentifierFoundError                     82
 """
 
 

@@ -1,8 +1,8 @@
 """One hospital's part of a round, and training and testing that stay inside the hospital.
 
-A round: ticket -> policy -> data contract -> firewall in (and what was kept of the model)
--> test the model received -> reserve -> keep what later rounds need not bring -> train ->
-firewall out -> chain -> sign -> keep the answer -> commit -> send it.
+A round: the checks of `client.round.train_request` -> test the model received -> reserve ->
+keep what later rounds need not bring -> train -> firewall out -> chain -> sign -> keep the
+answer -> commit -> send it.
 Asked the same again, the hospital sends the kept bytes: no second training, no second
 spending. Where the kept answer is gone, a repeat is a new release: it counts again, with
 other noise.
@@ -17,23 +17,22 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from client.contract.data_contract import permit_contract
 from client.identity.coordinator import permit_coordinator, permit_request
 from client.privacy import firewall, policy
 from client.privacy.ledger import DEFAULT_COHORT, Reservation
 from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
 from client.round.open_site import Site
-from client.round.received_model import keep_received, receive_model
+from client.round.received_model import keep_received
 from client.round.signing import account_of, release, release_again, spent_of
+from client.round.train_request import CHECKS, TrainRequest, shapes_of
 from client.store.patient_source import StoreSource
 from shared.audit.chain import NOTHING
 from shared.errors import (
     FirewallRefusedError,
     OsteofedError,
-    PolicyRefusedError,
     StoreOutdatedError,
 )
-from shared.protocol.codec import Arrays, Shapes
+from shared.protocol.codec import Arrays
 from shared.protocol.messages import (
     EvaluateAnswer,
     EvaluateJob,
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from flwr.app import RecordDict
     from torch import nn
 
-    from shared.records import PatientSource
     from shared.tasks.base import Task
     from shared.training.accounting import Mechanism
     from shared.training.local_round import LocalRound
@@ -75,48 +73,42 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
         Why the hospital refuses; nothing is spent unless training had begun.
     """
     started = time.monotonic()
-    job = read_job(content, FirewallRefusedError)
-    ticket = read_ticket(content, FirewallRefusedError)
-    permit_coordinator(ticket, site.store.folder, site.name, job.run)
-    source = site.store.source("train")
-    _permit(site, job, source)
-    permit_contract(site.store, job.task)
-    task = make_task(job.settings)
-    network = task.network()
-    names = _trained_names(task, network, job)
-    model = receive_model(site.store.folder, content, job, ticket, shapes_of(network), names)
-    policy.permit_cohort(site.store.config, usable_patients(task, source))
-    asked = _admit(site, ticket, job, {"model": model.digest})
-    request = request_digest(job, model.digest, cohort_digest([source]))
-    kept = kept_answer(site.store.folder, job, request)
+    request = TrainRequest.read(site, content)
+    for check in CHECKS:
+        check(request)
+    job, model, names = request.job, request.model, request.trained
+    _write_asked(site, job, request.ticket)
+    digest = request_digest(job, model.digest, cohort_digest([request.source]))
+    kept = kept_answer(site.store.folder, job, digest)
     if kept is not None:
-        _settle(site, job, request)
+        _settle(site, job, digest)
         keep_received(site.store.folder, job, model, names)
-        return release_again(site, kept, asked)
+        return release_again(site, kept, request.asked)
     _hold_ledger(site)
-    _load(network, model.arrays)
+    _load(request.network, model.arrays)
     measured = policy.measures_round(site.ledger.measured.count_round(job.task), site.store.config)
-    statistics = _validate(site, task, network) if measured else {}
-    reservation = _reserve(site, job, request)
+    statistics = _validate(site, request.task, request.network) if measured else {}
+    reservation = _reserve(site, job, digest)
     site.chain.append(
         "reserved", **_named(job), attempt=reservation.attempt, entry=reservation.entry
     )
     # Not before: what is kept of a new run pushes out the answers of an old one.
     keep_received(site.store.folder, job, model, names)
-    done = _train(site, task, network, source, job, request, reservation)
+    done = _train(request, digest, reservation)
     update = firewall.release_update(done.arrays, model.arrays, names, job, done.patients)
     sums, withheld = policy.releasable(statistics, site.store.config)
     withheld = withheld if measured else "measured_too_often"
-    account = account_of(site, job, request, withheld, round(time.monotonic() - started, 3))
+    account = account_of(site, job, digest, withheld, round(time.monotonic() - started, 3))
     mechanism = mechanism_of(job, done.steps)
     patients = rounded_count(done.patients)
     statement = release(
-        site, account, asked, digest_arrays(update), patients, {"": sums}, spent_of(mechanism)
-    )
+        site, account, request.asked, digest_arrays(update), patients, {"": sums},
+        spent_of(mechanism),
+    )  # fmt: skip
     answer = TrainAnswer(update, patients, sums, account, statement)
     # Kept before it is committed: a crash in between is mended by `_settle`, and the
     # reservation counts as spent all the time.
-    keep_answer(site.store.folder, job, request, answer)
+    keep_answer(site.store.folder, job, digest, answer)
     site.ledger.commit(reservation, mechanism)
     return answer
 
@@ -142,7 +134,9 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         for label, network in networks.items()
     }
     digests = {f"model:{label}": digest_arrays(arrays) for label, arrays in models.items()}
-    asked = _admit(site, ticket, job, digests)
+    asked = asked_digest(job, digests)
+    permit_request(ticket, asked, site.chain)
+    _write_asked(site, job, ticket)
     source = site.store.source("validation")
     request = _evaluation_request(site, asked, source)
     kept = kept_evaluation(site.store.folder, job, request)
@@ -193,18 +187,6 @@ def mechanism_of(job: Job, steps: int) -> Mechanism | None:
     return Mechanism(job.sample_rate, job.noise_multiplier, steps)
 
 
-def shapes_of(network: nn.Module) -> Shapes:
-    """Names and shapes of all tensors of a network."""
-    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
-
-
-def usable_patients(task: Task, source: PatientSource) -> int:
-    """Count the patients that a task can train on."""
-    from shared.training.batches import Patients
-
-    return len(Patients(task, source))
-
-
 def cohort_digest(sources: Sequence[StoreSource]) -> str:
     """Name everything that a round's bits follow from besides the request.
 
@@ -220,28 +202,10 @@ def _versions() -> tuple[str, ...]:
     return tuple(f"{name} {version(name)}" for name in LIBRARIES)
 
 
-def _permit(site: Site, job: Job, source: StoreSource) -> None:
-    """Check a job against the hospital's rules; what is said of delta names no count."""
-    config, patients = site.store.config, len(source.patients)
-    policy.permit_task(job.task, config)
-    policy.permit_hours(config)
-    try:
-        if job.mode == "private":
-            policy.permit_delta(config, patients)
-    except PolicyRefusedError as error:
-        raise PolicyRefusedError(
-            "site.yaml: privacy.delta is larger than 1/(10·patients)"
-        ) from error
-    policy.permit_job(job, config, patients)
-
-
-def _admit(site: Site, ticket: Ticket, job: Job | EvaluateJob, models: dict[str, str]) -> str:
-    """Hold the ticket against what came; write into the chain what was asked, and by whom."""
-    asked = asked_digest(job, models)
-    permit_request(ticket, asked, site.chain)
+def _write_asked(site: Site, job: Job | EvaluateJob, ticket: Ticket) -> None:
+    """Write into the chain what was asked, and by whom."""
     number = job.round if isinstance(job, Job) else 0
     site.chain.append("asked", task=job.task, round=number, ticket=ticket.model_dump(mode="json"))
-    return asked
 
 
 def _named(job: Job) -> dict[str, Any]:
@@ -308,36 +272,22 @@ def _is_repeatable(site: Site) -> bool:
     return str(Compute.from_settings(site.store.config.compute).device) == "cpu"
 
 
-def _train(
-    site: Site,
-    task: Task,
-    network: nn.Module,
-    source: PatientSource,
-    job: Job,
-    request: str,
-    reservation: Reservation,
-) -> LocalRound:
+def _train(request: TrainRequest, digest: str, reservation: Reservation) -> LocalRound:
     from shared.training.compute import Compute
     from shared.training.local_round import RoundKey, train_plain, train_private
 
+    site, job = request.site, request.job
     compute = Compute.from_settings(site.store.config.compute)
     key = RoundKey(
-        site.store.secret, job.run, job.round, request, reservation.attempt, str(compute.device),
+        site.store.secret, job.run, job.round, digest, reservation.attempt, str(compute.device),
         reservation.noise_key,
     )  # fmt: skip
     if job.mode == "plain":
         return train_plain(
-            task, network, source, job.settings.plain, key, compute,
+            request.task, request.network, request.source, job.settings.plain, key, compute,
             rounds=job.rounds, proximal_mu=job.proximal_mu,
         )  # fmt: skip
     return train_private(
-        task, network, source, job.settings.private, job.noise_multiplier, key, compute,
-        rounds=job.rounds, proximal_mu=job.proximal_mu,
+        request.task, request.network, request.source, job.settings.private,
+        job.noise_multiplier, key, compute, rounds=job.rounds, proximal_mu=job.proximal_mu,
     )  # fmt: skip
-
-
-def _trained_names(task: Task, network: nn.Module, job: Job) -> tuple[str, ...]:
-    from shared.training.arrays import trainable_names
-
-    chosen = job.settings.private if job.mode == "private" else job.settings.plain
-    return tuple(trainable_names(task, network, chosen.trainable))

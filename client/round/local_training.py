@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from client.privacy import policy
 from client.privacy.ledger import DEFAULT_COHORT
-from client.round.answer import cohort_digest, usable_patients
+from client.round.answer import cohort_digest
 from client.round.open_site import Site, open_site
+from client.round.train_request import usable_patients
 from client.store.site_store import SiteStore
 from shared.records import PatientSource, StudyRecord
 from shared.settings.task import TaskSettings

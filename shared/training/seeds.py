@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 
 def derive_seed(key: bytes | int, *purpose: str | int) -> int:
@@ -40,27 +36,3 @@ def derive_seed(key: bytes | int, *purpose: str | int) -> int:
 def numpy_generator(key: bytes | int, *purpose: str | int) -> np.random.Generator:
     """Make a NumPy generator for one purpose (see `derive_seed`)."""
     return np.random.default_rng(derive_seed(key, *purpose))
-
-
-def torch_generator(key: bytes | int, *purpose: str | int) -> torch.Generator:
-    """Make a CPU PyTorch generator for one purpose (see `derive_seed`)."""
-    import torch
-
-    generator = torch.Generator()
-    generator.manual_seed(derive_seed(key, *purpose))
-    return generator
-
-
-def seed_everything(seed: int) -> None:
-    """Fix the global generators of PyTorch and NumPy and ask for deterministic kernels.
-
-    For tests and for libraries that draw from global state.
-    """
-    import random
-
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries read the legacy state
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)

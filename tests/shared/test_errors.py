@@ -36,3 +36,15 @@ def test_every_code_lies_in_a_range_of_the_table() -> None:
         name for name, code in error_classes().items() if not any(code in one for one in ranges)
     }
     assert outside == set()
+
+
+def drawn(kind: type[errors.OsteofedError], depth: int = 0) -> list[str]:
+    kinds = sorted(kind.__subclasses__(), key=lambda one: one.exit_code)
+    own = " " * 4 * depth + f"{kind.__name__:<{44 - 4 * depth}}{kind.exit_code:>3}"
+    return [own, *(line for one in kinds for line in drawn(one, depth + 1))]
+
+
+def test_the_tree_at_the_top_of_the_file_is_that_of_the_code() -> None:
+    said = [line[4:] for line in (errors.__doc__ or "").splitlines() if "Error  " in line]
+    ours = [one for one in drawn(errors.OsteofedError) if hasattr(errors, one.split()[0])]
+    assert said == ours

@@ -1,0 +1,180 @@
+"""A train request as a hospital holds it, and what is held against it: an ordered list.
+
+Nothing is computed, reserved or written before all of the list has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from client.contract.data_contract import permit_contract
+from client.identity.coordinator import permit_coordinator, permit_request
+from client.privacy import policy
+from client.round.open_site import Site
+from client.round.received_model import ReceivedModel, receive_model
+from client.store.patient_source import StoreSource
+from shared.errors import FirewallRefusedError, PolicyRefusedError
+from shared.protocol.codec import Shapes
+from shared.protocol.messages import Job, read_job, read_ticket
+from shared.protocol.signatures import Ticket, asked_digest
+from shared.tasks import make_task
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+    from torch import nn
+
+    from shared.records import PatientSource
+    from shared.tasks.base import Task
+
+
+@dataclass
+class TrainRequest:
+    """What a train message asks of a site, read once. Make one with `read`.
+
+    Attributes
+    ----------
+    site : Site
+        Who is asked.
+    content : RecordDict
+        The message.
+    job : Job
+        What is asked.
+    ticket : Ticket
+        By whom, and whether it is signed.
+    """
+
+    site: Site
+    content: RecordDict
+    job: Job
+    ticket: Ticket
+
+    @classmethod
+    def read(cls, site: Site, content: RecordDict) -> TrainRequest:
+        """Read a message.
+
+        Raises
+        ------
+        FirewallRefusedError
+            If it is not exactly what a train message is.
+        """
+        job = read_job(content, FirewallRefusedError)
+        return cls(site, content, job, read_ticket(content, FirewallRefusedError))
+
+    @cached_property
+    def source(self) -> StoreSource:
+        """The site's training patients."""
+        return self.site.store.source("train")
+
+    @cached_property
+    def task(self) -> Task:
+        """The task, with the settings that the job brings."""
+        return make_task(self.job.settings)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The task's network; its weights are not the model's yet."""
+        return self.task.network()
+
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the tensors that the job trains."""
+        from shared.training.arrays import trainable_names
+
+        settings = self.job.settings
+        chosen = settings.private if self.job.mode == "private" else settings.plain
+        return tuple(trainable_names(self.task, self.network, chosen.trainable))
+
+    @cached_property
+    def model(self) -> ReceivedModel:
+        """The model: what came, and what was kept of the run before."""
+        return receive_model(
+            self.site.store.folder, self.content, self.job, self.ticket,
+            shapes_of(self.network), self.trained,
+        )  # fmt: skip
+
+    @cached_property
+    def asked(self) -> str:
+        """Digest of everything that is asked."""
+        return asked_digest(self.job, {"model": self.model.digest})
+
+
+def comes_from_the_coordinator(request: TrainRequest) -> None:
+    """Refuse what the pinned coordinator did not sign for this site and run."""
+    site = request.site
+    permit_coordinator(request.ticket, site.store.folder, site.name, request.job.run)
+
+
+def is_of_a_permitted_task(request: TrainRequest) -> None:
+    """Refuse a task that the hospital does not train."""
+    policy.permit_task(request.job.task, request.site.store.config)
+
+
+def comes_at_a_permitted_hour(request: TrainRequest) -> None:
+    """Refuse outside the hours that the hospital set."""
+    policy.permit_hours(request.site.store.config)
+
+
+def has_a_delta_for_so_many_patients(request: TrainRequest) -> None:
+    """Refuse private training where δ is too large; what is said names no count."""
+    if request.job.mode != "private":
+        return
+    try:
+        policy.permit_delta(request.site.store.config, len(request.source.patients))
+    except PolicyRefusedError as error:
+        raise PolicyRefusedError(
+            "site.yaml: privacy.delta is larger than 1/(10·patients)"
+        ) from error
+
+
+def asks_no_more_than_the_policy_permits(request: TrainRequest) -> None:
+    """Refuse less noise, more steps, or training without privacy, beyond the hospital's rules."""
+    policy.permit_job(request.job, request.site.store.config, len(request.source.patients))
+
+
+def meets_the_data_contract(request: TrainRequest) -> None:
+    """Refuse where the hospital's data are not what the consortium requires for the task."""
+    permit_contract(request.site.store, request.job.task)
+
+
+def brings_a_model_of_the_task(request: TrainRequest) -> None:
+    """Refuse tensors of other names or shapes, and values that are not finite."""
+    _ = request.model
+
+
+def trains_on_enough_patients(request: TrainRequest) -> None:
+    """Refuse where too few patients can be trained on."""
+    policy.permit_cohort(request.site.store.config, usable_patients(request.task, request.source))
+
+
+def is_what_the_ticket_is_over(request: TrainRequest) -> None:
+    """Refuse what is not what the coordinator signed, and a ticket that was used before."""
+    permit_request(request.ticket, request.asked, request.site.chain)
+
+
+#: In this order: what is cheap and what decides who may speak at all come first.
+CHECKS: Final[tuple[Callable[[TrainRequest], None], ...]] = (
+    comes_from_the_coordinator,
+    is_of_a_permitted_task,
+    comes_at_a_permitted_hour,
+    has_a_delta_for_so_many_patients,
+    asks_no_more_than_the_policy_permits,
+    meets_the_data_contract,
+    brings_a_model_of_the_task,
+    trains_on_enough_patients,
+    is_what_the_ticket_is_over,
+)
+
+
+def shapes_of(network: nn.Module) -> Shapes:
+    """Names and shapes of all tensors of a network."""
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def usable_patients(task: Task, source: PatientSource) -> int:
+    """Count the patients that a task can train on."""
+    from shared.training.batches import Patients
+
+    return len(Patients(task, source))
