@@ -1,9 +1,9 @@
-"""The hospital's door: a folder of an export in, pseudonymous studies in the store.
+"""Taking a folder of an export in: pseudonymous studies in the store.
 
 Each file ends as taken, quarantined or refused (`shared.dicom.verdicts`). What is
 ambiguous is never guessed. The same file twice changes nothing. Only what the
 allow-list of `client.store.catalogue` has a column for is kept; everything else of a
-DICOM file, private elements included, does not exist behind this door.
+DICOM file, private elements included, does not exist in the store.
 
 Workers look at files and read studies, one study each at a time; this process alone
 writes, in order (`client.ingest.writer`). So the number of workers changes no bit of the store,
@@ -24,8 +24,8 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from client.ingest.staging import StagingJob, crashed, stage, staging
-from client.ingest.worker_pool import Crew, workers_for
-from client.ingest.writer import Door
+from client.ingest.worker_pool import WorkerPool, workers_for
+from client.ingest.writer import IngestWriter
 from client.store.site_store import OWNERS_FILE, SiteStore
 from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, scan_folder
@@ -139,8 +139,8 @@ def ingest(
     """
     store = SiteStore.open(site_folder)
     try:
-        with Crew(workers_for(source_dir, workers), separate=separate) as crew:
-            scan = scan_folder(source_dir, store.config.labels, crew.each)
+        with WorkerPool(workers_for(source_dir, workers), separate=separate) as pool:
+            scan = scan_folder(source_dir, store.config.labels, pool.each)
             if not scan.digests and not scan.verdicts:
                 raise InputEmptyError(
                     f"{source_dir}: holds no file (a folder of DICOM studies was expected)"
@@ -150,11 +150,15 @@ def ingest(
                 staging(store.arrays.parent) as staged,
                 Session(store.engine) as session,
             ):
-                door = Door(store, session, called)
-                door.see_names(unread)
-                verdicts = _take(source_dir, scan, door, crew, staged, progress)
+                writer = IngestWriter(store, session, called)
+                writer.identifiers.see_names(unread)
+                verdicts = _take(source_dir, scan, writer, pool, staged, progress)
         return IngestReport(
-            store.config.site, verdicts, len(scan.groups), door.studies_new, store.counts()
+            store.config.site,
+            verdicts,
+            len(scan.groups),
+            writer.studies.studies_new,
+            store.counts(),
         )
     finally:
         store.close()
@@ -165,9 +169,9 @@ def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:
     store = SiteStore.open(site_folder)
     try:
         with _alone(store.arrays.parent), Session(store.engine) as session:
-            door = Door(store, session)
-            door.see_names(names)
-            door.commit()
+            writer = IngestWriter(store, session)
+            writer.identifiers.see_names(names)
+            writer.commit()
         return store.counts()
     finally:
         store.close()
@@ -176,8 +180,8 @@ def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:
 def _take(
     source_dir: Path,
     scan: FolderScan,
-    door: Door,
-    crew: Crew,
+    writer: IngestWriter,
+    pool: WorkerPool,
     staged: Path,
     progress: ProgressCallback | None,
 ) -> list[FileVerdict]:
@@ -185,38 +189,40 @@ def _take(
     verdicts = list(scan.verdicts)
     done, jobs = 0, []
     for number, group in enumerate(scan.groups):
-        known = door.judged_before(group)
+        known = writer.judged_before(group)
         if known is None:
-            jobs.append(StagingJob(group, staged / str(number), door.store.config.reading))
+            jobs.append(StagingJob(group, staged / str(number), writer.store.config.reading))
             continue
-        door.remember(known, scan.digests)
+        writer.remember(known, scan.digests)
         verdicts += known
         done += 1
-    for job, result in zip(jobs, crew.each(stage, jobs, crashed), strict=True):
-        more = door.take_study(job, result)
-        door.remember(more, scan.digests)
+    for job, result in zip(jobs, pool.each(stage, jobs, crashed), strict=True):
+        more = writer.take_study(job, result)
+        writer.remember(more, scan.digests)
         verdicts += more
         done += 1
         if done % STUDIES_PER_COMMIT == 0:
-            door.commit()
+            writer.commit()
         if progress is not None:
             progress(done, len(scan.groups))
     remembered = {verdict.path for verdict in verdicts[len(scan.verdicts) :]}
-    verdicts += door.take_labels(scan.rows)
-    verdicts += _tables(scan, verdicts, door)
-    door.assign_splits()
-    door.see_other_files(source_dir, scan)
-    door.remember([one for one in verdicts if one.path not in remembered], scan.digests)
-    door.commit()
+    verdicts += writer.take_labels(scan.rows)
+    verdicts += _tables(scan, verdicts, writer)
+    writer.assign_splits()
+    writer.see_other_files(source_dir, scan)
+    writer.remember([one for one in verdicts if one.path not in remembered], scan.digests)
+    writer.commit()
     return sorted(verdicts, key=lambda verdict: verdict.path)
 
 
-def _tables(scan: FolderScan, verdicts: list[FileVerdict], door: Door) -> list[FileVerdict]:
+def _tables(
+    scan: FolderScan, verdicts: list[FileVerdict], writer: IngestWriter
+) -> list[FileVerdict]:
     """Verdicts of the tables; one that told nothing new was there already."""
     judged = judge_tables(scan, verdicts)
     return [
         judge(verdict.path, "already_there")
-        if verdict.reason == "ok" and verdict.path not in door.tables_with_news
+        if verdict.reason == "ok" and verdict.path not in writer.studies.tables_with_news
         else verdict
         for verdict in judged
     ]

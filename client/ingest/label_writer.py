@@ -20,7 +20,7 @@ SAME_LABEL: Final = 0.00051
 Key = tuple[str, str, str]
 
 
-class LabelBook:
+class LabelWriter:
     """What is known of labels, and what of it has to be written.
 
     Parameters

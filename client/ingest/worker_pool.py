@@ -77,7 +77,7 @@ def start_early() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Crew:
+class WorkerPool:
     """Workers that stay for several lots of jobs; use it as a context manager.
 
     The number of workers changes the speed, never the result: a function depends on its

@@ -1,72 +1,24 @@
-"""One ingest at work: what is new of a study goes into the store, identifiers turn into digests.
-
-Arrays are renamed into place first and rows are written after them, a batch at a time. What
-is killed in between leaves arrays that nothing names; the next ingest renames the same
-arrays over them.
-"""
+"""One ingest at work: studies into the store, files judged, identifiers turned into digests."""
 
 from __future__ import annotations
 
-import shutil
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
 
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
-from client.ingest.deidentification_codes import methods_of, scanner_text
-from client.ingest.label_writer import LabelBook
-from client.ingest.staging import Staged, StagingJob, What, staged_array
-from client.phi import identifier_index
-from client.store.catalogue import Image, Patient, Quality, SourceFile, Study, Volume
-from client.store.site_store import OWNERS_FOLDER, SiteStore, origin_text
-from client.store.split import assign
+from client.ingest.known_files import KnownFiles
+from client.ingest.seen_identifiers import SeenIdentifiers
+from client.ingest.staging import Staged, StagingJob
+from client.ingest.study_writer import StudyWriter
+from client.store.site_store import SiteStore
 from shared.dicom.labels.tables import LabelRow
-from shared.dicom.phi.deidentify import keyed_digest, pseudonym, replaced_uid, shifted_day
-from shared.dicom.phi.identifiers import SeenIdentifier, identifiers_of_name
-from shared.dicom.phi.seen import identifiers_in_file
-from shared.dicom.read import ReadVolume
-from shared.dicom.read_study import ReadStudy
 from shared.dicom.scan import FolderScan
 from shared.dicom.study_files import StudyGroup
-from shared.dicom.verdicts import FileVerdict, judge
-from shared.records import QualityMark, View
-
-#: Flag of an image that was assessed and about which nothing is to be said.
-NOTHING_FOUND: Final = QualityMark("none", 0.0)
-#: In the order in which rows may refer to each other.
-ROWS_IN_ORDER: Final = (Patient, Study, Image, Volume, Quality)
-
-_Verdicts = dict[str, FileVerdict]
+from shared.dicom.verdicts import FileVerdict
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """An image or a volume on its way into the store.
-
-    Its row by `table`, `key` and `facts`; keyed `digest` of its content and plain
-    `mask_digest`; names of the `files` and the `mask` that it came from; stems of its
-    arrays where they are `staged` and `stored`; the reason if `other` content is there.
-    """
-
-    table: type[Image] | type[Volume]
-    key: dict[str, str]
-    facts: dict[str, Any]
-    digest: str
-    mask_digest: str | None
-    files: list[str]
-    mask: str
-    staged: str
-    stored: str
-    what: What
-    other: str
-
-
-class Door:
+class IngestWriter:
     """The writer of one ingest; nobody else writes meanwhile.
 
     Parameters
@@ -76,8 +28,8 @@ class Door:
     session : Session
         Of its catalogue.
     called : mapping of str to str
-        What files were called where they came from, by the name that the site gave them: the
-        one is seen, and the other names nobody. Others have the name that they came with.
+        What files were called where they came from, by the name that the site gave them.
+        Others have the name that they came with.
     """
 
     def __init__(
@@ -85,328 +37,57 @@ class Door:
     ) -> None:
         self.store = store
         self.session = session
-        self.studies_new = 0
-        self.tables_with_news: set[str] = set()
-        self._patients = set(session.scalars(select(Patient.pseudonym)))
-        self._rows: dict[type[Any], list[dict[str, Any]]] = defaultdict(list)
-        self._labels = LabelBook(session)
-        self._seen: set[SeenIdentifier] = set()
-        self._identified: set[str] = set()
-        called = called or {}
-        given = {one for name in called for one in identifiers_of_name(name)}
-        came = {one for name in called.values() for one in identifiers_of_name(name)}
-        self._seen |= came
-        self._given = given - came
-
-    def keyed(self, *purpose: str) -> str:
-        """Keyed digest, 64 hex digits."""
-        return keyed_digest(self.store.secret, *purpose).hex()
-
-    def content(self, digest: str) -> str:
-        """Keyed digest of a content's SHA-256."""
-        return self.keyed("content", digest)
+        self.files = KnownFiles(store.secret, session)
+        self.studies = StudyWriter(store, session, self.files)
+        self.identifiers = SeenIdentifiers(called or {})
 
     def judged_before(self, group: StudyGroup) -> list[FileVerdict] | None:
         """Verdicts of a study that need not be read; None if it must be.
 
         Depends on what was in the store before this ingest only.
         """
-        files = group.files
-        patient_id = files[0].patient_id
-        if not patient_id:
-            return [judge(file.name, "patient_id_missing") for file in files]
-        stored = self._stored(replaced_uid(self.store.secret, group.study_uid))
-        if stored is None:
-            return None
-        if stored.patient != pseudonym(self.store.secret, patient_id):
-            return [judge(file.name, "patient_conflict") for file in files]
-        if not self._all_there(stored.uid, group):
-            return None
-        # What stands in them was seen when they were taken; their names may be others now.
-        self.see_names(file.name for file in files)
-        self._identified |= {file.name for file in files}
-        return [judge(file.name, "already_there") for file in files]
-
-    def _stored(self, uid: str) -> Any:
-        """Uid, patient and vendor of a study that is in the store."""
-        columns = (Study.uid, Study.patient, Study.vendor)
-        return self.session.execute(select(*columns).where(Study.uid == uid)).one_or_none()
-
-    def _all_there(self, uid: str, group: StudyGroup) -> bool:
-        """Whether each file of a study is in the store with the same content."""
-        known: set[str | None] = set()
-        for table in (Image, Volume):
-            columns = select(table.digest, table.mask_digest).where(table.study == uid)
-            known |= {digest for row in self.session.execute(columns) for digest in row}
-        slices = {file.digest for series in group.series.values() for file in series}
-        for file in group.files:
-            if file.digest not in slices:
-                if self.content(file.digest) not in known:
-                    return False
-                continue
-            # A volume has one digest for all its slices; theirs are with the files.
-            key = (self.keyed("name", file.name), self.content(file.digest))
-            seen = self.session.get(SourceFile, key)
-            if seen is None or seen.verdict != "taken":
-                return False
-        return True
+        verdicts = self.files.judged_before(group)
+        if verdicts and all(verdict.reason == "already_there" for verdict in verdicts):
+            # What stands in them was seen when they were taken; their names may be others now.
+            self.identifiers.see_names(file.name for file in group.files)
+            self.identifiers.looked_at |= {file.name for file in group.files}
+        return verdicts
 
     def take_study(self, job: StagingJob, staged: Staged) -> list[FileVerdict]:
         """Store what is new of one study that was read; its folder of arrays is used up."""
-        group, study = job.group, staged.study
+        study = staged.study
         if study is None:
             return staged.verdicts
-        self._see(study.identifiers)
-        self._identified |= study.identified
-        secret = self.store.secret
-        uid = replaced_uid(secret, group.study_uid)
-        stored = self._stored(uid)
-        if stored is not None and stored.vendor != study.vendor.value:
-            shutil.rmtree(job.folder)
-            return [judge(file.name, "vendor_conflict") for file in group.files]
-        if stored is None:
-            self._add_study(uid, pseudonym(secret, group.files[0].patient_id), study)
-        else:
-            self._labels.load([uid])
-        changed: _Verdicts = {}
-        for piece in self._pieces(uid, job, study):
-            is_new, more = self._put(piece, job.folder, study_is_new=stored is None)
-            changed |= more
-            if is_new and piece.table is Image:
-                self._add_marks(piece.key, staged.marks[View(piece.key["view"])])
-        for name, value in study.labels.bmd.items():
-            self._labels.add(uid, "bmd", name, value)
-        for name, grade in study.labels.genant.items():
-            self._labels.add(uid, "genant", name, float(grade))
-        shutil.rmtree(job.folder)
-        return [
-            # What was not taken keeps its own reason.
-            changed.get(verdict.path, verdict) if verdict.verdict == "taken" else verdict
-            for verdict in staged.verdicts
-        ]
-
-    def _add_marks(self, key: Mapping[str, str], marks: Iterable[QualityMark]) -> None:
-        """Keep what was found in an image, or that nothing was."""
-        self._rows[Quality] += [
-            {**key, "flag": mark.flag, "strength": mark.strength, "code": mark.code}
-            for mark in (*marks,) or (NOTHING_FOUND,)
-        ]
-
-    def _add_study(self, uid: str, who: str, study: ReadStudy) -> None:
-        """Add patient and study; identifiers turn into keyed values here."""
-        header, known, secret = study.header, study.covariates, self.store.secret
-        day = header.study_date
-        if who not in self._patients:
-            self._patients.add(who)
-            self._rows[Patient].append({"pseudonym": who, "split": None})
-        self._rows[Study].append(
-            {
-                "uid": uid,
-                "patient": who,
-                "vendor": study.vendor.value,
-                "visit": None if day is None else self.visit(header.patient_id, day.isoformat()),
-                "day": None if day is None else shifted_day(secret, header.patient_id, day),
-                "sex": known.sex,
-                "age_years": known.age_years,
-                "height_cm": known.height_cm,
-                "weight_kg": known.weight_kg,
-                "ethnic_group": known.ethnic_group,
-                "maker": scanner_text(study.maker) or None,
-                "model": scanner_text(study.model) or None,
-                "method": methods_of(study),
-            }
-        )
-        self.studies_new += 1
-
-    def visit(self, patient_id: str, day: str) -> str:
-        """Keyed value of who was scanned when."""
-        return self.keyed("visit", patient_id.strip(), day)
-
-    def _pieces(self, uid: str, job: StagingJob, study: ReadStudy) -> Iterator[_Piece]:
-        """Images and volumes of a study, as they would stand in the catalogue."""
-        masks = {mask.digest: mask.name for mask in job.group.masks}
-        for view, image in study.images.items():
-            yield _Piece(
-                table=Image,
-                key={"study": uid, "view": view.value},
-                facts={
-                    "row_mm": image.spacing_mm[0],
-                    "column_mm": image.spacing_mm[1],
-                    "spacing_provenance": image.spacing_provenance,
-                    "lossy": study.lossy.get(view),
-                },
-                digest=self.content(study.digests[view]),
-                mask_digest=study.mask_digests.get(view),
-                files=[job.group.images[view].name],
-                mask=masks.get(study.mask_digests.get(view, ""), ""),
-                staged=view.value,
-                stored=view.value,
-                what="pixels",
-                other="view_already_stored",
-            )
-        for number, (series, volume) in enumerate(study.volumes.items()):
-            replaced = replaced_uid(self.store.secret, series)
-            yield _Piece(
-                table=Volume,
-                key={"study": uid, "series": replaced},
-                facts=_facts_of(volume),
-                digest=self.content(volume.digest),
-                mask_digest=volume.mask_digest,
-                files=[file.name for file in job.group.series.get(series, [])],
-                mask=masks.get(volume.mask_digest or "", ""),
-                staged=f"volume{number}",
-                stored=replaced,
-                what="hu",
-                other="series_already_stored",
-            )
-
-    def _put(self, piece: _Piece, folder: Path, *, study_is_new: bool) -> tuple[bool, _Verdicts]:
-        """Store a piece if it is new, and its mask; return that, and the verdicts that change."""
-        table = piece.table
-        there = None
-        if not study_is_new:
-            columns = select(table.digest, table.mask_digest).filter_by(**piece.key)
-            there = self.session.execute(columns).one_or_none()
-        if there is not None and there.digest != piece.digest:
-            changed = {name: judge(name, piece.other) for name in piece.files}
-            return False, changed | {piece.mask: judge(piece.mask, "mask_without_image")}
-        changed = {}
-        mask = None if piece.mask_digest is None else self.content(piece.mask_digest)
-        if there is not None:
-            changed = {name: judge(name, "already_there") for name in piece.files}
-        if mask is not None and there is not None and there.mask_digest is not None:
-            same = there.mask_digest == mask
-            changed[piece.mask] = judge(piece.mask, "already_there" if same else "mask_twice")
-        elif mask is not None:
-            self._move(folder, piece, "regions")
-            if there is not None:
-                self.session.execute(update(table).filter_by(**piece.key).values(mask_digest=mask))
-        if there is None:
-            self._move(folder, piece, piece.what)
-            row = {**piece.key, **piece.facts, "digest": piece.digest, "mask_digest": mask}
-            self._rows[table].append(row)
-        return there is None, changed
-
-    def _move(self, folder: Path, piece: _Piece, what: What) -> None:
-        """Put an array where it stays; one of the same name holds the same or is named by none."""
-        target = self.store.array_path(piece.key["study"], piece.stored, what)
-        target.parent.mkdir(parents=True, exist_ok=True, mode=OWNERS_FOLDER)
-        staged_array(folder, piece.staged, what).replace(target)
+        self.identifiers.see(study.identifiers)
+        self.identifiers.looked_at |= study.identified
+        return self.studies.take_study(job, staged, study)
 
     def take_labels(self, rows: list[LabelRow]) -> list[FileVerdict]:
         """Join labels to the store's studies, also to those of earlier ingests."""
         self.send()
-        studies: dict[str, list[str]] = defaultdict(list)
-        if rows:
-            columns = select(Study.uid, Study.visit).where(Study.visit.is_not(None))
-            for uid, visit in self.session.execute(columns):
-                studies[str(visit)].append(uid)
-        told: dict[tuple[str, str, str], list[LabelRow]] = defaultdict(list)
-        verdicts: list[FileVerdict] = []
-        for row in rows:
-            found = studies.get(self.visit(row.patient_id, row.day.isoformat()), [])
-            if len(found) == 1:
-                told[found[0], row.kind, row.name].append(row)
-            else:
-                reason = "label_ambiguous" if found else "label_without_study"
-                verdicts.append(judge(row.path, reason))
-        self._labels.load({uid for uid, _, _ in told})
-        for (uid, kind, name), mine in told.items():
-            results = [self._labels.add(uid, kind, name, row.value) for row in mine]
-            if "disputed" in results:
-                verdicts += [judge(row.path, "label_conflict") for row in mine]
-            elif "new" in results:
-                self.tables_with_news.add(mine[0].path.rsplit(":", 1)[0])
-        return verdicts
+        return self.studies.take_labels(rows)
 
     def assign_splits(self) -> None:
         """Give every patient without a split one."""
         self.send()
-        counted = self.session.execute(
-            select(Patient.split, func.count()).group_by(Patient.split)
-        ).all()
-        counts = {split: count for split, count in counted if split is not None}
-        newcomers = self.session.scalars(select(Patient.pseudonym).where(Patient.split.is_(None)))
-        splits = assign(newcomers, counts, self.store.config.split, self.store.secret)
-        if splits:
-            rows = [{"pseudonym": who, "split": split} for who, split in splits.items()]
-            self.session.execute(update(Patient), rows)
+        self.studies.assign_splits()
 
     def see_other_files(self, folder: Path, scan: FolderScan) -> None:
         """See the identifiers in the files that were not read as part of a study, too."""
-        others = {*scan.digests, *(verdict.path for verdict in scan.verdicts)} - self._identified
-        column = self.store.config.labels.patient_id
-        for name in sorted(others):
-            if (folder / name).is_file():
-                self._see(identifiers_in_file(folder / name, name, column))
-
-    def see_names(self, names: Iterable[str]) -> None:
-        """See what names of files say."""
-        for name in names:
-            self._see(identifiers_of_name(name))
-
-    def _see(self, found: Iterable[SeenIdentifier]) -> None:
-        """See identifiers, but for names that the site itself gave."""
-        self._seen |= {one for one in found if one not in self._given}
+        self.identifiers.see_other_files(folder, scan, self.store.config.labels.patient_id)
 
     def remember(self, verdicts: Iterable[FileVerdict], digests: Mapping[str, str]) -> None:
-        """Keep how each file ended, by keyed digests of its name and content."""
-        for verdict in verdicts:
-            self._rows[SourceFile].append(
-                {
-                    "name_digest": self.keyed("name", verdict.path),
-                    "content_digest": self.content(digests.get(verdict.path, "")),
-                    "verdict": verdict.verdict,
-                    "reason": verdict.reason,
-                }
-            )
+        """Keep how each file ended."""
+        self.files.remember(verdicts, digests)
 
     def send(self) -> None:
         """Write everything that is waiting; the caller commits."""
-        connection = self.session.connection()
-        for table in ROWS_IN_ORDER:
-            rows = self._rows.pop(table, [])
-            if rows:
-                connection.execute(insert(table), rows)
-        files = self._rows.pop(SourceFile, [])
-        news = [row for row in files if row["reason"] != "already_there"]
-        # "Already there" is a fact of one ingest, not of the file.
-        old = [row | {"reason": "ok"} for row in files if row["reason"] == "already_there"]
-        statement = insert(SourceFile)
-        if old:
-            connection.execute(statement.on_conflict_do_nothing(), old)
-        if news:
-            facts = {name: statement.excluded[name] for name in ("verdict", "reason")}
-            keys = ["name_digest", "content_digest"]
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=keys, set_=facts), news
-            )
-        self._labels.send()
-        if self._seen:
-            # In an order of their own: that of a set differs from process to process.
-            seen = sorted(self._seen, key=lambda one: (one.kind, one.text))
-            identifier_index.remember(self.session, self.store.secret, seen)
-            self._seen = set()
+        self.studies.send()
+        self.files.send()
+        self.studies.send_labels()
+        self.identifiers.send(self.session, self.store.secret)
 
     def commit(self) -> None:
         """Write everything that is waiting, for good."""
         self.send()
         self.session.commit()
-
-
-def _facts_of(volume: ReadVolume) -> dict[str, Any]:
-    """Columns of a volume besides its key and digests."""
-    record = volume.record
-    return {
-        "slices": volume.slices,
-        "slice_mm": record.spacing_mm[0],
-        "row_mm": record.spacing_mm[1],
-        "column_mm": record.spacing_mm[2],
-        "origin": origin_text(record.origin_mm),
-        "kvp": record.kvp,
-        "kernel": scanner_text(record.kernel),
-        "thickness_mm": record.slice_thickness_mm,
-        "contrast": record.contrast,
-        "lossy": volume.lossy,
-        "resampled": volume.resampled,
-    }

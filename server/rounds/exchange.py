@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic
 from server.rounds.asked_nodes import AskedNodes
 from server.rounds.node_state import LISTENED_TO, MAY_BE_ASKED, Happening, State
 from server.rounds.replies import ReplyReader
-from server.rounds.reply_fetcher import AT_ONCE, Puller
+from server.rounds.reply_fetcher import AT_ONCE, ReplyFetcher
 from server.rounds.request import A, Asked, MessageMaker, Question
 from server.rounds.roster import Roster
 from server.state.home import Home
@@ -65,7 +65,7 @@ class _Exchange(Generic[A]):
     make: MessageMaker
     journal: Journal
     resting: Mapping[str, str]
-    puller: Puller
+    fetcher: ReplyFetcher
     nodes: AskedNodes[A] = field(default_factory=AskedNodes)
     #: Which node each message went to that may still be answered.
     waiting: dict[str, int] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class _Exchange(Generic[A]):
             turns = math.ceil(len(self.waiting) / AT_ONCE) or 1
             whole = pause(now - began, self.question.expected_seconds)
             turn = max(whole / turns, SHORTEST_TURN_SECONDS)
-            self.puller.wait(min(turn, max(deadline - now, 0.0)))
+            self.fetcher.wait(min(turn, max(deadline - now, 0.0)))
         waited = f"no answer within {self.quorum.deadline_seconds:g} seconds"
         if hopeless and now < deadline:
             waited = "not waited for: too few sites could still answer"
@@ -185,18 +185,18 @@ class _Exchange(Generic[A]):
         return any(m.site not in there or m.site in failed for m in self.roster.members)
 
     def _pull(self) -> None:
-        for reply in self.puller.poll(self.waiting):
+        for reply in self.fetcher.poll(self.waiting):
             number = self.waiting.pop(reply.metadata.reply_to_message_id, None)
             if number is not None and self._is_listened_to(number):
                 self._take(number, reply)
-        for identifier, kind in self.puller.broken().items():
+        for identifier, kind in self.fetcher.broken().items():
             number = self.waiting.pop(identifier, None)
             if number is not None and self._is_listened_to(number):
                 said = f"its answer could not be fetched ({kind})"
                 self.miss(number, Happening.LOST, said)
         patience = max(UPLOAD_SECONDS, self.quorum.deadline_seconds / 3)
         for identifier, number in list(self.waiting.items()):
-            if self.puller.seconds(identifier) > patience:
+            if self.fetcher.seconds(identifier) > patience:
                 del self.waiting[identifier]
                 if self.nodes[number].state is State.ASKED:
                     self.miss(number, Happening.LOST, "its answer broke off on the way")
@@ -319,7 +319,9 @@ def ask(
         If too few answered; names the others' reasons.
     """
     started = time.monotonic()
-    exchange = _Exchange(grid, roster, quorum, question, make, journal, resting or {}, Puller(grid))
+    exchange = _Exchange(
+        grid, roster, quorum, question, make, journal, resting or {}, ReplyFetcher(grid)
+    )
     while exchange.attempt < quorum.attempts and not exchange.enough():
         roster.look(grid)
         again = [node for node in sorted(roster.nodes) if exchange.may_ask(node)]

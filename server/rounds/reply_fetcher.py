@@ -35,7 +35,7 @@ class _Fetch:
 
 
 @dataclass
-class Puller:
+class ReplyFetcher:
     """Fetches the replies to messages, a few at a time."""
 
     grid: Grid

@@ -19,7 +19,7 @@ import pytest
 
 import client.ingest.folder
 from client.ingest.folder import ingest
-from client.ingest.worker_pool import WORTH_WORKERS_BYTES, Crew, start_early, workers_for
+from client.ingest.worker_pool import WORTH_WORKERS_BYTES, WorkerPool, start_early, workers_for
 from client.store.site_store import init_site
 from shared.phantom.make import make_hospital
 from shared.quality import assess
@@ -156,7 +156,7 @@ def test_workers_that_are_left_alone_end_and_leave_no_file(
     }  # fmt: skip
 
 
-# --- the crew -------------------------------------------------------------------
+# --- the pool -------------------------------------------------------------------
 
 
 def _square(number: int) -> int:
@@ -188,8 +188,8 @@ def test_results_come_in_order_and_jobs_are_drawn_only_a_little_ahead() -> None:
             yield number
 
     ahead = []
-    with Crew(2) as crew:
-        for done, result in enumerate(crew.each(_square, jobs()), start=1):
+    with WorkerPool(2) as pool:
+        for done, result in enumerate(pool.each(_square, jobs()), start=1):
             assert result == (done - 1) ** 2
             ahead.append(drawn - done)
     assert done == 40
@@ -197,17 +197,17 @@ def test_results_come_in_order_and_jobs_are_drawn_only_a_little_ahead() -> None:
 
 
 def test_a_job_that_ends_its_worker_costs_its_own_result_only() -> None:
-    with Crew(2) as crew:
-        found = list(crew.each(_square_or_crash, range(6), crashed=lambda job: -job))
+    with WorkerPool(2) as pool:
+        found = list(pool.each(_square_or_crash, range(6), crashed=lambda job: -job))
     assert found == [0, 1, -2, 9, 16, 25]
 
 
 def test_a_single_worker_is_a_process_of_its_own_if_it_is_to_be_separate() -> None:
-    with Crew(1) as crew:
-        assert list(crew.each(_process, [0])) == [os.getpid()]
-    with Crew(1, separate=True) as crew:
-        assert list(crew.each(_process, [0])) != [os.getpid()]
-        found = list(crew.each(_square_or_crash, range(4), crashed=lambda job: -job))
+    with WorkerPool(1) as pool:
+        assert list(pool.each(_process, [0])) == [os.getpid()]
+    with WorkerPool(1, separate=True) as pool:
+        assert list(pool.each(_process, [0])) != [os.getpid()]
+        found = list(pool.each(_square_or_crash, range(4), crashed=lambda job: -job))
     assert found == [0, 1, -2, 9]
 
 
@@ -224,11 +224,11 @@ def test_workers_are_started_for_an_export_that_pays_for_them(tmp_path: Path) ->
 
 def test_what_workers_are_forked_from_is_started_once_and_ctrl_c_stays_with_this_process() -> None:
     start_early()
-    with Crew(2) as crew:
-        first = list(crew.each(_parent, range(2)))
+    with WorkerPool(2) as pool:
+        first = list(pool.each(_parent, range(2)))
     start_early()
-    with Crew(2) as crew:
-        again = list(crew.each(_parent, range(2)))
+    with WorkerPool(2) as pool:
+        again = list(pool.each(_parent, range(2)))
     assert len({*first, *again}) == 1
     assert first[0] != os.getpid()
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

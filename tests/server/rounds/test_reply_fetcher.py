@@ -13,7 +13,7 @@ import httpx
 import pytest
 from flwr.supercore.run import RunNotRunningException
 
-from server.rounds.reply_fetcher import AT_ONCE, Puller
+from server.rounds.reply_fetcher import AT_ONCE, ReplyFetcher
 from server.rounds.roster import Roster
 from server.rounds.train import train_rounds
 from tests.server.fake_grid import FakeGrid, FakeMessage, make
@@ -38,16 +38,16 @@ def test_replies_behind_broken_ones_still_come(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("server.rounds.reply_fetcher.SLOW_SECONDS", 0.2)
     broken = {f"b{n}" for n in range(AT_ONCE + 1)}
     line: Any = Line(broken)
-    puller = Puller(line)
+    fetcher = ReplyFetcher(line)
     waiting = [*sorted(broken), "x", "y", "z"]
     came: set[str] = set()
     deadline = time.monotonic() + 5
     while len(came) < 3 and time.monotonic() < deadline:
-        came |= {reply.name for reply in puller.poll(w for w in waiting if w not in came)}
+        came |= {reply.name for reply in fetcher.poll(w for w in waiting if w not in came)}
         time.sleep(0.02)
     assert came == {"x", "y", "z"}
-    assert puller.seconds("b0") > 0
-    assert puller.seconds("x") == 0
+    assert fetcher.seconds("b0") > 0
+    assert fetcher.seconds("x") == 0
     line.never.set()
 
 
@@ -65,26 +65,26 @@ class Slow:
 
 def test_every_poll_looks_again_also_when_a_look_outlasts_it() -> None:
     line: Any = Slow()
-    puller = Puller(line)
+    fetcher = ReplyFetcher(line)
     for _ in range(4):
-        assert puller.poll(["x"]) == []
-        puller.wait(0.1)
+        assert fetcher.poll(["x"]) == []
+        fetcher.wait(0.1)
     assert line.looks == 4
 
 
 def test_what_comes_ends_the_wait_and_nothing_else_does() -> None:
     line: Any = Slow()
-    puller = Puller(line)
-    puller.poll(["x"])
+    fetcher = ReplyFetcher(line)
+    fetcher.poll(["x"])
     started = time.monotonic()
-    puller.wait(0.3)  # the first four looks find nothing
+    fetcher.wait(0.3)  # the first four looks find nothing
     assert time.monotonic() - started >= 0.29
     line.looks = 10
-    assert puller.poll(["x"]) == []
+    assert fetcher.poll(["x"]) == []
     started = time.monotonic()
-    puller.wait(5.0)
+    fetcher.wait(5.0)
     assert time.monotonic() - started < 2.0
-    assert [reply.name for reply in puller.poll(["x"])] == ["x"]
+    assert [reply.name for reply in fetcher.poll(["x"])] == ["x"]
 
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1")
@@ -102,10 +102,10 @@ def poll_until(error: BaseException) -> dict[str, str]:
             raise error
 
     grid: Any = Broken()
-    puller = Puller(grid)
+    fetcher = ReplyFetcher(grid)
     for _ in range(100):
-        assert puller.poll(["m"]) == []
-        if found := puller.broken():
+        assert fetcher.poll(["m"]) == []
+        if found := fetcher.broken():
             return found
         time.sleep(0.01)
     raise AssertionError("nothing was said")

@@ -1,0 +1,110 @@
+"""Which files a store knows already, and how each file of an ingest ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from client.store.catalogue import Image, SourceFile, Study, Volume
+from shared.dicom.phi.deidentify import keyed_digest, pseudonym, replaced_uid
+from shared.dicom.study_files import StudyGroup
+from shared.dicom.verdicts import FileVerdict, judge
+
+
+class KnownFiles:
+    """Files by keyed digests of their names and contents; in clear they are nowhere.
+
+    Parameters
+    ----------
+    secret : bytes
+        The site's secret.
+    session : Session
+        Of the store's catalogue.
+    """
+
+    def __init__(self, secret: bytes, session: Session) -> None:
+        self.secret = secret
+        self.session = session
+        self._rows: list[dict[str, Any]] = []
+
+    def keyed(self, *purpose: str) -> str:
+        """Keyed digest, 64 hex digits."""
+        return keyed_digest(self.secret, *purpose).hex()
+
+    def content(self, digest: str) -> str:
+        """Keyed digest of a content's SHA-256."""
+        return self.keyed("content", digest)
+
+    def judged_before(self, group: StudyGroup) -> list[FileVerdict] | None:
+        """Verdicts of a study that need not be read; None if it must be.
+
+        Depends on what was in the store before this ingest only.
+        """
+        files = group.files
+        patient_id = files[0].patient_id
+        if not patient_id:
+            return [judge(file.name, "patient_id_missing") for file in files]
+        stored = self.stored(replaced_uid(self.secret, group.study_uid))
+        if stored is None:
+            return None
+        if stored.patient != pseudonym(self.secret, patient_id):
+            return [judge(file.name, "patient_conflict") for file in files]
+        if not self._all_there(stored.uid, group):
+            return None
+        return [judge(file.name, "already_there") for file in files]
+
+    def stored(self, uid: str) -> Any:
+        """Uid, patient and vendor of a study that is in the store."""
+        columns = (Study.uid, Study.patient, Study.vendor)
+        return self.session.execute(select(*columns).where(Study.uid == uid)).one_or_none()
+
+    def _all_there(self, uid: str, group: StudyGroup) -> bool:
+        """Whether each file of a study is in the store with the same content."""
+        known: set[str | None] = set()
+        for table in (Image, Volume):
+            columns = select(table.digest, table.mask_digest).where(table.study == uid)
+            known |= {digest for row in self.session.execute(columns) for digest in row}
+        slices = {file.digest for series in group.series.values() for file in series}
+        for file in group.files:
+            if file.digest not in slices:
+                if self.content(file.digest) not in known:
+                    return False
+                continue
+            # A volume has one digest for all its slices; theirs are with the files.
+            key = (self.keyed("name", file.name), self.content(file.digest))
+            seen = self.session.get(SourceFile, key)
+            if seen is None or seen.verdict != "taken":
+                return False
+        return True
+
+    def remember(self, verdicts: Iterable[FileVerdict], digests: Mapping[str, str]) -> None:
+        """Keep how each file ended, by keyed digests of its name and content."""
+        for verdict in verdicts:
+            self._rows.append(
+                {
+                    "name_digest": self.keyed("name", verdict.path),
+                    "content_digest": self.content(digests.get(verdict.path, "")),
+                    "verdict": verdict.verdict,
+                    "reason": verdict.reason,
+                }
+            )
+
+    def send(self) -> None:
+        """Write how files ended; the caller commits."""
+        files, self._rows = self._rows, []
+        news = [row for row in files if row["reason"] != "already_there"]
+        # "Already there" is a fact of one ingest, not of the file.
+        old = [row | {"reason": "ok"} for row in files if row["reason"] == "already_there"]
+        connection, statement = self.session.connection(), insert(SourceFile)
+        if old:
+            connection.execute(statement.on_conflict_do_nothing(), old)
+        if news:
+            facts = {name: statement.excluded[name] for name in ("verdict", "reason")}
+            keys = ["name_digest", "content_digest"]
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=keys, set_=facts), news
+            )
