@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-ASK = ROOT / "client" / "ask_warm.py"
+ASK = ROOT / "client" / "node" / "prefork_client.py"
 
 WARM = """
 import sys, time, os

@@ -282,7 +282,7 @@ class Direct:
 
 @pytest.fixture(autouse=True)
 def _without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.rounds.exchange.Puller", Direct)
+    monkeypatch.setattr("server.rounds.exchange.ReplyFetcher", Direct)
 
 
 #: The strategy with most state is killed before every step, in blocks that share nothing;
