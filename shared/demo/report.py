@@ -16,6 +16,7 @@ from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital, start_labe
 from shared.demo.state import DemoState
 from shared.demo.summary import DemoSummary
 from shared.metrics.regression import error_of_constant
+from shared.runtime.files import write_text_atomically
 from shared.settings.files import SiteConfig, load_settings
 
 
@@ -41,9 +42,7 @@ def write_results(state: DemoState) -> Path:
     )
     (state.out / "overview.html").write_text(page, encoding="utf-8")
     path = state.out / "summary.json"
-    temporary = path.with_name("summary.json.part")
-    temporary.write_text(summary.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text_atomically(path, summary.model_dump_json(by_alias=True, indent=2) + "\n")
     return path
 
 

@@ -23,6 +23,7 @@ from shared.records import (
     Vendor,
     View,
 )
+from shared.runtime.files import appearing
 
 from .population import POPULATIONS
 from .rendered import RenderedStudy
@@ -165,9 +166,8 @@ class DigitalPatients:
             np.save(folder / f"{view}.npy", image.pixels)
             np.save(folder / f"{view}.regions.npy", np.asarray(image.regions))
         # written last: a folder with facts is whole
-        temporary = folder / "facts.json.part"
-        temporary.write_text(json.dumps(facts), encoding="utf-8")
-        temporary.replace(folder / "facts.json")
+        with appearing(folder / "facts.json", durably=False) as part:
+            part.write_text(json.dumps(facts), encoding="utf-8")
 
     def _load(self, number: int, seed: int) -> StudyRecord | None:
         folder = self._folder(number, seed)

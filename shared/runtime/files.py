@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,32 @@ SQLITE_IN_NEED: Final = ("unable to open database file", "disk I/O error")
 LEAST_ROOM_BYTES: Final = 1_000_000
 
 
+@contextlib.contextmanager
+def appearing(path: Path, *, durably: bool = True) -> Iterator[Path]:
+    """Give a name beside a file to write to; after the block the file is there, whole.
+
+    Whoever reads, or a crash, sees what was there before or all of what is new. If the
+    block raises, nothing of it is left.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is there.
+    durably : bool
+        Whether it outlives a failure of power. Without, only a killed process.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        if durably:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+    except Exception:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(path)
+
+
 def write_text_atomically(path: Path, text: str, *, mode: int = ANYBODY) -> None:
     """Write a text file so that a reader, or a crash, never sees half of it.
 
@@ -35,17 +63,10 @@ def write_text_atomically(path: Path, text: str, *, mode: int = ANYBODY) -> None
         Its permissions, less the umask.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with appearing(path) as part:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
 
 
 def make_private_file(path: Path, content: bytes) -> None:

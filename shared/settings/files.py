@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
+from shared.runtime.files import appearing
 from shared.settings.base import Count, Finite, Fraction, Positive, Settings
 from shared.settings.contract import DataContract, SiteScanner
 from shared.settings.pacs import PacsSettings, ReadingSettings
@@ -307,6 +308,5 @@ def resolve(base: Path, path: Path) -> Path:
 def save_settings(settings: Settings, path: Path) -> None:
     """Write settings as YAML, atomically."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with appearing(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from shared.errors import ConfigError, ModelIncompatibleError, VersionMissingError
+from shared.runtime.files import appearing
 from shared.settings.files import parse_settings
 from shared.settings.task import TaskSettings
 
@@ -67,23 +68,16 @@ def save_tensors(path: Path, arrays: Arrays, metadata: dict[str, str] | None = N
         its own for a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
     ordered = {name: np.asarray(value, order="C") for name, value in arrays.items()}
     try:
-        save_file(ordered, temporary, metadata=metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+        with appearing(path) as part:
+            save_file(ordered, part, metadata=metadata)
     except SafetensorError as error:
-        temporary.unlink(missing_ok=True)
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
         code = int(number.group(1))
         raise OSError(code, os.strerror(code), str(path)) from None
-    temporary.replace(path)
 
 
 def save_weights(path: Path, weights: Weights) -> None:
