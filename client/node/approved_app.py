@@ -5,8 +5,8 @@ bundle is looked up first, in what the hospital's engineer approved; any other i
 with an error, written into the audit chain, and nothing of it is unpacked. What runs was
 unpacked and compiled when it was approved, and every file is compared with its digest of
 then: unpacking and compiling it for each message took half a second. The code that answers
-is the bundle's: nothing of this installation's own packages stays loaded. The bundle that
-was approved last is loaded before a message comes (`load_approved`, in the process that
+is the bundle's: nothing of this installation's own packages stays loaded. Where exactly one
+bundle is approved, it is loaded before a message comes (`load_approved`, in the process that
 `client.node.prefork_server` forks its children of), any other for the message. If Flower is not as
 this program knows it, it ends before it takes a message.
 """
@@ -30,6 +30,8 @@ SITE: Final = "OSTEOFED_SITE"
 #: anew.
 CRASHED: Final = 97
 LIST: Final = Path("approved", "approved.json")
+EDITABLE: Final = "_EditableFinder"
+_SET_ASIDE: Final[list[Any]] = []
 OURS: Final = ("client", "server", "shared")
 
 
@@ -41,26 +43,19 @@ class Loaded:
     place: Path
 
 
-@dataclass(frozen=True)
-class Approval:
-    """A state of the list of approved code; the list is replaced, never written into."""
-
-    inode: int
-    modified: int
-    size: int
-
-    @classmethod
-    def of(cls, folder: Path) -> Approval | None:
-        """The state now; None if there is no list."""
-        try:
-            found = (folder / LIST).stat()
-        except OSError:
-            return None
-        return cls(found.st_ino, found.st_mtime_ns, found.st_size)
+def list_digest(folder: Path) -> str:
+    """SHA-256 of the list of approved code as it stands; empty if it cannot be read."""
+    try:
+        return hashlib.sha256((folder / LIST).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def load_approved(folder: Path) -> Loaded | None:
-    """Load the code that was approved last, so that no message has to.
+    """Load the approved code, so that no message has to.
+
+    Only where one bundle is approved and no other: a process that has loaded one bundle
+    answers no message of another. The files are compared before and after they are loaded.
 
     Parameters
     ----------
@@ -70,26 +65,29 @@ def load_approved(folder: Path) -> Loaded | None:
     Returns
     -------
     Loaded or None
-        None if nothing is approved, or it cannot be loaded: a message that needs it says why.
+        None if it is not to be loaded or cannot be: a message that needs it says why.
     """
-    approved = _approved(folder)
-    if not approved:
-        return None
-    digest = list(approved)[-1]
-    place = _place(folder, digest, approved[digest])
-    if place is None:
-        return None
-    loaded = Loaded(digest, place)
-    _use_nothing_else()
-    sys.path.insert(0, str(place))
+    loaded: Loaded | None = None
     try:
+        approved = _approved(folder)
+        if len(approved) != 1:
+            return None
+        [(digest, files)] = approved.items()
+        place = _place(folder, digest, files)
+        if place is None:
+            return None
+        loaded = Loaded(digest, place)
+        _use_nothing_else()
+        sys.path.insert(0, str(place))
         # Our bundles answer with this module; what it imports only then, it may load now.
         getattr(importlib.import_module("client.app"), "load", lambda: None)()
-    except Exception:
-        _log(folder)
-        _forget(loaded)
-        return None
-    return loaded
+        if _files(place) == files:
+            return loaded
+    except (Exception, SystemExit):
+        with contextlib.suppress(OSError):
+            _log(folder)
+    _forget(loaded)
+    return None
 
 
 def main(arguments: list[str], loaded: Loaded | None = None) -> int:
@@ -132,17 +130,28 @@ def _run(arguments: list[str], folder: Path, loaded: Loaded | None) -> None:
 
 
 def _use_nothing_else() -> None:
-    """Make room for a bundle's modules."""
+    """Make room for a bundle's modules.
+
+    An editable installation has a finder that would put its own modules where a bundle's
+    packages have gaps.
+    """
     sys.dont_write_bytecode = True  # a file more is a file that was not approved
     _forget_ours()
+    for finder in list(sys.meta_path):
+        if getattr(finder, "__name__", type(finder).__name__) == EDITABLE:
+            sys.meta_path.remove(finder)
+            _SET_ASIDE.append(finder)
 
 
 def _forget(loaded: Loaded | None) -> None:
     """Unload a bundle, so that this installation's own modules are found again."""
+    sys.meta_path += _SET_ASIDE
+    _SET_ASIDE.clear()
     if loaded is not None:
         sys.path[:] = [one for one in sys.path if one != str(loaded.place)]
         for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", None)).startswith(f"{loaded.place}{os.sep}"):
+            places = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or ())]
+            if any(str(one).startswith(str(loaded.place)) for one in places):
                 del sys.modules[name]
     _forget_ours()
 
@@ -166,8 +175,9 @@ def _allow_only_approved(
 
     def find_approved(bundle: bytes, *_: Any, **__: Any) -> Path:
         place = _check(bundle, approved, folder, loaded)
-        if loaded is not None and place != loaded.place:
+        if loaded is not None and hashlib.sha256(bundle).hexdigest() != loaded.digest:
             _forget(loaded)
+            _use_nothing_else()
         runtime.get_project_dir = loading.get_project_dir = lambda *_: place
         return place
 

@@ -2,14 +2,16 @@
 
 Flower starts a program per message, and importing torch, MONAI and Opacus costs that
 program seconds. This one has imported them already, and forks a template, which loads the
-code that was approved last and forks a child that answers one message and ends. Children
-share nothing with each other but what the template had loaded, so a message can leave
-nothing behind for the next. When the list of approved code changes, the template takes no
-more messages and another is forked: code whose approval was withdrawn is in no process that
-answers later messages. What a child runs is for `client.node.approved_app` to say.
+approved code (where exactly one bundle is approved) and forks a child that answers one
+message and ends. Children share nothing with each other but what the template had loaded,
+so a message can leave nothing behind for the next. When the list of approved code changes,
+the template takes no more messages and another is forked: code whose approval was withdrawn
+is in no process that answers later messages. A template that does not get ready is replaced
+by one that loads no code, whose children load it for themselves. What a child runs is for
+`client.node.approved_app` to say.
 
-`client.node.prefork_client` is the program that Flower starts in its place: it hands over its
-arguments and its outputs, waits, and ends as the child ended. If either of the two is
+`client.node.prefork_client` is the program that Flower starts in its place: it hands over
+its arguments and its outputs, waits, and ends as the child ended. If either of the two is
 killed, the other ends too.
 """
 
@@ -20,6 +22,7 @@ import contextlib
 import json
 import os
 import random
+import select
 import selectors
 import signal
 import socket
@@ -34,6 +37,10 @@ from shared.runtime.libraries import load_libraries
 from shared.runtime.supervisor import end_with_parent
 
 LONGEST_REQUEST: Final = 65_536
+#: How long loading the approved code may take; it takes a second.
+READY_SECONDS: Final = 60.0
+#: What a template tells.
+READY, OUTDATED = b"r", b"o"
 #: See `client.node.approved_app`.
 CRASHED: Final = 97
 
@@ -77,7 +84,16 @@ def preload() -> None:
     load_libraries()
 
 
-def serve(path: Path, prepare: Callable[[], Template], lost: Path | None = None) -> None:
+@dataclass(frozen=True)
+class _Process:
+    """A template, and the pipe on which it tells how it is."""
+
+    pid: int
+    pidfd: int
+    told: int
+
+
+def serve(path: Path, prepare: Callable[[bool], Template], lost: Path | None = None) -> None:
     """Fork a child for each connection to a socket, until this process is ended.
 
     Parameters
@@ -85,7 +101,8 @@ def serve(path: Path, prepare: Callable[[], Template], lost: Path | None = None)
     path : Path
         Unix socket to make, in a folder that only its owner can enter.
     prepare : callable
-        Run in the process that becomes the template: loads what its children shall have.
+        Run in the process that becomes the template: loads what its children shall have, or
+        (False) nothing of the approved code.
     lost : Path, optional
         File to make when a child, or who asked for it, was killed: its message will never
         be answered.
@@ -99,17 +116,63 @@ def serve(path: Path, prepare: Callable[[], Template], lost: Path | None = None)
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # an outdated template ends unseen
+        outdated: list[_Process] = []
+        loads = True
         while True:
-            told, tell = os.pipe()
-            if os.fork() == 0:
-                os.close(told)
-                _as_template(listener, prepare, lost, tell)
-            os.close(tell)
-            outdated = os.read(told, 1)
-            os.close(told)
-            if not outdated:
+            template = _start_template(listener, prepare, lost, loads)
+            if _is_ready(template):
+                loads = True
+                _until_outdated(template, outdated, lost)
+                outdated.append(template)
+                continue
+            os.kill(template.pid, signal.SIGKILL)
+            os.waitpid(template.pid, 0)
+            if not loads:
+                raise ChildProcessError("the template of the answering processes does not start")
+            loads = False
+
+
+def _start_template(
+    listener: socket.socket, prepare: Callable[[bool], Template], lost: Path | None, loads: bool
+) -> _Process:
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(told)
+        _as_template(listener, lambda: prepare(loads), lost, tell)
+    os.close(tell)
+    return _Process(pid, os.pidfd_open(pid), told)
+
+
+def _is_ready(template: _Process) -> bool:
+    """Wait until a template has loaded what it loads; not for one that hangs."""
+    there, _, _ = select.select([template.told], [], [], READY_SECONDS)
+    return bool(there) and os.read(template.told, 1) == READY
+
+
+def _until_outdated(template: _Process, outdated: list[_Process], lost: Path | None) -> None:
+    """Wait until a template takes no more messages; see that earlier ones end well.
+
+    Raises
+    ------
+    ChildProcessError
+        If the template ended instead.
+    """
+    while True:
+        watched = {one.pidfd: one for one in outdated}
+        there, _, _ = select.select([template.told, *watched], [], [])
+        for one in (watched[known] for known in there if known in watched):
+            _, status = os.waitpid(one.pid, 0)
+            os.close(one.pidfd)
+            outdated.remove(one)
+            if status != 0 and lost:
+                lost.touch()  # with the messages that it was answering
+        if template.told in there:
+            word = os.read(template.told, 1)
+            os.close(template.told)
+            if word != OUTDATED:
                 raise ChildProcessError("the template of the answering processes was ended")
+            return
 
 
 def _as_template(
@@ -119,9 +182,10 @@ def _as_template(
     code = 1
     try:
         end_with_parent()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        template = prepare()
+        os.write(tell, READY)
         with selectors.DefaultSelector() as waiting:
-            _fork_per_message(listener, waiting, prepare(), lost, tell)
+            _fork_per_message(listener, waiting, template, lost, tell)
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -145,7 +209,7 @@ def _fork_per_message(
             elif template.is_outdated():
                 # The message stays in the queue of the socket, for the next template.
                 waiting.unregister(listener)
-                os.write(tell, b"1")
+                os.write(tell, OUTDATED)
                 os.close(tell)
             else:
                 connection, _ = listener.accept()
@@ -169,6 +233,10 @@ def _begin(
     if pid == 0:
         code = 1
         try:
+            for key in waiting.get_map().values():
+                if isinstance(key.data, _Child) and key.fd == key.data.pidfd:
+                    os.close(key.fd)
+                    key.data.connection.close()
             waiting.close()
             listener.close()
             os.close(tell)
@@ -222,9 +290,14 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
-    request = json.loads(data)
-    if len(descriptors) != 2 or not isinstance(request["arguments"], list):
-        raise ValueError("a request is a list of arguments and two outputs")
+    try:
+        request = json.loads(data)
+        if len(descriptors) != 2 or not isinstance(request["arguments"], list):
+            raise ValueError("a request is a list of arguments and two outputs")
+    except BaseException:
+        for one in descriptors:
+            os.close(one)
+        raise
     connection.settimeout(None)
     return request, list(descriptors)
 
@@ -239,16 +312,16 @@ def _as_child(request: dict[str, Any], outputs: list[int], answer: Answer) -> in
     return answer([str(one) for one in request["arguments"]])
 
 
-def _prepare() -> Template:
-    """Load the code that was approved last, in the place of this installation's own."""
-    from client.node.approved_app import SITE, Approval, load_approved
+def _prepare(loads: bool) -> Template:
+    """Load the approved code, in the place of this installation's own."""
+    from client.node.approved_app import SITE, list_digest, load_approved
     from client.node.approved_app import main as start
 
     folder = Path(os.environ[SITE])
-    before = Approval.of(folder)
-    loaded = load_approved(folder)
+    before = list_digest(folder)
+    loaded = load_approved(folder) if loads else None
     return Template(
-        lambda arguments: start(arguments, loaded), lambda: Approval.of(folder) != before
+        lambda arguments: start(arguments, loaded), lambda: list_digest(folder) != before
     )
 
 

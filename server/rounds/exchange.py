@@ -191,7 +191,7 @@ class _Exchange(Generic[A]):
                 self._take(number, reply)
         for identifier, kind in self.fetcher.broken().items():
             number = self.waiting.pop(identifier, None)
-            if number is not None and self._is_listened_to(number):
+            if number is not None and self._may_be_missed(number):
                 said = f"its answer could not be fetched ({kind})"
                 self.miss(number, Happening.LOST, said)
         patience = max(UPLOAD_SECONDS, self.quorum.deadline_seconds / 3)
@@ -203,6 +203,10 @@ class _Exchange(Generic[A]):
 
     def _is_listened_to(self, number: int) -> bool:
         return self.nodes[number].state in LISTENED_TO
+
+    def _may_be_missed(self, number: int) -> bool:
+        """Whether it matters that no answer comes; a hospital's refusal stands."""
+        return self._is_listened_to(number) and self.nodes[number].state is not State.REFUSED
 
     def _look_again(self) -> None:
         """Ask nodes that came, or came back since they were asked, and those that broke."""
@@ -233,7 +237,8 @@ class _Exchange(Generic[A]):
                 self.send(number)
                 return
         if reply.answer is None:
-            self.miss(number, reply.happening, reply.reason)
+            if self._may_be_missed(number):
+                self.miss(number, reply.happening, reply.reason)
             return
         self.nodes.move(number, reply.happening)
         node, answer = self.nodes[number], reply.answer

@@ -37,7 +37,8 @@ class Happening(StrEnum):
     TIME_UP = "the deadline passes"
 
 
-#: A reply may be to an earlier attempt, so it counts whatever became of the node since then.
+#: A reply may be to an earlier attempt, so it counts whatever became of the node since then;
+#: of a node that refused only an answer does.
 LISTENED_TO: Final = (
     State.ASKED, State.REFUSED, State.REJECTED, State.FAILED, State.LATE, State.UNREACHABLE,
 )  # fmt: skip
@@ -57,7 +58,12 @@ _BY_REPLY: Final = {
 
 TRANSITIONS: Final[Mapping[tuple[State, Happening], State]] = {
     **{(state, Happening.SENT): State.ASKED for state in MAY_BE_ASKED},
-    **{(state, reply): becomes for state in LISTENED_TO for reply, becomes in _BY_REPLY.items()},
+    **{
+        (state, reply): becomes
+        for state in LISTENED_TO
+        for reply, becomes in _BY_REPLY.items()
+        if state is not State.REFUSED or reply is Happening.ANSWER
+    },
     (State.ASKED, Happening.UNDELIVERED): State.UNREACHABLE,
     (State.ASKED, Happening.TIME_UP): State.LATE,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
+import shutil
 import stat
 import subprocess
 import sys
@@ -155,12 +156,15 @@ LOADS = """
 import importlib, sys
 from pathlib import Path
 from flwr.supercore.object_ref import load_app
-from client.node.approved_app import Approval, _allow_only_approved, load_approved
+from client.node.approved_app import _allow_only_approved, _use_nothing_else, load_approved
 
 folder, asked = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
-before = Approval.of(folder)
 loaded = load_approved(folder)
-print("loaded", sys.modules["client.word"].WORD, sys.modules["client.app"].__file__)
+if loaded is None:
+    print("loaded nothing", "client.word" in sys.modules)
+    _use_nothing_else()
+else:
+    print("loaded", sys.modules["client.word"].WORD, sys.modules["client.app"].__file__)
 if len(sys.argv) > 3:  # code on the disk is changed after it was loaded
     changed = Path(sys.modules["client.word"].__file__)
     changed.chmod(0o600)
@@ -195,18 +199,39 @@ def loads(folder: Path, asked: Path, *more: str) -> subprocess.CompletedProcess[
     )  # fmt: skip
 
 
-def test_what_was_approved_last_is_loaded_before_a_message_and_what_is_asked_for_answers(
-    folder: Path,
-) -> None:
+def test_the_only_approved_bundle_is_loaded_before_a_message(folder: Path) -> None:
     old, new = (worded(folder.parent, version, word)
                 for version, word in (("1.0.0", "old"), ("1.0.1", "new")))  # fmt: skip
-    for one in (old, new):
-        approve(folder, read_bundle(one))
+    approve(folder, read_bundle(old))
+    run = loads(folder, old)
+    assert run.stdout.startswith(f"loaded old {folder / 'approved' / 'apps'}"), run.stderr
+    assert run.stdout.splitlines()[1] == "answers old"
+    approve(folder, read_bundle(new))  # of two, none: each answers what is its own
     for asked, word in ((new, "new"), (old, "old")):
         run = loads(folder, asked)
-        first, second = run.stdout.splitlines()
-        assert first.startswith(f"loaded new {folder / 'approved' / 'apps'}"), run.stderr
-        assert second == f"answers {word}"
+        assert run.stdout.splitlines() == ["loaded nothing False", f"answers {word}"], run.stderr
+
+
+@pytest.mark.parametrize("says", ["raise SystemExit(3)", "import nothing_of_that_name"])
+def test_code_that_cannot_be_loaded_ends_nothing(folder: Path, says: str) -> None:
+    broken = bundle(folder.parent, "1.0.0", {"client/__init__.py": says.encode()})
+    approve(folder, read_bundle(broken))
+    shutil.rmtree(folder / "node", ignore_errors=True)  # and the log has no place
+    run = loads(folder, broken)
+    assert run.stdout.splitlines()[0] == "loaded nothing False", run.stderr
+
+
+def test_modules_of_this_installation_fill_no_gap_of_a_bundle(folder: Path) -> None:
+    files = {
+        "a.py": b"import client.app; app = 1",
+        "client/__init__.py": b"",
+        "client/app.py": b"import client.privacy.policy",
+    }
+    gap = bundle(folder.parent, "1.0.0", files)
+    approve(folder, read_bundle(gap))
+    run = loads(folder, gap)
+    assert run.stdout.splitlines()[0] == "loaded nothing False", run.stdout
+    assert "No module named 'client.privacy'" in run.stderr
 
 
 def test_code_that_was_loaded_and_then_changed_on_the_disk_does_not_answer(folder: Path) -> None:
@@ -222,15 +247,16 @@ def test_code_that_was_loaded_and_then_changed_on_the_disk_does_not_answer(folde
 
 
 def test_a_changed_list_of_approved_code_is_seen(folder: Path) -> None:
-    states = [approved_app.Approval.of(folder)]
+    states = [approved_app.list_digest(folder)]
     old, new = (read_bundle(bundle(folder.parent, version)) for version in ("1.0.0", "1.0.1"))
     for one in (old, new):
         approve(folder, one)
-        states.append(approved_app.Approval.of(folder))
+        states.append(approved_app.list_digest(folder))
     disapprove(folder, new.digest)
-    states.append(approved_app.Approval.of(folder))
-    assert states[0] is None
-    assert len(set(states)) == 4
+    states.append(approved_app.list_digest(folder))
+    assert states[0] == ""
+    assert len(set(states)) == 3
+    assert states[3] == states[1]
 
 
 def test_without_anybody_to_ask_it_says_what_to_do(folder: Path) -> None:

@@ -13,12 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.system.real_federation import wait_for
+
 ROOT = Path(__file__).resolve().parents[3]
 ASK = ROOT / "client" / "node" / "prefork_client.py"
 
 WARM = """
 import sys, time, os
 from pathlib import Path
+import client.node.prefork_server
 from client.node.prefork_server import Template, serve
 
 state = []
@@ -32,14 +35,21 @@ def answer(arguments):
     print("and an error", file=sys.stderr)
     return int(arguments[0])
 
-outdated = Path(sys.argv[1] + ".outdated")
+client.node.prefork_server.READY_SECONDS = 2.0
+outdated, hangs, ends = (Path(sys.argv[1] + name) for name in (".outdated", ".hangs", ".ends"))
 
-def prepare():
+def prepare(loads):
+    if loads and hangs.exists():
+        hangs.unlink()
+        time.sleep(600)
+    if loads and ends.exists():
+        ends.unlink()
+        os.abort()
     outdated.unlink(missing_ok=True)
     state.append("prepared in " + str(os.getpid()))
     return Template(answer, outdated.exists)
 
-serve(Path(sys.argv[1]), prepare)
+serve(Path(sys.argv[1]), prepare, Path(sys.argv[1] + '.lost'))
 """
 
 
@@ -131,6 +141,33 @@ def test_an_outdated_template_answers_what_it_has_begun_and_another_takes_the_ne
     begun.communicate(timeout=30)
     assert begun.returncode == 128 + signal.SIGTERM
     assert ended(template.pid)
+    assert warm[1].poll() is None
+
+
+@pytest.mark.parametrize("how", ["hangs", "ends"])
+def test_where_the_approved_code_cannot_be_loaded_messages_are_still_answered(
+    warm: tuple[Path, subprocess.Popen[bytes]], how: str
+) -> None:
+    for name in (how, "outdated"):
+        warm[0].with_name(f"{warm[0].name}.{name}").touch()
+    process = ask(warm[0], "0")
+    assert process.communicate(timeout=60)[0] == "answered 0 2 yes\n"
+    assert warm[1].poll() is None
+
+
+def test_a_message_that_dies_with_an_outdated_template_is_lost_and_said_so(
+    warm: tuple[Path, subprocess.Popen[bytes]],
+) -> None:
+    [template] = psutil.Process(warm[1].pid).children()
+    begun = ask(warm[0], "sleep")
+    assert begun.stdout is not None
+    begun.stdout.readline()
+    warm[0].with_name(f"{warm[0].name}.outdated").touch()
+    assert ask(warm[0], "0").communicate(timeout=30)[0] == "answered 0 2 yes\n"
+    template.kill()
+    begun.communicate(timeout=30)
+    lost = warm[0].with_name(f"{warm[0].name}.lost")
+    wait_for(lost.exists, 30)
     assert warm[1].poll() is None
 
 
