@@ -150,10 +150,24 @@ def _forget(loaded: Loaded | None) -> None:
     if loaded is not None:
         sys.path[:] = [one for one in sys.path if one != str(loaded.place)]
         for name, module in list(sys.modules.items()):
-            places = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or ())]
-            if any(str(one).startswith(str(loaded.place)) for one in places):
+            if _stands_in(module, loaded.place):
                 del sys.modules[name]
     _forget_ours()
+
+
+def _stands_in(module: object, place: Path) -> bool:
+    """Whether a module, or a package without a file, was loaded from a folder.
+
+    Libraries put objects among the modules that answer any name with anything: only what
+    the import system itself has written down is looked at.
+    """
+    facts = getattr(module, "__dict__", {})
+    path = facts.get("__path__")
+    try:
+        places = [facts.get("__file__"), *(path or ())]
+    except TypeError:
+        places = [facts.get("__file__")]
+    return any(str(one).startswith(str(place)) for one in places)
 
 
 def _allow_only_approved(

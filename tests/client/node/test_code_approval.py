@@ -158,6 +158,11 @@ from pathlib import Path
 from flwr.supercore.object_ref import load_app
 from client.node.approved_app import _allow_only_approved, _use_nothing_else, load_approved
 
+class Odd:  # as torch puts one among the modules
+    def __getattr__(self, name):
+        return self
+
+sys.modules["odd"] = Odd()
 folder, asked = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
 loaded = load_approved(folder)
 if loaded is None:
