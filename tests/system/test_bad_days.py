@@ -80,6 +80,15 @@ def full(folder: Path) -> Iterator[None]:
             filler.unlink()
 
 
+def copy_site(site: Path, to: Path) -> None:
+    """Copy a site but for its node's own folder, as a backup does."""
+
+    def own(folder: str, names: list[str]) -> set[str]:
+        return {"node"} & set(names) if Path(folder) == site else set()
+
+    shutil.copytree(site, to, ignore=own)
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     folder = tmp_path_factory.mktemp("bad-days")
@@ -117,7 +126,7 @@ def copied(served: Federation) -> Path:
     """A copy of alpha, tried beside it and refused, while alpha trained in the run "copy"."""
     all_connected(served)
     copy = served.folder / "alpha-copy"
-    shutil.copytree(served.site("alpha"), copy, ignore=shutil.ignore_patterns("node"))
+    copy_site(served.site("alpha"), copy)
     served.start("join-alpha-copy", "site", "join", copy)
     wait_for(lambda: served.status("alpha-copy").get("state") == "refused", 60)
     path = write_agreement(served.folder, rounds=2, name="copy", quorum=quorum())
@@ -265,7 +274,7 @@ def test_a_site_that_is_back_with_an_old_store_is_refused(
 
 def test_a_node_with_another_key_is_refused(federation: Federation) -> None:
     stranger = federation.folder / "stranger"
-    shutil.copytree(federation.site("beta"), stranger, ignore=shutil.ignore_patterns("node"))
+    copy_site(federation.site("beta"), stranger)
     federation.leave("beta")  # so that it is not refused for being there twice
     own = ec.generate_private_key(ec.SECP384R1()).private_bytes(
         serialization.Encoding.PEM,
