@@ -189,9 +189,6 @@ def _allow_only_approved(
 
     def find_approved(bundle: bytes, *_: Any, **__: Any) -> Path:
         place = _check(bundle, approved, folder, loaded)
-        if loaded is not None and hashlib.sha256(bundle).hexdigest() != loaded.digest:
-            _forget(loaded)
-            _use_nothing_else()
         runtime.get_project_dir = loading.get_project_dir = lambda *_: place
         return place
 
@@ -219,12 +216,18 @@ def _check(
     folder: Path,
     loaded: Loaded | None = None,
 ) -> Path:
-    """Find where an approved bundle was unpacked; anything else is refused."""
+    """Find where an approved bundle was unpacked; anything else is refused.
+
+    What is loaded stays only if it is this bundle's.
+    """
     digest = hashlib.sha256(bundle).hexdigest()
     why = f"this hospital has not approved the bundle {digest[:16]}"
     if digest in approved:
         place = _place(folder, digest, approved[digest])
         if place is not None:
+            if loaded is not None and digest != loaded.digest:
+                _forget(loaded)
+                _use_nothing_else()
             return place
         why = f"the files of the bundle {digest[:16]} are not as this hospital approved them"
     _forget(loaded)  # what is loaded may be of the files that are not as they should be

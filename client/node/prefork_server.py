@@ -116,17 +116,19 @@ def serve(path: Path, prepare: Callable[[bool], Template], lost: Path | None = N
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen()
-        outdated: list[_Process] = []
+        outdated: dict[int, int] = {}
         loads = True
         while True:
             template = _start_template(listener, prepare, lost, loads)
             if _is_ready(template):
                 loads = True
                 _until_outdated(template, outdated, lost)
-                outdated.append(template)
+                outdated[template.pidfd] = template.pid
                 continue
             os.kill(template.pid, signal.SIGKILL)
             os.waitpid(template.pid, 0)
+            os.close(template.pidfd)
+            os.close(template.told)
             if not loads:
                 raise ChildProcessError("the template of the answering processes does not start")
             loads = False
@@ -150,8 +152,10 @@ def _is_ready(template: _Process) -> bool:
     return bool(there) and os.read(template.told, 1) == READY
 
 
-def _until_outdated(template: _Process, outdated: list[_Process], lost: Path | None) -> None:
+def _until_outdated(template: _Process, outdated: dict[int, int], lost: Path | None) -> None:
     """Wait until a template takes no more messages; see that earlier ones end well.
+
+    Those are in `outdated`, their process numbers by their pidfds.
 
     Raises
     ------
@@ -159,12 +163,10 @@ def _until_outdated(template: _Process, outdated: list[_Process], lost: Path | N
         If the template ended instead.
     """
     while True:
-        watched = {one.pidfd: one for one in outdated}
-        there, _, _ = select.select([template.told, *watched], [], [])
-        for one in (watched[known] for known in there if known in watched):
-            _, status = os.waitpid(one.pid, 0)
-            os.close(one.pidfd)
-            outdated.remove(one)
+        there, _, _ = select.select([template.told, *outdated], [], [])
+        for pidfd in set(there) & set(outdated):
+            _, status = os.waitpid(outdated.pop(pidfd), 0)
+            os.close(pidfd)
             if status != 0 and lost:
                 lost.touch()  # with the messages that it was answering
         if template.told in there:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, cast
 
-from server.rounds.node_state import Happening, State, after
+from server.rounds.node_state import TRANSITIONS, Happening, State, after
 from server.rounds.request import A
 from server.state.result import Absence
 
@@ -21,8 +21,6 @@ class AskedNode(Generic[A]):
         How it stands.
     answer : object or None
         Its answer, once `state` is ``answered``.
-    absence : Absence or None
-        Why it is absent, while it is.
     connected : str
         Which connection of the node was asked last.
     sends : int
@@ -35,7 +33,6 @@ class AskedNode(Generic[A]):
 
     state: State = State.UNASKED
     answer: A | None = None
-    absence: Absence | None = None
     connected: str = ""
     sends: int = 0
     sent_at: float = 0.0
@@ -53,11 +50,14 @@ class AskedNodes(Generic[A]):
         """One node; a number that was not seen before is a node that was not asked."""
         return self.by_number.setdefault(number, AskedNode())
 
+    def may(self, number: int, happening: Happening) -> bool:
+        """Whether something can happen to a node as it stands."""
+        return (self[number].state, happening) in TRANSITIONS
+
     def move(self, number: int, happening: Happening) -> State:
         """Let something happen to a node; it is absent no longer, unless `miss` says why."""
         node = self[number]
         node.state = after(node.state, happening)
-        node.absence = None
         self._absent.pop(number, None)
         return node.state
 
@@ -65,7 +65,7 @@ class AskedNodes(Generic[A]):
         """Let something happen to a node that makes it absent, and keep why."""
         kind = cast(Any, self.move(number, happening).value)
         absence = Absence(site=site, kind=kind, reason=reason)
-        self[number].absence = self._absent[number] = absence
+        self._absent[number] = absence
         return absence
 
     def in_state(self, *states: State) -> list[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from server.rounds.asked_nodes import AskedNodes
-from server.rounds.node_state import LISTENED_TO, MAY_BE_ASKED, Happening, State
+from server.rounds.node_state import MAY_BE_ASKED, Happening, State
 from server.rounds.replies import ReplyReader
 from server.rounds.reply_fetcher import AT_ONCE, ReplyFetcher
 from server.rounds.request import A, Asked, MessageMaker, Question
@@ -187,11 +187,11 @@ class _Exchange(Generic[A]):
     def _pull(self) -> None:
         for reply in self.fetcher.poll(self.waiting):
             number = self.waiting.pop(reply.metadata.reply_to_message_id, None)
-            if number is not None and self._is_listened_to(number):
+            if number is not None and self.nodes.may(number, Happening.ANSWER):
                 self._take(number, reply)
         for identifier, kind in self.fetcher.broken().items():
             number = self.waiting.pop(identifier, None)
-            if number is not None and self._may_be_missed(number):
+            if number is not None and self.nodes.may(number, Happening.LOST):
                 said = f"its answer could not be fetched ({kind})"
                 self.miss(number, Happening.LOST, said)
         patience = max(UPLOAD_SECONDS, self.quorum.deadline_seconds / 3)
@@ -200,13 +200,6 @@ class _Exchange(Generic[A]):
                 del self.waiting[identifier]
                 if self.nodes[number].state is State.ASKED:
                     self.miss(number, Happening.LOST, "its answer broke off on the way")
-
-    def _is_listened_to(self, number: int) -> bool:
-        return self.nodes[number].state in LISTENED_TO
-
-    def _may_be_missed(self, number: int) -> bool:
-        """Whether it matters that no answer comes; a hospital's refusal stands."""
-        return self._is_listened_to(number) and self.nodes[number].state is not State.REFUSED
 
     def _look_again(self) -> None:
         """Ask nodes that came, or came back since they were asked, and those that broke."""
@@ -237,7 +230,8 @@ class _Exchange(Generic[A]):
                 self.send(number)
                 return
         if reply.answer is None:
-            if self._may_be_missed(number):
+            # Of a hospital that refused only an answer counts: its refusal stands.
+            if self.nodes.may(number, reply.happening):
                 self.miss(number, reply.happening, reply.reason)
             return
         self.nodes.move(number, reply.happening)

@@ -57,7 +57,7 @@ def test_a_node_is_absent_until_something_else_happens_to_it() -> None:
     nodes.move(7, Happening.SENT)
     nodes.miss(7, Happening.TIME_UP, "alpha", "no answer")
     assert [(one.site, one.kind) for one in nodes.absences()] == [("alpha", "late")]
-    assert nodes[7].absence is not None
+    assert nodes.in_state(State.LATE) == [7]
     nodes.move(7, Happening.SENT)
     assert nodes.absences() == []
     assert nodes.in_state(State.ASKED) == [7]
