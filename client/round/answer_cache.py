@@ -9,7 +9,6 @@ do not bring again of the model; it goes when the answers of its run go.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from shared.protocol.account import Account
 from shared.protocol.codec import Arrays
 from shared.protocol.messages import EvaluateAnswer, EvaluateJob, Job, TrainAnswer
 from shared.protocol.signatures import Statement
+from shared.runtime.files import appearing
 from shared.training.weights import digest_arrays, save_tensors
 
 #: Runs whose answers are kept; a repeat of an older one is a new release, and counts.
@@ -121,9 +121,8 @@ def _facts(answer: TrainAnswer | EvaluateAnswer) -> dict[str, Any]:
 
 
 def _write(path: Path, facts: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(facts), encoding="utf-8")
-    _settle(temporary, path)
+    with appearing(path, alone=True) as part:
+        part.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _paths(folder: Path, job: Job, request: str) -> tuple[Path, Path]:
@@ -133,13 +132,6 @@ def _paths(folder: Path, job: Job, request: str) -> tuple[Path, Path]:
 
 def _evaluation_path(folder: Path, job: EvaluateJob, request: str) -> Path:
     return folder / "answers" / job.run / f"{job.task}-evaluate-{request[:32]}.json"
-
-
-def _settle(temporary: Path, final: Path) -> None:
-    """Move a file into place once its bytes are on the disk."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(final)
 
 
 def _make_room(run: Path) -> None:

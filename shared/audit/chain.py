@@ -38,7 +38,7 @@ from pydantic import Field, ValidationError
 
 from shared.audit.keys import SigningKey, digest_of, verify
 from shared.errors import ChainBrokenError
-from shared.runtime.files import settle_folder
+from shared.runtime.files import OWNER_ONLY, appearing, settle_folder
 from shared.settings.base import Settings
 
 NOTHING: Final = "0" * 64
@@ -225,14 +225,10 @@ class Chain:
         content = head.model_dump()
         text = _head_text(head, self.key.sign(HEAD, content))
         path = head_path(self.path)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            if durably:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
+        with appearing(path, durably=durably) as part:
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(text)
         if durably:
             settle_folder(path.parent)
         return head

@@ -166,7 +166,7 @@ class DigitalPatients:
             np.save(folder / f"{view}.npy", image.pixels)
             np.save(folder / f"{view}.regions.npy", np.asarray(image.regions))
         # written last: a folder with facts is whole
-        with appearing(folder / "facts.json", durably=False) as part:
+        with appearing(folder / "facts.json", durably=False, alone=True) as part:
             part.write_text(json.dumps(facts), encoding="utf-8")
 
     def _load(self, number: int, seed: int) -> StudyRecord | None:

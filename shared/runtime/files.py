@@ -25,7 +25,7 @@ LEAST_ROOM_BYTES: Final = 1_000_000
 
 
 @contextlib.contextmanager
-def appearing(path: Path, *, durably: bool = True) -> Iterator[Path]:
+def appearing(path: Path, *, durably: bool = True, alone: bool = False) -> Iterator[Path]:
     """Give a name beside a file to write to; after the block the file is there, whole.
 
     Whoever reads, or a crash, sees what was there before or all of what is new. If the
@@ -37,8 +37,11 @@ def appearing(path: Path, *, durably: bool = True) -> Iterator[Path]:
         The file; its folder is there.
     durably : bool
         Whether it outlives a failure of power. Without, only a killed process.
+    alone : bool
+        Whether no other process writes it meanwhile: then what a killed one left beside it is
+        written over, and does not add up.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.part" if alone else f"{path.name}.{os.getpid()}.part")
     try:
         yield part
         if durably:

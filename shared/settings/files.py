@@ -308,5 +308,5 @@ def resolve(base: Path, path: Path) -> Path:
 def save_settings(settings: Settings, path: Path) -> None:
     """Write settings as YAML, atomically."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    with appearing(path) as part:
+    with appearing(path, alone=True) as part:
         part.write_text(text, encoding="utf-8")

@@ -70,7 +70,7 @@ def save_tensors(path: Path, arrays: Arrays, metadata: dict[str, str] | None = N
     path.parent.mkdir(parents=True, exist_ok=True)
     ordered = {name: np.asarray(value, order="C") for name, value in arrays.items()}
     try:
-        with appearing(path) as part:
+        with appearing(path, alone=True) as part:
             save_file(ordered, part, metadata=metadata)
     except SafetensorError as error:
         number = re.search(r"\(os error (\d+)\)", str(error))
