@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from shared.findings.facts import NotAssessed
+from shared.findings.findings import Findings, join
+from shared.findings.words import VIEW_WORDS
 from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
-from shared.inference.findings import Findings, hospital_quality, image_quality, join
-from shared.inference.schema import ImageFacts, ModelFacts, NotAssessed, Prediction, StudyFacts
-from shared.inference.wording import VIEW_WORDS, narrate
+from shared.inference.quality_flags import hospital_quality, image_quality
+from shared.inference.schema import ImageFacts, ModelFacts, Prediction, StudyFacts
+from shared.inference.wording import narrate
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
 
 SOFTWARE = "OsteoFed"

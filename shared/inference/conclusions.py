@@ -16,8 +16,9 @@ from shared.clinical.scores import (
     t_score,
     who_class,
 )
-from shared.inference.findings import FRACTURE_GRADE, scores_of
-from shared.inference.schema import Conclusion, Grade, Measurement
+from shared.findings.facts import Grade, Measurement
+from shared.findings.findings import FRACTURE_GRADE, scores_of
+from shared.inference.schema import Conclusion
 from shared.records import Covariates, StudyLabels, Vendor
 from shared.regions import LUMBAR
 

@@ -15,8 +15,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.inference.findings import RegionMap
-from shared.inference.schema import Grade
+from shared.findings.facts import Grade
+from shared.findings.findings import RegionMap
 from shared.quality.regions import EXPECTED_REGIONS
 from shared.records import ImageRecord, View
 from shared.regions import REGION_CODES

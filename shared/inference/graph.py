@@ -14,7 +14,7 @@ from shared.clinical.references import (
     YOUNG_FEMALE,
 )
 from shared.clinical.scores import bmd_at_t_score, t_score
-from shared.inference.schema import Measurement
+from shared.findings.facts import Measurement
 from shared.records import Covariates, Vendor
 
 _WIDTH, _HEIGHT = 200.0, 158.0

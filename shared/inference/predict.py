@@ -25,10 +25,10 @@ from shared.errors import (
     ModelIncompatibleError,
     OsteofedError,
 )
+from shared.findings.findings import Findings, join
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
 from shared.inference.figures import marks, overlay_png
-from shared.inference.findings import Findings, join
 from shared.inference.report import ReportInput, render_report
 from shared.inference.schema import Prediction
 from shared.records import DXA_VIEWS, StudyLabels, StudyRecord

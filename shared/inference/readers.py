@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import ModelIncompatibleError
-from shared.inference.findings import (
+from shared.findings.facts import NotAssessed, RegionArea
+from shared.findings.findings import (
     Findings,
     RegionMap,
     bmd_measurement,
     region_areas,
     vertebra_grade,
 )
-from shared.inference.schema import NotAssessed, RegionArea
-from shared.inference.wording import VIEW_WORDS, levels, listed, region_words
+from shared.findings.words import VIEW_WORDS, levels, listed, region_words
 from shared.records import ImageRecord, StudyLabels, StudyRecord, View
 from shared.regions import REGION_CODES, VERTEBRAE
 from shared.tasks.base import Sample, Task

@@ -12,17 +12,12 @@ from markupsafe import Markup
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
+from shared.findings.findings import FRACTURE_GRADE, RegionMap
+from shared.findings.words import VIEW_WORDS, listed, region_words
 from shared.inference.figures import GRADE_COLOURS, marks, view_svg
-from shared.inference.findings import FRACTURE_GRADE, RegionMap
 from shared.inference.graph import score_graph
 from shared.inference.schema import Prediction
-from shared.inference.wording import (
-    VENDOR_WORDS,
-    VIEW_WORDS,
-    listed,
-    region_words,
-    signed,
-)
+from shared.inference.wording import VENDOR_WORDS, signed
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
 from shared.regions import BMD_REGIONS, LUMBAR
 

@@ -11,24 +11,12 @@ from collections.abc import Iterable, Sequence
 from shared.clinical.morphometry import GRADE_WORDS
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.clinical.scores import BoneClass
-from shared.inference.findings import FRACTURE_GRADE, Findings
-from shared.inference.schema import Conclusion, Grade, ModelFacts, Narrative
+from shared.findings.facts import Grade
+from shared.findings.findings import FRACTURE_GRADE, Findings
+from shared.findings.words import VIEW_WORDS, listed, region_words
+from shared.inference.schema import Conclusion, ModelFacts, Narrative
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
-from shared.regions import VERTEBRAE
 
-REGION_WORDS = {
-    "L1-L4": "lumbar spine L1-L4",
-    "femoral_neck": "femoral neck",
-    "total_hip": "total hip",
-    "trochanter": "trochanter",
-    "intertrochanteric": "intertrochanteric region",
-}
-VIEW_WORDS = {
-    View.SPINE_PA: "posteroanterior lumbar spine",
-    View.HIP_LEFT: "left proximal femur",
-    View.SPINE_LATERAL: "lateral spine (VFA)",
-    View.LUMBAR_AP: "anteroposterior lumbar radiograph",
-}
 VENDOR_WORDS = {
     Vendor.LUNAR: "GE Lunar",
     Vendor.HOLOGIC: "Hologic",
@@ -46,35 +34,6 @@ DISCLAIMER = (
 
 #: Flags of an image that say of a region that its outline may be wrong.
 ABOUT_OUTLINES = ("cut_off", "not_found", "area")
-
-
-def region_words(region: str) -> str:
-    """Name of a region, or of a whole image, as a reader says it."""
-    views = {view.value: f"the {words}" for view, words in VIEW_WORDS.items()}
-    return REGION_WORDS.get(region) or views.get(region, region)
-
-
-def listed(words: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
-
-
-def levels(names: Sequence[str]) -> str:
-    """Vertebrae as a reader says them: ``T4 to T7 and L1``; runs of three or more."""
-    places = sorted(VERTEBRAE.index(name) for name in names)
-    runs: list[list[int]] = []
-    for place in places:
-        if runs and place == runs[-1][-1] + 1:
-            runs[-1].append(place)
-        else:
-            runs.append([place])
-    words: list[str] = []
-    for run in runs:
-        if len(run) > 2:
-            words.append(f"{VERTEBRAE[run[0]]} to {VERTEBRAE[run[-1]]}")
-        else:
-            words += [VERTEBRAE[place] for place in run]
-    return listed(words)
 
 
 def signed(score: float) -> str:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from shared.inference.assemble import StudyIdentity, Subject, assemble
-from shared.inference.findings import (
+from shared.findings.findings import (
     Findings,
     RegionMap,
     bmd_measurement,
     region_areas,
     vertebra_grade,
 )
+from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.report import ReportInput, render_report
 from shared.inference.schema import ModelFacts, Prediction
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View

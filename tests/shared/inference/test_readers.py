@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.inference.findings import vertebra_grade
+from shared.findings.findings import vertebra_grade
 from shared.inference.readers import (
     READERS,
     WITHOUT_REPORT,

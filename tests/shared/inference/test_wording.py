@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.findings.words import levels, listed
 from shared.inference.assemble import assemble
-from shared.inference.wording import levels, listed, signed
+from shared.inference.wording import signed
 from shared.records import Covariates, StudyLabels, View
 from shared.regions import REGION_CODES
 from tests.shared.inference_cases import (

@@ -1,14 +1,13 @@
 """How numbers become findings with a unit; every task speaks this language, the report reads it.
 
-A task that is new needs one reader (`shared.inference.readers`) that returns
-`Findings` made of the kinds below. The report shows any measurement, any grade
-and any region map; it knows no task by name.
+`Task.find` returns `Findings` made of the kinds below. The report shows any measurement, any
+grade and any region map; it knows no task by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ from shared.clinical.scores import (
     who_class,
     z_score,
 )
-from shared.inference.schema import (
+from shared.findings.facts import (
     Grade,
     Measurement,
     NotAssessed,
@@ -33,21 +32,11 @@ from shared.inference.schema import (
     RegionArea,
     Score,
 )
-from shared.quality import WORDS, assess
-from shared.quality.regions import EXPECTED_REGIONS, region_flags
+from shared.quality.regions import EXPECTED_REGIONS
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
 from shared.regions import REGION_CODES
 
 RegionMap = NDArray[np.uint8]
-
-#: Words of the NHANES quality codes.
-QUALITY_WORDS: Mapping[int, str] = {
-    1: "objects that do not belong to the body",
-    3: "noise or a large body",
-    4: "insufficient scan area",
-    5: "movement",
-    6: "degenerative, fused or fractured",
-}
 
 #: A grade from which a vertebral fracture matters (two readers agree on it).
 FRACTURE_GRADE = 2
@@ -231,44 +220,6 @@ def region_areas(
                 RegionArea(task=task, view=view.value, region=name, area_cm2=area, pixels=pixels)
             )
     return tuple(found)
-
-
-def hospital_quality(labels: StudyLabels) -> tuple[QualityFlag, ...]:
-    """Flags that the hospital's technologist set (code 0 is valid and no flag)."""
-    return tuple(
-        QualityFlag(
-            source="hospital",
-            code=str(code),
-            subject=region,
-            words=QUALITY_WORDS.get(code, f"quality code {code}"),
-        )
-        for region, code in labels.quality.items()
-        if code != 0
-    )
-
-
-def image_quality(
-    view: View, image: ImageRecord, regions: RegionMap | None, vendor: Vendor = Vendor.OTHER
-) -> tuple[QualityFlag, ...]:
-    """Flags that the image itself raises, by `shared.quality`.
-
-    Besides: a spacing that was not read from the file makes areas uncertain.
-    """
-    flags: list[QualityFlag] = []
-
-    def flag(code: str, subject: str, words: str) -> None:
-        flags.append(QualityFlag(source="image", code=code, subject=subject, words=words))
-
-    if image.spacing_provenance in ("derived", "none"):
-        flag("spacing", view.value, f"pixel spacing {image.spacing_provenance}, areas uncertain")
-    known = regions is not None and regions.any()  # no region at all is said as not assessed
-    if regions is not None and known:
-        for found in region_flags(image, view, regions):
-            flag(found.code, found.subject, found.words)
-    for mark in assess(replace(image, regions=None), view, vendor):
-        if mark.flag != "cut_off" or not known:  # regions tell better, and which
-            flag(mark.flag, view.value, WORDS[mark.flag])
-    return tuple(flags)
 
 
 def _is_adult(covariates: Covariates) -> bool:

@@ -8,13 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.clinical.cross_calibration import standardised_bmd
+from shared.findings.findings import bmd_measurement, region_areas, vertebra_grade
 from shared.inference.conclusions import conclude_hospital, not_assessable
-from shared.inference.findings import (
-    bmd_measurement,
-    image_quality,
-    region_areas,
-    vertebra_grade,
-)
+from shared.inference.quality_flags import image_quality
 from shared.records import DXA_VENDORS, DXA_VIEWS, Covariates, StudyLabels, Vendor, View
 from shared.regions import REGION_CODES
 from tests.shared.inference_cases import (

@@ -1,0 +1,51 @@
+"""Words for regions, views and lists of them, the same in findings and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.records import View
+from shared.regions import VERTEBRAE
+
+REGION_WORDS = {
+    "L1-L4": "lumbar spine L1-L4",
+    "femoral_neck": "femoral neck",
+    "total_hip": "total hip",
+    "trochanter": "trochanter",
+    "intertrochanteric": "intertrochanteric region",
+}
+VIEW_WORDS = {
+    View.SPINE_PA: "posteroanterior lumbar spine",
+    View.HIP_LEFT: "left proximal femur",
+    View.SPINE_LATERAL: "lateral spine (VFA)",
+    View.LUMBAR_AP: "anteroposterior lumbar radiograph",
+}
+
+
+def region_words(region: str) -> str:
+    """Name of a region, or of a whole image, as a reader says it."""
+    views = {view.value: f"the {words}" for view, words in VIEW_WORDS.items()}
+    return REGION_WORDS.get(region) or views.get(region, region)
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
+
+
+def levels(names: Sequence[str]) -> str:
+    """Vertebrae as a reader says them: ``T4 to T7 and L1``; runs of three or more."""
+    places = sorted(VERTEBRAE.index(name) for name in names)
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    words: list[str] = []
+    for run in runs:
+        if len(run) > 2:
+            words.append(f"{VERTEBRAE[run[0]]} to {VERTEBRAE[run[-1]]}")
+        else:
+            words += [VERTEBRAE[place] for place in run]
+    return listed(words)
