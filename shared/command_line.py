@@ -31,8 +31,6 @@ MetricsPort = Annotated[
 
 #: How help is asked for, everywhere.
 CONTEXT: Final = {"help_option_names": ["--help", "-h"]}
-#: `shared.tasks.TASKS` without what it imports, for a shell that completes a word.
-TASK_NAMES: Final = ("dxa-bmd", "dxa-segmentation", "vfa-fracture", "xray-vertebrae")
 
 
 def command_group(name: str, says: str, **more: Any) -> typer.Typer:
@@ -58,16 +56,6 @@ def command_group(name: str, says: str, **more: Any) -> typer.Typer:
         context_settings=CONTEXT,
         **more,
     )
-
-
-def complete_task(incomplete: str) -> list[str]:
-    """Complete a task's name in a shell."""
-    return [name for name in TASK_NAMES if name.startswith(incomplete)]
-
-
-def complete_version(incomplete: str) -> list[str]:
-    """Complete a version in a shell: each task's champion; numbers only the registry knows."""
-    return [f"{name}@champion" for name in complete_task(incomplete.partition("@")[0])]
 
 
 def console() -> Console:

@@ -6,7 +6,7 @@ where the scanner did not look; regions are in the codes of `shared.regions`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -26,6 +26,24 @@ class View(StrEnum):
 
 #: What a DXA study has.
 DXA_VIEWS = (View.SPINE_PA, View.HIP_LEFT, View.SPINE_LATERAL)
+
+
+class Modality(StrEnum):
+    """Kinds of images that OsteoFed reads, as a sentence says them."""
+
+    DXA = "DXA scans"
+    RADIOGRAPH = "radiographs"
+    CT = "CT series"
+
+
+def modality_of(view: View) -> Modality:
+    """Say which kind of image a view is."""
+    return Modality.DXA if view in DXA_VIEWS else Modality.RADIOGRAPH
+
+
+def modalities_of(views: Iterable[View], *, series: bool) -> frozenset[Modality]:
+    """Kinds of images among views, and CT series if there are any."""
+    return frozenset(map(modality_of, views)) | ({Modality.CT} if series else set())
 
 
 class Vendor(StrEnum):
@@ -158,6 +176,11 @@ class StudyRecord:
     labels: StudyLabels
     covariates: Covariates
     volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """Kinds of images that the study has."""
+        return modalities_of(self.images, series=bool(self.volumes))
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from shared.errors import AggregationRefusedError
 from shared.protocol.codec import Arrays
 from shared.protocol.half_precision import halved
 from shared.records import PatientSource, StudyRecord
+from shared.seeds import numpy_generator
 from shared.settings.files import StrategySettings
 from shared.settings.task import OptimiserSettings
 from shared.tasks.base import Task
 from shared.training.arrays import get_arrays, set_arrays, trainable_names
 from shared.training.compute import Compute
 from shared.training.local_round import RoundKey, evaluate, train_plain
-from shared.training.seeds import numpy_generator
 from shared.training.weights import digest_arrays
 
 LIAR: Final = "epsilon"

@@ -22,7 +22,7 @@ from shared.phantom.population import POPULATIONS, draw_patient
 from shared.phantom.study import Situation, _cut, _frame, render_view
 from shared.phantom.truth import minerals, scale_mineral
 from shared.records import DXA_VIEWS, ImageRecord, View
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 #: What a case is called when nothing was planted.
 CLEAN: Final = "clean"

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, complete_task, console, print_facts
+from shared.command_line import JsonOption, console, print_facts
+from shared.tasks.completion import complete_task
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 
@@ -24,7 +25,7 @@ def add_commands(app: typer.Typer) -> None:
 def check(
     folder: SiteFolder,
     task: Annotated[
-        str, typer.Argument(help="The task, for example dxa-bmd.", autocompletion=complete_task)
+        str, typer.Argument(help="The task by its name.", autocompletion=complete_task)
     ],
     agreement: Annotated[
         Path | None,

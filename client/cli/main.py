@@ -25,6 +25,7 @@ from client.cli.sources import (
 from client.cli.sources import add_commands as add_source_commands
 from client.cli.training import add_commands
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
+from shared.tasks.completion import complete_task
 
 app = command_group("site", "A hospital's own site.")
 
@@ -44,18 +45,29 @@ def init(
     allow_plain: Annotated[
         bool, typer.Option("--allow-plain", help="Allow runs without differential privacy.")
     ] = False,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            help="Task to permit; repeat. Default: the DXA tasks.",
+            autocompletion=complete_task,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a site: its settings, its secret and an empty store."""
     from client.store.site_store import init_site
     from shared.settings.files import SiteConfig, parse_settings
+    from shared.tasks import task_name
 
     privacy: dict[str, Any] = {"allow_plain_runs": allow_plain}
     if epsilon_budget is not None:
         privacy["epsilon_budget"] = epsilon_budget
     if delta is not None:
         privacy["delta"] = delta
-    config = parse_settings({"site": name, "privacy": privacy}, SiteConfig, "site init")
+    policy = {} if task is None else {"tasks": [task_name(one) for one in task]}
+    given = {"site": name, "privacy": privacy, "policy": policy}
+    config = parse_settings(given, SiteConfig, "site init")
     init_site(folder, config)
     facts = {
         "site": config.site,

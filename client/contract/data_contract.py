@@ -37,6 +37,7 @@ from shared.settings.base import Settings
 from shared.settings.contract import DataContract
 from shared.settings.files import FederationConfig, TaskRun, load_settings, resolve
 from shared.settings.task import TaskSettings
+from shared.tasks import task_class
 
 FOLDER: Final = "contracts"
 #: Changes whenever the same facts would give other verdicts, so that old ones are not read.
@@ -212,7 +213,11 @@ def _from_agreement(task: str, path: Path) -> KeptContract:
     """Find a task's contract in federation.yaml."""
     config = load_settings(path, FederationConfig)
     names = [_task_name(path, run) for run in config.tasks]
-    found = [run.contract for name, run in zip(names, config.tasks, strict=True) if name == task]
+    found = [
+        run.contract or task_class(task).contract
+        for name, run in zip(names, config.tasks, strict=True)
+        if name == task
+    ]
     if not found:
         raise UnknownTaskError(
             f"{path}: tasks: does not name {task!r} (it names {', '.join(sorted(set(names)))})"

@@ -153,13 +153,9 @@ def views_of(task: str) -> tuple[View, ...]:
     UnknownTaskError
         If there is no such task.
     """
-    from shared.errors import UnknownTaskError
-    from shared.records import DXA_VIEWS
-    from shared.tasks import TASKS
+    from shared.tasks import task_class
 
-    if task not in TASKS:
-        raise UnknownTaskError(f"task: {task!r} (must be one of {', '.join(sorted(TASKS))})")
-    return TASKS[task].needs or DXA_VIEWS
+    return task_class(task).inputs.views
 
 
 def read_facts(store: SiteStore, task: str) -> TaskFacts:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, time
 
 from shared.errors import CohortTooSmallError, PolicyRefusedError
-from shared.metrics.released import WHOLE, cells_in, is_whole
+from shared.metrics.released import WHOLE, ReleasedSums
 from shared.protocol.messages import Job
 from shared.settings.files import SiteConfig
 
@@ -19,10 +19,11 @@ def permit_task(task: str, config: SiteConfig) -> None:
     PolicyRefusedError
         If the task is not among ``policy.tasks``.
     """
-    if task not in config.policy.tasks:
+    permitted = config.policy.tasks or ()
+    if task not in permitted:
         raise PolicyRefusedError(
             f"this hospital does not take part in task {task!r} "
-            f"(site.yaml: policy.tasks: {', '.join(config.policy.tasks)})"
+            f"(site.yaml: policy.tasks: {', '.join(permitted) or 'none'})"
         )
 
 
@@ -178,18 +179,22 @@ def measures_round(recent: int, config: SiteConfig) -> bool:
     return recent <= config.policy.maximum_evaluations_per_month
 
 
-def releasable(statistics: Mapping[str, float], config: SiteConfig) -> tuple[dict[str, float], str]:
+def releasable(
+    statistics: Mapping[str, float], released: ReleasedSums, config: SiteConfig
+) -> tuple[dict[str, float], str]:
     """Keep of the sums of metrics what the hospital lets out.
 
     Sums over patients are not covered by differential privacy. Only those of the
-    list `shared.metrics.released` leave: the count of patients and their loss, and
-    by cell a mean or a regression over at least the smallest cell of *patients*.
-    Everything else stays, whatever a task may call it.
+    kinds of `shared.metrics.released` leave: the count of patients and their loss, and
+    by cell a mean or a regression that the task names, over at least the smallest cell of
+    *patients*. Everything else stays.
 
     Parameters
     ----------
     statistics : mapping of str to float
         Sums over the validation patients (`shared.tasks.base.Statistics`).
+    released : ReleasedSums
+        What the task may release.
     config : SiteConfig
         The hospital's settings (``policy.release_metrics``, ``policy.smallest_cell``).
 
@@ -207,8 +212,8 @@ def releasable(statistics: Mapping[str, float], config: SiteConfig) -> tuple[dic
         return {}, "too_few_patients"
     kept = {key: statistics[key] for key in WHOLE if key in statistics}
     withheld = ""
-    for count, cell in cells_in(statistics).items():
-        if is_whole(count, cell, patients) and cell[count] >= least:
+    for count, cell in released.cells_in(statistics).items():
+        if released.is_whole(count, cell, patients) and cell[count] >= least:
             kept |= cell
         else:
             withheld = "small_cells_withheld"

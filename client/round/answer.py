@@ -83,7 +83,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     if kept is not None:
         _settle(site, job, digest)
         keep_received(site.store.folder, job, model, names)
-        return release_again(site, kept, request.asked)
+        return release_again(site, kept, request.asked, request.task.released)
     _hold_ledger(site)
     _load(request.network, model.arrays)
     measured = policy.measures_round(site.ledger.measured.count_round(job.task), site.store.config)
@@ -96,7 +96,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     keep_received(site.store.folder, job, model, names)
     done = _train(request, digest, reservation)
     update = firewall.release_update(done.arrays, model.arrays, names, job, done.patients)
-    sums, withheld = policy.releasable(statistics, site.store.config)
+    sums, withheld = policy.releasable(statistics, request.task.released, site.store.config)
     withheld = withheld if measured else "measured_too_often"
     account = account_of(site, job, digest, withheld, round(time.monotonic() - started, 3))
     mechanism = mechanism_of(job, done.steps)
@@ -153,7 +153,7 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         )
         _load(networks[label], models[label])
         statistics = _validate(site, task, networks[label])
-        results[label], withheld = policy.releasable(statistics, site.store.config)
+        results[label], withheld = policy.releasable(statistics, task.released, site.store.config)
     account = account_of(site, job, request, withheld, time.monotonic() - started)
     patients = rounded_count(len(source.patients))
     statement = release(site, account, asked, NOTHING, patients, results, spent_of(None))

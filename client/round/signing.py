@@ -12,6 +12,7 @@ from shared.protocol.signatures import Statement, account_digest, metrics_digest
 
 if TYPE_CHECKING:
     from client.round.open_site import Site
+    from shared.metrics.released import ReleasedSums
     from shared.training.accounting import Mechanism
 
 #: Sample rate, noise multiplier and steps of what was spent; zeros: nothing.
@@ -101,9 +102,9 @@ def release(
     )  # fmt: skip
 
 
-def release_again(site: Site, kept: TrainAnswer, asked: str) -> TrainAnswer:
+def release_again(site: Site, kept: TrainAnswer, asked: str, released: ReleasedSums) -> TrainAnswer:
     """Send a kept answer again, without what the hospital's rules of today withhold."""
-    sums, withheld = policy.releasable(kept.statistics, site.store.config)
+    sums, withheld = policy.releasable(kept.statistics, released, site.store.config)
     if len(sums) == len(kept.statistics) and kept.statement.asked == asked:
         site.chain.append("sent again", asked=asked)
         return kept

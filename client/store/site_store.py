@@ -48,6 +48,7 @@ from shared.dicom.phi.deidentify import keyed_digest
 from shared.errors import StoreExistsError, StoreMissingError, StoreSecretMismatchError
 from shared.runtime.folders import appearing_whole, in_use
 from shared.settings.files import SiteConfig, load_settings, resolve, save_settings
+from shared.tasks import PERMITTED_AT_FIRST
 
 SETTINGS: Final = "site.yaml"
 CATALOGUE: Final = "catalogue.sqlite"
@@ -63,6 +64,10 @@ def secret_check(secret: bytes) -> str:
 def init_site(folder: Path, config: SiteConfig) -> None:
     """Make a site folder: settings, secret, ledger, empty store; whole or not at all.
 
+    Where the settings do not say which tasks are permitted, those of
+    `shared.tasks.PERMITTED_AT_FIRST` are written down: a site permits what stands in its
+    settings, and nothing that a later version brings.
+
     Raises
     ------
     StoreExistsError
@@ -71,6 +76,9 @@ def init_site(folder: Path, config: SiteConfig) -> None:
     if in_use(folder):
         what = "is a site already" if (folder / SETTINGS).exists() else "is not empty"
         raise StoreExistsError(f"{folder}: {what}; name a new folder (nothing was changed)")
+    if config.policy.tasks is None:
+        policy = config.policy.model_copy(update={"tasks": PERMITTED_AT_FIRST})
+        config = config.model_copy(update={"policy": policy})
     with appearing_whole(folder, mode=OWNERS_FOLDER) as part:
         save_settings(config, part / SETTINGS)
         (part / SETTINGS).chmod(OWNERS_FILE)

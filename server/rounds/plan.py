@@ -198,7 +198,7 @@ def _simulated_members(sites: tuple[Path, ...]) -> tuple[Member, ...]:
 
 
 def _plan_task(task: TaskRun, base: Path, origin: Path) -> PlannedTask:
-    from shared.tasks import TASKS  # with torch; whoever reads a plan needs neither
+    from shared.tasks import TASKS
 
     settings = load_settings(resolve(base, task.settings), TaskSettings)
     if settings.task not in TASKS:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from server.state.result import Measured, Verdict
 from shared.errors import AggregationRefusedError
-from shared.metrics.released import CELLS, NEVER_NEGATIVE, WHOLE, cells_in, is_whole
-from shared.tasks.base import add_statistics
+from shared.metrics.released import NEVER_NEGATIVE, ReleasedSums
+from shared.tasks.sample import add_statistics
 
 if TYPE_CHECKING:
     from shared.tasks.base import Task
@@ -22,17 +22,15 @@ if TYPE_CHECKING:
 BySite = Mapping[str, Mapping[str, float]]
 #: No honest sum, and no metric of honest sums, is beyond this.
 LARGEST: Final = 1e12
-#: Everything that a site may send.
-KNOWN: Final = frozenset({*WHOLE, *(key for keys in CELLS.values() for key in keys)})
 
 
 def check_sums(task: Task, statistics: Mapping[str, float], most_patients: int) -> None:
     """Refuse sums of one site that would break or distort what is made of all sites' sums.
 
-    A site may send nothing (withheld) or sums of the list `shared.metrics.released`:
-    each cell whole, its count a whole number within the patients, squares and sizes
-    not negative, and the metrics made of them finite. What passes here can be added
-    to any other site's that passed, and measured.
+    A site may send nothing (withheld) or the sums that the task may release
+    (`shared.metrics.released`): each cell whole, its count a whole number within the
+    patients, squares and sizes not negative, and the metrics made of them finite. What
+    passes here can be added to any other site's that passed, and measured.
 
     Parameters
     ----------
@@ -51,7 +49,7 @@ def check_sums(task: Task, statistics: Mapping[str, float], most_patients: int) 
     if not statistics:
         return
     for key, value in statistics.items():
-        if key not in KNOWN:
+        if key not in task.released.keys:
             raise AggregationRefusedError(f"sum {key[:60]!r} is none that a site may send")
         if not abs(value) <= LARGEST:
             raise AggregationRefusedError(f"{key} is {value:g} (must be within {LARGEST:g})")
@@ -61,8 +59,8 @@ def check_sums(task: Task, statistics: Mapping[str, float], most_patients: int) 
             f"the sums are over {patients:g} patients (must be a whole number up to "
             f"quorum.maximum_patients_per_site: {most_patients})"
         )
-    for count, cell in cells_in(statistics).items():
-        _check_cell(count, cell, patients)
+    for count, cell in task.released.cells_in(statistics).items():
+        _check_cell(task.released, count, cell, patients)
     try:
         measured = measure(task, statistics)
     except (ArithmeticError, KeyError, ValueError, TypeError, IndexError) as error:
@@ -74,10 +72,13 @@ def check_sums(task: Task, statistics: Mapping[str, float], most_patients: int) 
             raise AggregationRefusedError(f"{name} would be {value:g} (must be finite)")
 
 
-def _check_cell(count: str, cell: Mapping[str, float], patients: float) -> None:
-    if not is_whole(count, cell, patients):
+def _check_cell(
+    released: ReleasedSums, count: str, cell: Mapping[str, float], patients: float
+) -> None:
+    if not released.is_whole(count, cell, patients):
+        whole = ", ".join(released.cells[count])
         raise AggregationRefusedError(
-            f"the sums of {count} are not whole (must be {', '.join(CELLS[count])}, over at most "
+            f"the sums of {count} are not whole (must be {whole}, over at most "
             f"{patients:g} patients)"
         )
     if cell[count] < 1 or cell[count] != int(cell[count]):
@@ -138,7 +139,7 @@ def judge(task: Task, candidate: BySite, reference: BySite, *, against: str) -> 
         )
     new = measure(task, pool({site: candidate[site] for site in sites}))
     old = measure(task, pool({site: reference[site] for site in sites}))
-    metric, more_is_better = task.headline
+    metric, more_is_better = task.headline.metric, task.headline.more_is_better
     if metric in new.metrics and metric in old.metrics:
         left, right = new.metrics[metric], old.metrics[metric]
     elif new.loss is not None and old.loss is not None:
@@ -174,7 +175,8 @@ def _is_worse(
     new, old = measure(task, candidate), measure(task, reference)
     if metric in new.metrics and metric in old.metrics:
         left, right = new.metrics[metric], old.metrics[metric]
-        more_is_better = task.headline == (metric, True)
+        headline = task.headline
+        more_is_better = headline.metric == metric and headline.more_is_better
         return left < right if more_is_better else left > right
     return new.loss is not None and old.loss is not None and new.loss > old.loss
 

@@ -67,7 +67,6 @@ def pretrain(
     ConfigError, UnknownTaskError
         If a settings file is wrong or there is no such device; nothing is written then.
     """
-    from shared.phantom.source import DigitalPatients, views_for
     from shared.tasks import TASKS
 
     device = choose_device(device)
@@ -85,8 +84,8 @@ def pretrain(
     with tempfile.TemporaryDirectory(prefix="osteofed-pretrain-") as temporary:
         folder = cache or Path(temporary)
         # Rendered once by all workers, then read from the cache by every task's process.
-        for views in {views_for(TASKS[name].needs) for name in names}:
-            DigitalPatients(number, seed, workers=workers, views=views, cache=folder)
+        for name in names:
+            TASKS[name].digital_patients(number, seed, workers=workers, cache=folder)
         orders = [_Order(one, number, seed, folder, out, compute) for one in tasks]
         if workers == 1 or len(orders) == 1:
             facts = [_pretrain_one(order, progress) for order in orders]
@@ -139,7 +138,6 @@ def _told(progress: Progress | None) -> Iterator[Progress | None]:
 
 
 def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
-    from shared.phantom.source import DigitalPatients, views_for
     from shared.tasks import make_task
     from shared.training.arrays import get_arrays
     from shared.training.batches import RoundKey
@@ -148,8 +146,7 @@ def _pretrain_one(order: _Order, progress: Progress | None) -> dict[str, Any]:
 
     settings = order.settings
     task = make_task(settings)
-    views = views_for(task.needs)
-    source = DigitalPatients(order.patients, order.seed, views=views, cache=order.cache)
+    source = task.digital_patients(order.patients, order.seed, cache=order.cache)
     network, start = start_network(settings, None, order.seed)
     key = RoundKey(order.seed, "pretrain", 1, start)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shared.tasks.base import Headline
 
 #: Colour-blind safe (Okabe and Ito), by place.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
@@ -12,7 +15,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 def draw_curves(
     private: dict[str, Any],
     plain: dict[str, Any],
-    headlines: dict[str, tuple[str, str]],
+    headlines: dict[str, Headline],
     path: Path,
 ) -> None:
     """Draw one panel per task (validation patients of the members) and one of ε.
@@ -22,7 +25,7 @@ def draw_curves(
     private, plain : dict
         ``result.json`` of the two federated runs; `plain` may lack a task.
     headlines : dict
-        Task -> (metric, what it is called).
+        The metric of each task, and what it is called.
     path : Path
         PNG to write.
     """
@@ -33,8 +36,8 @@ def draw_curves(
 
     panels = len(headlines) + 1
     figure, axes = plt.subplots(1, panels, figsize=(4.2 * panels, 4.4))
-    for axis, (task, (headline, title)) in zip(axes, headlines.items(), strict=False):
-        metric, label = _shown(private["tasks"][task]["curve"], headline, title)
+    for axis, (task, headline) in zip(axes, headlines.items(), strict=False):
+        metric, label = _shown(private["tasks"][task]["curve"], headline)
         _draw_task(axis, private["tasks"][task]["curve"], metric, private["sites"])
         if task in plain["tasks"]:
             points = [
@@ -60,10 +63,10 @@ def _finish(axis: Any) -> None:
     axis.legend(fontsize=8, ncols=2, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
 
-def _shown(curve: list[dict[str, Any]], headline: str, title: str) -> tuple[str, str]:
+def _shown(curve: list[dict[str, Any]], headline: Headline) -> tuple[str, str]:
     """Choose the metric to draw: the headline, or the loss where it never leaves a hospital."""
-    released = any(_value(point["pooled"], headline) is not None for point in curve)
-    return (headline, title) if released else ("loss", "loss")
+    released = any(_value(point["pooled"], headline.metric) is not None for point in curve)
+    return (headline.metric, headline.words) if released else ("loss", "loss")
 
 
 def _value(measured: dict[str, Any], metric: str) -> float | None:

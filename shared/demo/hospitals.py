@@ -29,8 +29,6 @@ HOSPITALS: tuple[Hospital, ...] = (
     Hospital("northfield", "lunar", "northern", 90, 14, takes_part=False),
 )
 
-COMPARED_TASK = "dxa-segmentation"
-
 
 def start_label(task: str) -> str:
     """What the demo's tests call the public weights that a task started from."""

@@ -24,7 +24,8 @@ def render_overview(
     """
     from jinja2 import Environment, PackageLoader
 
-    from shared.demo.headlines import BESIDE, HEADLINES, standing_words
+    from shared.demo.headlines import standing_words
+    from shared.tasks import TASKS
 
     environment = Environment(loader=PackageLoader("shared.demo"), autoescape=True)
     return environment.get_template("overview.html.j2").render(
@@ -32,8 +33,7 @@ def render_overview(
         federation=federation,
         curves=curves,
         report=report.as_posix(),
-        headlines=HEADLINES,
-        beside=BESIDE,
+        tasks=TASKS,
         standings=[standing_words(name, task) for name, task in summary["tasks"].items()],
         places=["unseen", *federation["sites"]],
     )

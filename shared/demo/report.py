@@ -11,13 +11,15 @@ from typing import Any
 from rich.table import Table
 
 from shared.command_line import console
-from shared.demo.headlines import BESIDE, HEADLINES, against_start, standing_words
-from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, Hospital, start_label
+from shared.demo.headlines import against_start, standing_words
+from shared.demo.hospitals import HOSPITALS, Hospital, start_label
+from shared.demo.settings import TrainingMean
 from shared.demo.state import DemoState
 from shared.demo.summary import DemoSummary
-from shared.metrics.regression import error_of_constant
+from shared.metrics.regression import error_of_constant, regression_of
 from shared.runtime.files import write_text_atomically
 from shared.settings.files import SiteConfig, load_settings
+from shared.tasks import TASKS
 
 
 def write_results(state: DemoState) -> Path:
@@ -32,7 +34,8 @@ def write_results(state: DemoState) -> Path:
     from shared.demo.overview import render_overview
 
     report = _patient_report(state)
-    draw_curves(state.federation, state.plain, HEADLINES, state.out / "curves.png")
+    headlines = {name: TASKS[name].headline for name in state.settings.rounds}
+    draw_curves(state.federation, state.plain, headlines, state.out / "curves.png")
     summary = summarise(state, report)
     page = render_overview(
         summary.model_dump(by_alias=True),
@@ -49,7 +52,6 @@ def write_results(state: DemoState) -> Path:
 def summarise(state: DemoState, report: Path) -> DemoSummary:
     """Put the summary together from what the commands said."""
     tasks = state.federation["tasks"]
-    baseline = _error_of_training_mean(state)
     data: dict[str, Any] = {
         "schema": 1,
         "seconds": round(time.monotonic() - state.started, 1),
@@ -57,11 +59,13 @@ def summarise(state: DemoState, report: Path) -> DemoSummary:
         "peak_rss_mb": round(state.commands.peak_rss_mb, 1),
         "hospitals": {h.name: _hospital(state, h) for h in HOSPITALS},
         "tasks": {name: task_summary(state, name, task) for name, task in tasks.items()},
-        "comparison": {COMPARED_TASK: _comparison(state)},
+        "comparison": {state.settings.compared: _comparison(state)},
         "report": str(report.relative_to(state.out)),
         "champions": {n: task["version"] for n, task in tasks.items() if task["champion"]},
     }
-    data["tasks"]["dxa-bmd"]["metrics"]["unseen"]["mae_lumbar_training_mean"] = baseline
+    mean = state.settings.training_mean
+    unseen = data["tasks"][mean.task]["metrics"]["unseen"]
+    unseen[f"mae_{mean.regression}_training_mean"] = _error_of_training_mean(state)
     return DemoSummary.model_validate(data)
 
 
@@ -82,7 +86,7 @@ def _hospital(state: DemoState, hospital: Hospital) -> dict[str, Any]:
 
 def task_summary(state: DemoState, name: str, task: dict[str, Any]) -> dict[str, Any]:
     """Put a task's part of the summary together; see `shared.demo.summary.TaskSummary`."""
-    headline = HEADLINES[name][0]
+    headline, more_is_better, _ = TASKS[name].headline
     metrics: dict[str, dict[str, Any]] = {}
     for where, tested in state.tests.items():
         model = tested["models"][name]
@@ -98,33 +102,36 @@ def task_summary(state: DemoState, name: str, task: dict[str, Any]) -> dict[str,
         "seconds": task["seconds"],
         "metrics": metrics,
         "start": start,
-        "against_start": against_start(headline, start, metrics["unseen"][headline]),
+        "against_start": against_start(
+            start, metrics["unseen"][headline], more_is_better=more_is_better
+        ),
     }
 
 
 def _comparison(state: DemoState) -> dict[str, Any]:
     models = state.tests["unseen"]["models"]
-    metric = HEADLINES[COMPARED_TASK][0]
+    compared = state.settings.compared
+    metric = TASKS[compared].headline.metric
     return {
-        "pretrained": models[start_label(COMPARED_TASK)]["metrics"][metric],
+        "pretrained": models[start_label(compared)]["metrics"][metric],
         "alone": {h.name: models[f"alone-{h.name}"]["metrics"][metric] for h in state.members},
         "federated": state.plain_test["models"]["federated"]["metrics"][metric],
-        "federated_private": models[COMPARED_TASK]["metrics"][metric],
+        "federated_private": models[compared]["metrics"][metric],
         "pooled": models["pooled"]["metrics"][metric],
     }
 
 
 def _error_of_training_mean(state: DemoState) -> float:
-    """Lumbar MAE, g/cm², at the unseen hospital of always saying the training patients' mean."""
-    from shared.tasks.dxa_bmd import region_sums
+    """MAE at the unseen hospital of always saying the training patients' mean."""
+    mean = state.settings.training_mean
+    training = [_regression(tested, mean) for tested in state.training.values()]
+    constant = sum(sums["y"] for sums in training) / sum(sums["n"] for sums in training)
+    return error_of_constant(_regression(state.tests["unseen"], mean), constant)
 
-    training = [
-        region_sums(tested["models"]["dxa-bmd"]["statistics"], "lumbar")
-        for tested in state.training.values()
-    ]
-    mean = sum(sums["y"] for sums in training) / sum(sums["n"] for sums in training)
-    unseen = region_sums(state.tests["unseen"]["models"]["dxa-bmd"]["statistics"], "lumbar")
-    return error_of_constant(unseen, mean)
+
+def _regression(tested: dict[str, Any], mean: TrainingMean) -> dict[str, float]:
+    """Sums of a task's regression in a test."""
+    return regression_of(tested["models"][mean.task]["statistics"], mean.regression)
 
 
 def _patient_report(state: DemoState) -> Path:
@@ -168,16 +175,16 @@ def print_summary(facts: dict[str, Any], out: Path) -> None:
     for place in places:
         results.add_column(place)
     for name, task in facts["tasks"].items():
-        for title, shown in ((name, HEADLINES), ("", BESIDE)):
-            if name in shown:
-                key, label = shown[name]
-                row = [task["metrics"][place].get(key) for place in places]
-                results.add_row(title, label, *("–" if v is None else f"{v:.3f}" for v in row))
-    label = HEADLINES[COMPARED_TASK][1]
-    compared = Table(title=f"{COMPARED_TASK}: {label}, at the unseen hospital, by training")
-    one = facts["comparison"][COMPARED_TASK]
+        kind = TASKS[name]
+        for number, shown in enumerate((kind.headline, *kind.beside)):
+            row = [task["metrics"][place].get(shown.metric) for place in places]
+            figures = ("–" if v is None else f"{v:.3f}" for v in row)
+            results.add_row("" if number else name, shown.words, *figures)
+    [(compared_task, one)] = facts["comparison"].items()
+    label = TASKS[compared_task].headline.words
+    compared = Table(title=f"{compared_task}: by training, at the unseen hospital")
     compared.add_column("way of training")
-    compared.add_column("mean Dice")
+    compared.add_column(label)
     ways = [("public pretraining only", one["pretrained"])]
     ways += [(f"{name} alone, without privacy", value) for name, value in one["alone"].items()]
     ways += [

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from shared.demo.commands import Commands
 from shared.demo.display import Display
-from shared.demo.hospitals import COMPARED_TASK, HOSPITALS, start_label
+from shared.demo.hospitals import HOSPITALS, start_label
 from shared.demo.patient import patient_with_worst_fracture
-from shared.demo.state import ROUNDS, DemoState
+from shared.demo.settings import FILE
+from shared.demo.state import DemoState
 from shared.errors import ConfigError, InputMissingError
 from shared.runtime.processes import termination_as_interrupt
 from shared.settings.contract import DataContract
@@ -85,7 +86,7 @@ def _take(state: DemoState, lane: Sequence[Step]) -> None:
 
 
 def _take_over(out: Path, configs: Path) -> None:
-    if not (configs / "tasks").is_dir():
+    if not (configs / "tasks").is_dir() or not (configs / FILE).is_file():
         raise InputMissingError(
             f"{configs}: no task settings there; run the demo from the project's folder"
         )
@@ -94,6 +95,7 @@ def _take_over(out: Path, configs: Path) -> None:
             raise ConfigError(f"{out}: is not empty and not a demo; give another --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(configs / FILE, out / FILE)
     (out / MARKER).write_text("This folder belongs to `osteofed demo` and is replaced by it.\n")
 
 
@@ -136,7 +138,7 @@ def pretrain(state: DemoState) -> None:
 def train_privately(state: DemoState) -> None:
     """Three tasks, one after another, over the three hospitals, under privacy."""
     path = state.out / "federation.yaml"
-    save_settings(_agreement(state, "private", list(ROUNDS)), path)
+    save_settings(_agreement(state, "private", list(state.settings.rounds)), path)
     state.federation = state.commands.run("server", "run", path)
     statements = state.commands.run_together(
         [("site", "ledger", state.site(h)) for h in state.members]
@@ -146,9 +148,12 @@ def train_privately(state: DemoState) -> None:
 
 def train_alone(state: DemoState) -> None:
     """What joining brings: the same task at each hospital alone, and pooled in one place."""
-    settings = state.task_files()[COMPARED_TASK]
-    steps = ROUNDS[COMPARED_TASK] * load_settings(settings, TaskSettings).plain.steps_per_round
-    start = _pretrained(state, COMPARED_TASK)
+    settings = state.task_files()[state.settings.compared]
+    steps = (
+        state.settings.rounds[state.settings.compared]
+        * load_settings(settings, TaskSettings).plain.steps_per_round
+    )
+    start = _pretrained(state, state.settings.compared)
     common: list[str | Path] = ["--settings", settings, "--start-from", start]
     folder = state.out / "comparison"
     trainings: list[list[str | Path]] = [
@@ -167,7 +172,7 @@ def train_alone(state: DemoState) -> None:
 def train_plainly(state: DemoState) -> None:
     """What privacy costs: the same task, federated without it."""
     path = state.out / "comparison" / "federation.yaml"
-    save_settings(_agreement(state, "plain", [COMPARED_TASK]), path)
+    save_settings(_agreement(state, "plain", [state.settings.compared]), path)
     state.plain = state.commands.run("server", "run", path)
 
 
@@ -176,16 +181,17 @@ def test(state: DemoState) -> None:
     folder = state.out / "comparison"
     champions = {name: Path(task["weights"]) for name, task in state.federation["tasks"].items()}
     others = {
-        **{start_label(name): _pretrained(state, name) for name in ROUNDS},
+        **{start_label(name): _pretrained(state, name) for name in state.settings.rounds},
         "pooled": folder / "pooled.safetensors",
         **{f"alone-{h.name}": folder / f"alone-{h.name}.safetensors" for h in state.members},
     }
-    # What the training patients' mean is, for the baseline of the BMD error.
-    bone = {"dxa-bmd": champions["dxa-bmd"]}
+    # What the training patients' mean is, to hold the error against.
+    task = state.settings.training_mean.task
+    mean = {task: champions[task]}
     commands = [
         _evaluation(state.site(state.outsider), champions | others, "all"),
         *(_evaluation(state.site(h), champions, "test") for h in state.members),
-        *(_evaluation(state.site(h), bone, "train") for h in state.members),
+        *(_evaluation(state.site(h), mean, "train") for h in state.members),
     ]
     results = iter(state.commands.run_together(commands))
     state.tests = {name: next(results) for name in ["unseen", *(h.name for h in state.members)]}
@@ -194,7 +200,7 @@ def test(state: DemoState) -> None:
 
 def test_plain(state: DemoState) -> None:
     """The fourth hospital tests the model that was federated without privacy, too."""
-    model = {"federated": Path(state.plain["tasks"][COMPARED_TASK]["weights"])}
+    model = {"federated": Path(state.plain["tasks"][state.settings.compared]["weights"])}
     state.plain_test = state.commands.run(*_evaluation(state.site(state.outsider), model, "all"))
 
 
@@ -266,10 +272,10 @@ def _agreement(state: DemoState, mode: str, tasks: list[str]) -> FederationConfi
         tasks=tuple(
             TaskRun(
                 settings=state.task_files()[name].resolve(),
-                rounds=ROUNDS[name],
+                rounds=state.settings.rounds[name],
                 start_from=_pretrained(state, name).resolve(),
                 strategy=StrategySettings(name="FedAvg"),
-                contract=contracts[name],
+                contract=contracts.get(name),
             )
             for name in tasks
         ),
@@ -279,7 +285,7 @@ def _agreement(state: DemoState, mode: str, tasks: list[str]) -> FederationConfi
 def _contracts(state: DemoState) -> dict[str, DataContract]:
     """What the example agreement requires of the data, by task."""
     example = load_settings(state.configs / "federation.yaml", FederationConfig)
-    return {run.settings.stem: run.contract for run in example.tasks}
+    return {run.settings.stem: run.contract for run in example.tasks if run.contract is not None}
 
 
 def _copy_site(site: Path, copy: Path, display: Display) -> None:

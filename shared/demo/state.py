@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from shared.demo.commands import Commands
 from shared.demo.hospitals import HOSPITALS, Hospital
-
-ROUNDS = {"dxa-segmentation": 3, "dxa-bmd": 6, "vfa-fracture": 3}
+from shared.demo.settings import DemoSettings, read_demo_settings
 
 
 @dataclass
@@ -30,6 +30,11 @@ class DemoState:
     ledgers: dict[str, Any] = field(default_factory=dict)
     prediction: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def settings(self) -> DemoSettings:
+        """Which tasks are trained, and which of them is compared."""
+        return read_demo_settings(self.configs)
 
     @property
     def members(self) -> list[Hospital]:
@@ -51,4 +56,4 @@ class DemoState:
 
     def task_files(self) -> dict[str, Path]:
         """Task name -> settings file, in order of training."""
-        return {name: self.configs / "tasks" / f"{name}.yaml" for name in ROUNDS}
+        return {name: self.configs / "tasks" / f"{name}.yaml" for name in self.settings.rounds}

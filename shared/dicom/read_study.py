@@ -8,7 +8,15 @@ from datetime import date
 
 from shared.dicom.ct.volume import ReadVolume
 from shared.dicom.phi.identifiers import SeenIdentifier
-from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.records import (
+    Covariates,
+    ImageRecord,
+    Modality,
+    StudyLabels,
+    Vendor,
+    View,
+    modalities_of,
+)
 
 
 @dataclass(frozen=True)
@@ -75,3 +83,8 @@ class ReadStudy:
     model: str = ""
     identifiers: frozenset[SeenIdentifier] = frozenset()
     identified: frozenset[str] = frozenset()
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """Kinds of images that the study has."""
+        return modalities_of(self.images, series=bool(self.volumes))

@@ -45,10 +45,24 @@ class Champion:
     facts: ModelFacts
 
 
+@dataclass(frozen=True)
+class Champions:
+    """The champions that were found, and for each task without one the reason."""
+
+    found: Mapping[str, Champion]
+    missing: Mapping[str, NoChampionError]
+
+    def of(self, task: str) -> Champion:
+        """Give a task's champion; where it has none, raise why."""
+        if task in self.missing:
+            raise self.missing[task]
+        return self.found[task]
+
+
 def load_champions(
     tasks: Iterable[str], registry: str | None = None, models: Path | None = None
-) -> dict[str, Champion]:
-    """Load one version for every task.
+) -> Champions:
+    """Load one version for every task that has one.
 
     Parameters
     ----------
@@ -60,33 +74,41 @@ def load_champions(
     models : Path, optional
         Folder of ``<task>.safetensors``; wins over the registry.
 
-    Returns
-    -------
-    dict of str to Champion
-
     Raises
     ------
     NoChampionError
-        If a task has none; the sentence says where was looked and how to make one.
+        If no task has any; the sentence says where was looked and how to make one.
     RegistryUnavailableError
         If the registry does not answer.
     ModelIncompatibleError
         If a file is damaged or belongs to another task.
     """
-    tasks = list(tasks)
+    found: dict[str, Champion] = {}
+    missing: dict[str, NoChampionError] = {}
+    for task in tasks:
+        try:
+            found[task] = _champion_of(task, registry, models)
+        except NoChampionError as error:
+            missing[task] = error
+    if missing and not found:
+        raise next(iter(missing.values()))
+    return Champions(found, missing)
+
+
+def _champion_of(task: str, registry: str | None, models: Path | None) -> Champion:
     if models is not None:
-        return {task: _from_folder(task, models) for task in tasks}
+        return _from_folder(task, models)
     uri = registry or os.environ.get(REGISTRY_VARIABLE)
     if not uri:
         raise NoChampionError(
-            f"{tasks[0]}: no champion, because neither a registry nor a folder was named "
+            f"{task}: no champion, because neither a registry nor a folder was named "
             f"(give --registry URI or --models DIR, or set {REGISTRY_VARIABLE})"
         )
     uri = as_tracking_uri(uri)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         # MLflow would make an empty database there and then find nothing in it.
-        raise _nobody(tasks[0], f"{uri} (there is no such file)")
-    return {task: _from_file(task, uri) or _from_registry(task, uri) for task in tasks}
+        raise _nobody(task, f"{uri} (there is no such file)")
+    return _from_file(task, uri) or _from_registry(task, uri)
 
 
 def as_tracking_uri(registry: str) -> str:

@@ -26,12 +26,13 @@ from shared.errors import (
     OsteofedError,
 )
 from shared.findings.findings import Findings, join
+from shared.findings.words import listed
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
 from shared.inference.figures import marks, overlay_png
 from shared.inference.report import ReportInput, render_report
 from shared.inference.schema import Prediction
-from shared.records import DXA_VIEWS, StudyLabels, StudyRecord
+from shared.records import Modality, StudyLabels, StudyRecord, modality_of
 from shared.settings.files import LabelColumns
 from shared.training.compute import choose_device
 
@@ -137,16 +138,21 @@ def predict_folder(
     _check_input(study_dir)
     with _importing():
         from shared.dicom.read import read_study_folder
-        from shared.inference.readers import READERS
         from shared.networks import densenet, resnet, unet  # noqa: F401
+        from shared.tasks import reporting_tasks
+
+        tasks = reporting_tasks()
     device = choose_device(device)
-    champions = load_champions(READERS, registry, models)
+    champions = load_champions(tasks, registry, models)
     result = read_study_folder(study_dir, columns)
-    scans = _dxa_scans(result.studies)
-    if not scans:
-        raise _nothing_usable(study_dir, result)
-    studies = _with_tables(scans, labels, columns)
-    ready = [prepare(champion, device) for champion in champions.values()]
+    readable = frozenset(one for task in tasks.values() for one in task.inputs.modalities)
+    usable = _with(readable, result.studies)
+    if not usable:
+        raise _nothing_usable(study_dir, result, readable)
+    studies = _with_tables(usable, labels, columns)
+    seen = frozenset(one for study in studies for one in study.modalities)
+    wanted = [name for name, task in tasks.items() if task.inputs.concern(seen)]
+    ready = [prepare(champions.of(name), device) for name in wanted]
     predictions, failures = _read_each(studies, ready, out, device, progress)
     if not predictions:
         raise InputUnreadableError(
@@ -232,7 +238,7 @@ def prepare(champion: Champion, device: str = "cpu") -> ReadyModel:
 def read_study(
     study: ReadStudy, ready: Sequence[ReadyModel], device: str = "cpu"
 ) -> tuple[Prediction, str, Findings]:
-    """Run every task on one study and put the results together.
+    """Run every task that the study concerns, and put the results together.
 
     The networks see neither the hospital's labels nor drawn regions.
 
@@ -241,7 +247,7 @@ def read_study(
     (Prediction, str, Findings)
         For ``prediction.json``, the HTML report, and the findings with their maps.
     """
-    from shared.inference.readers import READERS, Reading
+    from shared.tasks.reading import Reading
 
     blind = StudyRecord(
         patient="",
@@ -250,16 +256,23 @@ def read_study(
         images={view: replace(image, regions=None) for view, image in study.images.items()},
         labels=StudyLabels(),
         covariates=study.covariates,
+        volumes={
+            uid: replace(volume.record, regions=None) for uid, volume in study.volumes.items()
+        },
     )
-    found: list[Findings] = []
+    found: dict[str, Findings] = {}
     for model in ready:
-        reader = READERS[model.task.name]
-        before = join(found)
-        found.append(
-            reader(Reading(model.task, model.network, blind, study.labels, before, device))
-        )
+        task = model.task
+        if task.inputs.concern(blind.modalities):
+            before = join(found[name] for name in task.after if name in found)
+            reading = Reading(model.network, blind, study.labels, before, device)
+            found[task.name] = task.find(reading)
     subject = Subject(_identity(study), study.vendor, blind.images, study.labels, study.covariates)
-    prediction, everything = assemble(subject, found, [model.champion.facts for model in ready])
+    prediction, everything = assemble(
+        subject,
+        list(found.values()),
+        [model.champion.facts for model in ready if model.task.name in found],
+    )
     given = ReportInput(
         patient_name=subject.identity.patient_name,
         vendor=study.vendor,
@@ -358,24 +371,28 @@ def _is_ours(path: Path) -> bool:
     return path.name in ours or (path.name.startswith("overlay_") and path.suffix == ".png")
 
 
-def _dxa_scans(studies: Sequence[ReadStudy]) -> list[ReadStudy]:
-    """Keep what the models read: DXA scans, not radiographs or CT of the same folder."""
-    scans = []
+def _with(readable: frozenset[Modality], studies: Sequence[ReadStudy]) -> list[ReadStudy]:
+    """Keep of the studies what some task reads, for example DXA scans and no CT beside them."""
+    kept = []
     for study in studies:
-        images = {view: image for view, image in study.images.items() if view in DXA_VIEWS}
-        if images:
-            scans.append(replace(study, images=images, volumes={}))
-    return scans
+        images = {v: image for v, image in study.images.items() if modality_of(v) in readable}
+        volumes = study.volumes if Modality.CT in readable else {}
+        if images or volumes:
+            kept.append(replace(study, images=images, volumes=volumes))
+    return kept
 
 
-def _nothing_usable(study_dir: Path, result: ReadResult) -> OsteofedError:
+def _nothing_usable(
+    study_dir: Path, result: ReadResult, readable: frozenset[Modality]
+) -> OsteofedError:
     """Say why no study came out of a folder: nothing of ours, or all of it damaged."""
     if result.studies:
         volumes = sum(len(study.volumes) for study in result.studies)
         images = sum(len(study.images) for study in result.studies)
+        wanted = listed(sorted(readable))
         return InputEmptyError(
-            f"{study_dir}: holds {volumes} CT series and {images} radiographs but no DXA scan "
-            "(the models read DXA scans; give the folder of the DXA export)"
+            f"{study_dir}: holds {volumes} CT series and {images} radiographs but no {wanted} "
+            f"(the models read {wanted}; give the folder of such an export)"
         )
     reasons: dict[str, int] = {}
     for verdict in result.files:

@@ -15,7 +15,7 @@ import numpy as np
 
 from shared.records import Covariates
 from shared.regions import LUMBAR, VERTEBRAE
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 #: Order of the BMD figures below.
 SITES: Final = ("L1-L4", "femoral_neck", "total_hip")

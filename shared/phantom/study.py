@@ -17,7 +17,7 @@ from shared.phantom.imaging.projection import Frame, project
 from shared.phantom.imaging.scanner import ScannerProfile
 from shared.records import DXA_VIEWS, View
 from shared.regions import BMD_REGIONS, LUMBAR, REGION_CODES, codes_of
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 from .labels import body_events, is_whole, label_study
 from .population import PopulationProfile, draw_patient

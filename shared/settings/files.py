@@ -49,13 +49,17 @@ class StrategySettings(Settings):
 
 
 class TaskRun(Settings):
-    """One task of a federated run."""
+    """One task of a federated run.
+
+    `contract` is what is required of a site's data; where it is left out, what the task itself
+    asks for, which keeps no site out.
+    """
 
     settings: Path
     rounds: Count = 5
     start_from: Path | None = None
     strategy: StrategySettings = StrategySettings()
-    contract: DataContract = DataContract()
+    contract: DataContract | None = None
 
 
 class SimulationRuntime(Settings):
@@ -157,6 +161,9 @@ class SitePrivacy(Settings):
 class SitePolicy(Settings):
     """What may run inside this hospital.
 
+    `tasks` are the tasks that may train and be measured here, by name. None is permitted that
+    is not named: `osteofed site init` writes down those of its day, and a task that comes with
+    a later version stays out until the hospital adds it.
     `smallest_cell` is the least number of patients behind any sum that leaves;
     `maximum_evaluations_per_run` how many models are measured for one task and run,
     `maximum_evaluations_per_month` for one task in 30 days over all runs, the models of
@@ -165,7 +172,7 @@ class SitePolicy(Settings):
     kept here.
     """
 
-    tasks: tuple[str, ...] = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
+    tasks: tuple[str, ...] | None = None
     minimum_patients: Count = 20
     maximum_steps_per_round: Count = 2000
     release_metrics: bool = True

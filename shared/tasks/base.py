@@ -1,8 +1,9 @@
 """What a task is: the only thing the rest of the platform knows about learning.
 
-A task turns one patient into a `Sample`, says which network learns from it, what
-is lost on it and which sums its metrics are made of. The unit of sampling, of
-clipping and of the privacy guarantee is the **patient**.
+A task says everything about itself: what it reads, its network, what is lost on a patient,
+which sums its metrics are made of and which of them may leave a hospital, what it finds in a
+study, on which digital patients it can be pretrained, what it requires of a site's data. The
+unit of sampling, of clipping and of the privacy guarantee is the **patient**.
 
 One patient may give several network inputs, called *units* here: three views of
 a segmentation, thirteen vertebrae of a fracture reading. A sample therefore has
@@ -15,42 +16,67 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from shared.records import StudyRecord, View
+from shared.findings.findings import Findings
+from shared.metrics.released import ReleasedSums
+from shared.records import PatientSource, StudyRecord
+from shared.settings.contract import DataContract
 from shared.settings.task import TaskSettings
+from shared.tasks.inputs import TaskInputs, example_study
+from shared.tasks.reading import Reading
+from shared.tasks.sample import Sample, Statistics
 
-#: One patient (leading axis K) or a batch of patients (leading axes N, K).
-#: Always holds "image" (K, C, H, W) float32, "covariates" (K, F) float32 and
-#: "weight" (K,) float32; targets are the task's own.
-Sample = dict[str, Tensor]
 
-#: Sums that add up over patients and over sites; always holds "patients" and
-#: "loss_sum".
-Statistics = dict[str, float]
+class Headline(NamedTuple):
+    """The metric by which versions are compared, and what a table calls it.
+
+    Parameters
+    ----------
+    metric : str
+        A key of `Task.metrics`.
+    more_is_better : bool
+    words : str
+        With its unit: ``lumbar BMD error (MAE), g/cm²``.
+    """
+
+    metric: str
+    more_is_better: bool
+    words: str
 
 
 class Task(ABC):
     """One trainable job. Subclasses hold no state besides their settings."""
 
+    #: What settings, jobs, ledgers and registries call it; also its key on the list.
     name: ClassVar[str]
     #: Units per patient, K.
     units: ClassVar[int]
-    #: Views without which a study is of no use to the task.
-    needs: ClassVar[tuple[View, ...]]
-    #: The metric of a report and whether more is better.
-    headline: ClassVar[tuple[str, bool]]
+    #: What it reads of a study.
+    inputs: ClassVar[TaskInputs]
+    #: The metric by which versions are compared.
+    headline: ClassVar[Headline]
+    #: What a table shows below the headline: what that leaves out.
+    beside: ClassVar[tuple[Headline, ...]] = ()
+    #: The sums that may leave a hospital, besides the count of patients and their loss.
+    released: ClassVar[ReleasedSums] = ReleasedSums()
+    #: What an agreement requires of a site's data that says nothing else.
+    contract: ClassVar[DataContract] = DataContract()
+    #: Whether it stands in the report of a study (`find`).
+    reports: ClassVar[bool] = True
+    #: Tasks whose findings it needs, by name; they read a study before it.
+    after: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: TaskSettings) -> None:
         self.settings = settings
 
     @abstractmethod
     def uses(self, study: StudyRecord) -> bool:
-        """Say whether a study has the views and labels that training needs."""
+        """Say whether a study has the images and labels that training needs."""
 
     @abstractmethod
     def sample(self, study: StudyRecord) -> Sample:
@@ -62,7 +88,7 @@ class Task(ABC):
 
     @abstractmethod
     def network(self) -> nn.Module:
-        """Make the network, ``forward(image (B, C, H, W), covariates (B, F))``.
+        """Make the network, ``forward(image (B, C, ...), covariates (B, F))``.
 
         It has no layer that mixes samples and nothing that works in place.
         """
@@ -92,17 +118,41 @@ class Task(ABC):
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
         """Metrics of any number of added-up statistics; a metric without data is absent."""
 
+    def find(self, reading: Reading) -> Findings:
+        """Read a study with a trained network.
 
-def add_statistics(left: Mapping[str, float], right: Mapping[str, float]) -> Statistics:
-    """Add two sets of sums; a key that one lacks counts as zero."""
-    return {key: left.get(key, 0.0) + right.get(key, 0.0) for key in sorted({*left, *right})}
+        Only of a task that `reports`. It is called for every study with images of a kind
+        that `inputs` names, and says itself what it cannot assess and why.
+        """
+        raise NotImplementedError(f"{self.name} stands in no report")
 
+    def example(self) -> StudyRecord:
+        """Make a study without a patient whose sample shows the shape of the input."""
+        return example_study(self.inputs)
 
-def collate(samples: list[Sample]) -> Sample:
-    """Stack samples of patients along a new leading axis, (K, ...) -> (N, K, ...)."""
-    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+    @classmethod
+    def digital_patients(
+        cls, number: int, seed: int, *, workers: int = 1, cache: Path | None = None
+    ) -> PatientSource:
+        """Make patients that nobody is, to pretrain on without any cost in privacy.
 
+        Parameters
+        ----------
+        number : int
+            How many.
+        seed : int
+            Public seed.
+        workers : int
+            Processes that render them; the patients do not depend on it.
+        cache : Path, optional
+            Folder where rendered patients are kept.
 
-def fold(batch: Sample) -> Sample:
-    """Fold patients and units, (N, K, ...) -> (N·K, ...)."""
-    return {key: value.flatten(0, 1) for key, value in batch.items()}
+        Raises
+        ------
+        PhantomError
+            If there are none of what the task reads.
+        """
+        from shared.phantom.source import DigitalPatients, views_for
+
+        views = views_for(cls.inputs.views)
+        return DigitalPatients(number, seed, workers=workers, views=views, cache=cache)

@@ -11,11 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from shared.clinical.cross_calibration import standardised_bmd
+from shared.findings.facts import NotAssessed
+from shared.findings.findings import Findings, bmd_measurement
+from shared.findings.words import VIEW_WORDS, listed, region_words
 from shared.metrics import regression
+from shared.metrics.released import ReleasedSums
 from shared.records import StudyRecord, Vendor, View
+from shared.settings.contract import CompletenessRule, CountRule, DataContract
 from shared.tasks.augmentation import Variation, vary
-from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.base import Headline, Task
+from shared.tasks.inputs import TaskInputs
 from shared.tasks.pixels import frame_image
+from shared.tasks.reading import Reading
+from shared.tasks.sample import Sample, Statistics
 
 #: Outputs in their order, and what each is called in a metric's name.
 OUTPUTS: Final[tuple[str, ...]] = ("L1-L4", "femoral_neck", "total_hip")
@@ -52,8 +60,13 @@ class DxaBmd(Task):
 
     name: ClassVar[str] = "dxa-bmd"
     units: ClassVar[int] = 1
-    needs: ClassVar[tuple[View, ...]] = VIEWS
-    headline: ClassVar[tuple[str, bool]] = ("mae_lumbar", False)
+    inputs: ClassVar[TaskInputs] = TaskInputs(VIEWS)
+    headline: ClassVar[Headline] = Headline("mae_lumbar", False, "lumbar BMD error (MAE), g/cm²")
+    contract: ClassVar[DataContract] = DataContract(
+        counts=(CountRule(of="osteoporosis", at_least=5, weight="should"),),
+        completeness=(CompletenessRule(of="label:bmd", at_least=0.9, weight="should"),),
+    )
+    released: ClassVar[ReleasedSums] = ReleasedSums(regressions=tuple(METRIC_NAMES.values()))
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -163,7 +176,7 @@ class DxaBmd(Task):
         """
         found: dict[str, float] = {}
         for name in METRIC_NAMES.values():
-            sums = region_sums(statistics, name)
+            sums = regression.regression_of(statistics, name)
             if sums.get("n", 0.0) < 1:
                 continue
             found[f"mae_{name}"] = regression.mae(sums)
@@ -176,6 +189,38 @@ class DxaBmd(Task):
         if statistics.get("patients", 0) > 0:
             found["loss"] = statistics["loss_sum"] / statistics["patients"]
         return {key: value for key, value in found.items() if math.isfinite(value)}
+
+    def find(self, reading: Reading) -> Findings:
+        """Estimate the BMD of the lumbar spine and the hip, if both views are there."""
+        missing = self.inputs.missing(reading.study)
+        if missing:
+            what = f"bone density of the {listed([region_words(region) for region in OUTPUTS])}"
+            why = f"the model needs the {listed([VIEW_WORDS[view] for view in missing])} as well"
+            return Findings(not_assessed=(NotAssessed(what=what, why=why),))
+        study = reading.study
+        found = densities(reading.run(self.sample(study)))
+        odd = [region for region, value in found.items() if not _possible(value)]
+        return Findings(
+            measurements=tuple(
+                bmd_measurement(
+                    self.name, region, value, study.vendor, study.covariates, reading.labels
+                )
+                for region, value in found.items()
+                if region not in odd
+            ),
+            not_assessed=tuple(
+                NotAssessed(
+                    what=f"bone density of the {region_words(region)}",
+                    why="the model's estimate is no density that bone has",
+                )
+                for region in odd
+            ),
+        )
+
+
+def _possible(standardised: float) -> bool:
+    """Say whether an sBMD, g/cm², can be; NaN cannot."""
+    return PLAUSIBLE[0] <= standardised <= PLAUSIBLE[1]
 
 
 def standard_labels(study: StudyRecord) -> dict[str, float]:
@@ -210,25 +255,15 @@ def scanner_code(study: StudyRecord) -> Tensor:
     return torch.tensor([*(float(study.vendor is vendor) for vendor in VENDORS), side])
 
 
-def region_sums(statistics: Mapping[str, float], name: str) -> dict[str, float]:
-    """Pick one region's sums (``lumbar``, ``femoral_neck``, ``total_hip``)."""
-    prefix = f"{name}:"
-    return {
-        key.removeprefix(prefix): value
-        for key, value in statistics.items()
-        if key.startswith(prefix)
-    }
-
-
 def mean_label(statistics: Mapping[str, float], name: str) -> float:
     """Mean sBMD of the patients behind some statistics, g/cm²; NaN without any."""
-    sums = region_sums(statistics, name)
+    sums = regression.regression_of(statistics, name)
     return sums["y"] / sums["n"] if sums.get("n", 0.0) > 0 else math.nan
 
 
 def baseline_mae(statistics: Mapping[str, float], name: str, constant: float) -> float:
     """Error in g/cm² of always saying one value (the mean of the training patients)."""
-    return regression.error_of_constant(region_sums(statistics, name), constant)
+    return regression.error_of_constant(regression.regression_of(statistics, name), constant)
 
 
 def densities(output: Tensor) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
 import numpy as np
@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.findings.facts import NotAssessed, RegionArea
+from shared.findings.findings import Findings, RegionMap, region_areas
+from shared.findings.words import VIEW_WORDS
 from shared.metrics.overlap import dice, overlaps
+from shared.metrics.released import ReleasedSums
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import (
     HIP,
@@ -21,9 +25,14 @@ from shared.regions import (
     VERTEBRAE,
     codes_of,
 )
+from shared.settings.contract import CompletenessRule, DataContract
 from shared.tasks.augmentation import Variation, vary
-from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.base import Headline, Task
+from shared.tasks.inputs import TaskInputs
 from shared.tasks.pixels import Placement, frame_image, halvable, put_back, to_zero_mean
+from shared.tasks.reading import Reading
+from shared.tasks.region_maps import largest_parts, name_vertebrae
+from shared.tasks.sample import Sample, Statistics
 
 #: Projections in the order of the units.
 VIEWS: Final[tuple[View, ...]] = (View.SPINE_PA, View.HIP_LEFT, View.SPINE_LATERAL)
@@ -59,8 +68,23 @@ class DxaSegmentation(Task):
 
     name: ClassVar[str] = "dxa-segmentation"
     units: ClassVar[int] = len(VIEWS)
-    needs: ClassVar[tuple[View, ...]] = ()
-    headline: ClassVar[tuple[str, bool]] = ("dice", True)
+    inputs: ClassVar[TaskInputs] = TaskInputs(VIEWS, every_view=False)
+    headline: ClassVar[Headline] = Headline("dice", True, "mean Dice, frontal views")
+    beside: ClassVar[tuple[Headline, ...]] = (
+        Headline("dice_lateral", True, "Dice, vertebrae, lateral view"),
+    )
+    contract: ClassVar[DataContract] = DataContract(
+        completeness=(CompletenessRule(of="mask:spine_pa", at_least=0.5, weight="should"),)
+    )
+    released: ClassVar[ReleasedSums] = ReleasedSums(
+        means=(
+            "dice",
+            "dice_lateral",
+            "dice_lateral_any",
+            "dice_total_hip",
+            *(f"dice_{region}" for region in REGION_CODES),
+        )
+    )
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -179,6 +203,30 @@ class DxaSegmentation(Task):
             found["loss"] = statistics["loss_sum"] / statistics["patients"]
         return found
 
+    def find(self, reading: Reading) -> Findings:
+        """Draw region maps of every view that is there, on the grid of its image."""
+        maps: dict[View, RegionMap] = {}
+        areas: list[RegionArea] = []
+        gaps: list[NotAssessed] = []
+
+        def network(image: Tensor, covariates: Tensor) -> Tensor:
+            return reading.run({"image": image, "covariates": covariates})
+
+        for view, image in reading.study.images.items():
+            if view not in VIEWS:
+                continue
+            raw, chances, placement = segment_image(self, network, image, view)
+            if view is View.SPINE_LATERAL:
+                regions = name_vertebrae(raw, chances, placement, image)
+            else:
+                regions = largest_parts(raw)
+            if not regions.any():
+                what = f"regions of the {VIEW_WORDS[view]}"
+                gaps.append(NotAssessed(what=what, why="none was recognised"))
+            maps[view] = regions
+            areas += region_areas(self.name, view, regions, image)
+        return Findings(regions=tuple(areas), not_assessed=tuple(gaps), region_maps=maps)
+
 
 class _Units:
     """Predicted and true maps of a folded batch, measured once for the whole batch."""
@@ -261,7 +309,10 @@ def region_map(logits: Tensor, placement: Placement) -> NDArray[np.uint8]:
 
 
 def segment_image(
-    task: DxaSegmentation, network: nn.Module, image: ImageRecord, view: View
+    task: DxaSegmentation,
+    network: Callable[[Tensor, Tensor], Tensor],
+    image: ImageRecord,
+    view: View,
 ) -> tuple[NDArray[np.uint8], Tensor, Placement]:
     """Segment one image.
 
@@ -269,8 +320,8 @@ def segment_image(
     ----------
     task : DxaSegmentation
         Says frame and spacing.
-    network : Module
-        Any callable that gives logits: the network or an exported program.
+    network : callable
+        What gives logits of an image and covariates: the network or an exported program.
     image : ImageRecord
         Any scanner's.
     view : View

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -12,12 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.findings.facts import NotAssessed
+from shared.findings.findings import Findings, vertebra_grade
+from shared.findings.words import levels
 from shared.metrics import agreement, ranking
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import REGION_CODES, VERTEBRAE
+from shared.settings.contract import CompletenessRule, CountRule, DataContract
 from shared.tasks.augmentation import Variation, vary
-from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.base import Headline, Task
+from shared.tasks.dxa_segmentation import DxaSegmentation
+from shared.tasks.inputs import TaskInputs
 from shared.tasks.pixels import crop_around, region_centres_mm
+from shared.tasks.reading import Reading
+from shared.tasks.sample import Sample, Statistics
 
 #: Genant grades: none, mild, moderate, severe.
 GRADES: Final = 4
@@ -41,8 +50,13 @@ class VfaFracture(Task):
 
     name: ClassVar[str] = "vfa-fracture"
     units: ClassVar[int] = len(VERTEBRAE)
-    needs: ClassVar[tuple[View, ...]] = (View.SPINE_LATERAL,)
-    headline: ClassVar[tuple[str, bool]] = ("auc_grade2", True)
+    inputs: ClassVar[TaskInputs] = TaskInputs((View.SPINE_LATERAL,))
+    headline: ClassVar[Headline] = Headline("auc_grade2", True, "AUC, fracture grade ≥ 2")
+    contract: ClassVar[DataContract] = DataContract(
+        counts=(CountRule(of="fracture", at_least=10, weight="should"),),
+        completeness=(CompletenessRule(of="label:genant", at_least=0.9, weight="should"),),
+    )
+    after: ClassVar[tuple[str, ...]] = (DxaSegmentation.name,)
 
     @property
     def crop(self) -> tuple[int, int]:
@@ -196,6 +210,38 @@ class VfaFracture(Task):
             found["loss"] = statistics["loss_sum"] / statistics["patients"]
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
+    def find(self, reading: Reading) -> Findings:
+        """Grade every vertebra that the segmentation found on the lateral view."""
+        image = reading.study.images.get(View.SPINE_LATERAL)
+        if image is None:
+            why = "the study has no lateral image"
+            return Findings(not_assessed=(NotAssessed(what="vertebral fractures", why=why),))
+        regions = reading.before.region_maps.get(View.SPINE_LATERAL)
+        drawn = replace(image, regions=regions)
+        images = {**reading.study.images, View.SPINE_LATERAL: drawn}
+        sample = self.sample(replace(reading.study, images=images))
+        output = reading.run(sample)
+        # The decision is the one that the task's metrics count; the probabilities beside it
+        # are without the loss's weights.
+        chances, decided = grade_probabilities(output), grades_of(output)
+        grades = []
+        for index, name in enumerate(VERTEBRAE):
+            if sample["placed"][index] > 0 and regions is not None:
+                rows, columns = np.nonzero(regions == REGION_CODES[name])
+                centre = (float(rows.mean()), float(columns.mean()))
+                chance, grade = chances[index].tolist(), int(decided[index])
+                grades.append(
+                    vertebra_grade(self.name, name, chance, centre, reading.labels, grade=grade)
+                )
+        seen = {grade.region for grade in grades}
+        unseen = [name for name in VERTEBRAE if name not in seen]
+        gaps: tuple[NotAssessed, ...] = ()
+        if unseen:
+            why = "they were not recognised in the lateral image"
+            what = f"fractures of {levels(unseen)}" if seen else "vertebral fractures"
+            gaps = (NotAssessed(what=what, why=why),)
+        return Findings(grades=tuple(grades), not_assessed=gaps)
+
 
 def _part(statistics: Mapping[str, float], name: str) -> dict[str, float]:
     prefix = f"{name}:"
@@ -237,6 +283,28 @@ def grades_of(output: Tensor) -> Tensor:
     """
     yes = output.detach().float() > 0
     return yes.long().cumprod(dim=1).sum(dim=1).cpu()
+
+
+def grade_probabilities(output: Tensor) -> Tensor:
+    """Turn the logits of three cumulative questions into probabilities of four grades.
+
+    Parameters
+    ----------
+    output : Tensor, shape (B, 3)
+        Logits of grade ≥ 1, ≥ 2, ≥ 3, trained with `YES_WEIGHT`.
+
+    Returns
+    -------
+    Tensor, shape (B, 4)
+        Of none, mild, moderate, severe; each row sums to one. The weights of
+        the loss are undone, and a later question is never likelier than an
+        earlier one.
+    """
+    at_least = (output - torch.tensor(YES_WEIGHT).log()).sigmoid()
+    at_least = at_least.cummin(dim=1).values  # (B, 3)
+    one, zero = torch.ones(len(output), 1), torch.zeros(len(output), 1)
+    bounds = torch.cat([one, at_least, zero], dim=1)  # (B, 5)
+    return bounds[:, :-1] - bounds[:, 1:]
 
 
 def fracture_scores(output: Tensor) -> Tensor:

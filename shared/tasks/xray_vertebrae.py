@@ -11,11 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.metrics.overlap import dice, overlaps
+from shared.metrics.released import ReleasedSums
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import REGION_CODES, UNNAMED_VERTEBRA, VERTEBRAE
+from shared.settings.contract import CompletenessRule, DataContract
 from shared.tasks.augmentation import Variation, vary
-from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.base import Headline, Task
+from shared.tasks.inputs import TaskInputs
 from shared.tasks.pixels import Placement, frame_image, halvable, to_zero_mean
+from shared.tasks.sample import Sample, Statistics
 
 VIEW: Final = View.LUMBAR_AP
 #: The whole radiograph fills the frame, whatever its shape: radiographs often come without
@@ -39,8 +43,14 @@ class XrayVertebrae(Task):
 
     name: ClassVar[str] = "xray-vertebrae"
     units: ClassVar[int] = 1
-    needs: ClassVar[tuple[View, ...]] = (VIEW,)
-    headline: ClassVar[tuple[str, bool]] = ("dice", True)
+    inputs: ClassVar[TaskInputs] = TaskInputs((VIEW,))
+    headline: ClassVar[Headline] = Headline("dice", True, "Dice, vertebrae")
+    contract: ClassVar[DataContract] = DataContract(
+        completeness=(CompletenessRule(of="mask:lumbar_ap", at_least=0.5, weight="should"),)
+    )
+    released: ClassVar[ReleasedSums] = ReleasedSums(means=("dice",))
+    #: It is trained and measured; reports are of DXA studies.
+    reports: ClassVar[bool] = False
 
     @property
     def frame(self) -> tuple[int, int]:

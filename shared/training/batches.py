@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from shared.records import PatientSource
-from shared.tasks.base import Sample, Task, collate, fold
+from shared.seeds import derive_seed, numpy_generator
+from shared.tasks.base import Task
+from shared.tasks.sample import Sample, collate, fold
 from shared.training.compute import Compute
 from shared.training.noise import KeyStream
-from shared.training.seeds import derive_seed, numpy_generator
 
 #: Prepared samples are kept in memory up to this many bytes; beyond it they are
 #: made anew each time, which is slower and changes nothing else.

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.errors import ModelIncompatibleError
+from shared.seeds import derive_seed
 from shared.settings.task import TaskSettings
-from shared.training.seeds import derive_seed
 from shared.training.weights import Weights, digest_arrays, load_weights
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from torch import nn
 from shared.errors import CohortTooSmallError
 from shared.records import PatientSource
 from shared.settings.task import OptimiserSettings, PrivateSettings
-from shared.tasks.base import Sample, Statistics, Task, add_statistics
+from shared.tasks.base import Task
+from shared.tasks.sample import Sample, Statistics, add_statistics
 from shared.training.arrays import get_arrays, trainable_names
 from shared.training.batches import (
     Patients,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from shared.settings.task import OptimiserSettings
-from shared.tasks.base import Sample, Task
+from shared.tasks.base import Task
+from shared.tasks.sample import Sample
 from shared.training.arrays import trainable_names
 from shared.training.compute import Compute
 

@@ -28,11 +28,11 @@ from rich import box
 from rich.table import Table
 
 from shared.command_line import console
-from shared.phantom.source import DigitalPatients, views_for
 from shared.settings.files import load_settings
 from shared.settings.task import PrivateSettings, TaskSettings
 from shared.tasks import make_task
-from shared.tasks.base import Sample, Task
+from shared.tasks.base import Task
+from shared.tasks.sample import Sample
 from shared.training.batches import Patients, RoundKey
 from shared.training.compute import Compute
 from shared.training.local_round import train_plain, train_private
@@ -207,8 +207,9 @@ def main() -> None:
     tasks = {}
     for network, name in NETWORKS.items():
         task = make_task(load_settings(ROOT / f"configs/tasks/{name}.published.yaml", TaskSettings))
-        views = views_for(task.needs)
-        source = DigitalPatients(options.patients, SEED, options.workers, views, options.cache)
+        source = task.digital_patients(
+            options.patients, SEED, workers=options.workers, cache=options.cache
+        )
         patients = Patients(task, source)
         for patient in patients.names:
             patients.newest(patient)

@@ -27,7 +27,7 @@ from scipy import ndimage
 from shared.command_line import console
 from shared.phantom.rendered import RenderedImage, RenderedStudy
 from shared.phantom.writers import write_study
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 from tests.benchmarks.commands import Figure, measure
 from tests.shared.rendered_samples import sample_study
 

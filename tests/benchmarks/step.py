@@ -31,7 +31,8 @@ from shared.phantom.source import DigitalPatients
 from shared.settings.files import load_settings
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
-from shared.tasks.base import Sample, Task
+from shared.tasks.base import Task
+from shared.tasks.sample import Sample
 from shared.training.batches import Patients, to_batch
 from shared.training.compute import Compute
 from shared.training.keyed_optimiser import KeyedDPOptimizer

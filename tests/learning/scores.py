@@ -10,11 +10,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.metrics.regression import regression_of
+from shared.seeds import numpy_generator
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
-from shared.tasks.base import Statistics, Task
-from shared.tasks.dxa_bmd import METRIC_NAMES, region_sums
-from shared.training.seeds import numpy_generator
+from shared.tasks.base import Task
+from shared.tasks.dxa_bmd import METRIC_NAMES
+from shared.tasks.sample import Statistics
 from tests.learning.stored import Run
 
 REPLICATES: Final = 1000
@@ -59,7 +61,7 @@ def score(task: Task, sums: Statistics, metric: str = "") -> float:
 
 
 def _spread(sums: Statistics, name: str) -> float:
-    part = region_sums(sums, name)
+    part = regression_of(sums, name)
     return float(np.sqrt(part["yy"] / part["n"] - (part["y"] / part["n"]) ** 2))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.tasks.base import Statistics
+from shared.tasks.sample import Statistics
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from shared.phantom.rendered import RenderedImage, RenderedStudy
 from shared.records import DXA_VIEWS, Covariates, StudyLabels, Vendor, View
 from shared.regions import HIP, LUMBAR, REGION_CODES, VERTEBRAE
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 SHAPES = {View.SPINE_PA: (150, 131), View.HIP_LEFT: (120, 101), View.SPINE_LATERAL: (300, 121)}
 NAMES = {View.SPINE_PA: LUMBAR, View.HIP_LEFT: HIP, View.SPINE_LATERAL: VERTEBRAE}

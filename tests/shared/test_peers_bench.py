@@ -15,7 +15,6 @@ import yaml
 from rich.console import Console
 
 from client.store.site_store import SiteStore, init_site
-from shared.phantom.source import DigitalPatients, views_for
 from shared.settings.files import FederationConfig, SiteConfig, parse_settings
 from shared.settings.task import PrivateSettings, TaskSettings
 from shared.tasks import make_task
@@ -162,7 +161,7 @@ def test_peers_take_the_steps_that_ours_takes(name: str, module: str, tmp_path: 
     site = tmp_path / "alpha"
     if name == RADIOGRAPHS:
         init_site(site, SiteConfig(site="alpha"))
-        fill_store(site, DigitalPatients(9, 1, views=views_for(task.needs)))
+        fill_store(site, task.digital_patients(9, 1))
     else:
         tiny_site(site, "alpha", seed=1)
     export(task, site, "train", tmp_path / "alpha.train.npz")

@@ -23,8 +23,8 @@ from server.deployment.readiness import read_up
 from server.runtime.status import run_status
 from shared.audit.chain import verify_chain
 from shared.audit.keys import read_key
+from shared.seeds import numpy_generator
 from shared.settings.files import Quorum
-from shared.training.seeds import numpy_generator
 from tests.server.tiny_sites import TINY_TASK
 from tests.system.real_federation import (
     MISSING_NGINX,

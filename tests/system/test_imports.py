@@ -116,8 +116,8 @@ TABLES = """
 
 def weights_and_registry(folder: Path) -> None:
     """Weights that nobody trained, and a file as MLflow's with a champion of each task."""
-    from shared.inference.readers import READERS
     from shared.settings.task import TaskSettings
+    from shared.tasks import reporting_tasks
     from shared.training.arrays import get_arrays
     from shared.training.initial_weights import start_network
     from shared.training.weights import Weights, save_weights
@@ -125,7 +125,7 @@ def weights_and_registry(folder: Path) -> None:
     with contextlib.closing(sqlite3.connect(folder / "mlflow.sqlite")) as database, database:
         database.executescript(TABLES)
         database.execute("INSERT INTO alembic_version VALUES (?)", (REVISION,))
-        for task in READERS:
+        for task in reporting_tasks():
             settings = TaskSettings(task=task)
             network, _ = start_network(settings, None, 1)
             place = folder / "weights" / task

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from shared.phantom.source import DigitalPatients, views_for
 from shared.settings.files import load_settings
 from shared.settings.task import TaskSettings
 from shared.tasks import TASKS
@@ -122,9 +121,9 @@ def _bench(cohort: Cohort, seed: int) -> Bench:
 
 def _public(settings: TaskSettings) -> Later:
     """Digital patients of made-up scanners, in the views that a task needs."""
-    views = views_for(TASKS[settings.task].needs)
+    make = TASKS[settings.task].digital_patients
     number, kept = settings.pretrain.patients, CACHE / "public"
-    return Later(partial(DigitalPatients, number, PUBLIC_SEED, WORKERS, views, kept))
+    return Later(partial(make, number, PUBLIC_SEED, workers=WORKERS, cache=kept))
 
 
 def _digital(settings: TaskSettings, size: Size) -> Cohort:

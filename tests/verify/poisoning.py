@@ -33,14 +33,14 @@ def digital_trial() -> Trial:
     settings = load_settings(ROOT / "configs" / "tasks" / f"{DIGITAL}.yaml", TaskSettings)
     task, kept = make_task(settings), ROOT / "runs" / "poisoning" / "patients"
     sources = {
-        name: DigitalPatients(PATIENTS, seed, views=task.needs, cache=kept)
+        name: DigitalPatients(PATIENTS, seed, views=task.inputs.views, cache=kept)
         for seed, name in enumerate(SITES, start=1)
     }
     return Trial(
         task=task,
         start=fresh_start(task, 1),
         sources=sources,
-        unseen=DigitalPatients(UNSEEN, 99, views=task.needs, cache=kept),
+        unseen=DigitalPatients(UNSEEN, 99, views=task.inputs.views, cache=kept),
         settings=settings.plain.model_copy(update={"steps_per_round": STEPS}),
         rounds=ROUNDS,
     )
@@ -107,7 +107,8 @@ def _tables(headline: tuple[str, bool], runs: Runs) -> str:
 def _topic(
     name: str, about: str, task: TaskSettings, trial: Callable[[], Trial], told: Any
 ) -> Topic:
-    headline = make_task(task).headline
+    metric, more_is_better, _ = make_task(task).headline
+    headline = (metric, more_is_better)
     return Topic(
         name, about, partial(_plan, trial, told), partial(_judge, headline),
         partial(_tables, headline),

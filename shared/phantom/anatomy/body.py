@@ -15,7 +15,7 @@ import numpy as np
 
 from shared.phantom.population import PhantomPatient
 from shared.regions import LUMBAR
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 from .femur import FemurCloud, FemurShape, place_femur
 from .pelvis import CREST_HEIGHT, JOINT_X, place_hip_bone, place_sacrum

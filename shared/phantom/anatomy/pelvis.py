@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 from .solid import (
     Floats,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 Floats = NDArray[np.float32]
 #: Signed distance in mm (negative inside) of points (N, 3).

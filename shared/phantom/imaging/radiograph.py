@@ -19,7 +19,7 @@ from shared.phantom.population import POPULATIONS, draw_patient
 from shared.phantom.truth import local_coordinates, minerals, scale_mineral
 from shared.records import ImageRecord, StudyLabels, StudyRecord, Vendor, View
 from shared.regions import LUMBAR, UNNAMED_VERTEBRA, VERTEBRAE
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 from .physics import Crossed, attenuate, beams, with_noise
 from .projection import Frame, project

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.records import Vendor, View
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 from .physics import Physics
 

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from shared.phantom.rendered import RenderedStudy
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 GIVEN: Final[dict[str, tuple[str, ...]]] = {
     "F": (

@@ -27,7 +27,8 @@ from shared.records import View
 from shared.settings.files import SiteCompute, SiteConfig, SitePolicy, load_settings
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
-from shared.tasks.base import Statistics, Task, add_statistics
+from shared.tasks.base import Task
+from shared.tasks.sample import Statistics, add_statistics
 from shared.training.arrays import set_arrays
 from shared.training.batches import Patients
 from shared.training.compute import Compute

@@ -37,8 +37,8 @@ from shared.records import (
     View,
     VolumeRecord,
 )
+from shared.seeds import numpy_generator
 from shared.settings.files import SiteConfig
-from shared.training.seeds import numpy_generator
 
 SERIES = "1.2.3.4.5678"
 SLICES = 5

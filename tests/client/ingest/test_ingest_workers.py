@@ -24,8 +24,8 @@ from client.store.site_store import init_site
 from shared.phantom.make import make_hospital
 from shared.quality import assess
 from shared.runtime.processes import cores
+from shared.seeds import numpy_generator
 from shared.settings.files import SiteConfig
-from shared.training.seeds import numpy_generator
 from tests.client.store_snapshot import snapshot
 from tests.shared.rendered_samples import sample_study
 

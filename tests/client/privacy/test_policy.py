@@ -9,14 +9,20 @@ import torch
 
 from client.privacy import policy
 from shared.errors import CohortTooSmallError, PolicyRefusedError
-from shared.metrics.released import MOMENTS
+from shared.metrics.released import MOMENTS, ReleasedSums
 from shared.settings.files import SiteConfig, SitePolicy, SitePrivacy
 from shared.settings.task import TaskSettings
+from shared.tasks import PERMITTED_AT_FIRST
 from tests.server.jobs import job
 
 
 def site(**changes: object) -> SiteConfig:
-    return SiteConfig.model_validate({"site": "alpha", **changes})
+    """Settings as `osteofed site init` writes them, with some of them changed."""
+    config = SiteConfig.model_validate({"site": "alpha", **changes})
+    if config.policy.tasks is not None:
+        return config
+    policy = config.policy.model_copy(update={"tasks": PERMITTED_AT_FIRST})
+    return config.model_copy(update={"policy": policy})
 
 
 def test_a_permitted_job_passes() -> None:
@@ -27,6 +33,11 @@ def test_a_task_that_is_not_on_the_list_is_refused() -> None:
     config = site(policy=SitePolicy(tasks=("dxa-bmd",)))
     with pytest.raises(PolicyRefusedError, match="does not take part in task"):
         policy.permit_job(job(), config, patients=100)
+
+
+def test_a_site_that_names_no_task_permits_none() -> None:
+    with pytest.raises(PolicyRefusedError, match=r"policy\.tasks: none"):
+        policy.permit_job(job(), SiteConfig(site="alpha"), patients=100)
 
 
 def test_training_without_privacy_needs_permission() -> None:
@@ -65,6 +76,11 @@ def regression(name: str, n: float) -> dict[str, float]:
 WHOLE = {"patients": 30.0, "loss_sum": 9.0}
 LARGE = {"dice_sum": 20.0, "dice_n": 30.0, **regression("lumbar", 12.0)}
 SMALL = {"dice_T4_sum": 2.0, "dice_T4_n": 3.0, **regression("total_hip", 9.0)}
+#: What a task that has all of these names for release.
+NAMED = ReleasedSums(
+    means=("dice", "dice_T4", "dice_lateral"),
+    regressions=("lumbar", "femoral_neck", "total_hip"),
+)
 #: What lets a single patient be told, or is not counted in patients.
 NEVER = {
     "lumbar:dev@0.9": 4.0, "lumbar:dev@0.95": 4.5,
@@ -76,19 +92,28 @@ NEVER = {
 
 
 def test_only_sums_of_the_list_over_enough_patients_leave() -> None:
-    kept, why = policy.releasable({**NEVER, **WHOLE, **SMALL, **LARGE}, site())
+    kept, why = policy.releasable({**NEVER, **WHOLE, **SMALL, **LARGE}, NAMED, site())
     assert kept == {**WHOLE, **LARGE}
     assert why == "small_cells_withheld"
 
 
+def test_what_another_task_may_release_stays() -> None:
+    kept, why = policy.releasable({**WHOLE, **LARGE}, ReleasedSums(means=("dice",)), site())
+    assert kept == {**WHOLE, "dice_sum": 20.0, "dice_n": 30.0}
+    assert why == ""
+
+
 def test_what_is_never_released_stays_however_many_it_counts() -> None:
     config = site(policy=SitePolicy(smallest_cell=1))
-    assert policy.releasable({**NEVER, **WHOLE}, config) == (WHOLE, "")
+    assert policy.releasable({**NEVER, **WHOLE}, NAMED, config) == (WHOLE, "")
 
 
 def test_a_count_that_is_not_of_patients_withholds_its_cell() -> None:
     vertebrae = {"dice_lateral_sum": 9.0, "dice_lateral_n": 31.0}
-    assert policy.releasable({**WHOLE, **vertebrae}, site()) == (WHOLE, "small_cells_withheld")
+    assert policy.releasable({**WHOLE, **vertebrae}, NAMED, site()) == (
+        WHOLE,
+        "small_cells_withheld",
+    )
 
 
 def test_an_outlier_cannot_be_told_from_what_leaves_of_densities() -> None:
@@ -100,7 +125,7 @@ def test_an_outlier_cannot_be_told_from_what_leaves_of_densities() -> None:
     batch["bmd"][0] = 0.31  # alone between two constants
     sums = task.statistics(torch.ones(12, 3), batch)
     assert "lumbar:dev@0.6" in sums
-    kept, _ = policy.releasable(sums, site())
+    kept, _ = policy.releasable(sums, NAMED, site())
     assert {key.partition(":")[2] for key in kept} == {"", *MOMENTS}
     assert {value for key, value in kept.items() if key.endswith(":n")} == {12.0}
 
@@ -109,7 +134,7 @@ def test_an_outlier_cannot_be_told_from_what_leaves_of_densities() -> None:
 def test_metrics_follow_from_what_leaves(name: str) -> None:
     from shared.tasks import make_task
 
-    kept, _ = policy.releasable({**NEVER, **WHOLE, **SMALL, **LARGE}, site())
+    kept, _ = policy.releasable({**NEVER, **WHOLE, **SMALL, **LARGE}, NAMED, site())
     found = make_task(TaskSettings(task=name)).metrics(kept)
     assert found["loss"] == pytest.approx(0.3)
     assert not {key for key in found if key.startswith(("baseline", "auc", "kappa", "level"))}
@@ -117,18 +142,18 @@ def test_metrics_follow_from_what_leaves(name: str) -> None:
 
 def test_too_few_validation_patients_release_nothing() -> None:
     few = {**WHOLE, **LARGE, "patients": 9.0}
-    assert policy.releasable(few, site()) == ({}, "too_few_patients")
+    assert policy.releasable(few, NAMED, site()) == ({}, "too_few_patients")
 
 
 def test_a_hospital_may_release_no_metrics_at_all() -> None:
     config = site(policy=SitePolicy(release_metrics=False))
-    assert policy.releasable({**WHOLE, **LARGE}, config) == ({}, "release_metrics_off")
+    assert policy.releasable({**WHOLE, **LARGE}, NAMED, config) == ({}, "release_metrics_off")
 
 
 def test_nothing_of_the_list_is_withheld_without_reason() -> None:
     config = site(policy=SitePolicy(smallest_cell=1))
     everything = {**WHOLE, **SMALL, **LARGE}
-    assert policy.releasable(everything, config) == (everything, "")
+    assert policy.releasable(everything, NAMED, config) == (everything, "")
 
 
 def test_models_are_measured_as_often_as_the_hospital_allows() -> None:

@@ -45,7 +45,11 @@ MODEL: Arrays = halved(get_arrays(start_network(TINY_TASK, None)[0]))
 
 def change(folder: Path, **parts: SitePrivacy | SitePolicy) -> None:
     config = load_settings(folder / "site.yaml", SiteConfig)
-    save_settings(config.model_copy(update=parts), folder / "site.yaml")
+    changed = {
+        name: getattr(config, name).model_copy(update=part.model_dump(exclude_unset=True))
+        for name, part in parts.items()
+    }
+    save_settings(config.model_copy(update=changed), folder / "site.yaml")
 
 
 def message(asked: Job | None = None, model: Arrays = MODEL) -> RecordDict:

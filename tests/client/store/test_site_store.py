@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from client.cli.main import app
 from client.identity.secret import make_secret, read_secret
 from client.ingest.folder import ingest
 from client.store.site_store import SiteStore, init_site
@@ -27,10 +30,12 @@ from shared.errors import (
     StoreExistsError,
     StoreMissingError,
     StoreSecretMismatchError,
+    UnknownTaskError,
 )
 from shared.phantom.make import make_hospital
 from shared.records import DXA_VIEWS, StudyRecord, Vendor
 from shared.settings.files import SiteConfig, SplitFractions
+from shared.tasks import PERMITTED_AT_FIRST, task_name
 from tests.shared.rendered_samples import sample_study
 
 
@@ -290,3 +295,18 @@ def test_the_commands_print_pure_json(tmp_path: Path) -> None:
     }
     assert len(report["files"]) == 15
     assert json.loads(osteofed("studies", site, "--json").stdout)["store"]["patients"] == 2
+
+
+def test_a_new_site_writes_down_which_tasks_it_permits(tmp_path: Path) -> None:
+    """So that a task which a later version brings is not permitted by being there."""
+    init_site(tmp_path / "first", SiteConfig(site="first"))
+    said = yaml.safe_load((tmp_path / "first" / "site.yaml").read_text())
+    assert said["policy"]["tasks"] == list(PERMITTED_AT_FIRST)
+    chosen = CliRunner().invoke(
+        app, ["init", str(tmp_path / "own"), "--name", "own", "--task", "xray-vertebrae"]
+    )
+    assert chosen.exit_code == 0, chosen.output
+    said = yaml.safe_load((tmp_path / "own" / "site.yaml").read_text())
+    assert said["policy"]["tasks"] == ["xray-vertebrae"]
+    with pytest.raises(UnknownTaskError, match="'xray'"):
+        task_name("xray")

@@ -190,7 +190,7 @@ def test_two_tasks_in_one_folder_keep_all_their_files(tmp_path: Path) -> None:
     for name in PAPERS:
         assert kept[f"{BMD.task}.{name}"].decode() == f"{name} of {BMD.task}"
     champions = load_champions([TINY_TASK.task, BMD.task], models=tmp_path)
-    assert champions[BMD.task].weights.settings == BMD
+    assert champions.of(BMD.task).weights.settings == BMD
 
 
 def test_a_folder_of_the_older_layout_opens(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_folder_of_the_older_layout_opens(tmp_path: Path) -> None:
     for name in (*PAPERS, "program.pt2"):
         (tmp_path / name).write_text("of an older export")
     weights = save_drawn(tmp_path, BMD)
-    [champion] = load_champions([BMD.task], models=tmp_path).values()
+    [champion] = load_champions([BMD.task], models=tmp_path).found.values()
     assert champion.facts.digest == digest_arrays(weights.arrays)
     Held().export(BMD.task, "champion", tmp_path)  # and is written into, beside what is there
     assert (tmp_path / "passport.json").read_text() == "of an older export"

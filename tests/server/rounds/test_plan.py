@@ -134,4 +134,4 @@ def test_the_agreement_of_the_guide_is_one_that_real_nodes_can_run(tmp_path: Pat
     assert [task.name for task in plan.tasks] == ["dxa-segmentation", "dxa-bmd", "vfa-fracture"]
     assert [one.site for one in plan.members] == ["alpha", "beta", "gamma"]
     assert agreement.runtime is None
-    assert all(run.contract.counts for run in agreement.tasks)
+    assert all(run.contract and run.contract.counts for run in agreement.tasks)

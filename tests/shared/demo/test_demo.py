@@ -22,12 +22,13 @@ from shared.demo.commands import MARK as COMMANDS_MARK
 from shared.demo.commands import Commands, DemoStepError
 from shared.demo.curves import draw_curves
 from shared.demo.display import Display
-from shared.demo.headlines import HEADLINES, LESS_IS_BETTER, against_start
+from shared.demo.headlines import against_start
 from shared.demo.hospitals import HOSPITALS
 from shared.demo.overview import render_overview
 from shared.demo.patient import patient_with_worst_fracture
 from shared.demo.report import stages_table, task_summary
 from shared.demo.run import PLAN, Step, run_demo
+from shared.demo.settings import read_demo_settings
 from shared.demo.state import DemoState
 from shared.demo.summary import DemoSummary
 from shared.errors import ConfigError, InputEmptyError, InputMissingError
@@ -36,6 +37,9 @@ from shared.phantom.population import POPULATIONS
 from shared.runtime.processes import marked
 from shared.settings.files import LabelColumns
 from shared.tasks import TASKS
+
+CONFIGS = Path("configs")
+HEADLINES = {name: TASKS[name].headline for name in read_demo_settings(CONFIGS).rounds}
 
 
 def summary() -> dict[str, Any]:
@@ -80,7 +84,7 @@ def demo_folder(tmp_path: Path) -> Path:
 
 
 def broken(data: dict[str, Any], folder: Path) -> list[str]:
-    rows = promises(DemoSummary.model_validate(data), folder)
+    rows = promises(DemoSummary.model_validate(data), read_demo_settings(CONFIGS), folder)
     return [
         what
         for what, found, relation, bound in rows
@@ -183,12 +187,20 @@ def test_no_two_steps_have_one_title() -> None:
 def test_a_model_stands_against_its_start_as_the_figures_that_are_shown(
     metric: str, start: float | None, trained: float | None, stands: str | None
 ) -> None:
-    assert against_start(metric, start, trained) == stands
+    [headline] = [one for one in HEADLINES.values() if one.metric == metric]
+    assert against_start(start, trained, more_is_better=headline.more_is_better) == stands
 
 
-def test_where_less_is_better_is_what_the_tasks_say() -> None:
-    for name, (metric, _) in HEADLINES.items():
-        assert TASKS[name].headline == (metric, metric not in LESS_IS_BETTER)
+def test_what_the_demo_trains_and_promises_is_of_tasks_that_there_are() -> None:
+    settings = read_demo_settings(CONFIGS)
+    assert settings.compared in settings.rounds
+    assert (
+        settings.training_mean.regression in TASKS[settings.training_mean.task].released.regressions
+    )
+    for promise in settings.promises:
+        better = TASKS[promise.task].headline.more_is_better
+        assert promise.task in settings.rounds
+        assert (promise.at_least is not None) == better
 
 
 def test_the_start_is_measured_at_the_unseen_hospital(tmp_path: Path) -> None:

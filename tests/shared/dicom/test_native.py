@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from shared.dicom.pixels.margins import SMALLEST_MARGIN, THINNEST_STEP, unscanned_margin
 from shared.dicom.pixels.native import by_table, native_values
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 
 def image(bits: int, used: int, sign: int) -> Dataset:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.dicom.masks.segmentation import _native_frame, _Part
-from shared.training.seeds import numpy_generator
+from shared.seeds import numpy_generator
 
 FRAMES = 5
 

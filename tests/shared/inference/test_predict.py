@@ -19,12 +19,11 @@ from shared.errors import (
 )
 from shared.inference import predict as module
 from shared.inference.predict import predict_folder
-from shared.inference.readers import READERS
 from shared.inference.schema import Prediction
 from shared.phantom.make import make_hospital
 from shared.regions import REGION_CODES
 from shared.settings.task import TaskSettings
-from shared.tasks import make_task
+from shared.tasks import make_task, reporting_tasks
 from shared.training.arrays import get_arrays
 from shared.training.compute import choose_device
 from shared.training.weights import Weights, save_weights
@@ -46,7 +45,7 @@ def champions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("champions")
     torch.manual_seed(0)
-    for name in READERS:
+    for name in reporting_tasks():
         settings = TaskSettings(task=name)
         arrays = get_arrays(make_task(settings).network())
         save_weights(folder / f"{name}.safetensors", Weights(settings, arrays, "random"))
@@ -71,7 +70,7 @@ def test_a_study_gives_json_report_masks_and_overlays(
     }  # fmt: skip
     prediction = Prediction.model_validate_json((out / "prediction.json").read_text())
     assert prediction == result.predictions[out]
-    assert {model.task for model in prediction.models} == set(READERS)
+    assert {model.task for model in prediction.models} == set(reporting_tasks())
     with np.load(out / "masks.npz", allow_pickle=False) as masks:
         for image in prediction.images:
             regions = masks[image.view]

@@ -7,25 +7,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.findings.findings import vertebra_grade
-from shared.inference.readers import (
-    READERS,
-    WITHOUT_REPORT,
-    grade_probabilities,
-    largest_parts,
-    name_vertebrae,
-)
 from shared.records import ImageRecord, StudyLabels
 from shared.regions import NUMBER_OF_CODES, REGION_CODES, VERTEBRAE
-from shared.tasks import TASKS
+from shared.tasks import TASKS, reporting_tasks
 from shared.tasks.pixels import Placement
-from shared.tasks.vfa_fracture import YES_WEIGHT, grades_of
+from shared.tasks.region_maps import largest_parts, name_vertebrae
+from shared.tasks.vfa_fracture import YES_WEIGHT, grade_probabilities, grades_of
 
 LOGITS = st.tuples(*[st.floats(-12, 12)] * 3)
 
 
-def test_every_task_has_a_reader_or_says_that_it_stands_in_no_report() -> None:
-    assert set(READERS) | set(WITHOUT_REPORT) == set(TASKS)
-    assert not set(READERS) & set(WITHOUT_REPORT)
+def test_every_task_finds_something_or_says_that_it_stands_in_no_report() -> None:
+    for name, task in TASKS.items():
+        assert task.reports == ("find" in vars(task)), name
+
+
+def test_a_task_reads_a_study_after_those_whose_findings_it_needs() -> None:
+    names = list(reporting_tasks())
+    assert names == ["dxa-segmentation", "dxa-bmd", "vfa-fracture"]
+    for name, task in reporting_tasks().items():
+        assert all(names.index(before) < names.index(name) for before in task.after)
 
 
 @settings(deadline=None)  # the first call of torch is slow

@@ -52,15 +52,15 @@ def test_a_column_of_vertebrae_is_marked_and_is_brighter_than_beside_it(study: o
 
 
 def test_a_task_that_needs_a_radiograph_is_given_them_from_the_cache_too(tmp_path: Path) -> None:
-    needs = TASKS["xray-vertebrae"].needs
-    made = DigitalPatients(2, 3, views=views_for(needs), cache=tmp_path)
-    kept = DigitalPatients(2, 3, views=views_for(needs), cache=tmp_path)
+    task = TASKS["xray-vertebrae"]
+    made = task.digital_patients(2, 3, cache=tmp_path)
+    kept = task.digital_patients(2, 3, cache=tmp_path)
     for name in made.patients:
         one, two = (source.studies(name)[0].images[View.LUMBAR_AP] for source in (made, kept))
         assert np.array_equal(one.pixels, two.pixels)
         assert np.array_equal(np.asarray(one.regions), np.asarray(two.regions))
         assert one.spacing_provenance == two.spacing_provenance == "none"
-    assert views_for(TASKS["dxa-bmd"].needs) == DXA_VIEWS
+    assert views_for(TASKS["dxa-bmd"].inputs.views) == DXA_VIEWS
 
 
 def test_a_visit_and_a_radiograph_at_once_are_refused() -> None:

@@ -208,7 +208,7 @@ def test_cut_off_region_has_no_bmd_and_says_why() -> None:
 def _cut_off(number: int) -> bool:
     """Whether the visit's field is cut off, without rendering it."""
     from shared.phantom.study import arrange
-    from shared.training.seeds import numpy_generator
+    from shared.seeds import numpy_generator
 
     scanner = SCANNERS["hologic"]
     rng = numpy_generator(5, "visit", ORDINARY.name, scanner.name, number)

@@ -15,7 +15,8 @@ from shared.records import StudyLabels, StudyRecord, View
 from shared.settings.files import load_settings
 from shared.settings.task import OptimiserSettings, TaskSettings
 from shared.tasks import TASKS, make_task
-from shared.tasks.base import Task, add_statistics, collate, fold
+from shared.tasks.base import Task
+from shared.tasks.sample import add_statistics, collate, fold
 from shared.training.compute import Compute
 from shared.training.local_round import RoundKey, evaluate, train_plain
 from tests.shared.standins import Standins
@@ -152,7 +153,7 @@ def test_a_study_without_labels_is_not_used_but_can_be_read(task: Task) -> None:
 
 def test_a_study_without_images_is_not_used(task: Task) -> None:
     assert not task.uses(replace(studies()[0], images={}))
-    for view in task.needs:
+    for view in task.inputs.views if task.inputs.every_view else ():
         images = {other: image for other, image in studies()[0].images.items() if other != view}
         assert not task.uses(replace(studies()[0], images=images))
 
@@ -188,8 +189,9 @@ def test_a_few_steps_lower_the_loss(task: Task) -> None:
     after = evaluate(task, network, SOURCE, compute)
     assert done.patients == len(SOURCE.patients)
     assert after["loss_sum"] < 0.85 * before["loss_sum"]
-    assert task.headline[0] in task.metrics(after)
+    assert task.headline.metric in task.metrics(after)
 
 
 def test_views_are_named_as_records_do(task: Task) -> None:
-    assert all(isinstance(view, View) for view in task.needs)
+    assert task.inputs.views
+    assert all(isinstance(view, View) for view in task.inputs.views)

@@ -24,7 +24,6 @@ from shared.records import (
 )
 from shared.regions import NUMBER_OF_CODES, REGION_CODES, VERTEBRAE
 from shared.settings.task import TaskSettings
-from shared.tasks.base import Sample, collate, fold
 from shared.tasks.dxa_bmd import (
     OUTPUTS,
     DxaBmd,
@@ -41,6 +40,7 @@ from shared.tasks.pixels import (
     put_back,
     region_centres_mm,
 )
+from shared.tasks.sample import Sample, collate, fold
 from shared.tasks.vertebra_finding import vertebra_positions
 from shared.tasks.vfa_fracture import VfaFracture, fracture_scores, grades_of, spine_angle
 from tests.shared.standins import Standins

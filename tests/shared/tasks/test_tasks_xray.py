@@ -10,10 +10,10 @@ import torch
 
 from shared.records import Covariates, ImageRecord, StudyLabels, StudyRecord, Vendor, View
 from shared.regions import REGION_CODES, UNNAMED_VERTEBRA
+from shared.seeds import numpy_generator
 from shared.settings.task import TaskSettings
-from shared.tasks.base import collate, fold
+from shared.tasks.sample import collate, fold
 from shared.tasks.xray_vertebrae import XrayVertebrae
-from shared.training.seeds import numpy_generator
 
 TASK = XrayVertebrae(TaskSettings(task="xray-vertebrae"))
 

@@ -19,7 +19,9 @@ from shared.records import StudyRecord
 from shared.settings.base import LEAST_MODERATE
 from shared.settings.files import SiteCompute
 from shared.settings.task import OptimiserSettings, PrivateSettings, TaskSettings
-from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.base import Headline, Task
+from shared.tasks.inputs import TaskInputs
+from shared.tasks.sample import Sample, Statistics
 from shared.training import batches
 from shared.training.arrays import get_arrays, set_arrays, trainable_names
 from shared.training.batches import (
@@ -69,8 +71,8 @@ class TinyTask(Task):
 
     name: ClassVar[str] = "tiny"
     units: ClassVar[int] = 2
-    needs = ()
-    headline: ClassVar[tuple[str, bool]] = ("loss", False)
+    inputs: ClassVar[TaskInputs] = TaskInputs()
+    headline: ClassVar[Headline] = Headline("loss", False, "loss")
     #: Replaces the targets of a patient by this value.
     broken: ClassVar[dict[str, float]] = {}
 
