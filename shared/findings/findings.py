@@ -47,7 +47,8 @@ class Findings:
     """What one task found, or several together.
 
     `region_maps` are in the codes of `shared.regions` on the grid of the view's
-    original image.
+    original image; `volume_maps`, by the series, in those of `VolumeRecord.regions` on the
+    series' grid.
     """
 
     measurements: tuple[Measurement, ...] = ()
@@ -56,6 +57,7 @@ class Findings:
     quality: tuple[QualityFlag, ...] = ()
     not_assessed: tuple[NotAssessed, ...] = ()
     region_maps: Mapping[View, RegionMap] = field(default_factory=dict)
+    volume_maps: Mapping[str, RegionMap] = field(default_factory=dict)
 
 
 def join(parts: Iterable[Findings]) -> Findings:
@@ -69,6 +71,7 @@ def join(parts: Iterable[Findings]) -> Findings:
         quality=tuple(q for part in parts for q in part.quality),
         not_assessed=tuple(n for part in parts for n in part.not_assessed),
         region_maps=maps,
+        volume_maps={uid: regions for part in parts for uid, regions in part.volume_maps.items()},
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.findings.completion import completed
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, vertebra_grade
 from shared.findings.words import levels
@@ -216,10 +216,9 @@ class VfaFracture(Task):
         if image is None:
             why = "the study has no lateral image"
             return Findings(not_assessed=(NotAssessed(what="vertebral fractures", why=why),))
-        regions = reading.before.region_maps.get(View.SPINE_LATERAL)
-        drawn = replace(image, regions=regions)
-        images = {**reading.study.images, View.SPINE_LATERAL: drawn}
-        sample = self.sample(replace(reading.study, images=images))
+        study = completed(reading.study, reading.before)
+        regions = study.images[View.SPINE_LATERAL].regions
+        sample = self.sample(study)
         output = reading.run(sample)
         # The decision is the one that the task's metrics count; the probabilities beside it
         # are without the loss's weights.
