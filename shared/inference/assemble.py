@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,9 +12,17 @@ from shared.findings.findings import Findings, join
 from shared.findings.words import VIEW_WORDS
 from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
 from shared.inference.quality_flags import hospital_quality, image_quality
-from shared.inference.schema import ImageFacts, ModelFacts, Prediction, StudyFacts
+from shared.inference.schema import ImageFacts, ModelFacts, Prediction, SeriesFacts, StudyFacts
 from shared.inference.wording import narrate
-from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.records import (
+    DXA_VIEWS,
+    Covariates,
+    ImageRecord,
+    StudyLabels,
+    Vendor,
+    View,
+    VolumeRecord,
+)
 
 SOFTWARE = "OsteoFed"
 
@@ -39,6 +47,7 @@ class Subject:
     images: Mapping[View, ImageRecord]
     labels: StudyLabels
     covariates: Covariates
+    volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
 
 
 def assemble(
@@ -65,13 +74,15 @@ def assemble(
     own = conclude_hospital(subject.labels, subject.vendor, subject.covariates, bad)
     if own is not None:
         conclusions.append(own)
+    series = tuple(map(_series_facts, subject.volumes.values()))
     narrative = narrate(
-        dict(subject.images), subject.vendor, subject.covariates, found, conclusions, models
+        dict(subject.images), subject.vendor, subject.covariates, found, conclusions, models, series
     )
     prediction = Prediction(
         software=f"{SOFTWARE} {_version()}",
         study=_study_facts(subject),
         images=tuple(_image_facts(view, image) for view, image in subject.images.items()),
+        series=series,
         models=tuple(models),
         measurements=found.measurements,
         grades=found.grades,
@@ -80,7 +91,7 @@ def assemble(
         not_assessed=found.not_assessed,
         conclusions=tuple(conclusions),
         narrative=narrative,
-        masks="masks.npz" if found.region_maps else None,
+        masks="masks.npz" if found.region_maps or found.volume_maps else None,
     )
     return prediction, found
 
@@ -95,6 +106,9 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
 
 
 def _missing_views(images: Mapping[View, ImageRecord]) -> list[NotAssessed]:
+    """Name what a DXA study lacks; of a study of another kind nothing is missing."""
+    if not set(images) & set(DXA_VIEWS):
+        return []
     return [
         NotAssessed(what=f"the {VIEW_WORDS[view]}", why="the study has no such image")
         for view in DXA_VIEWS
@@ -128,6 +142,18 @@ def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
         spacing_provenance=image.spacing_provenance,
         scanned_fraction=round(scanned, 4),
         overlay=f"overlay_{view.value}.png",
+    )
+
+
+def _series_facts(volume: VolumeRecord) -> SeriesFacts:
+    depth, height, width = volume.hu.shape
+    return SeriesFacts(
+        shape=(depth, height, width),
+        spacing_mm=volume.spacing_mm,
+        kvp=volume.kvp,
+        kernel=volume.kernel,
+        thickness_mm=volume.slice_thickness_mm,
+        contrast=volume.contrast,
     )
 
 

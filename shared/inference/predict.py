@@ -267,7 +267,9 @@ def read_study(
             before = join(found[name] for name in task.after if name in found)
             reading = Reading(model.network, blind, study.labels, before, device)
             found[task.name] = task.find(reading)
-    subject = Subject(_identity(study), study.vendor, blind.images, study.labels, study.covariates)
+    subject = Subject(
+        _identity(study), study.vendor, blind.images, study.labels, study.covariates, blind.volumes
+    )
     prediction, everything = assemble(
         subject,
         list(found.values()),
@@ -297,8 +299,9 @@ def write_results(
         text = prediction.model_dump_json(indent=2, by_alias=True)
         (part / PREDICTION).write_text(text + "\n", encoding="utf-8")
         (part / REPORT).write_text(report, encoding="utf-8")
-        if findings.region_maps:
-            arrays = {view.value: regions for view, regions in findings.region_maps.items()}
+        arrays = {view.value: regions for view, regions in findings.region_maps.items()}
+        arrays |= findings.volume_maps
+        if arrays:
             with (part / MASKS).open("wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)
         for view, image in study.images.items():

@@ -92,8 +92,10 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
 
 
 def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]]:
-    """One entry per view, missing ones included, so that a gap is seen."""
+    """One entry per view, missing ones included, so that a gap is seen; none of a CT study."""
     entries: list[dict[str, object]] = []
+    if prediction.series and not prediction.images:
+        return entries
     for view in DXA_VIEWS:
         image = given.images.get(view)
         name = _capital(VIEW_WORDS[view])

@@ -63,6 +63,17 @@ class ImageFacts(Fact):
     overlay: str | None = None
 
 
+class SeriesFacts(Fact):
+    """One CT series as it was read; `shape` and `spacing_mm` are slice, row, column."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    kvp: float | None = None
+    kernel: str = ""
+    thickness_mm: float | None = None
+    contrast: bool | None = None
+
+
 class StudyFacts(Fact):
     """Whose study it is. The name stands in the report only, never here."""
 
@@ -94,6 +105,7 @@ class Prediction(Fact):
     notice: Literal["Research use only; not a medical device."] = NOTICE
     study: StudyFacts
     images: tuple[ImageFacts, ...]
+    series: tuple[SeriesFacts, ...] = ()
     models: tuple[ModelFacts, ...]
     measurements: tuple[Measurement, ...]
     grades: tuple[Grade, ...]

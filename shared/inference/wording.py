@@ -14,7 +14,7 @@ from shared.clinical.scores import BoneClass
 from shared.findings.facts import Grade
 from shared.findings.findings import FRACTURE_GRADE, Findings
 from shared.findings.words import VIEW_WORDS, listed, region_words
-from shared.inference.schema import Conclusion, ModelFacts, Narrative
+from shared.inference.schema import Conclusion, ModelFacts, Narrative, SeriesFacts
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
 
 VENDOR_WORDS = {
@@ -50,6 +50,7 @@ def narrate(
     findings: Findings,
     conclusions: Sequence[Conclusion],
     models: Sequence[ModelFacts],
+    series: Sequence[SeriesFacts] = (),
 ) -> Narrative:
     """Write the report's text.
 
@@ -62,13 +63,15 @@ def narrate(
     conclusions : sequence of Conclusion
         The estimate's first, then the hospital's if there is one.
     models : sequence of ModelFacts
+    series : sequence of SeriesFacts
+        CT series of the study.
 
     Returns
     -------
     Narrative
     """
     return Narrative(
-        technique=_technique(images, vendor, covariates),
+        technique=_technique(images, vendor, covariates, series),
         findings=_findings(findings, conclusions),
         impression=_impression(findings, conclusions, covariates),
         limits=_limits(models),
@@ -76,10 +79,16 @@ def narrate(
 
 
 def _technique(
-    images: dict[View, ImageRecord], vendor: Vendor, covariates: Covariates
+    images: dict[View, ImageRecord],
+    vendor: Vendor,
+    covariates: Covariates,
+    series: Sequence[SeriesFacts],
 ) -> tuple[str, ...]:
+    sentences = [_series_sentence(one) for one in series]
+    if series and not images:
+        return (*sentences, "What is estimated comes from a neural network; nothing was measured.")
     views = listed([VIEW_WORDS[view] for view in DXA_VIEWS if view in images]) or "none"
-    sentences = [
+    sentences += [
         f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.",
         "Bone density was estimated from the displayed images by a neural network on the "
         "standardised scale (sBMD) and converted to the scanner's scale; it was not measured "
@@ -92,6 +101,18 @@ def _technique(
     elif covariates.sex == "F" and covariates.age_years is not None:
         sentences.append("Menopause is not recorded; a woman under 50 is taken as before it.")
     return tuple(sentences)
+
+
+def _series_sentence(series: SeriesFacts) -> str:
+    slices, *_ = series.shape
+    voltage = "tube voltage not given" if series.kvp is None else f"{series.kvp:.0f} kV"
+    kernel = f"kernel {series.kernel}" if series.kernel else "kernel not given"
+    agent = {True: "with contrast agent", False: "without contrast agent"}
+    phase = "contrast agent not stated" if series.contrast is None else agent[series.contrast]
+    return (
+        f"Computed tomography: {slices} slices, {series.spacing_mm[0]:.2g} mm apart; {voltage}, "
+        f"{kernel}, {phase}."
+    )
 
 
 def _findings(findings: Findings, conclusions: Sequence[Conclusion]) -> tuple[str, ...]:
