@@ -125,9 +125,11 @@ def _load_all() -> None:
 
 
 with _hidden(), contextlib.nullcontext() if "monai" in sys.modules else _hollow():
+    from monai.networks.layers.factories import Conv
     from monai.networks.nets.densenet import DenseNet
     from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck
     from monai.networks.nets.unet import UNet
+    from monai.networks.utils import pixelunshuffle
 
 if TYPE_CHECKING:
     from monai.transforms import (
@@ -153,6 +155,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "Conv",
     "DenseNet",
     "RandAdjustContrast",
     "RandAffine",
@@ -163,4 +166,5 @@ __all__ = [
     "ResNetBottleneck",
     "UNet",
     "equalize_hist",
+    "pixelunshuffle",
 ]

@@ -2,14 +2,14 @@
 
 A layer that mixes samples (batch normalisation) makes a patient's gradient depend
 on the others, so that clipping bounds nothing. A layer that works in place
-overwrites what another has kept for the backward pass. Which layers can be trained
-privately: `shared.training.per_patient_gradients`.
+overwrites what another has kept for the backward pass. How every patient's gradient is
+taken: `shared.training.per_patient_gradients`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,10 @@ ACTIVATION: Final[tuple[str, dict[str, Any]]] = (
 )
 #: Half waves over the height of an image.
 ROW_WAVES: Final = (1, 2, 4)
-PLACE_PLANES: Final = 2 + 2 * len(ROW_WAVES)
+
+
+#: Axes of an image: 2, or of a volume: 3.
+Dimensions = Literal[2, 3]
 
 
 def group_norm(groups: int) -> tuple[str, dict[str, Any]]:
@@ -41,7 +44,7 @@ def make_ready(module: nn.Module, groups: int) -> None:
         Groups of the normalisation; must divide the channels of every layer.
     """
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
+        if isinstance(child, nn.BatchNorm2d | nn.BatchNorm3d):
             setattr(module, name, nn.GroupNorm(groups, child.num_features))
         else:
             make_ready(child, groups)
@@ -50,35 +53,38 @@ def make_ready(module: nn.Module, groups: int) -> None:
 
 
 def coordinate_planes(image: Tensor) -> Tensor:
-    """Make two planes that say where a pixel is, row and column in [-1, 1].
+    """Make planes that say where a pixel is, one an axis, in [-1, 1].
 
     Parameters
     ----------
     image : Tensor
-        Shape (B, C, H, W).
+        Shape (B, C, H, W) or (B, C, D, H, W).
 
     Returns
     -------
     Tensor
-        Shape (B, 2, H, W), of the image's dtype and device.
+        Shape (B, 2, H, W) or (B, 3, D, H, W), in the order of the axes, of the image's
+        dtype and device.
     """
-    height, width = image.shape[-2:]
-    rows = torch.linspace(-1.0, 1.0, height, dtype=image.dtype, device=image.device)
-    columns = torch.linspace(-1.0, 1.0, width, dtype=image.dtype, device=image.device)
-    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # (2, H, W)
-    return grid.unsqueeze(0).expand(image.shape[0], -1, -1, -1)
+    axes = [
+        torch.linspace(-1.0, 1.0, size, dtype=image.dtype, device=image.device)
+        for size in image.shape[2:]
+    ]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))  # (axes, ...)
+    return grid.unsqueeze(0).expand(image.shape[0], *grid.shape)
 
 
 def place_planes(image: Tensor) -> Tensor:
     """Make planes from which a row is easily told: coordinates, and waves over the rows.
 
     Thirteen vertebrae lie above one another; from a plain coordinate a network
-    learns thirteen bands but slowly.
+    learns thirteen bands but slowly. Rows are those of the first axis, which runs along
+    the spine in an image and in a volume.
 
     Returns
     -------
     Tensor
-        Shape (B, PLACE_PLANES, H, W).
+        Shape (B, P, ...), P as `count_place_planes` says.
     """
     coordinates = coordinate_planes(image)
     row = coordinates[:, :1]
@@ -88,6 +94,12 @@ def place_planes(image: Tensor) -> Tensor:
     return torch.cat([coordinates, *waves], dim=1)
 
 
+def count_place_planes(dimensions: int) -> int:
+    """Count the planes of `place_planes`."""
+    return dimensions + 2 * len(ROW_WAVES)
+
+
 def constant_planes(values: Tensor, image: Tensor) -> Tensor:
-    """Spread values over the image, (B, F) -> (B, F, H, W)."""
-    return values[:, :, None, None].expand(-1, -1, image.shape[-2], image.shape[-1])
+    """Spread values over the image, (B, F) -> (B, F, H, W) or (B, F, D, H, W)."""
+    pixels = image.shape[2:]
+    return values[(..., *[None] * len(pixels))].expand(-1, -1, *pixels)

@@ -1,4 +1,4 @@
-"""Grading of small crops: MONAI's ResNet with sums that are not made in place."""
+"""Grading and measuring of small crops: MONAI's ResNet with sums that are not made in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.networks.monai_parts import ResNet, ResNetBlock, ResNetBottleneck
-from shared.networks.ready import constant_planes, coordinate_planes, make_ready
+from shared.networks.ready import Dimensions, constant_planes, coordinate_planes, make_ready
 from shared.networks.whitening import Whitening, whiten_input
 
 
@@ -53,13 +53,23 @@ class ResNetSize:
     groups: int
 
 
-SIZES: Final[Mapping[str, ResNetSize]] = MappingProxyType(
+#: By the axes of an image.
+SIZES: Final[Mapping[int, Mapping[str, ResNetSize]]] = MappingProxyType(
     {
-        "small": ResNetSize(PlainBlock, (1, 1, 1, 1), (8, 16, 32, 40), 5, 1, True, 4),
-        # ResNet-50
-        "published": ResNetSize(
-            PlainBottleneck, (3, 4, 6, 3), (64, 128, 256, 512), 7, 2, False, 16
-        ),
+        2: {
+            "small": ResNetSize(PlainBlock, (1, 1, 1, 1), (8, 16, 32, 40), 5, 1, True, 4),
+            # ResNet-50
+            "published": ResNetSize(
+                PlainBottleneck, (3, 4, 6, 3), (64, 128, 256, 512), 7, 2, False, 16
+            ),
+        },
+        3: {
+            "small": ResNetSize(PlainBlock, (1, 1, 1, 1), (8, 16, 24, 32), 3, 1, True, 4),
+            # ResNet-50
+            "published": ResNetSize(
+                PlainBottleneck, (3, 4, 6, 3), (64, 128, 256, 512), 7, 2, False, 16
+            ),
+        },
     }
 )
 #: Averages over a whole crop differ little from crop to crop; multiplied by this, the
@@ -70,17 +80,37 @@ FLOOR: Final = 0.03
 
 
 class GradingNetwork(nn.Module):
-    """ResNet; ``forward(image (B, C, H, W), covariates (B, F)) -> logits (B, outputs)``."""
+    """ResNet; ``forward(image (B, C, H, W), covariates (B, F)) -> logits (B, outputs)``.
 
-    def __init__(self, image_channels: int, covariates: int, outputs: int, size: str) -> None:
+    With three dimensions the image is a volume (B, C, D, H, W). A logit is a number without
+    bounds, so the same network learns a regression.
+
+    Parameters
+    ----------
+    image_channels, covariates, outputs : int
+        C, F, and how many logits.
+    size : str
+        Key of `SIZES[dimensions]`.
+    dimensions : int
+        2 for images, 3 for volumes.
+    """
+
+    def __init__(
+        self,
+        image_channels: int,
+        covariates: int,
+        outputs: int,
+        size: str,
+        dimensions: Dimensions = 2,
+    ) -> None:
         super().__init__()
-        chosen = SIZES[size]
+        chosen = SIZES[dimensions][size]
         self.body = ResNet(
             block=chosen.block,
             layers=list(chosen.blocks),
             block_inplanes=list(chosen.planes),
-            spatial_dims=2,
-            n_input_channels=image_channels + covariates + 2,
+            spatial_dims=dimensions,
+            n_input_channels=image_channels + covariates + dimensions,
             conv1_t_size=chosen.stem_kernel,
             conv1_t_stride=chosen.stem_stride,
             no_max_pool=chosen.skip_pooling,

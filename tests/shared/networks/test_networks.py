@@ -11,8 +11,9 @@ from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from shared.networks.densenet import GREY_MIDDLE, GREY_SPREAD, DensityNetwork
+from shared.networks.ready import constant_planes, count_place_planes, place_planes
 from shared.networks.resnet import GradingNetwork
-from shared.networks.unet import SegmentationNetwork
+from shared.networks.unet import SegmentationNetwork, fold_pixels
 from shared.networks.whitening import FLOOR
 from shared.tasks.dxa_segmentation import possible_classes
 
@@ -20,7 +21,7 @@ from shared.tasks.dxa_segmentation import possible_classes
 @dataclass(frozen=True)
 class Case:
     make: Callable[[], nn.Module]
-    image: tuple[int, int, int]
+    image: tuple[int, ...]
     covariates: int
     trainable: str = "all"
 
@@ -35,6 +36,14 @@ PUBLISHED = {
     "densenet": Case(lambda: DensityNetwork(2, 2, [1.0], [0.1], "published"), (2, 64, 64), 2),
     "resnet": Case(lambda: GradingNetwork(1, 1, 3, "published"), (1, 32, 32), 1),
 }
+#: Of volumes, (1, D, H, W).
+VOLUMES = {
+    "unet-3d": Case(
+        lambda: SegmentationNetwork(1, possible_classes(), "small", 3), (1, 8, 16, 24), 3
+    ),
+    "resnet-3d": Case(lambda: GradingNetwork(1, 1, 3, "small", 3), (1, 8, 12, 16), 1),
+}
+ALL_SMALL = SMALL | VOLUMES
 EVERY = {f"{name}-small": case for name, case in SMALL.items()} | {
     f"{name}-published": case for name, case in PUBLISHED.items()
 }
@@ -61,18 +70,19 @@ def loss_of(output: Tensor) -> Tensor:
     return (output * weights).square().flatten(1).mean(1)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [*EVERY, *VOLUMES])
 def test_nothing_mixes_samples_or_works_in_place(name: str) -> None:
-    network = EVERY[name].make()
+    network = (EVERY | VOLUMES)[name].make()
     assert ModuleValidator.validate(network, strict=False) == []
     for module in network.modules():
         assert not isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d)
+        assert not isinstance(module, nn.BatchNorm3d | nn.InstanceNorm3d)
         assert not getattr(module, "inplace", False), type(module).__name__
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ALL_SMALL)
 def test_a_sample_does_not_depend_on_the_others(name: str) -> None:
-    case = SMALL[name]
+    case = ALL_SMALL[name]
     network = case.make().eval()
     image, covariates = inputs(case, 3)
     together = network(image, covariates)[1]
@@ -80,9 +90,9 @@ def test_a_sample_does_not_depend_on_the_others(name: str) -> None:
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ALL_SMALL)
 def test_exported_program_gives_the_same_for_every_batch_size(name: str) -> None:
-    case = SMALL[name]
+    case = ALL_SMALL[name]
     network = case.make().eval()
     batch = torch.export.Dim("batch", min=1, max=1024)
     shapes = {"image": {0: batch}, "covariates": {0: batch}}
@@ -94,9 +104,9 @@ def test_exported_program_gives_the_same_for_every_batch_size(name: str) -> None
         assert float(difference) < 1e-4
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ALL_SMALL)
 def test_small_networks_are_small(name: str) -> None:
-    weights = sum(weight.numel() for weight in SMALL[name].make().parameters())
+    weights = sum(weight.numel() for weight in ALL_SMALL[name].make().parameters())
     assert 30_000 <= weights <= 150_000
 
 
@@ -112,6 +122,57 @@ def test_a_view_cannot_show_a_class_that_it_has_not() -> None:
     for view, possible in enumerate(possible_classes()):
         for code, can in enumerate(possible):
             assert (float(chances[view, code].max()) > 1e-4) == can
+
+
+def test_a_volume_cannot_show_a_class_that_it_has_not() -> None:
+    case = VOLUMES["unet-3d"]
+    network = case.make().eval()
+    chances = network(torch.rand(3, *case.image), torch.eye(3)).softmax(1).detach()
+    assert chances.shape[2:] == case.image[1:]
+    for view, possible in enumerate(possible_classes()):
+        for code, can in enumerate(possible):
+            assert (float(chances[view, code].max()) > 1e-4) == can
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_a_published_network_of_volumes_can_be_made_and_used(name: str) -> None:
+    kinds = {
+        "unet-3d": lambda: SegmentationNetwork(1, possible_classes(), "published", 3),
+        "resnet-3d": lambda: GradingNetwork(1, 1, 3, "published", 3),
+    }
+    with torch.device("meta"):
+        network = kinds[name]()
+        assert ModuleValidator.validate(network, strict=False) == []
+        covariates = torch.rand(2, VOLUMES[name].covariates)
+        output = network(torch.rand(2, 1, 16, 32, 48), covariates)
+    assert len(output) == 2
+    assert output.shape[2:] == ((16, 32, 48) if name == "unet-3d" else ())
+    millions = sum(weight.numel() for weight in network.parameters()) / 1e6
+    assert millions == pytest.approx({"unet-3d": 4.8, "resnet-3d": 46.2}[name], rel=0.05)
+
+
+def test_planes_say_where_a_voxel_is() -> None:
+    volume = torch.zeros(2, 1, 3, 4, 5)
+    planes = place_planes(volume)
+    assert planes.shape == (2, count_place_planes(3), 3, 4, 5)
+    for axis in range(3):
+        places = planes[1, axis].movedim(axis, 0).flatten(1)
+        assert torch.allclose(places, torch.linspace(-1, 1, 3 + axis)[:, None].expand_as(places))
+    assert torch.allclose(planes[0, 3], torch.sin(torch.pi * planes[0, 0]))
+    constant = constant_planes(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), volume)
+    assert constant.shape == (2, 2, 3, 4, 5)
+    assert bool((constant[1, 0] == 3).all())
+
+
+def test_voxels_are_folded_as_pixels_are() -> None:
+    image = torch.rand(2, 3, 4, 6)
+    folded = fold_pixels(image, 2)
+    assert torch.equal(folded, nn.functional.pixel_unshuffle(image, 2))
+    volume = image[:, :, None].repeat_interleave(2, dim=2)  # two slices alike
+    of_slices = fold_pixels(volume, 2).unflatten(1, (3, 2, 4))  # channel, slice, place
+    assert of_slices.shape == (2, 3, 2, 4, 1, 2, 3)
+    for place in range(2):
+        assert torch.equal(of_slices[:, :, place, :, 0].flatten(1, 2), folded)
 
 
 def test_density_follows_the_absolute_grey_level() -> None:
