@@ -1,5 +1,8 @@
 """Variation of scanners and positioning, by MONAI's transforms with a generator of ours.
 
+An image and a volume are varied alike; a volume is turned, moved and stretched along each
+of its three axes, and counts its voxels as cubes.
+
 All units of a patient are moved together as channels of one image: it is one call
 instead of K, and a patient who lies askew does so in every unit.
 """
@@ -23,11 +26,11 @@ class Variation:
     Attributes
     ----------
     rotation : float
-        Radians, either way.
+        Radians, either way; of a volume about each axis.
     shift : float
         Pixels, either way.
     zoom : float
-        Relative, either way.
+        Relative, either way; of an image its rows, of a volume each axis for itself.
     noise : float
         Standard deviation of pixel noise, in the image's unit; 0 = none.
     gamma : float
@@ -49,7 +52,7 @@ class Variation:
 
 
 @lru_cache(maxsize=256)
-def _transforms(variation: Variation, _thread: int) -> tuple[Any, tuple[Any, ...]]:
+def _transforms(variation: Variation, dimensions: int, _thread: int) -> tuple[Any, tuple[Any, ...]]:
     """Make MONAI's transforms once a thread; their random state is set before each use."""
     from shared.networks.monai_parts import (
         RandAdjustContrast,
@@ -58,11 +61,12 @@ def _transforms(variation: Variation, _thread: int) -> tuple[Any, tuple[Any, ...
         RandGaussianSmooth,
     )
 
+    turned = 1 if dimensions == 2 else 3  # an image turns about one axis
     move = RandAffine(
         prob=0.9,
-        rotate_range=variation.rotation,
-        translate_range=(variation.shift, variation.shift),
-        scale_range=variation.zoom,
+        rotate_range=(variation.rotation,) * turned,
+        translate_range=(variation.shift,) * dimensions,
+        scale_range=(variation.zoom,) * turned,
         padding_mode="zeros",
         cache_grid=False,
     )
@@ -72,7 +76,7 @@ def _transforms(variation: Variation, _thread: int) -> tuple[Any, tuple[Any, ...
         shade.append(RandAdjustContrast(prob=0.5, gamma=span))
     if variation.blur > 0:
         span = (0.2, variation.blur)
-        shade.append(RandGaussianSmooth(prob=0.25, sigma_x=span, sigma_y=span))
+        shade.append(RandGaussianSmooth(prob=0.25, sigma_x=span, sigma_y=span, sigma_z=span))
     if variation.noise > 0:
         shade.append(RandGaussianNoise(prob=0.5, std=variation.noise))
     return move, tuple(shade)
@@ -81,13 +85,13 @@ def _transforms(variation: Variation, _thread: int) -> tuple[Any, tuple[Any, ...
 def vary(
     image: Tensor, regions: Tensor | None, variation: Variation, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """Vary an image, and move its region map with it.
+    """Vary an image or a volume, and move its region map with it.
 
     Parameters
     ----------
-    image : Tensor of float32, shape (C, H, W)
+    image : Tensor of float32, shape (C, H, W) or (C, D, H, W)
         Every channel is moved alike.
-    regions : Tensor of int64, shape (C, H, W), or None
+    regions : Tensor of int64, of the image's dimensions, or None
         Moved with the image, nearest neighbour, grey levels untouched.
     variation : Variation
         How much.
@@ -98,8 +102,18 @@ def vary(
     -------
     (Tensor, Tensor or None)
         New tensors; what was given is left alone.
+
+    Raises
+    ------
+    ValueError
+        If the image has neither two nor three dimensions beside its channels.
     """
-    move, shade = _transforms(variation, threading.get_ident())
+    if image.dim() not in {3, 4}:
+        raise ValueError(
+            f"an image of shape {tuple(image.shape)} cannot be varied "
+            "(must be (C, H, W) or (C, D, H, W))"
+        )
+    move, shade = _transforms(variation, image.dim() - 1, threading.get_ident())
     state = np.random.RandomState(generator.integers(2**32))
     place = int(generator.integers(2**32))
     move.set_random_state(state=np.random.RandomState(place))
