@@ -48,6 +48,7 @@ from shared.training.optimising import (
     objective,
     optimiser_of,
     pull_towards,
+    random_layers,
     set_rate,
     threads,
     training,
@@ -158,7 +159,7 @@ def train_plain(
     patients = _patients(task, source)
     steps = settings.steps_per_round if steps is None else steps
     mean = _Mean()
-    with training(task, model, settings, compute) as trained:
+    with training(task, model, settings, compute) as trained, random_layers(key, compute):
         optimiser = optimiser_of(settings, trained)
         start = [weight.detach().clone() for weight in trained]
         batches = shuffled_batches(patients.names, settings.batch_patients, key)
@@ -253,14 +254,14 @@ def train_private(
     CohortTooSmallError
         If no patient of the source can be used.
     NotImplementedError
-        Before any step, if the network has a trained layer whose gradients per
-        patient are not known.
+        Before any step, if the network has a layer that mixes samples or keeps
+        statistics of them.
     """
     patients = _patients(task, source)
     settings = settings.slowed_by_noise(noise_multiplier, len(patients), rounds)
     steps = settings.steps_per_round
     mean = _Mean()
-    with training(task, model, settings, compute) as trained:
+    with training(task, model, settings, compute) as trained, random_layers(key, compute):
         start = [weight.detach().clone() for weight in trained]
         optimiser = _private_optimiser(settings, trained, noise_multiplier, key, len(patients))
         with per_patient_gradients(model, task.units):

@@ -15,6 +15,7 @@ from shared.settings.task import OptimiserSettings
 from shared.tasks.base import Task
 from shared.tasks.sample import Sample
 from shared.training.arrays import trainable_names
+from shared.training.batches import RoundKey
 from shared.training.compute import Compute
 
 
@@ -46,6 +47,19 @@ def training(
         for weight in weights.values():
             weight.requires_grad_(True)
             weight.grad = None
+
+
+@contextmanager
+def random_layers(key: RoundKey, compute: Compute) -> Iterator[None]:
+    """Let layers that draw at random (dropout) draw the same whenever a round is repeated.
+
+    They draw from PyTorch's own generator, which is as it was afterwards. No privacy rests
+    on what they draw.
+    """
+    devices = [] if compute.device == "cpu" else [torch.device(compute.device)]
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(key.seed("layers"))
+        yield
 
 
 def optimiser_of(settings: OptimiserSettings, trained: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -1,151 +1,36 @@
-"""One gradient per patient, for hardly more than the gradient of the batch.
+"""One gradient per patient, by one of two ways.
 
-DP-SGD clips what each patient contributes, so it needs a gradient of every weight
-for every patient. A backward pass makes, per layer, two things: the gradient of
-what the layer read, which goes on to the layer before, and the gradient of its
-weights, summed over the batch. The first is needed as it is. The second is needed
-patient by patient instead, which takes as many multiplications and only has to be
-asked for in other words. So while `per_patient_gradients` is open, the layers that
-train compute the first as ever, leave out the sum and put one gradient per patient
-into ``weight.grad_sample``. The K units of a patient (views, crops) are added up on
-the way: no gradient per unit is ever held.
-
-What each kind of layer does is in `shared.training.weight_gradients`.
+DP-SGD clips what each patient contributes, so it needs a gradient of every weight for
+every patient. Where there is a formula for every layer that trains, the whole batch is
+taken at once, for hardly more than the gradient of the batch
+(`shared.training.layers.formulas`). Every other network, in three dimensions for instance,
+runs for one patient after the other, which needs to know nothing about its layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from shared.training.weight_gradients import (
-    Geometry,
-    bias_gradients,
-    convolution_gradients,
-    linear_gradients,
-)
-
-aten = torch.ops.aten
-
-
-class _Linear(Function):
-    """``nn.Linear``; `image` (N·K, ..., I), result (N·K, ..., O)."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, image: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Linear, units: int
-    ) -> Tensor:
-        image, weight, bias = _as_autocast(image, weight, bias)
-        ctx.save_for_backward(image, weight)
-        ctx.layer, ctx.units = layer, units
-        return functional.linear(image, weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        image, weight = ctx.saved_tensors
-        layer: nn.Linear = ctx.layer
-        patients = _patients(image, ctx.units)
-        _keep(layer.weight, lambda: linear_gradients(image, upstream, patients))
-        back = upstream.reshape(patients, -1, upstream.shape[-1])
-        _keep(layer.bias, lambda: back.sum(1))
-        return (upstream @ weight if ctx.needs_input_grad[0] else None, *[None] * 4)
-
-
-class _Convolution(Function):
-    """``nn.Conv2d`` and ``nn.ConvTranspose2d``; `image` (N·K, C, H, W), result (N·K, O, h, w)."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        image: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        layer: nn.Conv2d | nn.ConvTranspose2d,
-        units: int,
-    ) -> Tensor:
-        image, weight, bias = _as_autocast(image, weight, bias)
-        ctx.save_for_backward(image, weight)
-        ctx.layer, ctx.units, ctx.geometry = layer, units, Geometry.of(layer)
-        result: Tensor = aten.convolution(image, weight, bias, *ctx.geometry)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        image, weight = ctx.saved_tensors
-        layer: nn.Conv2d | nn.ConvTranspose2d = ctx.layer
-        patients = _patients(image, ctx.units)
-        upstream = upstream.contiguous()
-        _keep(
-            layer.weight,
-            lambda: convolution_gradients(image, upstream, weight, ctx.geometry, patients),
-        )
-        _keep(layer.bias, lambda: bias_gradients(upstream, patients))
-        down = None
-        if ctx.needs_input_grad[0]:
-            down = aten.convolution_backward(
-                upstream, image, weight, None, *ctx.geometry, [True, False, False]
-            )[0]
-        return (down, *[None] * 4)
-
-
-class _GroupNorm(Function):
-    """``nn.GroupNorm``; `image` and result (N·K, C, ...)."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, image: Tensor, weight: Tensor, bias: Tensor, layer: nn.GroupNorm, units: int
-    ) -> Tensor:
-        image = _in_full(image).contiguous()
-        count, channels = image.shape[:2]
-        ctx.size = (count, channels, image[0, 0].numel(), layer.num_groups)
-        result, mean, rstd = aten.native_group_norm(image, weight, bias, *ctx.size, layer.eps)
-        ctx.save_for_backward(image, weight, mean, rstd)
-        ctx.layer, ctx.units = layer, units
-        whole: Tensor = result
-        return whole
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        image, weight, mean, rstd = ctx.saved_tensors
-        count, channels, pixels, groups = ctx.size
-        layer: nn.GroupNorm = ctx.layer
-        # The batch taken as one sample of N·K·C channels: the same numbers, and the
-        # sums for the weights, which stop at a sample's end, stop at every unit's.
-        one = (1, count * channels, pixels)
-        down, scales, shifts = aten.native_group_norm_backward(
-            upstream.reshape(one), image.view(one), mean.view(1, -1), rstd.view(1, -1),
-            weight.repeat(count), *one, count * groups,
-            [ctx.needs_input_grad[0], layer.weight.requires_grad, layer.bias.requires_grad],
-        )  # fmt: skip
-        by_unit = (_patients(image, ctx.units), ctx.units, channels)
-        _keep(layer.weight, lambda: scales.view(by_unit).sum(1))
-        _keep(layer.bias, lambda: shifts.view(by_unit).sum(1))
-        return (down.view_as(image) if down is not None else None, *[None] * 4)
-
-
-#: Exact types only: a subclass may do something else with its weights.
-LAYERS: Final[dict[type[nn.Module], type[Function]]] = {
-    nn.Linear: _Linear,
-    nn.Conv2d: _Convolution,
-    nn.ConvTranspose2d: _Convolution,
-    nn.GroupNorm: _GroupNorm,
-}
+from shared.training.layers.formulas import by_formulas, have_formulas
+from shared.training.layers.keeping import keep
+from shared.training.layers.onednn import volumes_by_onednn
 
 
 @contextmanager
 def per_patient_gradients(model: nn.Module, units: int) -> Iterator[None]:
     """Let every backward pass leave one gradient per patient in ``weight.grad_sample``.
+
+    Which way a network takes follows from its layers alone: by formulas if there is one for
+    every layer that trains, else one patient at a time.
 
     ========================================= =====================================
     case                                      what happens
@@ -153,16 +38,18 @@ def per_patient_gradients(model: nn.Module, units: int) -> Iterator[None]:
     weight that is frozen                     no gradient is computed
     input that needs no gradient              none is computed (the first layer)
     layer used twice, weight of two layers    both gradients are added
-    weight used outside its layer             `take_gradients` refuses
-    layer of another kind that trains         refused here, before any step
+    weight used outside its layer             by formulas: `take_gradients` refuses
+    weight used outside the network           `take_gradients` refuses
+    trained layer without a formula           the network runs one patient at a time
     layer that mixes samples                  refused here
+    layer that keeps statistics of samples    refused here or in its first step
     ========================================= =====================================
 
     Parameters
     ----------
     model : Module
-        Its trained layers work otherwise until the context ends, also by an
-        exception; results and names stay the same.
+        Works otherwise until the context ends, also by an exception; results and names
+        stay the same. Its inputs and its output have the leading axis N·K.
     units : int
         Units per patient, K. The batch holds the units of a patient one after
         the other, (N·K, ...).
@@ -170,26 +57,50 @@ def per_patient_gradients(model: nn.Module, units: int) -> Iterator[None]:
     Raises
     ------
     NotImplementedError
-        If a weight that is trained is not a weight of a layer in `LAYERS`, or
-        a layer mixes samples.
+        If a layer mixes samples, or keeps statistics of them.
     """
-    layers = [(name, module) for name, module in model.named_modules() if _trains(module)]
     for name, module in model.named_modules():
         _refuse_mixing(name, module)
-    for name, module in layers:
-        _refuse_unknown(name, module)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in weights:
         weight.grad = None  # one that is there after a backward pass is a sign, see below
+    way = by_formulas if have_formulas(model) else one_at_a_time
     try:
-        for _, module in layers:
-            module.__dict__["forward"] = _forward(module, units)
-        yield
+        with way(model, units):
+            yield
     finally:
-        for _, module in layers:
-            module.__dict__.pop("forward", None)
         for weight in weights:
             weight.__dict__.pop("grad_sample", None)
+
+
+@contextmanager
+def one_at_a_time(model: nn.Module, units: int) -> Iterator[None]:
+    """Let a network run, forwards and backwards, for one patient after the other.
+
+    Right for any network: a patient's pass sees that patient alone. As in a plain step the
+    activations of all patients are held until the backward pass, and N gradients after it.
+    Layers that draw at random (dropout) draw from PyTorch's generator, patient after patient.
+
+    Parameters
+    ----------
+    model, units
+        See `per_patient_gradients`.
+
+    Raises
+    ------
+    RuntimeError
+        During a pass: if the batch is not made of whole patients, the network's output has
+        not K rows for a patient, or the network changes a buffer.
+    """
+    with volumes_by_onednn(model):
+        own = model.__dict__.get("forward")
+        model.__dict__["forward"] = _forward(model, model.forward, units)
+        try:
+            yield
+        finally:
+            model.__dict__.pop("forward")
+            if own is not None:
+                model.__dict__["forward"] = own
 
 
 def take_gradients(trained: Iterable[nn.Parameter], patients: int) -> list[Tensor]:
@@ -231,67 +142,90 @@ def take_gradients(trained: Iterable[nn.Parameter], patients: int) -> list[Tenso
     return found
 
 
-def _forward(module: nn.Module, units: int) -> Callable[[Tensor], Tensor]:
-    function = LAYERS[type(module)]
+class _OneAtATime(Function):
+    """A network; its inputs and its output (N·K, ...). No gradient of the inputs is computed."""
 
-    def forward(image: Tensor) -> Tensor:
-        result: Tensor = function.apply(image, module.weight, module.bias, module, units)
+    @staticmethod
+    def forward(
+        ctx: Any,
+        network: Callable[..., Tensor],
+        units: int,
+        inputs: tuple[Tensor, ...],
+        *trained: nn.Parameter,
+    ) -> Tensor:
+        ctx.trained = trained
+        with torch.enable_grad():
+            ctx.outputs = [
+                _checked(network(*patient), units)
+                for patient in zip(*(part.split(units) for part in inputs), strict=True)
+            ]
+        return torch.cat([output.detach() for output in ctx.outputs])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[None, ...]:
+        parts = upstream.split(len(upstream) // len(ctx.outputs))
+        found: list[Tensor | None] = [None] * len(ctx.trained)
+        for patient, (output, part) in enumerate(zip(ctx.outputs, parts, strict=True)):
+            gradients = torch.autograd.grad(output, ctx.trained, part, allow_unused=True)
+            for place, gradient in enumerate(gradients):
+                if gradient is not None:
+                    found[place] = _with_row(found[place], patient, len(parts), gradient)
+        for weight, rows in zip(ctx.trained, found, strict=True):
+            if rows is not None:
+                keep(weight, partial(torch.as_tensor, rows))
+        return (None,) * (3 + len(ctx.trained))
+
+
+def _forward(model: nn.Module, network: Callable[..., Tensor], units: int) -> Callable[..., Tensor]:
+    def forward(*inputs: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return network(*inputs)
+        _refuse_parts_of_patients(inputs, units)
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        result: Tensor = _OneAtATime.apply(network, units, inputs, *trained)
+        _refuse_memory(model, before)
         return result
 
     return forward
 
 
-def _as_autocast(image: Tensor, *weights: Tensor | None) -> tuple[Any, ...]:
-    """Cast what a layer multiplies as autocast would, where it is on."""
-    device = image.device.type
-    if not torch.is_autocast_enabled(device):
-        return image, *weights
-    kind = torch.get_autocast_dtype(device)
-    return image.to(kind), *(None if one is None else one.to(kind) for one in weights)
+def _with_row(rows: Tensor | None, patient: int, patients: int, gradient: Tensor) -> Tensor:
+    """Write a patient's gradient down; a patient whose pass does not use a weight has zeros."""
+    if rows is None:
+        rows = gradient.new_zeros((patients, *gradient.shape))
+    rows[patient] = gradient
+    return rows
 
 
-def _in_full(image: Tensor) -> Tensor:
-    """Normalise in single precision under autocast, as PyTorch does."""
-    return image.float() if torch.is_autocast_enabled(image.device.type) else image
-
-
-def _keep(weight: Tensor | None, gradients: Callable[[], Tensor]) -> None:
-    """Add gradients, (N, *weight.shape), to what the weight has from this backward pass."""
-    if weight is not None and weight.requires_grad:
-        before = getattr(weight, "grad_sample", None)
-        value = gradients().to(weight.dtype)  # under autocast it was computed in half of it
-        weight.grad_sample = value if before is None else before + value  # type: ignore[attr-defined]
-
-
-def _patients(image: Tensor, units: int) -> int:
-    patients, rest = divmod(len(image), units)
-    if rest:
+def _checked(output: Tensor, units: int) -> Tensor:
+    """Refuse an output that does not say which unit is which."""
+    if output.dim() == 0 or len(output) != units:
         raise RuntimeError(
-            f"a layer sees a batch of {len(image)} (must be a multiple of {units}, the units of a "
-            "patient: a layer must not move the batch's axis)"
+            f"the network gives a shape of {tuple(output.shape)} for {units} units of a patient "
+            f"(its first axis must have {units})"
         )
-    return patients
+    return output
 
 
-def _trains(module: nn.Module) -> bool:
-    return any(weight.requires_grad for weight in module.parameters(recurse=False))
-
-
-def _refuse_unknown(name: str, module: nn.Module) -> None:
-    known = {own for own, _ in module.named_parameters(recurse=False)} <= {"weight", "bias"}
-    zeros = getattr(module, "padding_mode", "zeros") == "zeros"
-    pixels = not isinstance(getattr(module, "padding", ()), str)
-    if type(module) not in LAYERS or not (known and zeros and pixels):
-        raise NotImplementedError(
-            f"{name}: a {type(module).__name__} cannot be trained privately, its gradients per "
-            "patient are not known (freeze it, or use one of "
-            f"{', '.join(kind.__name__ for kind in LAYERS)} with zeros as padding, given in pixels)"
+def _refuse_parts_of_patients(inputs: tuple[Tensor, ...], units: int) -> None:
+    sizes = sorted({len(part) for part in inputs})
+    if len(sizes) != 1 or sizes[0] % units:
+        raise RuntimeError(
+            f"the network is given batches of {' and '.join(map(str, sizes)) or 'nothing'} (must "
+            f"be one multiple of {units}, the units of a patient)"
         )
-    if "forward" in module.__dict__:
-        raise NotImplementedError(
-            f"{name}: this {type(module).__name__} has a forward of its own, whose gradients per "
-            "patient are not known (take it off)"
-        )
+
+
+def _refuse_memory(model: nn.Module, before: dict[str, Tensor]) -> None:
+    """Refuse a network whose pass for one patient depends on the patients before."""
+    for name, buffer in model.named_buffers():
+        if name not in before or not torch.equal(buffer, before[name]):
+            raise RuntimeError(
+                f"{name}: the network keeps statistics of samples in a buffer, which neither "
+                "clipping nor noise hides (use layers that keep none)"
+            )
 
 
 def _refuse_mixing(name: str, module: nn.Module) -> None:
@@ -299,4 +233,9 @@ def _refuse_mixing(name: str, module: nn.Module) -> None:
         raise NotImplementedError(
             f"{name}: a {type(module).__name__} mixes samples, so that clipping bounds nothing "
             "(replace it with GroupNorm)"
+        )
+    if isinstance(module, _NormBase) and module.track_running_stats:
+        raise NotImplementedError(
+            f"{name}: this {type(module).__name__} keeps statistics of samples, which neither "
+            "clipping nor noise hides (set track_running_stats to False)"
         )

@@ -1,4 +1,9 @@
-"""Weight gradients of a layer, patient by patient, from what it read and what came back.
+"""Gradients per patient of ``nn.Conv2d`` and ``nn.ConvTranspose2d``.
+
+The gradient of one patient's weights is itself a convolution, of what was read by what
+came back; with the patients as groups of channels one call gives all of them (Rochette,
+Manoel and Tramel 2019, arXiv:1912.06015), and with the image unfolded it is a product of
+matrices (Goodfellow 2015, arXiv:1510.01799, for each place of the kernel).
 
 Which way is taken depends on shapes and device only, never on a clock: the same
 batch always gives the same bits on a CPU. Figures: `docs/decisions/0011` and `0015`.
@@ -8,11 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from shared.training.layers.keeping import as_autocast, keep, patients_of
 
 #: oneDNN computes convolutions in blocks of so many channels; of groups that do not
 #: fill their blocks it makes slow work, so they are filled with zeros.
@@ -55,16 +64,49 @@ class Geometry(NamedTuple):
         )  # fmt: skip
 
 
+class ConvolutionGradients(Function):
+    """``nn.Conv2d`` and ``nn.ConvTranspose2d``; `image` (N·K, C, H, W), result (N·K, O, h, w)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        image: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        layer: nn.Conv2d | nn.ConvTranspose2d,
+        units: int,
+    ) -> Tensor:
+        """Convolve as ever, and keep what the backward pass needs."""
+        image, weight, bias = as_autocast(image, weight, bias)
+        ctx.save_for_backward(image, weight)
+        ctx.layer, ctx.units, ctx.geometry = layer, units, Geometry.of(layer)
+        result: Tensor = aten.convolution(image, weight, bias, *ctx.geometry)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Give the gradient of what was read, and keep those of the weights by patient."""
+        image, weight = ctx.saved_tensors
+        layer: nn.Conv2d | nn.ConvTranspose2d = ctx.layer
+        patients = patients_of(image, ctx.units)
+        upstream = upstream.contiguous()
+        keep(
+            layer.weight,
+            lambda: convolution_gradients(image, upstream, weight, ctx.geometry, patients),
+        )
+        keep(layer.bias, lambda: bias_gradients(upstream, patients))
+        down = None
+        if ctx.needs_input_grad[0]:
+            down = aten.convolution_backward(
+                upstream, image, weight, None, *ctx.geometry, [True, False, False]
+            )[0]
+        return (down, *[None] * 4)
+
+
 def bias_gradients(upstream: Tensor, patients: int) -> Tensor:
     """Sum what came back, (N·K, O, ...), over units and pixels to (N, O)."""
     return upstream.flatten(2).sum(2).view(patients, -1, upstream.shape[1]).sum(1)
-
-
-def linear_gradients(image: Tensor, upstream: Tensor, patients: int) -> Tensor:
-    """Give (N, O, I) for what was read, (N·K, ..., I), and what came back, (N·K, ..., O)."""
-    read = image.reshape(patients, -1, image.shape[-1])
-    back = upstream.reshape(patients, -1, upstream.shape[-1])
-    return torch.bmm(back.transpose(1, 2), read)
 
 
 def convolution_gradients(
