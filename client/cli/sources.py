@@ -141,6 +141,8 @@ def show_taken(facts: dict[str, Any]) -> None:
         )
     store = facts["store"]
     console().print(table)
+    if facts["visits_without_images_new"]:
+        console().print(f"{facts['visits_without_images_new']} new visits without images")
     console().print(
         f"{facts['studies_new']} new studies; the store has {store['studies']} studies of "
         f"{store['patients']} patients ({store['train']} train, {store['validation']} validation, "

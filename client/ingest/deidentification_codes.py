@@ -18,20 +18,23 @@ def scanner_text(text: str) -> str:
 
 
 def methods_of(study: ReadStudy) -> str:
-    """How a study is de-identified: codes of PS3.15 (PS3.16 CID 7050), comma-separated.
-
-    113100 basic profile always; 113107 where dates were moved; 113108 where anything of the
-    patient, and 113109 where anything of the scanner is kept.
-    """
+    """How a study is de-identified, see `method_codes`."""
     known = study.covariates
     of_patient = (
         known.sex, known.age_years, known.height_cm, known.weight_kg, known.ethnic_group
     )  # fmt: skip
-    codes = ["113100"]
-    if study.header.study_date is not None:
-        codes.append("113107")
-    if any(value is not None for value in of_patient):
-        codes.append("113108")
-    if scanner_text(study.maker) or scanner_text(study.model):
-        codes.append("113109")
-    return ",".join(codes)
+    return method_codes(
+        dated=study.header.study_date is not None,
+        patient=any(value is not None for value in of_patient),
+        scanner=bool(scanner_text(study.maker) or scanner_text(study.model)),
+    )
+
+
+def method_codes(*, dated: bool, patient: bool, scanner: bool) -> str:
+    """Codes of PS3.15 (PS3.16 CID 7050), comma-separated.
+
+    113100 basic profile always; 113107 where dates were moved; 113108 where anything of the
+    patient, and 113109 where anything of the scanner is kept.
+    """
+    kept = {"113107": dated, "113108": patient, "113109": scanner}
+    return ",".join(["113100", *(code for code, is_kept in kept.items() if is_kept)])

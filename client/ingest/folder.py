@@ -48,13 +48,15 @@ class IngestReport:
     site : str
         Name of the site.
     files : list of FileVerdict
-        Every file, and every row of a table that was not used, sorted by path.
+        Every file, and every row of a table that joined no study with images, sorted by path.
         The paths are the hospital's own and may identify patients: the report is
         for its engineer and is not kept.
     studies_found, studies_new : int
         Studies in the folder with a usable image; those not in the store before.
     counts : dict of str to int
         The store afterwards (`SiteStore.counts`).
+    visits_new : int
+        Visits of which only labels came and that were not in the store before.
     """
 
     site: str
@@ -62,6 +64,7 @@ class IngestReport:
     studies_found: int
     studies_new: int
     counts: dict[str, int]
+    visits_new: int = 0
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:
@@ -89,6 +92,7 @@ class IngestReport:
             "site": self.site,
             "studies_found": self.studies_found,
             "studies_new": self.studies_new,
+            "visits_without_images_new": self.visits_new,
             "store": self.counts,
             "outcomes": self.outcomes,
             "files": [
@@ -159,6 +163,7 @@ def ingest(
             len(scan.groups),
             writer.studies.studies_new,
             store.counts(),
+            writer.studies.visits.visits_new,
         )
     finally:
         store.close()
@@ -222,7 +227,7 @@ def _tables(
     judged = judge_tables(scan, verdicts)
     return [
         judge(verdict.path, "already_there")
-        if verdict.reason == "ok" and verdict.path not in writer.studies.tables_with_news
+        if verdict.reason == "ok" and verdict.path not in writer.studies.visits.tables_with_news
         else verdict
         for verdict in judged
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from sqlalchemy import select
@@ -38,6 +39,10 @@ class KnownFiles:
     def content(self, digest: str) -> str:
         """Keyed digest of a content's SHA-256."""
         return self.keyed("content", digest)
+
+    def visit(self, patient_id: str, day: date) -> str:
+        """Keyed digest of who was scanned when."""
+        return self.keyed("visit", patient_id.strip(), day.isoformat())
 
     def judged_before(self, group: StudyGroup) -> list[FileVerdict] | None:
         """Verdicts of a study that need not be read; None if it must be.

@@ -43,20 +43,21 @@ class LabelWriter:
             for row in self._session.execute(columns.where(Label.study.in_(some))):
                 self._known.setdefault((row.study, row.kind, row.name), (row.value, row.disputed))
 
-    def add(self, uid: str, kind: str, name: str, value: float) -> str:
+    def add(self, uid: str, kind: str, name: str, value: float, *, disputed: bool = False) -> str:
         """Take one label: ``new``, ``known``, or ``disputed`` for good if sources differ.
 
-        The labels of a study that is in the store must have been loaded.
+        The labels of a study that is in the store must have been loaded. `disputed` says that
+        its sources differ among themselves.
         """
         key = (uid, kind, name)
         if key not in self._known:
-            self._known[key] = (value, False)
+            self._known[key] = (value, disputed)
             self._changed[key] = None
-            return "new"
-        there, disputed = self._known[key]
-        if disputed:
+            return "disputed" if disputed else "new"
+        there, disputed_before = self._known[key]
+        if disputed_before:
             return "disputed"
-        if abs(there - value) > SAME_LABEL:
+        if disputed or abs(there - value) > SAME_LABEL:
             self._known[key] = (there, True)
             self._changed[key] = None
             return "disputed"

@@ -22,6 +22,7 @@ from client.ingest.deidentification_codes import methods_of, scanner_text
 from client.ingest.known_files import KnownFiles
 from client.ingest.label_writer import LabelWriter
 from client.ingest.staging import Staged, StagingJob, What, staged_array
+from client.ingest.visit_writer import VisitWriter
 from client.store.catalogue import Image, Patient, Quality, Study, Volume
 from client.store.site_store import OWNERS_FOLDER, SiteStore, origin_text
 from client.store.split import assign
@@ -80,10 +81,10 @@ class StudyWriter:
         self.session = session
         self.files = files
         self.studies_new = 0
-        self.tables_with_news: set[str] = set()
         self._patients = set(session.scalars(select(Patient.pseudonym)))
         self._rows: dict[type[Any], list[dict[str, Any]]] = defaultdict(list)
         self._labels = LabelWriter(session)
+        self.visits = VisitWriter(session, files, self._labels)
 
     def take_study(self, job: StagingJob, staged: Staged, study: ReadStudy) -> list[FileVerdict]:
         """Store what is new of one study that was read; its folder of arrays is used up."""
@@ -134,7 +135,7 @@ class StudyWriter:
                 "uid": uid,
                 "patient": who,
                 "vendor": study.vendor.value,
-                "visit": None if day is None else self.visit(header.patient_id, day.isoformat()),
+                "visit": None if day is None else self.files.visit(header.patient_id, day),
                 "day": None if day is None else shifted_day(secret, header.patient_id, day),
                 "sex": known.sex,
                 "age_years": known.age_years,
@@ -147,10 +148,6 @@ class StudyWriter:
             }
         )
         self.studies_new += 1
-
-    def visit(self, patient_id: str, day: str) -> str:
-        """Keyed value of who was scanned when."""
-        return self.files.keyed("visit", patient_id.strip(), day)
 
     def _pieces(self, uid: str, job: StagingJob, study: ReadStudy) -> Iterator[_Piece]:
         """Images and volumes of a study, as they would stand in the catalogue."""
@@ -225,28 +222,7 @@ class StudyWriter:
 
     def take_labels(self, rows: list[LabelRow]) -> list[FileVerdict]:
         """Join labels to the store's studies, also to those of earlier ingests; all are written."""
-        studies: dict[str, list[str]] = defaultdict(list)
-        if rows:
-            columns = select(Study.uid, Study.visit).where(Study.visit.is_not(None))
-            for uid, visit in self.session.execute(columns):
-                studies[str(visit)].append(uid)
-        told: dict[tuple[str, str, str], list[LabelRow]] = defaultdict(list)
-        verdicts: list[FileVerdict] = []
-        for row in rows:
-            found = studies.get(self.visit(row.patient_id, row.day.isoformat()), [])
-            if len(found) == 1:
-                told[found[0], row.kind, row.name].append(row)
-            else:
-                reason = "label_ambiguous" if found else "label_without_study"
-                verdicts.append(judge(row.path, reason))
-        self._labels.load({uid for uid, _, _ in told})
-        for (uid, kind, name), mine in told.items():
-            results = [self._labels.add(uid, kind, name, row.value) for row in mine]
-            if "disputed" in results:
-                verdicts += [judge(row.path, "label_conflict") for row in mine]
-            elif "new" in results:
-                self.tables_with_news.add(mine[0].path.rsplit(":", 1)[0])
-        return verdicts
+        return self.visits.take(rows)
 
     def assign_splits(self) -> None:
         """Give every patient without a split one; all patients are written."""

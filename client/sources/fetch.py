@@ -165,4 +165,5 @@ def _joined(reports: list[IngestReport]) -> IngestReport:
         sum(report.studies_found for report in reports),
         sum(report.studies_new for report in reports),
         last.counts,
+        sum(report.visits_new for report in reports),
     )

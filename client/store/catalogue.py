@@ -9,7 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, ForeignKey, String, create_engine, event, inspect, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    ForeignKey,
+    String,
+    create_engine,
+    event,
+    exists,
+    inspect,
+    text,
+    update,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 #: "1" knew no volumes, quality or identifiers; `client.store.site_store` brings such a store up.
@@ -40,7 +51,9 @@ class Study(Base):
     """One study. `day` is moved by a secret amount, the same for all of a patient's studies.
 
     `visit` is the keyed digest of patient id and date, by which labels that come
-    later find their study.
+    later find their study. A study without images (`has_images`) is a visit of which only
+    labels came; its `maker` is the vendor that the table names, empty where the
+    table names none and `vendor` follows from the patient's other studies.
     """
 
     __tablename__ = "studies"
@@ -141,13 +154,19 @@ class Label(Base):
 
 
 class SourceFile(Base):
-    """How a file, or a row of a table that was not used, ended when last seen."""
+    """How a file, or a row of a table that joined no study with images, ended when last seen."""
 
     __tablename__ = "files"
     name_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     content_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     verdict: Mapped[str] = mapped_column(String(12))
     reason: Mapped[str] = mapped_column(String(32))
+
+
+def has_images() -> ColumnElement[bool]:
+    """Condition on `Study`: that images or volumes of it are stored, not labels alone."""
+    image, volume = exists().where(Image.study == Study.uid), Volume.study == Study.uid
+    return image | exists().where(volume)
 
 
 def open_catalogue(path: Path) -> Engine:

@@ -203,8 +203,17 @@ def read_source(folder: Path, engine: Engine, arrays: Path, split: Split) -> Sto
             volumes[volume.study].append(volume)
         labels = read_labels(session, study_uids)
         session.expunge_all()
-    patients = tuple(sorted(studies))
+    # Whoever has labels alone is nobody to learn from.
+    patients = tuple(
+        sorted(
+            who for who, some in studies.items() if any(_imaged(s, images, volumes) for s in some)
+        )
+    )
     return StoreSource(arrays, patients, dict(studies), dict(images), labels, dict(volumes))
+
+
+def _imaged(study: Study, *pictures: Mapping[str, Sequence[Any]]) -> bool:
+    return any(study.uid in some for some in pictures)
 
 
 def read_labels(session: Session, study_uids: Any) -> dict[str, StudyLabels]:

@@ -40,6 +40,7 @@ from client.store.catalogue import (
     Property,
     Study,
     bring_up,
+    has_images,
     open_catalogue,
 )
 from client.store.patient_source import StoreSource, read_source
@@ -195,11 +196,16 @@ class SiteStore:
         return read_source(self.folder, self.engine, self.arrays, split)
 
     def counts(self) -> dict[str, int]:
-        """Patients by split, and ``patients``, ``studies`` and ``images`` in all."""
+        """Patients by split, and ``patients``, ``studies`` and ``images`` in all.
+
+        Visits of which only labels came are no studies here.
+        """
         with Session(self.engine) as session:
             rows = session.execute(select(Patient.split, func.count()).group_by(Patient.split))
             by_split = {split: count for split, count in rows if split is not None}
-            studies = session.scalar(select(func.count()).select_from(Study)) or 0
+            studies = (
+                session.scalar(select(func.count()).select_from(Study).where(has_images())) or 0
+            )
             images = session.scalar(select(func.count()).select_from(Image)) or 0
         counts = {split: by_split.get(split, 0) for split in SPLITS}
         return counts | {"patients": sum(counts.values()), "studies": studies, "images": images}

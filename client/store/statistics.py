@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from client.store.catalogue import Image, Label, Patient, Study, Volume
+from client.store.catalogue import Image, Label, Patient, Study, Volume, has_images
 from client.store.site_store import SiteStore
 from client.store.split import SPLITS
 
@@ -34,12 +34,20 @@ def describe_store(folder: Path) -> dict[str, Any]:
         with Session(store.engine) as session:
             rows = [
                 *_rows(session, "patients", select(Patient.split, func.count())),
-                *_rows(session, "studies of {}", _by_study(Study.vendor, func.count())),
+                *_rows(
+                    session,
+                    "studies of {}",
+                    _by_study(Study.vendor, func.count()).where(has_images()),
+                ),
                 *_rows(session, "images {}", _by_image(Image.view, func.count())),
                 *_rows(session, "masks {}", _by_image(Image.view, func.count(Image.mask_digest))),
                 *_rows(session, "CT series", _by_volume(func.count())),
                 *_rows(session, "masks of CT series", _by_volume(func.count(Volume.mask_digest))),
-                *_rows(session, "studies with {}", _by_label()),
+                *_rows(session, "studies with {}", _by_label().where(has_images())),
+                *_rows(
+                    session, "visits without images", _by_study(func.count()).where(~has_images())
+                ),
+                *_rows(session, "visits without images with {}", _by_label().where(~has_images())),
             ]
         return {
             "site": store.config.site,

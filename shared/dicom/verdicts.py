@@ -17,6 +17,10 @@ VERDICTS: Final[tuple[Verdict, ...]] = ("taken", "quarantined", "refused")
 REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "ok": ("taken", "read and used"),
     "already_there": ("taken", "the same content is already there"),
+    "visit_without_images": (
+        "taken",
+        "no images of that patient on that day: the label is kept as a visit of its own",
+    ),
     "labels_unreadable": ("taken", "the image is used, but its block of results cannot be read"),
     # --- a person may decide ---
     "report_page": ("quarantined", "a page of results: identifiers may stand in its pixels"),

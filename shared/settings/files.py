@@ -199,7 +199,10 @@ class SiteCompute(Settings):
 
 
 class LabelColumns(Settings):
-    """Columns of the hospital's CSV exports. Keys are ours, values the hospital's."""
+    """Columns of the hospital's CSV exports. Keys are ours, values the hospital's.
+
+    `manufacturer`, which says whose scanner measured, may be missing.
+    """
 
     patient_id: str = "Patient ID"
     scan_date: str = "Scan Date"
@@ -207,6 +210,7 @@ class LabelColumns(Settings):
     bmd: str = "BMD (g/cm2)"
     vertebra: str = "Vertebra"
     genant: str = "Genant Grade"
+    manufacturer: str = "Manufacturer"
 
 
 class SiteConfig(Settings):

@@ -83,7 +83,9 @@ def merge_labels(
 def judge_tables(scan: FolderScan, verdicts: list[FileVerdict]) -> list[FileVerdict]:
     """Verdict of each table: taken if at least one of its rows was used."""
     unused = Counter(
-        verdict.path.rsplit(":", 1)[0] for verdict in verdicts if verdict.reason != "label_invalid"
+        verdict.path.rsplit(":", 1)[0]
+        for verdict in verdicts
+        if verdict.verdict != "taken" and verdict.reason != "label_invalid"
     )
     total = Counter(row.path.rsplit(":", 1)[0] for row in scan.rows)
     return [

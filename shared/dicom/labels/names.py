@@ -6,6 +6,7 @@ import math
 import re
 from typing import Final
 
+from shared.records import Vendor
 from shared.regions import BMD_REGIONS, REGION_CODES, VERTEBRAE
 
 #: g/cm²; below and above, a value is a slip of the pen or another unit.
@@ -23,6 +24,14 @@ ALIASES: Final[dict[str, str]] = {
     "total femur": "total_hip",
     "hip total": "total_hip",
 }
+#: What names a DXA vendor in a table: its name, or that of a scanner or program of its own.
+VENDOR_WORDS: Final[dict[Vendor, re.Pattern[str]]] = {
+    Vendor.LUNAR: re.compile(
+        r"\b(ge|gems|general electric|prodigy|encore)\b|lunar|idxa|\bdpx", re.I
+    ),
+    Vendor.HOLOGIC: re.compile(r"hologic|\b(apex|horizon|discovery|qdr)\b", re.I),
+    Vendor.GENERIC: re.compile(r"^generic$", re.I),
+}
 _KNOWN: Final[dict[str, str]] = {
     re.sub(r"[\s_\-]+", " ", name.lower()): name
     for name in (*BMD_REGIONS, *REGION_CODES, *VERTEBRAE)
@@ -34,6 +43,12 @@ def region_named(text: str) -> str | None:
     key = re.sub(r"[\s_\-]+", " ", text.strip().lower())
     key = re.sub(r"^(left|lt)\s+|\s+(left|vertebra)$", "", key)
     return _KNOWN.get(key) or ALIASES.get(key)
+
+
+def vendor_named(text: str) -> Vendor:
+    """DXA vendor that a table names; `Vendor.OTHER` if none that is known, or several."""
+    found = [vendor for vendor, words in VENDOR_WORDS.items() if words.search(text.strip())]
+    return found[0] if len(found) == 1 else Vendor.OTHER
 
 
 def is_bmd(value: float) -> bool:

@@ -29,7 +29,8 @@ class LabelRow:
     """One label of one patient's visit.
 
     `path` is ``table.csv:12``; `name` a BMD region or a vertebra; `value` in g/cm²
-    or a grade. Holds identifiers: it stays with who reads the folder.
+    or a grade; `maker` what the table says of the scanner, empty if nothing. Holds
+    identifiers: it stays with who reads the folder.
     """
 
     path: str
@@ -38,6 +39,7 @@ class LabelRow:
     kind: Kind
     name: str
     value: float
+    maker: str = ""
 
     @property
     def visit(self) -> tuple[str, date]:
@@ -82,12 +84,15 @@ def read_table(
     )
     wanted = (columns.patient_id, columns.scan_date, name_column, value_column)
     places = [header.index(column) for column in wanted]
+    maker_place = header.index(columns.manufacturer) if columns.manufacturer in header else None
     rows: list[LabelRow] = []
     verdicts: list[FileVerdict] = []
     for number, cells in lines:
         where = f"{path}:{number}"
         try:
             texts = [cells[place].strip() for place in places]
+            maker = "" if maker_place is None else "".join(cells[maker_place : maker_place + 1])
+            texts.append(maker.strip())
             if FORMULA in texts:
                 raise ValueError("a formula instead of a value")
             row = _row(where, kind, *texts)
@@ -128,7 +133,9 @@ def _kind(header: list[str], columns: LabelColumns) -> Kind:
     return "bmd" if bmd else "genant"
 
 
-def _row(where: str, kind: Kind, patient: str, day: str, name: str, value: str) -> LabelRow | None:
+def _row(
+    where: str, kind: Kind, patient: str, day: str, name: str, value: str, maker: str
+) -> LabelRow | None:
     """Make one label; None if it is blank or of a region nobody needs.
 
     Raises
@@ -149,7 +156,8 @@ def _row(where: str, kind: Kind, patient: str, day: str, name: str, value: str) 
         raise ValueError("value") from None
     if not (is_bmd(number) if kind == "bmd" else number in GRADES):
         raise ValueError("value")
-    return LabelRow(where, patient, parse_day(day), kind, str(region), number)
+    maker = "" if maker.lower() in BLANK else maker
+    return LabelRow(where, patient, parse_day(day), kind, str(region), number, maker)
 
 
 def parse_day(text: str) -> date:

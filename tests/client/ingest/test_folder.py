@@ -194,11 +194,11 @@ def test_labels_that_come_later_find_their_study(
     assert reasons(ingest(site, tmp_path / "later")) == {"already_there": 1}
 
 
-def test_labels_without_study_are_quarantined(
+def test_labels_of_unknown_patients_are_quarantined(
     one_patient: tuple[Path, str, str], tmp_path: Path
 ) -> None:
-    site, patient, day = one_patient
-    rows = [[patient, "1999-01-01", "L1", "0.9"], ["MRN0", day, "L1", "0.9"]]
+    site, _, day = one_patient
+    rows = [["MRN9", "1999-01-01", "L1", "0.9"], ["MRN0", day, "L1", "0.9"]]
     write_labels(tmp_path / "later" / "bmd.csv", rows)
     report = ingest(site, tmp_path / "later")
     assert reasons(report) == {"label_without_study": 2, "table_unused": 1}
