@@ -166,8 +166,31 @@ class StudyLabels:
 
 
 @dataclass(frozen=True)
+class PairedLabels:
+    """Labels that belong to another visit of the same patient.
+
+    Attributes
+    ----------
+    labels : StudyLabels
+        Of that visit: BMD on the scale of its `vendor`.
+    vendor : Vendor
+        Whose scanner measured.
+    months : float
+        From the study to that visit, in twelfths of 365.25 days; negative if that was earlier.
+    """
+
+    labels: StudyLabels
+    vendor: Vendor
+    months: float
+
+
+@dataclass(frozen=True)
 class StudyRecord:
-    """One study of one patient, pseudonymous."""
+    """One study of one patient, pseudonymous.
+
+    `paired` is what another visit says of a study without a BMD of its own; None if
+    nothing does. `images` and `volumes` are both empty of a visit of which only labels came.
+    """
 
     patient: str
     study: str
@@ -176,6 +199,7 @@ class StudyRecord:
     labels: StudyLabels
     covariates: Covariates
     volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
+    paired: PairedLabels | None = None
 
     @property
     def modalities(self) -> frozenset[Modality]:

@@ -156,7 +156,7 @@ def ingest(
 
 @app.command()
 def studies(folder: SiteFolder, as_json: JsonOption = False) -> None:
-    """Count what the store holds: by split, vendor, view and completeness of labels."""
+    """Count what the store holds by split, vendor, view and labels, and what has no BMD."""
     from client.store.statistics import describe_store
 
     facts = describe_store(folder)
@@ -172,6 +172,8 @@ def _show_studies(facts: dict[str, Any]) -> None:
     for row in facts["rows"]:
         table.add_row(row["what"], *(str(row[split]) for split in facts["splits"]))
     console().print(table)
+    for line in facts["pairing"]["unpaired"]:
+        console().print(f"{line['studies']} without any BMD: {line['sentence']}", markup=False)
 
 
 add_commands(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -46,11 +47,16 @@ def mapped(path: Path) -> NDArray[Any]:
         raise _missing(path, type(error).__name__) from None
 
 
-def check_whole(path: Path) -> None:
+def check_whole(path: Path) -> tuple[int, ...]:
     """Refuse a file that is not there, is no array, or is not as long as its header says.
 
-    It takes a tenth of the time of mapping: it is asked of every image of a split before
-    a site reserves privacy for a round that could not be trained.
+    It takes a tenth of the time of mapping: it is asked of every image and volume of a split
+    before a site reserves privacy for a round that could not be trained.
+
+    Returns
+    -------
+    tuple of int
+        Shape of the array.
 
     Raises
     ------
@@ -69,6 +75,27 @@ def check_whole(path: Path) -> None:
     wanted = found.end() + int(found[2]) * math.prod(shape)
     if size != wanted:
         raise _missing(path, f"{size} bytes instead of {wanted}")
+    return tuple(shape)
+
+
+def check_fit(files: Mapping[What, Path]) -> None:
+    """Refuse arrays of one image or volume that are not whole, or not of one shape.
+
+    Parameters
+    ----------
+    files : mapping
+        Files of the arrays by what they hold.
+
+    Raises
+    ------
+    StoreMissingError
+        Naming the file.
+    """
+    shapes = {what: check_whole(path) for what, path in files.items()}
+    if "regions" in shapes and len(set(shapes.values())) > 1:
+        other = next(shape for what, shape in shapes.items() if what != "regions")
+        why = f"shape {shapes['regions']}, its image has {other}"
+        raise _missing(files["regions"], why)
 
 
 def _missing(path: Path, why: str) -> StoreMissingError:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from client.store.arrays import array_path, check_whole, mapped
+from client.store.arrays import What, array_path, check_fit, mapped
 from client.store.catalogue import Image, Label, Patient, Study, Volume
 from client.store.exclusions import left_out
+from client.store.pairing import Pairing, Visit, pair_all
 from shared.records import (
     Covariates,
     ImageRecord,
+    PairedLabels,
     StudyLabels,
     StudyRecord,
     Vendor,
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from client.store.split import Split
+
+Key = TypeVar("Key")
+Row = TypeVar("Row")
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -47,16 +53,23 @@ class StoreSource:
     images: Mapping[str, Sequence[Image]] = field(repr=False)
     labels: Mapping[str, StudyLabels] = field(repr=False)
     volumes: Mapping[str, Sequence[Volume]] = field(repr=False, default_factory=dict)
+    paired: Mapping[str, PairedLabels] = field(repr=False, default_factory=dict)
 
     def studies(self, patient: str) -> Sequence[StudyRecord]:
-        """Return a patient's studies, oldest first; an unknown patient is a KeyError."""
+        """Return a patient's studies, oldest first; an unknown patient is a KeyError.
+
+        Raises
+        ------
+        StoreMissingError
+            If an array of one of them is not whole.
+        """
         return [self._record(study) for study in self.studies_by_patient[patient]]
 
     def digest(self) -> str:
         """SHA-256 over everything that training reads of these patients.
 
         Studies, their images, volumes and masks by the digests of the files they came
-        from, covariates and undisputed labels. An array is not read again: whoever
+        from, covariates, undisputed labels and the paired ones. An array is not read again: whoever
         changes one behind the catalogue's back is not noticed.
         """
         digest = hashlib.sha256()
@@ -72,20 +85,22 @@ class StoreSource:
                 ]
                 # A study without volumes has the digest that it had before there were any.
                 facts += [_facts_of_volume(one) for one in self.volumes.get(study.uid, ())]
+                if study.uid in self.paired:
+                    facts.append(_facts_of_pair(self.paired[study.uid]))
                 digest.update(json.dumps(facts).encode() + b"\n")
         return digest.hexdigest()
 
     def _record(self, study: Study) -> StudyRecord:
         images = {View(image.view): image for image in self.images.get(study.uid, ())}
-        for image in images.values():
-            for path in self._arrays_of(image).values():
-                check_whole(path)
-        volumes = self.volumes.get(study.uid, ())
+        volumes = {volume.series: volume for volume in self.volumes.get(study.uid, ())}
+        rows: list[Image | Volume] = [*images.values(), *volumes.values()]
+        for row in rows:
+            check_fit(self._arrays_of(row))
         return StudyRecord(
             patient=study.patient,
             study=study.uid,
             vendor=Vendor(study.vendor),
-            images=_Images(images, self._image),
+            images=_Opened(images, self._image),
             labels=self.labels.get(study.uid, StudyLabels()),
             covariates=Covariates(
                 sex=study.sex,
@@ -94,15 +109,17 @@ class StoreSource:
                 weight_kg=study.weight_kg,
                 ethnic_group=study.ethnic_group,
             ),
-            volumes={one.series: self._volume(one) for one in volumes},
+            volumes=_Opened(volumes, self._volume),
+            paired=self.paired.get(study.uid),
         )
 
-    def _arrays_of(self, image: Image) -> dict[str, Path]:
-        """Files of the arrays that an image has."""
-        files = {"pixels": array_path(self.arrays, image.study, image.view, "pixels")}
-        if image.mask_digest is not None:
-            files["regions"] = array_path(self.arrays, image.study, image.view, "regions")
-        return files
+    def _arrays_of(self, row: Image | Volume) -> dict[What, Path]:
+        """Files of the arrays that an image or a volume has."""
+        name = row.view if isinstance(row, Image) else row.series
+        kinds: list[What] = ["pixels" if isinstance(row, Image) else "hu"]
+        if row.mask_digest is not None:
+            kinds.append("regions")
+        return {what: array_path(self.arrays, row.study, name, what) for what in kinds}
 
     def _image(self, image: Image) -> ImageRecord:
         files = self._arrays_of(image)
@@ -115,45 +132,44 @@ class StoreSource:
         )
 
     def _volume(self, volume: Volume) -> VolumeRecord:
-        path = partial(array_path, self.arrays)
-        masked = volume.mask_digest is not None
+        files = self._arrays_of(volume)
         x, y, z = (float(word) for word in volume.origin.split())
         return VolumeRecord(
-            hu=mapped(path(volume.study, volume.series, "hu")),
+            hu=mapped(files["hu"]),
             spacing_mm=(volume.slice_mm, volume.row_mm, volume.column_mm),
             origin_mm=(x, y, z),
             kvp=volume.kvp,
             kernel=volume.kernel,
             slice_thickness_mm=volume.thickness_mm,
             contrast=volume.contrast,
-            regions=mapped(path(volume.study, volume.series, "regions")) if masked else None,
+            regions=mapped(files["regions"]) if "regions" in files else None,
         )
 
 
-class _Images(Mapping[View, ImageRecord]):
-    """Images by view, whose arrays are opened when one is asked for.
+class _Opened(Mapping[Key, Record]):
+    """Images by view or volumes by series, whose arrays are opened when one is asked for.
 
     Which views a study has is asked of every study of a split in every round, and opening
     an array takes a hundred times as long as that.
     """
 
-    def __init__(self, rows: Mapping[View, Image], make: Callable[[Image], ImageRecord]) -> None:
-        self._rows, self._make = rows, make
-        self._made: dict[View, ImageRecord] = {}
+    def __init__(self, rows: Mapping[Key, Row], make: Callable[[Row], Record]) -> None:
+        self._open = {key: partial(make, row) for key, row in rows.items()}
+        self._made: dict[Key, Record] = {}
 
-    def __getitem__(self, view: View) -> ImageRecord:
-        if view not in self._made:
-            self._made[view] = self._make(self._rows[view])
-        return self._made[view]
+    def __getitem__(self, key: Key) -> Record:
+        if key not in self._made:
+            self._made[key] = self._open[key]()
+        return self._made[key]
 
-    def __contains__(self, view: object) -> bool:
-        return view in self._rows
+    def __contains__(self, key: object) -> bool:
+        return key in self._open
 
-    def __iter__(self) -> Iterator[View]:
-        return iter(self._rows)
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._open)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._open)
 
 
 def _facts_of_volume(volume: Volume) -> list[Any]:
@@ -161,12 +177,18 @@ def _facts_of_volume(volume: Volume) -> list[Any]:
     return [volume.series, *geometry, volume.digest, volume.mask_digest]
 
 
+def _facts_of_pair(paired: PairedLabels) -> list[Any]:
+    return ["paired", paired.vendor, paired.months, sorted(paired.labels.bmd.items())]
+
+
 def _facts_of(image: Image) -> list[Any]:
     spacing = [image.row_mm, image.column_mm, image.spacing_provenance]
     return [image.view, *spacing, image.digest, image.mask_digest]
 
 
-def read_source(folder: Path, engine: Engine, arrays: Path, split: Split) -> StoreSource:
+def read_source(
+    folder: Path, engine: Engine, arrays: Path, split: Split, months: float
+) -> StoreSource:
     """Read everything that the catalogue says of one split, in four queries.
 
     Parameters
@@ -179,6 +201,8 @@ def read_source(folder: Path, engine: Engine, arrays: Path, split: Split) -> Sto
         The store's folder of arrays.
     split : str
         Whose patients.
+    months : float
+        How far away the BMD of another visit may lie (`client.store.pairing`).
     """
     unused = left_out(folder)
     of_split = select(Patient.pseudonym).where(Patient.split == split)
@@ -209,7 +233,36 @@ def read_source(folder: Path, engine: Engine, arrays: Path, split: Split) -> Sto
             who for who, some in studies.items() if any(_imaged(s, images, volumes) for s in some)
         )
     )
-    return StoreSource(arrays, patients, dict(studies), dict(images), labels, dict(volumes))
+    wanted = set(images) | set(volumes)
+    paired = pair_studies(studies.values(), labels, wanted, months).paired
+    return StoreSource(arrays, patients, dict(studies), dict(images), labels, dict(volumes), paired)
+
+
+def pair_studies(
+    patients: Iterable[Sequence[Study]],
+    labels: Mapping[str, StudyLabels],
+    wanted: set[str],
+    months: float,
+) -> Pairing:
+    """Pair studies of the catalogue; studies that are left out must not be among them.
+
+    Parameters
+    ----------
+    patients : iterable of sequences of Study
+        The studies of each patient, those without images too.
+    labels : mapping of str to StudyLabels
+        By study.
+    wanted : set of str
+        Studies with images.
+    months : float
+        Farthest that a visit may be away.
+    """
+    nothing = StudyLabels()
+    visits = (
+        [Visit(s.uid, s.day, Vendor(s.vendor), labels.get(s.uid, nothing)) for s in studies]
+        for studies in patients
+    )
+    return pair_all(visits, wanted, months)
 
 
 def _imaged(study: Study, *pictures: Mapping[str, Sequence[Any]]) -> bool:

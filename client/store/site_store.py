@@ -193,7 +193,8 @@ class SiteStore:
         Studies that a person left out (`client.store.exclusions`) are not in it, nor patients
         without another study.
         """
-        return read_source(self.folder, self.engine, self.arrays, split)
+        months = self.config.pairing.months
+        return read_source(self.folder, self.engine, self.arrays, split, months)
 
     def counts(self) -> dict[str, int]:
         """Patients by split, and ``patients``, ``studies`` and ``images`` in all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from client.store.catalogue import Image, Label, Patient, Study, Volume, has_images
+from client.store.exclusions import left_out
+from client.store.pairing import Pairing
+from client.store.patient_source import pair_studies, read_labels
 from client.store.site_store import SiteStore
 from client.store.split import SPLITS
 
@@ -22,7 +26,9 @@ def describe_store(folder: Path) -> dict[str, Any]:
     -------
     dict
         ``site``; ``splits``; ``store`` (`SiteStore.counts`); ``rows``: one dict per
-        line with ``what`` and a number for each split.
+        line with ``what`` and a number for each split; ``pairing``: which studies without
+        a BMD have one of another visit, at most ``months`` away, and why others have none
+        (`client.store.pairing.Pairing.as_dict`).
 
     Raises
     ------
@@ -49,14 +55,50 @@ def describe_store(folder: Path) -> dict[str, Any]:
                 ),
                 *_rows(session, "visits without images with {}", _by_label().where(~has_images())),
             ]
+            pairing, split_of = _pairing(session, store)
         return {
             "site": store.config.site,
             "splits": list(SPLITS),
             "store": store.counts(),
-            "rows": rows,
+            "rows": [*rows, *_pairing_rows(pairing, split_of)],
+            "pairing": {"months": store.config.pairing.months} | pairing.as_dict(),
         }
     finally:
         store.close()
+
+
+def _pairing(session: Session, store: SiteStore) -> tuple[Pairing, dict[str, str]]:
+    """Pair the studies of all patients; and the split of each study."""
+    unused = left_out(store.folder)
+    query = (
+        select(Study, Patient.split, has_images())
+        .join(Patient, Study.patient == Patient.pseudonym)
+        .order_by(Study.patient, Study.day, Study.uid)
+    )
+    patients: dict[str, list[Study]] = defaultdict(list)
+    split_of: dict[str, str] = {}
+    wanted: set[str] = set()
+    for study, split, imaged in session.execute(query):
+        if study.uid not in unused:
+            patients[study.patient].append(study)
+            split_of[study.uid] = split or ""
+            wanted |= {study.uid} if imaged else set()
+    labels = read_labels(session, select(Study.uid))
+    return pair_studies(patients.values(), labels, wanted, store.config.pairing.months), split_of
+
+
+def _pairing_rows(pairing: Pairing, split_of: dict[str, str]) -> list[dict[str, Any]]:
+    """Studies without a BMD of their own, by what became of them and by split."""
+    outcomes = [(study, "with the BMD of another visit") for study in pairing.paired]
+    outcomes += [
+        (study, f"without any BMD: {one.reason.replace('_', ' ')}")
+        for study, one in pairing.unpaired.items()
+    ]
+    counted = Counter((what, split_of[study]) for study, what in outcomes)
+    return [
+        {"what": f"studies {what}"} | {split: counted[what, split] for split in SPLITS}
+        for what in sorted({what for _, what in outcomes})
+    ]
 
 
 def _by_study(*columns: Any) -> Any:
