@@ -141,6 +141,12 @@ def show_taken(facts: dict[str, Any]) -> None:
         )
     store = facts["store"]
     console().print(table)
+    for series in facts["series_not_taken"]:
+        console().print(
+            f"CT series not taken: {series['path']} and the rest of its {series['files']} files: "
+            f"{series['reason']}, {series['sentence']}",
+            markup=False,
+        )
     if facts["visits_without_images_new"]:
         console().print(f"{facts['visits_without_images_new']} new visits without images")
     console().print(

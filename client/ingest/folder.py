@@ -17,7 +17,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from client.ingest.staging import StagingJob, crashed, stage, staging
 from client.ingest.worker_pool import WorkerPool, workers_for
 from client.ingest.writer import IngestWriter
 from client.store.site_store import OWNERS_FILE, SiteStore
+from shared.dicom.ct.eligibility import SeriesVerdict, series_not_taken
 from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, scan_folder
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
@@ -57,6 +58,8 @@ class IngestReport:
         The store afterwards (`SiteStore.counts`).
     visits_new : int
         Visits of which only labels came and that were not in the store before.
+    series_not_taken : list of SeriesVerdict
+        CT series of which nothing was taken, and the rule that refused each.
     """
 
     site: str
@@ -65,6 +68,7 @@ class IngestReport:
     studies_new: int
     counts: dict[str, int]
     visits_new: int = 0
+    series_not_taken: list[SeriesVerdict] = field(default_factory=list)
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:
@@ -95,6 +99,7 @@ class IngestReport:
             "visits_without_images_new": self.visits_new,
             "store": self.counts,
             "outcomes": self.outcomes,
+            "series_not_taken": [asdict(series) for series in self.series_not_taken],
             "files": [
                 {"path": f.path, "verdict": f.verdict, "reason": f.reason, "sentence": f.sentence}
                 for f in self.files
@@ -164,6 +169,7 @@ def ingest(
             writer.studies.studies_new,
             store.counts(),
             writer.studies.visits.visits_new,
+            series_not_taken(scan.series, verdicts),
         )
     finally:
         store.close()

@@ -166,4 +166,5 @@ def _joined(reports: list[IngestReport]) -> IngestReport:
         sum(report.studies_new for report in reports),
         last.counts,
         sum(report.visits_new for report in reports),
+        [series for report in reports for series in report.series_not_taken],
     )

@@ -18,6 +18,7 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from shared.dicom.ct.eligibility import SLICE_RULES, check
 from shared.dicom.ct.geometry import FEWEST_SLICES, places_of
 from shared.dicom.labels.tables import LabelRow, read_table
 from shared.dicom.masks.mask_files import loose_grid
@@ -62,6 +63,8 @@ class FolderScan:
         Of everything that is already decided.
     digests : dict of str to str
         SHA-256 of every file that could be read, by its name in the verdicts.
+    series : dict of str to list of str
+        Names of the slices of each CT series, by SeriesInstanceUID.
     """
 
     groups: list[StudyGroup] = field(default_factory=list)
@@ -69,6 +72,7 @@ class FolderScan:
     tables: list[str] = field(default_factory=list)
     verdicts: list[FileVerdict] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
+    series: dict[str, list[str]] = field(default_factory=dict)
 
 
 #: Applies a function to items and gives the results in order: `map`, or worker processes.
@@ -230,11 +234,7 @@ def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFi
 
 def _describe_slices(dataset: Dataset, common: dict[str, Any], *, unlinked: bool) -> ScannedFile:
     """Describe one slice of a CT, or the frames of an enhanced one."""
-    ct.check_is_slice(dataset)
-    if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
-        raise SetAsideError("burned_in_text")
-    if not text_of(dataset, "Rows"):
-        raise SetAsideError("pixels_missing")
+    check(SLICE_RULES, dataset)
     series = text_of(dataset, "SeriesInstanceUID")
     if unlinked or not series:
         raise SetAsideError("uid_missing")
@@ -249,6 +249,8 @@ def _group(files: list[ScannedFile], scan: FolderScan) -> None:
     for file in files:
         if file.grid is not None:
             continue
+        if file.kind == "slice":
+            scan.series.setdefault(file.series_uid, []).append(file.name)
         if by_uid[file.instance_uid] > 1:
             scan.verdicts.append(judge(file.name, "uid_twice"))
         elif file.kind == "labels":

@@ -7,8 +7,8 @@ along their normal; a *patient* array has those of `shared.records.VolumeRecord`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -23,16 +23,6 @@ from shared.dicom.verdicts import SetAsideError
 #: 2 GB; resampling needs a second array, so half as many are taken then.
 MOST_VOXELS: Final = 512 * 512 * 2400
 FEWEST_SLICES: Final = 3
-#: Slices closer than this are at the same place, mm.
-SAME_PLACE_MM: Final = 0.01
-#: Positions are written with one decimal by some scanners, mm.
-ROUNDING_MM: Final = 0.06
-#: A grid that is off by less than this at its far end counts as straight, mm.
-STRAIGHT_MM: Final = 0.25
-#: A gap of so many usual ones means that a slice is missing.
-MISSING_GAP: Final = 1.9
-#: Cosines of slices of one series differ by less than this.
-SAME_ORIENTATION: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -287,73 +277,3 @@ def nearest_axes(affine: NDArray[np.float64]) -> tuple[int, int, int]:
     if len(set(axes.tolist())) != 3:
         raise SetAsideError("slices_scattered", "oblique by 45 degrees")
     return int(axes[0]), int(axes[1]), int(axes[2])
-
-
-def find_stack(places: Sequence[SlicePlace]) -> Stack:
-    """Find the grid that slices make, whatever order they come in.
-
-    Raises
-    ------
-    SetAsideError
-        If they make none: too few, mixed, doubled, missing, scattered or too many.
-    """
-    if len(places) < FEWEST_SLICES:
-        raise SetAsideError("series_too_short", f"{len(places)}")
-    first = places[0]
-    if len({place.shape for place in places}) > 1 or _differ([p.spacing for p in places], 1e-3):
-        raise SetAsideError("grid_mixed")
-    if _differ([place.orientation for place in places], SAME_ORIENTATION):
-        raise SetAsideError("orientation_mixed")
-    across, down = (np.array(first.orientation[i : i + 3]) for i in (0, 3))
-    across, down = across / np.linalg.norm(across), down / np.linalg.norm(down)
-    normal = np.cross(across, down)
-    positions = np.array([place.position for place in places])
-    order = np.argsort(positions @ normal, kind="stable")
-    positions = positions[order]
-    offsets = positions @ normal
-    count, gaps = _regularity(offsets)
-    step = (positions[-1] - positions[0]) / (count - 1)
-    line = positions[0] + np.outer(
-        (offsets - offsets[0]) / (offsets[-1] - offsets[0]), positions[-1] - positions[0]
-    )
-    if np.abs(positions - line).max() > STRAIGHT_MM:
-        raise SetAsideError("slices_scattered")
-    affine = np.eye(4)
-    affine[:3] = np.stack(
-        [step, down * first.spacing[0], across * first.spacing[1], positions[0]], axis=1
-    )
-    shape = (count, *first.shape)
-    stack = Stack(tuple(order.tolist()), tuple(offsets.tolist()), affine, shape, gaps, False)
-    stack = replace(stack, tilted=_is_tilted(stack))
-    most = MOST_VOXELS // (2 if stack.resampled else 1)
-    if max(np.prod(shape, dtype=float), np.prod(stack.box[1], dtype=float)) > most:
-        raise SetAsideError("series_too_large", " x ".join(str(size) for size in shape))
-    return stack
-
-
-def _regularity(offsets: NDArray[np.float64]) -> tuple[int, bool]:
-    """Number of slices at regular distances, and whether these must be interpolated."""
-    steps = np.diff(offsets)
-    if steps.min() < SAME_PLACE_MM:
-        raise SetAsideError("slices_twice")
-    usual = float(np.median(steps))
-    if steps.max() >= MISSING_GAP * usual:
-        raise SetAsideError("slices_missing", f"a gap of {steps.max():.2f} mm, usual {usual:.2f}")
-    regular = np.linspace(offsets[0], offsets[-1], len(offsets))
-    if np.abs(offsets - regular).max() <= ROUNDING_MM:
-        return len(offsets), False
-    return max(FEWEST_SLICES, round((offsets[-1] - offsets[0]) / usual) + 1), True
-
-
-def _is_tilted(stack: Stack) -> bool:
-    """Say whether some native axis runs off its patient axis by more than rounding."""
-    reach = stack.affine[:3, :3] * (np.array(stack.shape) - 1)
-    for native, axis in enumerate(stack.axes):
-        reach[axis, native] = 0.0
-    return bool(np.abs(reach).max() > STRAIGHT_MM)
-
-
-def _differ(rows: Iterable[Sequence[float]], tolerance: float) -> bool:
-    """Say whether numbers that should be the same differ."""
-    values = np.array(list(rows), dtype=float)
-    return bool((values.max(axis=0) - values.min(axis=0)).max() > tolerance)

@@ -26,7 +26,8 @@ from shared.dicom.study_files import ScannedFile
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.records import PADDING_HU, VolumeRecord
 
-from .geometry import SlicePlace, Stack, find_stack, functional
+from .eligibility import find_stack
+from .geometry import SlicePlace, Stack, functional
 
 #: What maker's kernel names look like; anything else that was typed there is not kept.
 KERNEL: Final = re.compile(r"[A-Za-z0-9+\-_./\\ ]{1,40}")

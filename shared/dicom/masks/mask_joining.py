@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shared.dicom.ct.geometry import Stack, find_stack
+from shared.dicom.ct.eligibility import find_stack
+from shared.dicom.ct.geometry import Stack
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from shared.dicom.attributes import quietly, text_of
-from shared.dicom.ct.geometry import find_stack, places_of
+from shared.dicom.ct.eligibility import find_stack
+from shared.dicom.ct.geometry import places_of
 
 from .levels import LEVELS
 

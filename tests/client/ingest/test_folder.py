@@ -20,6 +20,7 @@ from shared.phantom.make import make_hospital
 from shared.phantom.writers import write_study
 from shared.records import StudyRecord, View
 from shared.settings.files import SiteConfig
+from tests.shared.ct_samples import field, write_ct
 from tests.shared.rendered_samples import sample_study
 
 
@@ -216,6 +217,20 @@ def test_labels_that_contradict_each_other_are_never_believed(
     write_labels(tmp_path / "later" / "bmd.csv", rows[:1])
     assert reasons(ingest(site, tmp_path / "later")) == {"label_conflict": 1, "table_unused": 1}
     assert records(site)[0].labels.bmd == {"L2": 1.0}
+
+
+def test_a_series_that_is_not_taken_is_named_with_the_rule(tmp_path: Path) -> None:
+    write_ct(tmp_path / "export" / "good")
+    write_ct(tmp_path / "export" / "short", field()[:2], series=2)
+    report = ingest(new_site(tmp_path / "site"), tmp_path / "export")
+    assert report.as_dict()["series_not_taken"] == [
+        {
+            "path": "short/000.dcm",
+            "files": 2,
+            "reason": "series_too_short",
+            "sentence": "a CT series of fewer than three slices",
+        }
+    ]
 
 
 def test_another_scan_of_a_stored_view_is_quarantined(

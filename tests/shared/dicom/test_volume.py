@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage
 
-from shared.dicom.ct.geometry import SlicePlace, find_stack
+from shared.dicom.ct.eligibility import find_stack
+from shared.dicom.ct.geometry import SlicePlace
 from shared.dicom.read import ReadVolume, read_study_folder
 from shared.dicom.verdicts import SetAsideError
 from shared.records import PADDING_HU, Vendor
