@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from client.privacy.ledger_db import Entry
+from client.privacy.entry_state import EntryState
+from client.privacy.ledger_entries import Entry, EntryMode
 from client.store.site_store import SiteStore
 from shared.training.accounting import epsilon
 
@@ -42,9 +44,9 @@ def ledger_statement(folder: Path) -> dict[str, Any]:
         ledger = store.open_ledger()
     finally:
         store.close()
-    entries = ledger.entries()
-    spent, plain = ledger.epsilon(), ledger.plain_rounds()
+    spending = ledger.spending()
     ledger.close()
+    spent, plain = spending.epsilon(), spending.plain_rounds()
     return {
         "site": store.config.site,
         "epsilon_budget": privacy.epsilon_budget,
@@ -54,19 +56,19 @@ def ledger_statement(folder: Path) -> dict[str, Any]:
         "delta": privacy.delta,
         "plain_rounds": plain,
         "unbounded": plain > 0,
-        "lines": _lines(entries, privacy.delta),
+        "lines": _lines(spending.entries, privacy.delta),
     }
 
 
-def _lines(entries: list[Entry], delta: float) -> list[dict[str, Any]]:
-    grouped: dict[tuple[str, str, str], list[Entry]] = {}
+def _lines(entries: Sequence[Entry], delta: float) -> list[dict[str, Any]]:
+    grouped: dict[tuple[str, str, EntryMode], list[Entry]] = {}
     for entry in entries:
         grouped.setdefault((entry.run, entry.task, entry.mode), []).append(entry)
     lines: list[dict[str, Any]] = []
     spent: list[Entry] = []
     unbounded = False
     for (run, task, mode), group in grouped.items():
-        if mode == "private":
+        if mode is EntryMode.PRIVATE:
             spent += group
         else:
             unbounded = True
@@ -80,7 +82,12 @@ def _lines(entries: list[Entry], delta: float) -> list[dict[str, Any]]:
                 "steps": sum(entry.steps for entry in group),
                 "noise_multiplier": max(entry.noise_multiplier for entry in group),
                 "epsilon_after": after,
-                "state": "reserved" if any(e.state == "reserved" for e in group) else "committed",
+                "state": _state_of(group),
             }
         )
     return lines
+
+
+def _state_of(group: Sequence[Entry]) -> EntryState:
+    states = {entry.state for entry in group}
+    return EntryState.RESERVED if EntryState.RESERVED in states else EntryState.COMMITTED

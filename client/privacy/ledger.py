@@ -26,72 +26,21 @@ an old ledger alone             its chain says so, before more is spent (`client
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import sqlalchemy as sa
-
 from client.privacy.evaluation_counter import MeasuredModels
-from client.privacy.ledger_db import (
-    MECHANISMS,
-    Entry,
-    empty_log,
-    entries_of,
-    erase_noise_key,
-    identity_of,
-    make_noise_key,
-    noise_key_of,
-    open_ledger_file,
-    writing,
-)
-from shared.errors import (
-    BudgetExceededError,
-    PolicyRefusedError,
-    StoreMissingError,
-    StoreOutdatedError,
-)
+from client.privacy.ledger_db import empty_log, open_own_ledger, writing
+from client.privacy.ledger_entries import Entry, EntryTable, RequestKey
+from client.privacy.noise_keys import erase_noise_key, make_noise_key, noise_key_of
+from client.privacy.reservation import Reservation, check_asked_as_before, check_done
+from client.privacy.spending import Quote, Spending
+from shared.errors import PolicyRefusedError, StoreOutdatedError
 from shared.settings.files import SitePrivacy
 from shared.training.accounting import Mechanism
-from shared.training.accounting import epsilon as compose
 
 #: The one cohort of a site: all patients of its store.
 DEFAULT_COHORT: Final = "store"
-#: A budget is not passed by rounding in the last digits.
-TOLERANCE: Final = 1e-9
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """The right to train one round once.
-
-    `repeated`: it was reserved before and nothing had left. `attempt` numbers the
-    releases of one request from 1 and must be part of what seeds the noise, and so must
-    `noise_key` (empty where `SitePrivacy.erase_noise_keys` is off): a repeat gets the same
-    one, and `Ledger.commit` erases it.
-    """
-
-    entry: int
-    mechanism: Mechanism | None
-    repeated: bool
-    attempt: int
-    noise_key: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True)
-class Quote:
-    """What a step would cost. `asked` is what it adds to `spent`; `left` is before it."""
-
-    spent: float
-    asked: float
-    left: float
-
-    @property
-    def fits(self) -> bool:
-        """Whether the budget allows it."""
-        return self.asked <= self.left + TOLERANCE
 
 
 class Ledger:
@@ -114,25 +63,13 @@ class Ledger:
     Raises
     ------
     StoreMissingError
-        If the file is missing, damaged or another store's ledger. It is never made
-        anew, since an empty ledger says that nothing was spent.
+        If the file is missing, damaged or another store's ledger.
     """
 
     def __init__(self, path: Path, budget: SitePrivacy, identity: str) -> None:
         self.path = path
         self.budget = budget
-        if not path.is_file():
-            raise StoreMissingError(
-                f"{path}: the privacy ledger of the site is missing; restore it from your "
-                "backup (site.yaml: ledger), for without it nobody knows what was spent"
-            )
-        self._engine = open_ledger_file(path)
-        if identity_of(self._engine) != identity:
-            self._engine.dispose()
-            raise StoreMissingError(
-                f"{path}: is not the privacy ledger of this store (site.yaml: ledger); restore "
-                "the one that was made with it from your backup"
-            )
+        self._engine = open_own_ledger(path, identity)
         self.measured = MeasuredModels(self._engine)
 
     def reserve(
@@ -178,44 +115,29 @@ class Ledger:
                 "this hospital does not train without privacy "
                 "(site.yaml: privacy.allow_plain_runs is false)"
             )
-        key = {
-            "run": run, "round": round, "task": task, "cohort": cohort,
-            "model_digest": model_digest,
-        }  # fmt: skip
+        key = RequestKey(run, round, task, cohort, model_digest)
         with writing(self._engine) as connection:
-            earlier = entries_of(connection, **key)
+            lines = EntryTable(connection)
+            earlier = lines.attempts(key)
             if earlier:
-                _check_same(earlier[-1], mechanism, key)
                 last = earlier[-1]
-                if last.state == "reserved" and last.repeatable and repeatable:
+                check_asked_as_before(last, mechanism)
+                if last.serves_again(repeatable=repeatable):
                     return Reservation(
                         last.id, mechanism, repeated=True, attempt=last.attempt,
                         noise_key=noise_key_of(connection, last.id),
                     )  # fmt: skip
             if mechanism is not None:
-                self._veto(connection, cohort, mechanism)
-            wanted = mechanism or Mechanism(1.0, 0.0, 0)
-            inserted = connection.execute(
-                MECHANISMS.insert().values(
-                    **key,
-                    **asdict(wanted),
-                    attempt=len(earlier) + 1,
-                    mode="private" if mechanism is not None else "plain",
-                    state="reserved",
-                    repeatable=repeatable,
-                    reserved_at=_now(),
-                )
-            )
-            entry = inserted.inserted_primary_key
-            number = int(entry[0]) if entry else 0
-            key_of_noise = b""
+                spending = Spending(lines.find(cohort=cohort), self.budget)
+                spending.check_fits(mechanism, cohort)
+            attempt = len(earlier) + 1
+            entry = lines.reserve(key, mechanism, attempt, repeatable=repeatable)
+            noise_key = b""
             if mechanism is not None and self.budget.erase_noise_keys:
-                former = [one.id for one in earlier]
-                key_of_noise = make_noise_key(connection, number, former)
+                noise_key = make_noise_key(connection, entry, [one.id for one in earlier])
             return Reservation(
-                number, mechanism, repeated=False, attempt=len(earlier) + 1,
-                noise_key=key_of_noise,
-            )  # fmt: skip
+                entry, mechanism, repeated=False, attempt=attempt, noise_key=noise_key
+            )
 
     def commit(self, reservation: Reservation, mechanism: Mechanism | None) -> None:
         """Write down what was really done, before the update leaves; its noise's key is erased.
@@ -231,34 +153,16 @@ class Ledger:
         StoreOutdatedError
             If the reservation is not there any more.
         """
-        reserved = reservation.mechanism
-        if (mechanism is None) != (reserved is None) or (
-            mechanism is not None
-            and reserved is not None
-            and (
-                mechanism.steps > reserved.steps
-                or mechanism.sample_rate > reserved.sample_rate
-                or mechanism.noise_multiplier < reserved.noise_multiplier
-            )
-        ):
-            raise PolicyRefusedError(
-                f"more was done than was reserved ({mechanism} after {reserved}); "
-                "the update does not leave"
-            )
-        done = {} if mechanism is None else asdict(mechanism)
+        check_done(reservation.mechanism, mechanism)
         with writing(self._engine) as connection:
-            mine = MECHANISMS.c.id == reservation.entry
-            state = connection.scalar(sa.select(MECHANISMS.c.state).where(mine))
-            if state is None:
+            lines = EntryTable(connection)
+            found = lines.find(id=reservation.entry)
+            if not found:
                 raise StoreOutdatedError(
                     "the ledger does not have the reservation that was made in it: another file "
                     "was put in its place; restore the newest backup (the update does not leave)"
                 )
-            connection.execute(
-                MECHANISMS.update()
-                .where(mine, MECHANISMS.c.state == "reserved")
-                .values(state="committed", committed_at=_now(), **done)
-            )
+            lines.commit(found[0], mechanism)
             erase_noise_key(connection, reservation.entry)
         empty_log(self._engine)
 
@@ -284,16 +188,10 @@ class Ledger:
             If it was not counted and does not fit: then it does not leave again.
         """
         with writing(self._engine) as connection:
-            known = entries_of(
-                connection, run=run, round=round, task=task, cohort=cohort,
-                model_digest=model_digest,
-            )  # fmt: skip
+            lines = EntryTable(connection)
+            known = lines.attempts(RequestKey(run, round, task, cohort, model_digest))
             if known:
-                connection.execute(
-                    MECHANISMS.update()
-                    .where(MECHANISMS.c.id == known[-1].id, MECHANISMS.c.state == "reserved")
-                    .values(state="committed", committed_at=_now())
-                )
+                lines.commit(known[-1])
                 erase_noise_key(connection, known[-1].id)
         if known:
             empty_log(self._engine)
@@ -303,97 +201,34 @@ class Ledger:
         )
         self.commit(reservation, mechanism)
 
+    def spending(self) -> Spending:
+        """Read what was spent, by all lines of one moment."""
+        return Spending(self.entries(), self.budget)
+
     def quote(self, mechanism: Mechanism, cohort: str = DEFAULT_COHORT) -> Quote:
-        """Say what a mechanism would cost now, without reserving it."""
-        with self._engine.connect() as connection:
-            return self._quote(connection, cohort, mechanism)
+        """Say what a mechanism would cost, without reserving it."""
+        return self.spending().quote(mechanism, cohort)
 
     def epsilon(
         self, cohort: str | None = None, *, run: str | None = None, task: str | None = None
     ) -> float:
-        """Compute what is spent and reserved at the site's delta.
-
-        Parameters
-        ----------
-        cohort, run, task : str, optional
-            Count only entries of these; all by default. Without a cohort, the
-            largest over the cohorts, for no patient is in two of them.
-
-        Returns
-        -------
-        float
-            Epsilon of the private entries; see `plain_rounds` for the others.
-        """
-        chosen = [
-            entry
-            for entry in self.entries()
-            if entry.mode == "private"
-            and cohort in (None, entry.cohort)
-            and run in (None, entry.run)
-            and task in (None, entry.task)
-        ]
-        cohorts = {entry.cohort for entry in chosen}
-        spent = [
-            compose([e.mechanism for e in chosen if e.cohort == name], self.budget.delta)
-            for name in cohorts
-        ]
-        return max(spent, default=0.0)
+        """Compute what is spent and reserved (`Spending.epsilon`)."""
+        return self.spending().epsilon(cohort, run=run, task=task)
 
     def plain_rounds(self) -> int:
         """Count the rounds without privacy, which no epsilon covers."""
-        return sum(entry.mode == "plain" for entry in self.entries())
+        return self.spending().plain_rounds()
 
     def holds(self, entry: int, run: str, round: int, task: str) -> bool:
         """Tell whether an entry that was reserved once is here."""
         with self._engine.connect() as connection:
-            known = entries_of(connection, run=run, round=round, task=task)
-            return any(one.id == entry for one in known)
+            return bool(EntryTable(connection).find(id=entry, run=run, round=round, task=task))
 
     def entries(self) -> list[Entry]:
         """List all entries, oldest first."""
         with self._engine.connect() as connection:
-            return entries_of(connection)
+            return EntryTable(connection).find()
 
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
-
-    def _veto(self, connection: sa.Connection, cohort: str, mechanism: Mechanism) -> None:
-        quote = self._quote(connection, cohort, mechanism)
-        if not quote.fits:
-            raise BudgetExceededError(
-                f"the privacy budget does not allow it: spent {quote.spent:.3f}, asked "
-                f"{quote.asked:.3f} more, left {quote.left:.3f} of epsilon "
-                f"{self.budget.epsilon_budget:g} (site.yaml: privacy.epsilon_budget)"
-            )
-
-    def _quote(self, connection: sa.Connection, cohort: str, mechanism: Mechanism) -> Quote:
-        spent_on = [e.mechanism for e in entries_of(connection, cohort=cohort, mode="private")]
-        spent = compose(spent_on, self.budget.delta)
-        after = compose([*spent_on, mechanism], self.budget.delta)
-        asked = after - spent if math.isfinite(spent) else math.inf
-        return Quote(spent=spent, asked=asked, left=self.budget.epsilon_budget - spent)
-
-
-def _check_same(earlier: Entry, mechanism: Mechanism | None, key: dict[str, object]) -> None:
-    """A key names one request; what was reserved for it serves no other mechanism."""
-    before = earlier.mechanism if earlier.mode == "private" else None
-    fewer = earlier.state == "committed"  # what was done may be less than what was asked
-    same = (before is None) == (mechanism is None) and (
-        before is None
-        or mechanism is None
-        or (
-            before.sample_rate == mechanism.sample_rate
-            and before.noise_multiplier == mechanism.noise_multiplier
-            and (before.steps == mechanism.steps or (fewer and before.steps < mechanism.steps))
-        )
-    )
-    if not same:
-        raise PolicyRefusedError(
-            f"round {key['round']} of run {key['run']} ({key['task']}) was already asked with "
-            "another privacy mechanism; ask it as before or as a new run"
-        )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,25 +1,23 @@
-"""The ledger's file: its tables, its lines, its identity; SQLite that survives a power cut."""
+"""The ledger's file: its tables and its identity; SQLite that survives a power cut."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from shared.training.accounting import Mechanism
+from shared.errors import StoreMissingError
 
 #: How long one process waits for another that writes, seconds.
 PATIENCE_SECONDS: Final = 60
 #: What a ledger and its store know each other by.
 IDENTITY_BYTES: Final = 16
-NOISE_KEY_BYTES: Final = 32
 
 METADATA = sa.MetaData()
 PROPERTIES = sa.Table(
@@ -75,37 +73,6 @@ MEASURED = sa.Table(
 )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of the ledger.
-
-    `mode` is ``private`` or ``plain`` (unbounded), `state` ``reserved`` (counts as
-    spent) or ``committed``, `repeatable` whether training it again gives the same
-    bits. Times are UTC, ISO 8601.
-    """
-
-    id: int
-    run: str
-    round: int
-    task: str
-    cohort: str
-    model_digest: str
-    attempt: int
-    mode: str
-    state: str
-    repeatable: bool
-    sample_rate: float
-    noise_multiplier: float
-    steps: int
-    reserved_at: str
-    committed_at: str | None
-
-    @property
-    def mechanism(self) -> Mechanism:
-        """What was spent."""
-        return Mechanism(self.sample_rate, self.noise_multiplier, self.steps)
-
-
 def make_ledger(path: Path) -> str:
     """Make an empty ledger, mode 0600.
 
@@ -117,7 +84,7 @@ def make_ledger(path: Path) -> str:
     Returns
     -------
     str
-        Its identity, which the store must keep (see `Ledger`).
+        Its identity, which the store must keep (see `open_own_ledger`).
 
     Raises
     ------
@@ -145,7 +112,39 @@ def open_ledger_file(path: Path) -> sa.Engine:
     return engine
 
 
-def identity_of(engine: sa.Engine) -> str:
+def open_own_ledger(path: Path, identity: str) -> sa.Engine:
+    """Open the ledger that was made with a store.
+
+    It is never made anew, since an empty ledger says that nothing was spent.
+
+    Parameters
+    ----------
+    path : Path
+        The SQLite file that `make_ledger` made.
+    identity : str
+        What `make_ledger` returned.
+
+    Raises
+    ------
+    StoreMissingError
+        If the file is missing, damaged or another store's ledger.
+    """
+    if not path.is_file():
+        raise StoreMissingError(
+            f"{path}: the privacy ledger of the site is missing; restore it from your "
+            "backup (site.yaml: ledger), for without it nobody knows what was spent"
+        )
+    engine = open_ledger_file(path)
+    if _identity_of(engine) != identity:
+        engine.dispose()
+        raise StoreMissingError(
+            f"{path}: is not the privacy ledger of this store (site.yaml: ledger); restore "
+            "the one that was made with it from your backup"
+        )
+    return engine
+
+
+def _identity_of(engine: sa.Engine) -> str:
     """Read a ledger's identity; empty if the file is no ledger."""
     query = sa.select(PROPERTIES.c.value).where(PROPERTIES.c.key == "ledger_id")
     try:
@@ -177,29 +176,6 @@ def _make_durable(connection: Any, _: object) -> None:
     connection.execute("PRAGMA secure_delete=ON")
 
 
-def make_noise_key(connection: sa.Connection, entry: int, former: Sequence[int]) -> bytes:
-    """Make the key of a reserved round; those of former attempts, of which nothing left, go."""
-    NOISE_KEYS.create(connection, checkfirst=True)  # ledgers of an older version have none
-    connection.execute(NOISE_KEYS.delete().where(NOISE_KEYS.c.entry.in_(former)))
-    key = secrets.token_bytes(NOISE_KEY_BYTES)
-    connection.execute(NOISE_KEYS.insert().values(entry=entry, key=key))
-    return key
-
-
-def noise_key_of(connection: sa.Connection, entry: int) -> bytes:
-    """Read the key of a reserved round; empty if it was reserved without one."""
-    if not sa.inspect(connection).has_table(NOISE_KEYS.name):
-        return b""
-    key = connection.scalar(sa.select(NOISE_KEYS.c.key).where(NOISE_KEYS.c.entry == entry))
-    return bytes(key or b"")
-
-
-def erase_noise_key(connection: sa.Connection, entry: int) -> None:
-    """Erase the key of a round that is being committed; `empty_log` must follow."""
-    if sa.inspect(connection).has_table(NOISE_KEYS.name):
-        connection.execute(NOISE_KEYS.delete().where(NOISE_KEYS.c.entry == entry))
-
-
 def empty_log(engine: sa.Engine) -> None:
     """Empty the log beside the file, in which erased lines still stand.
 
@@ -207,12 +183,3 @@ def empty_log(engine: sa.Engine) -> None:
     """
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def entries_of(connection: sa.Connection, **where: object) -> list[Entry]:
-    """List the lines with these values in their columns, oldest first."""
-    query = sa.select(MECHANISMS).order_by(MECHANISMS.c.id)
-    for column, value in where.items():
-        query = query.where(MECHANISMS.c[column] == value)
-    rows: Sequence[sa.RowMapping] = connection.execute(query).mappings().all()
-    return [Entry(**row) for row in rows]

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from client.identity.coordinator import permit_coordinator, permit_request
 from client.privacy import firewall, policy
-from client.privacy.ledger import DEFAULT_COHORT, Reservation
+from client.privacy.ledger import DEFAULT_COHORT
+from client.privacy.reservation import Reservation
 from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
 from client.round.open_site import Site
 from client.round.received_model import keep_received

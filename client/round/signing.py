@@ -30,12 +30,12 @@ def account_of(
     site: Site, job: Job | EvaluateJob, request: str, withheld: str, seconds: float
 ) -> Account:
     """Make the site's account of an answer. Nothing in it is about a patient."""
-    privacy = site.store.config.privacy
+    privacy, spending = site.store.config.privacy, site.ledger.spending()
     number, epsilon_run = 0, 0.0
     mode: Literal["private", "plain", "evaluate"] = "evaluate"
     if isinstance(job, Job):
         number, mode = job.round, job.mode
-        epsilon_run = site.ledger.epsilon(run=job.run, task=job.task)
+        epsilon_run = spending.epsilon(run=job.run, task=job.task)
     return Account(
         site=site.name,
         run=job.run,
@@ -44,10 +44,10 @@ def account_of(
         mode=mode,
         request=request,
         epsilon_run=epsilon_run,
-        epsilon_spent=site.ledger.epsilon(),
+        epsilon_spent=spending.epsilon(),
         epsilon_budget=privacy.epsilon_budget,
         delta=privacy.delta,
-        plain_rounds=site.ledger.plain_rounds(),
+        plain_rounds=spending.plain_rounds(),
         seconds=seconds,
         metrics_withheld=withheld,
     )

@@ -21,8 +21,9 @@ from typer.testing import CliRunner
 
 from client.cli import main as cli
 from client.node.ledger_summary import ledger_statement
-from client.privacy.ledger import Ledger, Reservation
+from client.privacy.ledger import Ledger
 from client.privacy.ledger_db import make_ledger
+from client.privacy.reservation import Reservation
 from client.store.site_store import SiteStore, init_site
 from shared.errors import BudgetExceededError, PolicyRefusedError, StoreMissingError
 from shared.settings.files import SiteConfig, SitePrivacy
