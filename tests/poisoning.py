@@ -27,7 +27,7 @@ from shared.settings.task import OptimiserSettings
 from shared.tasks.base import Task
 from shared.training.arrays import get_arrays, set_arrays, trainable_names
 from shared.training.compute import Compute
-from shared.training.local_round import RoundKey, evaluate, train_plain
+from shared.training.local_round import LocalRound, RoundKey, evaluate, train_plain
 from shared.training.weights import digest_arrays
 
 LIAR: Final = "epsilon"
@@ -115,7 +115,15 @@ class WrongLabels:
 
 @dataclass(frozen=True)
 class Trial:
-    """A federation of five hospitals, plain training, equal numbers of patients."""
+    """A federation of five hospitals, plain training, equal numbers of patients.
+
+    Parameters
+    ----------
+    kept : dict, optional
+        Holds what each hospital trained, by hospital, round, the model's digest and whether
+        labels were wrong: all that training follows from in one trial. Rules under which the
+        liar does not come through train the same models, and each is trained once.
+    """
 
     task: Task
     start: Arrays
@@ -125,6 +133,7 @@ class Trial:
     rounds: int
     seed: int = 1
     compute: Compute = field(default_factory=lambda: Compute(device="cpu", threads=1))
+    kept: dict[tuple[str, int, str, bool], LocalRound] | None = None
 
     def run(self, rule: StrategySettings, attack: str) -> tuple[dict[str, float], list[str]]:
         """Train under an attack; give the metrics on unseen patients, and who was rejected."""
@@ -133,18 +142,14 @@ class Trial:
         set_arrays(network, self.start)
         names = trainable_names(task, network, self.settings.trainable)
         aggregator = Aggregator(rule, names, 10_000)
-        sources = dict(self.sources)
-        if attack == "labels flipped":
-            sources[LIAR] = WrongLabels(sources[LIAR])
         model, rejected = dict(self.start), []
         for number in range(1, self.rounds + 1):
             sent = halved(model)
             with tempfile.TemporaryDirectory() as folder:
                 spool, updates = Spool(Path(folder)), {}
-                for site, source in sources.items():
-                    set_arrays(network, sent)
-                    key = RoundKey(self.seed, site, number, digest_arrays(sent))
-                    done = train_plain(task, network, source, self.settings, key, self.compute)
+                for site in self.sources:
+                    wrong = site == LIAR and attack == "labels flipped"
+                    done = self._trained(network, site, number, sent, wrong)
                     update = done.arrays
                     lie = ATTACKS[attack]
                     if site == LIAR and lie is not None:
@@ -159,6 +164,21 @@ class Trial:
                 model, _ = aggregator.combine(number, model, updates)
         set_arrays(network, halved(model))
         return task.metrics(evaluate(task, network, self.unseen, self.compute)), rejected
+
+    def _trained(
+        self, network: torch.nn.Module, site: str, number: int, sent: Arrays, wrong: bool
+    ) -> LocalRound:
+        """Train one hospital's round from a model; what was kept of the same is taken."""
+        key = RoundKey(self.seed, site, number, digest_arrays(sent))
+        same = (site, number, key.model_digest, wrong)
+        if self.kept is not None and same in self.kept:
+            return self.kept[same]
+        source = WrongLabels(self.sources[site]) if wrong else self.sources[site]
+        set_arrays(network, sent)
+        done = train_plain(self.task, network, source, self.settings, key, self.compute)
+        if self.kept is not None:
+            self.kept[same] = done
+        return done
 
 
 def fresh_start(task: Task, seed: int) -> Arrays:
