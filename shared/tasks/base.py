@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from shared.findings.findings import Findings
 from shared.metrics.released import ReleasedSums
-from shared.records import PatientSource, StudyRecord
+from shared.records import Modality, PatientSource, StudyRecord
 from shared.settings.contract import DataContract
 from shared.settings.task import TaskSettings
 from shared.tasks.inputs import TaskInputs, example_study
@@ -152,7 +152,10 @@ class Task(ABC):
         PhantomError
             If there are none of what the task reads.
         """
+        from shared.errors import PhantomError
         from shared.phantom.source import DigitalPatients, views_for
 
+        if cls.inputs.series:
+            raise PhantomError(f"{cls.name}: there are no digital patients with {Modality.CT}")
         views = views_for(cls.inputs.views)
         return DigitalPatients(number, seed, workers=workers, views=views, cache=cache)
