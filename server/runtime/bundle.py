@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +68,9 @@ def stage_bundle(bundle: Path) -> None:
             target = bundle / source.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    (bundle / "pyproject.toml").write_text(_PYPROJECT, encoding="utf-8")
+    (bundle / "pyproject.toml").write_text(
+        _PYPROJECT.replace("{version}", version("osteofed")), encoding="utf-8"
+    )
 
 
 _PYPROJECT: Final = """\
@@ -77,7 +80,7 @@ build-backend = "setuptools.build_meta"
 
 [project]
 name = "osteofed"
-version = "0.1.0"
+version = "{version}"
 description = "Federated bone-health imaging"
 license = "Apache-2.0"
 dependencies = []
