@@ -15,7 +15,7 @@ import argparse
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,13 @@ from shared.training.noise import KeyStream
 from shared.training.optimising import autocast
 from shared.training.per_patient_gradients import per_patient_gradients
 from tests.benchmarks.commands import ROOT
+from tests.benchmarks.volumes import GradesVolumes, SegmentsVolumes, VolumeTask
 
 SEED = 1
 RATE, CLIP, NOISE = 1e-4, 1.0, 1.0
 
 NETWORKS = {"U-Net": "dxa-segmentation", "DenseNet": "dxa-bmd", "ResNet": "vfa-fracture"}
+VOLUMES: dict[str, type[VolumeTask]] = {"U-Net 3-D": SegmentsVolumes, "ResNet 3-D": GradesVolumes}
 
 Step = Callable[[], None]
 
@@ -86,7 +88,7 @@ def plain_step(
 def our_step(
     task: Task, samples: list[Sample], device: str = "cpu", *, mixed: bool = False
 ) -> Step:
-    """The step of `train_private`, its layers exchanged anew each time."""
+    """The step of `train_private`, by formulas or one patient at a time as it takes it."""
     compute = Compute(device, 1, len(samples), mixed)
     network, weights = start(task, device)
     optimiser = private(KeyedDPOptimizer, weights, len(samples), stream=KeyStream(bytes(32)))
@@ -146,16 +148,28 @@ def ratio(turns: list[list[float]], which: int) -> tuple[str, str]:
     return f"{middle:.2f}", f"{low:.2f}-{high:.2f}"
 
 
+def cases(count: int, cache: Path | None) -> Iterator[tuple[str, Task, list[Sample]]]:
+    """Give every network's name, task and patients, of images and of volumes."""
+    source = DigitalPatients(count, SEED, cache=cache)
+    for network, name in NETWORKS.items():
+        task = make_task(load_settings(ROOT / f"configs/tasks/{name}.yaml", TaskSettings))
+        patients = Patients(task, source)
+        yield network, task, [patients.newest(patient) for patient in patients.names]
+    for network, kind in VOLUMES.items():
+        of_volumes = kind()
+        yield network, of_volumes, [of_volumes.drawn(patient) for patient in range(count)]
+
+
 def main() -> None:
     """Measure every network at the small size and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--patients", type=int, default=16)
     parser.add_argument("--cache", type=Path, help="folder in which rendered patients are kept")
+    parser.add_argument("--only", nargs="+", help="networks, by the names in the table")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
-    source = DigitalPatients(options.patients, SEED, cache=options.cache)
     table = Table(
         title=f"one step, {options.patients} patients, all weights, 1 thread, seed {SEED}; "
         f"processor ms, medians of {options.runs} turns",
@@ -164,10 +178,9 @@ def main() -> None:
     )
     for column in ("network", "plain", "private", "ratio", "half", "Opacus", "ratio", "half"):
         table.add_column(column)
-    for network, name in NETWORKS.items():
-        task = make_task(load_settings(ROOT / f"configs/tasks/{name}.yaml", TaskSettings))
-        patients = Patients(task, source)
-        samples = [patients.newest(patient) for patient in patients.names]
+    for network, task, samples in cases(options.patients, options.cache):
+        if options.only and network not in options.only:
+            continue
         kinds = (plain_step, our_step, opacus_step)
         turns = times([kind(task, samples) for kind in kinds], options.runs)
         plain, ours, theirs = (
