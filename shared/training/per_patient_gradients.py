@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from shared.training.layers.formulas import by_formulas, have_formulas
-from shared.training.layers.keeping import keep
+from shared.training.layers.keeping import add_gradients
 from shared.training.layers.onednn import volumes_by_onednn
 
 
@@ -165,15 +164,19 @@ class _OneAtATime(Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[None, ...]:
         parts = upstream.split(len(upstream) // len(ctx.outputs))
-        found: list[Tensor | None] = [None] * len(ctx.trained)
-        for patient, (output, part) in enumerate(zip(ctx.outputs, parts, strict=True)):
+        # A patient whose pass leaves a weight out has zeros there.
+        found = [weight.new_zeros((len(parts), *weight.shape)) for weight in ctx.trained]
+        of_patients = zip(*(one.unbind() for one in found), strict=True)
+        used = [False] * len(found)
+        for output, part, rows in zip(ctx.outputs, parts, of_patients, strict=True):
             gradients = torch.autograd.grad(output, ctx.trained, part, allow_unused=True)
             for place, gradient in enumerate(gradients):
                 if gradient is not None:
-                    found[place] = _with_row(found[place], patient, len(parts), gradient)
-        for weight, rows in zip(ctx.trained, found, strict=True):
-            if rows is not None:
-                keep(weight, partial(torch.as_tensor, rows))
+                    rows[place].copy_(gradient)
+                    used[place] = True
+        for place, weight in enumerate(ctx.trained):
+            if used[place]:
+                add_gradients(weight, found[place])
         return (None,) * (3 + len(ctx.trained))
 
 
@@ -189,14 +192,6 @@ def _forward(model: nn.Module, network: Callable[..., Tensor], units: int) -> Ca
         return result
 
     return forward
-
-
-def _with_row(rows: Tensor | None, patient: int, patients: int, gradient: Tensor) -> Tensor:
-    """Write a patient's gradient down; a patient whose pass does not use a weight has zeros."""
-    if rows is None:
-        rows = gradient.new_zeros((patients, *gradient.shape))
-    rows[patient] = gradient
-    return rows
 
 
 def _checked(output: Tensor, units: int) -> Tensor:

@@ -24,11 +24,16 @@ def in_full(image: Tensor) -> Tensor:
 
 
 def keep(weight: Tensor | None, gradients: Callable[[], Tensor]) -> None:
-    """Add gradients, (N, *weight.shape), to what the weight has from this backward pass."""
+    """Compute gradients, (N, *weight.shape), and keep them if the weight is trained."""
     if weight is not None and weight.requires_grad:
-        before = getattr(weight, "grad_sample", None)
-        value = gradients().to(weight.dtype)  # under autocast it was computed in half of it
-        weight.grad_sample = value if before is None else before + value  # type: ignore[attr-defined]
+        add_gradients(weight, gradients())
+
+
+def add_gradients(weight: Tensor, gradients: Tensor) -> None:
+    """Add gradients, (N, *weight.shape), to what the weight has from this backward pass."""
+    before = getattr(weight, "grad_sample", None)
+    value = gradients.to(weight.dtype)  # under autocast it was computed in half of it
+    weight.grad_sample = value if before is None else before + value  # type: ignore[attr-defined]
 
 
 def patients_of(image: Tensor, units: int) -> int:
