@@ -112,8 +112,8 @@ class VolumeRecord:
     contrast : bool or None
         Whether a contrast agent was given; None = the files do not say.
     regions : ndarray of uint8, shape (Z, Y, X), or None
-        Vertebra levels, 20 = L1 .. 24 = L5 (TotalSegmentator counts); None where nobody
-        drew any.
+        Vertebra levels in the codes that `shared.regions.VERTEBRA_CODES` has for volumes;
+        None where nobody drew any.
     """
 
     hu: NDArray[np.int16]

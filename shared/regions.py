@@ -3,9 +3,17 @@
 A region map is an integer image in which each pixel carries one code. Regions
 do not overlap; the *total hip* is the union of three of them, the way every
 scanner reports it.
+
+A name is the same everywhere; its code is not: maps of volumes have the numbers of the VerSe
+challenge, as masks of CT come with them, and maps of images those of `REGION_CODES`, in
+which the same numbers mean other vertebrae and the hip has a place. Stores hold both, so
+`VERTEBRA_CODES` says which is which, and `recoded` alone turns one into the other.
 """
 
-from typing import Final
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 BACKGROUND: Final = 0
 
@@ -25,6 +33,20 @@ REGION_CODES: Final[dict[str, int]] = {
 NUMBER_OF_CODES: Final = 17  # background included
 #: A vertebra whose level nobody said: on radiographs only, where masks come from boxes.
 UNNAMED_VERTEBRA: Final = 17
+
+#: What a region map is of.
+MapKind = Literal["image", "volume"]
+#: Code of each vertebra, T1 to L5, in maps of either kind; one without a code is in none.
+VERTEBRA_CODES: Final[dict[MapKind, dict[str, int]]] = {
+    "image": {name: REGION_CODES[name] for name in VERTEBRAE},
+    # VerSe: C1 = 1 to C7 = 7, T1 = 8 to T12 = 19, L1 = 20 to L5 = 24.
+    "volume": {
+        **{f"T{number}": 7 + number for number in range(1, 13)},
+        **{f"L{number}": 19 + number for number in range(1, 6)},
+    },
+}
+#: Levels that masks of CT series are read for, from cranial to caudal.
+CT_LEVELS: Final[tuple[str, ...]] = (*LUMBAR, "L5")
 
 #: Reported regions that are unions of mapped ones.
 UNIONS: Final[dict[str, tuple[str, ...]]] = {
@@ -59,3 +81,36 @@ def codes_of(region: str) -> tuple[int, ...]:
     if region in UNIONS:
         return tuple(REGION_CODES[part] for part in UNIONS[region])
     return (REGION_CODES[region],)
+
+
+def code_of(vertebra: str, kind: MapKind) -> int:
+    """Code of a vertebra, T1 to L5, in maps of a kind.
+
+    Raises
+    ------
+    KeyError
+        If maps of that kind have no code for it.
+    """
+    return VERTEBRA_CODES[kind][vertebra]
+
+
+def recoded(regions: NDArray[np.uint8], source: MapKind, target: MapKind) -> NDArray[np.uint8]:
+    """Turn the codes of one kind of map into those of the other.
+
+    Parameters
+    ----------
+    regions : ndarray of uint8, any shape
+        Codes of maps of kind `source`.
+    source, target : str
+        ``image`` or ``volume``.
+
+    Returns
+    -------
+    ndarray of uint8, of the same shape
+        What has no code in maps of kind `target` is background: the hip in volumes, L5 in
+        images.
+    """
+    table = np.zeros(256, np.uint8)
+    for name, code in VERTEBRA_CODES[source].items():
+        table[code] = VERTEBRA_CODES[target].get(name, BACKGROUND)
+    return np.asarray(table[regions])

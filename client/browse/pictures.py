@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.records import PADDING_HU
-from shared.regions import REGION_CODES
+from shared.regions import CT_LEVELS, REGION_CODES, code_of
 
 Colour = tuple[int, int, int]
 
@@ -31,7 +31,7 @@ PALETTE: Final[tuple[Colour, ...]] = (
     (86, 180, 233), (230, 159, 0), (0, 190, 140), (240, 228, 66), (204, 121, 167), (255, 122, 80),
 )  # fmt: skip
 #: CT vertebra levels in a volume's regions (`shared.records.VolumeRecord`).
-CT_CODES: Final[Mapping[str, int]] = {"L1": 20, "L2": 21, "L3": 22, "L4": 23, "L5": 24}
+CT_CODES: Final[Mapping[str, int]] = {name: code_of(name, "volume") for name in CT_LEVELS}
 
 #: Bone window: centre and width in Hounsfield units.
 BONE_CENTRE_HU: Final = 400.0

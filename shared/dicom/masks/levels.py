@@ -9,9 +9,10 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from shared.dicom.attributes import text_of, value_of
+from shared.regions import CT_LEVELS, code_of
 
-#: Code of each level in `VolumeRecord.regions`: those of the VerSe challenge.
-LEVELS: Final[dict[str, int]] = {"L1": 20, "L2": 21, "L3": 22, "L4": 23, "L5": 24}
+#: Code of each level in `VolumeRecord.regions`.
+LEVELS: Final[dict[str, int]] = {name: code_of(name, "volume") for name in CT_LEVELS}
 #: SNOMED CT (design/clinical.md) and the SNOMED RT codes of the same (PS3.16 annex).
 SNOMED: Final[dict[str, str]] = {
     "66794005": "L1", "14293000": "L2", "36470004": "L3", "11994002": "L4", "49668003": "L5",
