@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,14 +19,16 @@ from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
+from client.store.arrays import levels_text, mapped
 from client.store.catalogue import Image, Patient, Quality, Study, Volume
 from client.store.exclusions import left_out
-from client.store.patient_source import read_labels
+from client.store.patient_source import pair_studies, read_labels
 from client.store.site_store import SiteStore
 from shared.clinical.references import DIAGNOSTIC_REGIONS, OSTEOPOROSIS_T
 from shared.clinical.scores import reported_score, t_score
 from shared.quality import assess
-from shared.records import DXA_VENDORS, ImageRecord, StudyLabels, Vendor, View
+from shared.records import DXA_VENDORS, ImageRecord, PairedLabels, StudyLabels, Vendor, View
+from shared.regions import CT_LEVELS, code_of
 
 #: Whose data a contract is about.
 LOOKED_AT: Final = ("train", "validation")
@@ -49,8 +51,42 @@ class StoredImageFacts:
 
 
 @dataclass(frozen=True)
+class StoredVolumeFacts:
+    """One CT series, in mm and kV; None = the files do not say, `kernel` is empty then.
+
+    `size` are the rows and columns of its array, `levels` the vertebrae of its mask.
+    """
+
+    row_mm: float
+    column_mm: float
+    slice_mm: float
+    kvp: float | None
+    kernel: str
+    thickness_mm: float | None
+    contrast: bool | None
+    size: tuple[int, int] | None
+    masked: bool
+    levels: tuple[str, ...]
+
+    @property
+    def gap_mm(self) -> float | None:
+        """What lies between two slices, mm; 0 where they touch or overlap."""
+        return None if self.thickness_mm is None else max(0.0, self.slice_mm - self.thickness_mm)
+
+    @property
+    def field_of_view_mm(self) -> float | None:
+        """Shorter side of a slice, mm."""
+        if self.size is None:
+            return None
+        return min(self.size[0] * self.row_mm, self.size[1] * self.column_mm)
+
+
+@dataclass(frozen=True)
 class StoredStudyFacts:
-    """One study of a patient of `split`, with what the contract's rules look at."""
+    """One study of a patient of `split`, with what the contract's rules look at.
+
+    `paired_bmd` is of another visit on the scale of `paired_vendor`, `paired_months` away.
+    """
 
     study: str
     patient: str
@@ -60,9 +96,12 @@ class StoredStudyFacts:
     vendor: str
     model: str | None
     images: Mapping[str, StoredImageFacts]
-    volumes: Sequence[tuple[float, float]]
+    volumes: Sequence[StoredVolumeFacts]
     bmd: Mapping[str, float]
     genant: Mapping[str, int]
+    paired_bmd: Mapping[str, float] = field(default_factory=dict)
+    paired_vendor: str = ""
+    paired_months: float | None = None
 
     def has(self, of: str) -> bool | None:
         """Say whether the study is of a class or subgroup, or has a label; None = unknown.
@@ -85,20 +124,27 @@ class StoredStudyFacts:
         if word == "vendor":
             return self.vendor == rest
         if word == "label":
-            return bool(self.bmd if rest == "bmd" else self.genant)
+            labels = {"bmd": self.bmd, "genant": self.genant, "paired_bmd": self.paired_bmd}
+            return bool(labels[rest])
+        if word == "level":
+            return any(rest in volume.levels for volume in self.volumes)
         if word in ("image", "mask"):
-            image = self.images.get(rest)
-            return image is not None and (word == "image" or image.masked)
+            masked = [one.masked for one in self.volumes]
+            if rest != "ct":
+                masked = [self.images[rest].masked] if rest in self.images else []
+            return any(masked) if word == "mask" else bool(masked)
         return self._of_class(word)
 
     def _of_class(self, word: str) -> bool | None:
         if word == "fracture":
             return any(grade > 0 for grade in self.genant.values()) if self.genant else None
-        vendor = Vendor(self.vendor)
-        known = [region for region in DIAGNOSTIC_REGIONS if region in self.bmd]
+        vendor, bmd = Vendor(self.vendor), self.bmd
+        if vendor not in DXA_VENDORS and self.paired_bmd:
+            vendor, bmd = Vendor(self.paired_vendor), self.paired_bmd
+        known = [region for region in DIAGNOSTIC_REGIONS if region in bmd]
         if vendor not in DXA_VENDORS or not known:
             return None
-        scores = [reported_score(t_score(self.bmd[region], region, vendor)) for region in known]
+        scores = [reported_score(t_score(bmd[region], region, vendor)) for region in known]
         return min(scores) <= OSTEOPOROSIS_T
 
 
@@ -158,8 +204,18 @@ def views_of(task: str) -> tuple[View, ...]:
     return task_class(task).inputs.views
 
 
-def read_facts(store: SiteStore, task: str) -> TaskFacts:
-    """Read from the catalogue what a site has for a task; parameters as in `views_of`."""
+def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFacts:
+    """Read from the catalogue what a site has for a task.
+
+    Parameters
+    ----------
+    store : SiteStore
+        The open store.
+    task : str
+        As in `views_of`.
+    series : bool
+        Whether studies with CT series are of the task, without any of its views too.
+    """
     views = [view.value for view in views_of(task)]
     unused = left_out(store.folder)
     mine = select(Patient.pseudonym).where(Patient.split.in_(LOOKED_AT))
@@ -174,20 +230,32 @@ def read_facts(store: SiteStore, task: str) -> TaskFacts:
                 row.row_mm, row.column_mm, row.spacing_provenance, row.digest,
                 row.mask_digest is not None, flags.get((row.study, row.view)),
             )  # fmt: skip
-        volumes: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for volume in session.scalars(select(Volume).where(Volume.study.in_(uids))):
-            volumes[volume.study].append((volume.row_mm, volume.column_mm))
+        volumes: dict[str, list[StoredVolumeFacts]] = defaultdict(list)
+        for volume in session.scalars(
+            select(Volume).where(Volume.study.in_(uids)).order_by(Volume.study, Volume.series)
+        ):
+            volumes[volume.study].append(_volume(volume))
         labels = read_labels(session, uids)
-        rows = session.execute(
-            select(Study, Patient.split)
-            .join(Patient, Study.patient == Patient.pseudonym)
-            .where(Patient.split.in_(LOOKED_AT))
-            .order_by(Study.uid)
-        )
+        rows = [
+            (study, split or "")
+            for study, split in session.execute(
+                select(Study, Patient.split)
+                .join(Patient, Study.patient == Patient.pseudonym)
+                .where(Patient.split.in_(LOOKED_AT))
+                .order_by(Study.uid)
+            )
+            if study.uid not in unused
+        ]
+        wanted = set(images) | (set(volumes) if series else set())
+        patients: dict[str, list[Study]] = defaultdict(list)
+        for study, _ in rows:
+            patients[study.patient].append(study)
+        months = store.config.pairing.months
+        paired = pair_studies(patients.values(), labels, wanted, months).paired
         studies = [
-            _study(study, split or "", images[study.uid], volumes[study.uid], labels.get(study.uid))
+            _study(study, split, images[study.uid], volumes[study.uid], labels, paired)
             for study, split in rows
-            if study.uid in images and study.uid not in unused
+            if study.uid in wanted
         ]
     return TaskFacts(task, studies, store)
 
@@ -196,13 +264,32 @@ def _study(
     study: Study,
     split: str,
     images: Mapping[str, StoredImageFacts],
-    volumes: Sequence[tuple[float, float]],
-    labels: StudyLabels | None,
+    volumes: Sequence[StoredVolumeFacts],
+    labels: Mapping[str, StudyLabels],
+    paired: Mapping[str, PairedLabels],
 ) -> StoredStudyFacts:
-    known = labels or StudyLabels()
-    return StoredStudyFacts(
+    known, other = labels.get(study.uid, StudyLabels()), paired.get(study.uid)
+    facts = StoredStudyFacts(
         study.uid, study.patient, split, study.sex, study.age_years, study.vendor, study.model,
         images, volumes, known.bmd, known.genant,
+    )  # fmt: skip
+    if other is None:
+        return facts
+    return replace(
+        facts,
+        paired_bmd=other.labels.bmd,
+        paired_vendor=other.vendor.value,
+        paired_months=other.months,
+    )
+
+
+def _volume(volume: Volume) -> StoredVolumeFacts:
+    size = None if volume.rows is None or volume.columns is None else (volume.rows, volume.columns)
+    codes = {int(code) for code in (volume.levels or "").split()}
+    return StoredVolumeFacts(
+        volume.row_mm, volume.column_mm, volume.slice_mm, volume.kvp, volume.kernel,
+        volume.thickness_mm, volume.contrast, size, volume.mask_digest is not None,
+        tuple(name for name in CT_LEVELS if code_of(name, "volume") in codes),
     )  # fmt: skip
 
 
@@ -219,8 +306,10 @@ def _read_flags(session: Session, uids: Any) -> dict[tuple[str, str], tuple[str,
 def assess_missing(store: SiteStore) -> int:
     """Assess the images that no ingest has assessed; return how many there were.
 
-    What a store of an older version holds gets its flags so.
+    What a store of an older version holds gets its flags so, and its volumes their size
+    and levels.
     """
+    _measure_volumes(store)
     assessed = select(Quality.study).where(Quality.study == Image.study, Quality.view == Image.view)
     with Session(store.engine) as session:
         waiting = session.execute(
@@ -235,6 +324,17 @@ def assess_missing(store: SiteStore) -> int:
         with store.engine.begin() as connection:
             connection.execute(insert(Quality).on_conflict_do_nothing(), rows)
     return len(waiting)
+
+
+def _measure_volumes(store: SiteStore) -> None:
+    """Keep size and levels of the volumes of which the catalogue does not know them."""
+    with Session(store.engine) as session, session.begin():
+        for volume in session.scalars(select(Volume).where(Volume.levels.is_(None))):
+            hu = mapped(store.array_path(volume.study, volume.series, "hu"))
+            _, volume.rows, volume.columns = hu.shape
+            masked = volume.mask_digest is not None
+            path = store.array_path(volume.study, volume.series, "regions")
+            volume.levels = levels_text(mapped(path) if masked else None)
 
 
 def _quality_rows(store: SiteStore, image: Image, vendor: str) -> Iterable[dict[str, Any]]:

@@ -10,12 +10,23 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
 
+from client.contract.ct_rules import ct_rows
 from client.contract.facts import StoredImageFacts, StoredStudyFacts, TaskFacts
 from client.contract.phantom_qc import PhantomMeasurement, drift_of
+from client.contract.rows import (
+    CANNOT_TELL,
+    MET,
+    NOT_MET,
+    ContractRow,
+    Verdict,
+    make_row,
+    verdict_of_share,
+    worst,
+)
 from shared.records import View
 from shared.settings.contract import (
     CompletenessRule,
@@ -28,37 +39,10 @@ from shared.settings.contract import (
     RangeRule,
     ScannerRule,
     SiteScanner,
-    Weight,
 )
-
-Verdict = Literal["met", "not met", "cannot tell"]
-MET: Final[Verdict] = "met"
-NOT_MET: Final[Verdict] = "not met"
-CANNOT_TELL: Final[Verdict] = "cannot tell"
 
 #: A share of images that was assessed below which nothing is said of all of them.
 LEAST_ASSESSED: Final = 0.9
-
-
-@dataclass(frozen=True)
-class ContractRow:
-    """One requirement and what came of it.
-
-    `requirement` names it and says nothing of the site; `found` and `advice` are for the
-    hospital's own engineer and never leave it.
-    """
-
-    requirement: str
-    required: str
-    found: str
-    verdict: Verdict
-    weight: Weight
-    advice: str
-
-    @property
-    def fails(self) -> bool:
-        """Whether it keeps the site from training."""
-        return self.weight == "must" and self.verdict != MET
 
 
 @dataclass(frozen=True)
@@ -86,14 +70,9 @@ def rows_of(contract: DataContract, evidence: Evidence) -> list[ContractRow]:
     if contract.phantom_qc is not None:
         rows.append(_phantom(contract.phantom_qc, evidence))
     rows += [_pixels(view, one, facts) for view, one in contract.pixels.items()]
+    if contract.ct is not None:
+        rows += ct_rows(contract.ct, facts.studies)
     return rows
-
-
-def _row(
-    rule: Any, requirement: str, required: str, found: str, verdict: Verdict, advice: str
-) -> ContractRow:
-    advice = "" if verdict == MET else advice
-    return ContractRow(requirement, required, found, verdict, rule.weight, advice)
 
 
 # --- counts ------------------------------------------------------------------------------
@@ -110,7 +89,7 @@ def _count(rule: CountRule, facts: TaskFacts) -> ContractRow:
     enough, possible = counted >= rule.at_least, counted + unknown >= rule.at_least
     verdict = MET if enough else CANNOT_TELL if possible else NOT_MET
     found = f"{counted}" + (f", and {unknown} unknown" if unknown else "")
-    return _row(
+    return make_row(
         rule, f"count of {rule.of}", f"at least {rule.at_least}", found, verdict,
         "take in more studies of such patients" if verdict == NOT_MET
         else "take in the labels or covariates that say who counts",
@@ -120,11 +99,11 @@ def _count(rule: CountRule, facts: TaskFacts) -> ContractRow:
 def _complete(rule: CompletenessRule, facts: TaskFacts) -> ContractRow:
     name, required = f"completeness of {rule.of}", f"at least {rule.at_least:.0%} of studies"
     if not facts.studies:
-        return _row(rule, name, required, "no study", CANNOT_TELL, "take in studies")
+        return make_row(rule, name, required, "no study", CANNOT_TELL, "take in studies")
     share = sum(study.has(rule.of) is True for study in facts.studies) / len(facts.studies)
     verdict = MET if share >= rule.at_least else NOT_MET
     advice = "take in the export that has it (`osteofed site ingest`)"
-    return _row(rule, name, required, f"{share:.1%}", verdict, advice)
+    return make_row(rule, name, required, f"{share:.1%}", verdict, advice)
 
 
 # --- spacing and scanners ----------------------------------------------------------------
@@ -136,14 +115,13 @@ def _spacing(rule: RangeRule, facts: TaskFacts) -> ContractRow:
         required += f", but for {rule.exceptions:.0%}"
     images = facts.images()
     sides = [(image.row_mm, image.column_mm) for image in images if image.provenance != "none"]
-    sides += [side for study in facts.studies for side in study.volumes]
+    sides += [(one.row_mm, one.column_mm) for study in facts.studies for one in study.volumes]
     unknown = sum(image.provenance == "none" for image in images)
     total = len(sides) + unknown
     if not total:
-        return _row(rule, "pixel spacing", required, "no image", CANNOT_TELL, "take in studies")
+        return make_row(rule, "pixel spacing", required, "no image", CANNOT_TELL, "take in studies")
     outside = sum(min(pair) < rule.low or max(pair) > rule.high for pair in sides)
-    allowed = rule.exceptions * total
-    verdict = NOT_MET if outside > allowed else CANNOT_TELL if outside + unknown > allowed else MET
+    verdict = verdict_of_share(outside, unknown, total, rule.exceptions)
     found = f"{outside} of {total} outside, {unknown} unknown"
     if sides:
         every = np.array(sides)
@@ -153,7 +131,7 @@ def _spacing(rule: RangeRule, facts: TaskFacts) -> ContractRow:
         if verdict == NOT_MET
         else "the files do not say their spacing: ask the vendor how to export it"
     )
-    return _row(rule, "pixel spacing", required, found, verdict, advice)
+    return make_row(rule, "pixel spacing", required, found, verdict, advice)
 
 
 def _scanners(rule: ScannerRule, facts: TaskFacts) -> ContractRow:
@@ -161,7 +139,7 @@ def _scanners(rule: ScannerRule, facts: TaskFacts) -> ContractRow:
     required = vendors + (f"; {models}" if models else "")
     seen = Counter((study.vendor, study.model or "") for study in facts.studies)
     if not seen:
-        return _row(rule, "scanners", required, "no study", CANNOT_TELL, "take in studies")
+        return make_row(rule, "scanners", required, "no study", CANNOT_TELL, "take in studies")
     foreign = [
         (vendor, model)
         for vendor, model in seen
@@ -178,7 +156,7 @@ def _scanners(rule: ScannerRule, facts: TaskFacts) -> ContractRow:
         if foreign
         else "the files do not name the model: export them with it"
     )
-    return _row(rule, "scanners", required, found, verdict, advice)
+    return make_row(rule, "scanners", required, found, verdict, advice)
 
 
 def _own_scanners(
@@ -196,7 +174,7 @@ def _cross_calibrated(rule: CrossCalibrationRule, evidence: Evidence) -> Contrac
     name, required = "cross-calibration", f"every scanner, in the last {rule.oldest_days} days"
     used = _in_use(evidence.facts.studies)
     if not used:
-        return _row(rule, name, required, "no study", CANNOT_TELL, "take in studies")
+        return make_row(rule, name, required, "no study", CANNOT_TELL, "take in studies")
     said: list[str] = []
     verdicts: list[Verdict] = []
     for scanner in used:
@@ -213,7 +191,7 @@ def _cross_calibrated(rule: CrossCalibrationRule, evidence: Evidence) -> Contrac
             said.append(f"{words}: {max(days)} days ago")
             verdicts.append(MET if min(days) >= 0 and max(days) <= rule.oldest_days else NOT_MET)
     advice = "measure the consortium's phantom and enter factors and date in site.yaml: scanners"
-    return _row(rule, name, required, "; ".join(said), _worst(verdicts), advice)
+    return make_row(rule, name, required, "; ".join(said), worst(verdicts), advice)
 
 
 # --- quality and drift -------------------------------------------------------------------
@@ -225,14 +203,14 @@ def _quality(rule: QualityRule, facts: TaskFacts) -> ContractRow:
     assessed = [image for image in images if image.flags is not None]
     if not images or len(assessed) < LEAST_ASSESSED * len(images):
         found = f"{len(assessed)} of {len(images)} images were assessed"
-        return _row(
+        return make_row(
             rule, name, required, found, CANNOT_TELL, "check again with `osteofed site check`"
         )
     flagged = sum(_is_flagged(image, rule.flag) for image in assessed)
     share = flagged / len(assessed)
     verdict = MET if share <= rule.at_most else NOT_MET
     advice = "look at the flagged images; leave bad ones out, or repeat them if the cause lasts"
-    return _row(rule, name, required, f"{share:.1%} of {len(assessed)}", verdict, advice)
+    return make_row(rule, name, required, f"{share:.1%} of {len(assessed)}", verdict, advice)
 
 
 def _is_flagged(image: StoredImageFacts, flag: str) -> bool:
@@ -250,7 +228,7 @@ def _phantom(rule: PhantomQcRule, evidence: Evidence) -> ContractRow:
     }
     if not own:
         advice = "name the scanners in site.yaml: scanners, then take in their phantom scans"
-        return _row(rule, name, required, "no scanner is named", CANNOT_TELL, advice)
+        return make_row(rule, name, required, "no scanner is named", CANNOT_TELL, advice)
     said: list[str] = []
     verdicts: list[Verdict] = []
     for scanner in own.values():
@@ -271,13 +249,13 @@ def _phantom(rule: PhantomQcRule, evidence: Evidence) -> ContractRow:
         else:
             said.append(f"{scanner.name}: none in {drift.scans} scans")
             verdicts.append(MET)
-    verdict = _worst(verdicts)
+    verdict = worst(verdicts)
     advice = (
         "have the scanner serviced and cross-calibrated anew, then enter the new date"
         if verdict == NOT_MET
         else "take in the daily phantom scans (`osteofed site qc`)"
     )
-    return _row(rule, name, required, "; ".join(said), verdict, advice)
+    return make_row(rule, name, required, "; ".join(said), verdict, advice)
 
 
 def _pixels(view: View, rule: PixelReference, facts: TaskFacts) -> ContractRow:
@@ -285,15 +263,13 @@ def _pixels(view: View, rule: PixelReference, facts: TaskFacts) -> ContractRow:
     wanted = np.asarray(rule.quantiles)
     found = facts.quantiles(view, np.linspace(0.05, 0.95, len(wanted)))
     if found is None:
-        return _row(rule, name, required, "no image", CANNOT_TELL, "take in studies of this view")
+        return make_row(
+            rule, name, required, "no image", CANNOT_TELL, "take in studies of this view"
+        )
     most = float(np.abs(found - wanted).max())
     verdict = MET if most <= rule.at_most else NOT_MET
     advice = "check window, polarity and export of this scanner against the consortium's"
-    return _row(rule, name, required, f"largest {most:.3f}", verdict, advice)
+    return make_row(rule, name, required, f"largest {most:.3f}", verdict, advice)
 
 
-def _worst(verdicts: Sequence[Verdict]) -> Verdict:
-    for verdict in (NOT_MET, CANNOT_TELL):
-        if verdict in verdicts:
-            return verdict
-    return MET
+__all__ = ["CANNOT_TELL", "MET", "NOT_MET", "ContractRow", "Evidence", "rows_of"]

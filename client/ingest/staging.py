@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from client.store.arrays import levels_text
 from shared.dicom.read import read_group
 from shared.dicom.read_study import ReadStudy
 from shared.dicom.study_files import StudyGroup
@@ -45,6 +46,15 @@ class StagingJob:
 
 
 @dataclass(frozen=True)
+class VolumeExtent:
+    """Rows and columns of a volume's array, and its mask's levels as in the catalogue."""
+
+    rows: int
+    columns: int
+    levels: str
+
+
+@dataclass(frozen=True)
 class Staged:
     """One study as a worker hands it over.
 
@@ -57,11 +67,14 @@ class Staged:
         One for each file of the study.
     marks : mapping of View to tuple of QualityMark
         What `shared.quality` found in each image.
+    extents : mapping of str to VolumeExtent
+        Of each volume, by SeriesInstanceUID.
     """
 
     study: ReadStudy | None
     verdicts: list[FileVerdict]
     marks: Mapping[View, tuple[QualityMark, ...]] = field(default_factory=dict)
+    extents: Mapping[str, VolumeExtent] = field(default_factory=dict)
 
 
 @contextmanager
@@ -102,7 +115,7 @@ def _staged(job: StagingJob) -> Staged:
     if study is None:
         return Staged(None, verdicts)
     job.folder.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
-    images, volumes, marks = {}, {}, {}
+    images, volumes, marks, extents = {}, {}, {}, {}
     for view, image in study.images.items():
         marks[view] = assess(image, view, study.vendor)
         _lay(job.folder, view.value, "pixels", image.pixels.astype(np.float16, copy=False))
@@ -113,9 +126,11 @@ def _staged(job: StagingJob) -> Staged:
         _lay(job.folder, f"volume{number}", "hu", volume.record.hu)
         if volume.record.regions is not None:
             _lay(job.folder, f"volume{number}", "regions", volume.record.regions)
+        _, rows, columns = volume.record.hu.shape
+        extents[uid] = VolumeExtent(rows, columns, levels_text(volume.record.regions))
         record = replace(volume.record, hu=NO_VOXELS, regions=None)
         volumes[uid] = replace(volume, record=record)
-    return Staged(replace(study, images=images, volumes=volumes), verdicts, marks)
+    return Staged(replace(study, images=images, volumes=volumes), verdicts, marks, extents)
 
 
 def crashed(job: StagingJob) -> Staged:

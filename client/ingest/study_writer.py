@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from client.ingest.deidentification_codes import methods_of, scanner_text
 from client.ingest.known_files import KnownFiles
 from client.ingest.label_writer import LabelWriter
-from client.ingest.staging import Staged, StagingJob, What, staged_array
+from client.ingest.staging import Staged, StagingJob, VolumeExtent, What, staged_array
 from client.ingest.visit_writer import VisitWriter
 from client.store.catalogue import Image, Patient, Quality, Study, Volume
 from client.store.site_store import OWNERS_FOLDER, SiteStore, origin_text
@@ -100,7 +100,7 @@ class StudyWriter:
         else:
             self._labels.load([uid])
         changed: _Verdicts = {}
-        for piece in self._pieces(uid, job, study):
+        for piece in self._pieces(uid, job, study, staged.extents):
             is_new, more = self._put(piece, job.folder, study_is_new=stored is None)
             changed |= more
             if is_new and piece.table is Image:
@@ -149,7 +149,9 @@ class StudyWriter:
         )
         self.studies_new += 1
 
-    def _pieces(self, uid: str, job: StagingJob, study: ReadStudy) -> Iterator[_Piece]:
+    def _pieces(
+        self, uid: str, job: StagingJob, study: ReadStudy, extents: Mapping[str, VolumeExtent]
+    ) -> Iterator[_Piece]:
         """Images and volumes of a study, as they would stand in the catalogue."""
         masks = {mask.digest: mask.name for mask in job.group.masks}
         for view, image in study.images.items():
@@ -176,7 +178,7 @@ class StudyWriter:
             yield _Piece(
                 table=Volume,
                 key={"study": uid, "series": replaced},
-                facts=_facts_of(volume),
+                facts=asdict(extents[series]) | _facts_of(volume),
                 digest=self.files.content(volume.digest),
                 mask_digest=volume.mask_digest,
                 files=[file.name for file in job.group.series.get(series, [])],
@@ -207,7 +209,10 @@ class StudyWriter:
         elif mask is not None:
             self._move(folder, piece, "regions")
             if there is not None:
-                self.session.execute(update(table).filter_by(**piece.key).values(mask_digest=mask))
+                more = {"levels": piece.facts["levels"]} if table is Volume else {}
+                self.session.execute(
+                    update(table).filter_by(**piece.key).values(mask_digest=mask, **more)
+                )
         if there is None:
             self._move(folder, piece, piece.what)
             row = {**piece.key, **piece.facts, "digest": piece.digest, "mask_digest": mask}

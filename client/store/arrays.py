@@ -78,6 +78,14 @@ def check_whole(path: Path) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def levels_text(regions: NDArray[np.uint8] | None) -> str:
+    """Codes that a mask (Z, Y, X) of a volume has, as the catalogue holds them; empty if none."""
+    if regions is None:
+        return ""
+    codes = {int(code) for layer in regions for code in np.unique(layer)} - {0}
+    return " ".join(str(code) for code in sorted(codes))
+
+
 def check_fit(files: Mapping[What, Path]) -> None:
     """Refuse arrays of one image or volume that are not whole, or not of one shape.
 

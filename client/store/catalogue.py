@@ -23,8 +23,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-#: "1" knew no volumes, quality or identifiers; `client.store.site_store` brings such a store up.
-SCHEMA: Final = "2"
+#: "1" knew no volumes, quality or identifiers, "2" not how large volumes are and which levels
+#: their masks have; `client.store.site_store` brings such a store up.
+SCHEMA: Final = "3"
 
 
 class Base(DeclarativeBase):
@@ -90,7 +91,9 @@ class Image(Base):
 class Volume(Base):
     """One CT series of a study; its arrays lie beside the catalogue, named by `series`.
 
-    `digest` is the keyed digest of the sorted digests of its slices.
+    `digest` is the keyed digest of the sorted digests of its slices. `rows` and `columns` are
+    those of its array, `levels` the codes of its mask, separated by blanks and empty without a
+    mask; of a volume that schema 2 stored they are unknown until a data contract is checked.
     """
 
     __tablename__ = "volumes"
@@ -109,6 +112,9 @@ class Volume(Base):
     resampled: Mapped[str] = mapped_column(String(40))
     digest: Mapped[str] = mapped_column(String(64))
     mask_digest: Mapped[str | None] = mapped_column(String(64))
+    rows: Mapped[int | None]
+    columns: Mapped[int | None]
+    levels: Mapped[str | None] = mapped_column(String(80))
 
 
 class Quality(Base):

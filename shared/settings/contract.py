@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from shared.records import DXA_VENDORS, View
-from shared.regions import BMD_REGIONS
+from shared.regions import BMD_REGIONS, CT_LEVELS
 from shared.settings.base import Count, Positive, Settings, Share
 
 #: A *must* that is not met keeps the site from training; a *should* is only shown.
@@ -28,9 +28,10 @@ COUNTED: Final[dict[str, str]] = {
     "sex": "F|M",
     "age": r"\d{1,3}-\d{1,3}",
     "vendor": "|".join(vendor.value for vendor in DXA_VENDORS),
-    "label": "bmd|genant",
-    "mask": "|".join(view.value for view in View),
-    "image": "|".join(view.value for view in View),
+    "label": "bmd|genant|paired_bmd",
+    "mask": "|".join([*(view.value for view in View), "ct"]),
+    "image": "|".join([*(view.value for view in View), "ct"]),
+    "level": "|".join(CT_LEVELS),
 }
 
 
@@ -52,9 +53,10 @@ class CountRule(Settings):
     """At least so many training patients, or of a class or subgroup.
 
     `of` is ``patients``; a sex (``sex:F``); an age band (``age:50-70``); a vendor
-    (``vendor:lunar``); a label (``label:bmd``, ``label:genant``); a class
-    (``osteoporosis``: lowest T-score at most -2.5; ``fracture``: a vertebra of Genant
-    grade 1 or more); a mask (``mask:spine_pa``) or an image (``image:hip_left``). A
+    (``vendor:lunar``); a label (``label:bmd``, ``label:genant``, ``label:paired_bmd``: of
+    another visit); a class (``osteoporosis``: lowest T-score at most -2.5; ``fracture``: a
+    vertebra of Genant grade 1 or more); a mask (``mask:spine_pa``, ``mask:ct``), a vertebra
+    in a mask of a CT series (``level:L1``) or an image (``image:hip_left``, ``image:ct``). A
     patient counts once, whichever of the patient's studies of the task has it.
     """
 
@@ -141,6 +143,63 @@ class PixelReference(Settings):
         return quantiles
 
 
+class KernelRule(Settings):
+    """Kernels of every CT study, but for a share: as the maker names them, upper or lower case."""
+
+    names: tuple[str, ...] = Field(min_length=1)
+    exceptions: Share = 0.0
+    weight: Weight = "must"
+
+
+class ContrastRule(Settings):
+    """Whether a contrast agent was given for every CT study, but for a share."""
+
+    given: bool = False
+    exceptions: Share = 0.0
+    weight: Weight = "must"
+
+
+class AtMostRule(Settings):
+    """A number of every CT study is at most this, but for a share; 0 or more."""
+
+    at_most: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    exceptions: Share = 0.0
+    weight: Weight = "must"
+
+
+class CtRules(Settings):
+    """What a task requires of CT series; a contract that has them is about CT studies too.
+
+    Of a study with several series the one that meets most of these rules counts.
+
+    Attributes
+    ----------
+    kvp : RangeRule
+        Tube voltage, kV.
+    thickness_mm : RangeRule
+        Nominal thickness of a slice.
+    gap_mm : AtMostRule
+        What lies between two slices: their distance less their thickness.
+    field_of_view_mm : RangeRule
+        Shorter side of a slice.
+    kernels : KernelRule
+        Reconstruction kernels.
+    contrast : ContrastRule
+        With or without a contrast agent.
+    months : AtMostRule
+        Between a study and the visit that its paired BMD is of, whichever was first; a
+        study without one does not count here (`CountRule`, ``label:paired_bmd``).
+    """
+
+    kvp: RangeRule | None = None
+    thickness_mm: RangeRule | None = None
+    gap_mm: AtMostRule | None = None
+    field_of_view_mm: RangeRule | None = None
+    kernels: KernelRule | None = None
+    contrast: ContrastRule | None = None
+    months: AtMostRule | None = None
+
+
 class DataContract(Settings):
     """What one task requires of a site's data. A rule left out is not checked."""
 
@@ -152,6 +211,7 @@ class DataContract(Settings):
     quality: tuple[QualityRule, ...] = ()
     phantom_qc: PhantomQcRule | None = None
     pixels: dict[View, PixelReference] = Field(default_factory=dict)
+    ct: CtRules | None = None
 
 
 # --- site.yaml -------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from shared.dicom.scan import FolderScan
 from shared.dicom.study_files import ScannedFile, StudyGroup
 from shared.dicom.verdicts import judge
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View, VolumeRecord
+from shared.regions import code_of
 from shared.settings.files import SiteConfig
 
 WHO = "MRN7"
@@ -35,14 +36,33 @@ def sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def ct_volume(
+    *, kernel: str = "B30f", thickness: float = 1.5, levels: Sequence[str] = ()
+) -> ReadVolume:
+    """A series of three slices of 4 by 5 mm, 2 mm apart, at 120 kV without contrast."""
+    regions = np.zeros((3, 4, 5), np.uint8)
+    for place, level in enumerate(levels):
+        regions[0, 0, place] = code_of(level, "volume")
+    record = VolumeRecord(
+        np.zeros((3, 4, 5), np.int16), (2.0, 1.0, 1.0), kvp=120.0, kernel=kernel,
+        slice_thickness_mm=thickness, contrast=False, regions=regions if levels else None,
+    )  # fmt: skip
+    mask = sha(f"mask {levels}") if levels else None
+    return ReadVolume(record, 3, False, "", sha(f"{kernel} {thickness}"), mask)
+
+
 def scan_of(
-    day: date, vendor: Vendor = Vendor.LUNAR, who: str = WHO, bmd: dict[str, float] | None = None
+    day: date,
+    vendor: Vendor = Vendor.LUNAR,
+    who: str = WHO,
+    bmd: dict[str, float] | None = None,
+    volumes: Sequence[ReadVolume] = (),
 ) -> ReadStudy:
     """A DXA study, or of another maker a CT."""
     uid = f"1.2.{day:%Y%m%d}.{list(Vendor).index(vendor)}"
     image = ImageRecord(np.full((6, 4), 0.5, np.float32), (0.5, 0.5), "calibrated")
-    volume = VolumeRecord(np.zeros((3, 4, 4), np.int16), (2.0, 1.0, 1.0))
     is_ct = vendor is Vendor.OTHER
+    series = (volumes or [ct_volume()]) if is_ct else []
     return ReadStudy(
         header=StudyHeader(who, "Kellermann^Ada", uid, day, ""),
         vendor=vendor,
@@ -51,7 +71,7 @@ def scan_of(
         covariates=Covariates(sex="F", age_years=61.0),
         digests={} if is_ct else {View.SPINE_PA: sha(uid)},
         mask_digests={},
-        volumes={uid: ReadVolume(volume, 3, False, "", sha(uid))} if is_ct else {},
+        volumes={f"{uid}.{number}": one for number, one in enumerate(series, start=1)},
         maker="" if is_ct else vendor.value,
     )
 
@@ -130,11 +150,15 @@ class ToldHospital:
 def _group(study: ReadStudy) -> StudyGroup:
     uid = study.header.study_uid
 
-    def scanned(name: str, kind: Any) -> ScannedFile:
-        return ScannedFile(
-            Path(name), name, sha(uid), kind, uid, f"{uid}.1", study.header.patient_id
-        )
+    def scanned(name: str, kind: Any, digest: str) -> ScannedFile:
+        who = study.header.patient_id
+        return ScannedFile(Path(name), name, digest, kind, uid, f"{uid}.{name}", who)
 
-    images = {view: scanned(f"{uid}.dcm", "image") for view in study.images}
-    series = {name: [scanned(f"{uid}.dcm", "image")] for name in study.volumes}
-    return StudyGroup(uid, images=images, series=series)
+    images = {view: scanned(f"{uid}.dcm", "image", sha(uid)) for view in study.images}
+    series = {
+        name: [scanned(f"{name}.dcm", "image", volume.digest)]
+        for name, volume in study.volumes.items()
+    }
+    drawn = [volume.mask_digest for volume in study.volumes.values() if volume.mask_digest]
+    masks = [scanned(f"{digest[:8]}.nii", "mask", digest) for digest in drawn]
+    return StudyGroup(uid, images=images, series=series, masks=masks)
