@@ -1,7 +1,7 @@
 """Hospitals of which one lies, and the rules that are to bear it.
 
 Everything but the lie is the platform's own: local training (`shared.training.local_round`),
-checks and aggregation (`server.rounds.aggregation`).
+checks and aggregation (`server.rounds.aggregation.aggregator`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from server.rounds.aggregation import Aggregator
-from server.rounds.update_store import Spool
+from server.rounds.aggregation.aggregator import Aggregator
+from server.rounds.aggregation.update_store import Spool
 from shared.errors import AggregationRefusedError
 from shared.protocol.codec import Arrays
 from shared.protocol.half_precision import halved

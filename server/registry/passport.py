@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from server.rounds.aggregation import Aggregator
+from server.rounds.aggregation.aggregator import Aggregator
+from server.rounds.aggregation.update_store import SpooledUpdate
 from server.rounds.plan import PlannedTask, RunPlan
-from server.rounds.update_store import SpooledUpdate
 from server.state.home import COORDINATOR, Home
 from server.state.result import Facts, RoundPassport
 from shared.audit.chain import ChainLine, Head, verify_chain

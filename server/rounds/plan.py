@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from server.rounds.aggregation import check_strategy
+from server.rounds.aggregation.flower_strategy import check_strategy
 from server.state.home import COORDINATOR, IDENTITY, Home, Member
 from shared.audit.keys import read_key
 from shared.errors import ConfigValueError, StoreMissingError, UnknownTaskError

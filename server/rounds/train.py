@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from server.rounds.aggregation import Aggregator
+from server.rounds.aggregation.aggregator import Aggregator
+from server.rounds.aggregation.update_store import Spool, SpooledUpdate
 from server.rounds.exchange import ask
 from server.rounds.plan import PlannedTask, RunPlan
 from server.rounds.promotion import BySite, check_sums, measure, pool
 from server.rounds.request import Asked, Check, MessageMaker, Question
 from server.rounds.roster import Roster
 from server.rounds.site_backoff import resting_sites
-from server.rounds.update_store import Spool, SpooledUpdate
 from server.state.checkpoint import Checkpoint, Progress
 from server.state.journal import Journal
 from server.state.result import CurvePoint, RoundFacts, RoundPassport

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from server.rounds.aggregation import Aggregator
-from server.rounds.update_store import Spool
+from server.rounds.aggregation.aggregator import Aggregator
+from server.rounds.aggregation.update_store import Spool
 from shared.protocol.codec import Arrays
 from shared.protocol.half_precision import halved
 from shared.settings.files import StrategySettings

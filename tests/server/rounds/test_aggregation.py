@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.rounds.aggregation import LARGEST_CHANGE, OPTIONS, Aggregator, check_strategy
-from server.rounds.update_store import Spool
+from server.rounds.aggregation.aggregator import Aggregator
+from server.rounds.aggregation.flower_strategy import OPTIONS, check_strategy
+from server.rounds.aggregation.update_check import LARGEST_CHANGE
+from server.rounds.aggregation.update_store import Spool
 from shared.errors import AggregationRefusedError, ConfigValueError
 from shared.protocol.codec import Arrays
 from shared.protocol.half_precision import halved

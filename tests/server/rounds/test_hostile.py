@@ -250,7 +250,7 @@ def test_the_coordinators_own_troubles_are_no_fault_of_the_sites(
     def broken(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("server.rounds.update_store.Spool.keep", broken)
+    monkeypatch.setattr("server.rounds.aggregation.update_store.Spool.keep", broken)
     with pytest.raises(type(error)):
         run(tmp_path, honest("alpha", 1.0), honest("beta", 1.0))
 

@@ -29,13 +29,13 @@ ROUNDS = 4
 #: Everything that is done between the first question and the last checkpoint.
 STEPS = [
     "server.rounds.exchange._Exchange.send",
-    "server.rounds.update_store.Spool.keep",
+    "server.rounds.aggregation.update_store.Spool.keep",
     "server.state.home.Home.note_seen",
     "server.state.journal.Journal.answered",
-    "server.rounds.aggregation.Aggregator.combine",
+    "server.rounds.aggregation.aggregator.Aggregator.combine",
     "server.state.journal.Journal.note",
     "server.state.checkpoint.save_weights",
-    "server.rounds.update_store.save_tensors",
+    "server.rounds.aggregation.update_store.save_tensors",
     "server.state.checkpoint.write_text_atomically",
 ]
 
