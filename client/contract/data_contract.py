@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from client.contract.facts import assess_missing, read_facts, views_of
+from client.contract.facts import assess_missing, read_facts
 from client.contract.phantom_qc import kept_measurements
 from client.contract.rules import ContractRow, Evidence, rows_of
 from client.identity.chain import site_chain
@@ -37,7 +37,7 @@ from shared.settings.base import Settings
 from shared.settings.contract import DataContract
 from shared.settings.files import FederationConfig, TaskRun, load_settings, resolve
 from shared.settings.task import TaskSettings
-from shared.tasks import task_class
+from shared.tasks import task_class, task_name
 
 FOLDER: Final = "contracts"
 #: Changes whenever the same facts would give other verdicts, so that old ones are not read.
@@ -120,7 +120,7 @@ def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
     ContractNotMetError
         If what the site keeps is not what it kept.
     """
-    views_of(task)  # an unknown task is said before anything is read
+    task_name(task)  # an unknown task is said before anything is read
     store = SiteStore.open(folder)
     try:
         if agreement is None:

@@ -29,6 +29,7 @@ from shared.clinical.scores import reported_score, t_score
 from shared.quality import assess
 from shared.records import DXA_VENDORS, ImageRecord, PairedLabels, StudyLabels, Vendor, View
 from shared.regions import CT_LEVELS, code_of
+from shared.tasks import task_class
 
 #: Whose data a contract is about.
 LOOKED_AT: Final = ("train", "validation")
@@ -191,19 +192,6 @@ class TaskFacts:
         return np.asarray((np.minimum(reached, GREY_STEPS - 1) + 0.5) / GREY_STEPS)
 
 
-def views_of(task: str) -> tuple[View, ...]:
-    """Views that a task uses.
-
-    Raises
-    ------
-    UnknownTaskError
-        If there is no such task.
-    """
-    from shared.tasks import task_class
-
-    return task_class(task).inputs.views
-
-
 def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFacts:
     """Read from the catalogue what a site has for a task.
 
@@ -212,11 +200,17 @@ def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFact
     store : SiteStore
         The open store.
     task : str
-        As in `views_of`.
+        Its inputs say which images are looked at.
     series : bool
-        Whether studies with CT series are of the task, without any of its views too.
+        Whether CT series are looked at, also of a task that reads none.
+
+    Raises
+    ------
+    UnknownTaskError
+        If there is no such task.
     """
-    views = [view.value for view in views_of(task)]
+    inputs = task_class(task).inputs
+    views = [view.value for view in inputs.views]
     unused = left_out(store.folder)
     mine = select(Patient.pseudonym).where(Patient.split.in_(LOOKED_AT))
     uids = select(Study.uid).where(Study.patient.in_(mine))
@@ -246,7 +240,7 @@ def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFact
             )
             if study.uid not in unused
         ]
-        wanted = set(images) | (set(volumes) if series else set())
+        wanted = set(images) | (set(volumes) if series or inputs.series else set())
         patients: dict[str, list[Study]] = defaultdict(list)
         for study, _ in rows:
             patients[study.patient].append(study)
