@@ -12,15 +12,17 @@ from torch.nn import functional
 
 from shared.records import StudyRecord
 from shared.settings.task import TaskSettings
-from shared.tasks.base import Sample, Statistics, Task
+from shared.tasks.base import Headline, Task
+from shared.tasks.inputs import TaskInputs
+from shared.tasks.sample import Sample, Statistics
 
 
 class VolumeTask(Task):
     """One volume a patient: PyTorch is slowest where a patient has one unit."""
 
     units: ClassVar[int] = 1
-    needs = ()
-    headline: ClassVar[tuple[str, bool]] = ("loss", False)
+    inputs: ClassVar[TaskInputs] = TaskInputs(series=True)
+    headline: ClassVar[Headline] = Headline("loss", False, "loss")
     #: Slices, rows, columns.
     size: ClassVar[tuple[int, int, int]]
     #: Classes of a segmentation, thresholds of a grading.
