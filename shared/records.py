@@ -158,11 +158,14 @@ class StudyLabels:
         that was not assessed is absent.
     quality : mapping of str to int
         NHANES quality code by region; absent = nobody said.
+    classes : mapping of str to float
+        1 for each class that the study as a whole is said to be of, in the hospital's words.
     """
 
     bmd: Mapping[str, float] = field(default_factory=dict)
     genant: Mapping[str, int] = field(default_factory=dict)
     quality: Mapping[str, int] = field(default_factory=dict)
+    classes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ class StoredStudyFacts:
     volumes: Sequence[StoredVolumeFacts]
     bmd: Mapping[str, float]
     genant: Mapping[str, int]
+    classes: tuple[str, ...] = ()
     paired_bmd: Mapping[str, float] = field(default_factory=dict)
     paired_vendor: str = ""
     paired_months: float | None = None
@@ -127,6 +128,8 @@ class StoredStudyFacts:
         if word == "label":
             labels = {"bmd": self.bmd, "genant": self.genant, "paired_bmd": self.paired_bmd}
             return bool(labels[rest])
+        if word == "class":
+            return rest in self.classes if self.classes else None
         if word == "level":
             return any(rest in volume.levels for volume in self.volumes)
         if word in ("image", "mask"):
@@ -265,7 +268,7 @@ def _study(
     known, other = labels.get(study.uid, StudyLabels()), paired.get(study.uid)
     facts = StoredStudyFacts(
         study.uid, study.patient, split, study.sex, study.age_years, study.vendor, study.model,
-        images, volumes, known.bmd, known.genant,
+        images, volumes, known.bmd, known.genant, tuple(known.classes),
     )  # fmt: skip
     if other is None:
         return facts

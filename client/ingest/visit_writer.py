@@ -1,7 +1,7 @@
 """Labels find the study that they belong to; where none has images, they are a visit of their own.
 
-A BMD belongs to a DXA study of that patient and day, since it is on its scanner's scale; a
-Genant grade to whatever study of that day. A line of a day without such a study becomes a
+A BMD belongs to a DXA study of that patient and day, since it is on its scanner's scale; other
+labels to whatever study of that day. A line of a day without such a study becomes a
 row of the studies without images (`client.store.catalogue.has_images`), of the scanner that the
 line names, else of the only vendor that made the patient's other DXA scans, else of none
 that is known. When images of that day come later, they take its labels over.
@@ -26,8 +26,9 @@ from client.ingest.deidentification_codes import method_codes
 from client.ingest.known_files import KnownFiles
 from client.ingest.label_writer import LabelWriter
 from client.store.catalogue import Label, Study, has_images
+from shared.dicom.labels.kinds import BY_KIND, Kind
 from shared.dicom.labels.names import vendor_named
-from shared.dicom.labels.tables import Kind, LabelRow
+from shared.dicom.labels.tables import LabelRow
 from shared.dicom.phi.deidentify import pseudonym, replaced_uid, shifted_day
 from shared.dicom.verdicts import FileVerdict, judge
 from shared.records import DXA_VENDORS, Vendor
@@ -54,7 +55,7 @@ class _Visit:
 
     def takes(self, kind: Kind, vendor: Vendor | None) -> bool:
         """Say whether labels of a kind can be of it; `vendor`, if known, made their scan."""
-        if kind == "genant":
+        if kind != "bmd":
             return True
         return self.vendor in DXA_VENDORS and vendor in (None, self.vendor)
 
@@ -121,7 +122,7 @@ class VisitWriter:
         alone = [one for some in self._by_visit.values() for one in some if not one.imaged]
         moves: dict[tuple[str, Kind], str] = {}
         for one in alone:
-            for kind in ("bmd", "genant"):
+            for kind in BY_KIND:
                 homes = self._homes(str(one.visit), kind, _said(one))
                 if len(homes) == 1:
                     moves[one.uid, kind] = homes[0].uid
@@ -160,8 +161,10 @@ class VisitWriter:
                 told[homes[0].uid, row.kind, row.name].append(row)
             elif homes:
                 yield judge(row.path, "label_ambiguous")
-            else:
+            elif BY_KIND[row.kind].alone:
                 lonely[visit].append(row)
+            else:
+                yield judge(row.path, "label_without_study")
         alone: set[str] = set()
         for visit, mine in lonely.items():
             found = self._alone(visit, mine)

@@ -145,7 +145,9 @@ class Identifier(Base):
 
 
 class Label(Base):
-    """One label of a study: ``bmd`` in g/cm² on the vendor's scale, or ``genant`` grade.
+    """One label of a study: ``bmd`` in g/cm² on the vendor's scale, ``genant`` grade, ``class``.
+
+    A ``class`` has the hospital's word for it as its name, and the value 1.
 
     A disputed label is one about which two sources differ; it is kept so that
     neither is believed later, and never given out.

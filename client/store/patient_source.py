@@ -85,6 +85,8 @@ class StoreSource:
                 ]
                 # A study without volumes has the digest that it had before there were any.
                 facts += [_facts_of_volume(one) for one in self.volumes.get(study.uid, ())]
+                if labels.classes:
+                    facts.append(["classes", *sorted(labels.classes)])
                 if study.uid in self.paired:
                     facts.append(_facts_of_pair(self.paired[study.uid]))
                 digest.update(json.dumps(facts).encode() + b"\n")
@@ -279,16 +281,19 @@ def read_labels(session: Session, study_uids: Any) -> dict[str, StudyLabels]:
     study_uids : select or sequence of str
         Which studies.
     """
-    found: dict[str, StudyLabels] = {}
+    told: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     rows = session.execute(
         select(Label.study, Label.kind, Label.name, Label.value)
         .where(Label.study.in_(study_uids), Label.disputed.is_(False))
         .order_by(Label.study, Label.kind, Label.name)
     )
     for study, kind, name, value in rows:
-        labels = found.setdefault(study, StudyLabels(bmd={}, genant={}))
-        if kind == "bmd":
-            labels.bmd[name] = value  # type: ignore[index] # made above as a dict
-        else:
-            labels.genant[name] = int(value)  # type: ignore[index]
-    return found
+        told[study][kind][name] = value
+    return {
+        study: StudyLabels(
+            bmd=kinds["bmd"],
+            genant={name: int(grade) for name, grade in kinds["genant"].items()},
+            classes=kinds["class"],
+        )
+        for study, kinds in told.items()
+    }

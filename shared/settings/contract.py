@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from shared.records import DXA_VENDORS, View
 from shared.regions import BMD_REGIONS, CT_LEVELS
-from shared.settings.base import Count, Positive, Settings, Share
+from shared.settings.base import CLASS_NAME, Count, Positive, Settings, Share
 
 #: A *must* that is not met keeps the site from training; a *should* is only shown.
 Weight = Literal["must", "should"]
@@ -32,6 +32,7 @@ COUNTED: Final[dict[str, str]] = {
     "mask": "|".join([*(view.value for view in View), "ct"]),
     "image": "|".join([*(view.value for view in View), "ct"]),
     "level": "|".join(CT_LEVELS),
+    "class": CLASS_NAME,
 }
 
 
@@ -56,7 +57,8 @@ class CountRule(Settings):
     (``vendor:lunar``); a label (``label:bmd``, ``label:genant``, ``label:paired_bmd``: of
     another visit); a class (``osteoporosis``: lowest T-score at most -2.5; ``fracture``: a
     vertebra of Genant grade 1 or more); a mask (``mask:spine_pa``, ``mask:ct``), a vertebra
-    in a mask of a CT series (``level:L1``) or an image (``image:hip_left``, ``image:ct``). A
+    in a mask of a CT series (``level:L1``), a class of the whole study that the hospital's
+    table says (``class:scoliosis``) or an image (``image:hip_left``, ``image:ct``). A
     patient counts once, whichever of the patient's studies of the task has it.
     """
 

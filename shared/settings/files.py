@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.runtime.files import appearing
-from shared.settings.base import Count, Finite, Fraction, Positive, Settings
+from shared.settings.base import ClassName, Count, Finite, Fraction, Positive, Settings
 from shared.settings.contract import DataContract, SiteScanner
 from shared.settings.pacs import PacsSettings, ReadingSettings
 
@@ -201,7 +201,8 @@ class SiteCompute(Settings):
 class LabelColumns(Settings):
     """Columns of the hospital's CSV exports. Keys are ours, values the hospital's.
 
-    `manufacturer`, which says whose scanner measured, may be missing.
+    `manufacturer`, which says whose scanner measured, may be missing. `image_class` is read
+    where `classes` are named: what a whole study is said to be, in these words alone.
     """
 
     patient_id: str = "Patient ID"
@@ -211,6 +212,8 @@ class LabelColumns(Settings):
     vertebra: str = "Vertebra"
     genant: str = "Genant Grade"
     manufacturer: str = "Manufacturer"
+    image_class: str = "Class"
+    classes: tuple[ClassName, ...] = ()
 
 
 class LabelPairing(Settings):

@@ -62,22 +62,23 @@ def merge_labels(
 
     BMD is reported to three decimals, so smaller differences are none.
     """
-    bmd, genant = dict(labels.bmd), dict(labels.genant)
+    known: dict[str, dict[str, float]] = {
+        "bmd": {**labels.bmd}, "genant": {**labels.genant}, "class": {**labels.classes},
+    }  # fmt: skip
     told: dict[tuple[str, str], list[LabelRow]] = defaultdict(list)
     for row in rows:
         told[row.kind, row.name].append(row)
     verdicts = []
     for (kind, name), mine in told.items():
-        known: dict[str, float] = {**(bmd if kind == "bmd" else genant)}
-        values = [row.value for row in mine] + ([known[name]] if name in known else [])
+        values = [row.value for row in mine] + ([known[kind][name]] if name in known[kind] else [])
         if max(values) - min(values) > 0.00051:
             verdicts += [judge(row.path, "label_conflict") for row in mine]
-            (bmd if kind == "bmd" else genant).pop(name, None)
-        elif kind == "bmd":
-            bmd.setdefault(name, mine[0].value)
+            known[kind].pop(name, None)
         else:
-            genant.setdefault(name, int(mine[0].value))
-    return StudyLabels(bmd=bmd, genant=genant, quality=labels.quality), verdicts
+            known[kind].setdefault(name, mine[0].value)
+    genant = {name: int(grade) for name, grade in known["genant"].items()}
+    joined = StudyLabels(known["bmd"], genant, labels.quality, known["class"])
+    return joined, verdicts
 
 
 def judge_tables(scan: FolderScan, verdicts: list[FileVerdict]) -> list[FileVerdict]:

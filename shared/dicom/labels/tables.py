@@ -1,4 +1,4 @@
-"""Labels from a hospital's CSV or XLSX exports: BMD per region, Genant grade per vertebra."""
+"""Labels from a hospital's CSV or XLSX exports, of every kind of `LABEL_KINDS`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Final, Literal
+from typing import Final
 
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
-from shared.regions import BMD_REGIONS, VERTEBRAE
 from shared.settings.files import LabelColumns
 
-from .names import GRADES, is_bmd, region_named
+from .kinds import Kind, LabelKind, kinds_of
 from .workbook import FORMULA, WORKBOOK, workbook_lines
 
-Kind = Literal["bmd", "genant"]
 SEPARATORS: Final = (",", ";", "\t")
 LARGEST_TABLE: Final = 64 * 1024 * 1024
 #: Cells that say "nobody said".
@@ -28,9 +26,9 @@ BLANK: Final = frozenset({"", "-", "n/a", "na", "nan", "none", "not assessed", "
 class LabelRow:
     """One label of one patient's visit.
 
-    `path` is ``table.csv:12``; `name` a BMD region or a vertebra; `value` in g/cm²
-    or a grade; `maker` what the table says of the scanner, empty if nothing. Holds
-    identifiers: it stays with who reads the folder.
+    `path` is ``table.csv:12``; `name` a BMD region, a vertebra or a class; `value` in
+    g/cm², a grade, or 1 of a class; `maker` what the table says of the scanner, empty if
+    nothing. Holds identifiers: it stays with who reads the folder.
     """
 
     path: str
@@ -78,29 +76,25 @@ def read_table(
         raise SetAsideError("file_too_large")
     lines = workbook_lines(data) if data.startswith(WORKBOOK) else _lines(data)
     header = [cell.strip() for cell in next(lines, (0, []))[1]]
-    kind = _kind(header, columns)
-    name_column, value_column = (
-        (columns.region, columns.bmd) if kind == "bmd" else (columns.vertebra, columns.genant)
-    )
-    wanted = (columns.patient_id, columns.scan_date, name_column, value_column)
-    places = [header.index(column) for column in wanted]
-    maker_place = header.index(columns.manufacturer) if columns.manufacturer in header else None
+    kinds = kinds_of(set(header), columns)
+    if not kinds:
+        raise SetAsideError("table_unknown")
     rows: list[LabelRow] = []
     verdicts: list[FileVerdict] = []
     for number, cells in lines:
         where = f"{path}:{number}"
-        try:
-            texts = [cells[place].strip() for place in places]
-            maker = "" if maker_place is None else "".join(cells[maker_place : maker_place + 1])
-            texts.append(maker.strip())
-            if FORMULA in texts:
-                raise ValueError("a formula instead of a value")
-            row = _row(where, kind, *texts)
-        except (IndexError, ValueError) as error:
-            verdicts.append(judge(where, "label_invalid", str(error.args[0])[:60]))
-            continue
-        if row is not None:
-            rows.append(row)
+        # Of two columns of one name the first counts, and a short row lacks the last cells.
+        pairs = list(zip(header, (cell.strip() for cell in cells), strict=False))
+        by_column = dict(reversed(pairs))
+        for kind in kinds:
+            try:
+                row = _row(where, kind, by_column, columns)
+            except (KeyError, ValueError) as error:
+                detail = "a cell is missing" if isinstance(error, KeyError) else str(error.args[0])
+                verdicts.append(judge(where, "label_invalid", detail[:60]))
+                continue
+            if row is not None:
+                rows.append(row)
     return rows, verdicts
 
 
@@ -123,41 +117,34 @@ def _lines(data: bytes) -> Iterator[tuple[int, list[str]]]:
         raise SetAsideError("table_unknown") from None
 
 
-def _kind(header: list[str], columns: LabelColumns) -> Kind:
-    """Kind of a table by its header row."""
-    who = {columns.patient_id, columns.scan_date}
-    bmd = who | {columns.region, columns.bmd} <= set(header)
-    genant = who | {columns.vertebra, columns.genant} <= set(header)
-    if bmd == genant:
-        raise SetAsideError("table_unknown")
-    return "bmd" if bmd else "genant"
-
-
 def _row(
-    where: str, kind: Kind, patient: str, day: str, name: str, value: str, maker: str
+    where: str, kind: LabelKind, cells: dict[str, str], columns: LabelColumns
 ) -> LabelRow | None:
     """Make one label; None if it is blank or of a region nobody needs.
 
     Raises
     ------
+    KeyError
+        If a cell is missing.
     ValueError
         Naming the column that cannot be, not its content.
     """
+    name_column, value_column = kind.columns(columns)
+    wanted = (columns.patient_id, columns.scan_date, name_column, value_column)
+    patient, day, name, value = (cells[column] for column in wanted)
+    maker = cells.get(columns.manufacturer, "")
+    if FORMULA in (patient, day, name, value, maker):
+        raise ValueError("a formula instead of a value")
     if value.lower() in BLANK:
         return None
-    region = region_named(name)
-    if region not in (BMD_REGIONS if kind == "bmd" else VERTEBRAE):
+    known = kind.name_of(name, columns)
+    if known is None:
         return None
     if not patient:
         raise ValueError("patient id")
-    try:
-        number = float(value.replace(",", "."))
-    except ValueError:
-        raise ValueError("value") from None
-    if not (is_bmd(number) if kind == "bmd" else number in GRADES):
-        raise ValueError("value")
+    number = kind.value_of(value)
     maker = "" if maker.lower() in BLANK else maker
-    return LabelRow(where, patient, parse_day(day), kind, str(region), number, maker)
+    return LabelRow(where, patient, parse_day(day), kind.kind, known, number, maker)
 
 
 def parse_day(text: str) -> date:

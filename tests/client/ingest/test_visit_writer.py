@@ -7,11 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from client.contract.facts import read_facts
 from client.ingest.writer import IngestWriter
-from client.store.catalogue import Study
+from client.store.catalogue import Label, Study
 from client.store.exclusions import leave_out
 from client.store.site_store import SiteStore
 from client.store.split import SPLITS
@@ -165,3 +166,23 @@ def test_a_patient_whose_studies_are_left_out_is_in_no_split(hospital: ToldHospi
 )  # fmt: skip
 def test_vendors_are_known_by_their_names(text: str, vendor: Vendor) -> None:
     assert vendor_named(text) is vendor
+
+
+def test_a_class_is_of_the_days_study_and_never_a_visit_of_its_own(hospital: ToldHospital) -> None:
+    ct = scan_of(SECOND, Vendor.OTHER)
+    rows = [
+        line(SECOND, 1, region="scoliosis", kind="class"),
+        line(SECOND, 1, region="fracture", kind="class"),
+        line(FIRST, 1, region="fracture", kind="class"),
+    ]
+    assert hospital.take([ct], rows)["label_without_study"] == 1
+    store = SiteStore.open(hospital.site)
+    source = store.source("train")
+    before = source.digest()
+    (study,) = source.studies(source.patients[0])
+    assert study.labels.classes == {"fracture": 1.0, "scoliosis": 1.0}
+    facts = read_facts(store, "dxa-bmd", series=True).studies[0]
+    assert [facts.has(f"class:{name}") for name in ("scoliosis", "other")] == [True, False]
+    with store.engine.begin() as connection:
+        connection.execute(delete(Label).where(Label.name == "fracture"))
+    assert store.source("train").digest() != before

@@ -237,3 +237,48 @@ def test_a_workbook_in_the_folder_labels_its_study(tmp_path: Path) -> None:
     (tmp_path / "bmd.xlsx").write_bytes(workbook(row))
     (study,) = read_study_folder(tmp_path).studies
     assert study.labels.bmd == {"L1": 0.777}
+
+
+# --- kinds --------------------------------------------------------------------------------
+
+CLASSES = LabelColumns(classes=("Fracture", "no fracture"))
+
+
+def test_classes_are_read_beside_bmd_and_in_a_table_of_their_own() -> None:
+    both = b"Patient ID,Scan Date,Region,BMD (g/cm2),Class\nA,2024-01-01,L1,0.9,fracture\n"
+    rows, _ = read_table("t.csv", both, CLASSES)
+    assert [(row.kind, row.name, row.value) for row in rows] == [
+        ("bmd", "L1", 0.9), ("class", "Fracture", 1.0),
+    ]  # fmt: skip
+    alone = b"Patient ID,Scan Date,Class\nA,2024-01-01,\nB,2024-01-01,No Fracture\n"
+    rows, verdicts = read_table("t.csv", alone, CLASSES)
+    assert [(row.patient_id, row.name) for row in rows] == [("B", "no fracture")]
+    assert verdicts == []
+
+
+def test_a_class_that_the_site_does_not_name_is_not_kept() -> None:
+    table = b"Patient ID,Scan Date,Class\nA,2024-01-01,Kellermann\n"
+    rows, verdicts = read_table("t.csv", table, CLASSES)
+    assert rows == []
+    assert [v.reason for v in verdicts] == ["label_invalid"]
+    assert "Kellermann" not in verdicts[0].sentence
+    with pytest.raises(SetAsideError, match="table_unknown"):
+        read_table("t.csv", table, LabelColumns())
+
+
+def test_of_two_columns_of_one_name_the_first_counts() -> None:
+    table = (
+        b"Patient ID,Scan Date,Region,BMD (g/cm2),Region\nA,2024-01-01,L1,0.9,L2\nA,2024-01-01\n"
+    )
+    rows, verdicts = read_table("t.csv", table, LabelColumns())
+    assert [row.name for row in rows] == ["L1"]
+    assert [v.sentence for v in verdicts] == [
+        "a value, date or name that cannot be (a cell is missing)"
+    ]
+
+
+def test_a_table_may_say_whose_scanner_measured() -> None:
+    header = b"Patient ID,Scan Date,Region,BMD (g/cm2),Manufacturer\n"
+    lines = b"A,2024-01-01,L1,0.9,GE Lunar\nA,2024-01-01,L2,0.9,-\nA,2024-01-01,L3,0.9\n"
+    rows, _ = read_table("t.csv", header + lines, LabelColumns())
+    assert [row.maker for row in rows] == ["GE Lunar", "", ""]

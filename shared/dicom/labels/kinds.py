@@ -1,0 +1,103 @@
+"""The kinds of labels that come in by a table, one row each: columns, names and values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from shared.regions import BMD_REGIONS, VERTEBRAE
+from shared.settings.files import LabelColumns
+
+from .names import GRADES, is_bmd, region_named
+
+Kind = Literal["bmd", "genant", "class"]
+
+
+@dataclass(frozen=True)
+class LabelKind:
+    """One kind of label.
+
+    Attributes
+    ----------
+    kind : str
+        As the catalogue holds it; never renamed.
+    columns : callable
+        Columns of the hospital's table that hold name and value, of its settings; both may be one.
+    name_of : callable
+        Our name of what a cell names, None if nobody needs it; ValueError if it cannot be.
+    value_of : callable
+        Value of a cell; ValueError if it cannot be.
+    alone : bool
+        Whether such a label is kept of a day without images.
+    """
+
+    kind: Kind
+    columns: Callable[[LabelColumns], tuple[str, str]]
+    name_of: Callable[[str, LabelColumns], str | None]
+    value_of: Callable[[str], float]
+    alone: bool
+
+    def is_in(self, header: set[str], columns: LabelColumns) -> bool:
+        """Say whether a table with these columns holds such labels."""
+        if self.kind == "class" and not columns.classes:
+            return False
+        return {columns.patient_id, columns.scan_date, *self.columns(columns)} <= header
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        raise ValueError("value") from None
+
+
+def _bmd(text: str) -> float:
+    value = _number(text)
+    if not is_bmd(value):
+        raise ValueError("value")
+    return value
+
+
+def _grade(text: str) -> float:
+    value = _number(text)
+    if value not in GRADES:
+        raise ValueError("value")
+    return value
+
+
+def _class(text: str, columns: LabelColumns) -> str:
+    """Class that ``site.yaml`` names; other text could be anybody's name."""
+    known = {name.casefold(): name for name in columns.classes}
+    if text.casefold() not in known:
+        raise ValueError("class that site.yaml does not name")
+    return known[text.casefold()]
+
+
+def _one_of(regions: tuple[str, ...]) -> Callable[[str, LabelColumns], str | None]:
+    """Make the function that names one of some regions."""
+
+    def name_of(text: str, _: LabelColumns) -> str | None:
+        region = region_named(text)
+        return region if region in regions else None
+
+    return name_of
+
+
+LABEL_KINDS: Final[tuple[LabelKind, ...]] = (
+    LabelKind("bmd", lambda c: (c.region, c.bmd), _one_of(BMD_REGIONS), _bmd, alone=True),
+    LabelKind("genant", lambda c: (c.vertebra, c.genant), _one_of(VERTEBRAE), _grade, alone=True),
+    LabelKind("class", lambda c: (c.image_class,) * 2, _class, lambda _: 1.0, alone=False),
+)
+BY_KIND: Final = {one.kind: one for one in LABEL_KINDS}
+
+
+def kinds_of(header: set[str], columns: LabelColumns) -> list[LabelKind]:
+    """Kinds of labels that a table with these columns holds; none if it is unknown.
+
+    BMD and Genant grades are in tables of their own: one that has the columns of both
+    leaves open which its rows are. Classes may stand beside either.
+    """
+    found = [one for one in LABEL_KINDS if one.is_in(header, columns)]
+    apart = [one for one in found if one.kind != "class"]
+    return [] if len(apart) > 1 else found
