@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from client.store.arrays import levels_text, mapped
 from client.store.catalogue import Image, Patient, Quality, Study, Volume
 from client.store.exclusions import left_out
-from client.store.patient_source import pair_studies, read_labels
+from client.store.patient_source import Dated, pair_studies, read_labels
 from client.store.site_store import SiteStore
 from shared.clinical.references import DIAGNOSTIC_REGIONS, OSTEOPOROSIS_T
 from shared.clinical.scores import reported_score, t_score
@@ -244,9 +244,9 @@ def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFact
             if study.uid not in unused
         ]
         wanted = set(images) | (set(volumes) if series or inputs.series else set())
-        patients: dict[str, list[Study]] = defaultdict(list)
+        patients: dict[str, list[Dated]] = defaultdict(list)
         for study, _ in rows:
-            patients[study.patient].append(study)
+            patients[study.patient].append((study.uid, study.day, study.vendor))
         months = store.config.pairing.months
         paired = pair_studies(patients.values(), labels, wanted, months).paired
         studies = [

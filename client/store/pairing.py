@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -89,7 +89,7 @@ class Pairing:
         }
 
 
-def pair_all(patients: Iterable[Sequence[Visit]], wanted: set[str], months: float) -> Pairing:
+def pair_all(patients: Iterable[Sequence[Visit]], wanted: Set[str], months: float) -> Pairing:
     """Pair the studies of patients; see `pair`.
 
     Parameters

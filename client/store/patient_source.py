@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -235,22 +235,26 @@ def read_source(
             who for who, some in studies.items() if any(_imaged(s, images, volumes) for s in some)
         )
     )
-    wanted = set(images) | set(volumes)
-    paired = pair_studies(studies.values(), labels, wanted, months).paired
+    dated = ([(one.uid, one.day, one.vendor) for one in some] for some in studies.values())
+    paired = pair_studies(dated, labels, images.keys() | volumes.keys(), months).paired
     return StoreSource(arrays, patients, dict(studies), dict(images), labels, dict(volumes), paired)
 
 
+#: Uid, day and vendor of a study.
+Dated = tuple[str, int | None, str]
+
+
 def pair_studies(
-    patients: Iterable[Sequence[Study]],
+    patients: Iterable[Sequence[Dated]],
     labels: Mapping[str, StudyLabels],
-    wanted: set[str],
+    wanted: Set[str],
     months: float,
 ) -> Pairing:
     """Pair studies of the catalogue; studies that are left out must not be among them.
 
     Parameters
     ----------
-    patients : iterable of sequences of Study
+    patients : iterable of sequences of Dated
         The studies of each patient, those without images too.
     labels : mapping of str to StudyLabels
         By study.
@@ -260,9 +264,16 @@ def pair_studies(
         Farthest that a visit may be away.
     """
     nothing = StudyLabels()
+
+    def lacks(study: Dated) -> bool:
+        uid, _, vendor = study
+        return uid in wanted and (vendor == Vendor.OTHER or not labels.get(uid, nothing).bmd)
+
+    # In every round this is asked of all studies, and most have a value.
     visits = (
-        [Visit(s.uid, s.day, Vendor(s.vendor), labels.get(s.uid, nothing)) for s in studies]
+        [Visit(uid, day, Vendor(vendor), labels.get(uid, nothing)) for uid, day, vendor in studies]
         for studies in patients
+        if any(map(lacks, studies))
     )
     return pair_all(visits, wanted, months)
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from client.store.catalogue import Image, Label, Patient, Study, Volume, has_images
 from client.store.exclusions import left_out
 from client.store.pairing import Pairing
-from client.store.patient_source import pair_studies, read_labels
+from client.store.patient_source import Dated, pair_studies, read_labels
 from client.store.site_store import SiteStore
 from client.store.split import SPLITS
 
@@ -71,18 +71,18 @@ def _pairing(session: Session, store: SiteStore) -> tuple[Pairing, dict[str, str
     """Pair the studies of all patients; and the split of each study."""
     unused = left_out(store.folder)
     query = (
-        select(Study, Patient.split, has_images())
+        select(Study.uid, Study.day, Study.vendor, Study.patient, Patient.split, has_images())
         .join(Patient, Study.patient == Patient.pseudonym)
         .order_by(Study.patient, Study.day, Study.uid)
     )
-    patients: dict[str, list[Study]] = defaultdict(list)
+    patients: dict[str, list[Dated]] = defaultdict(list)
     split_of: dict[str, str] = {}
     wanted: set[str] = set()
-    for study, split, imaged in session.execute(query):
-        if study.uid not in unused:
-            patients[study.patient].append(study)
-            split_of[study.uid] = split or ""
-            wanted |= {study.uid} if imaged else set()
+    for uid, day, vendor, patient, split, imaged in session.execute(query):
+        if uid not in unused:
+            patients[patient].append((uid, day, vendor))
+            split_of[uid] = split or ""
+            wanted |= {uid} if imaged else set()
     labels = read_labels(session, select(Study.uid))
     return pair_studies(patients.values(), labels, wanted, store.config.pairing.months), split_of
 
