@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
+from safetensors import SafetensorError
 
 from server.rounds.aggregation.aggregator import Aggregator
 from server.rounds.aggregation.update_store import SpooledUpdate
@@ -275,7 +276,7 @@ def _recompute(passport: Passport, updates: Path, start: Path) -> None:
             try:
                 update = SpooledUpdate(said.site, path, said.patients)
                 arrays = update.arrays()
-            except (ValueError, KeyError, OSError):
+            except (SafetensorError, OSError):
                 raise PassportInvalidError(f"{path}: is not an update") from None
             if digest_arrays(arrays) != said.update:
                 raise PassportInvalidError(f"{path}: is not the update that {said.site} signed")

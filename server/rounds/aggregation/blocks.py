@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -12,10 +13,23 @@ from numpy.typing import NDArray
 from server.rounds.aggregation.update_store import SpooledUpdate
 from shared.protocol.codec import Arrays
 
-#: Numbers held at once while one block is aggregated, over all sites (float64: 64 MB).
+#: Numbers held at once while blocks are aggregated, over all sites (float64: 64 MB).
 BLOCK_NUMBERS: Final = 8_000_000
 
 Floats = NDArray[np.float64]
+
+
+class Block(NamedTuple):
+    """Some numbers of a tensor, counted from 0 in C order."""
+
+    name: str
+    begin: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+        return self.end - self.begin
 
 
 @dataclass(frozen=True)
@@ -26,37 +40,44 @@ class Contribution:
     scale: float
     patients: int
 
-    def change(self, name: str) -> Floats:
-        """Give what it changes of a tensor, in the tensor's shape."""
-        return self._scaled(self.update.tensor(name))
-
-    def numbers(self, block: Block) -> Floats:
-        """Give what it changes of a block, shape (end - begin,)."""
-        return self._scaled(self.update.tensor(block.name).reshape(-1)[block.begin : block.end])
-
-    def _scaled(self, change: NDArray[np.float32]) -> Floats:
-        return np.asarray(self.scale * change.astype(np.float64))
-
-
-class Block(NamedTuple):
-    """Some numbers of a tensor, counted from 0 in C order."""
-
-    name: str
-    begin: int
-    end: int
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[Block], Floats]]:
+        """Open the update; what comes gives what it changes of a block, shape (size,)."""
+        with self.update.opened() as file:
+            yield lambda block: np.asarray(self.scale * file.numbers(*block).astype(np.float64))
 
 
 def blocks(before: Arrays, sites: int) -> Iterator[Block]:
     """Cut tensors into blocks, of which every site's share is held at once."""
-    step = max(1, BLOCK_NUMBERS // sites)
+    step = _share(sites)
     for name in sorted(before):
         for begin in range(0, before[name].size, step):
             yield Block(name, begin, min(begin + step, before[name].size))
 
 
-def changes(sites: Sequence[Contribution], block: Block) -> Floats:
-    """Read what every site changes of a block, shape (sites, end - begin)."""
-    values = np.empty((len(sites), block.end - block.begin))
-    for row, one in enumerate(sites):
-        values[row] = one.numbers(block)
-    return values
+def changes(sites: Sequence[Contribution], before: Arrays) -> Iterator[tuple[Block, Floats]]:
+    """Give each block, and what every site changes of it, shape (sites, size)."""
+    for together in _batches(blocks(before, len(sites)), _share(len(sites))):
+        values = [np.empty((len(sites), block.size)) for block in together]
+        for row, one in enumerate(sites):
+            with one.opened() as change:
+                for block, of_block in zip(together, values, strict=True):
+                    of_block[row] = change(block)
+        yield from zip(together, values, strict=True)
+
+
+def _share(sites: int) -> int:
+    """Numbers of each site that are held at once."""
+    return max(1, BLOCK_NUMBERS // sites)
+
+
+def _batches(all_blocks: Iterable[Block], most: int) -> Iterator[list[Block]]:
+    """Put small blocks together, so that a file is not opened for each."""
+    batch: list[Block] = []
+    for block in all_blocks:
+        if batch and sum(one.size for one in batch) + block.size > most:
+            yield batch
+            batch = []
+        batch.append(block)
+    if batch:
+        yield batch

@@ -37,9 +37,14 @@ def clip_scales(
     """
     if factor is None:
         return np.ones(len(sites))
-    norms = np.array([norm_of(one.tensor(name) for name in names) for one in sites])
+    norms = np.array([_norm(one, names) for one in sites])
     most = factor * float(np.median(norms))
     return np.minimum(1.0, most / np.maximum(norms, np.finfo(np.float64).tiny))
+
+
+def _norm(update: SpooledUpdate, names: Sequence[str]) -> float:
+    with update.opened() as file:
+        return norm_of(file.tensor(name) for name in names)
 
 
 def _square(tensor: NDArray[np.float32]) -> float:

@@ -6,9 +6,11 @@ on the order of arrival.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from server.rounds.aggregation.blocks import Contribution, Floats, blocks, changes
 from shared.protocol.codec import Arrays
@@ -30,11 +32,12 @@ def weighted_mean(sites: Sequence[Contribution], before: Arrays) -> Arrays:
         The tensors with the mean change.
     """
     weights = np.array([one.patients for one in sites], np.float64)
-    total = {name: value.astype(np.float64) for name, value in before.items()}
+    total = {name: value.reshape(-1).astype(np.float64) for name, value in before.items()}
     for one, share in zip(sites, weights / weights.sum(), strict=True):
-        for name, sum_so_far in total.items():
-            sum_so_far += share * one.change(name)
-    return {name: np.asarray(value, np.float32) for name, value in total.items()}
+        with one.opened() as change:
+            for block in blocks(before, len(sites)):
+                total[block.name][block.begin : block.end] += share * change(block)
+    return _shaped(total, before)
 
 
 def coordinatewise(
@@ -52,10 +55,10 @@ def coordinatewise(
         From (sites, numbers) to (numbers,), each number for itself.
     """
     made = {name: np.empty(value.size, np.float32) for name, value in before.items()}
-    for block in blocks(before, len(sites)):
+    for block, values in changes(sites, before):
         start = before[block.name].reshape(-1)[block.begin : block.end].astype(np.float64)
-        made[block.name][block.begin : block.end] = start + rule(changes(sites, block))
-    return {name: value.reshape(before[name].shape) for name, value in made.items()}
+        made[block.name][block.begin : block.end] = start + rule(values)
+    return _shaped(made, before)
 
 
 def median(values: Floats) -> Floats:
@@ -95,8 +98,7 @@ def krum(
         In the order given.
     """
     products = np.zeros((len(sites), len(sites)))
-    for block in blocks(before, len(sites)):
-        values = changes(sites, block)
+    for _, values in changes(sites, before):
         products += values @ values.T
     squares = np.diag(products)
     distances = squares[:, None] + squares[None, :] - 2 * products
@@ -104,3 +106,11 @@ def krum(
     nearest = min(max(1, len(sites) - malicious - 2), max(1, len(sites) - 1))
     scores = np.sort(distances, axis=1)[:, :nearest].sum(axis=1)
     return [sites[i] for i in sorted(np.argsort(scores, kind="stable")[:wanted])]
+
+
+def _shaped(made: Mapping[str, NDArray[Any]], before: Arrays) -> Arrays:
+    """Flat tensors as float32 in the shapes of those before."""
+    return {
+        name: np.asarray(value, np.float32).reshape(before[name].shape)
+        for name, value in made.items()
+    }

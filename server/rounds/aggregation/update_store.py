@@ -6,16 +6,17 @@ conversion each time that a block is read, and some rules read often.
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from shared.errors import AggregationRefusedError
 from shared.protocol.codec import Arrays
@@ -30,33 +31,85 @@ class SpooledUpdate:
     path: Path
     patients: int
 
-    @cached_property
-    def _places(self) -> Mapping[str, tuple[int, tuple[int, ...]]]:
-        """Where each tensor's bytes begin, and its shape (safetensors' own header)."""
-        with self.path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header: dict[str, Any] = json.loads(file.read(length))
-        found = {}
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            if entry["dtype"] != "F32":
-                raise AggregationRefusedError(f"{self.path}: {name} is {entry['dtype']}, not F32")
-            found[name] = (8 + length + int(entry["data_offsets"][0]), tuple(entry["shape"]))
-        return found
+    @contextmanager
+    def opened(self) -> Iterator[OpenUpdate]:
+        """Open the file; nothing of the tensors is read before it is asked for.
 
-    def tensor(self, name: str) -> NDArray[np.float32]:
-        """Map a tensor into memory; nothing is read before it is used."""
-        begin, shape = self._places[name]
-        if 0 in shape:
-            return np.zeros(shape, np.float32)
-        # A number of no dimension is mapped as one of one.
-        mapped = np.memmap(self.path, "<f4", "r", begin, shape or (1,))
-        return np.asarray(mapped).reshape(shape)
+        Raises
+        ------
+        OSError
+            If it is not there.
+        SafetensorError
+            If it is no safetensors file.
+        """
+        with safe_open(self.path, framework="numpy") as file:
+            yield OpenUpdate(self.path, file)
 
     def arrays(self) -> Arrays:
-        """Read the whole update."""
-        return {name: np.array(self.tensor(name)) for name in sorted(self._places)}
+        """Read the whole update; raises what `opened` and `OpenUpdate.tensor` do."""
+        with self.opened() as update:
+            return {name: update.tensor(name) for name in update.names()}
+
+
+class OpenUpdate:
+    """An open file of an update.
+
+    Parameters
+    ----------
+    path : Path
+        Its name, for messages.
+    file : safetensors.safe_open
+        The file.
+    """
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self.path = path
+        self._file = file
+
+    def names(self) -> list[str]:
+        """List the tensors."""
+        return sorted(self._file.keys())
+
+    def tensor(self, name: str) -> NDArray[np.float32]:
+        """Read a tensor, in its shape.
+
+        Raises
+        ------
+        AggregationRefusedError
+            If it is not float32.
+        """
+        self._slice(name)
+        return np.asarray(self._file.get_tensor(name))
+
+    def numbers(self, name: str, begin: int, end: int) -> NDArray[np.float32]:
+        """Read some numbers of a tensor, shape (end - begin,).
+
+        Parameters
+        ----------
+        name : str
+            The tensor.
+        begin, end : int
+            From 0, in C order. What is read are whole entries of the first axis.
+
+        Raises
+        ------
+        AggregationRefusedError
+            If it is not float32.
+        """
+        found = self._slice(name)
+        shape = found.get_shape()
+        if not shape:
+            return np.asarray(self._file.get_tensor(name)).reshape(-1)[begin:end]
+        row = math.prod(shape[1:])
+        first = begin // row
+        rows = np.asarray(found[first : math.ceil(end / row)]).reshape(-1)
+        return rows[begin - first * row : end - first * row]
+
+    def _slice(self, name: str) -> Any:
+        found = self._file.get_slice(name)
+        if found.get_dtype() != "F32":
+            raise AggregationRefusedError(f"{self.path}: {name} is {found.get_dtype()}, not F32")
+        return found
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,22 @@ def test_a_changed_byte_anywhere_is_found(version: Version, what: str, at: int, 
         path.write_bytes(before)
 
 
+@pytest.mark.parametrize("header", [b"[]", b"7", b'{"layer.bias": 7}', b'{"layer.bias": {}}', None])
+def test_an_update_whose_header_is_none_is_a_sentence(
+    version: Version, header: bytes | None
+) -> None:
+    """Also a header that says to be larger than any memory."""
+    path = version.updates / "round-0001" / "beta.safetensors"
+    before = path.read_bytes()
+    length = 2**62 if header is None else len(header)
+    path.write_bytes(length.to_bytes(8, "little") + (header or b"{}"))
+    try:
+        with pytest.raises(PassportInvalidError, match="is not an update"):
+            version.verify()
+    finally:
+        path.write_bytes(before)
+
+
 def _same_json(path: Path, before: bytes) -> bool:
     try:
         return bool(json.loads(path.read_bytes()) == json.loads(before))
