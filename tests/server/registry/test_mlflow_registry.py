@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from server.registry.export import program_of
 from server.registry.mlflow_registry import Registry, open_existing
@@ -39,19 +41,26 @@ pytestmark = [
 
 YES = Verdict(promoted=True, reason="dice 0.8 is better than 0.7 of the champion")
 NO = Verdict(promoted=False, reason="dice 0.6 is not better than 0.7 of the champion")
+#: Runs the champion of each task that is named, in a fork of a process that has torch and MLflow.
 FRESH = textwrap.dedent("""
-    import json, os, sys
+    import os, sys
     import numpy as np
     assert not any(name in sys.modules for name in ("server", "client", "shared"))
     import mlflow, mlflow.pytorch, torch
-    uri, name, folder = sys.argv[1:]
+    uri, folder, *tasks = sys.argv[1:]
     mlflow.set_tracking_uri(uri)
-    program = mlflow.pytorch.load_model(name)
-    image, covariates = np.load(folder + "/image.npy"), np.load(folder + "/covariates.npy")
-    with torch.no_grad():
-        output = program(torch.from_numpy(image), torch.from_numpy(covariates))
-    np.save(folder + "/output.npy", output.numpy())
-    assert not any(name in sys.modules for name in ("server", "client", "shared", "monai"))
+    for task in tasks:
+        if child := os.fork():
+            os.waitpid(child, 0)
+            continue
+        place = os.path.join(folder, task)
+        program = mlflow.pytorch.load_model(f"models:/{task}@champion")
+        given = (torch.from_numpy(np.load(f"{place}.{n}.npy")) for n in ("image", "covariates"))
+        with torch.no_grad():
+            output = program(*given)
+        assert not any(name in sys.modules for name in ("server", "client", "shared", "monai"))
+        np.save(f"{place}.output.npy", output.numpy())
+        sys.exit()
 """)
 
 
@@ -74,34 +83,6 @@ def put(
     return version, weights
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
-def test_a_version_runs_in_a_process_that_has_only_torch_and_mlflow(
-    tmp_path: Path, task: str
-) -> None:
-    size = {"image_size": TINY_TASK.network.image_size} if task == TINY_TASK.task else {}
-    settings = TaskSettings.model_validate({"task": task, "network": {"size": "small", **size}})
-    uri = f"sqlite:///{tmp_path / 'mlflow.sqlite'}"
-    _, weights = put(Registry(uri), tmp_path, settings, 1, YES)
-    program = program_of(make_task(settings), weights.arrays)
-    generator = np.random.default_rng(0)
-    image = generator.normal(size=(5, *program.image.shape[1:])).astype(np.float32)
-    covariates = generator.normal(size=(5, *program.covariates.shape[1:])).astype(np.float32)
-    np.save(tmp_path / "image.npy", image)
-    np.save(tmp_path / "covariates.npy", covariates)
-    done = subprocess.run(
-        # -I: neither the working folder nor PYTHONPATH lead to our packages; a hook
-        # takes those away that an editable installation put on the path.
-        [sys.executable, "-I", "-c", _WITHOUT_US + FRESH, uri, f"models:/{task}@champion",
-         str(tmp_path)],
-        check=False, capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    with torch.no_grad():
-        expected = program.network(torch.from_numpy(image), torch.from_numpy(covariates))
-    found = np.load(tmp_path / "output.npy")
-    assert np.abs(found - expected.numpy()).max() < 1e-4
-
-
 _WITHOUT_US = textwrap.dedent("""
     import sys
     sys.meta_path = [f for f in sys.meta_path if "__editable__" not in repr(f)]
@@ -109,6 +90,56 @@ _WITHOUT_US = textwrap.dedent("""
     import importlib.util
     assert all(importlib.util.find_spec(n) is None for n in ("server", "client", "shared"))
 """)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What the version of each task gave without us, and what its network gives here."""
+
+    folder: Path
+    expected: dict[str, NDArray[np.float32]]
+    said: str
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Every task registered once and run in a process that cannot import our packages."""
+    folder = tmp_path_factory.mktemp("ran")
+    uri = f"sqlite:///{folder / 'mlflow.sqlite'}"
+    registry = Registry(uri)
+    expected = {}
+    for task in sorted(TASKS):
+        size = {"image_size": TINY_TASK.network.image_size} if task == TINY_TASK.task else {}
+        settings = TaskSettings.model_validate({"task": task, "network": {"size": "small", **size}})
+        _, weights = put(registry, folder, settings, 1, YES)
+        expected[task] = save_example(folder, settings, weights)
+    done = subprocess.run(
+        # -I: neither the working folder nor PYTHONPATH lead to our packages; a hook
+        # takes those away that an editable installation put on the path.
+        [sys.executable, "-I", "-c", _WITHOUT_US + FRESH, uri, str(folder), *expected],
+        check=False, capture_output=True, text=True, cwd=folder,
+    )  # fmt: skip
+    return Ran(folder, expected, done.stderr)
+
+
+def save_example(folder: Path, settings: TaskSettings, weights: Weights) -> NDArray[np.float32]:
+    """Save five rows of input beside the registry; give what the network makes of them."""
+    program = program_of(make_task(settings), weights.arrays)
+    generator = np.random.default_rng(0)
+    image = generator.normal(size=(5, *program.image.shape[1:])).astype(np.float32)
+    covariates = generator.normal(size=(5, *program.covariates.shape[1:])).astype(np.float32)
+    np.save(folder / f"{settings.task}.image.npy", image)
+    np.save(folder / f"{settings.task}.covariates.npy", covariates)
+    with torch.no_grad():
+        found = program.network(torch.from_numpy(image), torch.from_numpy(covariates))
+    return np.asarray(found.numpy(), np.float32)
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_version_runs_in_a_process_that_has_only_torch_and_mlflow(ran: Ran, task: str) -> None:
+    output = ran.folder / f"{task}.output.npy"
+    assert output.exists(), ran.said
+    assert np.abs(np.load(output) - ran.expected[task]).max() < 1e-4
 
 
 def test_aliases_follow_the_verdicts(tmp_path: Path) -> None:
