@@ -59,8 +59,11 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker more than cores: some tests wait for programs that they have started."""
-    return cores() + 1
+    """More workers than cores: some tests wait for programs that they have started.
+
+    Those that wait for minutes are slow and begin together; two cores beside them would idle.
+    """
+    return cores() + (1 if "not slow" in config.option.markexpr else 2)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> UnitScheduling:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from shared.runtime.processes import marked, new_token
-from tests.suite.ordering import tier
+from tests.suite.ordering import rank, tier
 from tests.suite.slow import FIXTURE, SlowList, slow_list, write_list
 from tests.system.real_federation import wait_for
 
@@ -58,6 +58,7 @@ def test_what_takes_long_starts_first() -> None:
                      "c.py::test_z": 2.0})  # fmt: skip
     units = ("a.py::test_x", "b.py", "c.py::test_z", "d.py")
     assert [tier(unit, slow) for unit in units] == [0, 0, 1, 2]
+    assert sorted(reversed(units), key=lambda unit: rank(unit, slow)) == list(units)
 
 
 def test_the_list_is_made_of_processor_time_and_keeps_the_most_of_each(tmp_path: Path) -> None:

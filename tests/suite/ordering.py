@@ -1,8 +1,8 @@
 """In which order tests run, and which of them one worker gets as a whole.
 
 The order is random (pytest-randomly, whose seed is printed at the end), but for two things: what
-takes long starts first, so that no worker is alone at the end, and a test marked ``last``
-ends its file.
+takes long starts first, the longest before all, so that no worker is alone at the end, and a
+test marked ``last`` ends its file.
 """
 
 from __future__ import annotations
@@ -26,16 +26,24 @@ def tier(unit: str, slow: SlowList) -> int:
     return 0 if seconds >= LONG_SECONDS else 1 if seconds > 0 else 2
 
 
+def rank(unit: str, slow: SlowList) -> tuple[int, float]:
+    """What units are sorted by: their tier, and in the first of them the longest before others."""
+    found = tier(unit, slow)
+    return found, -slow.unit_seconds(unit) if found == 0 else 0.0
+
+
 def order(items: list[pytest.Item]) -> None:
     """Sort tests in place: units by how long they take, ``last`` at the end of a unit."""
     slow = slow_list()
     first_seen: dict[str, int] = {}
-    for position, item in enumerate(items):
-        first_seen.setdefault(slow.unit(item.nodeid), position)
+    units = [slow.unit(item.nodeid) for item in items]
+    for position, unit in enumerate(units):
+        first_seen.setdefault(unit, position)
+    ranks = {unit: rank(unit, slow) for unit in first_seen}
 
-    def place(item: pytest.Item) -> tuple[int, int, int]:
-        unit, last = slow.unit(item.nodeid), item.get_closest_marker("last")
-        turn = 0 if last is None else last.args[0]
-        return tier(unit, slow), first_seen[unit], turn
+    def place(of: tuple[str, pytest.Item]) -> tuple[tuple[int, float], int, int]:
+        unit, item = of
+        last = item.get_closest_marker("last")
+        return ranks[unit], first_seen[unit], 0 if last is None else last.args[0]
 
-    items.sort(key=place)
+    items[:] = [item for _, item in sorted(zip(units, items, strict=True), key=place)]
