@@ -99,6 +99,14 @@ def test_images_of_the_day_that_come_later_take_the_labels_over(hospital: ToldHo
     assert len(hospital.studies()) == 2
 
 
+def test_a_dispute_of_lines_stays_one_when_their_images_come(hospital: ToldHospital) -> None:
+    rows = [line(SECOND, 0.9), line(SECOND, 0.8)]
+    assert hospital.take([scan_of(FIRST)], rows)["label_conflict"] == 2
+    hospital.take([scan_of(SECOND)])
+    assert hospital.studies()[1] == (SECOND, "lunar", "lunar", {})
+    assert hospital.take(rows=rows[:1])["label_conflict"] == 1
+
+
 def test_the_bmd_of_a_day_is_of_its_dxa_scan_and_never_of_its_ct(hospital: ToldHospital) -> None:
     ct = scan_of(SECOND, Vendor.OTHER)
     assert hospital.take([scan_of(FIRST), ct], [line(SECOND)])["visit_without_images"] == 1
