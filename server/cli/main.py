@@ -98,11 +98,12 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Copy a version out of the registry, for sites without MLflow."""
-    from server.registry.mlflow_registry import CHAMPION, open_existing
+    from server.registry.aliases import CHAMPION
+    from server.registry.mlflow_registry import open_existing
 
     task, _, alias = version.partition("@")
     registry = open_existing(registry_uri(workspace, uri))
-    facts = registry.export(task, alias or CHAMPION, out)
+    facts = registry.versions.export(task, alias or CHAMPION, out)
     print_facts(
         facts,
         as_json,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from server.registry.mlflow_registry import ModelProgram
+from server.registry.model_program import ModelProgram
 from shared.protocol.codec import Arrays
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from server.registry.mlflow_registry import ENVIRONMENT
+from server.registry.mlflow_connection import ENVIRONMENT
 from shared.errors import InputMissingError, PlaceholderSecretError
 from shared.runtime.files import make_private_file
 from shared.runtime.flower import program

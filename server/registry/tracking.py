@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from server.registry.mlflow_registry import ModelProgram, Registry
+from server.registry.mlflow_registry import Registry
+from server.registry.model_program import ModelProgram
 from server.rounds.plan import PlannedTask, RunPlan
 from server.state.result import CurvePoint, Measured, RoundFacts, Verdict
 from shared.runtime.files import write_text_atomically
@@ -54,8 +55,8 @@ class Tracking:
 
         def work(registry: Registry) -> str:
             if kept.is_file():
-                return registry.go_on(kept.read_text(encoding="ascii").strip())
-            begun = registry.begin(f"{plan.run} {planned.name}", parameters)
+                return registry.runs.go_on(kept.read_text(encoding="ascii").strip())
+            begun = registry.runs.begin(f"{plan.run} {planned.name}", parameters)
             write_text_atomically(kept, begun + "\n")
             return begun
 
@@ -66,18 +67,18 @@ class Tracking:
     def round(self, run: Future[str], facts: RoundFacts, point: CurvePoint) -> None:
         """Leave the facts of one round."""
         values = round_metrics(facts)
-        self._do(lambda r: r.log(run.result(), facts.round, values))
+        self._do(lambda r: r.runs.log(run.result(), facts.round, values))
         self.point(run, point)
 
     def point(self, run: Future[str], point: CurvePoint) -> None:
         """Leave how good the model was after a number of rounds."""
         values = point_metrics(point)
         if values:
-            self._do(lambda r: r.log(run.result(), point.after_round, values))
+            self._do(lambda r: r.runs.log(run.result(), point.after_round, values))
 
     def champion(self, task: str, folder: Path) -> tuple[int, Weights] | None:
         """Fetch the champion; waits."""
-        return self._do(lambda r: r.champion(task, folder)).result()
+        return self._do(lambda r: r.versions.champion(task, folder)).result()
 
     def register(
         self,
@@ -91,12 +92,12 @@ class Tracking:
         """Register a version, judge it, end the tracking of the task; waits."""
 
         def work(registry: Registry) -> int:
-            version = registry.find(run.result(), task, tags)
+            version = registry.versions.of_run(run.result(), task, tags)
             if version is None:
                 papers = [f for f in files if f.suffix != ".safetensors"]
-                registry.add_artifacts(run.result(), papers)
-                version = registry.register(run.result(), task, program, files, tags)
-            registry.promote(task, version, verdict)
+                registry.runs.add_artifacts(run.result(), papers)
+                version = registry.versions.register(run.result(), task, program, files, tags)
+            registry.aliases.promote(task, version, verdict)
             return version
 
         return self._do(work).result()
@@ -110,7 +111,7 @@ class Tracking:
     def end(self, run: Future[str], status: str) -> None:
         """End the tracking of a task."""
         self._begun.remove(run)
-        self._do(lambda r: r.end(run.result(), status))
+        self._do(lambda r: r.runs.end(run.result(), status))
 
     def close(self) -> None:
         """Wait for everything; raise the first thing that went wrong."""
@@ -135,7 +136,7 @@ class Tracking:
 
 
 def _failing(run: Future[str]) -> Callable[[Registry], None]:
-    return lambda registry: registry.end(run.result(), "FAILED")
+    return lambda registry: registry.runs.end(run.result(), "FAILED")
 
 
 def round_metrics(facts: RoundFacts) -> dict[str, float]:

@@ -89,13 +89,13 @@ def register(work: Path, models: Path) -> None:
         weights = Weights(settings, get_arrays(network), "a benchmark's, untrained")
         path = models / f"{task}.safetensors"
         save_weights(path, weights)
-        run = registry.begin("run-1", {"task": task})
-        registry.log(run, 1, {"global/loss": 0.5})
+        run = registry.runs.begin("run-1", {"task": task})
+        registry.runs.log(run, 1, {"global/loss": 0.5})
         tags = {"run": "run-1", "digest": digest_arrays(weights.arrays)}
         program = program_of(make_task(settings), weights.arrays)
-        version = registry.register(run, task, program, [path], tags)
-        registry.promote(task, version, Verdict(promoted=True, reason="the first"))
-        registry.end(run, "FINISHED")
+        version = registry.versions.register(run, task, program, [path], tags)
+        registry.aliases.promote(task, version, Verdict(promoted=True, reason="the first"))
+        registry.runs.end(run, "FINISHED")
 
 
 if __name__ == "__main__":

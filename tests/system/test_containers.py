@@ -232,7 +232,7 @@ def test_a_run_is_tracked_and_registered_on_postgresql(
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["tasks"][TINY_TASK.task]["version"] == 1
-    client = Registry(address).client
+    client = Registry(address).connection.client
     version = client.get_model_version(TINY_TASK.task, "1")
     assert version.tags["digest"] == result["tasks"][TINY_TASK.task]["digest"]
     assert client.get_model_version_by_alias(TINY_TASK.task, "champion").version == version.version

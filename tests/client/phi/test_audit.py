@@ -69,14 +69,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     answer_evaluate(opened, evaluate_message({"model": model}, question))
     refusal_of(RuntimeError("a failure for the log"), site, opened, job())
     registry = Registry(f"sqlite:///{base / 'mlflow.db'}", "audit")
-    run = registry.begin("run-1 dxa", {"run": "run-1", "task": TINY_TASK.task})
+    run = registry.runs.begin("run-1 dxa", {"run": "run-1", "task": TINY_TASK.task})
     facts = RoundFacts(
         round=1, attempts=1, seconds=1.0, bytes_down=1, bytes_up=1,
         patients={"riverside": answer.patients}, site_seconds={"riverside": 1.0},
         epsilon={"riverside": answer.account.epsilon_run}, absent=[],
     )  # fmt: skip
-    registry.log(run, 1, round_metrics(facts))
-    registry.end(run, "FINISHED")
+    registry.runs.log(run, 1, round_metrics(facts))
+    registry.runs.end(run, "FINISHED")
     return base, planted
 
 

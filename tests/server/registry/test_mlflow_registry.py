@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from server.registry.export import program_of
 from server.registry.mlflow_registry import Registry, open_existing
 from server.registry.model_card import draw_curves, write_card
+from server.registry.versions import ModelVersions
 from server.rounds.plan import PlannedTask, RunPlan
 from server.state.result import CurvePoint, Measured, RoundFacts, Verdict
 from shared.errors import NoChampionError, RegistryUnavailableError, VersionMissingError
@@ -73,13 +74,15 @@ def put(
     path = folder / f"{settings.task}.safetensors"
     save_weights(path, weights)
     save_settings(settings, folder / "task.yaml")
-    run = registry.begin(f"run {seed}", {"task": settings.task})
-    registry.log(run, 1, {"global/dice": 0.5, "epsilon/alpha": 1.0})
+    run = registry.runs.begin(f"run {seed}", {"task": settings.task})
+    registry.runs.log(run, 1, {"global/dice": 0.5, "epsilon/alpha": 1.0})
     program = program_of(make_task(settings), weights.arrays)
     tags = {"run": f"run-{seed}", "digest": digest_arrays(weights.arrays)}
-    version = registry.register(run, settings.task, program, [path, folder / "task.yaml"], tags)
-    registry.promote(settings.task, version, verdict)
-    registry.end(run, "FINISHED")
+    version = registry.versions.register(
+        run, settings.task, program, [path, folder / "task.yaml"], tags
+    )
+    registry.aliases.promote(settings.task, version, verdict)
+    registry.runs.end(run, "FINISHED")
     return version, weights
 
 
@@ -145,16 +148,16 @@ def test_a_version_runs_in_a_process_that_has_only_torch_and_mlflow(ran: Ran, ta
 def test_aliases_follow_the_verdicts(tmp_path: Path) -> None:
     registry = Registry(f"sqlite:///{tmp_path / 'mlflow.sqlite'}")
     task = TINY_TASK.task
-    assert registry.champion(task, tmp_path / "none") is None
+    assert registry.versions.champion(task, tmp_path / "none") is None
     first, weights = put(registry, tmp_path, TINY_TASK, 1, YES)
     second, _ = put(registry, tmp_path, TINY_TASK, 2, NO)
-    found = registry.versions(task)
+    found = registry.versions.facts(task)
     assert [(one.version, one.aliases) for one in found] == [
         (second, ("candidate",)),
         (first, ("champion",)),
     ]
     assert found[0].verdict == NO.reason
-    champion = registry.champion(task, tmp_path / "champion")
+    champion = registry.versions.champion(task, tmp_path / "champion")
     assert champion is not None
     assert champion[0] == first
     assert digest_arrays(champion[1].arrays) == found[1].digest == digest_arrays(weights.arrays)
@@ -162,16 +165,16 @@ def test_aliases_follow_the_verdicts(tmp_path: Path) -> None:
 
 
 def _export_says_what_it_copied(registry: Registry, folder: Path) -> None:
-    facts = registry.export(TINY_TASK.task, "champion", folder / "out")
+    facts = registry.versions.export(TINY_TASK.task, "champion", folder / "out")
     assert facts["files"] == sorted(facts["files"])
     task = TINY_TASK.task
     assert {p.name for p in (folder / "out").iterdir()} == {
         f"{task}.program.pt2", f"{task}.task.yaml", f"{task}.safetensors"
     }  # fmt: skip
     with pytest.raises(VersionMissingError, match="@99"):
-        registry.export(TINY_TASK.task, "99", folder / "other")
+        registry.versions.export(TINY_TASK.task, "99", folder / "other")
     with pytest.raises(NoChampionError, match="no champion yet"):
-        registry.export("dxa-bmd", "champion", folder / "other")
+        registry.versions.export("dxa-bmd", "champion", folder / "other")
     assert not (folder / "other").exists()
 
 
@@ -187,14 +190,13 @@ def save_drawn(path: Path, settings: TaskSettings) -> Weights:
     return weights
 
 
-class Held(Registry):
-    """A registry whose versions lie as MLflow keeps them: the program, and files beside it."""
+class Held(ModelVersions):
+    """Versions that lie as MLflow keeps them: the program, and files beside it."""
 
     def __init__(self) -> None:
         """Need no MLflow."""
-
-    def _version(self, task: str, alias: str) -> Any:
-        return SimpleNamespace(version="1")
+        aliases: Any = SimpleNamespace(find=lambda task, alias: SimpleNamespace(version="1"))
+        self._aliases = aliases
 
     def _fetch(self, task: str, version: Any, folder: Path) -> Path:
         (folder / "data").mkdir()

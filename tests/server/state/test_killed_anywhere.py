@@ -88,7 +88,7 @@ class Versions:
 def _registry(store: Versions, countdown: Countdown) -> type:
     class FakeRegistry:
         def __init__(self, uri: str, experiment: str) -> None:
-            pass
+            self.runs = self.versions = self.aliases = self
 
         def begin(self, name: str, parameters: Mapping[str, Any]) -> str:
             countdown.step("registry begin")
@@ -102,7 +102,7 @@ def _registry(store: Versions, countdown: Countdown) -> type:
         def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
             countdown.step("registry log")
 
-        def find(self, run: str, task: str, tags: Mapping[str, str]) -> int | None:
+        def of_run(self, run: str, task: str, tags: Mapping[str, str]) -> int | None:
             for number, one in enumerate(store.versions, start=1):
                 if one["mlflow"] == run:
                     one.update(tags)
