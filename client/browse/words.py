@@ -92,12 +92,6 @@ GENANT: Final = ("normal", "mild", "moderate", "severe")
 #: A flag from here on is one that a person would object to (`shared.records.QualityMark`).
 CLEAR_FLAG: Final = 0.5
 
-VERDICT_WORDS: Final[dict[str, str]] = {
-    "taken": "Taken",
-    "quarantined": "Quarantined",
-    "refused": "Refused",
-}
-
 #: What to do, where more can be said than for the verdict as a whole.
 ADVICE: Final[dict[str, str]] = {
     "labels_unreadable": "Give the BMD values by a table export instead.",

@@ -85,11 +85,6 @@ class IngestReport:
             for verdict, reason in order
         ]
 
-    @property
-    def took_anything(self) -> bool:
-        """Whether at least one file was taken, now or before."""
-        return any(file.verdict == "taken" for file in self.files)
-
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         return {

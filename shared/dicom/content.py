@@ -24,7 +24,6 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 #: 128 bytes of preamble, then ``DICM``.
 MAGIC: Final = slice(128, 132)
 PREAMBLE_BYTES: Final = 132
-FILE_META_GROUP: Final = 0x0002
 TRANSFER_SYNTAX: Final = (0x0002, 0x0010)
 #: Trailing padding says nothing (PS3.10, 7.2).
 PADDING: Final = (0xFFFC, 0xFFFC)

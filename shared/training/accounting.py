@@ -234,6 +234,3 @@ def noise_multiplier_for(epsilon: float, delta: float, sample_rate: float, steps
         middle = (low + high) / 2
         low, high = (low, middle) if spent(middle) <= epsilon else (middle, high)
     return high
-
-
-_epsilon = epsilon  # the parameter of `noise_multiplier_for` has the field's name too

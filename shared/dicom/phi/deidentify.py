@@ -24,8 +24,6 @@ METHODS: Final[Mapping[str, str]] = {
     "113108": "Retain Patient Characteristics Option",
     "113109": "Retain Device Identity Option",
 }
-#: The codes as the catalogue holds them.
-METHOD: Final = ",".join(METHODS)
 
 
 def keyed_digest(secret: bytes, *purpose: str) -> bytes:

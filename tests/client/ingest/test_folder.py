@@ -269,7 +269,7 @@ def test_a_study_without_patient_id_is_quarantined(tmp_path: Path) -> None:
     site = new_site(tmp_path / "site")
     report = ingest(site, tmp_path / "export")
     assert reasons(report) == {"patient_id_missing": 6}
-    assert not report.took_anything
+    assert all(file.verdict != "taken" for file in report.files)
     with sqlite3.connect(site / "store" / "catalogue.sqlite") as catalogue:
         kept = list(catalogue.execute("SELECT verdict, reason FROM files"))
     assert kept == [("quarantined", "patient_id_missing")] * 6
