@@ -9,12 +9,7 @@ own scanner. A single patient's BMD is off by about 3.5 % after conversion
 
 from __future__ import annotations
 
-from shared.clinical.references import (
-    GENANT_1994_INTERCEPT,
-    GENANT_1994_SLOPE,
-    STANDARDISATION,
-    Line,
-)
+from shared.clinical.references import STANDARDISATION, Line
 from shared.records import Vendor
 from shared.regions import LUMBAR
 
@@ -95,16 +90,3 @@ def hologic_bmd(bmd: float, vendor: Vendor, region: str) -> float:
     if vendor is Vendor.HOLOGIC:
         return bmd
     return vendor_bmd(standardised_bmd(bmd, vendor, region), Vendor.HOLOGIC, region)
-
-
-def hologic_spine_from_lunar(bmd: float) -> float:
-    """Hologic spine BMD from Lunar spine BMD, g/cm² (Genant 1994: 0.906·BMD − 0.025).
-
-    A second, older way beside sBMD; the two agree within 1 % at usual densities.
-    """
-    return GENANT_1994_SLOPE * bmd + GENANT_1994_INTERCEPT
-
-
-def lunar_spine_from_hologic(bmd: float) -> float:
-    """Lunar spine BMD from Hologic spine BMD, g/cm²; inverse of the above."""
-    return (bmd - GENANT_1994_INTERCEPT) / GENANT_1994_SLOPE

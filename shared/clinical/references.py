@@ -163,10 +163,6 @@ STANDARDISATION: Final[dict[Vendor, dict[str, Line]]] = {
     },
 }
 
-#: Hologic spine BMD from Lunar spine BMD, g/cm² (Genant 1994).
-GENANT_1994_SLOPE: Final = 0.906
-GENANT_1994_INTERCEPT: Final = -0.025
-
 #: Error of a single patient's BMD after cross-calibration, as a fraction.
 CROSS_CALIBRATION_ERROR: Final = 0.035
 
@@ -187,13 +183,6 @@ NEIGHBOUR_LIMIT_T: Final = 1.0
 #: Never a diagnosis from one vertebra (ISCD 2023, read).
 MINIMUM_VERTEBRAE: Final = 2
 
-#: Height loss at which Genant's grades 1, 2 and 3 begin; grade 3 is *over* 40 %.
-GENANT_LOSS: Final[tuple[float, float, float]] = (0.20, 0.25, 0.40)
-
-#: Least significant change = this times the RMS-SD (95 %, two-sided), read.
-LSC_FACTOR: Final = 2.77
-#: Degrees of freedom that a precision study needs: 30 patients × 2 or 15 × 3.
-PRECISION_DEGREES_OF_FREEDOM: Final = 30
 #: Worst acceptable LSC of a technologist, as a fraction of BMD (ISCD, unverified).
 ACCEPTABLE_LSC: Final[dict[str, float]] = {
     "L1-L4": 0.053,
