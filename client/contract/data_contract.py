@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from operator import not_
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from client.contract.facts import assess_missing, read_facts
 from client.contract.phantom_qc import kept_measurements
@@ -38,6 +39,7 @@ from shared.settings.contract import DataContract
 from shared.settings.files import FederationConfig, TaskRun, load_settings, resolve
 from shared.settings.task import TaskSettings
 from shared.tasks import task_class, task_name
+from shared.training.initial_weights import load_preparing
 
 FOLDER: Final = "contracts"
 #: Changes whenever the same facts would give other verdicts, so that old ones are not read.
@@ -45,17 +47,22 @@ RULES: Final = "1"
 
 
 class KeptContract(Settings):
-    """A contract that the site's engineer checked, and where it came from."""
+    """A contract that the site's engineer checked, and where it came from.
+
+    `prepared_with` are the digests of the versions by which the agreement has the task's input
+    prepared, by task.
+    """
 
     task: str
     federation: str
     kept: str
     digest: str
     contract: DataContract
+    prepared_with: dict[str, str] = Field(default_factory=dict, exclude_if=not_)
 
     def is_whole(self) -> bool:
         """Whether the contract is the one that was kept."""
-        return self.digest == contract_digest(self.contract)
+        return self.digest == contract_digest(self.contract, self.prepared_with)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class CheckedContract:
             "task": self.kept.task,
             "federation": self.kept.federation,
             "contract": self.kept.digest,
+            **({"prepared_with": self.kept.prepared_with} if self.kept.prepared_with else {}),
             "kept": self.kept.kept,
             "met": not self.failed,
             "failed": self.failed,
@@ -85,12 +93,12 @@ class CheckedContract:
         }
 
 
-def contract_digest(contract: DataContract) -> str:
-    """SHA-256 over a contract, 64 hexadecimal digits."""
-    facts = contract.model_dump(mode="json")
+def contract_digest(contract: DataContract, prepared_with: Mapping[str, str]) -> str:
+    """SHA-256 over a contract and the versions that prepare the input, 64 hexadecimal digits."""
+    agreed = contract.model_dump(mode="json")
     if contract.ct is None:
-        del facts["ct"]  # sites keep digests of contracts from before there were such rules
-    return digest_of(facts)
+        del agreed["ct"]  # sites keep digests of contracts from before there were such rules
+    return digest_of(agreed | {"prepared_with": dict(prepared_with)} if prepared_with else agreed)
 
 
 def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
@@ -117,6 +125,8 @@ def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
         If no contract of the task is kept and no agreement is given.
     ConfigError, ConfigValueError
         If the agreement cannot be read, or gives a task two contracts.
+    VersionMissingError, ModelIncompatibleError
+        If weights that the agreement prepares the input with are not there or not of their task.
     ContractNotMetError
         If what the site keeps is not what it kept.
     """
@@ -181,6 +191,38 @@ def permit_contract(store: SiteStore, task: str) -> None:
         raise not_met(checked)
 
 
+def permit_preparation(store: SiteStore, task: str, prepared_with: Mapping[str, str]) -> None:
+    """Refuse to prepare a task's input otherwise than the contract says that the site keeps.
+
+    Parameters
+    ----------
+    store : SiteStore
+        The open store.
+    task : str
+        The task that is asked for.
+    prepared_with : mapping of str to str
+        Digests of the versions that are to prepare its input, by task.
+
+    Raises
+    ------
+    ContractNotMetError
+        Naming both.
+    """
+    kept = kept_contract(store.folder, task)
+    if kept is not None and kept.prepared_with != dict(prepared_with):
+        raise ContractNotMetError(
+            f"the request has the input of {task} prepared with {_versions(prepared_with)}, and "
+            f"the contract that the hospital keeps says {_versions(kept.prepared_with)}; its "
+            "engineer checks the agreement anew with `osteofed site check --agreement`"
+        )
+
+
+def _versions(prepared_with: Mapping[str, str]) -> str:
+    """Name versions as a sentence does."""
+    named = [f"{task} {digest[:12]}…" for task, digest in sorted(prepared_with.items())]
+    return " and ".join(named) or "no version of another task"
+
+
 def not_met(checked: CheckedContract) -> ContractNotMetError:
     """Say that a contract is not met, in a sentence that may leave the hospital."""
     return ContractNotMetError(
@@ -217,7 +259,7 @@ def _from_agreement(task: str, path: Path) -> KeptContract:
     config = load_settings(path, FederationConfig)
     names = [_task_name(path, run) for run in config.tasks]
     found = [
-        run.contract or task_class(task).contract
+        (run.contract or task_class(task).contract, run.prepare_with)
         for name, run in zip(names, config.tasks, strict=True)
         if name == task
     ]
@@ -225,17 +267,23 @@ def _from_agreement(task: str, path: Path) -> KeptContract:
         raise UnknownTaskError(
             f"{path}: tasks: does not name {task!r} (it names {', '.join(sorted(set(names)))})"
         )
-    if any(contract != found[0] for contract in found):
+    if any(one != found[0] for one in found):
         raise ConfigValueError(
             f"{path}: tasks: gives {task!r} two different contracts (must be one and the same)"
         )
+    contract, preparing = found[0]
+    prepared_with = {
+        name: load_preparing(resolve(path.parent, file), name)[0].digest
+        for name, file in sorted(preparing.items())
+    }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return KeptContract(
         task=task,
         federation=config.name,
         kept=now,
-        digest=contract_digest(found[0]),
-        contract=found[0],
+        digest=contract_digest(contract, prepared_with),
+        contract=contract,
+        prepared_with=prepared_with,
     )
 
 

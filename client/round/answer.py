@@ -17,6 +17,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+from client.contract.data_contract import permit_preparation
 from client.identity.coordinator import permit_coordinator, permit_request
 from client.privacy import firewall, policy
 from client.privacy.ledger import DEFAULT_COHORT
@@ -24,9 +25,10 @@ from client.privacy.reservation import Reservation
 from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
 from client.round.open_site import Site
 from client.round.received_model import keep_received
+from client.round.received_preparation import prepared_source, receive_preparations
 from client.round.signing import account_of, release, release_again, spent_of
 from client.round.train_request import CHECKS, TrainRequest, shapes_of
-from client.store.patient_source import StoreSource
+from client.store.prepared_source import SiteSource
 from shared.audit.chain import NOTHING
 from shared.errors import (
     FirewallRefusedError,
@@ -45,6 +47,7 @@ from shared.protocol.messages import (
     request_digest,
     rounded_count,
 )
+from shared.protocol.preparation import digests_of
 from shared.protocol.signatures import Ticket, asked_digest
 from shared.tasks import make_task
 from shared.training.weights import digest_arrays
@@ -79,7 +82,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
         check(request)
     job, model, names = request.job, request.model, request.trained
     _write_asked(site, job, request.ticket)
-    digest = request_digest(job, model.digest, cohort_digest([request.source]))
+    digest = request_digest(job, model.digest, cohort_digest([request.prepared]))
     kept = kept_answer(site.store.folder, job, digest)
     if kept is not None:
         _settle(site, job, digest)
@@ -88,7 +91,11 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     _hold_ledger(site)
     _load(request.network, model.arrays)
     measured = policy.measures_round(site.ledger.measured.count_round(job.task), site.store.config)
-    statistics = _validate(site, request.task, request.network) if measured else {}
+    statistics: dict[str, float] = {}
+    if measured:
+        validation = site.store.source("validation")
+        source = prepared_source(validation, job.task, request.preparing)
+        statistics = _validate(site, request.task, request.network, source)
     reservation = _reserve(site, job, digest)
     site.chain.append(
         "reserved", **_named(job), attempt=reservation.attempt, entry=reservation.entry
@@ -126,7 +133,10 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
     job = read_evaluate_job(content, FirewallRefusedError)
     ticket = read_ticket(content, FirewallRefusedError)
     permit_coordinator(ticket, site.store.folder, site.name, job.run)
-    policy.permit_task(job.task, site.store.config)
+    for name in (job.task, *sorted(job.prepared_with)):
+        policy.permit_task(name, site.store.config)
+    if job.prepared_with:
+        permit_preparation(site.store, job.task, digests_of(job.prepared_with))
     policy.permit_hours(site.store.config)
     tasks = {label: make_task(job.models[label]) for label in sorted(job.models)}
     networks = {label: task.network() for label, task in tasks.items()}
@@ -138,7 +148,8 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
     asked = asked_digest(job, digests)
     permit_request(ticket, asked, site.chain)
     _write_asked(site, job, ticket)
-    source = site.store.source("validation")
+    preparing = receive_preparations(site.store, content, job.task, job.prepared_with)
+    source = prepared_source(site.store.source("validation"), job.task, preparing)
     request = _evaluation_request(site, asked, source)
     kept = kept_evaluation(site.store.folder, job, request)
     if kept is not None:
@@ -153,7 +164,7 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
             site.store.config,
         )
         _load(networks[label], models[label])
-        statistics = _validate(site, task, networks[label])
+        statistics = _validate(site, task, networks[label], source)
         results[label], withheld = policy.releasable(statistics, task.released, site.store.config)
     account = account_of(site, job, request, withheld, time.monotonic() - started)
     patients = rounded_count(len(source.patients))
@@ -188,11 +199,11 @@ def mechanism_of(job: Job, steps: int) -> Mechanism | None:
     return Mechanism(job.sample_rate, job.noise_multiplier, steps)
 
 
-def cohort_digest(sources: Sequence[StoreSource]) -> str:
+def cohort_digest(sources: Sequence[SiteSource]) -> str:
     """Name everything that a round's bits follow from besides the request.
 
-    The patients' data as the catalogue knows them, and the versions of the programs
-    that compute. A label that was added makes another request, with noise of its own.
+    The patients' data as the catalogue knows them, what prepares them, and the versions of
+    the programs that compute. A label that was added makes another request, with noise of its own.
     """
     parts = [*(source.digest() for source in sources), *_versions()]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
@@ -221,7 +232,7 @@ def _settle(site: Site, job: Job, request: str) -> None:
     )  # fmt: skip
 
 
-def _evaluation_request(site: Site, asked: str, source: StoreSource) -> str:
+def _evaluation_request(site: Site, asked: str, source: SiteSource) -> str:
     """Name an evaluation by all that its answer follows from, today's rules too."""
     rules = site.store.config.policy
     parts = [asked, source.digest(), str(rules.release_metrics), str(rules.smallest_cell)]
@@ -234,12 +245,11 @@ def _load(network: nn.Module, arrays: Arrays) -> None:
     set_arrays(network, arrays, strict=True)
 
 
-def _validate(site: Site, task: Task, network: nn.Module) -> dict[str, float]:
+def _validate(site: Site, task: Task, network: nn.Module, source: SiteSource) -> dict[str, float]:
     from shared.training.compute import Compute
     from shared.training.local_round import evaluate
 
     compute = Compute.from_settings(site.store.config.compute)
-    source = site.store.source("validation")
     return dict(evaluate(task, network, source, compute)) if source.patients else {}
 
 
@@ -279,16 +289,17 @@ def _train(request: TrainRequest, digest: str, reservation: Reservation) -> Loca
 
     site, job = request.site, request.job
     compute = Compute.from_settings(site.store.config.compute)
+    source = request.prepared
     key = RoundKey(
         site.store.secret, job.run, job.round, digest, reservation.attempt, str(compute.device),
         reservation.noise_key,
     )  # fmt: skip
     if job.mode == "plain":
         return train_plain(
-            request.task, request.network, request.source, job.settings.plain, key, compute,
+            request.task, request.network, source, job.settings.plain, key, compute,
             rounds=job.rounds, proximal_mu=job.proximal_mu,
         )  # fmt: skip
     return train_private(
-        request.task, request.network, request.source, job.settings.private,
+        request.task, request.network, source, job.settings.private,
         job.noise_multiplier, key, compute, rounds=job.rounds, proximal_mu=job.proximal_mu,
     )  # fmt: skip

@@ -1,6 +1,8 @@
 """A train request as a hospital holds it, and what is held against it: an ordered list.
 
-Nothing is computed, reserved or written before all of the list has passed.
+Nothing is computed, reserved or written before all of the list has passed, but for what
+prepares the input, once the ticket was found good: how many patients can be trained on follows
+from it.
 """
 
 from __future__ import annotations
@@ -10,15 +12,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from client.contract.data_contract import permit_contract
+from client.contract.data_contract import permit_contract, permit_preparation
 from client.identity.coordinator import permit_coordinator, permit_request
 from client.privacy import policy
 from client.round.open_site import Site
 from client.round.received_model import ReceivedModel, receive_model
+from client.round.received_preparation import prepared_source, receive_preparations
 from client.store.patient_source import StoreSource
 from shared.errors import FirewallRefusedError, PolicyRefusedError
 from shared.protocol.codec import Shapes
 from shared.protocol.messages import Job, read_job, read_ticket
+from shared.protocol.preparation import digests_of
 from shared.protocol.signatures import Ticket, asked_digest
 from shared.tasks import make_task
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from flwr.app import RecordDict
     from torch import nn
 
+    from client.store.prepared_source import SiteSource
+    from client.store.preparing_version import PreparingVersion
     from shared.records import PatientSource
     from shared.tasks.base import Task
 
@@ -65,8 +71,19 @@ class TrainRequest:
 
     @cached_property
     def source(self) -> StoreSource:
-        """The site's training patients."""
+        """The site's training patients, as the store has them."""
         return self.site.store.source("train")
+
+    @cached_property
+    def preparing(self) -> tuple[PreparingVersion, ...]:
+        """The versions that prepare the input: what came, and what was kept."""
+        store, job = self.site.store, self.job
+        return receive_preparations(store, self.content, job.task, job.prepared_with)
+
+    @cached_property
+    def prepared(self) -> SiteSource:
+        """The site's training patients, as the task reads them."""
+        return prepared_source(self.source, self.job.task, self.preparing)
 
     @cached_property
     def task(self) -> Task:
@@ -108,8 +125,9 @@ def comes_from_the_coordinator(request: TrainRequest) -> None:
 
 
 def is_of_a_permitted_task(request: TrainRequest) -> None:
-    """Refuse a task that the hospital does not train."""
-    policy.permit_task(request.job.task, request.site.store.config)
+    """Refuse a task that the hospital does not train, and one that prepares its input."""
+    for task in (request.job.task, *sorted(request.job.prepared_with)):
+        policy.permit_task(task, request.site.store.config)
 
 
 def comes_at_a_permitted_hour(request: TrainRequest) -> None:
@@ -136,7 +154,9 @@ def asks_no_more_than_the_policy_permits(request: TrainRequest) -> None:
 
 def meets_the_data_contract(request: TrainRequest) -> None:
     """Refuse where the hospital's data are not what the consortium requires for the task."""
-    permit_contract(request.site.store, request.job.task)
+    store, job = request.site.store, request.job
+    permit_preparation(store, job.task, digests_of(job.prepared_with))
+    permit_contract(store, job.task)
 
 
 def brings_a_model_of_the_task(request: TrainRequest) -> None:
@@ -144,9 +164,17 @@ def brings_a_model_of_the_task(request: TrainRequest) -> None:
     _ = request.model
 
 
+def brings_what_prepares_the_input(request: TrainRequest) -> None:
+    """Refuse other versions than the job names, and to prepare anything without a good ticket."""
+    if request.job.prepared_with:
+        is_what_the_ticket_is_over(request)
+        _ = request.preparing
+
+
 def trains_on_enough_patients(request: TrainRequest) -> None:
-    """Refuse where too few patients can be trained on."""
-    policy.permit_cohort(request.site.store.config, usable_patients(request.task, request.source))
+    """Refuse where too few patients can be trained on, their studies prepared."""
+    usable = usable_patients(request.task, request.prepared)
+    policy.permit_cohort(request.site.store.config, usable)
 
 
 def is_what_the_ticket_is_over(request: TrainRequest) -> None:
@@ -163,6 +191,7 @@ CHECKS: Final[tuple[Callable[[TrainRequest], None], ...]] = (
     asks_no_more_than_the_policy_permits,
     meets_the_data_contract,
     brings_a_model_of_the_task,
+    brings_what_prepares_the_input,
     trains_on_enough_patients,
     is_what_the_ticket_is_over,
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 from server.rounds.plan import PlannedTask, RunPlan
 from server.state.result import CurvePoint, Measured, RoundFacts, last_said
+from shared.protocol.preparation import digests_of
 from shared.runtime.files import write_text_atomically
 
 
@@ -51,9 +52,16 @@ def write_card(
         "validation": curve[-1].pooled.model_dump() if curve else None,
         "settings": planned.settings.model_dump(mode="json"),
         "intended_use": "research on federated learning; not a medical device",
+        **_prepared(planned),
         **facts,
     }
     write_text_atomically(path, json.dumps(card, indent=2) + "\n")
+
+
+def _prepared(planned: PlannedTask) -> dict[str, Any]:
+    """Name the versions that prepared the input, by task; nothing where there are none."""
+    digests = digests_of(planned.prepared_with)
+    return {"prepared_with": digests} if digests else {}
 
 
 def _not_covered(plain: dict[str, int]) -> str:

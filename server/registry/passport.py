@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from operator import not_
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -24,6 +25,7 @@ from shared.audit.keys import verify
 from shared.errors import PassportInvalidError
 from shared.protocol.chain_cross_check import Other, last_head, verify_site_chain
 from shared.protocol.half_precision import halved
+from shared.protocol.preparation import digests_of
 from shared.protocol.signatures import asked_digest
 from shared.settings.files import StrategySettings
 from shared.settings.task import TaskSettings
@@ -39,7 +41,8 @@ class Passport(Facts):
     """Where a version comes from. `digest` is that of its weights, `start` of those before.
 
     All models are named as they were sent, in half precision; `start_exact` is the digest
-    of what the run began with as the coordinator held it, not rounded.
+    of what the run began with as the coordinator held it, not rounded. `prepared_with` are the
+    digests of the versions that prepared its input, by task.
     """
 
     passport: Literal[3] = VERSION
@@ -51,6 +54,7 @@ class Passport(Facts):
     settings: TaskSettings
     strategy: StrategySettings
     most_patients: int
+    prepared_with: dict[str, str] = Field(default_factory=dict, exclude_if=not_)
     rounds: list[RoundPassport]
     coordinator: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     head: Head
@@ -84,7 +88,8 @@ def make_passport(
     draft = Passport(
         run=plan.run, task=planned.name, digest=digest, start=rounds[0].model_before,
         start_exact=start, settings=planned.settings, strategy=planned.strategy,
-        most_patients=plan.quorum.maximum_patients_per_site, rounds=rounds,
+        most_patients=plan.quorum.maximum_patients_per_site,
+        prepared_with=digests_of(planned.prepared_with), rounds=rounds,
         coordinator=key.public, head=home.chain().head(), signature="",
     )  # fmt: skip
     return draft.model_copy(update={"signature": key.sign(PASSPORT, draft.content())})
@@ -214,6 +219,8 @@ def _check_job(where: str, passport: Passport, one: RoundPassport) -> None:
         passport.run, one.round, passport.task, passport.settings,
     ):  # fmt: skip
         raise PassportInvalidError(f"{where}: was asked for another run, round or task")
+    if digests_of(job.prepared_with) != passport.prepared_with:
+        raise PassportInvalidError(f"{where}: its input was prepared with other versions")
     asked = asked_digest(job, {"model": one.model_before})
     for said in one.statements:
         if said.asked != asked:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from operator import not_
 from pathlib import Path
 from typing import Final
+
+from pydantic import Field
 
 from server.rounds.aggregation.flower_strategy import check_strategy
 from server.state.home import COORDINATOR, IDENTITY, Home, Member
 from shared.audit.keys import read_key
 from shared.errors import ConfigValueError, StoreMissingError, UnknownTaskError
+from shared.protocol.preparation import Preparation, Preparations
 from shared.runtime.files import write_text_atomically
 from shared.settings.base import Settings
 from shared.settings.files import (
@@ -30,20 +34,25 @@ from shared.settings.files import (
     resolve,
 )
 from shared.settings.task import TaskSettings
-from shared.training.initial_weights import check_fits
+from shared.training.initial_weights import check_fits, load_preparing
 from shared.training.weights import digest_arrays, load_weights
 
 PLAN_FILE: Final = "plan.json"
 
 
 class PlannedTask(Settings):
-    """One task of a run, with its settings read. `start_digest` is empty without weights."""
+    """One task of a run, with its settings read. `start_digest` is empty without weights.
+
+    `prepared_with` are the versions that prepare its input, `preparing_weights` their files.
+    """
 
     settings: TaskSettings
     rounds: int
     start_from: Path | None
     start_digest: str
     strategy: StrategySettings
+    prepared_with: Preparations = Field(default_factory=dict, exclude_if=not_)
+    preparing_weights: dict[str, Path] = Field(default_factory=dict, exclude_if=not_)
 
     @property
     def name(self) -> str:
@@ -108,7 +117,7 @@ def make_plan(path: Path, home: Path | None = None) -> RunPlan:
     StoreMissingError
         If a site folder is not there.
     VersionMissingError, ModelIncompatibleError
-        If weights to start from are missing or do not fit.
+        If weights to start from or to prepare with are missing or do not fit.
     """
     config = load_settings(path, FederationConfig)
     base = path.resolve().parent
@@ -212,19 +221,38 @@ def _plan_task(task: TaskRun, base: Path, origin: Path) -> PlannedTask:
         weights = load_weights(start)
         check_fits(settings, weights, start)
         digest = digest_arrays(weights.arrays)
+    preparing = {name: resolve(base, file) for name, file in task.prepare_with.items()}
     return PlannedTask(
         settings=settings,
         rounds=task.rounds,
         start_from=start,
         start_digest=digest,
         strategy=task.strategy,
+        prepared_with=_read_preparations(settings.task, preparing, origin),
+        preparing_weights=preparing,
     )
+
+
+def _read_preparations(
+    task: str, preparing: dict[str, Path], origin: Path
+) -> dict[str, Preparation]:
+    """Read which versions prepare a task's input; only of tasks whose findings it needs."""
+    from shared.tasks import task_class
+
+    for name in preparing:
+        after = task_class(task).after
+        if name not in after:
+            raise ConfigValueError(
+                f"{origin}: tasks: prepare_with of {task}: {name!r} (must be "
+                f"{' or '.join(after) or 'left out: it needs the findings of no other task'})"
+            )
+    return {name: load_preparing(file, name)[0] for name, file in preparing.items()}
 
 
 def _run_name(config: FederationConfig, tasks: tuple[PlannedTask, ...]) -> str:
     """Name a run by what was agreed: a digest over everything but paths."""
     agreed = [f"{config.seed}", config.privacy.model_dump_json()]
-    agreed += [task.model_dump_json(exclude={"start_from"}) for task in tasks]
+    agreed += [task.model_dump_json(exclude={"start_from", "preparing_weights"}) for task in tasks]
     digest = hashlib.sha256("\n".join(agreed).encode()).hexdigest()
     words = re.sub(r"[^A-Za-z0-9._-]+", "-", config.name).strip("-._")[:40] or "federation"
     return f"{words}-{digest[:10]}"

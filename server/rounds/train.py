@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from server.rounds.aggregation.aggregator import Aggregator
@@ -34,12 +34,13 @@ from shared.protocol.messages import (
     read_train_answer,
     train_message,
 )
-from shared.protocol.signatures import Statement, asked_digest, check_statement
+from shared.protocol.preparation import Preparation
+from shared.protocol.signatures import Statement, Ticket, asked_digest, check_statement
 from shared.settings.task import TaskSettings
 from shared.training.weights import Weights, digest_arrays
 
 if TYPE_CHECKING:
-    from flwr.app import RecordDict
+    from flwr.app import ArrayRecord, RecordDict
 
     from server.rounds.grid import Grid
     from shared.tasks.base import Task
@@ -52,12 +53,17 @@ Report = Callable[[RoundFacts, CurvePoint], None]
 
 @dataclass(frozen=True)
 class Start:
-    """What a task begins with. `names` are the tensors that sites train."""
+    """What a task begins with.
+
+    `names` are the tensors that sites train; `preparing` the weights, as they travel, of the
+    versions that prepare its input, by task.
+    """
 
     task: Task
     arrays: Arrays
     names: tuple[str, ...]
     noise_multiplier: float
+    preparing: Mapping[str, Arrays] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -201,10 +207,13 @@ def evaluate_models(
     models: Mapping[str, tuple[TaskSettings, Arrays]],
     make: MessageMaker,
     journal: Journal,
+    prepared_with: Mapping[str, Preparation] | None = None,
+    preparing: Mapping[str, Arrays] | None = None,
 ) -> Asked[EvaluateAnswer]:
     """Have every site measure some models on its validation patients, in one exchange.
 
-    They are measured as they are sent, rounded; a model of a run's end is so already.
+    They are measured as they are sent, rounded; a model of a run's end is so already. All of
+    them read what the versions `prepared_with`, whose weights are `preparing`, prepared.
 
     Raises
     ------
@@ -213,7 +222,11 @@ def evaluate_models(
     """
     from shared.tasks import make_task
 
-    job = EvaluateJob(run=plan.run, task=task, models={k: s for k, (s, _) in models.items()})
+    job = EvaluateJob(
+        run=plan.run, task=task, models={k: s for k, (s, _) in models.items()},
+        prepared_with=dict(prepared_with or {}),
+    )  # fmt: skip
+    brought = _records(preparing or {})
     sent = {label: as_sent(arrays) for label, (_, arrays) in models.items()}
     contents = {label: array_record(arrays) for label, arrays in sent.items()}
     digests = {f"model:{label}": digest_arrays(arrays) for label, arrays in sent.items()}
@@ -239,7 +252,7 @@ def evaluate_models(
 
     question: Question[EvaluateAnswer] = Question(
         "evaluate", plan.run, task, 0, asked,
-        lambda ticket, _: evaluate_message(contents, job, ticket), read,
+        lambda ticket, _: evaluate_message(contents, job, ticket, brought), read,
     )  # fmt: skip
     return ask(grid, roster, plan.quorum, question, make, journal)
 
@@ -264,6 +277,7 @@ def make_job(
         max_grad_norm=private.max_grad_norm,
         noise_multiplier=noise_multiplier if is_private else 0.0,
         proximal_mu=proximal_mu,
+        prepared_with=planned.prepared_with,
     )
 
 
@@ -282,12 +296,13 @@ def _train_question(
     """Make the question of a round, and the reader that accepts its answers.
 
     `arrays` are those sent, `model` their digest. Sites that answered a round that is done
-    keep what no round trains, and are sent the rest alone.
+    keep what no round trains and what prepares the input, and are sent the rest alone.
     """
     holders = frozenset(site for facts in done for site in facts.patients)
     expected = min(done[-1].site_seconds.values(), default=0.0) if done else 0.0
     whole = array_record(arrays)
     part = array_record({name: arrays[name] for name in one.start.names})
+    preparing = _records(one.start.preparing)
     asked = asked_digest(job, {"model": model})
     shapes = {name: arrays[name].shape for name in one.start.names}
     most = one.plan.quorum.maximum_patients_per_site
@@ -309,11 +324,18 @@ def _train_question(
         update = spool.keep(site, answer.update, patients)
         return Received(answer.account, answer.statement, answer.statistics, patients, update)
 
+    def build(ticket: Ticket, all_of_it: bool) -> RecordDict:
+        if all_of_it:
+            return train_message(whole, job, ticket, preparing)
+        return train_message(part, job, ticket)
+
     return Question(
-        "train", one.plan.run, one.planned.name, job.round, asked,
-        lambda ticket, all_of_it: train_message(whole if all_of_it else part, job, ticket), read,
-        holders, expected,
-    )  # fmt: skip
+        "train", one.plan.run, one.planned.name, job.round, asked, build, read, holders, expected
+    )
+
+
+def _records(preparing: Mapping[str, Arrays]) -> dict[str, ArrayRecord]:
+    return {name: array_record(arrays) for name, arrays in preparing.items()}
 
 
 def _check_about(answer: TrainAnswer, job: Job) -> None:

@@ -44,6 +44,7 @@ from shared.protocol.codec import Arrays
 from shared.runtime.files import is_disk_full, write_text_atomically
 from shared.settings.files import save_settings
 from shared.settings.task import TaskSettings
+from shared.training.initial_weights import load_preparing
 from shared.training.weights import Weights, digest_arrays, load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -211,10 +212,11 @@ def prepare(plan: RunPlan, planned: PlannedTask) -> Start:
     if planned.start_from is not None:
         found = digest_arrays(load_weights(planned.start_from).arrays)
         if found != planned.start_digest:
-            raise ModelIncompatibleError(
-                f"{planned.start_from}: is not the file that the run was planned with; put it "
-                "back, or begin anew with --fresh"
-            )
+            raise _not_as_planned(planned.start_from)
+    preparing = {
+        name: _preparing_weights(planned, name, path)
+        for name, path in planned.preparing_weights.items()
+    }
     network, _ = start_network(planned.settings, planned.start_from, plan.seed)
     private = planned.settings.private
     noise = 0.0
@@ -227,7 +229,30 @@ def prepare(plan: RunPlan, planned: PlannedTask) -> Start:
             private.sample_rate,
             private.steps_per_round * planned.rounds,
         )
-    return Start(task, get_arrays(network), trainable_names(task, network, which), noise)
+    names = trainable_names(task, network, which)
+    return Start(task, get_arrays(network), names, noise, preparing)
+
+
+def _preparing_weights(planned: PlannedTask, name: str, path: Path) -> Arrays:
+    """Read the weights that prepare a task's input; the run was planned with exactly these."""
+    from shared.tasks import make_task
+    from shared.training.arrays import set_arrays
+
+    found, arrays = load_preparing(path, name)
+    if found != planned.prepared_with[name]:
+        raise _not_as_planned(path)
+    try:
+        set_arrays(make_task(found.settings).network(), arrays, strict=True)
+    except ModelIncompatibleError as error:
+        raise ModelIncompatibleError(f"{path}: {error}") from None
+    return arrays
+
+
+def _not_as_planned(path: Path) -> ModelIncompatibleError:
+    return ModelIncompatibleError(
+        f"{path}: is not the file that the run was planned with; put it back, or begin anew with "
+        "--fresh"
+    )
 
 
 def _run_task(run: _Run, planned: PlannedTask, start: Start) -> TaskResult:
@@ -333,8 +358,9 @@ def _have_judged(
     after = len(trained.rounds)
     try:
         asked = evaluate_models(
-            run.grid, run.roster, run.plan, planned.name, models, run.make, run.journal
-        )
+            run.grid, run.roster, run.plan, planned.name, models, run.make, run.journal,
+            planned.prepared_with, start.preparing,
+        )  # fmt: skip
     except RunFailedError as error:  # the model is there; only its judgement is missing
         reason = f"the sites could not judge it: {error}"
         empty = curve_point(start.task, after, {})

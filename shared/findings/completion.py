@@ -1,11 +1,11 @@
-"""Puts regions that one task found where nobody drew any, for a task that needs them."""
+"""Takes drawn regions off a study, and puts on it those that a task found where there are none."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from shared.findings.findings import Findings
-from shared.records import StudyRecord
+from shared.records import StudyLabels, StudyRecord
 
 
 def completed(study: StudyRecord, found: Findings) -> StudyRecord:
@@ -35,3 +35,15 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
         if (volume := study.volumes.get(uid)) is not None
     }
     return replace(study, images={**study.images, **images}, volumes={**study.volumes, **volumes})
+
+
+def blind(study: StudyRecord) -> StudyRecord:
+    """Give a study as a network sees it: without labels, drawn regions and pseudonyms."""
+    return replace(
+        study,
+        patient="",
+        study="",
+        images={view: replace(image, regions=None) for view, image in study.images.items()},
+        labels=StudyLabels(),
+        volumes={uid: replace(volume, regions=None) for uid, volume in study.volumes.items()},
+    )

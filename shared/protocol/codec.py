@@ -220,8 +220,11 @@ def read_config(
     kind: type[S],
     nested: tuple[str, ...],
     error: type[OsteofedError],
+    may_be_absent: tuple[str, ...] = (),
 ) -> S:
-    """Read typed settings from a flat record; the keys in `nested` hold JSON.
+    """Read typed settings from a flat record.
+
+    The keys in `nested` hold JSON, and so do those in `may_be_absent` if they are there.
 
     Raises
     ------
@@ -244,7 +247,7 @@ def read_config(
             "hospitals and coordinator must run the same version"
         )
     try:
-        for key in nested:
+        for key in (*nested, *(key for key in may_be_absent if key in values)):
             values[key] = json.loads(values[key])
             json.dumps(values[key], ensure_ascii=False).encode()  # half a character is no text
         return kind.model_validate(values)

@@ -7,9 +7,12 @@ train     ``model`` (arrays)     every tensor of the task's network, or exactly 
                                the round trains, where the site keeps the others
 train     ``job`` (config)       a `Job`
 train     ``ticket`` (config)    the coordinator's signature, `shared.protocol.signatures.Ticket`
+train     ``prepare:TASK``       every tensor of each version that the job names as preparing
+                               the input; all of them or, where the site keeps them, none
 evaluate  ``model:LABEL``        every tensor of one model, one record per model
 evaluate  ``job`` (config)       an `EvaluateJob`
 evaluate  ``ticket`` (config)    as above
+evaluate  ``prepare:TASK``       as above, always there
 answer    ``update`` (arrays)    what training changed in the trained tensors (train only)
 answer    ``metrics`` (metrics)  ``num-examples`` (rounded) and sums of the model received
 answer    ``metrics:LABEL``      the same, one record per model (evaluate only)
@@ -27,6 +30,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import not_
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -45,6 +49,7 @@ from shared.protocol.codec import (
     read_config,
     read_metrics,
 )
+from shared.protocol.preparation import RECORD, Preparations, record_of
 from shared.protocol.signatures import Statement, Ticket
 from shared.settings.base import Count, Moderate, Positive, SampleRate, Settings
 from shared.settings.task import TaskSettings
@@ -63,6 +68,7 @@ class Job(Settings):
 
     The privacy plan is the whole run's, so that a site can see before the first
     round what all of them would cost. In plain mode `noise_multiplier` is 0.
+    `prepared_with` are the versions of other tasks that prepare the input.
     """
 
     protocol: Literal[4] = PROTOCOL_VERSION
@@ -79,6 +85,7 @@ class Job(Settings):
     max_grad_norm: Moderate
     noise_multiplier: Nonnegative
     proximal_mu: Nonnegative = 0.0
+    prepared_with: Preparations = Field(default_factory=dict, exclude_if=not_)
 
     @model_validator(mode="after")
     def _plan_agrees_with_settings(self) -> Self:
@@ -106,13 +113,14 @@ class EvaluateJob(Settings):
     """What a site is asked to measure on its validation patients.
 
     `models` maps a label (``final``, ``champion``) to the settings of the network
-    its tensors belong to.
+    its tensors belong to. All of them read what `prepared_with` prepared.
     """
 
     protocol: Literal[4] = PROTOCOL_VERSION
     run: Name
     task: Name
     models: dict[Name, TaskSettings] = Field(min_length=1, max_length=4)
+    prepared_with: Preparations = Field(default_factory=dict, exclude_if=not_)
 
     @model_validator(mode="after")
     def _one_task(self) -> Self:
@@ -188,7 +196,12 @@ def request_digest(job: Job, model_digest: str, cohort: str) -> str:
 # --- writing -----------------------------------------------------------------
 
 
-def train_message(model: ArrayRecord, job: Job, ticket: Ticket) -> RecordDict:
+def train_message(
+    model: ArrayRecord,
+    job: Job,
+    ticket: Ticket,
+    preparing: Mapping[str, ArrayRecord] | None = None,
+) -> RecordDict:
     """Build the content of a train message to one site.
 
     Parameters
@@ -199,27 +212,41 @@ def train_message(model: ArrayRecord, job: Job, ticket: Ticket) -> RecordDict:
         What is asked.
     ticket : Ticket
         The site's own.
+    preparing : mapping of str to ArrayRecord, optional
+        Weights of the versions that prepare the input, by task; none where the site keeps
+        them.
     """
     from flwr.app import RecordDict
 
-    return RecordDict(
+    content = RecordDict(
         {
             "model": model,
             "job": config_record(job),
             "ticket": config_record(ticket),
         }
     )
+    for name, weights in (preparing or {}).items():
+        content[record_of(name)] = weights
+    return content
 
 
 def evaluate_message(
-    models: Mapping[str, ArrayRecord], job: EvaluateJob, ticket: Ticket
+    models: Mapping[str, ArrayRecord],
+    job: EvaluateJob,
+    ticket: Ticket,
+    preparing: Mapping[str, ArrayRecord] | None = None,
 ) -> RecordDict:
-    """Build the content of an evaluate message; `models` by the labels of the job."""
+    """Build the content of an evaluate message; `models` by the labels of the job.
+
+    `preparing` are the weights of the versions that prepare the input, by task.
+    """
     from flwr.app import RecordDict
 
     content = RecordDict({"job": config_record(job), "ticket": config_record(ticket)})
     for label, model in models.items():
         content[f"model:{label}"] = model
+    for name, weights in (preparing or {}).items():
+        content[record_of(name)] = weights
     return content
 
 
@@ -270,15 +297,21 @@ def read_job(content: RecordDict, error: type[OsteofedError]) -> Job:
     OsteofedError
         `error`, if the message holds other records than it must or the job is wrong.
     """
-    check_records(content, {"model", "job", "ticket"}, error)
-    return read_config(content, "job", Job, ("settings",), error)
+    always = {"model", "job", "ticket"}
+    brought = {name for name in content if name.startswith(RECORD)}
+    check_records(content, always | brought, error)
+    job = read_config(content, "job", Job, ("settings",), error, ("prepared_with",))
+    if brought:
+        check_records(content, always | {record_of(name) for name in job.prepared_with}, error)
+    return job
 
 
 def read_evaluate_job(content: RecordDict, error: type[OsteofedError]) -> EvaluateJob:
     """Read what an evaluate message asks; see `read_job`."""
-    job = read_config(content, "job", EvaluateJob, ("models",), error)
+    job = read_config(content, "job", EvaluateJob, ("models",), error, ("prepared_with",))
     models = {f"model:{label}" for label in job.models}
-    check_records(content, {"job", "ticket", *models}, error)
+    preparing = {record_of(name) for name in job.prepared_with}
+    check_records(content, {"job", "ticket", *models, *preparing}, error)
     return job
 
 

@@ -8,6 +8,7 @@ error that names the file, the key and what would be right.
 
 from __future__ import annotations
 
+from operator import not_
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -53,6 +54,8 @@ class TaskRun(Settings):
 
     `contract` is what is required of a site's data; where it is left out, what the task itself
     asks for, which keeps no site out.
+    `prepare_with` names, by task, the weights of one version whose findings complete the
+    studies in which nobody drew what this task needs (`shared.tasks.base.Task.after`).
     """
 
     settings: Path
@@ -60,6 +63,7 @@ class TaskRun(Settings):
     start_from: Path | None = None
     strategy: StrategySettings = StrategySettings()
     contract: DataContract | None = None
+    prepare_with: dict[str, Path] = Field(default_factory=dict, exclude_if=not_)
 
 
 class SimulationRuntime(Settings):

@@ -76,7 +76,11 @@ class Task(ABC):
 
     @abstractmethod
     def uses(self, study: StudyRecord) -> bool:
-        """Say whether a study has the images and labels that training needs."""
+        """Say whether a study has the images and labels that training needs.
+
+        Of a region map only whether there is one may count, not what is in it: the map may be
+        what weights found that a coordinator chose, and the number of patients is public.
+        """
 
     @abstractmethod
     def sample(self, study: StudyRecord) -> Sample:

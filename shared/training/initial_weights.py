@@ -1,4 +1,7 @@
-"""How a network begins: from weights, or drawn from a public seed. The same everywhere."""
+"""How a network begins: from weights, or drawn from a public seed. The same everywhere.
+
+And with which weights another prepares its input.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.errors import ModelIncompatibleError
+from shared.protocol.codec import Arrays, check_finite
+from shared.protocol.half_precision import halved
+from shared.protocol.preparation import Preparation
 from shared.seeds import derive_seed
 from shared.settings.task import TaskSettings
 from shared.training.weights import Weights, digest_arrays, load_weights
@@ -68,3 +74,36 @@ def start_network(
         check_fits(settings, start, start_from)
         set_arrays(network, start.arrays, strict=True)
     return network, digest_arrays(get_arrays(network))
+
+
+def load_preparing(path: Path, task: str) -> tuple[Preparation, Arrays]:
+    """Read the weights of a version that prepares the input of another task.
+
+    Parameters
+    ----------
+    path : Path
+        The weights file.
+    task : str
+        The preparing task's name.
+
+    Returns
+    -------
+    (Preparation, dict of str to ndarray of float32)
+        What a job says of it, and its tensors as they travel.
+
+    Raises
+    ------
+    VersionMissingError
+        If there is no such file.
+    ModelIncompatibleError
+        If it is damaged, of another task, or holds a number too large to travel.
+    """
+    weights = load_weights(path)
+    if weights.settings.task != task:
+        raise ModelIncompatibleError(
+            f"{path}: weights of {weights.settings.task} (must be of {task}, which they are to "
+            "stand for)"
+        )
+    sent = halved(weights.arrays)
+    check_finite(sent, f"{path} in half precision", ModelIncompatibleError)
+    return Preparation(settings=weights.settings, digest=digest_arrays(sent)), sent

@@ -225,6 +225,8 @@ def train_private(
     nobody drawn                     a step of pure noise, counted like any other
     one patient in the store         as any: bounded by C, hidden by the noise
     patient without usable units     never drawn, not counted in N
+    study that another version       a fixed function of that patient's own study: as any
+    prepared
     σ = 0                            no privacy; clipped training, for tests
     batch split into pieces          same sum up to rounding; noise is added once
     ================================ ==============================================

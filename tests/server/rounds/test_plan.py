@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from server.rounds.plan import load_plan, make_plan, save_plan
+from server.rounds.plan import PlannedTask, RunPlan, _run_name, load_plan, make_plan, save_plan
+from server.runtime.federation import prepare
 from server.state.home import IDENTITY, Home
 from shared.audit.keys import make_key
 from shared.errors import (
@@ -23,11 +24,19 @@ from shared.errors import (
     UnknownTaskError,
     VersionMissingError,
 )
-from shared.settings.files import FederationConfig, SiteConfig, load_settings, save_settings
+from shared.protocol.half_precision import halved
+from shared.settings.files import (
+    FederationConfig,
+    SiteConfig,
+    StrategySettings,
+    TaskRun,
+    load_settings,
+    save_settings,
+)
 from shared.settings.task import TaskSettings
 from shared.training.arrays import get_arrays
 from shared.training.initial_weights import start_network
-from shared.training.weights import Weights, save_weights
+from shared.training.weights import Weights, digest_arrays, save_weights
 from tests.server.jobs import member
 from tests.server.tiny_sites import TINY_TASK
 
@@ -113,6 +122,71 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
     start = [{"settings": "task.yaml", "start_from": "w.safetensors"}]
     with pytest.raises(ModelIncompatibleError, match="64"):
         make_plan(write(folder, tasks=start))
+
+
+def weights(folder: Path, settings: TaskSettings = TINY_TASK, seed: int = 0) -> Path:
+    """Public weights of a task, not rounded to what travels."""
+    path = folder / f"{settings.task}-{seed}.safetensors"
+    arrays = get_arrays(start_network(settings, None, seed)[0])
+    save_weights(path, Weights(settings, arrays, "public"))
+    return path
+
+
+@pytest.fixture
+def fracture(folder: Path) -> Path:
+    settings = TINY_TASK.model_copy(update={"task": "vfa-fracture"})
+    save_settings(settings, folder / "fracture.yaml")
+    return folder
+
+
+def prepared(folder: Path, file: Path, task: str = TINY_TASK.task) -> RunPlan:
+    run = {"settings": "fracture.yaml", "rounds": 2, "prepare_with": {task: str(file)}}
+    return make_plan(write(folder, tasks=[run]))
+
+
+def test_what_prepares_the_input_is_part_of_what_was_agreed(fracture: Path) -> None:
+    first = prepared(fracture, weights(fracture))
+    (task,) = first.tasks
+    assert load_plan(save_plan(first)) == first
+    sent = prepare(first, task).preparing[TINY_TASK.task]
+    assert digest_arrays(halved(sent)) == task.prepared_with[TINY_TASK.task].digest
+    moved = weights(fracture).rename(fracture / "moved.safetensors")
+    assert prepared(fracture, moved).run == first.run
+    assert prepared(fracture, weights(fracture, seed=2)).run != first.run
+    bare = make_plan(write(fracture, tasks=[{"settings": "fracture.yaml", "rounds": 2}]))
+    assert bare.run != first.run
+
+
+def test_a_run_prepares_with_the_weights_that_it_was_planned_with(fracture: Path) -> None:
+    plan = prepared(fracture, weights(fracture))
+    weights(fracture, seed=2).replace(weights(fracture))
+    with pytest.raises(ModelIncompatibleError, match="not the file that the run was planned with"):
+        prepare(plan, plan.tasks[0])
+
+
+def test_a_run_without_preparation_has_the_name_that_it_had_before_there_was_any() -> None:
+    task = PlannedTask(
+        settings=TINY_TASK, rounds=2, start_from=None, start_digest="",
+        strategy=StrategySettings(),
+    )  # fmt: skip
+    config = FederationConfig(workspace=Path("w"), tasks=(TaskRun(settings=Path("t.yaml")),))
+    assert _run_name(config, (task,)) == "federation-464de8cb5e"
+    assert "prepar" not in task.model_dump_json()
+    assert "prepare_with" not in config.model_dump_json()
+
+
+def test_only_a_version_whose_findings_a_task_needs_prepares_its_input(fracture: Path) -> None:
+    file = weights(fracture)
+    with pytest.raises(ConfigValueError, match=r"vfa-fracture: 'dxa-bmd' \(must be dxa-segm"):
+        prepared(fracture, file, "dxa-bmd")
+    run = {"settings": "task.yaml", "prepare_with": {"vfa-fracture": str(file)}}
+    with pytest.raises(ConfigValueError, match="must be left out"):
+        make_plan(write(fracture, tasks=[run]))
+    with pytest.raises(VersionMissingError, match="no such weights"):
+        prepared(fracture, fracture / "gone.safetensors")
+    other = weights(fracture, TINY_TASK.model_copy(update={"task": "dxa-bmd"}))
+    with pytest.raises(ModelIncompatibleError, match=r"of dxa-bmd \(must be of dxa-segmentation"):
+        prepared(fracture, other)
 
 
 def test_the_agreement_of_the_guide_is_one_that_real_nodes_can_run(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""The versions that prepare a task's input as a site holds them: what came, and what was kept.
+
+Their weights come with a whole model; from the second round on a site that keeps them is not
+sent them again. Which they are stands in the job, whose signature must have been checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
+
+from client.privacy import firewall
+from client.store.patient_source import StoreSource
+from client.store.prepared_source import PreparedSource, SiteSource
+from client.store.preparing_version import PreparingVersion, kept_weights
+from client.store.site_store import SiteStore
+from shared.errors import FirewallRefusedError, ModelNotKeptError
+from shared.protocol.codec import Arrays, Shapes
+from shared.protocol.preparation import Preparation, record_of
+from shared.tasks import make_task, task_class
+from shared.training.weights import digest_arrays
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+
+    from shared.training.compute import Compute
+
+
+def receive_preparations(
+    store: SiteStore, content: RecordDict, task: str, preparations: Mapping[str, Preparation]
+) -> tuple[PreparingVersion, ...]:
+    """Read the versions that a message names, and keep those that came.
+
+    Parameters
+    ----------
+    store : SiteStore
+        Whose studies they are to complete.
+    content : RecordDict
+        The message; its ticket is good.
+    task : str
+        The task whose input they prepare.
+    preparations : mapping of str to Preparation
+        What its job names, by task.
+
+    Returns
+    -------
+    tuple of PreparingVersion
+        Each after those whose findings it needs.
+
+    Raises
+    ------
+    FirewallRefusedError
+        If a version is of a task whose findings this one does not need, or if weights that came
+        differ from its network in names, types or shapes, are not finite, or are not those that
+        the job names.
+    ModelNotKeptError
+        If they did not come and the site does not keep them.
+    """
+    from shared.training.compute import Compute
+
+    if not preparations:
+        return ()
+    for name in sorted(set(preparations) - set(task_class(task).after)):
+        raise FirewallRefusedError(
+            f"the input of {task} would be prepared with {name}, whose findings it does not need"
+        )
+    compute = Compute.from_settings(store.config.compute)
+    versions = {}
+    for name, one in preparations.items():
+        arrays = _weights(store, content, one, compute)
+        versions[name] = PreparingVersion(store.arrays.parent, one, compute, arrays)
+        versions[name].keep()
+    needs = {name: set(versions[name].task.after) & set(versions) for name in sorted(versions)}
+    return tuple(versions[name] for name in TopologicalSorter(needs).static_order())
+
+
+def prepared_source(
+    source: StoreSource, task: str, versions: tuple[PreparingVersion, ...]
+) -> SiteSource:
+    """Give the patients of a split as a task reads them; as they are where nothing prepares."""
+    return PreparedSource(source, task_class(task).inputs, versions) if versions else source
+
+
+def _weights(
+    store: SiteStore, content: RecordDict, preparation: Preparation, compute: Compute
+) -> Arrays:
+    task, record = preparation.settings.task, record_of(preparation.settings.task)
+    state = make_task(preparation.settings).network().state_dict()
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    if record in content:
+        came = firewall.admit_model(content, record, shapes)
+        found = digest_arrays(came)
+        if found != preparation.digest:
+            raise FirewallRefusedError(
+                f"record {record!r}: holds weights {found[:12]}… (must be "
+                f"{preparation.digest[:12]}…, which the request names)"
+            )
+        return came
+    kept = kept_weights(store.arrays.parent, preparation, compute)
+    if kept is None or _shapes_of(kept) != shapes:
+        raise ModelNotKeptError(
+            f"this site does not keep the version {preparation.digest[:12]}… of {task} that "
+            "prepares the input; send the whole model"
+        )
+    return kept
+
+
+def _shapes_of(arrays: Arrays) -> Shapes:
+    return {name: array.shape for name, array in arrays.items()}

@@ -1,0 +1,212 @@
+"""A version of a task that prepares the input of another, and what it found in a store's studies.
+
+<site>/store/prepared/<task>/<key>/weights.safetensors           the version's weights
+<site>/store/prepared/<task>/<key>/<study>/<view>.regions.npy    what it found, uint8
+<site>/store/prepared/<task>/<key>/<study>/<series>.regions.npy
+
+The key is the digest of everything that a map follows from besides the study. A map is made
+once, and an image in which nothing was found has an empty one. All of it can be made again:
+the versions used last are kept, the folders of older ones go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from client.store.arrays import array_path, check_whole, mapped
+from shared.errors import StoreMissingError
+from shared.findings.completion import blind
+from shared.findings.findings import Findings, RegionMap
+from shared.records import StudyLabels, StudyRecord, View
+from shared.runtime.files import OWNER_ONLY, appearing, make_private_folder
+from shared.tasks import make_task
+from shared.training.weights import Arrays, digest_arrays, save_tensors
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from shared.protocol.preparation import Preparation
+    from shared.tasks.base import Task
+    from shared.tasks.inputs import TaskInputs
+    from shared.training.compute import Compute
+
+FOLDER: Final = "prepared"
+WEIGHTS: Final = "weights.safetensors"
+#: Versions whose folders stay, over all tasks.
+VERSIONS_KEPT: Final = 8
+#: Programs that a map's bits follow from.
+LIBRARIES: Final = ("osteofed", "torch", "monai", "numpy")
+
+
+@dataclass(frozen=True)
+class PreparingVersion:
+    """A version whose findings complete studies, with a folder of its own in the store.
+
+    Parameters
+    ----------
+    store : Path
+        The store's folder, beside whose arrays the maps lie.
+    preparation : Preparation
+        Settings and digest.
+    compute : Compute
+        Where its network runs; the maps of each device are kept apart.
+    arrays : dict of str to ndarray of float32
+        Its weights.
+    """
+
+    store: Path
+    preparation: Preparation
+    compute: Compute
+    arrays: Arrays = field(repr=False)
+
+    @cached_property
+    def task(self) -> Task:
+        """The preparing task."""
+        return make_task(self.preparation.settings)
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of everything that a map follows from besides the study."""
+        return _key(self.preparation, self.compute)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its weights and maps are kept."""
+        return _folder(self.store, self.preparation, self.compute)
+
+    def keep(self) -> None:
+        """Keep the weights, whole or not at all; of the versions kept the oldest go."""
+        for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
+            make_private_folder(folder)
+        os.utime(self.folder)
+        if kept_weights(self.store, self.preparation, self.compute) is None:
+            save_tensors(self.folder / WEIGHTS, self.arrays)
+            (self.folder / WEIGHTS).chmod(OWNER_ONLY)
+        known = sorted(self.folder.parent.parent.glob("*/*"), key=_modified)
+        for old in known[:-VERSIONS_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def maps(self, study: StudyRecord, before: Findings) -> Findings:
+        """Give what the version finds in a study where nobody drew anything.
+
+        Parameters
+        ----------
+        study : StudyRecord
+            Of the store. The network sees neither its labels nor drawn regions.
+        before : Findings
+            What the preparing tasks found that this one comes after.
+
+        Returns
+        -------
+        Findings
+            Maps of the images and series that the task reads and nobody drew on, as kept in
+            the store; empty where nothing was found, so that whether a study can be used does
+            not follow from who chose the weights.
+        """
+        grids = undrawn(study, self.task.inputs)
+        kept = {name: self._kept(study, name, shape) for name, shape in grids.items()}
+        if any(regions is None for regions in kept.values()):
+            self._make(study, before, grids)
+            kept = {name: self._kept(study, name, shape) for name, shape in grids.items()}
+        there = {name: regions for name, regions in kept.items() if regions is not None}
+        return Findings(
+            region_maps={View(name): there[name] for name in there if name in study.images},
+            volume_maps={name: there[name] for name in there if name in study.volumes},
+        )
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        from shared.training.arrays import set_arrays
+
+        network = self.task.network()
+        set_arrays(network, self.arrays, strict=True)
+        return network.eval().to(self.compute.device)
+
+    def _make(
+        self, study: StudyRecord, before: Findings, grids: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        """Read a study with the network, and keep a map on each grid."""
+        from shared.tasks.reading import Reading
+        from shared.training.optimising import threads
+
+        reading = Reading(self._network, blind(study), StudyLabels(), before, self.compute.device)
+        with threads(self.compute):
+            found = self.task.find(reading)
+        maps: dict[str, RegionMap] = dict(found.volume_maps)
+        maps |= {view.value: regions for view, regions in found.region_maps.items()}
+        (self.folder / study.study).mkdir(mode=0o700, exist_ok=True)
+        for name, shape in grids.items():
+            regions = np.asarray(maps.get(name, np.zeros(shape, np.uint8)), dtype=np.uint8)
+            if regions.shape != shape:
+                raise ValueError(f"{self.task.name}: a map of {regions.shape} for {shape}")
+            _lay(array_path(self.folder, study.study, name, "regions"), regions)
+
+    def _kept(
+        self, study: StudyRecord, name: str, shape: tuple[int, ...]
+    ) -> NDArray[np.uint8] | None:
+        """Find a map that was made before; None if there is none or it is not whole."""
+        path = array_path(self.folder, study.study, name, "regions")
+        try:
+            check_whole(path)
+            regions = mapped(path)
+        except StoreMissingError:
+            return None
+        return regions if regions.dtype == np.uint8 and regions.shape == shape else None
+
+
+def undrawn(study: StudyRecord, inputs: TaskInputs) -> dict[str, tuple[int, ...]]:
+    """Give the shape of each view and series that a task reads and nobody drew on, by name."""
+    images = {view: study.images[view] for view in inputs.views if view in study.images}
+    grids: dict[str, tuple[int, ...]] = {
+        view.value: image.pixels.shape for view, image in images.items() if image.regions is None
+    }
+    volumes = study.volumes.items() if inputs.series else ()
+    return grids | {uid: one.hu.shape for uid, one in volumes if one.regions is None}
+
+
+def kept_weights(store: Path, preparation: Preparation, compute: Compute) -> Arrays | None:
+    """Find the weights of a version that were kept; None if they are not there or damaged.
+
+    Parameters are those of `PreparingVersion`.
+    """
+    try:
+        arrays = dict(load_file(_folder(store, preparation, compute) / WEIGHTS))
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
+    return arrays if digest_arrays(arrays) == preparation.digest else None
+
+
+def _key(preparation: Preparation, compute: Compute) -> str:
+    programs = [f"{name} {version(name)}" for name in LIBRARIES]
+    settings = preparation.settings.model_dump(mode="json")
+    facts = json.dumps([settings, preparation.digest, compute.device, programs], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def _folder(store: Path, preparation: Preparation, compute: Compute) -> Path:
+    return store / FOLDER / preparation.settings.task / _key(preparation, compute)
+
+
+def _lay(path: Path, regions: RegionMap) -> None:
+    with appearing(path) as part:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
+        with os.fdopen(descriptor, "wb") as file:
+            np.save(file, np.ascontiguousarray(regions), allow_pickle=False)
+
+
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime
