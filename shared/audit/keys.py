@@ -76,13 +76,18 @@ def read_key(path: Path) -> SigningKey:
 
 
 def verify(public: str, kind: str, content: Mapping[str, Any], signature: str) -> bool:
-    """Tell whether a signature is that of this key over this content of this kind."""
+    """Tell whether a signature is that of this key over this content of this kind.
+
+    It has one spelling, lower-case hexadecimal digits without spaces: a file in which nothing
+    but the spelling of a signature was changed is a changed file.
+    """
     try:
+        raw = bytes.fromhex(signature)
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
-        key.verify(bytes.fromhex(signature), _payload(kind, content))
+        key.verify(raw, _payload(kind, content))
     except (ValueError, InvalidSignature):
         return False
-    return True
+    return signature == raw.hex()
 
 
 def canonical(content: Mapping[str, Any]) -> bytes:

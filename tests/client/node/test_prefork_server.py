@@ -57,10 +57,9 @@ serve(Path(sys.argv[1]), prepare, Path(sys.argv[1] + '.lost'))
 def warm(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     path = tmp_path / "s"
     process = subprocess.Popen([sys.executable, "-c", WARM, str(path)], cwd=ROOT)
-    for _ in range(200):
-        if path.exists():
-            break
-        time.sleep(0.05)
+    wait_for(path.exists, 30)
+    # Answered: the template is ready. Before that it is one that might be replaced by another.
+    assert ask(path, "0").communicate(timeout=60)[0] == "answered 0 2 yes\n"
     yield path, process
     process.kill()
     process.wait()

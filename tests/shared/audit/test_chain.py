@@ -389,5 +389,7 @@ def test_a_signature_holds_for_one_kind_and_one_content_only(tmp_path: Path) -> 
     assert not verify(key.public, "statement", {"a": 1, "b": 2.0}, signature)
     assert not verify(key.public, "ticket", {"a": 1, "b": 2.5}, signature)
     assert not verify("00", "ticket", {"a": 1, "b": 2.0}, signature)
+    for spelt in (signature.upper(), f"{signature[:64]} {signature[64:]}"):
+        assert not verify(key.public, "ticket", {"a": 1, "b": 2.0}, spelt)
     with pytest.raises(ValueError):
         canonical({"a": float("nan")})
