@@ -65,7 +65,9 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
     kind = prediction.conclusions[0].kind if prediction.conclusions else "neither"
     graphs = [
         Markup(  # noqa: S704 - made by us; every text in it is escaped
-            score_graph(m, given.vendor, given.covariates, kind, _capital(region_words(m.region)))
+            score_graph(
+                m, Vendor(m.scale), given.covariates, kind, _capital(region_words(m.region))
+            )
         )
         for m in prediction.measurements
         if m.region in DIAGNOSTIC_REGIONS and m.quantity == "areal BMD"
@@ -81,6 +83,7 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         own_rows=_own_rows(prediction, given),
         left_out=_left_out(prediction),
         vendor_words=VENDOR_WORDS[given.vendor],
+        scale_words=VENDOR_WORDS[_scale(prediction, given)],
         tones=TONES,
         worst=_worst_tone(prediction),
         listed=listed,
@@ -89,6 +92,12 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         capital=_capital,
         grade_colours=GRADE_COLOURS,
     )
+
+
+def _scale(prediction: Prediction, given: ReportInput) -> Vendor:
+    """Whose scale the densities are on: a CT has none of its own."""
+    scales = {Vendor(m.scale) for m in prediction.measurements if m.quantity == "areal BMD"}
+    return next(iter(scales)) if len(scales) == 1 else given.vendor
 
 
 def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]]:
