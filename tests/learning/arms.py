@@ -73,7 +73,7 @@ class Bench:
             name: Patients(self.task, source) for name, source in self.cohort.hospitals.items()
         }
         self.unseen = Patients(self.task, self.cohort.unseen)
-        self._pretrained: Arrays | None = None
+        self._pretrained: tuple[Arrays, float] | None = None
 
     @property
     def arms(self) -> list[str]:
@@ -88,12 +88,20 @@ class Bench:
 
     def pretrained(self) -> Arrays:
         """Weights trained on the public patients."""
-        if self._pretrained is None:
-            self._pretrained, _ = self.trained("pretrained")
-        return self._pretrained
+        return self.trained("pretrained")[0]
 
     def trained(self, arm: str) -> tuple[Arrays, float]:
-        """Weights of one way of training and the seconds it took, kept ones where there are."""
+        """Weights of one way of training and the seconds it took, kept ones where there are.
+
+        All ways begin with the pretrained weights, which are trained or read once.
+        """
+        if arm != "pretrained":
+            return self._made(arm)
+        if self._pretrained is None:
+            self._pretrained = self._made(arm)
+        return self._pretrained
+
+    def _made(self, arm: str) -> tuple[Arrays, float]:
         path = self._kept(arm)
         if path is not None and path.exists():
             kept = load_weights(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -78,10 +79,18 @@ class Scored:
         self.task = make_task(TaskSettings(task=str(runs[0].facts["task"])))
         self.of_seed = [score(self.task, run.sums(), metric) for run in runs]
         self.value = float(np.mean(self.of_seed))
-        weights = draws(len(runs[0].values))
-        self._replicates = np.array(
-            [[score(self.task, run.sums(one), metric) for one in weights] for run in runs]
-        )  # (seeds, REPLICATES)
+        self._metric = metric
+
+    @cached_property
+    def _replicates(self) -> NDArray[np.float64]:
+        """The score of each seed on each set of drawn patients, (seeds, REPLICATES)."""
+        weights = draws(len(self.runs[0].values))
+        return np.array(
+            [
+                [score(self.task, run.sums(one), self._metric) for one in weights]
+                for run in self.runs
+            ]
+        )
 
     @property
     def seeds(self) -> list[int]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shared.protocol.codec import Arrays
 from shared.records import View
 from shared.regions import UNNAMED_VERTEBRA
 from shared.settings.task import OptimiserSettings, PretrainSettings, PrivateSettings, TaskSettings
@@ -184,6 +185,22 @@ def test_what_was_trained_is_kept_and_not_trained_again(tmp_path: Path) -> None:
     second = again.run("alone-a")
     assert np.array_equal(first.values, second.values)
     assert first.facts == second.facts
+
+
+def test_the_weights_that_all_ways_begin_with_are_trained_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(tiny_cohort(), 1, Compute("cpu", 1, 8))
+    trained: list[Arrays] = []
+
+    def note() -> Arrays:
+        trained.append({})
+        return trained[-1]
+
+    monkeypatch.setattr(bench, "_train_publicly", note)
+    assert bench.trained("pretrained")[0] is bench.pretrained()
+    assert bench.trained("pretrained")[0] is bench.pretrained()
+    assert len(trained) == 1
 
 
 def test_uneven_hospitals_have_as_many_patients_in_all() -> None:

@@ -13,10 +13,10 @@ TASKS = ["dxa-segmentation", "dxa-bmd", "vfa-fracture"]
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Patients of all three tasks, rendered once."""
+    """Patients of all three tasks, rendered once; each pool of workers would import anew."""
     folder = tmp_path_factory.mktemp("learning")
     for task in TASKS:
-        small_bench(task, folder, workers=2)
+        small_bench(task, folder, workers=1)
     return folder
 
 
