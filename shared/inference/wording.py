@@ -32,6 +32,11 @@ DISCLAIMER = (
 )
 
 
+T_SCORE_SENTENCE = (
+    "T-scores compare with young white women (NHANES III for the hip, Hologic's reference "
+    "for the spine), for women and men of every ethnic group (ISCD 2023)."
+)
+
 #: Flags of an image that say of a region that its outline may be wrong.
 ABOUT_OUTLINES = ("cut_off", "not_found", "area")
 
@@ -71,7 +76,7 @@ def narrate(
     Narrative
     """
     return Narrative(
-        technique=_technique(images, vendor, covariates, series),
+        technique=_technique(images, vendor, covariates, series, findings),
         findings=_findings(findings, conclusions),
         impression=_impression(findings, conclusions, covariates),
         limits=_limits(models),
@@ -83,18 +88,20 @@ def _technique(
     vendor: Vendor,
     covariates: Covariates,
     series: Sequence[SeriesFacts],
+    findings: Findings,
 ) -> tuple[str, ...]:
     sentences = [_series_sentence(one) for one in series]
     if series and not images:
-        return (*sentences, "What is estimated comes from a neural network; nothing was measured.")
+        sentences.append("What is estimated comes from a neural network; nothing was measured.")
+        scored = any(found.t_score is not None for found in findings.measurements)
+        return (*sentences, T_SCORE_SENTENCE) if scored else tuple(sentences)
     views = listed([VIEW_WORDS[view] for view in DXA_VIEWS if view in images]) or "none"
     sentences += [
         f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.",
         "Bone density was estimated from the displayed images by a neural network on the "
         "standardised scale (sBMD) and converted to the scanner's scale; it was not measured "
         "from calibrated dual-energy data.",
-        "T-scores compare with young white women (NHANES III for the hip, Hologic's reference "
-        "for the spine), for women and men of every ethnic group (ISCD 2023).",
+        T_SCORE_SENTENCE,
     ]
     if covariates.sex == "F" and covariates.age_years is not None and covariates.age_years >= 50:
         sentences.append("Menopause is not recorded; a woman of 50 or more is taken as past it.")
