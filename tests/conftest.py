@@ -64,6 +64,7 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """More workers than cores: some tests wait for programs that they have started.
 
@@ -72,6 +73,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores() + (1 if "not slow" in config.option.markexpr else 2)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> UnitScheduling:
     """Whole files, and slow tests by themselves."""
     return UnitScheduling(config, log)

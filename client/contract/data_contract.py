@@ -96,8 +96,6 @@ class CheckedContract:
 def contract_digest(contract: DataContract, prepared_with: Mapping[str, str]) -> str:
     """SHA-256 over a contract and the versions that prepare the input, 64 hexadecimal digits."""
     agreed = contract.model_dump(mode="json")
-    if contract.ct is None:
-        del agreed["ct"]  # sites keep digests of contracts from before there were such rules
     return digest_of(agreed | {"prepared_with": dict(prepared_with)} if prepared_with else agreed)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from operator import not_
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, field_validator
@@ -213,7 +214,7 @@ class DataContract(Settings):
     quality: tuple[QualityRule, ...] = ()
     phantom_qc: PhantomQcRule | None = None
     pixels: dict[View, PixelReference] = Field(default_factory=dict)
-    ct: CtRules | None = None
+    ct: CtRules | None = Field(default=None, exclude_if=not_)
 
 
 # --- site.yaml -------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from tests.verify.__main__ import fill, judged
 from tests.verify.pages import begin_of, between, made_of, page_with, table_of, told
 from tests.verify.places import Place, places
 from tests.verify.reaching import lines_of
+from tests.verify.running_tests import run_tests
 from tests.verify.stored import ROOT, Shelf, Stored, digest_of, is_old, provenance
 from tests.verify.topic import Line, Planned, Runs, Tell, Topic, at_least, at_most, within
 from tests.verify.topics import TOPICS
@@ -161,3 +162,10 @@ def test_a_mistake_is_never_made_in_the_working_tree(tmp_path: Path) -> None:
     assert file.read_text() == f"x\n{place.after}\ny\n"
     with pytest.raises(ValueError, match="exactly once"):
         mutations.change(tmp_path, dataclasses.replace(place, before="nowhere"))
+
+
+def test_tests_of_this_tree_run_alone() -> None:
+    """As mutations run them: without processes side by side and without a random order."""
+    done = run_tests(["tests/shared/test_errors.py"])
+    assert (done.failures, done.failed) == (0, "")
+    assert done.passed > 0
