@@ -207,10 +207,11 @@ def permit_preparation(store: SiteStore, task: str, prepared_with: Mapping[str, 
         Naming both.
     """
     kept = kept_contract(store.folder, task)
-    if kept is not None and kept.prepared_with != dict(prepared_with):
+    agreed = {} if kept is None else kept.prepared_with
+    if agreed != dict(prepared_with):
         raise ContractNotMetError(
             f"the request has the input of {task} prepared with {_versions(prepared_with)}, and "
-            f"the contract that the hospital keeps says {_versions(kept.prepared_with)}; its "
+            f"the contract that the hospital keeps says {_versions(agreed)}; its "
             "engineer checks the agreement anew with `osteofed site check --agreement`"
         )
 

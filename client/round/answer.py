@@ -92,16 +92,19 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     _load(request.network, model.arrays)
     measured = policy.measures_round(site.ledger.measured.count_round(job.task), site.store.config)
     statistics: dict[str, float] = {}
-    if measured:
-        validation = site.store.source("validation")
-        source = prepared_source(validation, job.task, request.preparing)
-        statistics = _validate(site, request.task, request.network, source)
+    if measured and not job.prepared_with:
+        statistics = _validate(site, request.task, request.network, site.store.source("validation"))
     reservation = _reserve(site, job, digest)
     site.chain.append(
         "reserved", **_named(job), attempt=reservation.attempt, entry=reservation.entry
     )
     # Not before: what is kept of a new run pushes out the answers of an old one.
     keep_received(site.store.folder, job, model, names)
+    if measured and job.prepared_with and site.store.config.policy.release_metrics:
+        # Not before: what a version finds takes time that depends on the patients.
+        validation = site.store.source("validation")
+        source = prepared_source(validation, job.task, request.preparing)
+        statistics = _validate(site, request.task, request.network, source)
     done = _train(request, digest, reservation)
     update = firewall.release_update(done.arrays, model.arrays, names, job, done.patients)
     sums, withheld = policy.releasable(statistics, request.task.released, site.store.config)
@@ -135,8 +138,7 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
     permit_coordinator(ticket, site.store.folder, site.name, job.run)
     for name in (job.task, *sorted(job.prepared_with)):
         policy.permit_task(name, site.store.config)
-    if job.prepared_with:
-        permit_preparation(site.store, job.task, digests_of(job.prepared_with))
+    permit_preparation(site.store, job.task, digests_of(job.prepared_with))
     policy.permit_hours(site.store.config)
     tasks = {label: make_task(job.models[label]) for label in sorted(job.models)}
     networks = {label: task.network() for label, task in tasks.items()}
@@ -164,7 +166,9 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
             site.store.config,
         )
         _load(networks[label], models[label])
-        statistics = _validate(site, task, networks[label], source)
+        statistics: dict[str, float] = {}
+        if site.store.config.policy.release_metrics or not preparing:
+            statistics = _validate(site, task, networks[label], source)
         results[label], withheld = policy.releasable(statistics, task.released, site.store.config)
     account = account_of(site, job, request, withheld, time.monotonic() - started)
     patients = rounded_count(len(source.patients))

@@ -66,24 +66,39 @@ def receive_preparations(
             f"the input of {task} would be prepared with {name}, whose findings it does not need"
         )
     compute = Compute.from_settings(store.config.compute)
-    versions = {}
-    for name, one in preparations.items():
-        arrays = _weights(store, content, one, compute)
-        versions[name] = PreparingVersion(store.arrays.parent, one, compute, arrays)
-        versions[name].keep()
-    needs = {name: set(versions[name].task.after) & set(versions) for name in sorted(versions)}
-    return tuple(versions[name] for name in TopologicalSorter(needs).static_order())
+    needs = {
+        name: sorted(set(task_class(name).after) & set(preparations))
+        for name in sorted(preparations)
+    }
+    versions: dict[str, PreparingVersion] = {}
+    for name in TopologicalSorter(needs).static_order():
+        before = tuple(versions[one].key for one in needs[name])
+        arrays = _weights(store, content, preparations[name], compute, before)
+        made = PreparingVersion(store.arrays.parent, preparations[name], compute, arrays, before)
+        made.keep()
+        versions[name] = made
+    return tuple(versions.values())
 
 
 def prepared_source(
-    source: StoreSource, task: str, versions: tuple[PreparingVersion, ...]
+    source: StoreSource,
+    task: str,
+    versions: tuple[PreparingVersion, ...],
+    *,
+    only_counts: bool = False,
 ) -> SiteSource:
     """Give the patients of a split as a task reads them; as they are where nothing prepares."""
-    return PreparedSource(source, task_class(task).inputs, versions) if versions else source
+    if not versions:
+        return source
+    return PreparedSource(source, task_class(task).inputs, versions, only_counts)
 
 
 def _weights(
-    store: SiteStore, content: RecordDict, preparation: Preparation, compute: Compute
+    store: SiteStore,
+    content: RecordDict,
+    preparation: Preparation,
+    compute: Compute,
+    before: tuple[str, ...],
 ) -> Arrays:
     task, record = preparation.settings.task, record_of(preparation.settings.task)
     state = make_task(preparation.settings).network().state_dict()
@@ -97,7 +112,7 @@ def _weights(
                 f"{preparation.digest[:12]}…, which the request names)"
             )
         return came
-    kept = kept_weights(store.arrays.parent, preparation, compute)
+    kept = kept_weights(store.arrays.parent, preparation, compute, before)
     if kept is None or _shapes_of(kept) != shapes:
         raise ModelNotKeptError(
             f"this site does not keep the version {preparation.digest[:12]}… of {task} that "

@@ -86,6 +86,11 @@ class TrainRequest:
         return prepared_source(self.source, self.job.task, self.preparing)
 
     @cached_property
+    def countable(self) -> SiteSource:
+        """The same patients with empty maps where some are to be found: enough to count them."""
+        return prepared_source(self.source, self.job.task, self.preparing, only_counts=True)
+
+    @cached_property
     def task(self) -> Task:
         """The task, with the settings that the job brings."""
         return make_task(self.job.settings)
@@ -172,8 +177,8 @@ def brings_what_prepares_the_input(request: TrainRequest) -> None:
 
 
 def trains_on_enough_patients(request: TrainRequest) -> None:
-    """Refuse where too few patients can be trained on, their studies prepared."""
-    usable = usable_patients(request.task, request.prepared)
+    """Refuse where too few patients can be trained on; nothing is prepared to count them."""
+    usable = usable_patients(request.task, request.countable)
     policy.permit_cohort(request.site.store.config, usable)
 
 

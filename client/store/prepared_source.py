@@ -9,11 +9,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from client.store.patient_source import StoreSource
 from client.store.preparing_version import PreparingVersion, undrawn
 from shared.findings.completion import completed
 from shared.findings.findings import Findings, join
-from shared.records import StudyRecord
+from shared.records import StudyRecord, View
 from shared.tasks.inputs import TaskInputs
 
 
@@ -40,11 +42,16 @@ class PreparedSource:
         Of the task that is prepared: only the images and series that it reads are completed.
     versions : tuple of PreparingVersion
         Each after those whose findings it needs.
+    only_counts : bool
+        Give empty maps and run no version: enough to count patients, and all that may be done
+        before privacy is reserved. How long a network takes, or whether it fails, tells of the
+        patients whom it reads.
     """
 
     source: StoreSource
     inputs: TaskInputs
     versions: tuple[PreparingVersion, ...]
+    only_counts: bool = False
 
     @property
     def patients(self) -> Sequence[str]:
@@ -64,6 +71,8 @@ class PreparedSource:
         wanted = undrawn(study, self.inputs).keys()
         if not any(wanted & undrawn(study, one.task.inputs).keys() for one in self.versions):
             return study
+        if self.only_counts:
+            return completed(study, _empty_maps(study, self.inputs, self.versions))
         found: dict[str, Findings] = {}
         for version in self.versions:
             before = join(found[name] for name in version.task.after if name in found)
@@ -72,6 +81,21 @@ class PreparedSource:
         images = {view: one for view, one in maps.region_maps.items() if view.value in wanted}
         volumes = {uid: one for uid, one in maps.volume_maps.items() if uid in wanted}
         return completed(study, Findings(region_maps=images, volume_maps=volumes))
+
+
+def _empty_maps(
+    study: StudyRecord, inputs: TaskInputs, versions: tuple[PreparingVersion, ...]
+) -> Findings:
+    """Give an empty map wherever a version would give one."""
+    wanted = undrawn(study, inputs)
+    made = {name for one in versions for name in undrawn(study, one.task.inputs)}
+    empty = {
+        name: np.broadcast_to(np.uint8(0), shape) for name, shape in wanted.items() if name in made
+    }
+    return Findings(
+        region_maps={View(name): one for name, one in empty.items() if name in study.images},
+        volume_maps={name: one for name, one in empty.items() if name in study.volumes},
+    )
 
 
 #: What a hospital trains and measures on.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from shared.tasks.inputs import TaskInputs
     from shared.training.compute import Compute
 
+LOG: Final = logging.getLogger(__name__)
+
 FOLDER: Final = "prepared"
 WEIGHTS: Final = "weights.safetensors"
 #: Versions whose folders stay, over all tasks.
@@ -66,12 +69,15 @@ class PreparingVersion:
         Where its network runs; the maps of each device are kept apart.
     arrays : dict of str to ndarray of float32
         Its weights.
+    before : tuple of str
+        Keys of the versions whose findings it is given.
     """
 
     store: Path
     preparation: Preparation
     compute: Compute
     arrays: Arrays = field(repr=False)
+    before: tuple[str, ...] = ()
 
     @cached_property
     def task(self) -> Task:
@@ -81,19 +87,19 @@ class PreparingVersion:
     @cached_property
     def key(self) -> str:
         """Digest of everything that a map follows from besides the study."""
-        return _key(self.preparation, self.compute)
+        return _key(self.preparation, self.compute, self.before)
 
     @cached_property
     def folder(self) -> Path:
         """Where its weights and maps are kept."""
-        return _folder(self.store, self.preparation, self.compute)
+        return _folder(self.store, self.preparation, self.compute, self.before)
 
     def keep(self) -> None:
         """Keep the weights, whole or not at all; of the versions kept the oldest go."""
         for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
             make_private_folder(folder)
         os.utime(self.folder)
-        if kept_weights(self.store, self.preparation, self.compute) is None:
+        if kept_weights(self.store, self.preparation, self.compute, self.before) is None:
             save_tensors(self.folder / WEIGHTS, self.arrays)
             (self.folder / WEIGHTS).chmod(OWNER_ONLY)
         known = sorted(self.folder.parent.parent.glob("*/*"), key=_modified)
@@ -144,15 +150,17 @@ class PreparingVersion:
         from shared.training.optimising import threads
 
         reading = Reading(self._network, blind(study), StudyLabels(), before, self.compute.device)
-        with threads(self.compute):
-            found = self.task.find(reading)
-        maps: dict[str, RegionMap] = dict(found.volume_maps)
-        maps |= {view.value: regions for view, regions in found.region_maps.items()}
-        (self.folder / study.study).mkdir(mode=0o700, exist_ok=True)
+        maps: dict[str, RegionMap] = {}
+        try:
+            with threads(self.compute):
+                found = self.task.find(reading)
+            maps = {view.value: regions for view, regions in found.region_maps.items()}
+            maps |= found.volume_maps
+        except Exception as error:  # weights made for the purpose could choose whose study fails
+            LOG.warning("%s: finds nothing in a study (%s)", self.task.name, type(error).__name__)
+        (self.folder / study.study).mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, shape in grids.items():
-            regions = np.asarray(maps.get(name, np.zeros(shape, np.uint8)), dtype=np.uint8)
-            if regions.shape != shape:
-                raise ValueError(f"{self.task.name}: a map of {regions.shape} for {shape}")
+            regions = _as_map(maps.get(name), shape)
             _lay(array_path(self.folder, study.study, name, "regions"), regions)
 
     def _kept(
@@ -168,6 +176,14 @@ class PreparingVersion:
         return regions if regions.dtype == np.uint8 and regions.shape == shape else None
 
 
+def _as_map(found: RegionMap | None, shape: tuple[int, ...]) -> RegionMap:
+    """Give what was found as a map; an empty one where it is none of that shape."""
+    whole = found is not None and found.shape == shape and np.issubdtype(found.dtype, np.integer)
+    if not whole or found is None or found.min() < 0 or found.max() > np.iinfo(np.uint8).max:
+        return np.zeros(shape, np.uint8)
+    return found.astype(np.uint8, copy=False)
+
+
 def undrawn(study: StudyRecord, inputs: TaskInputs) -> dict[str, tuple[int, ...]]:
     """Give the shape of each view and series that a task reads and nobody drew on, by name."""
     images = {view: study.images[view] for view in inputs.views if view in study.images}
@@ -178,27 +194,31 @@ def undrawn(study: StudyRecord, inputs: TaskInputs) -> dict[str, tuple[int, ...]
     return grids | {uid: one.hu.shape for uid, one in volumes if one.regions is None}
 
 
-def kept_weights(store: Path, preparation: Preparation, compute: Compute) -> Arrays | None:
+def kept_weights(
+    store: Path, preparation: Preparation, compute: Compute, before: tuple[str, ...] = ()
+) -> Arrays | None:
     """Find the weights of a version that were kept; None if they are not there or damaged.
 
     Parameters are those of `PreparingVersion`.
     """
     try:
-        arrays = dict(load_file(_folder(store, preparation, compute) / WEIGHTS))
+        arrays = dict(load_file(_folder(store, preparation, compute, before) / WEIGHTS))
     except (OSError, ValueError, KeyError, SafetensorError):
         return None
     return arrays if digest_arrays(arrays) == preparation.digest else None
 
 
-def _key(preparation: Preparation, compute: Compute) -> str:
+def _key(preparation: Preparation, compute: Compute, before: tuple[str, ...]) -> str:
     programs = [f"{name} {version(name)}" for name in LIBRARIES]
     settings = preparation.settings.model_dump(mode="json")
-    facts = json.dumps([settings, preparation.digest, compute.device, programs], sort_keys=True)
-    return hashlib.sha256(facts.encode()).hexdigest()
+    parts = [settings, preparation.digest, compute.device, programs, *before]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _folder(store: Path, preparation: Preparation, compute: Compute) -> Path:
-    return store / FOLDER / preparation.settings.task / _key(preparation, compute)
+def _folder(
+    store: Path, preparation: Preparation, compute: Compute, before: tuple[str, ...]
+) -> Path:
+    return store / FOLDER / preparation.settings.task / _key(preparation, compute, before)
 
 
 def _lay(path: Path, regions: RegionMap) -> None:
@@ -209,4 +229,8 @@ def _lay(path: Path, regions: RegionMap) -> None:
 
 
 def _modified(path: Path) -> float:
-    return path.stat().st_mtime
+    """When a version was last used; one that another process has taken away counts as oldest."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -38,12 +38,13 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
 
 
 def blind(study: StudyRecord) -> StudyRecord:
-    """Give a study as a network sees it: without labels, drawn regions and pseudonyms."""
+    """Give a study as a network sees it: without any label, drawn regions and pseudonyms."""
     return replace(
         study,
         patient="",
         study="",
         images={view: replace(image, regions=None) for view, image in study.images.items()},
         labels=StudyLabels(),
+        paired=None,
         volumes={uid: replace(volume, regions=None) for uid, volume in study.volumes.items()},
     )

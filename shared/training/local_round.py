@@ -370,7 +370,7 @@ def private_gradients(
     gradients = take_gradients(trained, patients)
     # One pass instead of two: a sum is finite only if all its terms are, and where a sum
     # of finite terms overflows, their norm does too, which counts for nothing either way.
-    sums = torch.stack([gradient.flatten(1).sum(1) for gradient in gradients])
+    sums = torch.stack([gradient.reshape(len(gradient), -1).sum(1) for gradient in gradients])
     finite = sums.isfinite().all(0)
     if not bool(finite.all()):
         for gradient in gradients:

@@ -53,12 +53,13 @@ def training(
 def random_layers(key: RoundKey, compute: Compute) -> Iterator[None]:
     """Let layers that draw at random (dropout) draw the same whenever a round is repeated.
 
-    They draw from PyTorch's own generator, which is as it was afterwards. No privacy rests
-    on what they draw.
+    They draw from PyTorch's own generator, which is as it was afterwards. What they draw for
+    one patient depends on who else was drawn, so the bound on a patient's part needs it to be
+    as secret as the noise: its seed comes from the stream of this release alone.
     """
     devices = [] if compute.device == "cpu" else [torch.device(compute.device)]
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(key.seed("layers"))
+        torch.manual_seed(int(key.stream("layers").uniform(1)[0] * 2**53))
         yield
 
 

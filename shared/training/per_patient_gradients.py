@@ -40,9 +40,13 @@ def per_patient_gradients(model: nn.Module, units: int) -> Iterator[None]:
     weight used outside its layer             by formulas: `take_gradients` refuses
     weight used outside the network           `take_gradients` refuses
     trained layer without a formula           the network runs one patient at a time
-    layer that mixes samples                  refused here
+    batch normalisation                       refused here
     layer that keeps statistics of samples    refused here or in its first step
     ========================================= =====================================
+
+    Whether anything else in the network mixes patients (a mean over the batch's axis, an
+    attention along it) is not looked for: clipping then bounds nothing, and whoever writes a
+    task answers for that.
 
     Parameters
     ----------

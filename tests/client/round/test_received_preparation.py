@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from client.store.catalogue import Image
 from client.store.prepared_source import PreparedSource
 from client.store.preparing_version import VERSIONS_KEPT
 from shared.errors import (
+    BudgetExceededError,
     ContractNotMetError,
     FirewallRefusedError,
     ModelNotKeptError,
@@ -35,7 +37,7 @@ from shared.protocol.half_precision import halved
 from shared.protocol.messages import EvaluateJob, Job
 from shared.protocol.preparation import Preparation
 from shared.records import View
-from shared.settings.files import SitePolicy
+from shared.settings.files import SitePolicy, SitePrivacy
 from shared.tasks import make_task
 from shared.tasks.dxa_segmentation import DxaSegmentation
 from shared.training.arrays import get_arrays
@@ -44,7 +46,13 @@ from shared.training.initial_weights import start_network
 from shared.training.weights import Weights, digest_arrays, save_weights
 from tests.client.round.test_site_training import change
 from tests.server.jobs import job, ticket_for
-from tests.server.rounds.test_prepared_rounds import FRACTURE, PREPARATION, PREPARING, WEIGHTS
+from tests.server.rounds.test_prepared_rounds import (
+    FRACTURE,
+    PREPARATION,
+    PREPARING,
+    WEIGHTS,
+    agree,
+)
 from tests.server.tiny_sites import TINY_TASK, tiny_site
 
 MODEL: Arrays = halved(get_arrays(start_network(FRACTURE, None)[0]))
@@ -64,6 +72,7 @@ def site(tmp_path: Path) -> Site:
     lateral = sa.update(Image).where(Image.view == "spine_lateral")
     with made.store.engine.begin() as connection:
         connection.execute(lateral.values(mask_digest=None))
+    agree(made.store.folder, NAMED)
     return made
 
 
@@ -126,8 +135,11 @@ NO_FINDING = {"dxa-bmd": Preparation(settings=TINY_TASK.model_copy(update={"task
 def test_what_the_job_does_not_name_prepares_nothing(
     site: Site, make: Callable[[], RecordDict], error: type[OsteofedError], reason: str
 ) -> None:
+    content = make()
+    said = json.loads(str(content["job"].get("prepared_with", "{}")))
+    agree(site.store.folder, {name: Preparation(**one) for name, one in said.items()})
     with pytest.raises(error, match=reason):
-        answer_train(site, make())
+        answer_train(site, content)
     assert site.ledger.entries() == []
     assert not (site.store.arrays.parent / "prepared").exists()
 
@@ -225,6 +237,55 @@ def test_who_is_counted_does_not_follow_from_what_is_found(
         assert len(patients) == 8
         assert not any(patients.newest(name)["weight"].any() for name in patients.names)
     assert len(reads) == 8
+
+
+def test_a_version_that_fails_on_a_study_finds_nothing_in_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else weights whose arithmetic overflows could ask which patients a hospital has."""
+    real, seen = DxaSegmentation.find, [0]
+
+    def find(task: DxaSegmentation, reading: Any) -> Any:
+        seen[0] += 1
+        if seen[0] == 2:
+            raise ValueError("zero-size array")
+        found = real(task, reading)
+        wrong: Any = {view: map_.astype(np.float32) for view, map_ in found.region_maps.items()}
+        return Findings(region_maps=wrong) if seen[0] == 3 else found
+
+    monkeypatch.setattr(DxaSegmentation, "find", find)
+    answer_train(site, message(asked()))
+    maps = sorted((site.store.arrays.parent / "prepared").rglob("*.npy"))
+    assert seen[0] == len(maps) >= 8
+    assert sum(not np.load(path).any() for path in maps) >= 2
+
+
+def test_no_patient_is_read_before_privacy_is_reserved(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long a version takes, or that it fails, would answer questions at no ε."""
+    reads: list[object] = []
+    monkeypatch.setattr(DxaSegmentation, "find", lambda task, reading: reads.append(reading))
+    change(site.store.folder, privacy=SitePrivacy(epsilon_budget=1e-6))
+    with pytest.raises(BudgetExceededError):
+        answer_train(open_site(site.store.folder), message(asked()))
+    change(site.store.folder, policy=SitePolicy(release_metrics=False))
+    answer_evaluate(open_site(site.store.folder), evaluation())
+    assert reads == []
+
+
+def test_an_evaluation_is_held_to_the_contract_too(site: Site) -> None:
+    bare = EvaluateJob(run="run-1", task=FRACTURE.task, models={"final": FRACTURE})
+    ticket = ticket_for(bare, {"model:final": MODEL})
+    content = protocol.evaluate_message({"final": array_record(MODEL)}, bare, ticket, {})
+    with pytest.raises(ContractNotMetError, match="with no version of another task"):
+        answer_evaluate(site, content)
+    agree(site.store.folder, {})
+    with pytest.raises(ContractNotMetError, match="says no version of another task"):
+        answer_evaluate(site, evaluation())
+    (site.store.folder / "contracts" / f"{FRACTURE.task}.json").unlink()
+    with pytest.raises(ContractNotMetError, match="says no version of another task"):
+        answer_evaluate(site, evaluation())
 
 
 def test_a_map_that_is_not_whole_is_made_again(site: Site) -> None:

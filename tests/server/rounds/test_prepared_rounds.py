@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import copytree, rmtree
@@ -12,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from flwr.app import RecordDict
 
+from client.contract.data_contract import KeptContract, contract_digest
 from client.round.open_site import open_site
 from client.store.catalogue import Image, Study
 from server.registry.model_card import write_card
@@ -25,6 +27,7 @@ from shared.findings.findings import Findings
 from shared.protocol.half_precision import halved
 from shared.protocol.preparation import Preparation
 from shared.records import View
+from shared.settings.contract import DataContract
 from shared.settings.files import SitePrivacy, StrategySettings
 from shared.settings.task import NetworkSettings, OptimiserSettings, PrivateSettings, TaskSettings
 from shared.tasks import make_task
@@ -48,6 +51,19 @@ FRACTURE = TaskSettings(
 WEIGHTS = halved(get_arrays(start_network(TINY_TASK, None, 3)[0]))
 PREPARATION = Preparation(settings=TINY_TASK, digest=digest_arrays(WEIGHTS))
 PREPARING = {TINY_TASK.task: WEIGHTS}
+
+
+def agree(site: Path, named: Mapping[str, Preparation]) -> None:
+    """Keep a contract that says nothing but what prepares the input, as an engineer would."""
+    digests = {name: one.digest for name, one in named.items()}
+    bare = DataContract()
+    kept = KeptContract(
+        task=FRACTURE.task, federation="f", kept="now", digest=contract_digest(bare, digests),
+        contract=bare, prepared_with=digests,
+    )  # fmt: skip
+    path = site / "contracts" / f"{FRACTURE.task}.json"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(kept.model_dump_json())
 
 
 @dataclass
@@ -81,6 +97,8 @@ class Consortium:
         self, prepared: bool, rounds: int, report: Report = lambda facts, point: None
     ) -> Trained:
         work = self.plan(prepared, rounds)
+        for site in self.sites:
+            agree(site, work.tasks[0].prepared_with)
         return train_rounds(
             self.grid(), Roster(work.members), work, work.tasks[0], self.start(prepared), make,
             journal(self.folder), report,
