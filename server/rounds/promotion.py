@@ -135,7 +135,8 @@ def judge(task: Task, candidate: BySite, reference: BySite, *, against: str) -> 
     if not sites:
         return Verdict(
             promoted=False,
-            reason=f"no hospital released what is needed to compare it with {against}",
+            reason=f"no hospital released what is needed to compare it with {against} (each "
+            "releases sums over at least policy.smallest_cell validation patients, 10 by default)",
         )
     new = measure(task, pool({site: candidate[site] for site in sites}))
     old = measure(task, pool({site: reference[site] for site in sites}))

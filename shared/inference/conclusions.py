@@ -73,12 +73,12 @@ def conclude_estimates(
     kind = score_in_use(covariates.sex, covariates.age_years)
     if kind is ScoreKind.NEITHER:
         return Conclusion(basis="estimate", kind="neither", note=_NO_SCORE)
-    scores = {
-        m.region: score.value
-        for m in measurements
-        if m.quantity == "areal BMD"
-        and (score := m.t_score if kind is ScoreKind.T else m.z_score) is not None
-    }
+    scores: dict[str, float] = {}
+    for m in measurements:
+        score = m.t_score if kind is ScoreKind.T else m.z_score
+        if m.quantity == "areal BMD" and score is not None:
+            # Where two tasks estimate one region, the lower one counts: none hides another.
+            scores[m.region] = min(score.value, scores.get(m.region, score.value))
     note = ""
     if bad and "L1-L4" in scores:
         del scores["L1-L4"]

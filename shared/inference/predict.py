@@ -25,6 +25,7 @@ from shared.errors import (
     ModelIncompatibleError,
     OsteofedError,
 )
+from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, join
 from shared.findings.words import listed
 from shared.inference.assemble import StudyIdentity, Subject, assemble
@@ -130,7 +131,8 @@ def predict_folder(
     InputMissingError, InputEmptyError, InputUnreadableError
         If there is no folder, nothing in it, or nothing of it can be read.
     NoChampionError
-        If a task has no champion. Nothing is written then.
+        If no task that reads these studies has a champion. Nothing is written then. A single
+        task without one is said in the report as not assessed.
     ConfigError
         If `out` holds something else than a prediction, or there is no such device.
     """
@@ -152,8 +154,11 @@ def predict_folder(
     studies = _with_tables(usable, labels, columns)
     seen = frozenset(one for study in studies for one in study.modalities)
     wanted = [name for name, task in tasks.items() if task.inputs.concern(seen)]
-    ready = [prepare(champions.of(name), device) for name in wanted]
-    predictions, failures = _read_each(studies, ready, out, device, progress)
+    ready = [prepare(champions.found[name], device) for name in wanted if name in champions.found]
+    if not ready:
+        raise champions.missing[wanted[0]]
+    absent = [name for name in wanted if name in champions.missing]
+    predictions, failures = _read_each(studies, ready, absent, out, device, progress)
     if not predictions:
         raise InputUnreadableError(
             f"{study_dir}: none of {len(failures)} studies could be read: {failures[0].sentence}"
@@ -177,6 +182,7 @@ def _importing() -> Iterator[None]:
 def _read_each(
     studies: Sequence[ReadStudy],
     ready: Sequence[ReadyModel],
+    absent: Sequence[str],
     out: Path,
     device: str,
     progress: Callable[[str], None] | None,
@@ -190,7 +196,7 @@ def _read_each(
         if progress is not None:
             progress(f"study {number} of {len(studies)}")
         try:
-            prediction, report, findings = read_study(study, ready, device)
+            prediction, report, findings = read_study(study, ready, device, absent)
             write_results(folder, prediction, report, study, findings)
             predictions[folder] = prediction
         except OsteofedError as error:
@@ -236,11 +242,15 @@ def prepare(champion: Champion, device: str = "cpu") -> ReadyModel:
 
 
 def read_study(
-    study: ReadStudy, ready: Sequence[ReadyModel], device: str = "cpu"
+    study: ReadStudy,
+    ready: Sequence[ReadyModel],
+    device: str = "cpu",
+    absent: Sequence[str] = (),
 ) -> tuple[Prediction, str, Findings]:
     """Run every task that the study concerns, and put the results together.
 
-    The networks see neither the hospital's labels nor drawn regions.
+    The networks see neither the hospital's labels nor drawn regions. What a task in `absent`
+    would say is not assessed: no version of it is champion.
 
     Returns
     -------
@@ -272,7 +282,7 @@ def read_study(
     )
     prediction, everything = assemble(
         subject,
-        list(found.values()),
+        [*found.values(), *(_without_champion(name) for name in absent)],
         [model.champion.facts for model in ready if model.task.name in found],
     )
     given = ReportInput(
@@ -284,6 +294,12 @@ def read_study(
         region_maps=everything.region_maps,
     )
     return prediction, render_report(prediction, given), everything
+
+
+def _without_champion(task: str) -> Findings:
+    """Say that a task has no version to read with."""
+    gap = NotAssessed(what=f"what {task} reads", why="no version of it is champion")
+    return Findings(not_assessed=(gap,))
 
 
 def write_results(

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from shared.clinical.cross_calibration import standardised_bmd
 from shared.findings.findings import bmd_measurement, region_areas, vertebra_grade
-from shared.inference.conclusions import conclude_hospital, not_assessable
+from shared.inference.conclusions import (
+    conclude_estimates,
+    conclude_hospital,
+    not_assessable,
+)
 from shared.inference.quality_flags import image_quality
 from shared.records import DXA_VENDORS, DXA_VIEWS, Covariates, StudyLabels, Vendor, View
 from shared.regions import REGION_CODES
@@ -120,6 +124,18 @@ def test_the_class_rests_on_the_lowest_site(bmd: tuple[float, float, float], exp
     mixed = predict(make_subject(), (NORMAL[0], NORMAL[1], bmd[2])).conclusions[0]
     assert mixed.site == ("total_hip" if expected != "normal" else mixed.site)
     assert mixed.bone_class == ("normal" if expected == "normal" else mixed.bone_class)
+
+
+def test_where_two_tasks_estimate_one_region_the_lower_score_counts() -> None:
+    """Whichever comes first: none hides what another found."""
+    low, high = (
+        bmd_measurement("t", "total_hip", value, Vendor.HOLOGIC, WOMAN, StudyLabels())
+        for value in (0.6, 1.0)
+    )
+    for order in ((low, high), (high, low)):
+        concluded = conclude_estimates(order, WOMAN, {})
+        assert low.t_score is not None
+        assert concluded.score == low.t_score.value
 
 
 def test_a_fractured_vertebra_takes_the_estimated_spine_out_of_the_conclusion() -> None:

@@ -104,6 +104,22 @@ def test_the_same_study_gives_the_same_prediction(
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+def test_a_task_without_champion_is_not_assessed_and_the_others_read(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    some = tmp_path / "some"
+    some.mkdir()
+    for name in ("dxa-segmentation", "dxa-bmd"):
+        (some / f"{name}.safetensors").write_bytes((champions / f"{name}.safetensors").read_bytes())
+    (prediction,) = predict_folder(
+        study, tmp_path / "out", models=some, device="cpu"
+    ).predictions.values()
+    assert len(prediction.measurements) == 3
+    assert {gap.why for gap in prediction.not_assessed if "vfa-fracture" in gap.what} == {
+        "no version of it is champion"
+    }
+
+
 def test_without_a_lateral_view_the_rest_is_still_read(
     study: Path, champions: Path, tmp_path: Path
 ) -> None:

@@ -66,7 +66,7 @@ def test_an_example_shows_the_shape_of_the_input(name: str) -> None:
 def spellings(name: str) -> set[str]:
     """A task's name, and those of its module and its class."""
     kind = TASKS[name]
-    return {name, kind.__module__.rpartition(".")[2], kind.__name__}
+    return {name, kind.__module__, kind.__name__}
 
 
 def test_no_task_of_today_is_named_outside_the_folder_of_tasks() -> None:
