@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from shared.command_line import JsonOption, console, print_facts
-from shared.tasks.completion import complete_task
+from shared.tasks.shell_completion import complete_task
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 

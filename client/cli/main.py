@@ -25,7 +25,7 @@ from client.cli.sources import (
 from client.cli.sources import add_commands as add_source_commands
 from client.cli.training import add_commands
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
-from shared.tasks.completion import complete_task
+from shared.tasks.shell_completion import complete_task
 
 app = command_group("site", "A hospital's own site.")
 

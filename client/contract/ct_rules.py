@@ -138,8 +138,9 @@ def _row(rule: Any, requirement: str, unit: str, facts: Sequence[Fact], advice: 
 
 def _seen(facts: Sequence[Fact]) -> str:
     """What the site has: the range of numbers, how often a word or answer stands there."""
-    numbers = [fact for fact in facts if isinstance(fact, (int, float)) and fact is not True]
-    numbers = [float(fact) for fact in numbers if fact is not False]
+    numbers = [
+        fact for fact in facts if isinstance(fact, (int, float)) and not isinstance(fact, bool)
+    ]
     if numbers:
         return f"{min(numbers):.3g} to {max(numbers):.3g}"
     words = {True: "given", False: "none", None: "unknown"}

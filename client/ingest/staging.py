@@ -7,7 +7,6 @@ folder of the job's own; names of patients or series are not in their names.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from client.store.arrays import levels_text
+from client.store.arrays import levels_text, write_array
 from shared.dicom.read import read_group
 from shared.dicom.read_study import ReadStudy
 from shared.dicom.study_files import StudyGroup
@@ -149,7 +148,4 @@ def staged_array(folder: Path, stem: str, what: What) -> Path:
 
 
 def _lay(folder: Path, stem: str, what: What, array: NDArray[Any]) -> None:
-    path = staged_array(folder, stem, what)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNERS_FILE)
-    with os.fdopen(descriptor, "wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+    write_array(staged_array(folder, stem, what), array)

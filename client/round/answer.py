@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from client.contract.data_contract import permit_preparation
@@ -49,6 +47,7 @@ from shared.protocol.messages import (
 )
 from shared.protocol.preparation import digests_of
 from shared.protocol.signatures import Ticket, asked_digest
+from shared.runtime.libraries import versions_of
 from shared.tasks import make_task
 from shared.training.weights import digest_arrays
 
@@ -209,13 +208,8 @@ def cohort_digest(sources: Sequence[SiteSource]) -> str:
     The patients' data as the catalogue knows them, what prepares them, and the versions of
     the programs that compute. A label that was added makes another request, with noise of its own.
     """
-    parts = [*(source.digest() for source in sources), *_versions()]
+    parts = [*(source.digest() for source in sources), *versions_of(*LIBRARIES)]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
-
-
-@cache
-def _versions() -> tuple[str, ...]:
-    return tuple(f"{name} {version(name)}" for name in LIBRARIES)
 
 
 def _write_asked(site: Site, job: Job | EvaluateJob, ticket: Ticket) -> None:
@@ -240,7 +234,7 @@ def _evaluation_request(site: Site, asked: str, source: SiteSource) -> str:
     """Name an evaluation by all that its answer follows from, today's rules too."""
     rules = site.store.config.policy
     parts = [asked, source.digest(), str(rules.release_metrics), str(rules.smallest_cell)]
-    return hashlib.sha256("|".join([*parts, *_versions()]).encode()).hexdigest()
+    return hashlib.sha256("|".join([*parts, *versions_of(*LIBRARIES)]).encode()).hexdigest()
 
 
 def _load(network: nn.Module, arrays: Arrays) -> None:

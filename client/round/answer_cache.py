@@ -23,7 +23,7 @@ from shared.protocol.codec import Arrays
 from shared.protocol.messages import EvaluateAnswer, EvaluateJob, Job, TrainAnswer
 from shared.protocol.signatures import Statement
 from shared.runtime.files import appearing
-from shared.training.weights import digest_arrays, save_tensors
+from shared.training.weights import digest_arrays, kept_tensors, save_tensors
 
 #: Runs whose answers are kept; a repeat of an older one is a new release, and counts.
 RUNS_KEPT: Final = 8
@@ -101,10 +101,7 @@ def kept_rest(folder: Path, job: Job) -> Arrays:
 
     Whoever uses it must hold its digest against what is signed.
     """
-    try:
-        return dict(load_file(_rest_path(folder, job)))
-    except (OSError, ValueError, KeyError, SafetensorError):
-        return {}
+    return kept_tensors(_rest_path(folder, job)) or {}
 
 
 def _rest_path(folder: Path, job: Job) -> Path:

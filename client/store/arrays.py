@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import StoreMissingError
+from shared.runtime.files import OWNER_ONLY
 
 #: Pixels of a projection, Hounsfield units of a CT series, the mask of either.
 What = Literal["pixels", "hu", "regions"]
@@ -76,6 +77,13 @@ def check_whole(path: Path) -> tuple[int, ...]:
     if size != wanted:
         raise _missing(path, f"{size} bytes instead of {wanted}")
     return tuple(shape)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as the store holds it, readable by its owner only."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def levels_text(regions: NDArray[np.uint8] | None) -> str:

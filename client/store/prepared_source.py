@@ -13,9 +13,9 @@ import numpy as np
 
 from client.store.patient_source import StoreSource
 from client.store.preparing_version import PreparingVersion, undrawn
-from shared.findings.completion import completed
+from shared.findings.completion import completed, findings_of
 from shared.findings.findings import Findings, join
-from shared.records import StudyRecord, View
+from shared.records import StudyRecord
 from shared.tasks.inputs import TaskInputs
 
 
@@ -68,34 +68,25 @@ class PreparedSource:
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
     def _completed(self, study: StudyRecord) -> StudyRecord:
-        wanted = undrawn(study, self.inputs).keys()
-        if not any(wanted & undrawn(study, one.task.inputs).keys() for one in self.versions):
+        reached = {name for one in self.versions for name in undrawn(study, one.task.inputs)}
+        grids = undrawn(study, self.inputs)
+        wanted = {name: shape for name, shape in grids.items() if name in reached}
+        if not wanted:
             return study
         if self.only_counts:
-            return completed(study, _empty_maps(study, self.inputs, self.versions))
+            maps = {name: np.broadcast_to(np.uint8(0), shape) for name, shape in wanted.items()}
+        else:
+            found = self._found(study).maps
+            maps = {name: found[name] for name in wanted if name in found}
+        return completed(study, findings_of(study, maps))
+
+    def _found(self, study: StudyRecord) -> Findings:
+        """What all versions find, each given what those before it found."""
         found: dict[str, Findings] = {}
         for version in self.versions:
             before = join(found[name] for name in version.task.after if name in found)
             found[version.task.name] = version.maps(study, before)
-        maps = join(found.values())
-        images = {view: one for view, one in maps.region_maps.items() if view.value in wanted}
-        volumes = {uid: one for uid, one in maps.volume_maps.items() if uid in wanted}
-        return completed(study, Findings(region_maps=images, volume_maps=volumes))
-
-
-def _empty_maps(
-    study: StudyRecord, inputs: TaskInputs, versions: tuple[PreparingVersion, ...]
-) -> Findings:
-    """Give an empty map wherever a version would give one."""
-    wanted = undrawn(study, inputs)
-    made = {name for one in versions for name in undrawn(study, one.task.inputs)}
-    empty = {
-        name: np.broadcast_to(np.uint8(0), shape) for name, shape in wanted.items() if name in made
-    }
-    return Findings(
-        region_maps={View(name): one for name, one in empty.items() if name in study.images},
-        volume_maps={name: one for name, one in empty.items() if name in study.volumes},
-    )
+        return join(found.values())
 
 
 #: What a hospital trains and measures on.

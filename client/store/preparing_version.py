@@ -19,23 +19,21 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from client.store.arrays import array_path, check_whole, mapped
+from client.store.arrays import array_path, check_whole, mapped, write_array
 from shared.errors import StoreMissingError
-from shared.findings.completion import blind
+from shared.findings.completion import blind, findings_of
 from shared.findings.findings import Findings, RegionMap
-from shared.records import StudyLabels, StudyRecord, View
+from shared.records import StudyLabels, StudyRecord
 from shared.runtime.files import OWNER_ONLY, appearing, make_private_folder
+from shared.runtime.libraries import versions_of
 from shared.tasks import make_task
-from shared.training.weights import Arrays, digest_arrays, save_tensors
+from shared.training.weights import Arrays, digest_arrays, kept_tensors, save_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,11 +126,7 @@ class PreparingVersion:
         if any(regions is None for regions in kept.values()):
             self._make(study, before, grids)
             kept = {name: self._kept(study, name, shape) for name, shape in grids.items()}
-        there = {name: regions for name, regions in kept.items() if regions is not None}
-        return Findings(
-            region_maps={View(name): there[name] for name in there if name in study.images},
-            volume_maps={name: there[name] for name in there if name in study.volumes},
-        )
+        return findings_of(study, {name: one for name, one in kept.items() if one is not None})
 
     @cached_property
     def _network(self) -> nn.Module:
@@ -153,15 +147,13 @@ class PreparingVersion:
         maps: dict[str, RegionMap] = {}
         try:
             with threads(self.compute):
-                found = self.task.find(reading)
-            maps = {view.value: regions for view, regions in found.region_maps.items()}
-            maps |= found.volume_maps
+                maps = self.task.find(reading).maps
         except Exception as error:  # weights made for the purpose could choose whose study fails
             LOG.warning("%s: finds nothing in a study (%s)", self.task.name, type(error).__name__)
         (self.folder / study.study).mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, shape in grids.items():
-            regions = _as_map(maps.get(name), shape)
-            _lay(array_path(self.folder, study.study, name, "regions"), regions)
+            with appearing(array_path(self.folder, study.study, name, "regions")) as part:
+                write_array(part, _as_map(maps.get(name), shape))
 
     def _kept(
         self, study: StudyRecord, name: str, shape: tuple[int, ...]
@@ -178,10 +170,11 @@ class PreparingVersion:
 
 def _as_map(found: RegionMap | None, shape: tuple[int, ...]) -> RegionMap:
     """Give what was found as a map; an empty one where it is none of that shape."""
-    whole = found is not None and found.shape == shape and np.issubdtype(found.dtype, np.integer)
-    if not whole or found is None or found.min() < 0 or found.max() > np.iinfo(np.uint8).max:
-        return np.zeros(shape, np.uint8)
-    return found.astype(np.uint8, copy=False)
+    if found is not None and found.shape == shape and np.issubdtype(found.dtype, np.integer):
+        codes = found.astype(np.uint8, copy=False)
+        if np.array_equal(codes, found):
+            return codes
+    return np.zeros(shape, np.uint8)
 
 
 def undrawn(study: StudyRecord, inputs: TaskInputs) -> dict[str, tuple[int, ...]]:
@@ -201,17 +194,13 @@ def kept_weights(
 
     Parameters are those of `PreparingVersion`.
     """
-    try:
-        arrays = dict(load_file(_folder(store, preparation, compute, before) / WEIGHTS))
-    except (OSError, ValueError, KeyError, SafetensorError):
-        return None
-    return arrays if digest_arrays(arrays) == preparation.digest else None
+    arrays = kept_tensors(_folder(store, preparation, compute, before) / WEIGHTS)
+    return arrays if arrays and digest_arrays(arrays) == preparation.digest else None
 
 
 def _key(preparation: Preparation, compute: Compute, before: tuple[str, ...]) -> str:
-    programs = [f"{name} {version(name)}" for name in LIBRARIES]
     settings = preparation.settings.model_dump(mode="json")
-    parts = [settings, preparation.digest, compute.device, programs, *before]
+    parts = [settings, preparation.digest, compute.device, versions_of(*LIBRARIES), *before]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -219,13 +208,6 @@ def _folder(
     store: Path, preparation: Preparation, compute: Compute, before: tuple[str, ...]
 ) -> Path:
     return store / FOLDER / preparation.settings.task / _key(preparation, compute, before)
-
-
-def _lay(path: Path, regions: RegionMap) -> None:
-    with appearing(path) as part:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
-        with os.fdopen(descriptor, "wb") as file:
-            np.save(file, np.ascontiguousarray(regions), allow_pickle=False)
 
 
 def _modified(path: Path) -> float:

@@ -14,7 +14,7 @@ from server.cli.passport import app as passport
 from server.state.events import waiting_words
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
 from shared.errors import ConfigError
-from shared.tasks.completion import complete_task, complete_version
+from shared.tasks.shell_completion import complete_task, complete_version
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -16,7 +16,8 @@ from shared.demo.hospitals import HOSPITALS, Hospital, start_label
 from shared.demo.settings import TrainingMean
 from shared.demo.state import DemoState
 from shared.demo.summary import DemoSummary
-from shared.metrics.regression import error_of_constant, regression_of
+from shared.metrics.named import sums_of
+from shared.metrics.regression import error_of_constant
 from shared.runtime.files import write_text_atomically
 from shared.settings.files import SiteConfig, load_settings
 from shared.tasks import TASKS
@@ -131,7 +132,7 @@ def _error_of_training_mean(state: DemoState) -> float:
 
 def _regression(tested: dict[str, Any], mean: TrainingMean) -> dict[str, float]:
     """Sums of a task's regression in a test."""
-    return regression_of(tested["models"][mean.task]["statistics"], mean.regression)
+    return sums_of(tested["models"][mean.task]["statistics"], mean.regression)
 
 
 def _patient_report(state: DemoState) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from shared.findings.findings import Findings
+from shared.findings.findings import Findings, RegionMap
 from shared.records import StudyLabels, StudyRecord
 
 
@@ -35,6 +36,14 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
         if (volume := study.volumes.get(uid)) is not None
     }
     return replace(study, images={**study.images, **images}, volumes={**study.volumes, **volumes})
+
+
+def findings_of(study: StudyRecord, maps: Mapping[str, RegionMap]) -> Findings:
+    """Make findings of maps by their names (`Findings.maps`); of what the study has not, none."""
+    return Findings(
+        region_maps={view: maps[view.value] for view in study.images if view.value in maps},
+        volume_maps={uid: maps[uid] for uid in study.volumes if uid in maps},
+    )
 
 
 def blind(study: StudyRecord) -> StudyRecord:

@@ -59,6 +59,11 @@ class Findings:
     region_maps: Mapping[View, RegionMap] = field(default_factory=dict)
     volume_maps: Mapping[str, RegionMap] = field(default_factory=dict)
 
+    @property
+    def maps(self) -> dict[str, RegionMap]:
+        """All maps by the names that files have: the view's value, or the series."""
+        return {view.value: one for view, one in self.region_maps.items()} | dict(self.volume_maps)
+
 
 def join(parts: Iterable[Findings]) -> Findings:
     """Put the findings of several tasks together, in their order."""

@@ -52,12 +52,6 @@ class Champions:
     found: Mapping[str, Champion]
     missing: Mapping[str, NoChampionError]
 
-    def of(self, task: str) -> Champion:
-        """Give a task's champion; where it has none, raise why."""
-        if task in self.missing:
-            raise self.missing[task]
-        return self.found[task]
-
 
 def load_champions(
     tasks: Iterable[str], registry: str | None = None, models: Path | None = None

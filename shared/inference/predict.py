@@ -25,6 +25,7 @@ from shared.errors import (
     ModelIncompatibleError,
     OsteofedError,
 )
+from shared.findings.completion import blind
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, join
 from shared.findings.words import listed
@@ -259,26 +260,26 @@ def read_study(
     """
     from shared.tasks.reading import Reading
 
-    blind = StudyRecord(
-        patient="",
-        study="",
-        vendor=study.vendor,
-        images={view: replace(image, regions=None) for view, image in study.images.items()},
-        labels=StudyLabels(),
-        covariates=study.covariates,
-        volumes={
-            uid: replace(volume.record, regions=None) for uid, volume in study.volumes.items()
-        },
+    seen = blind(
+        StudyRecord(
+            patient="",
+            study="",
+            vendor=study.vendor,
+            images=study.images,
+            labels=StudyLabels(),
+            covariates=study.covariates,
+            volumes={uid: volume.record for uid, volume in study.volumes.items()},
+        )
     )
     found: dict[str, Findings] = {}
     for model in ready:
         task = model.task
-        if task.inputs.concern(blind.modalities):
+        if task.inputs.concern(seen.modalities):
             before = join(found[name] for name in task.after if name in found)
-            reading = Reading(model.network, blind, study.labels, before, device)
+            reading = Reading(model.network, seen, study.labels, before, device)
             found[task.name] = task.find(reading)
     subject = Subject(
-        _identity(study), study.vendor, blind.images, study.labels, study.covariates, blind.volumes
+        _identity(study), study.vendor, seen.images, study.labels, study.covariates, seen.volumes
     )
     prediction, everything = assemble(
         subject,
@@ -290,7 +291,7 @@ def read_study(
         vendor=study.vendor,
         covariates=study.covariates,
         labels=study.labels,
-        images=blind.images,
+        images=seen.images,
         region_maps=everything.region_maps,
     )
     return prediction, render_report(prediction, given), everything
@@ -315,8 +316,7 @@ def write_results(
         text = prediction.model_dump_json(indent=2, by_alias=True)
         (part / PREDICTION).write_text(text + "\n", encoding="utf-8")
         (part / REPORT).write_text(report, encoding="utf-8")
-        arrays = {view.value: regions for view, regions in findings.region_maps.items()}
-        arrays |= findings.volume_maps
+        arrays = findings.maps
         if arrays:
             with (part / MASKS).open("wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)

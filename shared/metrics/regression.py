@@ -48,16 +48,6 @@ def regression_sums(
     return sums
 
 
-def regression_of(statistics: Mapping[str, float], name: str) -> dict[str, float]:
-    """Pick the sums of one regression out of a task's, kept as ``NAME:SUM``."""
-    prefix = f"{name}:"
-    return {
-        key.removeprefix(prefix): value
-        for key, value in statistics.items()
-        if key.startswith(prefix)
-    }
-
-
 def _sum(sums: Mapping[str, float], key: str) -> float:
     """Give a sum, NaN if it was not released."""
     return sums.get(key, math.nan)

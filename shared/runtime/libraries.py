@@ -6,6 +6,14 @@ Importing them takes seconds; a process that is forked of one that has them pays
 from __future__ import annotations
 
 import contextlib
+from functools import cache
+from importlib.metadata import version
+
+
+@cache
+def versions_of(*programs: str) -> tuple[str, ...]:
+    """Name programs with their versions, as digests of what follows from them hold them."""
+    return tuple(f"{name} {version(name)}" for name in programs)
 
 
 def load_libraries() -> None:

@@ -15,6 +15,7 @@ from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, bmd_measurement
 from shared.findings.words import VIEW_WORDS, listed, region_words
 from shared.metrics import regression
+from shared.metrics.named import sums_of
 from shared.metrics.released import ReleasedSums
 from shared.records import StudyRecord, Vendor, View
 from shared.settings.contract import CompletenessRule, CountRule, DataContract
@@ -81,7 +82,7 @@ class DxaBmd(Task):
 
     def uses(self, study: StudyRecord) -> bool:
         """Use a study with both projections and at least one reported BMD."""
-        return all(view in study.images for view in VIEWS) and bool(standard_labels(study))
+        return self.inputs.are_in(study) and bool(standard_labels(study))
 
     def sample(self, study: StudyRecord) -> Sample:
         """Frame both projections as two channels; grey levels stay as they are.
@@ -176,7 +177,7 @@ class DxaBmd(Task):
         """
         found: dict[str, float] = {}
         for name in METRIC_NAMES.values():
-            sums = regression.regression_of(statistics, name)
+            sums = sums_of(statistics, name)
             if sums.get("n", 0.0) < 1:
                 continue
             found[f"mae_{name}"] = regression.mae(sums)
@@ -257,13 +258,13 @@ def scanner_code(study: StudyRecord) -> Tensor:
 
 def mean_label(statistics: Mapping[str, float], name: str) -> float:
     """Mean sBMD of the patients behind some statistics, g/cm²; NaN without any."""
-    sums = regression.regression_of(statistics, name)
+    sums = sums_of(statistics, name)
     return sums["y"] / sums["n"] if sums.get("n", 0.0) > 0 else math.nan
 
 
 def baseline_mae(statistics: Mapping[str, float], name: str, constant: float) -> float:
     """Error in g/cm² of always saying one value (the mean of the training patients)."""
-    return regression.error_of_constant(regression.regression_of(statistics, name), constant)
+    return regression.error_of_constant(sums_of(statistics, name), constant)
 
 
 def densities(output: Tensor) -> dict[str, float]:

@@ -17,6 +17,7 @@ from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, vertebra_grade
 from shared.findings.words import levels
 from shared.metrics import agreement, ranking
+from shared.metrics.named import sums_of
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import REGION_CODES, VERTEBRAE
 from shared.settings.contract import CompletenessRule, CountRule, DataContract
@@ -201,11 +202,11 @@ class VfaFracture(Task):
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
         """Give ``auc_grade2``, ``auc_grade1`` (per vertebra), ``auc_patient_*``, ``kappa``."""
         found = {
-            name: ranking.auc(_part(statistics, name))
+            name: ranking.auc(sums_of(statistics, name))
             for threshold in THRESHOLDS[:2]
             for name in (f"auc_grade{threshold}", f"auc_patient_grade{threshold}")
         }
-        found["kappa"] = agreement.quadratic_kappa(_part(statistics, "kappa"), GRADES)
+        found["kappa"] = agreement.quadratic_kappa(sums_of(statistics, "kappa"), GRADES)
         if statistics.get("patients", 0) > 0:
             found["loss"] = statistics["loss_sum"] / statistics["patients"]
         return {key: value for key, value in found.items() if math.isfinite(value)}
@@ -240,15 +241,6 @@ class VfaFracture(Task):
             what = f"fractures of {levels(unseen)}" if seen else "vertebral fractures"
             gaps = (NotAssessed(what=what, why=why),)
         return Findings(grades=tuple(grades), not_assessed=gaps)
-
-
-def _part(statistics: Mapping[str, float], name: str) -> dict[str, float]:
-    prefix = f"{name}:"
-    return {
-        key.removeprefix(prefix): value
-        for key, value in statistics.items()
-        if key.startswith(prefix)
-    }
 
 
 def _by_patient(values: NDArray[Any]) -> NDArray[Any]:

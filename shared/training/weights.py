@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from shared.errors import ConfigError, ModelIncompatibleError, VersionMissingError
 from shared.runtime.files import appearing
@@ -78,6 +78,17 @@ def save_tensors(path: Path, arrays: Arrays, metadata: dict[str, str] | None = N
             raise
         code = int(number.group(1))
         raise OSError(code, os.strerror(code), str(path)) from None
+
+
+def kept_tensors(path: Path) -> Arrays | None:
+    """Read tensors that may be gone; None if the file is not there or damaged.
+
+    Whoever uses them must hold their digest against what they are to be.
+    """
+    try:
+        return dict(load_file(path))
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
 
 
 def save_weights(path: Path, weights: Weights) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.metrics.regression import regression_of
+from shared.metrics.named import sums_of
 from shared.seeds import numpy_generator
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
@@ -62,7 +62,7 @@ def score(task: Task, sums: Statistics, metric: str = "") -> float:
 
 
 def _spread(sums: Statistics, name: str) -> float:
-    part = regression_of(sums, name)
+    part = sums_of(sums, name)
     return float(np.sqrt(part["yy"] / part["n"] - (part["y"] / part["n"]) ** 2))
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from shared import cli
 from shared.tasks import TASKS
-from shared.tasks.completion import complete_task
+from shared.tasks.shell_completion import complete_task
 
 #: Nobody should wait for these when they press the tabulator.
 HEAVY = ("torch", "monai", "mlflow", "flwr", "matplotlib", "sqlalchemy", "numpy", "pydicom")

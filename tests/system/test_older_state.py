@@ -83,7 +83,7 @@ def test_its_audit_trails_and_passport_verify(older: Path, alpha: Path, told: An
 def test_its_version_is_read_and_computes_the_same(older: Path, told: Any) -> None:
     weights = load_weights(older / "export" / f"{TASK}.safetensors")
     assert digest_arrays(weights.arrays) == told["digest"]
-    champion = load_champions([TASK], models=older / "export").of(TASK)
+    champion = load_champions([TASK], models=older / "export").found[TASK]
     task = make_task(champion.weights.settings)
     network = task.network().eval()
     set_arrays(network, champion.weights.arrays, strict=True)

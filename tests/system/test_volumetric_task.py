@@ -37,6 +37,7 @@ from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, bmd_measurement
 from shared.inference.predict import predict_folder
 from shared.metrics import regression
+from shared.metrics.named import sums_of
 from shared.metrics.released import ReleasedSums
 from shared.records import StudyRecord, Vendor, VolumeRecord
 from shared.settings.contract import CompletenessRule, CountRule, DataContract
@@ -212,7 +213,7 @@ class ToyDensity(Task):
         return {"patients": float(len(output)), "loss_sum": loss, **named}
 
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
-        sums = regression.regression_of(statistics, "spine")
+        sums = sums_of(statistics, "spine")
         found = {"loss": statistics["loss_sum"] / max(statistics["patients"], 1.0)}
         return found | ({"mae_spine": regression.mae(sums)} if sums.get("n") else {})
 

@@ -131,7 +131,7 @@ def test_other_versions_of_the_programs_are_another_request(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = training.cohort_digest([site.store.source("train")])
-    monkeypatch.setattr(training, "_versions", lambda: ("torch 99",))
+    monkeypatch.setattr(training, "versions_of", lambda *programs: ("torch 99",))
     assert training.cohort_digest([site.store.source("train")]) != before
 
 

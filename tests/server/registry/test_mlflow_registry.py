@@ -223,7 +223,7 @@ def test_two_tasks_in_one_folder_keep_all_their_files(tmp_path: Path) -> None:
     for name in PAPERS:
         assert kept[f"{BMD.task}.{name}"].decode() == f"{name} of {BMD.task}"
     champions = load_champions([TINY_TASK.task, BMD.task], models=tmp_path)
-    assert champions.of(BMD.task).weights.settings == BMD
+    assert champions.found[BMD.task].weights.settings == BMD
 
 
 def test_a_folder_of_the_older_layout_opens(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def _no_registry_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_of_weights_files_needs_no_registry(tmp_path: Path) -> None:
     save_weights(tmp_path / f"{TASK}.safetensors", weights())
-    champion = load_champions([TASK], models=tmp_path).of(TASK)
+    champion = load_champions([TASK], models=tmp_path).found[TASK]
     assert champion.facts.digest == digest_arrays(weights().arrays)
     assert champion.facts.origin == "made by a test"
 
@@ -75,7 +75,7 @@ def test_a_version_kept_as_a_logged_model_is_found_without_any_default(
     monkeypatch.chdir(tmp_path)  # where MLflow's default registry would be made
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, f"sqlite:///{tmp_path / 'default.db'}")
-    champion = load_champions([LOGGED], registry).of(LOGGED)
+    champion = load_champions([LOGGED], registry).found[LOGGED]
     assert champion.weights.arrays["head.weight"][0, 0] == 7.0
     assert list(tmp_path.iterdir()) == []
 
@@ -129,7 +129,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_champion_is_the_version_with_the_alias_not_the_newest(registry: str) -> None:
-    champion = load_champions([TASK], registry).of(TASK)
+    champion = load_champions([TASK], registry).found[TASK]
     assert champion.facts.version == "1"
     assert champion.weights.arrays["head.weight"][0, 0] == 1.0
     assert champion.facts.metrics == {"mae_lumbar": 0.06}
@@ -139,7 +139,7 @@ def test_the_registry_may_come_from_the_environment(
     registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(REGISTRY_VARIABLE, registry)
-    assert load_champions([TASK]).of(TASK).facts.source == registry
+    assert load_champions([TASK]).found[TASK].facts.source == registry
 
 
 @pytest.mark.parametrize(
