@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 from pynetdicom import build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind as FindStudies,
 )
@@ -33,6 +34,7 @@ from .nodes import (
     OTHER_SYNTAXES,
     Deliver,
     NotWantedError,
+    call,
     contexts_to_get,
     new_node,
     serving,
@@ -257,16 +259,16 @@ class PeerSource:
         for one in classes:
             node.add_requested_context(one, list(OTHER_SYNTAXES))  # none that is deflated
         node.requested_contexts = [*node.requested_contexts, *contexts]
-        association = node.associate(
-            self._peer.host,
-            self._peer.port,
-            ae_title=self._peer.title,
+        association, rejection = call(
+            node,
+            (self._peer.host, self._peer.port),
+            self._peer.title,
             ext_neg=list(roles),
             tls_args=None if self._tls is None else (self._tls, self._peer.host),
             evt_handlers=list(handlers),
         )
         if not association.is_established:
-            self._explain(association)
+            self._explain(rejection)
         if not any(c.abstract_syntax in classes for c in association.accepted_contexts):
             association.release()
             raise SourceRefusedError(
@@ -275,14 +277,13 @@ class PeerSource:
             )
         return association
 
-    def _explain(self, association: Association) -> None:
+    def _explain(self, rejection: A_ASSOCIATE_RJ | None) -> None:
         """Say why there is no association."""
-        answer = association.acceptor.primitive
-        if association.is_rejected and answer is not None:
-            if answer.result == TRANSIENT:
+        if rejection is not None:
+            if rejection.result == TRANSIENT:
                 raise TryAgainError("is busy")
             raise SourceRefusedError(
-                f"{self.name}: rejected the association: {answer.reason_str.lower()} (pacs.peer."
+                f"{self.name}: rejected the association: {rejection.reason_str.lower()} (pacs.peer."
                 f"title must be its own title, and it must know {self._settings.listen.title})"
             )
         self._reach(wait=True)

@@ -12,6 +12,8 @@ from typing import Any, Final
 from pydicom import uid
 from pynetdicom import AE, AllStoragePresentationContexts, evt, sop_class
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
+from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification
 
@@ -112,6 +114,29 @@ def new_node(title: str, timeout_seconds: float) -> AE:
     node.dimse_timeout = timeout_seconds
     node.network_timeout = timeout_seconds
     return node
+
+
+def call(
+    node: AE, address: tuple[str, int], title: str, *, evt_handlers: Any = (), **options: Any
+) -> tuple[Association, A_ASSOCIATE_RJ | None]:
+    """Ask for an association; return it, and what the peer said if it rejected it.
+
+    pynetdicom's own ``is_rejected`` misses a rejection that comes and closes the connection
+    before the thread that asks has looked: it then counts as aborted.
+    """
+    rejections: list[A_ASSOCIATE_RJ] = []
+
+    def keep(event: evt.Event) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            rejections.append(event.pdu)
+
+    association = node.associate(
+        *address,
+        ae_title=title,
+        evt_handlers=[(evt.EVT_PDU_RECV, keep), *evt_handlers],
+        **options,
+    )
+    return association, rejections[0] if rejections else None
 
 
 def contexts_to_get() -> list[PresentationContext]:

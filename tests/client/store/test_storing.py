@@ -27,6 +27,7 @@ from client.sources.nodes import (
     OUT_OF_RESOURCES,
     STORED,
     Deliver,
+    call,
     storing,
     storing_node,
     study_of,
@@ -64,9 +65,9 @@ def push(port: int, title: str, dataset: Dataset) -> int | None:
     """Status of one C-STORE; None if the association is rejected."""
     node = AE(ae_title=title)
     node.add_requested_context(SecondaryCaptureImageStorage, ExplicitVRLittleEndian)
-    association = node.associate("127.0.0.1", port, ae_title="OSTEOFED")
+    association, rejection = call(node, ("127.0.0.1", port), "OSTEOFED")
     if not association.is_established:
-        assert association.is_rejected
+        assert rejection is not None
         return None
     status = int(association.send_c_store(dataset).Status)
     association.release()
