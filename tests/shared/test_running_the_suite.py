@@ -16,7 +16,7 @@ import torch
 from shared.runtime.processes import marked, new_token
 from tests.suite.ordering import rank, tier
 from tests.suite.slow import FIXTURE, SlowList, slow_list, write_list
-from tests.system.real_federation import wait_for
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "OSTEOFED_TEST_TOKEN"
@@ -114,10 +114,10 @@ def test_a_run_that_is_ended_leaves_no_process(
     )  # fmt: skip
     sleeping = lambda: [one for one in marked(MARK, token) if "time.sleep(300)" in said(one)]  # noqa: E731
     try:
-        wait_for(lambda: bool(sleeping()), 60)
+        wait_for(lambda: bool(sleeping()))
         run.send_signal(how)
-        run.communicate(timeout=60)
-        wait_for(lambda: marked(MARK, token) == [], 60)
+        run.communicate(timeout=HANG_SECONDS)
+        wait_for(lambda: marked(MARK, token) == [])
     finally:
         for one in marked(MARK, token):
             one.kill()

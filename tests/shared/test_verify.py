@@ -15,7 +15,7 @@ from tests.verify import mutations
 from tests.verify.__main__ import fill, judged
 from tests.verify.pages import begin_of, between, made_of, page_with, table_of, told
 from tests.verify.places import Place, places
-from tests.verify.reaching import lines_of
+from tests.verify.reaching import REACHED, lines_of
 from tests.verify.running_tests import run_tests
 from tests.verify.stored import ROOT, Shelf, Stored, digest_of, is_old, provenance
 from tests.verify.topic import Line, Planned, Runs, Tell, Topic, at_least, at_most, within
@@ -169,3 +169,10 @@ def test_tests_of_this_tree_run_alone() -> None:
     done = run_tests(["tests/shared/test_errors.py"])
     assert (done.failures, done.failed) == (0, "")
     assert done.passed > 0
+
+
+def test_tests_that_reach_no_place_are_a_result_too(tmp_path: Path) -> None:
+    out = tmp_path / "reached.json"
+    words = ["-p", "tests.verify.reaching", "tests/shared/test_errors.py"]
+    assert run_tests(words, environment={REACHED: str(out)}).failures == 0
+    assert json.loads(out.read_text()) == {}

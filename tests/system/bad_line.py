@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tests.suite.waiting import HANG_SECONDS
+
 BLOCK = 4096
 #: A connection that carried nothing for so long is idle.
 IDLE_SECONDS = 0.3
@@ -120,10 +122,10 @@ def bad_line(
     stop = asyncio.Event()
     thread = threading.Thread(target=line.run, args=(stop, loop), daemon=True)
     thread.start()
-    assert line._ready.wait(10)
+    assert line._ready.wait(HANG_SECONDS)
     try:
         yield line
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(HANG_SECONDS)
         loop.close()

@@ -20,11 +20,12 @@ from pydicom import dcmread
 from pynetdicom import AE
 from pynetdicom.presentation import build_context
 
+from tests.suite.waiting import HANG_SECONDS
+
 #: Debian keeps the plugin in one of these.
 PLUGINS = ("/usr/share/orthanc/plugins", "/usr/lib/orthanc")
 PLUGIN = "libOrthancDicomWeb.so"
 USER, PASSWORD = "osteofed", "a-password-of-the-test"
-START_SECONDS = 60.0
 
 
 def orthanc_program() -> str | None:
@@ -123,7 +124,7 @@ class Orthanc:
             self.process = subprocess.Popen(
                 [program, str(settings)], stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break

@@ -7,9 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,12 +31,11 @@ from shared.settings.files import (
 )
 from shared.settings.task import TaskSettings
 from tests.server.tiny_sites import TINY_TASK, tiny_site
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 MARK = "OSTEOFED_TEST_TOKEN"
 OSTEOFED = [sys.executable, "-m", "shared.cli"]
 NAMES = ("alpha", "beta", "gamma")
-#: Several federations may share the cores; a wait ends what hangs and judges nothing.
-PATIENCE = 3.0
 MISSING_NGINX = "nginx is not installed: apt-get install nginx-light"
 
 
@@ -90,7 +88,7 @@ class Federation:
             told = read_up(self.home)  # perhaps that of one that was killed
             return bool(told.get("ready")) and told["pid"] == process.pid
 
-        wait_for(ready, 60, self.log("up"))
+        wait_for(ready, self.log("up"))
 
     def join(self, name: str, *options: object) -> None:
         """Start a site's node."""
@@ -100,7 +98,7 @@ class Federation:
         """End a site's node in order."""
         process = self.running.pop(f"join-{name}")
         process.terminate()
-        process.wait(20)
+        process.wait(HANG_SECONDS)
 
     def rounds(self, run: str) -> list[dict[str, Any]]:
         """Facts of the rounds of a run, of all runs whose name begins so."""
@@ -127,7 +125,7 @@ class Federation:
         for name in names:
             wait_for(
                 lambda name=name: self.status(name).get("state") == "connected",  # type: ignore[misc]
-                60, self.log(f"join-{name}"),
+                self.log(f"join-{name}"),
             )  # fmt: skip
 
     def chain(self, folder: Path) -> list[ChainLine]:
@@ -151,7 +149,7 @@ class Federation:
             process.terminate()
         for process in self.running.values():
             try:
-                process.wait(20)
+                process.wait(HANG_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -159,17 +157,6 @@ class Federation:
         for process in left:
             process.kill()
         return left
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, log: Path | None = None) -> None:
-    """Wait until something is so; it may take `PATIENCE` times as long beside other tests."""
-    deadline = time.monotonic() + PATIENCE * seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.1)
-    said = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
-    raise AssertionError(f"did not come within {PATIENCE * seconds:g} seconds: {said}")
 
 
 def write_agreement(

@@ -25,6 +25,7 @@ from shared.audit.chain import verify_chain
 from shared.audit.keys import read_key
 from shared.settings.files import Quorum
 from tests.server.tiny_sites import TINY_TASK
+from tests.suite.waiting import HANG_SECONDS, wait_for
 from tests.system.bad_line import bad_line
 from tests.system.real_federation import (
     MISSING_NGINX,
@@ -32,7 +33,6 @@ from tests.system.real_federation import (
     Federation,
     has_nginx,
     real_federation,
-    wait_for,
     write_agreement,
 )
 
@@ -128,7 +128,7 @@ def copied(served: Federation) -> Path:
     copy = served.folder / "alpha-copy"
     copy_site(served.site("alpha"), copy)
     served.start("join-alpha-copy", "site", "join", copy)
-    wait_for(lambda: served.status("alpha-copy").get("state") == "refused", 60)
+    wait_for(lambda: served.status("alpha-copy").get("state") == "refused")
     path = write_agreement(served.folder, rounds=2, name="copy", quorum=quorum())
     served.run("server", "run", path, "--home", served.home)
     served.leave("alpha-copy")
@@ -190,8 +190,8 @@ def test_a_site_whose_disk_is_full_says_so_and_comes_back(federation: Federation
     )
     with full(federation.site("gamma")):
         run = federation.start("full-site", "server", "run", path, "--home", federation.home)
-        wait_for(lambda: len(federation.rounds("full-site")) >= 1, 100, federation.log("full-site"))
-    assert run.wait(150) == 0, federation.log("full-site").read_text()
+        wait_for(lambda: len(federation.rounds("full-site")) >= 1, federation.log("full-site"))
+    assert run.wait(HANG_SECONDS) == 0, federation.log("full-site").read_text()
     first, *_, last = federation.rounds("full-site")
     [absent] = first["absent"]
     assert absent["site"] == "gamma"
@@ -205,9 +205,9 @@ def test_a_site_whose_disk_is_full_says_so_and_comes_back(federation: Federation
 def test_a_coordinator_whose_disk_is_full_pauses_and_goes_on(federation: Federation) -> None:
     path = write_agreement(federation.folder, rounds=4, name="full-server", quorum=quorum())
     run = federation.start("full-server", "server", "run", path, "--home", federation.home)
-    wait_for(lambda: len(federation.rounds("full-server")) >= 1, 100)
+    wait_for(lambda: len(federation.rounds("full-server")) >= 1)
     with full(federation.folder / "work"):
-        assert run.wait(100) != 0
+        assert run.wait(HANG_SECONDS) != 0
         said = " ".join(federation.log("full-server").read_text().split())
         assert "disk is full" in said
         assert "Traceback" not in said
@@ -227,11 +227,11 @@ def test_a_clock_one_hour_off_is_named_and_the_others_go_on(federation: Federati
         "join-beta", "site", "join", federation.site("beta"),
         environment={"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+1h"},
     )  # fmt: skip
-    wait_for(lambda: "clock" in federation.status("beta").get("reason", ""), 60)
+    wait_for(lambda: "clock" in federation.status("beta").get("reason", ""))
     assert "60 minutes ahead" in federation.status("beta")["reason"]
     path = write_agreement(
         federation.folder, rounds=1, name="clock",
-        quorum=quorum(minimum_sites=2, deadline_seconds=20, attempts=1),
+        quorum=quorum(minimum_sites=2, deadline_seconds=20, attempts=5),
     )  # fmt: skip
     federation.run("server", "run", path, "--home", federation.home)
     [one] = federation.rounds("clock")
@@ -283,7 +283,7 @@ def test_a_node_with_another_key_is_refused(federation: Federation) -> None:
     )
     (stranger / "node.key").write_bytes(own)
     federation.start("join-stranger", "site", "join", stranger)
-    wait_for(lambda: federation.status("stranger").get("state") == "refused", 60)
+    wait_for(lambda: federation.status("stranger").get("state") == "refused")
     assert "not admitted" in federation.status("stranger")["reason"]
     federation.leave("stranger")
 

@@ -32,6 +32,7 @@ from shared.phantom.make import make_hospital, render_by_name
 from shared.settings.files import SiteConfig
 from shared.training.accounting import Mechanism
 from tests.shared.rendered_samples import sample_study
+from tests.suite.waiting import HANG_SECONDS
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FOR_DOCUMENTATION = os.environ.get("OSTEOFED_SCREENSHOTS")
@@ -127,7 +128,7 @@ def link(site: Path) -> Iterator[str]:
         said += line
     yield json.loads(said)["link"]
     started.send_signal(signal.SIGINT)
-    assert started.wait(30) == 130
+    assert started.wait(HANG_SECONDS) == 130
     assert started.stdout.read() == ""  # standard output was pure facts
     started.stdout.close()
 

@@ -32,7 +32,8 @@ from shared.settings.files import (
     save_settings,
 )
 from tests.server.tiny_sites import TINY_TASK
-from tests.system.real_federation import MARK, NAMES, OSTEOFED, make_sites, wait_for
+from tests.suite.waiting import HANG_SECONDS, wait_for
+from tests.system.real_federation import MARK, NAMES, OSTEOFED, make_sites
 
 DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
@@ -147,7 +148,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Pa
     )  # fmt: skip
     try:
         ready = [str(programs / "pg_isready"), "--host=127.0.0.1", f"--port={port}", "--quiet"]
-        wait_for(lambda: subprocess.run(ready, check=False).returncode == 0, 30)
+        wait_for(lambda: subprocess.run(ready, check=False).returncode == 0)
         import psycopg2
 
         line = psycopg2.connect(
@@ -160,7 +161,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Pa
         yield port, password
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(HANG_SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -186,11 +187,11 @@ def registry(
         )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: answers(f"{address}/health"), 120, folder / "log")
+        wait_for(lambda: answers(f"{address}/health"), folder / "log")
         yield address, token, folder / "artifacts"
     finally:
         end_marked(MARK, token, 5.0)
-        process.wait(20)
+        process.wait(HANG_SECONDS)
 
 
 def answers(url: str, host: str | None = None) -> bool:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from shared.settings.files import (
 )
 from shared.training.weights import digest_arrays, load_weights
 from tests.server.tiny_sites import TINY_TASK, tiny_site
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -100,7 +100,7 @@ def federation(folder: Path, rounds: int) -> Iterator[Watched]:
 
 def test_hospitals_train_together_and_nothing_is_left(tmp_path: Path) -> None:
     with federation(tmp_path, rounds=2) as run:
-        assert run.process.wait(250) == 0, (tmp_path / "stderr").read_text()
+        assert run.process.wait(HANG_SECONDS) == 0, (tmp_path / "stderr").read_text()
         assert run.left_behind() == []
     printed = (tmp_path / "stdout").read_text()
     assert (tmp_path / "stderr").read_text() == ""
@@ -142,7 +142,7 @@ def test_an_interrupted_run_leaves_no_process_and_whole_files(tmp_path: Path) ->
     with federation(tmp_path, rounds=500) as run:
         wait_for_a_round(tmp_path, run)
         run.process.send_signal(signal.SIGINT)
-        assert run.process.wait(20) == 130, (tmp_path / "stderr").read_text()
+        assert run.process.wait(HANG_SECONDS) == 130, (tmp_path / "stderr").read_text()
         assert run.left_behind() == []
     assert not (tmp_path / "work/result.json").exists()
     [history] = (tmp_path / "work/runs").glob("*/*/history.json")
@@ -152,10 +152,9 @@ def test_an_interrupted_run_leaves_no_process_and_whole_files(tmp_path: Path) ->
 
 
 def wait_for_a_round(folder: Path, run: Watched) -> None:
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and run.process.poll() is None:
+    def told_of_one() -> bool:
         events = [p.read_text() for p in (folder / "work/runs").glob("*/events.jsonl")]
-        if any('"event": "round"' in text for text in events):
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"no round came: {(folder / 'stderr').read_text()}")
+        return any('"event": "round"' in text for text in events)
+
+    wait_for(lambda: told_of_one() or run.process.poll() is not None, folder / "stderr")
+    assert told_of_one(), (folder / "stderr").read_text()

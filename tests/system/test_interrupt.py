@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from shared.runtime.processes import marked, new_token
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 MARK = "OSTEOFED_TEST_TOKEN"
 
@@ -22,18 +22,13 @@ def test_an_interrupted_command_says_so_and_leaves_nothing(tmp_path: Path) -> No
          "--scanner", "lunar", "--patients", "500", "--seed", "1", "--workers", "2"],
         env=os.environ | {MARK: token}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while len(marked(MARK, token)) < 3 and time.monotonic() < deadline:
-        time.sleep(0.1)  # until its workers are there
+    wait_for(lambda: len(marked(MARK, token)) >= 3)  # until its workers are there
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 130
     assert "osteofed: interrupted" in said
     assert "Traceback" not in said
-    deadline = time.monotonic() + 10
-    while marked(MARK, token) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert marked(MARK, token) == []
+    wait_for(lambda: marked(MARK, token) == [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -46,11 +41,9 @@ def test_an_interrupted_demo_leaves_no_process_and_can_be_run_again(tmp_path: Pa
             env=os.environ | {MARK: token}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while len(marked(MARK, token)) < 4 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for(lambda: len(marked(MARK, token)) >= 4)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=40)
+        _, said = process.communicate(timeout=HANG_SECONDS)
         assert process.returncode == 130, said
         assert "osteofed: interrupted" in said
         assert marked(MARK, token) == []

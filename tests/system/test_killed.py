@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from server.state.result import RunResult
 from shared.runtime.processes import living_in, marked
 from tests.server.tiny_sites import TINY_TASK
+from tests.suite.waiting import HANG_SECONDS, wait_for
 from tests.system.test_federation import MARK, federation, wait_for_a_round
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -23,13 +23,9 @@ def test_a_killed_run_leaves_no_process_and_the_same_command_goes_on(tmp_path: P
     with federation(tmp_path, rounds=6) as run:
         wait_for_a_round(tmp_path, run)
         run.process.send_signal(signal.SIGKILL)
-        run.process.wait(10)
+        run.process.wait(HANG_SECONDS)
         sessions = set(run.sessions)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            if not marked(MARK, run.token) and not living_in(sessions):
-                break
-            time.sleep(0.2)
+        wait_for(lambda: not marked(MARK, run.token) and not living_in(sessions))
         assert run.left_behind() == []
     [events] = (tmp_path / "work/runs").glob("*/events.jsonl")
     told = [json.loads(line) for line in events.read_text().splitlines()]
@@ -37,8 +33,10 @@ def test_a_killed_run_leaves_no_process_and_the_same_command_goes_on(tmp_path: P
     assert rounds_before
     assert "finished" not in [e["event"] for e in told]
     command = [sys.executable, "-m", "shared.cli", "server", "run"]
-    subprocess.run([*command, str(tmp_path / "federation.yaml"), "--json"], check=True, timeout=200,
-                   stdout=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run(
+        [*command, str(tmp_path / "federation.yaml"), "--json"],
+        check=True, timeout=HANG_SECONDS, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
     told = [json.loads(line) for line in events.read_text().splitlines()]
     assert [e["resumed"] for e in told if e["event"] == "started"] == [False, True]
     told_rounds = [e["facts"]["round"] for e in told if e["event"] == "round"]

@@ -22,13 +22,13 @@ from shared.audit.keys import read_key
 from shared.protocol.signatures import Statement
 from shared.training.weights import digest_arrays, load_weights
 from tests.server.tiny_sites import TINY_TASK, tiny_site
+from tests.suite.waiting import HANG_SECONDS, wait_for
 from tests.system.real_federation import (
     MISSING_NGINX,
     NAMES,
     Federation,
     has_nginx,
     real_federation,
-    wait_for,
     write_agreement,
 )
 
@@ -212,12 +212,12 @@ def test_a_bundle_that_was_not_approved_runs_nowhere(federation: Federation) -> 
             for name in NAMES
         )
 
-    wait_for(refused_everywhere, 60, federation.home / "superlink" / "superlink.log")
+    wait_for(refused_everywhere, federation.home / "superlink" / "superlink.log")
     assert not mark.exists()
     for name in NAMES:
         apps = federation.site(name) / "approved" / "apps"
         assert len(list(apps.iterdir())) == 1
-    wait_for(lambda: "has not approved" in (run / "events.jsonl").read_text(), 30)
+    wait_for(lambda: "has not approved" in (run / "events.jsonl").read_text())
 
 
 def test_nodes_that_are_not_admitted_or_have_another_key_are_refused(
@@ -228,7 +228,7 @@ def test_nodes_that_are_not_admitted_or_have_another_key_are_refused(
     federation.run("site", "enrol", folder / "delta", federation.home / "invitation.json")
     federation.run("site", "approve", folder / "delta", folder / "osteofed.fab", "--yes")
     federation.join("delta")
-    wait_for(lambda: federation.status("delta").get("state") == "refused", 60)
+    wait_for(lambda: federation.status("delta").get("state") == "refused")
     assert "does not know this node's key" in federation.status("delta")["reason"]
     federation.leave("delta")
 
@@ -238,8 +238,8 @@ def test_one_new_command_each_heals_what_was_killed(federation: Federation) -> N
     """SIGKILL of the server and of two nodes at once; the third node's stays, and says so."""
     for name in ("up", "join-alpha", "join-beta"):
         federation.running[name].kill()
-        federation.running.pop(name).wait(10)
-    wait_for(lambda: federation.status("gamma")["state"] != "connected", 120)
+        federation.running.pop(name).wait(HANG_SECONDS)
+    wait_for(lambda: federation.status("gamma")["state"] != "connected")
     said = json.loads(federation.run("site", "status", federation.site("gamma"), "--json"))
     assert said["node"]["state"] == "connecting"
     assert str(federation.port) in said["node"]["reason"]
@@ -259,7 +259,7 @@ def test_one_new_command_each_heals_what_was_killed(federation: Federation) -> N
 def test_an_expelled_site_is_cut_off(federation: Federation) -> None:
     federation.run("server", "expel", federation.home, "gamma")
     assert [member.site for member in Home(federation.home).members()] == ["alpha", "beta"]
-    wait_for(lambda: federation.status("gamma").get("state") != "connected", 90)
+    wait_for(lambda: federation.status("gamma").get("state") != "connected")
     federation.run("server", "expel", federation.home, "gamma", code=55)
 
 

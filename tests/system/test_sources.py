@@ -29,6 +29,7 @@ from client.sources.query import Wanted
 from client.sources.router import echo, take_source
 from shared.errors import ConfigValueError, SourceRefusedError, SourceUnavailableError
 from shared.settings.pacs import ListenSettings
+from tests.suite.waiting import HANG_SECONDS
 
 from .orthanc import Orthanc, needs_orthanc, needs_storescu, running_orthanc
 from .phantom_pacs import (
@@ -172,13 +173,13 @@ def pushed(site: Path, push: Any) -> list[IngestReport]:
     node = threading.Thread(target=run)
     node.start()
     try:
-        assert up.wait(30)
+        assert up.wait(HANG_SECONDS)
         assert not failed
         push(port[0])
-        node.join(60)
+        node.join(HANG_SECONDS)
     finally:
         stop.set()
-        node.join(60)
+        node.join(HANG_SECONDS)
     assert not failed
     return reports
 

@@ -9,8 +9,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from shared.errors import RuntimeUnavailableError
 from shared.protocol.signatures import Invitation
 from shared.runtime.processes import end_marked, marked, new_token
 from shared.runtime.supervisor import born_of
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 MARK = "OSTEOFED_TEST_TOKEN"
@@ -95,13 +95,6 @@ class Joined:
         return (self.own / "started").read_text().splitlines()
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def joined(tmp_path: Path) -> Iterator[Joined]:
     made = Joined(tmp_path)
@@ -109,7 +102,7 @@ def joined(tmp_path: Path) -> Iterator[Joined]:
         yield made
     finally:
         made.process.terminate()
-        made.process.wait(30)
+        made.process.wait(HANG_SECONDS)
         left = marked(MARK, made.token)
         end_marked(MARK, made.token, 0.0)
         assert left == []

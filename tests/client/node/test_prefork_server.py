@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.system.real_federation import wait_for
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 ASK = ROOT / "client" / "node" / "prefork_client.py"
@@ -57,9 +56,9 @@ serve(Path(sys.argv[1]), prepare, Path(sys.argv[1] + '.lost'))
 def warm(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     path = tmp_path / "s"
     process = subprocess.Popen([sys.executable, "-c", WARM, str(path)], cwd=ROOT)
-    wait_for(path.exists, 30)
+    wait_for(path.exists)
     # Answered: the template is ready. Before that it is one that might be replaced by another.
-    assert ask(path, "0").communicate(timeout=60)[0] == "answered 0 2 yes\n"
+    assert ask(path, "0").communicate(timeout=HANG_SECONDS)[0] == "answered 0 2 yes\n"
     yield path, process
     process.kill()
     process.wait()
@@ -82,7 +81,7 @@ def test_the_asker_ends_as_the_child_did_and_says_what_it_said(
 ) -> None:
     for code in ("7", "0"):
         process = ask(warm[0], code, "--token", "x")
-        out, errors = process.communicate(timeout=30)
+        out, errors = process.communicate(timeout=HANG_SECONDS)
         # Every child begins with what the parent had: the state never grows.
         assert (out, errors) == (f"answered {code} --token x 2 yes\n", "and an error\n")
         assert process.returncode == int(code)
@@ -90,7 +89,7 @@ def test_the_asker_ends_as_the_child_did_and_says_what_it_said(
 
 def test_without_a_warm_process_the_cold_one_is_started(tmp_path: Path) -> None:
     process = ask(tmp_path / "nobody", "--token", "x")
-    assert process.communicate(timeout=30)[0] == "cold --token x\n"
+    assert process.communicate(timeout=HANG_SECONDS)[0] == "cold --token x\n"
     assert process.returncode == 9
 
 
@@ -100,9 +99,9 @@ def test_killing_the_asker_ends_the_child(warm: tuple[Path, subprocess.Popen[byt
     child = int(process.stdout.readline())
     process.kill()
     process.communicate()
-    assert ended(child)
+    wait_for(lambda: ended(child))
     again = ask(warm[0], "0")  # and the warm process goes on
-    again.communicate(timeout=30)
+    again.communicate(timeout=HANG_SECONDS)
     assert again.returncode == 0
 
 
@@ -112,15 +111,15 @@ def test_killing_the_child_or_the_warm_process_ends_the_asker(
     process = ask(warm[0], "sleep")
     assert process.stdout is not None
     os.kill(int(process.stdout.readline()), signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 128 + signal.SIGKILL
     process = ask(warm[0], "sleep")
     assert process.stdout is not None
     child = int(process.stdout.readline())
     warm[1].kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 1
-    assert ended(child)
+    wait_for(lambda: ended(child))
 
 
 def test_an_outdated_template_answers_what_it_has_begun_and_another_takes_the_next(
@@ -133,11 +132,11 @@ def test_an_outdated_template_answers_what_it_has_begun_and_another_takes_the_ne
     assert child.ppid() == template.pid
     warm[0].with_name(warm[0].name + ".outdated").touch()
     again = ask(warm[0], "0")
-    assert again.communicate(timeout=30)[0] == "answered 0 2 yes\n"
+    assert again.communicate(timeout=HANG_SECONDS)[0] == "answered 0 2 yes\n"
     assert child.is_running()
     assert template.is_running()
     os.kill(child.pid, signal.SIGTERM)  # what it was doing is over
-    begun.communicate(timeout=30)
+    begun.communicate(timeout=HANG_SECONDS)
     assert begun.returncode == 128 + signal.SIGTERM
     assert ended(template.pid)
     assert warm[1].poll() is None
@@ -150,7 +149,7 @@ def test_where_the_approved_code_cannot_be_loaded_messages_are_still_answered(
     for name in (how, "outdated"):
         warm[0].with_name(f"{warm[0].name}.{name}").touch()
     process = ask(warm[0], "0")
-    assert process.communicate(timeout=60)[0] == "answered 0 2 yes\n"
+    assert process.communicate(timeout=HANG_SECONDS)[0] == "answered 0 2 yes\n"
     assert warm[1].poll() is None
 
 
@@ -162,11 +161,11 @@ def test_a_message_that_dies_with_an_outdated_template_is_lost_and_said_so(
     assert begun.stdout is not None
     begun.stdout.readline()
     warm[0].with_name(f"{warm[0].name}.outdated").touch()
-    assert ask(warm[0], "0").communicate(timeout=30)[0] == "answered 0 2 yes\n"
+    assert ask(warm[0], "0").communicate(timeout=HANG_SECONDS)[0] == "answered 0 2 yes\n"
     template.kill()
-    begun.communicate(timeout=30)
+    begun.communicate(timeout=HANG_SECONDS)
     lost = warm[0].with_name(f"{warm[0].name}.lost")
-    wait_for(lost.exists, 30)
+    wait_for(lost.exists)
     assert warm[1].poll() is None
 
 
@@ -175,16 +174,11 @@ def test_without_its_template_the_warm_process_ends(
 ) -> None:
     [template] = psutil.Process(warm[1].pid).children()
     template.kill()
-    assert warm[1].wait(timeout=30) == 1
+    assert warm[1].wait(timeout=HANG_SECONDS) == 1
 
 
 def ended(pid: int) -> bool:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.05)
-    return False
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

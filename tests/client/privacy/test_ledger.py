@@ -29,6 +29,7 @@ from shared.errors import BudgetExceededError, PolicyRefusedError, StoreMissingE
 from shared.settings.files import SiteConfig, SitePrivacy
 from shared.training.accounting import Mechanism
 from shared.training.accounting import epsilon as compose
+from tests.suite.waiting import HANG_SECONDS
 
 BUDGET = SitePrivacy(epsilon_budget=8.0, delta=1e-4)
 STEP = Mechanism(sample_rate=0.5, noise_multiplier=1.5, steps=10)
@@ -220,7 +221,7 @@ def test_two_processes_at_once_never_pass_the_budget_together(tmp_path: Path) ->
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join(60)
+        racer.join(HANG_SECONDS)
     steps = len(book.entries())
     assert 7 in [racer.exitcode for racer in racers]
     assert book.epsilon() <= 8.0 + 1e-9

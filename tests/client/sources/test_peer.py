@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,8 @@ from client.sources.nodes import new_node
 from client.sources.retry import TryAgainError
 from shared.errors import SourceRefusedError
 from shared.settings.pacs import ListenSettings, PacsSettings, PeerSettings
+from tests.suite.waiting import wait_for
 from tests.system.orthanc import free_port
-
-LONGEST_WAIT_SECONDS = 10.0
 
 
 @contextmanager
@@ -44,12 +42,9 @@ def looks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
     def send_and_be_late(self: ACSE) -> None:
         send(self)
-        end = time.monotonic() + LONGEST_WAIT_SECONDS
         states = self.dul.state_machine
-        while states.current_state in ("Sta1", "Sta4") and time.monotonic() < end:
-            time.sleep(0.001)
-        while states.current_state == "Sta5" and time.monotonic() < end:
-            time.sleep(0.001)
+        wait_for(lambda: states.current_state not in ("Sta1", "Sta4"), every=0.001)
+        wait_for(lambda: states.current_state != "Sta5", every=0.001)
 
     monkeypatch.setattr(ACSE, "send_request", send_and_be_late)
 

@@ -32,10 +32,10 @@ from shared.errors import RuntimeUnavailableError
 from shared.runtime import leftovers
 from shared.runtime.flower import free_port
 from shared.runtime.supervisor import born_of
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 NOBODY = 65534
-HEALED_SECONDS = 120.0
 
 #: The child is in a session of its own and outlives whoever started it, as Flower's is.
 SUPERLINK = """
@@ -113,10 +113,7 @@ class Served:
         return found if found.get("pid") == self.process.pid else {}
 
     def wait(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + HEALED_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, (self.home.parent / "up.log").read_text()
-            time.sleep(0.05)
+        wait_for(condition, self.home.parent / "up.log")
         self.family()
 
     def family(self) -> dict[str, psutil.Process]:
@@ -140,7 +137,7 @@ class Served:
         """End it in order; return what was left behind."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(HANG_SECONDS)
         left = [one for one in self.seen.values() if alive(one)]
         for one in left:
             one.kill()
@@ -189,7 +186,7 @@ def test_a_killed_server_is_healed_by_one_new_one(served: Served, also: tuple[st
     for role in ("up", *also):
         before[role].send_signal(signal.SIGKILL)
     assert served.process is not None
-    served.process.wait(10)
+    served.process.wait(HANG_SECONDS)
     served.wait(lambda: not any(alive(before[role]) for role in ("nginx", "superlink")))
     said = server_status(None, served.home)
     assert (said.up, said.reason) == (False, "`server up` does not run")

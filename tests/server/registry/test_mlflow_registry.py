@@ -32,6 +32,7 @@ from shared.training.arrays import get_arrays
 from shared.training.initial_weights import start_network
 from shared.training.weights import Weights, digest_arrays, save_weights
 from tests.server.tiny_sites import TINY_TASK
+from tests.suite.waiting import wait_for
 
 pytestmark = [
     # torch.export and MLflow use parts of torch and pydantic that are on their way out.
@@ -307,9 +308,7 @@ def test_a_kill_while_the_database_is_made_leaves_none(tmp_path: Path) -> None:
         with subprocess.Popen([sys.executable, "-c", script, uri], stdout=subprocess.PIPE) as made:
             assert made.stdout is not None
             made.stdout.readline()
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline and not list(tmp_path.glob(".mlflow*.part")):
-                time.sleep(0.01)
+            wait_for(lambda: list(tmp_path.glob(".mlflow*.part")), every=0.01)
             time.sleep(0.4 * number)
             made.kill()
     Registry(uri)

@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from server.rounds.local_grid import LocalGrid, make_message
 from shared.runtime.packing import COORDINATOR, pack, unpack
+from tests.suite.waiting import HANG_SECONDS
 
 LIFETIME = 60.0
 
@@ -48,7 +49,7 @@ class Sites:
                 return
             self.working.release()
             if word_of(message) == "wait":
-                self.go_on.wait(30)
+                self.go_on.wait(HANG_SECONDS)
             said = RecordDict({"said": ConfigRecord({"word": f"{word_of(message)} {number}"})})
             connection.send_bytes(pack(Message(said, reply_to=message)))
 

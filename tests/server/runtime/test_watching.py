@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from shared.errors import (
 from shared.runtime.files import write_text_atomically
 from shared.runtime.flower import ENVIRONMENT
 from shared.runtime.processes import end_marked, living_in, marked, new_token
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 
 def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
@@ -74,13 +74,10 @@ def test_what_hides_its_mark_is_ended_too() -> None:
         env=os.environ | {"OSTEOFED_HIDING_TEST": token},
         start_new_session=True,
     )
-    deadline = time.monotonic() + 20
-    while len(living_in({parent.pid})) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(living_in({parent.pid})) == 2
+    wait_for(lambda: len(living_in({parent.pid})) == 2)
     assert len(marked("OSTEOFED_HIDING_TEST", token)) == 1
     assert end_marked("OSTEOFED_HIDING_TEST", token, 0.5) == 2
-    parent.wait(5)
+    parent.wait(HANG_SECONDS)
     assert living_in({parent.pid}) == []
 
 

@@ -25,6 +25,7 @@ from shared.errors import ChainBrokenError, PlaceholderSecretError
 from shared.protocol.account import Account
 from shared.protocol.chain_cross_check import Other, verify_coordinator_chain, verify_site_chain
 from shared.protocol.signatures import sign_statement, sign_ticket
+from tests.suite.waiting import HANG_SECONDS
 
 LINES = 9
 
@@ -302,7 +303,7 @@ def test_processes_that_write_at_once_lose_no_line(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(who)])
         for who in range(3)
     ]
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(HANG_SECONDS) for writer in writers] == [0, 0, 0]
     lines = verify_chain(chain.path, chain.key.public)
     assert len(lines) == 76
 

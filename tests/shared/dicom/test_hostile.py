@@ -25,6 +25,7 @@ from shared.dicom.attributes import quietly
 from shared.dicom.read import read_study_folder
 from shared.dicom.verdicts import REASONS, FileVerdict
 from tests.shared.ct_samples import write_ct, write_radiograph
+from tests.suite.waiting import HANG_SECONDS
 
 PYDICOM = Path(pydicom.__file__).parent
 ROOT = Path(__file__).parents[3]
@@ -282,7 +283,7 @@ def test_it_is_quiet_until_the_last_thread_that_wants_it_so_has_ended() -> None:
     def first() -> None:
         with quietly():
             inside.set()
-            leave.wait(10)
+            leave.wait(HANG_SECONDS)
 
     mode = config.settings.reading_validation_mode
     with warnings.catch_warnings(record=True) as shown:
@@ -290,7 +291,7 @@ def test_it_is_quiet_until_the_last_thread_that_wants_it_so_has_ended() -> None:
         filters = list(warnings.filters)
         thread = threading.Thread(target=first)
         thread.start()
-        assert inside.wait(10)
+        assert inside.wait(HANG_SECONDS)
         with quietly():
             leave.set()
             thread.join()  # what the first found is not put back under the second

@@ -14,6 +14,7 @@ import pytest
 from shared.errors import RuntimeUnavailableError
 from shared.runtime.leftovers import STARTED_FOR, end_leftovers, left_behind, require_free
 from shared.runtime.supervisor import born_of, is_alive
+from tests.suite.waiting import HANG_SECONDS
 
 SLEEP = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
 
@@ -65,7 +66,7 @@ def test_only_what_was_started_for_the_folder_is_ended(started: Started) -> None
     started.log.with_name("log.1").unlink()
     assert started.found() == ours
     assert end_leftovers(started.folder, [started.log]) == len(ours)
-    assert all(one.wait(10) == -9 for one in started.ours.values())
+    assert all(one.wait(HANG_SECONDS) == -9 for one in started.ours.values())
     assert all(one.poll() is None for one in started.others.values())
     assert end_leftovers(started.folder, [started.log]) == 0
 

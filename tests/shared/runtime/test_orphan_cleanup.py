@@ -13,6 +13,7 @@ import pytest
 
 from shared.runtime.orphan_cleanup import cleaned_up_if_killed
 from shared.runtime.processes import marked, new_token
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 MARK = "OSTEOFED_KEEPER_TEST"
 #: Starts a marked child that starts another in a session of its own, as Ray does.
@@ -31,11 +32,8 @@ with cleaned_up_if_killed(variable, token, Path(folder)):
 """
 
 
-def _until(count: int, token: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while len(marked(MARK, token)) != count and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(marked(MARK, token)) == count
+def _until(count: int, token: str) -> None:
+    wait_for(lambda: len(marked(MARK, token)) == count)
 
 
 @pytest.mark.system
@@ -49,12 +47,9 @@ def test_after_sigkill_neither_processes_nor_the_folder_are_left(tmp_path: Path)
     try:
         _until(2, token)
         os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(HANG_SECONDS) == -signal.SIGKILL
         _until(0, token)
-        deadline = time.monotonic() + 10
-        while folder.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not folder.exists()
+        wait_for(lambda: not folder.exists())
         assert tmp_path.exists()
     finally:
         for left in marked(MARK, token):

@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 
 from shared.runtime.processes import end_marked, marked, new_token, own_module
+from tests.suite.waiting import HANG_SECONDS, wait_for
 
 MARK = "OSTEOFED_TEST_TOKEN"
 SLEEPER = "import time; time.sleep(60)"
@@ -27,10 +27,8 @@ def start(code: str, token: str) -> subprocess.Popen[bytes]:
 def test_a_detached_grandchild_is_found_and_ended() -> None:
     token = new_token()
     with start(DETACHING, token) as parent:
-        parent.wait(timeout=20)
-    deadline = time.monotonic() + 10
-    while not marked(MARK, token) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        parent.wait(HANG_SECONDS)
+    wait_for(lambda: marked(MARK, token))
     found = marked(MARK, token)
     assert len(found) == 1
     assert end_marked(MARK, token) == 1
@@ -43,7 +41,7 @@ def test_a_process_that_ignores_the_request_is_killed() -> None:
         assert process.stdout is not None
         process.stdout.read(1)
         end_marked(MARK, token, patience_seconds=0.2)
-        assert process.wait(timeout=5) == -9
+        assert process.wait(HANG_SECONDS) == -9
 
 
 def test_processes_of_another_run_are_left_alone() -> None:
@@ -71,9 +69,7 @@ def test_a_session_that_somebody_else_leads_is_left_alone() -> None:
         assert leader.stdout is not None
         own = psutil.Process(int(leader.stdout.readline()))
         try:
-            deadline = time.monotonic() + 20
-            while not marked(MARK, token) and time.monotonic() < deadline:
-                time.sleep(0.05)
+            wait_for(lambda: marked(MARK, token))
             assert end_marked(MARK, token) == 1
             assert leader.poll() is None
             assert own.is_running()

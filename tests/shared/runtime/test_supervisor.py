@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from shared.runtime.supervisor import CHILD_SECONDS, Program
+from tests.suite.waiting import wait_for
 
 PARENT = """\
 import subprocess, sys, time
@@ -28,14 +30,12 @@ def children(program: Program) -> list[int]:
     ]
 
 
-def look_until(program: Program, condition: object) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+def look_until(program: Program, condition: Callable[[], object]) -> None:
+    def looked() -> object:
         program.look()
-        if condition():  # type: ignore[operator]
-            return
-        time.sleep(0.1)
-    raise AssertionError("did not come within 60 seconds")
+        return condition()
+
+    wait_for(looked, every=0.1)
 
 
 def test_a_program_without_its_child_is_started_again(tmp_path: Path) -> None:
