@@ -66,6 +66,25 @@ SpacingProvenance = Literal["calibrated", "detector", "derived", "none"]
 
 
 @dataclass(frozen=True)
+class VertebraBox:
+    """A box around a vertebra, in pixels of the array: pixel i reaches from i to i + 1.
+
+    Attributes
+    ----------
+    vertebra : str
+        T1 to L5; empty where nobody said which.
+    x0, y0, x1, y1 : float
+        Columns from x0 to x1, rows from y0 to y1; 0 <= x0 < x1 <= W, 0 <= y0 < y1 <= H.
+    """
+
+    vertebra: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True)
 class ImageRecord:
     """One projection.
 
@@ -81,12 +100,18 @@ class ImageRecord:
         How the spacing is known.
     regions : ndarray of uint8, shape (H, W), or None
         Region map (`shared.regions.REGION_CODES`); None where nobody drew one.
+    boxes : tuple of VertebraBox
+        From the top down; empty where nobody marked any.
+    points : mapping of str to (float, float)
+        x and y of the point that marks a vertebra, in pixels of the array as those of boxes.
     """
 
     pixels: NDArray[np.floating]
     spacing_mm: tuple[float, float]
     spacing_provenance: SpacingProvenance
     regions: NDArray[np.uint8] | None = None
+    boxes: tuple[VertebraBox, ...] = ()
+    points: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +139,8 @@ class VolumeRecord:
     regions : ndarray of uint8, shape (Z, Y, X), or None
         Vertebra levels in the codes that `shared.regions.VERTEBRA_CODES` has for volumes;
         None where nobody drew any.
+    marked_slices : mapping of str to int
+        Index along axis 0 of the slice that marks a vertebra, T1 to L5.
     """
 
     hu: NDArray[np.int16]
@@ -124,6 +151,7 @@ class VolumeRecord:
     slice_thickness_mm: float | None = None
     contrast: bool | None = None
     regions: NDArray[np.uint8] | None = None
+    marked_slices: Mapping[str, int] = field(default_factory=dict)
 
 
 #: Below anything a scanner measures (air is -1000).

@@ -11,6 +11,7 @@ from client.phi import identifier_index
 from shared.dicom.phi.identifiers import SeenIdentifier, identifiers_of_name
 from shared.dicom.phi.seen import identifiers_in_file
 from shared.dicom.scan import FolderScan
+from shared.settings.files import LabelColumns
 
 
 class SeenIdentifiers:
@@ -31,7 +32,7 @@ class SeenIdentifiers:
         #: Files that need not be looked at again.
         self.looked_at: set[str] = set()
 
-    def see_other_files(self, folder: Path, scan: FolderScan, column: str) -> None:
+    def see_other_files(self, folder: Path, scan: FolderScan, columns: LabelColumns) -> None:
         """See the identifiers in the files that were not read as part of a study, too.
 
         Parameters
@@ -40,13 +41,13 @@ class SeenIdentifiers:
             Where the files lie.
         scan : FolderScan
             Which there are.
-        column : str
-            What tables call the patient id.
+        columns : LabelColumns
+            What tables call their columns.
         """
         others = {*scan.digests, *(verdict.path for verdict in scan.verdicts)} - self.looked_at
         for name in sorted(others):
             if (folder / name).is_file():
-                self.see(identifiers_in_file(folder / name, name, column))
+                self.see(identifiers_in_file(folder / name, name, columns))
 
     def see_names(self, names: Iterable[str]) -> None:
         """See what names of files say."""

@@ -74,7 +74,7 @@ class IngestWriter:
 
     def see_other_files(self, folder: Path, scan: FolderScan) -> None:
         """See the identifiers in the files that were not read as part of a study, too."""
-        self.identifiers.see_other_files(folder, scan, self.store.config.labels.patient_id)
+        self.identifiers.see_other_files(folder, scan, self.store.config.labels)
 
     def remember(self, verdicts: Iterable[FileVerdict], digests: Mapping[str, str]) -> None:
         """Keep how each file ended."""

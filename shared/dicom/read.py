@@ -134,6 +134,7 @@ def read_group(
         mask_digests=parts.mask_digests,
         volumes=parts.volumes,
         lossy=parts.lossy,
+        turned=parts.turned,
         maker=parts.maker,
         model=parts.model,
         identifiers=frozenset(parts.identifiers),
@@ -150,6 +151,7 @@ class _Parts:
     images: dict[View, ImageRecord] = field(default_factory=dict)
     volumes: dict[str, ReadVolume] = field(default_factory=dict)
     lossy: dict[View, bool] = field(default_factory=dict)
+    turned: dict[View, tuple[bool, bool]] = field(default_factory=dict)
     bmd: dict[str, float] = field(default_factory=dict)
     mask_digests: dict[View, str] = field(default_factory=dict)
     verdicts: list[FileVerdict] = field(default_factory=list)
@@ -188,6 +190,7 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
     # Nothing below can fail, so a study never holds half a file.
     parts.images[view] = image
     parts.lossy[view] = lossy
+    parts.turned[view] = reversals
     parts.bmd |= labels.bmd
     parts.describe(dataset, file, covariates)
     parts.verdicts += [judge(file.name, reason), *judged]

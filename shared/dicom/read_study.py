@@ -62,6 +62,9 @@ class ReadStudy:
         CT series by SeriesInstanceUID.
     lossy : mapping of View to bool
         Whether an image was compressed with loss at any time.
+    turned : mapping of View to (bool, bool)
+        Whether the rows and the columns of an image are in the reverse order of its file's;
+        absent = they are not.
     maker, model : str
         Manufacturer and model as the files say.
     identifiers : frozenset of SeenIdentifier
@@ -79,6 +82,7 @@ class ReadStudy:
     mask_digests: Mapping[View, str]
     volumes: Mapping[str, ReadVolume] = field(default_factory=dict)
     lossy: Mapping[View, bool] = field(default_factory=dict)
+    turned: Mapping[View, tuple[bool, bool]] = field(default_factory=dict)
     maker: str = ""
     model: str = ""
     identifiers: frozenset[SeenIdentifier] = frozenset()

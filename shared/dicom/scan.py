@@ -20,6 +20,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from shared.dicom.ct.eligibility import SLICE_RULES, check
 from shared.dicom.ct.geometry import FEWEST_SLICES, places_of
+from shared.dicom.labels.mark_images import find_images
 from shared.dicom.labels.tables import LabelRow, read_table
 from shared.dicom.masks.mask_files import loose_grid
 from shared.dicom.masks.mask_joining import join_loose
@@ -56,7 +57,7 @@ class FolderScan:
     groups : list of StudyGroup
         Studies with at least one image or CT series, in the order of their first file.
     rows : list of LabelRow
-        Labels of the tables, not joined yet.
+        Labels of the tables, not joined yet; marks know the file in the folder that they name.
     tables : list of str
         Tables that could be read.
     verdicts : list of FileVerdict
@@ -266,6 +267,7 @@ def _group(files: list[ScannedFile], scan: FolderScan) -> None:
             scan.verdicts += [judge(file.name, reason) for file in members]
         else:
             groups.append(_study(study_uid, members, scan))
+    scan.rows = find_images(scan.rows, files)
     join_loose(loose, groups, scan.verdicts)
     for group in groups:
         if group.images or group.series:

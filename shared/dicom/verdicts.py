@@ -56,6 +56,16 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "label_ambiguous": ("quarantined", "that patient has more than one study on that day"),
     "label_conflict": ("quarantined", "labels of the same thing differ"),
     "label_invalid": ("quarantined", "a value, date or name that cannot be"),
+    "mark_without_image": (
+        "quarantined",
+        "the study has no image or series, or not the one, that is marked",
+    ),
+    "mark_ambiguous": ("quarantined", "the study has several images or series: which is marked?"),
+    "mark_outside": ("quarantined", "what is marked lies outside of its image or series"),
+    "mark_turn_unknown": (
+        "quarantined",
+        "an older version stored the image: take its file in again, then the table",
+    ),
     "series_already_stored": ("quarantined", "the series is stored already with other content"),
     "for_processing": ("quarantined", "raw detector values, not meant to be looked at as they are"),
     "polarity_unsure": ("quarantined", "bone looks darker than what is beside it: maybe inverted"),

@@ -206,7 +206,10 @@ class LabelColumns(Settings):
     """Columns of the hospital's CSV exports. Keys are ours, values the hospital's.
 
     `manufacturer`, which says whose scanner measured, may be missing. `image_class` is read
-    where `classes` are named: what a whole study is said to be, in these words alone.
+    where `classes` are named: what a whole study is said to be, in these words alone. `box`,
+    `point` and `slice` mark a vertebra: x0, y0, x1, y1, and x, y, in pixels of the image's file,
+    and a CT slice by its z in mm or its SOP Instance UID; `image`, which may be missing, says on
+    which image or series, by view, file or UID.
     """
 
     patient_id: str = "Patient ID"
@@ -218,6 +221,10 @@ class LabelColumns(Settings):
     manufacturer: str = "Manufacturer"
     image_class: str = "Class"
     classes: tuple[ClassName, ...] = ()
+    box: tuple[str, str, str, str] = ("x0", "y0", "x1", "y1")
+    point: tuple[str, str] = ("x", "y")
+    slice: str = "Slice Z (mm)"
+    image: str = "Image"
 
 
 class LabelPairing(Settings):

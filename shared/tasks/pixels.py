@@ -7,6 +7,7 @@ how, so that what a network draws can be put back on the original pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from shared.records import ImageRecord
+from shared.records import ImageRecord, VertebraBox
+from shared.regions import UNNAMED_VERTEBRA, VERTEBRA_CODES
 
 #: Share of a resampled pixel that must have been scanned for it to count as scanned.
 SCANNED_SHARE = 0.5
@@ -69,6 +71,28 @@ class Framed:
     scanned: Tensor
     regions: Tensor | None
     placement: Placement
+
+
+def drawn_boxes(boxes: Iterable[VertebraBox], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Draw boxes as the region map of an image.
+
+    Parameters
+    ----------
+    boxes : iterable of VertebraBox
+        In pixels; a later one lies over those before.
+    shape : (int, int)
+        Height and width of the image.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W)
+        Codes of maps of images, `UNNAMED_VERTEBRA` where a vertebra has none or no name.
+    """
+    regions = np.zeros(shape, np.uint8)
+    for box in boxes:
+        code = VERTEBRA_CODES["image"].get(box.vertebra, UNNAMED_VERTEBRA)
+        regions[round(box.y0) : round(box.y1), round(box.x0) : round(box.x1)] = code
+    return regions
 
 
 def halvable(size: tuple[int, int]) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from shared.dicom.scan import FolderScan
 from shared.dicom.verdicts import FileVerdict, judge
 from shared.records import StudyLabels
 
+from .mark_images import mark_study
 from .tables import LabelRow
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def join_labels(
     verdicts: list[FileVerdict] = []
     for row in rows:
         places = visits.get(row.visit, [])
+        if row.mark is not None and row.mark.study_uid:
+            uid = row.mark.study_uid
+            places = [one for one in places if studies[one].header.study_uid == uid]
         if not places:
             unused.append(row)
         elif len(places) > 1:
@@ -49,9 +53,12 @@ def join_labels(
             rows_of[places[0]].append(row)
     joined = list(studies)
     for place, mine in rows_of.items():
-        labels, more = merge_labels(joined[place].labels, mine)
-        verdicts += more
-        joined[place] = replace(joined[place], labels=labels)
+        marks = [(row, row.mark) for row in mine if row.mark is not None]
+        said = [row for row in mine if row.mark is None]
+        labels, more = merge_labels(joined[place].labels, said)
+        marked, others = mark_study(joined[place], marks)
+        verdicts += [*more, *others]
+        joined[place] = replace(marked, labels=labels)
     return joined, unused, verdicts
 
 

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from shared.records import Vendor
-from shared.regions import BMD_REGIONS, REGION_CODES, VERTEBRAE
+from shared.regions import BMD_REGIONS, REGION_CODES, VERTEBRA_CODES, VERTEBRAE
 
 #: g/cm²; below and above, a value is a slip of the pen or another unit.
 POSSIBLE_BMD: Final = (0.1, 3.0)
@@ -43,6 +43,21 @@ def region_named(text: str) -> str | None:
     key = re.sub(r"[\s_\-]+", " ", text.strip().lower())
     key = re.sub(r"^(left|lt)\s+|\s+(left|vertebra)$", "", key)
     return _KNOWN.get(key) or ALIASES.get(key)
+
+
+def vertebra_named(text: str) -> str | None:
+    """Vertebra, T1 to L5, that a table names, None if it is none of `VERTEBRA_CODES`."""
+    key = re.sub(r"[\s_\-]+", " ", text.strip().lower())
+    name = re.sub(r"\s+vertebra$|^vertebrae?\s+", "", key).upper()
+    return name if name in VERTEBRA_CODES["volume"] else None
+
+
+def number_named(text: str) -> float:
+    """Number of a cell, with a point or a comma; ValueError if it is none."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        raise ValueError("value") from None
 
 
 def vendor_named(text: str) -> Vendor:

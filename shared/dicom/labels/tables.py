@@ -13,13 +13,12 @@ from typing import Final
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.settings.files import LabelColumns
 
-from .kinds import Kind, LabelKind, kinds_of
+from .kinds import BLANK, Kind, LabelKind, kinds_of
+from .marks import MarkedPlace
 from .workbook import FORMULA, WORKBOOK, workbook_lines
 
 SEPARATORS: Final = (",", ";", "\t")
 LARGEST_TABLE: Final = 64 * 1024 * 1024
-#: Cells that say "nobody said".
-BLANK: Final = frozenset({"", "-", "n/a", "na", "nan", "none", "not assessed", "not evaluable"})
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,9 @@ class LabelRow:
     """One label of one patient's visit.
 
     `path` is ``table.csv:12``; `name` a BMD region, a vertebra or a class; `value` in
-    g/cm², a grade, or 1 of a class; `maker` what the table says of the scanner, empty if
-    nothing. Holds identifiers: it stays with who reads the folder.
+    g/cm², a grade, or 1 of a class or a mark; `maker` what the table says of the scanner,
+    empty if nothing; `mark` what of an image or series is marked, of a mark. Holds identifiers:
+    it stays with who reads the folder.
     """
 
     path: str
@@ -38,6 +38,7 @@ class LabelRow:
     name: str
     value: float
     maker: str = ""
+    mark: MarkedPlace | None = None
 
     @property
     def visit(self) -> tuple[str, date]:
@@ -129,22 +130,23 @@ def _row(
     ValueError
         Naming the column that cannot be, not its content.
     """
-    name_column, value_column = kind.columns(columns)
-    wanted = (columns.patient_id, columns.scan_date, name_column, value_column)
-    patient, day, name, value = (cells[column] for column in wanted)
+    wanted = (columns.patient_id, columns.scan_date, *kind.columns(columns))
+    patient, day, name, *values = (cells[column] for column in wanted)
     maker = cells.get(columns.manufacturer, "")
-    if FORMULA in (patient, day, name, value, maker):
+    image = cells.get(columns.image, "") if kind.mark_of else ""
+    if FORMULA in (patient, day, name, *values, maker, image):
         raise ValueError("a formula instead of a value")
-    if value.lower() in BLANK:
+    if all(value.lower() in BLANK for value in values):
         return None
     known = kind.name_of(name, columns)
     if known is None:
         return None
     if not patient:
         raise ValueError("patient id")
-    number = kind.value_of(value)
-    maker = "" if maker.lower() in BLANK else maker
-    return LabelRow(where, patient, parse_day(day), kind.kind, known, number, maker)
+    number = kind.value_of(values[0])
+    maker, image = ("" if text.lower() in BLANK else text for text in (maker, image))
+    mark = None if kind.mark_of is None else kind.mark_of(image, *values)
+    return LabelRow(where, patient, parse_day(day), kind.kind, known, number, maker, mark)
 
 
 def parse_day(text: str) -> date:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -28,6 +28,7 @@ from pydicom.values import convert_SQ
 from shared.dicom.attributes import text_of
 from shared.dicom.labels.workbook import WORKBOOK, workbook_lines
 from shared.dicom.verdicts import SetAsideError
+from shared.records import View
 
 from .plain_sequences import plain_sequence
 
@@ -180,7 +181,9 @@ def identifiers_of_name(file_name: str) -> frozenset[SeenIdentifier]:
     return frozenset(found)
 
 
-def identifiers_of_table(data: bytes, patient_column: str = "") -> frozenset[SeenIdentifier]:
+def identifiers_of_table(
+    data: bytes, patient_column: str = "", file_columns: Collection[str] = ()
+) -> frozenset[SeenIdentifier]:
     """Cells of a table whose column names the patient: by its heading, as `CALLED` says.
 
     Parameters
@@ -189,6 +192,8 @@ def identifiers_of_table(data: bytes, patient_column: str = "") -> frozenset[See
         UTF-8 or Windows-1252, separated by comma, semicolon or tab; or an XLSX workbook.
     patient_column : str
         The column that holds patient ids, whatever it is called.
+    file_columns : collection of str
+        Columns that may name files or UIDs. What is a number or a view in them names nobody.
     """
     reader: Iterable[list[str]]
     if data.startswith(WORKBOOK):
@@ -204,20 +209,29 @@ def identifiers_of_table(data: bytes, patient_column: str = "") -> frozenset[See
         reader = csv.reader(lines, delimiter=separator)
     found: set[SeenIdentifier] = set()
     kinds: list[str] = []
+    special = {patient_column: "patient id"} | dict.fromkeys(file_columns, "file name")
     try:
         for number, cells in zip(range(MOST_ROWS), reader, strict=False):
             if number == 0:
-                kinds = [
-                    "patient id" if cell.strip() == patient_column else kind_called(cell.strip())
-                    for cell in cells
-                ]
+                kinds = [special.get(cell.strip()) or kind_called(cell.strip()) for cell in cells]
                 continue
             for kind, cell in zip(kinds, cells, strict=False):
-                if kind and cell.strip():
+                if kind == "file name":
+                    found |= _named_file(cell.strip())
+                elif kind and cell.strip():
                     found.add(SeenIdentifier(kind, cell.strip()[:LONGEST_VALUE]))
     except (csv.Error, SetAsideError):
         pass  # what came before the broken row counts
     return frozenset(found)
+
+
+def _named_file(cell: str) -> frozenset[SeenIdentifier]:
+    """Names in a cell that may name a file, by its path or a UID."""
+    if not cell or cell.lower() in set(View) or re.fullmatch(r"-?\d+([.,]\d+)?", cell):
+        return frozenset()
+    if re.fullmatch(r"[\d.]+", cell):
+        return frozenset({SeenIdentifier("uid", cell[:LONGEST_VALUE])})
+    return identifiers_of_name(cell[:LONGEST_VALUE])
 
 
 def kind_called(name: str) -> str:

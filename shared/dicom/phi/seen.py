@@ -8,6 +8,7 @@ from typing import Final
 from shared.dicom.attributes import quietly
 from shared.dicom.scan import LARGEST_FILE, TABLE_ENDINGS, parse
 from shared.dicom.verdicts import SetAsideError
+from shared.settings.files import LabelColumns
 
 from .identifiers import SeenIdentifier, identifiers_of, identifiers_of_name, identifiers_of_table
 
@@ -16,7 +17,7 @@ LARGEST_TABLE: Final = 64 * 1024 * 1024
 
 
 def identifiers_in_file(
-    path: Path, name: str, patient_column: str = ""
+    path: Path, name: str, columns: LabelColumns | None = None
 ) -> frozenset[SeenIdentifier]:
     """Collect what names the patient in a file, whatever became of it at the door.
 
@@ -26,8 +27,8 @@ def identifiers_in_file(
         DICOM, a table, or anything else (then only its name says something).
     name : str
         Relative to the folder that was read, with ``/``.
-    patient_column : str
-        Heading of the column of patient ids in the hospital's tables.
+    columns : LabelColumns or None
+        Columns of the hospital's tables; None: they are told by their headings.
 
     Returns
     -------
@@ -41,7 +42,10 @@ def identifiers_in_file(
             return named
         data = path.read_bytes()
         if table:
-            return named | identifiers_of_table(data, patient_column)
+            if columns is None:
+                return named | identifiers_of_table(data)
+            files = (columns.image, columns.slice)
+            return named | identifiers_of_table(data, columns.patient_id, files)
         with quietly():
             return named | identifiers_of(parse(data, pixels=False))
     except (OSError, SetAsideError):
