@@ -68,8 +68,14 @@ class KnownFiles:
         return self.session.execute(select(*columns).where(Study.uid == uid)).one_or_none()
 
     def _all_there(self, uid: str, group: StudyGroup) -> bool:
-        """Whether each file of a study is in the store with the same content."""
+        """Whether each file of a study is in the store with the same content.
+
+        And whether all is kept that is asked of it: an older version kept no turns of images.
+        """
         known: set[str | None] = set()
+        unturned = select(Image.view).where(Image.study == uid, Image.turned.is_(None))
+        if self.session.execute(unturned).first() is not None:
+            return False
         for table in (Image, Volume):
             columns = select(table.digest, table.mask_digest).where(table.study == uid)
             known |= {digest for row in self.session.execute(columns) for digest in row}

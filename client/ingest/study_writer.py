@@ -21,9 +21,11 @@ from sqlalchemy.orm import Session
 from client.ingest.deidentification_codes import methods_of, scanner_text
 from client.ingest.known_files import KnownFiles
 from client.ingest.label_writer import LabelWriter
+from client.ingest.mark_writer import MarkWriter
 from client.ingest.staging import Staged, StagingJob, VolumeExtent, What, staged_array
 from client.ingest.visit_writer import VisitWriter
 from client.store.catalogue import Image, Patient, Quality, Study, Volume
+from client.store.marks import turned_text
 from client.store.site_store import OWNERS_FOLDER, SiteStore, origin_text
 from client.store.split import assign
 from shared.dicom.labels.tables import LabelRow
@@ -84,7 +86,8 @@ class StudyWriter:
         self._patients = set(session.scalars(select(Patient.pseudonym)))
         self._rows: dict[type[Any], list[dict[str, Any]]] = defaultdict(list)
         self._labels = LabelWriter(session)
-        self.visits = VisitWriter(session, files, self._labels)
+        marks = MarkWriter(store, session, files)
+        self.visits = VisitWriter(session, files, self._labels, marks)
 
     def take_study(self, job: StagingJob, staged: Staged, study: ReadStudy) -> list[FileVerdict]:
         """Store what is new of one study that was read; its folder of arrays is used up."""
@@ -163,6 +166,7 @@ class StudyWriter:
                     "column_mm": image.spacing_mm[1],
                     "spacing_provenance": image.spacing_provenance,
                     "lossy": study.lossy.get(view),
+                    "turned": turned_text(study.turned.get(view, (False, False))),
                 },
                 digest=self.files.content(study.digests[view]),
                 mask_digest=study.mask_digests.get(view),
@@ -203,6 +207,9 @@ class StudyWriter:
         mask = None if piece.mask_digest is None else self.files.content(piece.mask_digest)
         if there is not None:
             changed = {name: judge(name, "already_there") for name in piece.files}
+            if table is Image:
+                turned = {"turned": piece.facts["turned"]}
+                self.session.execute(update(Image).filter_by(**piece.key).values(turned))
         if mask is not None and there is not None and there.mask_digest is not None:
             same = there.mask_digest == mask
             changed[piece.mask] = judge(piece.mask, "already_there" if same else "mask_twice")

@@ -1,10 +1,11 @@
 """Labels find the study that they belong to; where none has images, they are a visit of their own.
 
 A BMD belongs to a DXA study of that patient and day, since it is on its scanner's scale; other
-labels to whatever study of that day. A line of a day without such a study becomes a
-row of the studies without images (`client.store.catalogue.has_images`), of the scanner that the
-line names, else of the only vendor that made the patient's other DXA scans, else of none
-that is known. When images of that day come later, they take its labels over.
+labels to whatever study of that day, and marks to the one that has the image. A line of a day
+without such a study becomes a row of the studies without images
+(`client.store.catalogue.has_images`), of the scanner that the line names, else of the only
+vendor that made the patient's other DXA scans, else of none that is known. When images of that
+day come later, they take its labels over. Classes and marks are not kept without images.
 
 A patient without any study gets no visit: a store holds patients who were imaged. Others
 would fill the splits, and the promise of privacy counts patients, with people of whom
@@ -25,8 +26,10 @@ from sqlalchemy.orm import Session
 from client.ingest.deidentification_codes import method_codes
 from client.ingest.known_files import KnownFiles
 from client.ingest.label_writer import LabelWriter
+from client.ingest.mark_writer import MarkWriter
 from client.store.catalogue import Label, Study, has_images
 from shared.dicom.labels.kinds import BY_KIND, Kind
+from shared.dicom.labels.mark_images import MarkedRow
 from shared.dicom.labels.names import vendor_named
 from shared.dicom.labels.tables import LabelRow
 from shared.dicom.phi.deidentify import pseudonym, replaced_uid, shifted_day
@@ -71,12 +74,17 @@ class VisitWriter:
         Makes keyed digests.
     labels : LabelWriter
         Takes the labels.
+    marks : MarkWriter
+        Takes the marks on images.
     """
 
-    def __init__(self, session: Session, files: KnownFiles, labels: LabelWriter) -> None:
+    def __init__(
+        self, session: Session, files: KnownFiles, labels: LabelWriter, marks: MarkWriter
+    ) -> None:
         self._session = session
         self._files = files
         self._labels = labels
+        self._marks = marks
         self._by_visit: dict[str, list[_Visit]] = defaultdict(list)
         self._by_patient: dict[str, list[_Visit]] = defaultdict(list)
         self.visits_new = 0
@@ -154,10 +162,13 @@ class VisitWriter:
         """Add labels to their studies, and to visits of their own where there is none."""
         told: dict[tuple[str, Kind, str], list[LabelRow]] = defaultdict(list)
         lonely: dict[str, list[LabelRow]] = defaultdict(list)
+        marked: list[tuple[MarkedRow, list[str]]] = []
         for row in rows:
             visit = self._files.visit(row.patient_id, row.day)
             homes = self._homes(visit, row.kind, known_vendor(row.maker))
-            if len(homes) == 1:
+            if homes and row.mark is not None:
+                marked.append(((row, row.mark), [one.uid for one in homes]))
+            elif len(homes) == 1:
                 told[homes[0].uid, row.kind, row.name].append(row)
             elif homes:
                 yield judge(row.path, "label_ambiguous")
@@ -165,6 +176,8 @@ class VisitWriter:
                 lonely[visit].append(row)
             else:
                 yield judge(row.path, "label_without_study")
+        yield from self._marks.take(marked)
+        self.tables_with_news |= self._marks.tables_with_news
         alone: set[str] = set()
         for visit, mine in lonely.items():
             found = self._alone(visit, mine)

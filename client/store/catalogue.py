@@ -24,8 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 #: "1" knew no volumes, quality or identifiers, "2" not how large volumes are and which levels
-#: their masks have; `client.store.site_store` brings such a store up.
-SCHEMA: Final = "3"
+#: their masks have, "3" neither marks nor how images were turned; `client.store.site_store`
+#: brings such a store up.
+SCHEMA: Final = "4"
 
 
 class Base(DeclarativeBase):
@@ -75,7 +76,12 @@ class Study(Base):
 
 
 class Image(Base):
-    """One projection of a study; its arrays lie beside the catalogue."""
+    """One projection of a study; its arrays lie beside the catalogue.
+
+    `turned` says which of its array's axes are in the reverse order of its file's: ``rows``,
+    ``columns``, both with a blank between them, or none; of an image that schema 3 stored it is
+    unknown until its file is taken in again.
+    """
 
     __tablename__ = "images"
     study: Mapped[str] = mapped_column(ForeignKey("studies.uid"), primary_key=True)
@@ -86,6 +92,7 @@ class Image(Base):
     digest: Mapped[str] = mapped_column(String(64))
     mask_digest: Mapped[str | None] = mapped_column(String(64))
     lossy: Mapped[bool | None]
+    turned: Mapped[str | None] = mapped_column(String(16))
 
 
 class Volume(Base):
@@ -158,6 +165,23 @@ class Label(Base):
     kind: Mapped[str] = mapped_column(String(8), primary_key=True)
     name: Mapped[str] = mapped_column(String(24), primary_key=True)
     value: Mapped[float]
+    disputed: Mapped[bool] = mapped_column(default=False)
+
+
+class Marking(Base):
+    """A mark on an image or a volume: kind ``box``, ``point`` or ``slice``, of a vertebra.
+
+    `image` is the view or the series; `vertebra` is empty of a box of which nobody said which.
+    `numbers` are those of `shared.dicom.labels.marks.Markable.place`, with blanks between them:
+    pixels of the stored array, or the index of a slice in it. Disputed as a `Label` is.
+    """
+
+    __tablename__ = "markings"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.uid"), primary_key=True)
+    image: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    vertebra: Mapped[str] = mapped_column(String(8), primary_key=True)
+    numbers: Mapped[str] = mapped_column(String(80), primary_key=True)
     disputed: Mapped[bool] = mapped_column(default=False)
 
 

@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 from client.store.arrays import What, array_path, check_fit, mapped
 from client.store.catalogue import Image, Label, Patient, Study, Volume
 from client.store.exclusions import left_out
+from client.store.marks import Marks, read_marks
 from client.store.pairing import Pairing, Visit, pair_all
+from shared.dicom.labels.marks import KeptMark, boxes_of, points_of, slices_of
 from shared.records import (
     Covariates,
     ImageRecord,
@@ -54,6 +56,7 @@ class StoreSource:
     labels: Mapping[str, StudyLabels] = field(repr=False)
     volumes: Mapping[str, Sequence[Volume]] = field(repr=False, default_factory=dict)
     paired: Mapping[str, PairedLabels] = field(repr=False, default_factory=dict)
+    marks: Marks = field(repr=False, default_factory=dict)
 
     def studies(self, patient: str) -> Sequence[StudyRecord]:
         """Return a patient's studies, oldest first; an unknown patient is a KeyError.
@@ -69,8 +72,8 @@ class StoreSource:
         """SHA-256 over everything that training reads of these patients.
 
         Studies, their images, volumes and masks by the digests of the files they came
-        from, covariates, undisputed labels and the paired ones. An array is not read again: whoever
-        changes one behind the catalogue's back is not noticed.
+        from, covariates, undisputed labels and marks, and the paired labels. An array is not read
+        again: whoever changes one behind the catalogue's back is not noticed.
         """
         digest = hashlib.sha256()
         for patient in self.patients:
@@ -89,6 +92,7 @@ class StoreSource:
                     facts.append(["classes", *sorted(labels.classes)])
                 if study.uid in self.paired:
                     facts.append(_facts_of_pair(self.paired[study.uid]))
+                facts += [_facts_of_marks(*some) for some in self._marks_of(study.uid).items()]
                 digest.update(json.dumps(facts).encode() + b"\n")
         return digest.hexdigest()
 
@@ -115,6 +119,10 @@ class StoreSource:
             paired=self.paired.get(study.uid),
         )
 
+    def _marks_of(self, study: str) -> Mapping[str, list[KeptMark]]:
+        """Marks of a study by view or series."""
+        return self.marks.get(study, {})
+
     def _arrays_of(self, row: Image | Volume) -> dict[What, Path]:
         """Files of the arrays that an image or a volume has."""
         name = row.view if isinstance(row, Image) else row.series
@@ -126,11 +134,14 @@ class StoreSource:
     def _image(self, image: Image) -> ImageRecord:
         files = self._arrays_of(image)
         provenance: Any = image.spacing_provenance
+        marks = self._marks_of(image.study).get(image.view, [])
         return ImageRecord(
             pixels=mapped(files["pixels"]),
             spacing_mm=(image.row_mm, image.column_mm),
             spacing_provenance=provenance,
             regions=mapped(files["regions"]) if "regions" in files else None,
+            boxes=boxes_of(marks),
+            points=points_of(marks),
         )
 
     def _volume(self, volume: Volume) -> VolumeRecord:
@@ -145,6 +156,7 @@ class StoreSource:
             slice_thickness_mm=volume.thickness_mm,
             contrast=volume.contrast,
             regions=mapped(files["regions"]) if "regions" in files else None,
+            marked_slices=slices_of(self._marks_of(volume.study).get(volume.series, [])),
         )
 
 
@@ -183,6 +195,10 @@ def _facts_of_pair(paired: PairedLabels) -> list[Any]:
     return ["paired", paired.vendor, paired.months, sorted(paired.labels.bmd.items())]
 
 
+def _facts_of_marks(image: str, marks: list[KeptMark]) -> list[Any]:
+    return ["marks", image, [[one.kind, one.vertebra, *one.numbers] for one in marks]]
+
+
 def _facts_of(image: Image) -> list[Any]:
     spacing = [image.row_mm, image.column_mm, image.spacing_provenance]
     return [image.view, *spacing, image.digest, image.mask_digest]
@@ -191,7 +207,7 @@ def _facts_of(image: Image) -> list[Any]:
 def read_source(
     folder: Path, engine: Engine, arrays: Path, split: Split, months: float
 ) -> StoreSource:
-    """Read everything that the catalogue says of one split, in four queries.
+    """Read everything that the catalogue says of one split, in five queries.
 
     Parameters
     ----------
@@ -228,6 +244,7 @@ def read_source(
         ):
             volumes[volume.study].append(volume)
         labels = read_labels(session, study_uids)
+        marks = read_marks(session, study_uids)
         session.expunge_all()
     # Whoever has labels alone is nobody to learn from.
     patients = tuple(
@@ -237,7 +254,9 @@ def read_source(
     )
     dated = ([(one.uid, one.day, one.vendor) for one in some] for some in studies.values())
     paired = pair_studies(dated, labels, images.keys() | volumes.keys(), months).paired
-    return StoreSource(arrays, patients, dict(studies), dict(images), labels, dict(volumes), paired)
+    return StoreSource(
+        arrays, patients, dict(studies), dict(images), labels, dict(volumes), paired, marks
+    )
 
 
 #: Uid, day and vendor of a study.

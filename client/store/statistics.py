@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from client.store.catalogue import Image, Label, Patient, Study, Volume, has_images
+from client.store.catalogue import Image, Label, Marking, Patient, Study, Volume, has_images
 from client.store.exclusions import left_out
 from client.store.pairing import Pairing
 from client.store.patient_source import Dated, pair_studies, read_labels
@@ -50,6 +50,7 @@ def describe_store(folder: Path) -> dict[str, Any]:
                 *_rows(session, "CT series", _by_volume(func.count())),
                 *_rows(session, "masks of CT series", _by_volume(func.count(Volume.mask_digest))),
                 *_rows(session, "studies with {}", _by_label().where(has_images())),
+                *_rows(session, "studies with a marked {}", _by_mark()),
                 *_rows(
                     session, "visits without images", _by_study(func.count()).where(~has_images())
                 ),
@@ -126,6 +127,15 @@ def _by_label() -> Any:
         _by_study(Label.kind, func.count(Study.uid.distinct()))
         .join(Label, Label.study == Study.uid)
         .where(Label.disputed.is_(False))
+    )
+
+
+def _by_mark() -> Any:
+    """Select the studies on whose images something is marked, by its kind."""
+    return (
+        _by_study(Marking.kind, func.count(Study.uid.distinct()))
+        .join(Marking, Marking.study == Study.uid)
+        .where(Marking.disputed.is_(False))
     )
 
 
