@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from shared.settings.contract import CompletenessRule, DataContract
 from shared.tasks.augmentation import Variation, vary
 from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
-from shared.tasks.pixels import Placement, frame_image, halvable, to_zero_mean
+from shared.tasks.pixels import Placement, drawn_boxes, frame_image, halvable, to_zero_mean
 from shared.tasks.sample import Sample, Statistics
 
 VIEW: Final = View.LUMBAR_AP
@@ -37,8 +38,8 @@ MIRRORED_SHARE: Final = 0.5
 class XrayVertebrae(Task):
     """U-Net, one unit a patient, vertebra or not.
 
-    Masks come from boxes around vertebrae as often as from outlines, so a Dice of 1 means
-    that the boxes are met, corners included.
+    Vertebrae are marked by boxes, of a table or drawn as masks, as often as by outlines, so a
+    Dice of 1 means that the boxes are met, corners included. A mask counts before boxes.
     """
 
     name: ClassVar[str] = "xray-vertebrae"
@@ -59,7 +60,8 @@ class XrayVertebrae(Task):
 
     def uses(self, study: StudyRecord) -> bool:
         """Use a study with a frontal radiograph on which vertebrae are marked."""
-        return VIEW in study.images and study.images[VIEW].regions is not None
+        image = study.images.get(VIEW)
+        return image is not None and (image.regions is not None or bool(image.boxes))
 
     def sample(self, study: StudyRecord) -> Sample:
         """Fill the frame with the radiograph.
@@ -155,6 +157,8 @@ def frame_radiograph(
         nobody marked any; where the frame lies.
     """
     height, width = image.pixels.shape
+    if image.regions is None and image.boxes:
+        image = replace(image, regions=drawn_boxes(image.boxes, image.pixels.shape))
     whole = (
         height * image.spacing_mm[0] / frame[0],
         width * image.spacing_mm[1] / frame[1],

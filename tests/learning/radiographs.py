@@ -17,9 +17,10 @@ from shared.records import (
     StudyLabels,
     StudyRecord,
     Vendor,
+    VertebraBox,
     View,
 )
-from shared.regions import UNNAMED_VERTEBRA
+from shared.tasks.pixels import drawn_boxes
 
 GREY_BINS: Final = 16
 
@@ -49,19 +50,17 @@ def read_radiograph(folder: Path, name: str) -> StudyRecord:
     """
     with Image.open(folder / "images" / f"{name}.jpg") as picture:
         pixels = np.asarray(picture.convert("L"), np.float32) / 255
-    regions = np.zeros(pixels.shape, np.uint8)
-    for line in (folder / "labels" / f"{name}.txt").read_text().splitlines():
-        numbers = [float(word) for word in line.split()[1:]]
-        if numbers:
-            top, bottom, left, right = _box(numbers, pixels.shape)
-            regions[top:bottom, left:right] = UNNAMED_VERTEBRA
+    lines = (folder / "labels" / f"{name}.txt").read_text().splitlines()
+    numbers = [[float(word) for word in line.split()[1:]] for line in lines]
+    boxes = [_box(some, pixels.shape) for some in numbers if some]
+    regions = drawn_boxes(boxes, pixels.shape)
     image = ImageRecord(pixels.astype(np.float16), (1.0, 1.0), "none", regions)
     return StudyRecord(
         name, name, Vendor.OTHER, {View.LUMBAR_AP: image}, StudyLabels(), Covariates()
     )
 
 
-def _box(numbers: list[float], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _box(numbers: list[float], shape: tuple[int, ...]) -> VertebraBox:
     if len(numbers) == 4:
         x, y, width, height = numbers
         x0, x1, y0, y1 = x - width / 2, x + width / 2, y - height / 2, y + height / 2
@@ -69,7 +68,7 @@ def _box(numbers: list[float], shape: tuple[int, ...]) -> tuple[int, int, int, i
         xs, ys = numbers[0::2], numbers[1::2]
         x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
     rows, columns = shape
-    return round(y0 * rows), round(y1 * rows), round(x0 * columns), round(x1 * columns)
+    return VertebraBox("", x0 * columns, y0 * rows, x1 * columns, y1 * rows)
 
 
 def look_of(record: StudyRecord) -> NDArray[np.float64]:

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from shared.records import Covariates, ImageRecord, StudyLabels, StudyRecord, Vendor, View
+from shared.records import (
+    Covariates,
+    ImageRecord,
+    StudyLabels,
+    StudyRecord,
+    Vendor,
+    VertebraBox,
+    View,
+)
 from shared.regions import REGION_CODES, UNNAMED_VERTEBRA
 from shared.seeds import numpy_generator
 from shared.settings.task import TaskSettings
@@ -54,6 +62,18 @@ def test_named_and_unnamed_vertebrae_count_alike_and_hips_do_not() -> None:
     hip = TASK.sample(radiograph(code=REGION_CODES["femoral_neck"]))["vertebra"]
     assert torch.equal(unnamed, named)
     assert int(hip.sum()) == 0
+
+
+def test_boxes_of_a_table_count_like_the_mask_that_they_make_and_a_mask_before_them() -> None:
+    study = radiograph()
+    image = study.images[View.LUMBAR_AP]
+    boxes = (VertebraBox("L3", 57, 104, 114, 208),)
+    boxed = replace(study, images={View.LUMBAR_AP: replace(image, regions=None, boxes=boxes)})
+    assert TASK.uses(boxed)
+    assert torch.equal(TASK.sample(boxed)["vertebra"], TASK.sample(study)["vertebra"])
+    both = replace(image, boxes=(VertebraBox("", 0, 0, 20, 20),))
+    masked = TASK.sample(replace(study, images={View.LUMBAR_AP: both}))
+    assert torch.equal(masked["vertebra"], TASK.sample(study)["vertebra"])
 
 
 def test_a_study_without_marks_is_not_used_and_has_weight_zero() -> None:
