@@ -11,6 +11,18 @@ from shared.command_line import JsonOption, console, print_facts, progress
 from shared.errors import ConfigError
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
+PreparingPlaces = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--prepare-with",
+        help="Weights of another task that find what nobody drew: a file, or a folder of "
+        "TASK.safetensors; repeat.",
+    ),
+]
+PreparingRegistry = Annotated[
+    str | None,
+    typer.Option("--registry", help="MLflow tracking URI, whose champions find what nobody drew."),
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -26,21 +38,26 @@ def train(
     out: Annotated[Path, typer.Option(help="Weights file to write (.safetensors).")],
     start_from: Annotated[Path | None, typer.Option(help="Weights to begin with.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    prepare_with: PreparingPlaces = None,
+    registry: PreparingRegistry = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one task without privacy and without leaving the hospital."""
     from client.round.local_training import train_at_site
+    from client.round.named_preparation import named_preparations
     from shared.settings.files import load_settings
     from shared.settings.task import TaskSettings
     from shared.training.weights import digest_arrays, save_weights
 
     task = load_settings(settings, TaskSettings)
+    named = named_preparations([task.task], prepare_with or [], registry)
     wanted = steps or task.plain.steps_per_round
     with progress() as bar:
         line = bar.add_task(f"{task.task}: training", total=wanted)
         weights, facts = train_at_site(
             folders, task, start_from, wanted,
             progress=lambda done, total, _: bar.update(line, completed=done, total=total),
+            prepare_with=named,
         )  # fmt: skip
     save_weights(out, weights)
     facts |= {"weights": str(out), "digest": digest_arrays(weights.arrays)}
@@ -59,14 +76,20 @@ def evaluate(
     folder: SiteFolder,
     weights: Annotated[list[str], typer.Option(help="Weights file, or LABEL=file; repeat.")],
     split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    prepare_with: PreparingPlaces = None,
+    registry: PreparingRegistry = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure weights on the hospital's own patients."""
     from client.round.local_training import evaluate_at_site
+    from client.round.named_preparation import named_preparations
 
     if split not in ("train", "validation", "test", "all"):
         raise ConfigError(f"--split: {split!r} (must be train, validation, test or all)")
-    facts = evaluate_at_site(folder, labelled(weights), split)  # type: ignore[arg-type]
+    facts = evaluate_at_site(
+        folder, labelled(weights), split,  # type: ignore[arg-type]
+        lambda tasks: named_preparations(tasks, prepare_with or [], registry),
+    )  # fmt: skip
 
     def show() -> None:
         from rich.table import Table

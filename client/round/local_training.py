@@ -2,21 +2,27 @@
 
 Several site folders together are pooled, which only digital hospitals may do:
 it needs every one of them to allow training without privacy.
+Where the input of a task is prepared, what a named version finds is kept in each site's store,
+as in a round.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from client.privacy import policy
 from client.privacy.ledger import DEFAULT_COHORT
 from client.round.answer import cohort_digest
+from client.round.named_preparation import Named, keep_named, refuse_undrawn
 from client.round.open_site import Site, open_site
+from client.round.received_preparation import prepared_source
 from client.round.train_request import usable_patients
 from client.store.site_store import SiteStore
+from client.store.split import SPLITS
+from shared.protocol.preparation import digests_of
 from shared.records import PatientSource, StudyRecord
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
@@ -24,9 +30,11 @@ from shared.training.initial_weights import start_network
 from shared.training.weights import Weights, load_weights
 
 if TYPE_CHECKING:
+    from client.store.preparing_version import PreparingVersion
     from shared.tasks.base import Task
 
 Split = Literal["train", "validation", "test", "all"]
+NOTHING_NAMED: Final[Named] = {}
 
 
 class PooledSource:
@@ -52,6 +60,7 @@ def train_at_site(
     start_from: Path | None,
     steps: int,
     progress: Callable[[int, int, float], None] | None = None,
+    prepare_with: Named = NOTHING_NAMED,
 ) -> tuple[Weights, dict[str, Any]]:
     """Train one task without privacy on the patients of one site, or of several pooled.
 
@@ -67,11 +76,14 @@ def train_at_site(
         Optimiser steps.
     progress : callable, optional
         Called with steps done, steps in all and the loss.
+    prepare_with : Named
+        Versions that find what nobody drew (`client.round.named_preparation`).
 
     Returns
     -------
     tuple of Weights and dict
-        The trained weights, and facts: sites, patients, steps, train_loss.
+        The trained weights, and facts: sites, patients, steps, train_loss, and the digests of
+        what prepared the input.
 
     Raises
     ------
@@ -79,6 +91,8 @@ def train_at_site(
         If a site does not allow training without privacy.
     CohortTooSmallError
         If a site has fewer patients than it demands.
+    NoChampionError
+        If they are too few because nobody drew regions, and no version is named that finds them.
     ModelIncompatibleError
         If the weights are of another task or network.
     """
@@ -88,9 +102,11 @@ def train_at_site(
 
     sites = [open_site(folder) for folder in folders]
     task = make_task(settings)
-    own = [site.store.source("train") for site in sites]
-    for site, patients in zip(sites, own, strict=True):
-        _permit(site, task, patients)
+    preparing = [_permitted(site, task, prepare_with) for site in sites]
+    own = [
+        prepared_source(site.store.source("train"), settings.task, versions)
+        for site, versions in zip(sites, preparing, strict=True)
+    ]
     network, start = start_network(settings, start_from)
     source = PooledSource(own)
     compute = Compute.from_settings(sites[0].store.config.compute)
@@ -111,10 +127,15 @@ def train_at_site(
     names = [site.name for site in sites]
     weights = Weights(settings, get_arrays(network), f"trained {run} at {', '.join(names)}")
     facts = {"sites": names, "task": settings.task, "patients": done.patients, "steps": done.steps}
-    return weights, facts | {"train_loss": done.train_loss}
+    return weights, facts | {"train_loss": done.train_loss} | _prepared_with(preparing[0])
 
 
-def evaluate_at_site(folder: Path, weights: Mapping[str, Path], split: Split) -> dict[str, Any]:
+def evaluate_at_site(
+    folder: Path,
+    weights: Mapping[str, Path],
+    split: Split,
+    prepare_with: Callable[[Collection[str]], Named] = lambda tasks: NOTHING_NAMED,
+) -> dict[str, Any]:
     """Measure weights on the patients of one site; nothing leaves the hospital.
 
     Parameters
@@ -125,28 +146,37 @@ def evaluate_at_site(folder: Path, weights: Mapping[str, Path], split: Split) ->
         Weights files by the label they get in the result.
     split : str
         ``train``, ``validation``, ``test`` or ``all``.
+    prepare_with : callable
+        Gives, of the tasks of the weights, the versions that find what nobody drew
+        (`client.round.named_preparation`).
 
     Returns
     -------
     dict
-        ``{"site", "split", "models": {label: {"task", "patients", "loss", "metrics"}}}``.
+        ``{"site", "split", "models": {label: {"task", "patients", "loss", "metrics"}}}``, and
+        of each model the digests of what prepared its input.
 
     Raises
     ------
     VersionMissingError, ModelIncompatibleError
         If a weights file is missing or does not fit its task's network.
+    NoChampionError
+        If no patient can be measured because nobody drew regions, and no version is named that
+        finds them.
     """
     from shared.training.arrays import set_arrays
     from shared.training.compute import Compute
     from shared.training.local_round import evaluate
 
     loaded = {label: load_weights(path) for label, path in weights.items()}
+    named = prepare_with({one.settings.task for one in loaded.values()})
     store = SiteStore.open(folder)
     compute = Compute.from_settings(store.config.compute)
-    source = split_source(store, split)
     models: dict[str, Any] = {}
     for label, one in loaded.items():
         task = make_task(one.settings)
+        preparing = keep_named(store, one.settings.task, named)
+        source = split_source(store, split, task, preparing)
         network = task.network()
         set_arrays(network, one.arrays, strict=True)
         statistics = evaluate(task, network, source, compute)
@@ -157,20 +187,51 @@ def evaluate_at_site(folder: Path, weights: Mapping[str, Path], split: Split) ->
             "loss": statistics.get("loss_sum", 0.0) / patients if patients else None,
             "metrics": task.metrics(statistics),
             "statistics": dict(statistics),
+            **_prepared_with(preparing),
         }
     store.close()
     return {"site": store.config.site, "split": split, "models": models}
 
 
-def split_source(store: SiteStore, split: Split) -> PatientSource:
-    """Patients of one split of a store, or of all of them."""
-    if split == "all":
-        return PooledSource([store.source(s) for s in ("train", "validation", "test")])
-    return store.source(split)
+def split_source(
+    store: SiteStore, split: Split, task: Task, preparing: tuple[PreparingVersion, ...]
+) -> PatientSource:
+    """Patients of one split of a store, or of all of them, as a task reads them.
+
+    Raises
+    ------
+    NoChampionError
+        If none can be used because nobody drew regions, and no version finds them.
+    """
+    splits = SPLITS if split == "all" else (split,)
+    own = [store.source(one) for one in splits]
+    found = PooledSource([prepared_source(one, task.settings.task, preparing) for one in own])
+    if task.after and not preparing and not usable_patients(task, found):
+        for one in own:
+            refuse_undrawn(task, one, store.config.site)
+    return found
 
 
-def _permit(site: Site, task: Task, patients: PatientSource) -> None:
-    config = site.store.config
+def _permitted(site: Site, task: Task, named: Named) -> tuple[PreparingVersion, ...]:
+    """Hold a site's rules against training, and keep the versions that will prepare the input."""
+    store, config, own = site.store, site.store.config, site.store.source("train")
     policy.permit_task(task.settings.task, config)
     policy.permit_plain(config)
-    policy.permit_cohort(config, usable_patients(task, patients))
+    if not named:
+        usable = usable_patients(task, own)
+        if usable < config.policy.minimum_patients:
+            refuse_undrawn(task, own, site.name)
+        policy.permit_cohort(config, usable)
+        return ()
+    for name in sorted(named):
+        policy.permit_task(name, config)
+    versions = keep_named(store, task.settings.task, named)
+    countable = prepared_source(own, task.settings.task, versions, only_counts=True)
+    policy.permit_cohort(config, usable_patients(task, countable))
+    return versions
+
+
+def _prepared_with(versions: tuple[PreparingVersion, ...]) -> dict[str, Any]:
+    """Name what prepared an input; nothing where nothing did."""
+    by_task = {one.preparation.settings.task: one.preparation for one in versions}
+    return {"prepared_with": digests_of(by_task)} if by_task else {}

@@ -6,7 +6,7 @@ sent them again. Which they are stands in the job, whose signature must have bee
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -57,14 +57,38 @@ def receive_preparations(
     ModelNotKeptError
         If they did not come and the site does not keep them.
     """
-    from shared.training.compute import Compute
-
-    if not preparations:
-        return ()
     for name in sorted(set(preparations) - set(task_class(task).after)):
         raise FirewallRefusedError(
             f"the input of {task} would be prepared with {name}, whose findings it does not need"
         )
+
+    def weights_of(name: str, compute: Compute, before: tuple[str, ...]) -> Arrays:
+        return _weights(store, content, preparations[name], compute, before)
+
+    return keep_in_order(store, preparations, weights_of)
+
+
+def keep_in_order(
+    store: SiteStore,
+    preparations: Mapping[str, Preparation],
+    weights_of: Callable[[str, Compute, tuple[str, ...]], Arrays],
+) -> tuple[PreparingVersion, ...]:
+    """Keep the versions that prepare a task's input, each after those whose findings it needs.
+
+    Parameters
+    ----------
+    store : SiteStore
+        Whose studies they are to complete.
+    preparations : mapping of str to Preparation
+        By task.
+    weights_of : callable
+        Gives the weights of a preparing task's version, on a device, after the versions of
+        these keys.
+    """
+    from shared.training.compute import Compute
+
+    if not preparations:
+        return ()
     compute = Compute.from_settings(store.config.compute)
     needs = {
         name: sorted(set(task_class(name).after) & set(preparations))
@@ -73,7 +97,7 @@ def receive_preparations(
     versions: dict[str, PreparingVersion] = {}
     for name in TopologicalSorter(needs).static_order():
         before = tuple(versions[one].key for one in needs[name])
-        arrays = _weights(store, content, preparations[name], compute, before)
+        arrays = weights_of(name, compute, before)
         made = PreparingVersion(store.arrays.parent, preparations[name], compute, arrays, before)
         made.keep()
         versions[name] = made

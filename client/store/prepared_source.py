@@ -6,17 +6,21 @@ What somebody drew is used where it exists, otherwise what the versions find.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from client.store.patient_source import StoreSource
 from client.store.preparing_version import PreparingVersion, undrawn
 from shared.findings.completion import completed, findings_of
-from shared.findings.findings import Findings, join
+from shared.findings.findings import Findings, RegionMap, join
 from shared.records import StudyRecord
 from shared.tasks.inputs import TaskInputs
+
+if TYPE_CHECKING:
+    from shared.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class PreparedSource:
         if not wanted:
             return study
         if self.only_counts:
-            maps = {name: np.broadcast_to(np.uint8(0), shape) for name, shape in wanted.items()}
+            maps = _empty_maps(wanted)
         else:
             found = self._found(study).maps
             maps = {name: found[name] for name in wanted if name in found}
@@ -87,6 +91,21 @@ class PreparedSource:
             before = join(found[name] for name in version.task.after if name in found)
             found[version.task.name] = version.maps(study, before)
         return join(found.values())
+
+
+def lacks_findings(task: Task, source: StoreSource) -> bool:
+    """Say whether a patient could be used if somebody had drawn, or a version found, regions."""
+    studies = (study for patient in source.patients for study in source.studies(patient))
+    unused = (study for study in studies if not task.uses(study))
+    return any(task.uses(_with_empty_maps(study, task)) for study in unused)
+
+
+def _with_empty_maps(study: StudyRecord, task: Task) -> StudyRecord:
+    return completed(study, findings_of(study, _empty_maps(undrawn(study, task.inputs))))
+
+
+def _empty_maps(grids: Mapping[str, tuple[int, ...]]) -> dict[str, RegionMap]:
+    return {name: np.broadcast_to(np.uint8(0), shape) for name, shape in grids.items()}
 
 
 #: What a hospital trains and measures on.

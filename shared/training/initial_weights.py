@@ -104,6 +104,17 @@ def load_preparing(path: Path, task: str) -> tuple[Preparation, Arrays]:
             f"{path}: weights of {weights.settings.task} (must be of {task}, which they are to "
             "stand for)"
         )
+    return preparing_of(weights, str(path))
+
+
+def preparing_of(weights: Weights, origin: str) -> tuple[Preparation, Arrays]:
+    """Give weights as a version that prepares the input of another task; see `load_preparing`.
+
+    Raises
+    ------
+    ModelIncompatibleError
+        If they hold a number too large to travel; `origin` is where they are from.
+    """
     sent = halved(weights.arrays)
-    check_finite(sent, f"{path} in half precision", ModelIncompatibleError)
+    check_finite(sent, f"{origin} in half precision", ModelIncompatibleError)
     return Preparation(settings=weights.settings, digest=digest_arrays(sent)), sent

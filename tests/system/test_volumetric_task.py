@@ -12,6 +12,7 @@ import json
 import multiprocessing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shutil import copytree
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from torch import Tensor, nn
 from torch.nn import functional
+from typer.testing import CliRunner
 
+from client.cli.main import app
 from client.contract.data_contract import check
 from client.ingest.folder import ingest
 from client.node.ledger_summary import ledger_statement
@@ -31,7 +34,7 @@ from server.rounds.plan import PLAN_FILE
 from server.runtime import simulated, simulation
 from server.runtime.run import run_federation
 from shared.clinical.cross_calibration import standardised_bmd
-from shared.errors import PhantomError
+from shared.errors import NoChampionError, PhantomError
 from shared.findings.completion import completed
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, bmd_measurement
@@ -52,6 +55,7 @@ from shared.settings.files import (
     SitePolicy,
     SitePrivacy,
     TaskRun,
+    load_settings,
     save_settings,
 )
 from shared.settings.task import PrivateSettings, TaskSettings
@@ -61,7 +65,7 @@ from shared.tasks.inputs import TaskInputs
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample, Statistics
 from shared.training.arrays import get_arrays
-from shared.training.weights import Weights, digest_arrays, save_weights
+from shared.training.weights import Weights, digest_arrays, load_weights, save_weights
 from tests.shared.ct_samples import write_ct
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -442,3 +446,38 @@ def test_a_version_reads_a_new_patient(
 def test_there_are_no_digital_patients_of_what_nobody_renders(listed: None) -> None:
     with pytest.raises(PhantomError, match="CT series"):
         ToyDensity.digital_patients(1, 1)
+
+
+def on_site(command: str, site: Path, *words: str | Path) -> Any:
+    """Call ``osteofed site COMMAND``."""
+    return CliRunner().invoke(app, [command, str(site), *map(str, words), "--json"])
+
+
+# typer's import of click's old names
+@pytest.mark.filterwarnings("ignore:'click:DeprecationWarning")
+def test_the_hospital_alone_trains_and_measures_on_prepared_input(
+    sites: list[Path], levels: Path, tmp_path: Path
+) -> None:
+    site = copytree(sites[0], tmp_path / "alpha")
+    config = load_settings(site / "site.yaml", SiteConfig)
+    willing = config.privacy.model_copy(update={"allow_plain_runs": True})
+    save_settings(config.model_copy(update={"privacy": willing}), site / "site.yaml")
+    save_settings(SETTINGS, tmp_path / "task.yaml")
+    out = tmp_path / "density.safetensors"
+    ask = ("--settings", tmp_path / "task.yaml", "--out", out, "--steps", "2")
+    refused = on_site("train", site, *ask)
+    assert isinstance(refused.exception, NoChampionError)
+    assert "no version of toy-levels is named" in str(refused.exception)
+    trained = on_site("train", site, *ask, "--prepare-with", levels.parent)
+    assert trained.exit_code == 0, trained.exception
+    facts = json.loads(trained.stdout)
+    digest = digest_arrays(load_weights(levels).arrays)
+    assert facts["prepared_with"] == {ToyLevels.name: digest}
+    measured = on_site("evaluate", site, "--weights", out, "--prepare-with", levels)
+    assert measured.exit_code == 0, measured.exception
+    model = json.loads(measured.stdout)["models"]["density"]
+    assert model["patients"] > 0
+    assert model["prepared_with"] == {ToyLevels.name: digest}
+    maps = list((site / "store" / "prepared" / ToyLevels.name).rglob("*.regions.npy"))
+    assert len(maps) >= facts["patients"] + model["patients"]
+    assert all(np.any(np.load(path) == L1) for path in maps)
