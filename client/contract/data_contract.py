@@ -253,6 +253,19 @@ def kept_contract(folder: Path, task: str) -> KeptContract | None:
     )
 
 
+def versions_named(folder: Path) -> frozenset[tuple[str, str]]:
+    """Give task and digest of every version that a contract kept at a site names.
+
+    A contract that is not as it was kept names none.
+    """
+    names: set[tuple[str, str]] = set()
+    for path in sorted((folder / FOLDER).glob("*.json")):
+        with contextlib.suppress(ContractNotMetError):
+            kept = kept_contract(folder, path.stem)
+            names |= set(kept.prepared_with.items()) if kept is not None else set()
+    return frozenset(names)
+
+
 def _from_agreement(task: str, path: Path) -> KeptContract:
     """Find a task's contract in federation.yaml."""
     config = load_settings(path, FederationConfig)

@@ -23,7 +23,11 @@ from client.privacy.reservation import Reservation
 from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
 from client.round.open_site import Site
 from client.round.received_model import keep_received
-from client.round.received_preparation import prepared_source, receive_preparations
+from client.round.received_preparation import (
+    keep_preparations,
+    prepared_source,
+    receive_preparations,
+)
 from client.round.signing import account_of, release, release_again, spent_of
 from client.round.train_request import CHECKS, TrainRequest, shapes_of
 from client.store.prepared_source import SiteSource
@@ -150,6 +154,7 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
     permit_request(ticket, asked, site.chain)
     _write_asked(site, job, ticket)
     preparing = receive_preparations(site.store, content, job.task, job.prepared_with)
+    keep_preparations(site.store, preparing)
     source = prepared_source(site.store.source("validation"), job.task, preparing)
     request = _evaluation_request(site, asked, source)
     kept = kept_evaluation(site.store.folder, job, request)

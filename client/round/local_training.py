@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from client.privacy import policy
 from client.privacy.ledger import DEFAULT_COHORT
 from client.round.answer import cohort_digest
-from client.round.named_preparation import Named, keep_named, refuse_undrawn
+from client.round.named_preparation import Named, keep_named, refuse_undrawn, versions_here
 from client.round.open_site import Site, open_site
 from client.round.received_preparation import prepared_source
 from client.round.train_request import usable_patients
@@ -88,7 +88,7 @@ def train_at_site(
     Raises
     ------
     PolicyRefusedError
-        If a site does not allow training without privacy.
+        If a site does not allow training without privacy, or so much disk for prepared input.
     CohortTooSmallError
         If a site has fewer patients than it demands.
     NoChampionError
@@ -175,7 +175,8 @@ def evaluate_at_site(
     models: dict[str, Any] = {}
     for label, one in loaded.items():
         task = make_task(one.settings)
-        preparing = keep_named(store, one.settings.task, named)
+        preparing = versions_here(store, one.settings.task, named)
+        keep_named(store, preparing)
         source = split_source(store, split, task, preparing)
         network = task.network()
         set_arrays(network, one.arrays, strict=True)
@@ -225,9 +226,10 @@ def _permitted(site: Site, task: Task, named: Named) -> tuple[PreparingVersion, 
         return ()
     for name in sorted(named):
         policy.permit_task(name, config)
-    versions = keep_named(store, task.settings.task, named)
+    versions = versions_here(store, task.settings.task, named)
     countable = prepared_source(own, task.settings.task, versions, only_counts=True)
     policy.permit_cohort(config, usable_patients(task, countable))
+    keep_named(store, versions)
     return versions
 
 

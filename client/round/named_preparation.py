@@ -11,7 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.round.received_preparation import keep_in_order
+from client.contract.data_contract import versions_named
+from client.round.received_preparation import in_order
+from client.store.prepared_room import keep_in_room
 from client.store.prepared_source import lacks_findings
 from shared.errors import ConfigError, ModelIncompatibleError, NoChampionError
 from shared.inference.champions import load_champions
@@ -80,14 +82,25 @@ def named_preparations(
     return found
 
 
-def keep_named(store: SiteStore, task: str, named: Named) -> tuple[PreparingVersion, ...]:
-    """Keep in a store those of the named versions whose findings a task needs."""
+def versions_here(store: SiteStore, task: str, named: Named) -> tuple[PreparingVersion, ...]:
+    """Give those of the named versions whose findings a task needs, for a store's studies."""
     wanted = {name: named[name][0] for name in task_class(task).after if name in named}
 
     def weights_of(name: str, compute: Compute, before: tuple[str, ...]) -> Arrays:
         return named[name][1]
 
-    return keep_in_order(store, wanted, weights_of)
+    return in_order(store, wanted, weights_of)
+
+
+def keep_named(store: SiteStore, versions: tuple[PreparingVersion, ...]) -> None:
+    """Keep versions that are about to prepare studies, if there is room for what they may find.
+
+    Raises
+    ------
+    PolicyRefusedError
+        If not; the sentence is for the hospital's engineer and names the size.
+    """
+    keep_in_room(store, versions, versions_named(store.folder))
 
 
 def refuse_undrawn(task: Task, source: StoreSource, site: str) -> None:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
+from client.contract.data_contract import versions_named
 from client.privacy import firewall
 from client.store.patient_source import StoreSource
+from client.store.prepared_room import keep_in_room
 from client.store.prepared_source import PreparedSource, SiteSource
 from client.store.preparing_version import PreparingVersion, kept_weights
 from client.store.site_store import SiteStore
-from shared.errors import FirewallRefusedError, ModelNotKeptError
+from shared.errors import FirewallRefusedError, ModelNotKeptError, PolicyRefusedError
 from shared.protocol.codec import Arrays, Shapes
 from shared.protocol.preparation import Preparation, record_of
 from shared.tasks import make_task, task_class
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 def receive_preparations(
     store: SiteStore, content: RecordDict, task: str, preparations: Mapping[str, Preparation]
 ) -> tuple[PreparingVersion, ...]:
-    """Read the versions that a message names, and keep those that came.
+    """Read the versions that a message names; `keep_preparations` keeps them.
 
     Parameters
     ----------
@@ -65,15 +67,32 @@ def receive_preparations(
     def weights_of(name: str, compute: Compute, before: tuple[str, ...]) -> Arrays:
         return _weights(store, content, preparations[name], compute, before)
 
-    return keep_in_order(store, preparations, weights_of)
+    return in_order(store, preparations, weights_of)
 
 
-def keep_in_order(
+def keep_preparations(store: SiteStore, versions: tuple[PreparingVersion, ...]) -> None:
+    """Keep versions that are about to prepare studies; what is said when not names no size.
+
+    Raises
+    ------
+    PolicyRefusedError
+        If what they may find would take more disk than the hospital allows.
+    """
+    try:
+        keep_in_room(store, versions, versions_named(store.folder))
+    except PolicyRefusedError as error:
+        raise PolicyRefusedError(
+            "what prepares the input may take more disk than the hospital allows (site.yaml: "
+            "policy.maximum_prepared_gigabytes)"
+        ) from error
+
+
+def in_order(
     store: SiteStore,
     preparations: Mapping[str, Preparation],
     weights_of: Callable[[str, Compute, tuple[str, ...]], Arrays],
 ) -> tuple[PreparingVersion, ...]:
-    """Keep the versions that prepare a task's input, each after those whose findings it needs.
+    """Put the versions that prepare a task's input each after those whose findings it needs.
 
     Parameters
     ----------
@@ -98,9 +117,9 @@ def keep_in_order(
     for name in TopologicalSorter(needs).static_order():
         before = tuple(versions[one].key for one in needs[name])
         arrays = weights_of(name, compute, before)
-        made = PreparingVersion(store.arrays.parent, preparations[name], compute, arrays, before)
-        made.keep()
-        versions[name] = made
+        versions[name] = PreparingVersion(
+            store.arrays.parent, preparations[name], compute, arrays, before
+        )
     return tuple(versions.values())
 
 

@@ -1,8 +1,7 @@
 """A train request as a hospital holds it, and what is held against it: an ordered list.
 
-Nothing is computed, reserved or written before all of the list has passed, but for what
-prepares the input, once the ticket was found good: how many patients can be trained on follows
-from it.
+Nothing is computed, reserved or written before all of the list has passed; the last of it keeps
+what prepares the input, and removes what was kept of others if it has to make room.
 """
 
 from __future__ import annotations
@@ -17,7 +16,11 @@ from client.identity.coordinator import permit_coordinator, permit_request
 from client.privacy import policy
 from client.round.open_site import Site
 from client.round.received_model import ReceivedModel, receive_model
-from client.round.received_preparation import prepared_source, receive_preparations
+from client.round.received_preparation import (
+    keep_preparations,
+    prepared_source,
+    receive_preparations,
+)
 from client.store.patient_source import StoreSource
 from shared.errors import FirewallRefusedError, PolicyRefusedError
 from shared.protocol.codec import Shapes
@@ -187,6 +190,11 @@ def is_what_the_ticket_is_over(request: TrainRequest) -> None:
     permit_request(request.ticket, request.asked, request.site.chain)
 
 
+def has_room_for_what_is_prepared(request: TrainRequest) -> None:
+    """Refuse what may take more disk than the hospital allows; what is said names no size."""
+    keep_preparations(request.site.store, request.preparing)
+
+
 #: In this order: what is cheap and what decides who may speak at all come first.
 CHECKS: Final[tuple[Callable[[TrainRequest], None], ...]] = (
     comes_from_the_coordinator,
@@ -199,6 +207,7 @@ CHECKS: Final[tuple[Callable[[TrainRequest], None], ...]] = (
     brings_what_prepares_the_input,
     trains_on_enough_patients,
     is_what_the_ticket_is_over,
+    has_room_for_what_is_prepared,
 )
 
 

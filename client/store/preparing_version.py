@@ -6,7 +6,7 @@
 
 The key is the digest of everything that a map follows from besides the study. A map is made
 once, and an image in which nothing was found has an empty one. All of it can be made again:
-the versions used last are kept, the folders of older ones go.
+`client.store.prepared_room` says what stays.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,8 +46,6 @@ LOG: Final = logging.getLogger(__name__)
 
 FOLDER: Final = "prepared"
 WEIGHTS: Final = "weights.safetensors"
-#: Versions whose folders stay, over all tasks.
-VERSIONS_KEPT: Final = 8
 #: Programs that a map's bits follow from.
 LIBRARIES: Final = ("osteofed", "torch", "monai", "numpy")
 
@@ -93,16 +90,13 @@ class PreparingVersion:
         return _folder(self.store, self.preparation, self.compute, self.before)
 
     def keep(self) -> None:
-        """Keep the weights, whole or not at all; of the versions kept the oldest go."""
+        """Keep the weights, whole or not at all, as used now."""
         for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
             make_private_folder(folder)
         os.utime(self.folder)
         if kept_weights(self.store, self.preparation, self.compute, self.before) is None:
             save_tensors(self.folder / WEIGHTS, self.arrays)
             (self.folder / WEIGHTS).chmod(OWNER_ONLY)
-        known = sorted(self.folder.parent.parent.glob("*/*"), key=_modified)
-        for old in known[:-VERSIONS_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
 
     def maps(self, study: StudyRecord, before: Findings) -> Findings:
         """Give what the version finds in a study where nobody drew anything.
@@ -208,11 +202,3 @@ def _folder(
     store: Path, preparation: Preparation, compute: Compute, before: tuple[str, ...]
 ) -> Path:
     return store / FOLDER / preparation.settings.task / _key(preparation, compute, before)
-
-
-def _modified(path: Path) -> float:
-    """When a version was last used; one that another process has taken away counts as oldest."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0

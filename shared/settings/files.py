@@ -171,9 +171,10 @@ class SitePolicy(Settings):
     `smallest_cell` is the least number of patients behind any sum that leaves;
     `maximum_evaluations_per_run` how many models are measured for one task and run,
     `maximum_evaluations_per_month` for one task in 30 days over all runs, the models of
-    rounds too. `hours` is when the hospital's machine may work for others, by its own
-    clock. `require_contract` refuses every task whose data contract was not checked and
-    kept here.
+    rounds too. `maximum_prepared_gigabytes` is how much disk, in 10⁹ bytes, all that versions of
+    other tasks find in the studies may take (`TaskRun.prepare_with`). `hours` is when the
+    hospital's machine may work for others, by its own clock. `require_contract` refuses every
+    task whose data contract was not checked and kept here.
     """
 
     tasks: tuple[str, ...] | None = None
@@ -183,6 +184,7 @@ class SitePolicy(Settings):
     smallest_cell: Count = 10
     maximum_evaluations_per_run: Count = 20
     maximum_evaluations_per_month: Count = 400
+    maximum_prepared_gigabytes: Positive = 50.0
     require_contract: bool = False
     hours: (
         Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")] | None

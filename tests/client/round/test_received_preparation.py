@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,13 @@ from flwr.app import RecordDict
 from client.contract.data_contract import check, kept_contract
 from client.round.answer import answer_evaluate, answer_train, cohort_digest
 from client.round.open_site import Site, open_site
-from client.round.received_preparation import prepared_source, receive_preparations
+from client.round.received_preparation import (
+    keep_preparations,
+    prepared_source,
+    receive_preparations,
+)
 from client.store.catalogue import Image
 from client.store.prepared_source import PreparedSource
-from client.store.preparing_version import VERSIONS_KEPT
 from shared.errors import (
     BudgetExceededError,
     ContractNotMetError,
@@ -100,6 +102,7 @@ def evaluation(preparing: dict[str, Arrays] = PREPARING) -> RecordDict:
 def source(site: Site, named: dict[str, Preparation] = NAMED, **brought: Arrays) -> PreparedSource:
     content = message(asked(named), {TINY_TASK.task: brought.get("weights", WEIGHTS)})
     versions = receive_preparations(site.store, content, FRACTURE.task, named)
+    keep_preparations(site.store, versions)
     found = prepared_source(site.store.source("train"), FRACTURE.task, versions)
     assert isinstance(found, PreparedSource)
     return found
@@ -298,21 +301,6 @@ def test_a_map_that_is_not_whole_is_made_again(site: Site) -> None:
         path.write_bytes(damaged)
         [again] = prepared.studies(prepared.patients[0])
         np.testing.assert_array_equal(again.images[View.SPINE_LATERAL].regions, first)
-
-
-def test_of_the_versions_that_prepared_only_the_last_are_kept(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = source(site)
-    first.studies(first.patients[0])
-    for number in range(VERSIONS_KEPT):
-        folder = first.versions[0].folder.with_name(f"later-{number}")
-        folder.mkdir()
-        os.utime(folder, (2e9 + number, 2e9 + number))
-    source(site, of(OTHER), weights=OTHER)
-    assert not first.versions[0].folder.exists()
-    with pytest.raises(ModelNotKeptError):
-        answer_train(site, message(asked(), {}))
 
 
 def test_an_evaluation_always_brings_what_prepares_the_input(site: Site) -> None:

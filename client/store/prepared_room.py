@@ -1,0 +1,228 @@
+"""Room on the disk for what versions of other tasks find in studies, and what goes to make it.
+
+<site>/store/prepared/<task>/<key>/holding.json   which version it is, and what it may take
+
+A version is counted by what all its maps may take, from the sizes of the images in the store:
+never by the maps that are there. So neither what is removed nor what is refused follows from
+what was found, or from who was drawn into a step.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from client.store.preparing_version import FOLDER, PreparingVersion
+from client.store.split import SPLITS
+from shared.errors import PolicyRefusedError
+from shared.protocol.signatures import Digest
+from shared.runtime.files import OWNER_ONLY, make_private_folder, write_text_atomically
+from shared.settings.base import Count, Settings
+
+if TYPE_CHECKING:
+    from client.store.catalogue import Image, Volume
+    from client.store.site_store import SiteStore
+    from shared.tasks.inputs import TaskInputs
+
+HOLDING: Final = "holding.json"
+#: Versions whose folders stay, over all tasks, unless a contract names more.
+VERSIONS_KEPT: Final = 8
+GIGABYTE: Final = 1e9
+#: What a file or folder takes at least, and what each is rounded up to.
+BLOCK: Final = 4096
+#: What a version's folder takes besides maps and the numbers of its weights.
+BESIDES: Final = 16 * BLOCK
+#: Of an array's file before its numbers.
+ARRAY_HEADER: Final = 128
+#: Bytes of a number in the arrays of images and volumes; a map's has one.
+NUMBER: Final = 2
+
+
+class Holding(Settings):
+    """What a kept version is, and how many bytes of disk all that it finds may take."""
+
+    digest: Digest
+    bytes: Count
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A version's folder, what stands in it, and when it was last used."""
+
+    folder: Path
+    holding: Holding
+    used: float
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Task and digest, as a contract names it."""
+        return self.folder.parent.name, self.holding.digest
+
+
+def keep_in_room(
+    store: SiteStore, versions: Sequence[PreparingVersion], named: Set[tuple[str, str]]
+) -> None:
+    """Keep versions that are about to prepare studies, if there is room for all they may find.
+
+    For it the versions go that were not used for longest. One that a contract names stays, and
+    of what is kept twice (by other programs, on another device) the one used last.
+
+    Parameters
+    ----------
+    store : SiteStore
+        Whose studies they complete; its ``policy.maximum_prepared_gigabytes`` is the limit.
+    versions : sequence of PreparingVersion
+        Those that are used now.
+    named : set of (str, str)
+        Task and digest of the versions that the site's contracts name.
+
+    Raises
+    ------
+    PolicyRefusedError
+        If there is no room even when all others are gone; nothing is removed then.
+    """
+    if not versions:
+        return
+    root = store.arrays.parent / FOLDER
+    make_private_folder(root)
+    with _alone(root):
+        kept = {one.folder: one for one in _all_kept(root)}
+        before = {folder: one.holding.bytes for folder, one in kept.items()}
+        using = {
+            folder: max(size, before.get(folder, 0))  # what was drawn since is still there
+            for folder, size in _sizes(store, versions).items()
+        }
+        others = [one for folder, one in kept.items() if folder not in using]
+        names = {(one.task.name, one.preparation.digest) for one in versions}
+        staying = _staying(others, named - names)
+        wanted = sum(using.values()) + sum(one.holding.bytes for one in staying)
+        limit = store.config.policy.maximum_prepared_gigabytes
+        if wanted > limit * GIGABYTE:
+            raise _no_room(wanted, limit)
+        going = [one for one in others if one not in staying]
+        room = limit * GIGABYTE - wanted
+        _remove_unknown(root, set(kept) | set(using))
+        left = _remove_oldest(going, room, VERSIONS_KEPT - len(using) - len(staying))
+        if left > room:
+            raise _no_room(wanted + left, limit)
+        for one in versions:
+            _write(one, using[one.folder])
+
+
+def _sizes(store: SiteStore, versions: Sequence[PreparingVersion]) -> dict[Path, int]:
+    """Bytes on disk that each version may take, over all studies of a store."""
+    sizes: Counter[Path] = Counter()
+    for one in versions:
+        numbers = sum(array.nbytes for array in one.arrays.values())
+        sizes[one.folder] += _on_disk(numbers) + BESIDES
+    for split in SPLITS:
+        source = store.source(split)
+        for one in versions:
+            for path in _undrawn_files(store, source.images, source.volumes, one.task.inputs):
+                sizes[one.folder] += _map_of(path) + BLOCK
+    return sizes
+
+
+def _undrawn_files(
+    store: SiteStore, images: Mapping[str, Sequence[Image]],
+    volumes: Mapping[str, Sequence[Volume]], inputs: TaskInputs,
+) -> Iterator[Path]:  # fmt: skip
+    """Files of the images and volumes that a task reads and nobody drew on."""
+    views = {view.value for view in inputs.views}
+    for rows in images.values():
+        for image in rows:
+            if image.mask_digest is None and image.view in views:
+                yield store.array_path(image.study, image.view, "pixels")
+    for series in volumes.values() if inputs.series else ():
+        for volume in series:
+            if volume.mask_digest is None:
+                yield store.array_path(volume.study, volume.series, "hu")
+
+
+def _map_of(path: Path) -> int:
+    """Bytes on disk of a map on the grid of an array's file; a file that is gone has none."""
+    try:
+        return _on_disk(path.stat().st_size // NUMBER + ARRAY_HEADER)
+    except FileNotFoundError:
+        return 0
+
+
+def _on_disk(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _all_kept(root: Path) -> Iterator[_Kept]:
+    """Versions that say what they are; what a crash or an older program left does not."""
+    for path in root.glob(f"*/*/{HOLDING}"):
+        try:
+            holding = Holding.model_validate_json(path.read_text(encoding="utf-8"))
+            yield _Kept(path.parent, holding, path.parent.stat().st_mtime)
+        except (OSError, ValidationError, UnicodeDecodeError):
+            continue
+
+
+def _staying(others: Sequence[_Kept], named: Set[tuple[str, str]]) -> list[_Kept]:
+    """Of each version that a contract names the folder that was used last."""
+    latest = {one.name: one for one in sorted(others, key=_age)}
+    return [latest[name] for name in sorted(named & latest.keys())]
+
+
+def _remove_unknown(root: Path, known: Set[Path]) -> None:
+    for folder in root.glob("*/*"):
+        if folder not in known:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_oldest(going: Sequence[_Kept], room: float, places: int) -> int:
+    """Remove the versions used longest ago until the others fit, and count what these may take.
+
+    One that cannot be removed, as another process writes to it, goes on to take room.
+    """
+    left = sorted(going, key=_age)
+    taken = sum(one.holding.bytes for one in left)
+    while left and (len(left) > places or taken > room):
+        oldest = left.pop(0)
+        shutil.rmtree(oldest.folder, ignore_errors=True)
+        taken -= 0 if oldest.folder.exists() else oldest.holding.bytes
+    return taken
+
+
+def _age(one: _Kept) -> tuple[float, Path]:
+    return one.used, one.folder
+
+
+def _write(version: PreparingVersion, size: int) -> None:
+    """Keep a version, first what it may take."""
+    for folder in (version.folder.parent, version.folder):
+        make_private_folder(folder)
+    holding = Holding(digest=version.preparation.digest, bytes=size)
+    write_text_atomically(version.folder / HOLDING, holding.model_dump_json(), mode=OWNER_ONLY)
+    version.keep()
+
+
+def _no_room(wanted: float, limit: float) -> PolicyRefusedError:
+    return PolicyRefusedError(
+        f"what prepares the input may take {wanted / GIGABYTE:.3g} GB with what the contracts "
+        f"name that are kept here (site.yaml: policy.maximum_prepared_gigabytes: {limit:g}); "
+        "give it more, or check the agreements anew with `osteofed site check --agreement`"
+    )
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Let no other process of the site count or remove meanwhile."""
+    descriptor = os.open(root / "lock", os.O_WRONLY | os.O_CREAT, OWNER_ONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
