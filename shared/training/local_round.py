@@ -42,6 +42,7 @@ from shared.training.batches import (
     to_batch,
 )
 from shared.training.compute import Compute
+from shared.training.mixing import refuse_what_mixes
 from shared.training.optimising import (
     Moment,
     autocast,
@@ -257,13 +258,14 @@ def train_private(
         If no patient of the source can be used.
     NotImplementedError
         Before any step, if the network has a layer that mixes samples or keeps
-        statistics of them.
+        statistics of them, or a probe finds that one patient changes what comes out for another.
     """
     patients = _patients(task, source)
     settings = settings.slowed_by_noise(noise_multiplier, len(patients), rounds)
     steps = settings.steps_per_round
     mean = _Mean()
     with training(task, model, settings, compute) as trained, random_layers(key, compute):
+        refuse_what_mixes(task, model, compute)
         start = [weight.detach().clone() for weight in trained]
         optimiser = _private_optimiser(settings, trained, noise_multiplier, key, len(patients))
         with per_patient_gradients(model, task.units):

@@ -45,8 +45,8 @@ def per_patient_gradients(model: nn.Module, units: int) -> Iterator[None]:
     ========================================= =====================================
 
     Whether anything else in the network mixes patients (a mean over the batch's axis, an
-    attention along it) is not looked for: clipping then bounds nothing, and whoever writes a
-    task answers for that.
+    attention along it) is not looked for here: clipping then bounds nothing. One patient at a
+    time nothing in the network can; of the formulas `shared.training.mixing` asks before training.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -91,6 +92,9 @@ class TinyTask(Task):
             "weight": torch.tensor([1.0, float(number % 3 > 0)]),
             "target": target,
         }
+
+    def example(self) -> StudyRecord:
+        return replace(super().example(), patient="p1")
 
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
         shade = torch.as_tensor(generator.normal(0, 0.1, sample["image"].shape)).float()

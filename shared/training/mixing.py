@@ -1,0 +1,190 @@
+"""A probe before private training: nothing of one patient may reach the loss of another.
+
+Clipping bounds what a patient adds to the sum only if the loss of each patient follows from
+that patient alone. What trains by formulas runs the whole batch at once, so anything between
+its layers, or in the task's loss, could mix patients; no layer shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from shared.tasks.base import Task
+from shared.tasks.sample import Sample
+from shared.training.batches import to_batch
+from shared.training.compute import Compute
+from shared.training.layers.formulas import have_formulas
+from shared.training.optimising import autocast
+from shared.training.per_patient_gradients import per_patient_gradients
+
+PATIENTS: Final = 3
+FIRST, LAST = 0, PATIENTS - 1
+#: How far somebody who resembles another is from them. Attention that looks for what is alike
+#: sees nothing of strangers.
+UNLIKENESS: Final = 0.01
+#: How much of its value an unchanged patient's output or loss may differ by rounding.
+TOLERANCE: Final = 1e-5
+#: Of the generator that draws inputs and weights; nothing else is drawn from it.
+SEED: Final = 20_261_129
+#: Spread of biases, and of normalisations' weights around one.
+SPREAD: Final = 0.1
+
+#: Networks that this process found to mix nothing.
+_FOUND_GOOD: set[tuple[object, ...]] = set()
+
+
+def refuse_what_mixes(task: Task, model: nn.Module, compute: Compute) -> None:
+    """Refuse a network or a loss in which one patient changes what comes out for another.
+
+    Three patients of random values run as in a step: in the same mode, precision and device,
+    layers that draw at random drawing the same each time. One of them gets other values, a
+    stranger's or nearly those of another; outputs and losses of the others must stay. A copy
+    runs, with weights drawn for the purpose, for a head of zeros would hide everything; so the
+    answer is the same whatever weights came, and a process asks once. PyTorch's generators are
+    as they were.
+
+    ============================================ ==============================================
+    case                                         what happens
+    ============================================ ==============================================
+    layer without a formula trains               nothing: the network runs one patient at a time
+    mean, attention or order along the batch     refused
+    loss divided by what the batch weighs        refused
+    buffer or other state that a pass changes    refused
+    mixing in the gradient alone (values that    not found
+    cancel), or only for certain weights
+    ============================================ ==============================================
+
+    Parameters
+    ----------
+    task : Task
+        Gives an example and the loss.
+    model : Module
+        Its network in training mode, what is not trained frozen; left alone.
+    compute : Compute
+        Device and precision of the steps.
+
+    Raises
+    ------
+    NotImplementedError
+        If patients are mixed, or a layer is of those that `per_patient_gradients` refuses.
+    """
+    if not have_formulas(model):
+        return
+    key = _key(task, model, compute)
+    if key in _FOUND_GOOD:
+        return
+    network, generator = deepcopy(model), torch.Generator().manual_seed(SEED)
+    _draw_weights(network, generator)
+    devices = [] if compute.device == "cpu" else [torch.device(compute.device)]
+    with torch.random.fork_rng(devices=devices), per_patient_gradients(network, task.units):
+        _probe(task, network, generator, compute)
+    _FOUND_GOOD.add(key)
+
+
+def _probe(task: Task, network: nn.Module, generator: torch.Generator, compute: Compute) -> None:
+    example = {name: value.clone() for name, value in task.sample(task.example()).items()}
+    patients = [_patient(example, generator) for _ in range(PATIENTS)]
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    expected = _run(task, network, patients, compute)
+    # What flows from the first to the last, and back.
+    replaced = {
+        FIRST: _alike(patients[LAST], generator),
+        LAST: _another(example, generator),
+    }
+    for place, another in replaced.items():
+        others = [number for number in range(PATIENTS) if number != place]
+        changed = [*patients[:place], another, *patients[place + 1 :]]
+        found = _run(task, network, changed, compute)
+        for what, one, other in zip(("output", "loss"), found, expected, strict=True):
+            if not _are_same(one[others], other[others]):
+                raise NotImplementedError(
+                    f"{task.settings.task}: the {what} of a patient changes with who else is in "
+                    "the batch, so that clipping bounds nothing (compute nothing along the first "
+                    "axis of a batch, neither in the network nor in the loss)"
+                )
+    for name, buffer in network.named_buffers():
+        if name not in buffers or not torch.equal(buffer, buffers[name]):
+            raise NotImplementedError(
+                f"{name}: the network keeps statistics of samples in a buffer, which neither "
+                "clipping nor noise hides (use layers that keep none)"
+            )
+
+
+def _run(
+    task: Task, network: nn.Module, patients: Sequence[Sample], compute: Compute
+) -> tuple[Tensor, Tensor]:
+    """Give outputs (N, K·...) and mean losses (N, 1) of patients."""
+    torch.manual_seed(SEED)
+    batch = to_batch(list(patients), compute.device)
+    with autocast(compute):
+        output = network(batch["image"], batch["covariates"])
+    output = output.float()
+    losses = task.loss(output, batch)
+    return (
+        output.detach().reshape(PATIENTS, -1),
+        losses.detach().reshape(PATIENTS, -1).mean(1, keepdim=True),
+    )
+
+
+def _are_same(found: Tensor, expected: Tensor) -> bool:
+    """Say whether values are the same up to rounding, small ones beside the usual size."""
+    usual = float(expected.abs().nan_to_num().median())
+    near = TOLERANCE * min(usual, 1.0)
+    return torch.allclose(found, expected, rtol=TOLERANCE, atol=near, equal_nan=True)
+
+
+def _patient(example: Sample, generator: torch.Generator) -> Sample:
+    """Make a patient of random values: every unit counts, and covariates are the example's."""
+    drawn = {name: _drawn(value, generator) for name, value in example.items()}
+    image = example["image"]
+    return drawn | {
+        "image": torch.randn(image.shape, generator=generator, dtype=image.dtype),
+        "covariates": example["covariates"],
+        "weight": torch.ones_like(example["weight"]),
+    }
+
+
+def _alike(patient: Sample, generator: torch.Generator) -> Sample:
+    """Make a patient who resembles another, but no unit of theirs counts."""
+    image = patient["image"]
+    apart = UNLIKENESS * torch.randn(image.shape, generator=generator, dtype=image.dtype)
+    return patient | {"image": image + apart, "weight": torch.zeros_like(patient["weight"])}
+
+
+def _another(example: Sample, generator: torch.Generator) -> Sample:
+    """Make a patient who differs from all others in everything: no unit of theirs counts."""
+    return _patient(example, generator) | {
+        "covariates": _drawn(example["covariates"], generator),
+        "weight": torch.zeros_like(example["weight"]),
+    }
+
+
+def _drawn(value: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw numbers between 0 and 1; classes, which a network may not know, stay."""
+    if not value.is_floating_point():
+        return value
+    return torch.rand(value.shape, generator=generator, dtype=value.dtype)
+
+
+@torch.no_grad()
+def _draw_weights(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw weights at which signals pass every layer: no weight is zero."""
+    for name, weight in network.named_parameters():
+        drawn = torch.randn(weight.shape, generator=generator)
+        if weight.dim() > 1:
+            drawn /= weight[0].numel() ** 0.5
+        else:
+            drawn = SPREAD * drawn + float(name.endswith("weight"))
+        weight.copy_(drawn)
+
+
+def _key(task: Task, model: nn.Module, compute: Compute) -> tuple[object, ...]:
+    """Name everything that the answer follows from."""
+    layers = tuple((name, type(module)) for name, module in model.named_modules())
+    settings = task.settings.model_dump_json()
+    return type(task), settings, layers, compute.device, compute.mixed_precision
