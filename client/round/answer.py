@@ -21,6 +21,7 @@ from client.privacy import firewall, policy
 from client.privacy.ledger import DEFAULT_COHORT
 from client.privacy.reservation import Reservation
 from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
+from client.round.known_networks import KnownHere
 from client.round.open_site import Site
 from client.round.received_model import keep_received
 from client.round.received_preparation import (
@@ -305,4 +306,5 @@ def _train(request: TrainRequest, digest: str, reservation: Reservation) -> Loca
     return train_private(
         request.task, request.network, source, job.settings.private,
         job.noise_multiplier, key, compute, rounds=job.rounds, proximal_mu=job.proximal_mu,
+        known=KnownHere(site.store.folder),
     )  # fmt: skip

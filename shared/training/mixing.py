@@ -7,9 +7,12 @@ its layers, or in the task's loss, could mix patients; no layer shows it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -34,19 +37,35 @@ SEED: Final = 20_261_129
 #: Spread of biases, and of normalisations' weights around one.
 SPREAD: Final = 0.1
 
+#: The code that this module belongs to: a change anywhere in it is asked about anew.
+PACKAGE: Final = Path(__file__).parents[1]
+
+
+class KnownNetworks(Protocol):
+    """Digests of what a probe found to mix nothing."""
+
+    def __contains__(self, digest: str, /) -> bool:
+        """Whether it was found good."""
+
+    def add(self, digest: str, /) -> None:
+        """Keep that it was found good."""
+
+
 #: Networks that this process found to mix nothing.
-_FOUND_GOOD: set[tuple[object, ...]] = set()
+_FOUND_GOOD: Final[set[str]] = set()
 
 
-def refuse_what_mixes(task: Task, model: nn.Module, compute: Compute) -> None:
+def refuse_what_mixes(
+    task: Task, model: nn.Module, compute: Compute, known: KnownNetworks | None = None
+) -> None:
     """Refuse a network or a loss in which one patient changes what comes out for another.
 
     Three patients of random values run as in a step: in the same mode, precision and device,
     layers that draw at random drawing the same each time. One of them gets other values, a
     stranger's or nearly those of another; outputs and losses of the others must stay. A copy
     runs, with weights drawn for the purpose, for a head of zeros would hide everything; so the
-    answer is the same whatever weights came, and a process asks once. PyTorch's generators are
-    as they were.
+    answer is the same whatever weights came, and is asked for once: of each code, settings,
+    layers, device and version of PyTorch. PyTorch's generators are as they were.
 
     ============================================ ==============================================
     case                                         what happens
@@ -67,6 +86,8 @@ def refuse_what_mixes(task: Task, model: nn.Module, compute: Compute) -> None:
         Its network in training mode, what is not trained frozen; left alone.
     compute : Compute
         Device and precision of the steps.
+    known : KnownNetworks, optional
+        Answers that outlive the process; by default those of this process.
 
     Raises
     ------
@@ -75,15 +96,16 @@ def refuse_what_mixes(task: Task, model: nn.Module, compute: Compute) -> None:
     """
     if not have_formulas(model):
         return
-    key = _key(task, model, compute)
-    if key in _FOUND_GOOD:
+    known = _FOUND_GOOD if known is None else known
+    digest = _digest(task, model, compute)
+    if digest in known:
         return
     network, generator = deepcopy(model), torch.Generator().manual_seed(SEED)
     _draw_weights(network, generator)
     devices = [] if compute.device == "cpu" else [torch.device(compute.device)]
     with torch.random.fork_rng(devices=devices), per_patient_gradients(network, task.units):
         _probe(task, network, generator, compute)
-    _FOUND_GOOD.add(key)
+    known.add(digest)
 
 
 def _probe(task: Task, network: nn.Module, generator: torch.Generator, compute: Compute) -> None:
@@ -183,8 +205,24 @@ def _draw_weights(network: nn.Module, generator: torch.Generator) -> None:
         weight.copy_(drawn)
 
 
-def _key(task: Task, model: nn.Module, compute: Compute) -> tuple[object, ...]:
+def _digest(task: Task, model: nn.Module, compute: Compute) -> str:
     """Name everything that the answer follows from."""
-    layers = tuple((name, type(module)) for name, module in model.named_modules())
-    settings = task.settings.model_dump_json()
-    return type(task), settings, layers, compute.device, compute.mixed_precision
+    kinds = [type(module) for module in model.modules()]
+    told = [
+        torch.__version__, compute.device, str(compute.mixed_precision), type(task).__qualname__,
+        task.settings.model_dump_json(),
+        *(f"{name} {weight.requires_grad}" for name, weight in model.named_parameters()),
+        *(f"{name} {type(module).__qualname__}" for name, module in model.named_modules()),
+    ]  # fmt: skip
+    digest = hashlib.sha256("\n".join(told).encode())
+    for path in sorted({*PACKAGE.rglob("*.py"), *_sources([type(task), *kinds])}):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _sources(kinds: Sequence[type]) -> Iterator[Path]:
+    """Files that classes and what they build on are written in."""
+    for kind in {base for one in kinds for base in one.__mro__}:
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        if file is not None and file.endswith(".py"):
+            yield Path(file)
