@@ -11,7 +11,7 @@ from rich.markup import escape
 from server.cli.audit import app as audit
 from server.cli.home import add_commands
 from server.cli.passport import app as passport
-from server.state.events import waiting_words
+from server.state.events import finished_words, waiting_words
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
 from shared.errors import ConfigError
 from shared.tasks.shell_completion import complete_task, complete_version
@@ -38,13 +38,14 @@ def run(
         Path | None, typer.Option(help="Coordinator's home: run on its members' nodes.")
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Forget what this agreement has reached before.")
+        bool, typer.Option("--fresh", help="Run it from the beginning, also if it is finished.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run an agreement: on this machine, or with --home on the hospitals' nodes.
 
-    A run of the same agreement that did not come to its end goes on where it stood.
+    A run of the same agreement that did not come to its end goes on where it stood. One that
+    is finished is shown, and nothing is trained or registered.
     """
     from server.runtime.run import run_federation
 
@@ -169,6 +170,8 @@ class _Shown:
         kind = event["event"]
         if kind == "lost":
             self.bar.update(self.line, description=escape("the runtime was lost; going on"))
+        elif kind == "already finished":
+            self._say(finished_words(event))
         elif kind == "waiting":
             self.missing = list(event["missing"])
             self.bar.update(self.line, description="waiting for sites to connect")

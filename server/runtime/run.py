@@ -26,6 +26,9 @@ def run_federation(
 ) -> RunResult:
     """Run a federation file; the same agreement that did not come to its end goes on.
 
+    One that came to its end on the same sites or home is only told of: it makes no second
+    version.
+
     Parameters
     ----------
     path : Path
@@ -35,12 +38,12 @@ def run_federation(
     home : Path, optional
         A coordinator's home: run on its members' nodes instead of simulating them.
     fresh : bool
-        Forget what an earlier run of the same agreement has reached.
+        Forget what an earlier run of the same agreement has reached, also one that finished.
 
     Returns
     -------
     RunResult
-        Also written to ``WORKSPACE/result.json``.
+        Of the earlier run where that finished. Also written to ``WORKSPACE/result.json``.
 
     Raises
     ------
@@ -52,6 +55,11 @@ def run_federation(
     began = time.time()
     plan = make_plan(path, home)
     _check_alone(plan)
+    if not fresh and _is_same(plan):
+        found = _finished(plan, watch)
+        if found is not None:
+            save_result(found, plan.workspace / RESULT)
+            return found
     if fresh or (plan.folder / RESULT).is_file():
         shutil.rmtree(plan.folder, ignore_errors=True)
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -88,10 +96,29 @@ def resume_run(run: Path, watch: Watch | None = None) -> RunResult:
         )
     plan = load_plan(path)
     _check_alone(plan)
+    return _finished(plan, watch) or _go(plan, watch, began)
+
+
+def _is_same(plan: RunPlan) -> bool:
+    """Say whether the run that is in a plan's folder was of the same sites or the same home."""
+    path = plan.folder / PLAN_FILE
+    if not path.is_file():
+        return False
+    kept = load_plan(path)
+    return (kept.home, kept.sites) == (plan.home, plan.sites)
+
+
+def _finished(plan: RunPlan, watch: Watch | None) -> RunResult | None:
+    """Read and tell the result of a run that came to its end; None if it did not."""
     done = plan.folder / RESULT
-    if done.is_file():
-        return RunResult.model_validate_json(done.read_text(encoding="utf-8"))
-    return _go(plan, watch, began)
+    if not done.is_file():
+        return None
+    result = RunResult.model_validate_json(done.read_text(encoding="utf-8"))
+    if watch is not None:
+        versions = {name: task.version for name, task in result.tasks.items()}
+        watch({"event": "already finished", "time": time.time(), "run": plan.run,
+               "versions": versions})  # fmt: skip
+    return result
 
 
 def _go(plan: RunPlan, watch: Watch | None, began: float) -> RunResult:

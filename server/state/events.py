@@ -98,3 +98,22 @@ def waiting_words(event: dict[str, Any]) -> str:
         f"waiting until {until} for {', '.join(event['missing'])} to connect; connected: "
         f"{there or 'nobody'} (at least {event['minimum']} needed)"
     )
+
+
+def finished_words(event: dict[str, Any]) -> str:
+    """Say that a run is finished, and which version of each task it made.
+
+    Parameters
+    ----------
+    event : dict
+        The name of the ``run``, and of each task the number of its version in ``versions``
+        (None: not registered).
+    """
+    made = ", ".join(
+        f"{task} version {number}" if number is not None else f"{task} (no version registered)"
+        for task, number in event["versions"].items()
+    )
+    return (
+        f"run {event['run']} is finished and made {made}; nothing was trained or registered "
+        "(`osteofed server run --fresh` runs the agreement again and makes a new version)"
+    )
