@@ -156,7 +156,11 @@ def ingest(
 
 @app.command()
 def studies(folder: SiteFolder, as_json: JsonOption = False) -> None:
-    """Count what the store holds by split, vendor, view and labels, and what has no BMD."""
+    """Count what the store holds by split, vendor, view and labels, and what has no BMD.
+
+    The counts, and with --json the months between paired visits, are exact: the command shows
+    them here and sends nothing.
+    """
     from client.store.statistics import describe_store
 
     facts = describe_store(folder)
