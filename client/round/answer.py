@@ -113,7 +113,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     update = firewall.release_update(done.arrays, model.arrays, names, job, done.patients)
     sums, withheld = policy.releasable(statistics, request.task.released, site.store.config)
     withheld = withheld if measured else "measured_too_often"
-    account = account_of(site, job, digest, withheld, round(time.monotonic() - started, 3))
+    account = account_of(site, job, digest, withheld, time.monotonic() - started)
     mechanism = mechanism_of(job, done.steps)
     patients = rounded_count(done.patients)
     statement = release(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +30,11 @@ def spent_of(mechanism: Mechanism | None) -> Spent:
 def account_of(
     site: Site, job: Job | EvaluateJob, request: str, withheld: str, seconds: float
 ) -> Account:
-    """Make the site's account of an answer. Nothing in it is about a patient."""
+    """Make the site's account of an answer. Nothing in it is about a patient.
+
+    `seconds` that the answer took are rounded up to whole ones: what is finer tells more of
+    how many patients a step drew than of how long to wait.
+    """
     privacy, spending = site.store.config.privacy, site.ledger.spending()
     number, epsilon_run = 0, 0.0
     mode: Literal["private", "plain", "evaluate"] = "evaluate"
@@ -48,7 +53,7 @@ def account_of(
         epsilon_budget=privacy.epsilon_budget,
         delta=privacy.delta,
         plain_rounds=spending.plain_rounds(),
-        seconds=seconds,
+        seconds=float(math.ceil(seconds)),
         metrics_withheld=withheld,
     )
 

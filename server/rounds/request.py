@@ -47,7 +47,7 @@ class Question(Generic[A]):
 
     `build` makes a message's content for a ticket, in whole or without what the sites
     `holders` have already; `expected_seconds` is how long the quickest site took last
-    time; `read` reads an answer or a refusal, holds it against
+    time at least; `read` reads an answer or a refusal, holds it against
     everything, keeps what must be kept of it, and raises `AggregationRefusedError` on
     anything else.
     """

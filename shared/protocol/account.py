@@ -19,7 +19,8 @@ class Account(Settings):
 
     `epsilon_run` is what this run's task cost so far, `epsilon_spent` what the
     site's ledger holds over all runs, both at the site's own `delta`;
-    `plain_rounds` counts rounds without privacy, which no epsilon covers.
+    `plain_rounds` counts rounds without privacy, which no epsilon covers. `seconds` are whole
+    ones, rounded up.
     """
 
     protocol: Literal[4] = PROTOCOL_VERSION

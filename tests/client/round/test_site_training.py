@@ -70,6 +70,14 @@ def test_a_private_round_spends_exactly_its_mechanism(site: Site) -> None:
     assert answer.statistics["patients"] == 4
 
 
+def test_the_seconds_of_an_answer_leave_as_whole_ones(site: Site) -> None:
+    asked = EvaluateJob(run="run-1", task=TINY_TASK.task, models={"final": TINY_TASK})
+    measured = answer_evaluate(site, evaluate_message({"final": MODEL}, asked))
+    for account in (answer_train(site, message()).account, measured.account):
+        assert account.seconds >= 1.0
+        assert account.seconds.is_integer()
+
+
 def test_only_what_is_trained_leaves_and_it_has_changed(site: Site) -> None:
     update = answer_train(site, message()).update
     assert 0 < len(update) < len(MODEL)

@@ -109,8 +109,10 @@ def test_a_round_is_expected_to_take_what_the_quickest_site_took_before(
         return ask(grid, roster, quorum, question, *others)
 
     monkeypatch.setattr("server.rounds.train.ask", asking)
-    trained, _ = run(tmp_path, honest("alpha", 1.0), honest("beta", 3.0))
-    assert expected == [0.0, min(trained.rounds[0].site_seconds.values())]
+    sites = honest("alpha", 1.0, seconds=7.0), honest("beta", 3.0, seconds=9.0)
+    trained, _ = run(tmp_path, *sites)
+    assert expected == [0.0, 6.0]
+    assert trained.rounds[0].site_seconds == {"alpha": 7.0, "beta": 9.0}
 
 
 def test_the_curve_is_of_the_models_received(tmp_path: Path) -> None:
