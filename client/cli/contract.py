@@ -33,15 +33,26 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold the consortium's data contract against the site's data, and keep it."""
+    """Hold the consortium's data contract against the site's data, and keep it here.
+
+    Says also which of the site's own settings would refuse the task. Nothing is sent.
+    """
     from client.contract.data_contract import check as check_contract
-    from client.contract.data_contract import not_met
+    from shared.errors import ContractNotMetError, PolicyRefusedError
 
     checked = check_contract(folder, task, agreement)
     facts = checked.as_dict()
-    print_facts(facts, as_json, lambda: _show(facts))
+    print_facts(facts, as_json, lambda: _show(facts, folder))
     if checked.failed:
-        raise not_met(checked)
+        raise ContractNotMetError(
+            f"this site would refuse to train {task}, because its data do not meet: "
+            f"{', '.join(checked.failed)}; what is printed above says what to do"
+        )
+    if checked.own_refusals:
+        raise PolicyRefusedError(
+            f"this site would refuse to train {task}, because of its own settings; what is "
+            "printed above says what to do"
+        )
 
 
 def qc(
@@ -56,10 +67,11 @@ def qc(
     print_facts(facts, as_json, lambda: _show_scans(facts))
 
 
-def _show(facts: dict[str, Any]) -> None:
+def _show(facts: dict[str, Any], folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    out = console()
     table = Table(title=f"{facts['site']}: data contract of {facts['task']}")
     for column in ("requirement", "required", "found", "verdict", "weight"):
         table.add_column(column, overflow="fold", min_width=17 if column == "requirement" else None)
@@ -68,13 +80,20 @@ def _show(facts: dict[str, Any]) -> None:
         words = (escape(row[key]) for key in ("requirement", "required", "found"))
         table.add_row(*words, f"[{colour}]{row['verdict']}[/]", row["weight"])
     if facts["rows"]:
-        console().print(table)
+        out.print(table)
     else:
-        console().print(f"the agreement requires nothing of the data for {facts['task']}")
+        out.print(f"the agreement requires nothing of the data for {facts['task']}")
     for row in facts["rows"]:
         if row["advice"]:
-            console().print(f"{row['requirement']}: {row['advice']}", markup=False)
-    console().print(f"contract {facts['contract'][:16]} of {facts['federation']}", markup=False)
+            out.print(f"{row['requirement']}: {row['advice']}", markup=False, soft_wrap=True)
+    for sentence in facts["own_refusals"]:
+        out.print(sentence, markup=False, soft_wrap=True)
+    out.print(
+        f"this is the contract of {facts['federation']}, digest {facts['contract'][:16]}; it is "
+        f"kept in {folder / 'contracts'}, and nothing was sent",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _show_scans(facts: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from operator import not_
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any, Final
 from pydantic import Field, ValidationError
 
 from client.contract.facts import assess_missing, read_facts
+from client.contract.own_rules import AgreedTask, own_refusals
 from client.contract.phantom_qc import kept_measurements
 from client.contract.rules import ContractRow, Evidence, rows_of
 from client.identity.chain import site_chain
@@ -67,11 +68,16 @@ class KeptContract(Settings):
 
 @dataclass(frozen=True)
 class CheckedContract:
-    """A contract held against a site's data."""
+    """A contract held against a site's data.
+
+    `own_refusals` are sentences about the site's own settings (`client.contract.own_rules`);
+    only `check` looks for them.
+    """
 
     site: str
     kept: KeptContract
     rows: Sequence[ContractRow]
+    own_refusals: Sequence[str] = ()
 
     @property
     def failed(self) -> list[str]:
@@ -90,6 +96,7 @@ class CheckedContract:
             "met": not self.failed,
             "failed": self.failed,
             "rows": [asdict(row) for row in self.rows],
+            "own_refusals": list(self.own_refusals),
         }
 
 
@@ -141,7 +148,8 @@ def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
         else:
             kept = _from_agreement(task, agreement)
         assess_missing(store)
-        checked = _checked(store, kept)
+        agreed = _agreed(kept, agreement)
+        checked = replace(_checked(store, kept), own_refusals=own_refusals(store, agreed))
         if agreement is not None:
             _write(_kept_path(store.folder, task), kept.model_dump_json(indent=2) + "\n")
         site_chain(store.folder, store.config.site).append(
@@ -297,6 +305,22 @@ def _from_agreement(task: str, path: Path) -> KeptContract:
         contract=contract,
         prepared_with=prepared_with,
     )
+
+
+def _agreed(kept: KeptContract, path: Path | None) -> AgreedTask:
+    """Tell how an agreement trains a task, as far as what was given says."""
+    default = AgreedTask(TaskSettings(task=kept.task), None, None, kept.prepared_with)
+    if path is None:
+        return default
+    config = load_settings(path, FederationConfig)
+    agreed = replace(default, mode=config.privacy.mode)
+    run = next(one for one in config.tasks if _task_name(path, one) == kept.task)
+    settings = resolve(path.parent, run.settings)
+    if not settings.is_file():
+        return agreed
+    task = load_settings(settings, TaskSettings)
+    training = task.private if agreed.mode == "private" else task.plain
+    return replace(agreed, settings=task, steps=training.steps_per_round)
 
 
 def _task_name(path: Path, run: TaskRun) -> str:

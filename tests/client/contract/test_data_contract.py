@@ -369,3 +369,15 @@ def test_the_command_prints_the_table_and_ends_with_46_where_a_must_fails(folder
     assert facts["rows"][0]["found"] == "16"
     shown = CliRunner().invoke(app, arguments).stdout
     assert "not met" in shown
+
+
+def test_the_command_says_that_the_contract_is_kept_here_and_nothing_was_sent(folder: Path) -> None:
+    path = agreement(folder, count("patients", 17))
+    done = CliRunner().invoke(
+        app, ["check", str(folder), "dxa-segmentation", "--agreement", str(path)]
+    )
+    last = done.stdout.strip().splitlines()[-1]
+    assert "kept in" in last
+    assert "nothing was sent" in last
+    # What is printed already is not to be looked for with the command that printed it.
+    assert "osteofed site check" not in str(done.exception)

@@ -1,0 +1,109 @@
+"""What of a site's own settings would make it refuse a task, whatever its data contract says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from client.store.prepared_source import PreparedSource, SiteSource
+from client.store.preparing_version import PreparingVersion
+from client.store.site_store import SiteStore
+from shared.protocol.preparation import Preparation
+from shared.settings.task import TaskSettings
+from shared.tasks import make_task
+
+
+@dataclass(frozen=True)
+class AgreedTask:
+    """What is known of how a task would be trained.
+
+    Attributes
+    ----------
+    settings : TaskSettings
+        The agreement's, where they were given, otherwise the task's own.
+    steps : int or None
+        Steps of one round; None where the agreement's settings were not given.
+    mode : str or None
+        None where no agreement was given.
+    prepared_with : mapping of str to str
+        Digests of the versions that prepare its input, by task.
+    """
+
+    settings: TaskSettings
+    steps: int | None
+    mode: Literal["private", "plain"] | None
+    prepared_with: Mapping[str, str]
+
+
+def own_refusals(store: SiteStore, agreed: AgreedTask) -> list[str]:
+    """Say why the site would refuse a round by its own settings, and what to do.
+
+    The sentences name counts of the site: they are for its engineer and are not sent. The
+    refusals themselves are those of `client.privacy.policy`.
+    """
+    return [*_of_tasks(store, agreed), *_of_training(store, agreed), *_of_patients(store, agreed)]
+
+
+def _of_tasks(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
+    permitted = store.config.policy.tasks or ()
+    for task in (agreed.settings.task, *sorted(agreed.prepared_with)):
+        if task not in permitted:
+            yield (
+                f"policy.tasks in site.yaml does not name {task}: add it there if this hospital "
+                "takes part in it"
+            )
+
+
+def _of_training(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
+    config = store.config
+    if agreed.mode == "plain" and not config.privacy.allow_plain_runs:
+        yield (
+            "the agreement trains without privacy, and privacy.allow_plain_runs in site.yaml is "
+            "false: ask the consortium for private training"
+        )
+    most = config.policy.maximum_steps_per_round
+    if agreed.steps is not None and agreed.steps > most:
+        yield (
+            f"the agreement asks for {agreed.steps} steps in a round, and "
+            f"policy.maximum_steps_per_round in site.yaml is {most}: ask the consortium for "
+            "fewer, or raise it"
+        )
+
+
+def _of_patients(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
+    config, source = store.config, store.source("train")
+    usable, least = _usable(store, agreed), config.policy.minimum_patients
+    if usable < least:
+        yield (
+            f"{usable} patients can train {agreed.settings.task}, and policy.minimum_patients in "
+            f"site.yaml is {least}: take in more studies, with what the task needs of each"
+        )
+    largest = 1.0 / (10 * max(len(source.patients), 1))
+    if agreed.mode != "plain" and config.privacy.delta > largest:
+        yield (
+            f"privacy.delta in site.yaml is {config.privacy.delta:g}, too large for "
+            f"{len(source.patients)} training patients: set it to at most {largest:.2g}"
+        )
+
+
+def _usable(store: SiteStore, agreed: AgreedTask) -> int:
+    """Count the patients that can be trained on; no version runs for it."""
+    from shared.training.batches import Patients
+    from shared.training.compute import Compute
+
+    task, source = make_task(agreed.settings), store.source("train")
+    compute = Compute.from_settings(store.config.compute)
+    versions = tuple(
+        PreparingVersion(
+            store.arrays.parent,
+            Preparation(settings=TaskSettings(task=name), digest=digest),
+            compute,
+            {},
+        )
+        for name, digest in agreed.prepared_with.items()
+    )
+    counted: SiteSource = source
+    if versions:
+        counted = PreparedSource(source, task.inputs, versions, only_counts=True)
+    return len(Patients(task, counted))
