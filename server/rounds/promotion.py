@@ -124,7 +124,7 @@ def judge(task: Task, candidate: BySite, reference: BySite, *, against: str) -> 
     candidate, reference : mapping of str to mapping
         Sums by site.
     against : str
-        What the reference is, for the sentence: ``the champion, version 3``.
+        What the reference is, for the sentence: ``the champion (version 3)``.
 
     Returns
     -------
@@ -150,8 +150,8 @@ def judge(task: Task, candidate: BySite, reference: BySite, *, against: str) -> 
     better = left > right if more_is_better else left < right
     word = "better than" if better else "not better than"
     reason = (
-        f"{metric} {left:.4g} is {word} {right:.4g} of {against} "
-        f"on {new.patients} validation patients of {len(sites)} sites"
+        f"its {metric} of {left:.4g} is {word} the {right:.4g} of {against}, "
+        f"on {new.patients} validation patients of {len(sites)} {'site' if len(sites) == 1 else 'sites'}"
     )
     worse = [s for s in sites if _is_worse(task, metric, candidate[s], reference[s])]
     most_agree = 2 * len(worse) < len(sites)
@@ -190,5 +190,7 @@ def first_version(verdict: Verdict) -> Verdict:
     """
     if verdict.metric is None:
         return verdict
-    reason = f"it is the first version; {verdict.reason}"
+    reason = (
+        f"it is the first version, and became champion because there was none; {verdict.reason}"
+    )
     return verdict.model_copy(update={"promoted": True, "reason": reason})

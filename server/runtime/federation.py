@@ -368,7 +368,7 @@ def _have_judged(
     sums = {label: _sums(asked.answers, label) for label in models}
     reference, against = trained.start_sums, "the weights it started from"
     if champion is not None:
-        reference, against = sums["champion"], f"the champion, version {champion[0]},"
+        reference, against = sums["champion"], f"the champion (version {champion[0]})"
     verdict = judge(start.task, sums["final"], reference, against=against)
     if champion is None:
         verdict = first_version(verdict)
