@@ -149,9 +149,10 @@ def judge(task: Task, candidate: BySite, reference: BySite, *, against: str) -> 
         return Verdict(promoted=False, reason=f"neither {metric} nor a loss was released")
     better = left > right if more_is_better else left < right
     word = "better than" if better else "not better than"
+    many = f"{len(sites)} {'site' if len(sites) == 1 else 'sites'}"
     reason = (
         f"its {metric} of {left:.4g} is {word} the {right:.4g} of {against}, "
-        f"on {new.patients} validation patients of {len(sites)} {'site' if len(sites) == 1 else 'sites'}"
+        f"on {new.patients} validation patients of {many}"
     )
     worse = [s for s in sites if _is_worse(task, metric, candidate[s], reference[s])]
     most_agree = 2 * len(worse) < len(sites)
