@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 REGISTRY_VARIABLE = "OSTEOFED_REGISTRY"
+#: MLflow's file in the workspace of a run.
+REGISTRY_FILE = "mlflow.sqlite"
 
 #: MLflow's codes for "there is no such thing" (all else: it cannot be reached).
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
@@ -63,7 +65,8 @@ def load_champions(
     tasks : iterable of str
         Task names.
     registry : str, optional
-        MLflow tracking URI, or the path of its SQLite file; the environment
+        MLflow tracking URI, the path of its SQLite file, or the workspace that holds that
+        file; the environment
         variable ``OSTEOFED_REGISTRY`` where neither this nor `models` is given.
     models : Path, optional
         Folder of ``<task>.safetensors``; wins over the registry.
@@ -106,10 +109,32 @@ def _champion_of(task: str, registry: str | None, models: Path | None) -> Champi
 
 
 def as_tracking_uri(registry: str) -> str:
-    """Make a tracking URI of the path of an SQLite file; a URI stays as it is."""
+    """Make a tracking URI of an SQLite file, or of the workspace that holds it; a URI stays.
+
+    Raises
+    ------
+    RegistryUnavailableError
+        If a folder is given that holds none; the sentence says what to give.
+    """
     if "://" in registry or registry.startswith("sqlite:"):
         return registry
-    return f"{SQLITE}{Path(registry).resolve()}"
+    path = Path(registry).resolve()
+    if path.is_dir():
+        path = _file_of_workspace(path)
+    return f"{SQLITE}{path}"
+
+
+def _file_of_workspace(folder: Path) -> Path:
+    """Find MLflow's file in a workspace."""
+    if (folder / REGISTRY_FILE).is_file():
+        return folder / REGISTRY_FILE
+    near = [folder.parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    found = [path for path in near if (path / REGISTRY_FILE).is_file()]
+    where = f"give {found[0]}" if found else "give the workspace that federation.yaml names"
+    raise RegistryUnavailableError(
+        f"{folder}: holds no registry ({REGISTRY_FILE}); {where}, or the address that "
+        "registry.tracking_uri names there"
+    )
 
 
 def shown_uri(uri: str) -> str:

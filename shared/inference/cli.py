@@ -15,7 +15,9 @@ def predict_command(
     out: Annotated[Path, typer.Option(help="Folder for the results; appears whole or not at all.")],
     registry: Annotated[
         str | None,
-        typer.Option(help="MLflow tracking URI.", envvar="OSTEOFED_REGISTRY"),
+        typer.Option(
+            help="MLflow tracking URI, or the workspace of a run.", envvar="OSTEOFED_REGISTRY"
+        ),
     ] = None,
     models: Annotated[
         Path | None,

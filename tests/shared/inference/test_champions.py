@@ -128,6 +128,18 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> str:
     return uri
 
 
+def test_a_workspace_is_a_registry_and_another_folder_says_what_to_give(tmp_path: Path) -> None:
+    workspace, home = tmp_path / "work", tmp_path / "work" / "coordinator"
+    home.mkdir(parents=True)
+    with pytest.raises(RegistryUnavailableError, match=r"give the workspace that federation\.yaml"):
+        as_tracking_uri(str(workspace))
+    (workspace / "mlflow.sqlite").touch()
+    assert as_tracking_uri(str(workspace)) == f"sqlite:///{workspace}/mlflow.sqlite"
+    for other in (tmp_path, home):
+        with pytest.raises(RegistryUnavailableError, match=f"give {workspace},"):
+            load_champions([TASK], str(other))
+
+
 def test_the_champion_is_the_version_with_the_alias_not_the_newest(registry: str) -> None:
     champion = load_champions([TASK], registry).found[TASK]
     assert champion.facts.version == "1"
