@@ -95,8 +95,14 @@ CLEAR_FLAG: Final = 0.5
 #: What to do, where more can be said than for the verdict as a whole.
 ADVICE: Final[dict[str, str]] = {
     "labels_unreadable": "Give the BMD values by a table export instead.",
-    "report_page": "Nothing, as a rule: the picture itself is taken, its result page is not.",
-    "burned_in_text": "Nothing, as a rule: export the scan without annotations if it is needed.",
+    "report_page": (
+        "Nothing, as a rule: the scan itself is taken, its page of results is not. Give values "
+        "that stand only on the page as a table or a structured report."
+    ),
+    "burned_in_text": (
+        "Nothing for a page of results: give its values as a table or a structured report. Export "
+        "a scan that is needed without annotations."
+    ),
     "document": "Nothing, as a rule: only pictures are used.",
     "view_not_used": "Nothing: it is not needed yet.",
     "scan_type_unknown": "Look at the scan's protocol name on the scanner and correct it there.",

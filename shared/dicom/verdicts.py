@@ -23,8 +23,16 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     ),
     "labels_unreadable": ("taken", "the image is used, but its block of results cannot be read"),
     # --- a person may decide ---
-    "report_page": ("quarantined", "a page of results: identifiers may stand in its pixels"),
-    "burned_in_text": ("quarantined", "text is burned into its pixels, or it says so of itself"),
+    "report_page": (
+        "quarantined",
+        "a printed page of results, or a picture in colour: its text is not read and may name the "
+        "patient; give its values as a table or a structured report",
+    ),
+    "burned_in_text": (
+        "quarantined",
+        "text is burned into its pixels, or it says so of itself, and may name the patient; export "
+        "the scan without text, and the values of a printed page as a table or structured report",
+    ),
     "document": ("quarantined", "an object without an image (report, presentation, document)"),
     "view_not_used": ("quarantined", "a scan type that no task uses yet"),
     "scan_type_unknown": ("quarantined", "the scan type cannot be told from its attributes"),

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from shared.dicom.read import ReadResult, read_study_folder
+from shared.dicom.verdicts import REASONS
 from shared.errors import InputMissingError
 from shared.phantom.make import make_hospital
 from shared.phantom.writers import write_study
@@ -117,8 +118,16 @@ def test_a_results_page_that_does_not_declare_its_text_is_quarantined(tmp_path: 
     def undeclare(dataset: Dataset) -> None:
         del dataset.BurnedInAnnotation
 
+    assert reasons(read_study_folder(tmp_path))[page.name] == "burned_in_text"
     edit(page, undeclare)
     assert reasons(read_study_folder(tmp_path))[page.name] == "report_page"
+
+
+@pytest.mark.parametrize("reason", ["report_page", "burned_in_text"])
+def test_the_verdict_on_a_printed_page_says_how_its_values_come_in(reason: str) -> None:
+    _, sentence = REASONS[reason]
+    assert "table" in sentence
+    assert "structured report" in sentence
 
 
 # --- files that are no use: one study, its spine image spoiled -----------------
