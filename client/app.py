@@ -1,4 +1,4 @@
-"""The hospital's Flower ClientApp: finds its site folder, answers, never breaks the exchange.
+"""The hospital's Flower ClientApp: finds the site folder and answers every message.
 
 On a real node the folder stands in the node's own configuration (``site="path"``),
 which the coordinator cannot set. In a simulation the run's file lists the folders,

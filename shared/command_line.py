@@ -25,7 +25,7 @@ JsonOption = Annotated[
 MetricsPort = Annotated[
     int | None,
     typer.Option(
-        "--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on 127.0.0.1, here."
+        "--metrics-port", min=1, max=65535, help="Port of 127.0.0.1 that serves Prometheus metrics."
     ),
 ]
 

@@ -148,7 +148,7 @@ class SourceUnavailableError(OsteofedError):
 
 
 class SourceRefusedError(OsteofedError):
-    """A PACS answers, and refuses: credentials, titles, certificates, the query."""
+    """A PACS refuses: the credentials, the titles, the certificates or the query."""
 
     exit_code = 24
 
@@ -178,13 +178,13 @@ class StoreOutdatedError(OsteofedError):
 
 
 class ModelNotKeptError(OsteofedError):
-    """The site does not hold the part of a model that it was not sent again."""
+    """The site lacks the part of a model that the coordinator did not send again."""
 
     exit_code = 35
 
 
 class CohortTooSmallError(OsteofedError):
-    """Fewer patients than the site's policy or the task demands."""
+    """There are fewer patients than the site's policy or the task demands."""
 
     exit_code = 33
 
@@ -196,7 +196,7 @@ class BudgetExceededError(OsteofedError):
 
 
 class BudgetInvalidError(ConfigValueError):
-    """A privacy budget that allows no training at all."""
+    """A privacy budget allows no training at all."""
 
     exit_code = 41
 

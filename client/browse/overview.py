@@ -1,4 +1,4 @@
-"""What came in, as the first page shows it: exact counts, for the hospital's own eyes."""
+"""What came in, as the first page shows it: exact counts, which stay in the hospital."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import typer
 from shared.command_line import JsonOption, command_group, print_facts, print_verified, show_chain
 from shared.errors import ConfigError
 
-app = command_group("audit", "The site's audit chain.")
+app = command_group("audit", "The site's audit trail.")
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 
@@ -19,14 +19,14 @@ SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 def verify(
     folder: SiteFolder,
     against: Annotated[
-        Path | None, typer.Option(help="The coordinator's chain, to hold it against.")
+        Path | None, typer.Option(help="The coordinator's audit trail, to compare with.")
     ] = None,
     coordinator_key: Annotated[
         str | None, typer.Option(help="The coordinator's public key.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every line of the chain, offline."""
+    """Check every line of the audit trail, offline."""
     from client.identity.chain import AUDIT, show_identity
     from shared.protocol.chain_cross_check import Other, verify_site_chain
 
@@ -44,7 +44,7 @@ def show(
     last: Annotated[int, typer.Option(min=1, help="How many lines.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the last lines of the chain, after checking all of it."""
+    """Show the last lines of the audit trail, after checking all of it."""
     from client.identity.chain import AUDIT, show_identity
     from shared.protocol.chain_cross_check import verify_site_chain
 

@@ -23,7 +23,7 @@ def browse(
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at the store in a browser of this machine, until Ctrl-C."""
+    """Show the store in a browser of this machine, until Ctrl-C."""
     from client.browse.serve import browse as serve
 
     def say(site: str, link: str) -> None:

@@ -33,7 +33,7 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold the consortium's data contract against the site's data, and keep it here.
+    """Check the site's data against the consortium's data contract, and keep the contract here.
 
     Says also which of the site's own settings would refuse the task. Nothing is sent.
     """

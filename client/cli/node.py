@@ -1,4 +1,4 @@
-"""``osteofed site enrol | approve | disapprove | join``: parse, call one function, print."""
+"""``osteofed site enrol | approve | disapprove | join | status | healthy``: parse, call, print."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def enrol(
 def approve(
     folder: SiteFolder,
     bundle: Annotated[Path, typer.Argument(help="The coordinator's bundle, .fab.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve without asking.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Approve the code that may run in this hospital; shows what is new in it."""
@@ -89,7 +89,7 @@ def disapprove(
     digest: Annotated[str, typer.Argument(help="The bundle's SHA-256, as `approve` showed it.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Withdraw an approval: this code does not run here any more."""
+    """Withdraw an approval: requests with this code are refused from now on."""
     from client.node.code_approval import approved_digests
     from client.node.code_approval import disapprove as withdraw
 
@@ -101,7 +101,7 @@ def disapprove(
 def join(
     folder: SiteFolder,
     superlink: Annotated[
-        str | None, typer.Option(help="HOST:PORT instead of the invitation's.")
+        str | None, typer.Option(help="HOST:PORT to call; by default the invitation's.")
     ] = None,
     metrics_port: MetricsPort = None,
 ) -> None:

@@ -32,7 +32,7 @@ def phi(
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Search all that the site stored or sent for every identifier seen at its door."""
+    """Search all that the site stored or sent for every identifier that was seen at ingest."""
     from client.phi.audit import audit_phi
     from shared.errors import IdentifierFoundError
 

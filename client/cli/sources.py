@@ -65,9 +65,9 @@ def require_whole(report: IngestReport | Fetched) -> None:
 
     if isinstance(report, Fetched) and report.failed:
         raise SourceUnavailableError(
-            f"{report.source}: {report.failed} of {report.found} studies were not given whole; the "
-            "others are taken in (give the same command again; what C-GET cannot bring, "
-            "pacs.peer.retrieve: move or pacs:web may)"
+            f"{report.source}: {report.failed} of {report.found} studies did not come whole; the "
+            "others are taken in. Run the same command again; where C-GET goes on failing, set "
+            "pacs.peer.retrieve: move in site.yaml or use pacs:web"
         )
 
 
@@ -126,7 +126,7 @@ def show_taken(facts: dict[str, Any]) -> None:
         console().print(
             f"{asked['name']}: {asked['studies_found']} studies match; "
             f"{asked['studies_fetched']} fetched, {asked['studies_fetched_before']} fetched "
-            f"before, {asked['studies_failed']} not given whole",
+            f"before, {asked['studies_failed']} that did not come whole",
             markup=False,
         )
 

@@ -37,7 +37,9 @@ def train(
     settings: Annotated[Path, typer.Option(help="Task settings, configs/tasks/TASK.yaml.")],
     out: Annotated[Path, typer.Option(help="Weights file to write (.safetensors).")],
     start_from: Annotated[Path | None, typer.Option(help="Weights to begin with.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps; by default those of a round.")
+    ] = None,
     prepare_with: PreparingPlaces = None,
     registry: PreparingRegistry = None,
     as_json: JsonOption = False,
@@ -80,7 +82,7 @@ def evaluate(
     registry: PreparingRegistry = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure weights on the hospital's own patients."""
+    """Measure models on the hospital's own patients."""
     from client.round.local_training import evaluate_at_site
     from client.round.named_preparation import named_preparations
 

@@ -1,4 +1,4 @@
-"""The site's identity and its audit chain."""
+"""The site's identity and its audit trail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking a folder of an export in: pseudonymous studies in the store.
+"""Takes a folder of an export in: pseudonymous studies in the store.
 
 Each file ends as taken, quarantined or refused (`shared.dicom.verdicts`). What is
 ambiguous is never guessed. The same file twice changes nothing. Only what the

@@ -1,4 +1,4 @@
-"""Labels on their way into the store: one value each, or disputed for good."""
+"""Writes labels into the store: one value each; labels that differ are disputed and stay so."""
 
 from __future__ import annotations
 

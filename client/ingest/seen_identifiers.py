@@ -1,4 +1,4 @@
-"""Identifiers that are seen while files are read, on their way into the index of digests."""
+"""Collects the identifiers that are seen while files are read, for the index of digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is new of a study goes into the store: arrays into place, rows into the catalogue.
+"""Writes what is new of a study into the store: arrays into place, rows into the catalogue.
 
 Arrays are renamed into place first and rows are written after them, a batch at a time. What
 is killed in between leaves arrays that nothing names; the next ingest renames the same

@@ -1,4 +1,4 @@
-"""Labels find the study that they belong to; where none has images, they are a visit of their own.
+"""Joins labels to the study they belong to; where none has images, makes a visit of their own.
 
 A BMD belongs to a DXA study of that patient and day, since it is on its scanner's scale; other
 labels to whatever study of that day, and marks to the one that has the image. A line of a day

@@ -1,4 +1,4 @@
-"""Worker processes of the door: results in order, a bounded queue, and no process left behind."""
+"""The worker processes of an ingest: results in order, a bounded queue, no process left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flower's SuperNode, with three of its fixed waits made to fit a hospital's node.
+"""Flower's SuperNode, with three fixed waits replaced to suit a hospital's node.
 
 ``python -m client.node.supernode`` takes the arguments of ``flower-supernode``. Flower 1.41
 has no settings for what is changed here (docs/decisions/0009-waiting.md):

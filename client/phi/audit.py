@@ -1,4 +1,4 @@
-"""``osteofed site audit phi``: look for every identifier that was ever seen at the door.
+"""``osteofed site audit phi``: look for every identifier that was seen at ingest.
 
 Searched is the whole site folder, where the store, the answers that were sent, the node's
 state, the ledger, the audit chain and the logs are, and whatever else is named (a

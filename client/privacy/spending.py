@@ -1,4 +1,4 @@
-"""What the lines of a ledger come to, and what the budget leaves: arithmetic, no database."""
+"""Adds up what the lines of a ledger spent, and what the budget leaves: arithmetic, no database."""
 
 from __future__ import annotations
 

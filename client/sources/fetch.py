@@ -1,4 +1,4 @@
-"""Fetching from a PACS that is asked: nothing twice, on after a failure, study by study."""
+"""Fetches studies from a PACS one by one: none twice, and after a failure those that are left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking again: a PACS that is down, busy or cut off is given time, one that refuses is not."""
+"""Asks a PACS again that is down, busy or cut off, and no PACS that refuses."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import typer
 from shared.command_line import JsonOption, command_group, print_facts, print_verified, show_chain
 from shared.errors import ConfigError
 
-app = command_group("audit", "The coordinator's audit chain.")
+app = command_group("audit", "The coordinator's audit trail.")
 
 HomeFolder = Annotated[Path, typer.Argument(help="The coordinator's home.")]
 
@@ -20,11 +20,11 @@ def verify(
     home: HomeFolder,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="SITE=FILE: an admitted site's chain, to hold it against; repeat."),
+        typer.Option(help="SITE=FILE: an admitted site's audit trail, to compare with; repeat."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every line of the chain, offline."""
+    """Check every line of the audit trail, offline."""
     from server.state.home import AUDIT, Home
     from shared.protocol.chain_cross_check import Other, verify_coordinator_chain
 
@@ -46,7 +46,7 @@ def show(
     last: Annotated[int, typer.Option(min=1, help="How many lines.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the last lines of the chain, after checking all of it."""
+    """Show the last lines of the audit trail, after checking all of it."""
     from server.state.home import AUDIT, Home
     from shared.protocol.chain_cross_check import verify_coordinator_chain
 

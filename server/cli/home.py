@@ -1,4 +1,4 @@
-"""``osteofed server pki | up | admit | expel | members | bundle``: parse, call, print."""
+"""``osteofed server pki``, ``up``, ``admit`` and what else needs a home: parse, call, print."""
 
 from __future__ import annotations
 
@@ -53,14 +53,15 @@ def up(
     home: HomeFolder,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Instead of the invitation's.")
+        int | None,
+        typer.Option(min=1, max=65535, help="Port to listen on; by default the invitation's."),
     ] = None,
     metrics_port: MetricsPort = None,
     workspace: Annotated[
-        Path | None, typer.Option(help="Workspace whose latest run the metrics tell of.")
+        Path | None, typer.Option(help="Workspace whose latest run the metrics describe.")
     ] = None,
 ) -> None:
-    """Serve: Flower's SuperLink behind nginx, until Ctrl-C."""
+    """Serve the hospitals until Ctrl-C: Flower's SuperLink, with nginx before it."""
     from server.deployment.superlink import up as serve
     from server.runtime.metrics import server_metrics
     from shared.runtime.prometheus import serving_metrics
@@ -112,7 +113,7 @@ def expel(
 
 
 def members(home: HomeFolder, as_json: JsonOption = False) -> None:
-    """List who is admitted."""
+    """List the hospitals that are admitted."""
     from server.state.home import Home
 
     found = [member.model_dump() for member in Home(home).members()]
@@ -144,7 +145,9 @@ def bundle(
 
 def status(
     workspace: Annotated[Path, typer.Argument(help="Workspace of the runs.")],
-    home: Annotated[Path | None, typer.Option(help="Coordinator's home, on real nodes.")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="The coordinator's home, of a run on nodes.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on showing, until Ctrl-C.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -162,7 +165,7 @@ def status(
 
 
 def healthy(home: HomeFolder) -> None:
-    """Tell by the exit code whether a home is served: hospitals are answered on its port."""
+    """Tell by the exit code whether hospitals are answered on the home's public port."""
     from server.deployment.readiness import wait_until_ready
 
     wait_until_ready(home, 2.0)

@@ -35,7 +35,7 @@ Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI, instead of a
 def run(
     federation: Annotated[Path, typer.Argument(help="The agreement, federation.yaml.")],
     home: Annotated[
-        Path | None, typer.Option(help="Coordinator's home: run on its members' nodes.")
+        Path | None, typer.Option(help="The coordinator's home: run on its members' nodes.")
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run it from the beginning, also if it is finished.")
@@ -78,7 +78,7 @@ def versions(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the registered versions and who is champion."""
+    """List the registered versions, and say which are champions."""
     from dataclasses import asdict
 
     from server.registry.mlflow_registry import list_versions

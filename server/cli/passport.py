@@ -23,12 +23,12 @@ def verify(
     passport: Annotated[Path, typer.Argument(help="The version's passport, TASK.passport.json.")],
     key: Annotated[str | None, typer.Option(help="The coordinator's public key.")] = None,
     home: Annotated[
-        Path | None, typer.Option(help="The coordinator's home: its key and its chain.")
+        Path | None, typer.Option(help="The coordinator's home: its key and its audit trail.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="The version's weights.")] = None,
-    chain: Annotated[Path | None, typer.Option(help="The coordinator's chain.")] = None,
+    chain: Annotated[Path | None, typer.Option(help="The coordinator's audit trail.")] = None,
     site: Annotated[
-        list[str] | None, typer.Option(help="SITE=KEY=FILE: a site's key and chain; repeat.")
+        list[str] | None, typer.Option(help="SITE=KEY=FILE: a site's key and audit trail; repeat.")
     ] = None,
     updates: Annotated[Path | None, typer.Option(help="Folder of the kept updates.")] = None,
     start: Annotated[Path | None, typer.Option(help="Weights that the run began with.")] = None,

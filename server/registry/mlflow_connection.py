@@ -1,4 +1,4 @@
-"""A connection to MLflow: quiet, impatient, without pickle, its failures one sentence each."""
+"""A connection to MLflow: short timeouts, no pickle, one sentence for each failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching replies without being held up by one that is only half there.
+"""Fetches replies side by side, so that one that comes slowly does not delay the others.
 
 A reply whose upload broke off is announced to the SuperLink without its tensors, and
 Flower's `pull_messages` then waits for them for minutes. So every reply is fetched by a

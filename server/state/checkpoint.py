@@ -1,4 +1,4 @@
-"""After each round everything is written down, whole or not at all.
+"""The checkpoint of a task: each round is written down when it ends, whole or not at all.
 
 ``history.json`` is written last and names the files that belong to it: a crash
 before that leaves the round before. Old files go when the new history is there.

@@ -1,4 +1,4 @@
-"""Following a run by the events that it writes, until it ends or its processes do."""
+"""Follows a run by the events that it writes, until it ends or its processes do."""
 
 from __future__ import annotations
 

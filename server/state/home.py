@@ -1,4 +1,4 @@
-"""The coordinator's home: its identity, its members, its chain, what it has seen of theirs.
+"""The coordinator's home: its identity, its members, its audit trail, and the heads of theirs.
 
 See docs/decisions/0007-trust-and-survival.md for the files.
 """

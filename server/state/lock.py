@@ -1,4 +1,4 @@
-"""A lock that a killed process lets go."""
+"""A lock on a file, which ends with the process that holds it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def demo_command(
     configs: Annotated[Path, typer.Option(help="The project's configs folder.")] = CONFIGS,
     as_json: JsonOption = False,
 ) -> None:
-    """Three hospitals train three models under privacy; a fourth is read by them (minutes)."""
+    """Train three models at three digital hospitals, and read patients of a fourth with them."""
     from shared.demo.report import print_summary
     from shared.demo.run import read_json, run_demo
 

@@ -11,21 +11,28 @@ from shared.command_line import JsonOption, command_group, console, print_facts,
 
 app = command_group("phantom", "Digital patients with known truth.")
 
-Out = Annotated[Path, typer.Option("--out", help="What to make.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 Scanner = Annotated[str, typer.Option("--scanner", help="lunar, lunar_prodigy or hologic.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")]
-Population = Annotated[str, typer.Option("--population", help="Who lives there.")]
+Population = Annotated[
+    str,
+    typer.Option("--population", help="generic, urban, rural, university, northern or community."),
+]
 
 
 @app.command()
 def make(
     out: Out,
     scanner: Scanner,
-    patients: Annotated[int, typer.Option("--patients", min=1, help="How many.")],
+    patients: Annotated[int, typer.Option("--patients", min=1, help="How many patients.")],
     seed: Seed = 1,
     population: Population = "generic",
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
-    truth: Annotated[bool, typer.Option("--truth", help="Also write truth.jsonl.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that draw patients.")
+    ] = 1,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="Also write truth.jsonl: what is true of each patient.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a hospital's DICOM studies and label tables, as its scanner would export them."""
@@ -57,7 +64,7 @@ def make(
 def sheet(
     out: Out,
     scanner: Scanner,
-    patients: Annotated[int, typer.Option("--patients", min=1, help="How many.")] = 12,
+    patients: Annotated[int, typer.Option("--patients", min=1, help="How many patients.")] = 12,
     seed: Seed = 1,
     population: Population = "generic",
     as_json: JsonOption = False,

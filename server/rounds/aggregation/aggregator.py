@@ -1,4 +1,4 @@
-"""From the hospitals' updates to the next model: checked, in a fixed order, in flat memory.
+"""Makes the next model of the hospitals' updates: checked, in a fixed order, in bounded memory.
 
 An update is what a site's training changed. Updates lie on disk
 (`server.rounds.aggregation.update_store`) and are read block by block, in the order of the
