@@ -1,4 +1,4 @@
-"""Has a prepared process answer a message. Flower starts this for each one: it imports little.
+"""Has the warm process answer a message. Flower starts this for each one: it imports little.
 
 Run as a file by ``python -I -S``; it may import nothing of ours and nothing installed.
 Arguments: the socket of `client.node.prefork_server`, the cold command, ``--``, Flower's arguments.
