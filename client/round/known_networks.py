@@ -20,7 +20,7 @@ class KnownHere:
         """Whether it was found good."""
         try:
             return digest in self._path.read_text(encoding="ascii", errors="replace").split("\n")
-        except FileNotFoundError:
+        except OSError:
             return False
 
     def add(self, digest: str, /) -> None:

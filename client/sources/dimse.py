@@ -283,7 +283,7 @@ class PeerSource:
             if rejection.result == TRANSIENT:
                 raise TryAgainError("is busy")
             raise SourceRefusedError(
-                f"{self.name}: rejected the association: {rejection.reason_str.lower()} (pacs.peer."
+                f"{self.name}: rejected the association: {_reason(rejection)} (pacs.peer."
                 f"title must be its own title, and it must know {self._settings.listen.title})"
             )
         self._reach(wait=True)
@@ -321,6 +321,14 @@ def require_peer(settings: PacsSettings) -> PeerSettings:
             "site.yaml: pacs.peer is missing (must give host, port and title of the PACS)"
         )
     return settings.peer
+
+
+def _reason(rejection: A_ASSOCIATE_RJ) -> str:
+    """Say why a peer rejects, as far as the standard knows its number."""
+    try:
+        return rejection.reason_str.lower()
+    except ValueError:
+        return "no reason that the standard knows"
 
 
 def _query(level: str, fields: tuple[str, ...]) -> Dataset:

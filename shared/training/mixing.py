@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor, nn
 
+from shared.runtime.libraries import versions_of
 from shared.tasks.base import Task
 from shared.tasks.sample import Sample
 from shared.training.batches import to_batch
@@ -37,8 +38,10 @@ SEED: Final = 20_261_129
 #: Spread of biases, and of normalisations' weights around one.
 SPREAD: Final = 0.1
 
-#: The code that this module belongs to: a change anywhere in it is asked about anew.
-PACKAGE: Final = Path(__file__).parents[1]
+#: What lies beside our own packages is code like them: a bundle that a hospital approved.
+BUNDLE: Final = Path(__file__).parents[2]
+#: Libraries that stand for their files by their versions.
+LIBRARIES: Final = ("torch", "monai", "opacus", "numpy")
 
 
 class KnownNetworks(Protocol):
@@ -63,16 +66,19 @@ def refuse_what_mixes(
     Three patients of random values run as in a step: in the same mode, precision and device,
     layers that draw at random drawing the same each time. One of them gets other values, a
     stranger's or nearly those of another; outputs and losses of the others must stay. A copy
-    runs, with weights drawn for the purpose, for a head of zeros would hide everything; so the
-    answer is the same whatever weights came, and is asked for once: of each code, settings,
-    layers, device and version of PyTorch. PyTorch's generators are as they were.
+    runs, with weights and buffers drawn for the purpose, for a head or a whitening of zeros
+    would hide everything; so the answer is the same whatever came, and is asked for once: of
+    each code, settings, layers, device and versions of libraries. PyTorch's generators are as
+    they were.
 
     ============================================ ==============================================
     case                                         what happens
     ============================================ ==============================================
     layer without a formula trains               nothing: the network runs one patient at a time
     mean, attention or order along the batch     refused
-    loss divided by what the batch weighs        refused
+    loss divided by what the batch weighs, or    refused
+    by its count of a class
+    output or loss that is no finite number      refused, for nothing can be seen of it
     buffer or other state that a pass changes    refused
     mixing in the gradient alone (values that    not found
     cancel), or only for certain weights
@@ -101,7 +107,7 @@ def refuse_what_mixes(
     if digest in known:
         return
     network, generator = deepcopy(model), torch.Generator().manual_seed(SEED)
-    _draw_weights(network, generator)
+    _draw_state(network, generator)
     devices = [] if compute.device == "cpu" else [torch.device(compute.device)]
     with torch.random.fork_rng(devices=devices), per_patient_gradients(network, task.units):
         _probe(task, network, generator, compute)
@@ -113,6 +119,12 @@ def _probe(task: Task, network: nn.Module, generator: torch.Generator, compute: 
     patients = [_patient(example, generator) for _ in range(PATIENTS)]
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     expected = _run(task, network, patients, compute)
+    if not all(bool(values.isfinite().all()) for values in expected):
+        raise NotImplementedError(
+            f"{task.settings.task}: of random images and labels the network or its loss makes "
+            "something that is no finite number, so that it cannot be seen whether patients are "
+            "mixed (keep outputs and losses finite)"
+        )
     # What flows from the first to the last, and back.
     replaced = {
         FIRST: _alike(patients[LAST], generator),
@@ -187,42 +199,52 @@ def _another(example: Sample, generator: torch.Generator) -> Sample:
 
 
 def _drawn(value: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw numbers between 0 and 1; classes, which a network may not know, stay."""
-    if not value.is_floating_point():
-        return value
-    return torch.rand(value.shape, generator=generator, dtype=value.dtype)
+    """Draw numbers between 0 and 1; of classes the first two, which every task has."""
+    if value.is_floating_point():
+        return torch.rand(value.shape, generator=generator, dtype=value.dtype)
+    return torch.randint(0, 2, value.shape, generator=generator).to(value.dtype)
 
 
 @torch.no_grad()
-def _draw_weights(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw weights at which signals pass every layer: no weight is zero."""
+def _draw_state(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw weights and buffers at which signals pass every layer: none is zero."""
     for name, weight in network.named_parameters():
-        drawn = torch.randn(weight.shape, generator=generator)
-        if weight.dim() > 1:
-            drawn /= weight[0].numel() ** 0.5
-        else:
-            drawn = SPREAD * drawn + float(name.endswith("weight"))
-        weight.copy_(drawn)
+        weight.copy_(_value(weight, generator, around=float(name.endswith("weight"))))
+    for buffer in network.buffers():
+        if buffer.is_floating_point():  # of one axis: a spread perhaps, which is above zero
+            buffer.copy_(_value(buffer, generator, around=1.0))
+
+
+def _value(like: Tensor, generator: torch.Generator, around: float) -> Tensor:
+    drawn = torch.randn(like.shape, generator=generator)
+    if like.dim() > 1:
+        return drawn / like[0].numel() ** 0.5
+    return SPREAD * drawn + around
 
 
 def _digest(task: Task, model: nn.Module, compute: Compute) -> str:
     """Name everything that the answer follows from."""
-    kinds = [type(module) for module in model.modules()]
     told = [
-        torch.__version__, compute.device, str(compute.mixed_precision), type(task).__qualname__,
-        task.settings.model_dump_json(),
+        *versions_of(*LIBRARIES), compute.device, str(compute.mixed_precision),
+        type(task).__qualname__, task.settings.model_dump_json(),
         *(f"{name} {weight.requires_grad}" for name, weight in model.named_parameters()),
         *(f"{name} {type(module).__qualname__}" for name, module in model.named_modules()),
     ]  # fmt: skip
     digest = hashlib.sha256("\n".join(told).encode())
-    for path in sorted({*PACKAGE.rglob("*.py"), *_sources([type(task), *kinds])}):
+    for path in sorted(_sources([type(task), *(type(module) for module in model.modules())])):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _sources(kinds: Sequence[type]) -> Iterator[Path]:
-    """Files that classes and what they build on are written in."""
-    for kind in {base for one in kinds for base in one.__mro__}:
-        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-        if file is not None and file.endswith(".py"):
-            yield Path(file)
+def _sources(kinds: Iterable[type]) -> set[Path]:
+    """Every file of a bundle's packages, and of the packages of classes from elsewhere."""
+    inits = [path.parent for path in BUNDLE.glob("*/__init__.py")]
+    found = {file for package in inits for file in package.rglob("*.py")}
+    names = {base.__module__.split(".")[0] for kind in kinds for base in kind.__mro__}
+    for name in names - {*LIBRARIES, "builtins"}:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is None or not file.endswith(".py"):
+            continue
+        own = Path(file)
+        found |= set(own.parent.rglob("*.py")) if own.name == "__init__.py" else {own}
+    return found

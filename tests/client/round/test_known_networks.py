@@ -40,12 +40,12 @@ def test_a_hospital_asks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_other_code_is_asked_about_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probes(tmp_path, monkeypatch)
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "one.py").write_text("changed = True\n")
-    monkeypatch.setattr(mixing, "PACKAGE", package)
+    package = tmp_path / "bundle" / "package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("changed = True\n")
+    monkeypatch.setattr(mixing, "BUNDLE", package.parent)
     assert probes(tmp_path, monkeypatch) == 1
-    (package / "one.py").write_text("changed = False\n")
+    (package / "__init__.py").write_text("changed = False\n")
     assert probes(tmp_path, monkeypatch) == 1
 
 
@@ -65,3 +65,8 @@ def test_where_nothing_can_be_written_it_is_asked_again(tmp_path: Path) -> None:
     gone = KnownHere(tmp_path / "gone")
     gone.add("0" * 64)
     assert "0" * 64 not in gone
+
+
+def test_what_cannot_be_read_is_asked_about(tmp_path: Path) -> None:
+    (tmp_path / KNOWN).mkdir()
+    assert "0" * 64 not in KnownHere(tmp_path)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from pynetdicom.acse import ACSE
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.sop_class import Verification
 
-from client.sources.dimse import PeerSource
+from client.sources.dimse import PeerSource, _reason
 from client.sources.nodes import new_node
 from client.sources.retry import TryAgainError
 from shared.errors import SourceRefusedError
@@ -61,6 +62,12 @@ def test_a_peer_says_that_it_does_not_know_the_title(tmp_path: Path) -> None:
         check(tmp_path, port, "PACS")
         with pytest.raises(SourceRefusedError, match="rejected the association: called ae title"):
             check(tmp_path, port, "SOMEBODY")
+
+
+def test_a_reason_that_the_standard_does_not_know_is_still_a_sentence() -> None:
+    rejection = A_ASSOCIATE_RJ()
+    rejection.decode(bytes([3, 0, 0, 0, 0, 4, 0, 1, 1, 99]))  # PS3.8, 9.3.4
+    assert _reason(rejection) == "no reason that the standard knows"
 
 
 @pytest.mark.usefixtures("looks")

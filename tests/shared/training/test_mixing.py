@@ -122,6 +122,77 @@ def test_a_loss_that_mixes_patients_is_refused(monkeypatch: pytest.MonkeyPatch) 
         probe(TASK.network())
 
 
+class Whitened(nn.Module):
+    """A fixed matrix before the rest, as a coordinator sent it, behind what mixes."""
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (image - image.mean(0)) * self.matrix.mean()
+
+
+@pytest.mark.parametrize("entry", [0.0, 1.0])
+def test_buffers_that_were_sent_hide_nothing(entry: float) -> None:
+    network = Between(lambda image: image)
+    del network.between
+    network.between = Whitened(entry * torch.eye(4))
+    with pytest.raises(NotImplementedError, match="the output of a patient changes with"):
+        probe(network)
+    assert set() == mixing._FOUND_GOOD
+
+
+def test_a_loss_by_the_counts_of_classes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_sample, real_loss = TinyTask.sample, TinyTask.loss
+
+    def with_class(self: TinyTask, study: Any) -> Sample:
+        sample = real_sample(self, study)
+        return sample | {"grade": torch.zeros_like(sample["weight"], dtype=torch.int64)}
+
+    def balanced(self: TinyTask, output: Tensor, batch: Sample) -> Tensor:
+        ones = (batch["grade"] == 1).sum()
+        return real_loss(self, output, batch) / (1 + ones)
+
+    monkeypatch.setattr(TinyTask, "sample", with_class)
+    monkeypatch.setattr(TinyTask, "loss", balanced)
+    with pytest.raises(NotImplementedError, match="the loss of a patient changes with who else"):
+        probe(TASK.network())
+
+
+def test_of_what_is_no_number_nothing_can_be_seen() -> None:
+    with pytest.raises(NotImplementedError, match="no finite number"):
+        probe(Between(lambda image: image * float("nan") - image.mean(0)))
+    assert set() == mixing._FOUND_GOOD
+
+
+def test_the_answer_is_of_this_network_and_this_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(network: nn.Module | None = None, compute: Compute = CPU) -> str:
+        return mixing._digest(TASK, network or TASK.network(), compute)
+
+    frozen = TASK.network()
+    next(frozen.parameters()).requires_grad_(False)
+    digests = [
+        digest(), digest(frozen), digest(Between(lambda image: image)),
+        digest(compute=Compute(mixed_precision=True)),
+    ]  # fmt: skip
+    package = tmp_path / "hospitalnets"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.setattr(mixing, "BUNDLE", tmp_path)
+    for text in ("def helper(): ...", "def helper(): return 1"):
+        (package / "helpers.py").write_text(text)  # no class of the network is in it
+        digests.append(digest())
+    monkeypatch.setattr(mixing, "versions_of", lambda *_: ("monai=0",))
+    digests.append(digest())
+    assert len(set(digests)) == len(digests)
+    assert digest() == digests[-1]
+
+
 def test_statistics_in_a_buffer_are_refused() -> None:
     network = Between(lambda image: image)
     del network.between
