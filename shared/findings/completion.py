@@ -47,13 +47,21 @@ def findings_of(study: StudyRecord, maps: Mapping[str, RegionMap]) -> Findings:
 
 
 def blind(study: StudyRecord) -> StudyRecord:
-    """Give a study as a network sees it: without any label, drawn regions and pseudonyms."""
+    """Give a study as a network sees it: without any label, mark, drawn regions and pseudonyms."""
+    images = {
+        view: replace(image, regions=None, boxes=(), points={})
+        for view, image in study.images.items()
+    }
+    volumes = {
+        uid: replace(volume, regions=None, marked_slices={})
+        for uid, volume in study.volumes.items()
+    }
     return replace(
         study,
         patient="",
         study="",
-        images={view: replace(image, regions=None) for view, image in study.images.items()},
+        images=images,
         labels=StudyLabels(),
         paired=None,
-        volumes={uid: replace(volume, regions=None) for uid, volume in study.volumes.items()},
+        volumes=volumes,
     )

@@ -1,10 +1,12 @@
-"""What somebody drew stays; only what nobody drew is filled in."""
+"""What somebody drew stays, only what nobody drew is filled in, and a network sees neither."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from shared.findings.completion import completed
+from shared.findings.completion import blind, completed
 from shared.findings.findings import Findings
 from shared.records import (
     Covariates,
@@ -12,6 +14,7 @@ from shared.records import (
     StudyLabels,
     StudyRecord,
     Vendor,
+    VertebraBox,
     View,
     VolumeRecord,
 )
@@ -38,3 +41,22 @@ def test_found_regions_stand_only_where_nobody_drew_any() -> None:
     assert whole.volumes["1.2.3"].regions is found_in_volume
     assert set(whole.volumes) == {"1.2.3"}
     assert study.images[View.SPINE_PA].regions is None
+
+
+def test_a_network_sees_nothing_that_somebody_drew_or_marked() -> None:
+    pixels, drawn = np.zeros((4, 4), np.float32), np.full((4, 4), 7, np.uint8)
+    hu = np.zeros((2, 4, 4), np.int16)
+    bare_image = ImageRecord(pixels, (1.0, 1.0), "none")
+    bare_volume = VolumeRecord(hu, (1.0, 1.0, 1.0))
+    box, points = VertebraBox("L1", 0, 0, 2, 2), {"L1": (1.0, 1.0)}
+    study = StudyRecord(
+        "p", "s", Vendor.OTHER,
+        {View.SPINE_LATERAL: replace(bare_image, regions=drawn, boxes=(box,), points=points)},
+        StudyLabels(genant={"L1": 2}), Covariates(),
+        {"1.2.3": replace(bare_volume, regions=drawn[None], marked_slices={"L1": 1})},
+    )  # fmt: skip
+    seen = blind(study)
+    assert seen.images == {View.SPINE_LATERAL: bare_image}
+    assert seen.volumes == {"1.2.3": bare_volume}
+    assert (seen.patient, seen.study, seen.labels) == ("", "", StudyLabels())
+    assert study.images[View.SPINE_LATERAL].boxes == (box,)
