@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -131,6 +131,8 @@ CALLED: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("name", r"name"),
     )
 )
+#: What the columns hold of which a table of marks says which image or slice is marked.
+FILES: Final = frozenset({"image", "slice"})
 SCALAR: Final = re.compile(r'\b(\w{2,40})\s*[=:]\s*"((?:[^"\\\n]|\\.){1,400})"')
 ELEMENT: Final = re.compile(r"<(\w{2,40})>([^<>]{1,400})</")
 NOT_PRINTED: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
@@ -182,7 +184,7 @@ def identifiers_of_name(file_name: str) -> frozenset[SeenIdentifier]:
 
 
 def identifiers_of_table(
-    data: bytes, patient_column: str = "", file_columns: Collection[str] = ()
+    data: bytes, patient_column: str = "", image_column: str = "", slice_column: str = ""
 ) -> frozenset[SeenIdentifier]:
     """Cells of a table whose column names the patient: by its heading, as `CALLED` says.
 
@@ -192,8 +194,10 @@ def identifiers_of_table(
         UTF-8 or Windows-1252, separated by comma, semicolon or tab; or an XLSX workbook.
     patient_column : str
         The column that holds patient ids, whatever it is called.
-    file_columns : collection of str
-        Columns that may name files or UIDs. What is a number or a view in them names nobody.
+    image_column : str
+        The column that names files, UIDs or views; a view names nobody.
+    slice_column : str
+        The column of CT slices, by file, UID or z in mm; what is a number there names nobody.
     """
     reader: Iterable[list[str]]
     if data.startswith(WORKBOOK):
@@ -208,28 +212,43 @@ def identifiers_of_table(
         lines = io.StringIO(text.replace("\x00", ""), newline="")
         reader = csv.reader(lines, delimiter=separator)
     found: set[SeenIdentifier] = set()
-    kinds: list[str] = []
-    special = {patient_column: "patient id"} | dict.fromkeys(file_columns, "file name")
+    kinds: list[list[str]] = []
+    special = {slice_column: "slice", image_column: "image", patient_column: "patient id"}
     try:
         for number, cells in zip(range(MOST_ROWS), reader, strict=False):
             if number == 0:
-                kinds = [special.get(cell.strip()) or kind_called(cell.strip()) for cell in cells]
+                kinds = [_column_kinds(cell.strip(), special) for cell in cells]
                 continue
-            for kind, cell in zip(kinds, cells, strict=False):
-                if kind == "file name":
-                    found |= _named_file(cell.strip())
-                elif kind and cell.strip():
-                    found.add(SeenIdentifier(kind, cell.strip()[:LONGEST_VALUE]))
+            for several, cell in zip(kinds, cells, strict=False):
+                if not (FILES & set(several) and cell.strip().lower() in set(View)):
+                    found |= {one for kind in several for one in _in_cell(kind, cell.strip())}
     except (csv.Error, SetAsideError):
         pass  # what came before the broken row counts
     return frozenset(found)
 
 
-def _named_file(cell: str) -> frozenset[SeenIdentifier]:
-    """Names in a cell that may name a file, by its path or a UID."""
-    if not cell or cell.lower() in set(View) or re.fullmatch(r"-?\d+([.,]\d+)?", cell):
+def _column_kinds(heading: str, special: Mapping[str, str]) -> list[str]:
+    """What a column's cells are: what it is said to hold, and what its heading says.
+
+    "Accession No" names a patient as well where it is the column that names the images.
+    """
+    said, own = special.get(heading, ""), kind_called(heading)
+    if said not in FILES:
+        return [kind for kind in (said or own,) if kind]
+    # A heading like "File name" is no person's, and "Series UID" no patient's.
+    plain = own in {"", "name"} or heading.casefold().endswith("uid")
+    return [said] if plain else [said, own]
+
+
+def _in_cell(kind: str, cell: str) -> frozenset[SeenIdentifier]:
+    """Identifiers in a cell of a column that holds this kind of them."""
+    if not cell:
         return frozenset()
-    if re.fullmatch(r"[\d.]+", cell):
+    if kind not in FILES:
+        return frozenset({SeenIdentifier(kind, cell[:LONGEST_VALUE])})
+    if kind == "slice" and re.fullmatch(r"[-+]?\d+([.,]\d+)?", cell):
+        return frozenset()
+    if cell.count(".") > 1 and re.fullmatch(r"[\d.]+", cell):
         return frozenset({SeenIdentifier("uid", cell[:LONGEST_VALUE])})
     return identifiers_of_name(cell[:LONGEST_VALUE])
 

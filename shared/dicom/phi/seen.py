@@ -44,8 +44,9 @@ def identifiers_in_file(
         if table:
             if columns is None:
                 return named | identifiers_of_table(data)
-            files = (columns.image, columns.slice)
-            return named | identifiers_of_table(data, columns.patient_id, files)
+            return named | identifiers_of_table(
+                data, columns.patient_id, columns.image, columns.slice
+            )
         with quietly():
             return named | identifiers_of(parse(data, pixels=False))
     except (OSError, SetAsideError):

@@ -169,6 +169,30 @@ def test_columns_that_name_somebody_are_read_whatever_they_are_called() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("columns", "line", "expected"),
+    [
+        (("Patient ID", "Image", "Slice"), "77,4711023,-812.5",
+         {"patient id 77", "file name 4711023"}),
+        (("Patient ID", "Image", "Slice"), "77,spine_pa,1.2.3", {"patient id 77", "uid 1.2.3"}),
+        (("Patient ID", "Accession No", "Slice"), "77,4711023,1203",
+         {"patient id 77", "accession 4711023", "file name 4711023"}),
+        (("Patient ID", "Image ID", "Slice"), "77,SPINE_PA,1203", {"patient id 77"}),
+        (("Image", "Image", "Slice"), "4711023,x,1203", {"patient id 4711023"}),
+        (("Patient ID", "Image UID", "File name"), "77,1.2.3,a/b.dcm",
+         {"patient id 77", "uid 1.2.3", "file name a", "file name b"}),
+    ],
+)  # fmt: skip
+def test_what_a_table_of_marks_names_images_by_names_the_patient_too(
+    columns: tuple[str, str, str], line: str, expected: set[str]
+) -> None:
+    """Files are often called by an accession or patient number; only a z is none."""
+    headings = [columns[0], columns[1] if columns[1] != columns[0] else "Other", columns[2]]
+    table = f"{','.join(headings)}\n{line}\n"
+    found = texts(identifiers_of_table(table.encode(), *columns))
+    assert {f"{kind} {text}" for kind, text in found} == expected
+
+
 def test_the_parts_of_a_path_are_kept_apart() -> None:
     assert texts(identifiers_of_name("../A B/c.tar.gz")) == {
         ("file name", "A B"), ("file name", "c.tar")
