@@ -156,7 +156,6 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
     permit_request(ticket, asked, site.chain)
     _write_asked(site, job, ticket)
     preparing = receive_preparations(site.store, content, job.task, job.prepared_with)
-    keep_preparations(site.store, preparing)
     source = prepared_source(site.store.source("validation"), job.task, preparing)
     request = _evaluation_request(site, asked, source)
     kept = kept_evaluation(site.store.folder, job, request)
@@ -174,6 +173,8 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         _load(networks[label], models[label])
         statistics: dict[str, float] = {}
         if site.store.config.policy.release_metrics or not preparing:
+            if not results:  # not before: what is kept of a version pushes out others
+                keep_preparations(site.store, preparing)
             statistics = _validate(site, task, networks[label], source)
         results[label], withheld = policy.releasable(statistics, task.released, site.store.config)
     account = account_of(site, job, request, withheld, time.monotonic() - started)

@@ -89,10 +89,8 @@ def message(work: Job, preparing: dict[str, Arrays] = PREPARING) -> RecordDict:
     return protocol.train_message(array_record(MODEL), work, ticket, records)
 
 
-def evaluation(preparing: dict[str, Arrays] = PREPARING) -> RecordDict:
-    work = EvaluateJob(
-        run="run-1", task=FRACTURE.task, models={"final": FRACTURE}, prepared_with=NAMED
-    )
+def evaluation(preparing: dict[str, Arrays] = PREPARING, run: str = "run-1") -> RecordDict:
+    work = EvaluateJob(run=run, task=FRACTURE.task, models={"final": FRACTURE}, prepared_with=NAMED)
     records = {name: array_record(halved(arrays)) for name, arrays in preparing.items()}
     models = {"final": array_record(MODEL)}
     ticket = ticket_for(work, {"model:final": MODEL})

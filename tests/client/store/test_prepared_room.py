@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,9 +90,9 @@ def holding(site: Site) -> int:
     return held
 
 
-def limit(site: Site, size: float) -> Site:
+def limit(site: Site, size: float, **more: Any) -> Site:
     policy = SitePolicy(minimum_patients=5, smallest_cell=1, maximum_prepared_gigabytes=size)
-    change(site.store.folder, policy=policy)
+    change(site.store.folder, policy=policy.model_copy(update=more))
     return open_site(site.store.folder)
 
 
@@ -172,6 +173,28 @@ def test_where_there_is_no_room_a_round_is_refused_before_anything_is_spent(
     assert list((site.store.arrays.parent / "prepared").glob("*/*")) == [other]
     answer_train(limit(site, 1.1 * size / GIGABYTE), message(asked()))
     assert not other.exists()
+
+
+def test_an_evaluation_that_is_not_measured_pushes_nothing_out(site: Site) -> None:
+    """Else what was kept could be removed at no count, by asking what is not answered anew."""
+    size = holding(site)
+    agree(site.store.folder, NAMED)
+    prepared = site.store.arrays.parent / "prepared"
+    [other] = fill(site, 7)
+    silent = limit(site, 1.1 * size / GIGABYTE, release_metrics=False)
+    answer_evaluate(silent, evaluation())
+    assert list(prepared.glob("*/*")) == [other]
+    often = {"release_metrics": True, "maximum_evaluations_per_month": 1}
+    with pytest.raises(PolicyRefusedError, match="were measured"):
+        answer_evaluate(limit(site, 1.1 * size / GIGABYTE, **often), evaluation())
+    assert list(prepared.glob("*/*")) == [other]
+    small = limit(site, 1.1 * size / GIGABYTE, maximum_evaluations_per_month=9)
+    first = answer_evaluate(small, evaluation())
+    assert not other.exists()
+    shutil.rmtree(prepared)
+    [other] = fill(site, 7)
+    assert answer_evaluate(small, evaluation()) == first
+    assert list(prepared.glob("*/*")) == [other]
 
 
 def test_the_hospital_alone_is_held_to_it_and_told_the_size(site: Site) -> None:
