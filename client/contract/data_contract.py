@@ -34,6 +34,7 @@ from shared.errors import (
     InputMissingError,
     UnknownTaskError,
 )
+from shared.protocol.preparation import Preparation, digests_of, networks_of
 from shared.runtime.files import write_text_atomically
 from shared.settings.base import Settings
 from shared.settings.contract import DataContract
@@ -51,7 +52,8 @@ class KeptContract(Settings):
     """A contract that the site's engineer checked, and where it came from.
 
     `prepared_with` are the digests of the versions by which the agreement has the task's input
-    prepared, by task.
+    prepared, by task, and `prepared_networks` those of their task and network settings; an
+    earlier version kept none of these.
     """
 
     task: str
@@ -60,10 +62,16 @@ class KeptContract(Settings):
     digest: str
     contract: DataContract
     prepared_with: dict[str, str] = Field(default_factory=dict, exclude_if=not_)
+    prepared_networks: dict[str, str] = Field(default_factory=dict, exclude_if=not_)
 
     def is_whole(self) -> bool:
         """Whether the contract is the one that was kept."""
-        return self.digest == contract_digest(self.contract, self.prepared_with)
+        found = contract_digest(self.contract, self.prepared_with, self.prepared_networks)
+        return self.digest == found
+
+    def is_outdated(self) -> bool:
+        """Whether an earlier version kept it, without all that must be agreed on today."""
+        return set(self.prepared_with) != set(self.prepared_networks)
 
 
 @dataclass(frozen=True)
@@ -100,10 +108,17 @@ class CheckedContract:
         }
 
 
-def contract_digest(contract: DataContract, prepared_with: Mapping[str, str]) -> str:
-    """SHA-256 over a contract and the versions that prepare the input, 64 hexadecimal digits."""
-    agreed = contract.model_dump(mode="json")
-    return digest_of(agreed | {"prepared_with": dict(prepared_with)} if prepared_with else agreed)
+def contract_digest(
+    contract: DataContract, prepared_with: Mapping[str, str], networks: Mapping[str, str]
+) -> str:
+    """SHA-256 over a contract and the versions that prepare the input, 64 hexadecimal digits.
+
+    What is empty is left out, so that what needs no version keeps the digest that it had.
+    """
+    named = {"prepared_with": dict(prepared_with), "prepared_networks": dict(networks)}
+    return digest_of(
+        contract.model_dump(mode="json") | {name: one for name, one in named.items() if one}
+    )
 
 
 def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
@@ -149,7 +164,10 @@ def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
             kept = _from_agreement(task, agreement)
         assess_missing(store)
         agreed = _agreed(kept, agreement)
-        checked = replace(_checked(store, kept), own_refusals=own_refusals(store, agreed))
+        refusals = own_refusals(store, agreed)
+        if kept.is_outdated():
+            refusals.append(_outdated(task))
+        checked = replace(_checked(store, kept), own_refusals=refusals)
         if agreement is not None:
             _write(_kept_path(store.folder, task), kept.model_dump_json(indent=2) + "\n")
         site_chain(store.folder, store.config.site).append(
@@ -197,8 +215,13 @@ def permit_contract(store: SiteStore, task: str) -> None:
         raise not_met(checked)
 
 
-def permit_preparation(store: SiteStore, task: str, prepared_with: Mapping[str, str]) -> None:
+def permit_preparation(
+    store: SiteStore, task: str, preparations: Mapping[str, Preparation]
+) -> None:
     """Refuse to prepare a task's input otherwise than the contract says that the site keeps.
+
+    Weights alone do not say what is found: their network reads images of whatever size the
+    settings name, and each size is found anew.
 
     Parameters
     ----------
@@ -206,8 +229,8 @@ def permit_preparation(store: SiteStore, task: str, prepared_with: Mapping[str, 
         The open store.
     task : str
         The task that is asked for.
-    prepared_with : mapping of str to str
-        Digests of the versions that are to prepare its input, by task.
+    preparations : mapping of str to Preparation
+        The versions that are to prepare its input, by task.
 
     Raises
     ------
@@ -216,12 +239,29 @@ def permit_preparation(store: SiteStore, task: str, prepared_with: Mapping[str, 
     """
     kept = kept_contract(store.folder, task)
     agreed = {} if kept is None else kept.prepared_with
-    if agreed != dict(prepared_with):
+    asked = digests_of(preparations)
+    if agreed != asked:
         raise ContractNotMetError(
-            f"the request has the input of {task} prepared with {_versions(prepared_with)}, and "
+            f"the request has the input of {task} prepared with {_versions(asked)}, and "
             f"the contract that the hospital keeps says {_versions(agreed)}; its "
             "engineer checks the agreement anew with `osteofed site check --agreement`"
         )
+    if kept is not None and kept.is_outdated():
+        raise ContractNotMetError(_outdated(task))
+    if kept is not None and kept.prepared_networks != networks_of(preparations):
+        raise ContractNotMetError(
+            f"the request has the input of {task} prepared with {_versions(asked)} under other "
+            "network settings than the contract that the hospital keeps says; its engineer "
+            "checks the agreement anew with `osteofed site check --agreement`"
+        )
+
+
+def _outdated(task: str) -> str:
+    return (
+        f"the contract that the hospital keeps for task {task} is of an earlier version, which "
+        "did not keep the network settings of what prepares the input; its engineer checks the "
+        "agreement anew with `osteofed site check --agreement`"
+    )
 
 
 def _versions(prepared_with: Mapping[str, str]) -> str:
@@ -292,18 +332,20 @@ def _from_agreement(task: str, path: Path) -> KeptContract:
             f"{path}: tasks: gives {task!r} two different contracts (must be one and the same)"
         )
     contract, preparing = found[0]
-    prepared_with = {
-        name: load_preparing(resolve(path.parent, file), name)[0].digest
+    versions = {
+        name: load_preparing(resolve(path.parent, file), name)[0]
         for name, file in sorted(preparing.items())
     }
+    prepared_with, networks = digests_of(versions), networks_of(versions)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return KeptContract(
         task=task,
         federation=config.name,
         kept=now,
-        digest=contract_digest(contract, prepared_with),
+        digest=contract_digest(contract, prepared_with, networks),
         contract=contract,
         prepared_with=prepared_with,
+        prepared_networks=networks,
     )
 
 

@@ -50,7 +50,6 @@ from shared.protocol.messages import (
     request_digest,
     rounded_count,
 )
-from shared.protocol.preparation import digests_of
 from shared.protocol.signatures import Ticket, asked_digest
 from shared.runtime.libraries import versions_of
 from shared.tasks import make_task
@@ -143,7 +142,7 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
     permit_coordinator(ticket, site.store.folder, site.name, job.run)
     for name in (job.task, *sorted(job.prepared_with)):
         policy.permit_task(name, site.store.config)
-    permit_preparation(site.store, job.task, digests_of(job.prepared_with))
+    permit_preparation(site.store, job.task, job.prepared_with)
     policy.permit_hours(site.store.config)
     tasks = {label: make_task(job.models[label]) for label in sorted(job.models)}
     networks = {label: task.network() for label, task in tasks.items()}

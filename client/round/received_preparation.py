@@ -144,7 +144,7 @@ def _weights(
     before: tuple[str, ...],
 ) -> Arrays:
     task, record = preparation.settings.task, record_of(preparation.settings.task)
-    state = make_task(preparation.settings).network().state_dict()
+    state = make_task(preparation.used).network().state_dict()
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     if record in content:
         came = firewall.admit_model(content, record, shapes)

@@ -25,7 +25,6 @@ from client.store.patient_source import StoreSource
 from shared.errors import FirewallRefusedError, PolicyRefusedError
 from shared.protocol.codec import Shapes
 from shared.protocol.messages import Job, read_job, read_ticket
-from shared.protocol.preparation import digests_of
 from shared.protocol.signatures import Ticket, asked_digest
 from shared.tasks import make_task
 
@@ -163,7 +162,7 @@ def asks_no_more_than_the_policy_permits(request: TrainRequest) -> None:
 def meets_the_data_contract(request: TrainRequest) -> None:
     """Refuse where the hospital's data are not what the consortium requires for the task."""
     store, job = request.site.store, request.job
-    permit_preparation(store, job.task, digests_of(job.prepared_with))
+    permit_preparation(store, job.task, job.prepared_with)
     permit_contract(store, job.task)
 
 

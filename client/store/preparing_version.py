@@ -77,7 +77,7 @@ class PreparingVersion:
     @cached_property
     def task(self) -> Task:
         """The preparing task."""
-        return make_task(self.preparation.settings)
+        return make_task(self.preparation.used)
 
     @cached_property
     def key(self) -> str:
@@ -193,8 +193,13 @@ def kept_weights(
 
 
 def _key(preparation: Preparation, compute: Compute, before: tuple[str, ...]) -> str:
-    settings = preparation.settings.model_dump(mode="json")
-    parts = [settings, preparation.digest, compute.device, versions_of(*LIBRARIES), *before]
+    parts = [
+        preparation.network,
+        preparation.digest,
+        compute.device,
+        versions_of(*LIBRARIES),
+        *before,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from shared.audit.keys import digest_of
 from shared.protocol.account import Name
 from shared.protocol.signatures import Digest
 from shared.settings.base import Settings
@@ -38,6 +39,17 @@ class Preparation(Settings):
     settings: TaskSettings
     digest: Digest
 
+    @property
+    def used(self) -> TaskSettings:
+        """All of the settings that a finding may follow from: the task and its network."""
+        return TaskSettings(task=self.settings.task, network=self.settings.network)
+
+    @property
+    def network(self) -> str:
+        """Digest of what is `used` of the settings, 64 hexadecimal digits."""
+        network = self.settings.network.model_dump(mode="json")
+        return digest_of({"task": self.settings.task, "network": network})
+
 
 def _named_by_their_task(given: dict[str, Preparation]) -> dict[str, Preparation]:
     for name, one in given.items():
@@ -61,3 +73,8 @@ def record_of(task: str) -> str:
 def digests_of(preparations: Mapping[str, Preparation]) -> dict[str, str]:
     """Give the digest of each version's weights, by task."""
     return {name: preparations[name].digest for name in sorted(preparations)}
+
+
+def networks_of(preparations: Mapping[str, Preparation]) -> dict[str, str]:
+    """Give the digest of each version's task and network settings, by task."""
+    return {name: preparations[name].network for name in sorted(preparations)}

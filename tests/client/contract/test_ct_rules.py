@@ -158,9 +158,9 @@ def test_the_hospital_sees_the_table_and_what_leaves_names_the_rule_alone(
 
 def test_a_contract_without_ct_rules_keeps_its_digest() -> None:
     for digest, contract in DIGESTS.items():
-        assert contract_digest(DataContract.model_validate(contract), {}) == digest
+        assert contract_digest(DataContract.model_validate(contract), {}, {}) == digest
     with_ct = DataContract.model_validate({"ct": {"contrast": {}}})
-    assert contract_digest(with_ct, {}) not in DIGESTS
+    assert contract_digest(with_ct, {}, {}) not in DIGESTS
 
 
 def test_a_gap_and_a_field_of_view_follow_from_the_slices() -> None:

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from flwr.app import RecordDict
 
-from client.contract.data_contract import check, kept_contract
+from client.contract.data_contract import check, contract_digest, kept_contract
 from client.round.answer import answer_evaluate, answer_train, cohort_digest
 from client.round.open_site import Site, open_site
 from client.round.received_preparation import (
@@ -89,8 +89,14 @@ def message(work: Job, preparing: dict[str, Arrays] = PREPARING) -> RecordDict:
     return protocol.train_message(array_record(MODEL), work, ticket, records)
 
 
-def evaluation(preparing: dict[str, Arrays] = PREPARING, run: str = "run-1") -> RecordDict:
-    work = EvaluateJob(run=run, task=FRACTURE.task, models={"final": FRACTURE}, prepared_with=NAMED)
+EVALUATION = EvaluateJob(
+    run="run-1", task=FRACTURE.task, models={"final": FRACTURE}, prepared_with=NAMED
+)
+
+
+def evaluation(
+    preparing: dict[str, Arrays] = PREPARING, work: EvaluateJob = EVALUATION
+) -> RecordDict:
     records = {name: array_record(halved(arrays)) for name, arrays in preparing.items()}
     models = {"final": array_record(MODEL)}
     ticket = ticket_for(work, {"model:final": MODEL})
@@ -189,6 +195,56 @@ def test_another_preparation_than_the_kept_contract_says_is_refused(
     answer_train(site, message(asked()))
     with pytest.raises(VersionMissingError):
         keep(", prepare_with: {dxa-segmentation: gone.safetensors}")
+
+
+def settled(**changes: Any) -> dict[str, Preparation]:
+    """What a job says that names the same weights under other settings."""
+    settings = TINY_TASK.model_copy(update=changes)
+    return {TINY_TASK.task: Preparation(settings=settings, digest=PREPARATION.digest)}
+
+
+def test_the_agreed_weights_prepare_under_the_agreed_network_settings_alone(site: Site) -> None:
+    """Else a coordinator could have every study read anew each round, in images of any size."""
+    larger = settled(network=TINY_TASK.network.model_copy(update={"image_size": (4096, 4096)}))
+    other = EVALUATION.model_copy(update={"prepared_with": larger})
+    for ask in (lambda: answer_train(site, message(asked(larger))),
+                lambda: answer_evaluate(site, evaluation(work=other))):  # fmt: skip
+        with pytest.raises(ContractNotMetError, match="under other network settings"):
+            ask()
+    assert not (site.store.arrays.parent / "prepared").exists()
+
+
+def test_settings_that_no_finding_follows_from_make_no_other_version(site: Site) -> None:
+    answer_train(site, message(asked()))
+    [kept] = (site.store.arrays.parent / "prepared").glob("*/*")
+    made = {path: path.stat().st_mtime_ns for path in kept.rglob("*.npy")}
+    plain = TINY_TASK.plain.model_copy(update={"steps_per_round": 7})
+    answer_train(site, message(asked(settled(plain=plain), round=2)))
+    assert list(kept.parent.parent.glob("*/*")) == [kept]
+    assert {path: path.stat().st_mtime_ns for path in kept.rglob("*.npy")} == made
+
+
+def test_a_contract_of_an_earlier_version_is_to_be_agreed_on_again(site: Site) -> None:
+    """It did not keep the network settings, and opens all the same."""
+    kept = kept_contract(site.store.folder, FRACTURE.task)
+    assert kept is not None
+    old = kept.model_copy(
+        update={
+            "prepared_networks": {},
+            "digest": contract_digest(kept.contract, kept.prepared_with, {}),
+        }
+    )
+    path = site.store.folder / "contracts" / f"{FRACTURE.task}.json"
+    path.write_text(old.model_dump_json())
+    assert "prepared_networks" not in path.read_text()
+    said = "of an earlier version, which did not keep the network settings"
+    with pytest.raises(ContractNotMetError, match=said):
+        answer_train(site, message(asked()))
+    assert any(said in one for one in check(site.store.folder, FRACTURE.task, None).own_refusals)
+    edited = old.model_copy(update={"prepared_networks": kept.prepared_networks})
+    path.write_text(edited.model_dump_json())
+    with pytest.raises(ContractNotMetError, match="is not as it was kept"):
+        answer_train(site, message(asked()))
 
 
 def test_a_preparation_is_part_of_the_request(site: Site) -> None:

@@ -25,7 +25,7 @@ from server.state.result import CurvePoint, RoundFacts
 from shared.errors import PassportInvalidError, RunFailedError
 from shared.findings.findings import Findings
 from shared.protocol.half_precision import halved
-from shared.protocol.preparation import Preparation
+from shared.protocol.preparation import Preparation, digests_of, networks_of
 from shared.records import View
 from shared.settings.contract import DataContract
 from shared.settings.files import SitePrivacy, StrategySettings
@@ -55,11 +55,11 @@ PREPARING = {TINY_TASK.task: WEIGHTS}
 
 def agree(site: Path, named: Mapping[str, Preparation]) -> None:
     """Keep a contract that says nothing but what prepares the input, as an engineer would."""
-    digests = {name: one.digest for name, one in named.items()}
+    digests, networks = digests_of(named), networks_of(named)
     bare = DataContract()
     kept = KeptContract(
-        task=FRACTURE.task, federation="f", kept="now", digest=contract_digest(bare, digests),
-        contract=bare, prepared_with=digests,
+        task=FRACTURE.task, federation="f", kept="now", contract=bare, prepared_with=digests,
+        digest=contract_digest(bare, digests, networks), prepared_networks=networks,
     )  # fmt: skip
     path = site / "contracts" / f"{FRACTURE.task}.json"
     path.parent.mkdir(mode=0o700, exist_ok=True)

@@ -8,6 +8,7 @@ import pytest
 from flwr.app import ConfigRecord
 
 from client.contract.data_contract import KeptContract, contract_digest
+from shared.audit.keys import digest_of
 from shared.errors import FirewallRefusedError
 from shared.protocol import messages as protocol
 from shared.protocol.codec import array_record
@@ -27,14 +28,14 @@ def test_what_needs_no_preparation_has_the_digests_that_it_had_before_there_was_
     plain = DataContract()
     evaluation = EvaluateJob(run="r", task=TINY_TASK.task, models={"final": TINY_TASK})
     kept = KeptContract(
-        task=TINY_TASK.task, federation="f", kept="k", digest=contract_digest(plain, {}),
+        task=TINY_TASK.task, federation="f", kept="k", digest=contract_digest(plain, {}, {}),
         contract=plain,
     )  # fmt: skip
     assert {
         "job": job().digest(),
         "asked": asked_digest(job(), {"model": DIGEST}),
         "evaluation": asked_digest(evaluation, {"model:final": DIGEST}),
-        "contract": contract_digest(plain, {}),
+        "contract": contract_digest(plain, {}, {}),
         "kept": hashlib.sha256(kept.model_dump_json(indent=2).encode()).hexdigest(),
     } == {
         "job": "e3fb9c4e98919b25d87128548faa36e45c3bbaacb548e3e9e2984b2a4406c9b5",
@@ -54,7 +55,11 @@ def test_every_digest_follows_the_version_that_prepares() -> None:
     assert len({one.digest() for one in jobs}) == 3
     assert len({asked_digest(one, {"model": DIGEST}) for one in jobs}) == 3
     named = [{}, {"a": "1"}, {"a": "2"}]
-    assert len({contract_digest(DataContract(), one) for one in named}) == 3
+    bare = DataContract()
+    assert len({contract_digest(bare, one, two) for one in named for two in named}) == 9
+    # A contract that was kept before network settings were agreed on has the digest that it had.
+    before = digest_of(bare.model_dump(mode="json") | {"prepared_with": named[1]})
+    assert contract_digest(bare, named[1], {}) == before
 
 
 @pytest.mark.parametrize("brought", [True, False])
