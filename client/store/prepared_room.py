@@ -14,14 +14,14 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from client.store.preparing_version import FOLDER, PreparingVersion
+from client.store.preparing_version import FOLDER, HOLDING, PreparingVersion
 from client.store.split import SPLITS
 from shared.errors import PolicyRefusedError
 from shared.protocol.signatures import Digest
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from client.store.site_store import SiteStore
     from shared.tasks.inputs import TaskInputs
 
-HOLDING: Final = "holding.json"
+#: Ends the name of a version's folder that is being removed.
+GOING: Final = ".going"
 #: Versions whose folders stay, over all tasks, unless a contract names more.
 VERSIONS_KEPT: Final = 8
 GIGABYTE: Final = 1e9
@@ -179,21 +180,35 @@ def _staying(others: Sequence[_Kept], named: Set[tuple[str, str]]) -> list[_Kept
 def _remove_unknown(root: Path, known: Set[Path]) -> None:
     for folder in root.glob("*/*"):
         if folder not in known:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
 
 def _remove_oldest(going: Sequence[_Kept], room: float, places: int) -> int:
     """Remove the versions used longest ago until the others fit, and count what these may take.
 
-    One that cannot be removed, as another process writes to it, goes on to take room.
+    One that cannot be removed goes on to take room.
     """
     left = sorted(going, key=_age)
     taken = sum(one.holding.bytes for one in left)
     while left and (len(left) > places or taken > room):
         oldest = left.pop(0)
-        shutil.rmtree(oldest.folder, ignore_errors=True)
-        taken -= 0 if oldest.folder.exists() else oldest.holding.bytes
+        taken -= oldest.holding.bytes if _remove(oldest.folder) else 0
     return taken
+
+
+def _remove(folder: Path) -> bool:
+    """Remove a version's folder; say whether it is gone.
+
+    It loses its name first: another process that uses the version finds no folder to write to,
+    and refuses (`PreparingVersion.maps`), where it would keep maps that nobody counts.
+    """
+    going = folder if folder.suffix == GOING else folder.with_name(folder.name + GOING)
+    with suppress(OSError):
+        (folder / HOLDING).unlink(missing_ok=True)
+        folder.rename(going)
+    for path in {folder, going}:
+        shutil.rmtree(path, ignore_errors=True)
+    return not folder.exists() and not going.exists()
 
 
 def _age(one: _Kept) -> tuple[float, Path]:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.store.arrays import array_path, check_whole, mapped, write_array
-from shared.errors import StoreMissingError
+from shared.errors import PolicyRefusedError, StoreMissingError
 from shared.findings.completion import blind, findings_of
 from shared.findings.findings import Findings, RegionMap
 from shared.records import StudyLabels, StudyRecord
@@ -46,6 +46,8 @@ LOG: Final = logging.getLogger(__name__)
 
 FOLDER: Final = "prepared"
 WEIGHTS: Final = "weights.safetensors"
+#: Stands in the folder of a version for which there is room (`client.store.prepared_room`).
+HOLDING: Final = "holding.json"
 #: Programs that a map's bits follow from.
 LIBRARIES: Final = ("osteofed", "torch", "monai", "numpy")
 
@@ -114,6 +116,11 @@ class PreparingVersion:
             Maps of the images and series that the task reads and nobody drew on, as kept in
             the store; empty where nothing was found, so that whether a study can be used does
             not follow from who chose the weights.
+
+        Raises
+        ------
+        PolicyRefusedError
+            If a map is missing and the version is not kept any more, as it had to make room.
         """
         grids = undrawn(study, self.task.inputs)
         kept = {name: self._kept(study, name, shape) for name, shape in grids.items()}
@@ -133,7 +140,13 @@ class PreparingVersion:
     def _make(
         self, study: StudyRecord, before: Findings, grids: Mapping[str, tuple[int, ...]]
     ) -> None:
-        """Read a study with the network, and keep a map on each grid."""
+        """Read a study with the network, and keep a map on each grid.
+
+        Another process of the site may remove the version meanwhile: what was kept then would
+        count as nothing.
+        """
+        if not (self.folder / HOLDING).exists():
+            raise _removed(self.task.name)
         from shared.tasks.reading import Reading
         from shared.training.optimising import threads
 
@@ -144,10 +157,13 @@ class PreparingVersion:
                 maps = self.task.find(reading).maps
         except Exception as error:  # weights made for the purpose could choose whose study fails
             LOG.warning("%s: finds nothing in a study (%s)", self.task.name, type(error).__name__)
-        (self.folder / study.study).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, shape in grids.items():
-            with appearing(array_path(self.folder, study.study, name, "regions")) as part:
-                write_array(part, _as_map(maps.get(name), shape))
+        try:
+            (self.folder / study.study).mkdir(mode=0o700, exist_ok=True)
+            for name, shape in grids.items():
+                with appearing(array_path(self.folder, study.study, name, "regions")) as part:
+                    write_array(part, _as_map(maps.get(name), shape))
+        except FileNotFoundError:
+            raise _removed(self.task.name) from None
 
     def _kept(
         self, study: StudyRecord, name: str, shape: tuple[int, ...]
@@ -160,6 +176,13 @@ class PreparingVersion:
         except StoreMissingError:
             return None
         return regions if regions.dtype == np.uint8 and regions.shape == shape else None
+
+
+def _removed(task: str) -> PolicyRefusedError:
+    return PolicyRefusedError(
+        f"the version of {task} that prepares the input was removed meanwhile, to make room for "
+        "another (site.yaml: policy.maximum_prepared_gigabytes); ask again"
+    )
 
 
 def _as_map(found: RegionMap | None, shape: tuple[int, ...]) -> RegionMap:

@@ -17,8 +17,8 @@ from client.round.local_training import train_at_site
 from client.round.open_site import Site, open_site
 from client.round.refusals import log_failure, refusal_of
 from client.store.catalogue import Image
-from client.store.prepared_room import BLOCK, GIGABYTE, HOLDING, VERSIONS_KEPT, keep_in_room
-from client.store.preparing_version import PreparingVersion
+from client.store.prepared_room import BLOCK, GIGABYTE, VERSIONS_KEPT, keep_in_room
+from client.store.preparing_version import HOLDING, PreparingVersion
 from shared.errors import PolicyRefusedError
 from shared.findings.findings import Findings
 from shared.protocol.codec import Arrays
@@ -229,6 +229,34 @@ def test_what_a_crash_or_an_older_program_left_goes(site: Site) -> None:
     (unknown / "study").mkdir(parents=True)
     fill(site, 2)
     assert [path.exists() for path in (whole, damaged, unknown)] == [True, False, False]
+
+
+def test_a_version_that_goes_while_it_is_used_is_not_written_to_any_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it found would lie there and count as nothing."""
+    prepared = site.store.arrays.parent / "prepared"
+    size = holding(site)
+    small = limit(site, 1.1 * size / GIGABYTE)
+    used = version(site, 0)
+    keep_in_room(small.store, [used], frozenset())
+    source = site.store.source("train")
+    first, second, third = [source.studies(patient)[0] for patient in source.patients[:3]]
+    used.maps(first, Findings())
+    real = DxaSegmentation.find
+
+    def find(task: DxaSegmentation, reading: Any) -> Any:
+        keep_in_room(small.store, [version(site, 1)], frozenset())  # another process, meanwhile
+        return real(task, reading)
+
+    monkeypatch.setattr(DxaSegmentation, "find", find)
+    for study in (second, third, first):
+        with pytest.raises(PolicyRefusedError, match=r"was removed meanwhile, .* ask again"):
+            used.maps(study, Findings())
+        assert list(prepared.glob("*/*")) == [version(site, 1).folder]
+    monkeypatch.setattr(DxaSegmentation, "find", real)
+    keep_in_room(small.store, [used], frozenset())
+    assert set(used.maps(second, Findings()).maps) == {"spine_lateral"}
 
 
 def test_a_damaged_contract_names_no_version(site: Site) -> None:
