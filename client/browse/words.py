@@ -124,6 +124,7 @@ ADVICE: Final[dict[str, str]] = {
     "mark_without_image": "Export the marked image in the same folder, or correct its name.",
     "mark_ambiguous": "Add the column that names the image or series (labels.image in site.yaml).",
     "mark_outside": "Mark the original image, not a cropped or enlarged copy; z is that of DICOM.",
+    "marks_too_many": "Export the marks of the vertebrae alone: an image has no more of them.",
     "mark_turn_unknown": "Take the image's file in again together with the table.",
     "mask_without_image": "Export the image of the mask in the same folder.",
     "mask_wrong_size": "Draw or export the mask on the original image, not on a resized copy.",

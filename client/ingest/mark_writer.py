@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from client.ingest.known_files import KnownFiles
@@ -14,7 +14,7 @@ from client.store.catalogue import Marking
 from client.store.marks import numbers_text, read_markable
 from client.store.site_store import SiteStore
 from shared.dicom.labels.mark_images import MarkedRow, MarkKey, placed
-from shared.dicom.labels.marks import Markable, MarkedPlace, same_place
+from shared.dicom.labels.marks import MOST_MARKS, Markable, MarkedPlace, same_place
 from shared.dicom.labels.tables import LabelRow
 from shared.dicom.phi.deidentify import replaced_uid
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
@@ -45,7 +45,7 @@ class MarkWriter:
         Returns
         -------
         iterator of FileVerdict
-            Of those that are on no image, outside of it, or contradicted.
+            Of those that are on no image, outside of it, contradicted, or too many.
         """
         known: dict[str, Markable] = {}
         told: dict[tuple[str, MarkKey], list[tuple[LabelRow, tuple[float, ...]]]]
@@ -63,7 +63,9 @@ class MarkWriter:
             told[uid, key].append((row, kept.numbers))
         for (uid, key), several in told.items():
             outcome = self._add(uid, key, [numbers for _, numbers in several])
-            if outcome == "disputed":
+            if outcome == "too many":
+                yield from (judge(row.path, "marks_too_many") for row, _ in several)
+            elif outcome == "disputed":
                 yield from (judge(row.path, "label_conflict") for row, _ in several)
             elif outcome == "new":
                 self.tables_with_news |= {row.path.rsplit(":", 1)[0] for row, _ in several}
@@ -89,7 +91,7 @@ class MarkWriter:
         return found[0], mark
 
     def _add(self, uid: str, key: MarkKey, told: list[tuple[float, ...]]) -> str:
-        """Take what was told of one thing: ``new``, ``known``, or ``disputed`` for good."""
+        """Take what was told of one thing: ``new``, ``known``, ``too many``, ``disputed``."""
         mine = {
             "study": uid, "image": key.image, "kind": key.kind, "vertebra": key.vertebra
         }  # fmt: skip
@@ -100,6 +102,8 @@ class MarkWriter:
         everything = before + told
         disputed = not all(same_place(everything[0], other) for other in everything)
         if there is None:
+            if self._is_full(uid, key):
+                return "too many"
             row = mine | {"numbers": numbers_text(told[0]), "disputed": disputed}
             self._session.execute(insert(Marking), row)
         elif there.disputed:
@@ -107,3 +111,9 @@ class MarkWriter:
         elif disputed:
             self._session.execute(update(Marking).filter_by(**mine).values(disputed=True))
         return "disputed" if disputed else "known" if before else "new"
+
+    def _is_full(self, uid: str, key: MarkKey) -> bool:
+        """Say whether an image has as many marks of a kind as are kept."""
+        mine = select(func.count()).select_from(Marking)
+        mine = mine.filter_by(study=uid, image=key.image, kind=key.kind)
+        return (self._session.scalar(mine) or 0) >= MOST_MARKS

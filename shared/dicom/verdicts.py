@@ -70,6 +70,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     ),
     "mark_ambiguous": ("quarantined", "the study has several images or series: which is marked?"),
     "mark_outside": ("quarantined", "what is marked lies outside of its image or series"),
+    "marks_too_many": ("quarantined", "its image or series has as many marks as are kept of one"),
     "mark_turn_unknown": (
         "quarantined",
         "an older version stored the image: take its file in again, then the table",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -14,6 +14,7 @@ from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.records import View
 
 from .marks import (
+    MOST_MARKS,
     KeptImage,
     KeptMark,
     KeptVolume,
@@ -113,7 +114,7 @@ def mark_study(study: ReadStudy, rows: Iterable[MarkedRow]) -> tuple[ReadStudy, 
     study : ReadStudy
         With boxes, points and marked slices.
     verdicts : list of FileVerdict
-        Of marks that are on none of its images, outside of one, or contradicted.
+        Of marks that are on none of its images, outside of one, contradicted, or too many.
     """
     markable, verdicts = markable_of(study), []
     told: dict[MarkKey, list[tuple[LabelRow, KeptMark]]] = defaultdict(list)
@@ -125,9 +126,13 @@ def mark_study(study: ReadStudy, rows: Iterable[MarkedRow]) -> tuple[ReadStudy, 
             continue
         told[key].append((row, kept))
     on: dict[str, list[KeptMark]] = defaultdict(list)
+    taken: Counter[tuple[str, str]] = Counter()
     for key, mine in told.items():
         first = mine[0][1]
-        if all(same_place(first.numbers, kept.numbers) for _, kept in mine):
+        taken[key.image, key.kind] += 1
+        if taken[key.image, key.kind] > MOST_MARKS:
+            verdicts += [judge(row.path, "marks_too_many") for row, _ in mine]
+        elif all(same_place(first.numbers, kept.numbers) for _, kept in mine):
             on[key.image].append(first)
         else:
             verdicts += [judge(row.path, "label_conflict") for row, _ in mine]

@@ -24,6 +24,8 @@ MarkKind = Literal["box", "point", "slice"]
 MARK_KINDS: Final[tuple[MarkKind, ...]] = ("box", "point", "slice")
 #: What names a file's object rather than a position in mm.
 UID: Final = re.compile(r"\d+(\.\d+){3,}")
+#: More marks of one kind than this are not kept of an image or series, which shows 24 vertebrae.
+MOST_MARKS: Final = 64
 #: Two sources that differ by no more than this (pixels, slices) say the same.
 SAME_PLACE: Final = 0.5
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from client.cli.main import app
@@ -14,6 +15,7 @@ from client.contract.data_contract import check
 from client.contract.own_rules import AgreedTask, own_refusals
 from client.round.answer import answer_train
 from client.round.open_site import open_site
+from client.store.catalogue import Image
 from client.store.site_store import SiteStore
 from shared.errors import CohortTooSmallError, OsteofedError, PolicyRefusedError
 from shared.settings.files import SiteConfig, load_settings, save_settings
@@ -96,10 +98,14 @@ def test_without_the_agreement_the_kept_contract_is_enough(folder: Path) -> None
 def test_what_a_version_prepares_counts_its_task_and_its_patients(folder: Path) -> None:
     """A fracture model reads vertebrae that somebody drew, or that a version finds."""
     store = SiteStore.open(folder)
+    with store.engine.begin() as connection:  # nobody drew any
+        lateral = sa.update(Image).where(Image.view == "spine_lateral")
+        connection.execute(lateral.values(mask_digest=None))
     settings = TaskSettings(task="vfa-fracture")
-    alone = own_refusals(store, AgreedTask(settings, None, "private", {}))
+    [said] = own_refusals(store, AgreedTask(settings, None, "private", {}))
+    assert "0 patients can train vfa-fracture" in said
     prepared = AgreedTask(settings, None, "private", {TASK: "0" * 64})
-    assert own_refusals(store, prepared) == alone
+    assert own_refusals(store, prepared) == []
     change(folder, "policy", tasks=("vfa-fracture",))
     store.close()
     store = SiteStore.open(folder)

@@ -17,6 +17,8 @@ from client.phi.audit import audit_phi
 from client.store.site_store import SiteStore, init_site
 from client.store.split import SPLITS
 from client.store.statistics import describe_store
+from shared.dicom.labels.marks import MOST_MARKS
+from shared.dicom.read import read_study_folder
 from shared.records import StudyRecord, View
 from shared.settings.files import SiteConfig
 from shared.settings.task import TaskSettings
@@ -27,6 +29,7 @@ from tests.shared.ct_samples import STEP, field, uid, write_ct, write_radiograph
 from tests.shared.dicom.test_marks import (
     BLOCK,
     BOX_HEADER,
+    POINT_HEADER,
     REVERSED,
     SHUFFLED,
     SLICE_HEADER,
@@ -161,6 +164,25 @@ def test_every_line_that_matches_nothing_is_accounted_for(hospital: MarkedHospit
         "levels.csv:2": "mark_without_image",
         "levels.csv": "table_unused",
     }
+
+
+def test_an_image_has_so_many_marks_and_what_is_beyond_is_accounted_for(
+    hospital: MarkedHospital,
+) -> None:
+    mirrored(hospital.export)
+    lines = [f"{WHO},,,1,{y / 2},9,{y / 2 + 5}" for y in range(MOST_MARKS + 3)]
+    lines += [f"{WHO},,L{level},{BLOCK}" for level in (1, 2)]
+    hospital.table(BOX_HEADER + "\n".join(lines) + "\n")
+    hospital.table(f"{POINT_HEADER}{WHO},,L3,6.5,12.5\n", "points.csv")
+    beyond = {"marks_too_many": 5}
+    read = read_study_folder(hospital.export)
+    assert Counter(one.reason for one in read.files if ":" in one.path) == beyond
+    assert hospital.lines() == beyond
+    hospital.table(f"{BOX_HEADER}{WHO},,,1,20.2,9,29\n{WHO},,,1,0,9,5\n", "later.csv")
+    assert hospital.lines() == {"marks_too_many": 6}
+    [study] = hospital.records()
+    image = study.images[View.LUMBAR_AP]
+    assert (len(image.boxes), set(image.points)) == (MOST_MARKS, {"L3"})
 
 
 def test_of_two_studies_of_a_day_the_one_with_the_image_is_marked(
