@@ -176,3 +176,14 @@ def test_tests_that_reach_no_place_are_a_result_too(tmp_path: Path) -> None:
     words = ["-p", "tests.verify.reaching", "tests/shared/test_errors.py"]
     assert run_tests(words, environment={REACHED: str(out)}).failures == 0
     assert json.loads(out.read_text()) == {}
+
+
+def test_a_file_of_system_tests_alone_is_recorded_as_reaching_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "reached.json"
+    words = ["-p", "tests.verify.reaching", "-m", "not system", "tests/shared/runtime"]
+    words[-1] += "/test_orphan_cleanup.py"
+    with pytest.raises(RuntimeError, match="deselected"):
+        run_tests(words, environment={REACHED: str(out)})
+    done = run_tests(words, environment={REACHED: str(out)}, none_is_right=True)
+    assert (done.passed, done.failures) == (0, 0)
+    assert json.loads(out.read_text()) == {}
