@@ -3,9 +3,9 @@ from __future__ import annotations
 from functools import lru_cache
 import numpy as np
 from shared.phantom.anatomy.vertebra import VertebraShape, lumbar_distance, thoracic_distance, LUMBAR_BODY, THORACIC_BODY, _height_at
-from .distance import Floats, floats, smoothstep, vector
-from .template import Template, sample_template
-from .bone import Bone
+from shared.phantom.solids.distance import Floats, floats, smoothstep, vector
+from shared.phantom.solids.template import Template, sample_template
+from shared.phantom.solids.bone import Bone
 
 def traits(body, lumbar):
     a, b, height = body
