@@ -88,17 +88,21 @@ class Bone:
         rows[:, :4] /= np.sqrt(np.maximum(slope, np.float32(0.04)))[:, None]
         return rows
 
+    def cortex_and_core(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Cortex in mm and core in g/cm³ of rows of the template."""
+        return rows[:, 4] * np.float32(self.cortex), rows[:, 5] * np.float32(self.core)
+
     def matter(self, x: Floats, y: Floats, z: Floats, step: tuple[float, float, float]) -> Matter:
         """What world points are made of, each sample a box of sides `step` along x, y, z, mm."""
         x, y, z = self.frame(x, y, z)
         rows = self.looked_up(x, y, z)
-        distance, cortex, share = rows[:, 0], rows[:, 4] * np.float32(self.cortex), rows[:, 5]
+        distance = rows[:, 0]
+        cortex, density = self.cortex_and_core(rows)
         # As far as the box reaches along the normal: so is the ramp, and the integral is exact.
         width = np.abs(rows[:, 1:4] @ self.rotation.T) @ floats(step)
         narrow = 1 / np.maximum(width, np.float32(1e-3))
         bone = np.clip(np.float32(0.5) - distance * narrow, 0, 1)
         inner = np.clip(np.float32(0.5) - (distance + cortex) * narrow, 0, 1)
-        density = share * np.float32(self.core)
         if self.texture is not None:
             density = density * self.texture(x, y, z)
         return Matter(bone, (bone - inner) * np.float32(CORTICAL) + inner * density)
