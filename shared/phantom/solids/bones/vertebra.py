@@ -205,9 +205,15 @@ def _lower_neck(points: Floats) -> Floats:
     return blend(solid, arch, 2)
 
 
-_LUMBAR: Final = _Kind((21.5, 17.5, 24.5), (20.6, 16.8, 23.3), _lumbar, (-52, -24, -34), (52, 76, 36), 0.35)
-_THORACIC: Final = _Kind((14.5, 14.0, 19.5), (13.8, 13.3, 18.1), _thoracic, (-40, -20, -24), (40, 66, 34), 0.25)
-_LOWER_NECK: Final = _Kind((14.5, 9.0, 16.0), (13.6, 8.5, 14.2), _lower_neck, (-46, -15, -20), (46, 68, 24), 0.3)
+_LUMBAR: Final = _Kind(
+    (21.5, 17.5, 24.5), (20.6, 16.8, 23.3), _lumbar, (-52, -24, -34), (52, 76, 36), 0.35
+)
+_THORACIC: Final = _Kind(
+    (14.5, 14.0, 19.5), (13.8, 13.3, 18.1), _thoracic, (-40, -20, -24), (40, 66, 34), 0.25
+)
+_LOWER_NECK: Final = _Kind(
+    (14.5, 9.0, 16.0), (13.6, 8.5, 14.2), _lower_neck, (-46, -15, -20), (46, 68, 24), 0.3
+)
 
 #: Columns of a template's table: cortex of wall, plate and arch in mm, core share of body and
 #: of arch. What is arch has no wall and no plate.
@@ -236,7 +242,9 @@ def _template(kind: _Kind) -> Template:
         arch = (0.42 + kind.arch_cortex - thin) * behind
         ends = smoothstep(np.abs(z), height / 2 - 7, height / 2 - 2)
         # The vein leaves the body in the middle of its back, and branches to both sides.
-        vein = np.exp(-((z / 2.2) ** 2) - (np.maximum(np.abs(x) - 0.25 * np.maximum(b - y, 0), 0) / 2.5) ** 2)
+        vein = np.exp(
+            -((z / 2.2) ** 2) - (np.maximum(np.abs(x) - 0.25 * np.maximum(b - y, 0), 0) / 2.5) ** 2
+        )
         vein = vein * smoothstep(y, -0.35 * b, 0.4 * b)
         core = (1 + 0.35 * ends) * (1 - 0.75 * vein) * (1 - behind)
         return floats(np.stack([wall, plates, arch, core, 1.4 * behind], axis=1))
