@@ -28,7 +28,10 @@ def healthy(level: str = "L2") -> BodyShape:
     return BodyShape(level, width, depth, height, height, height, height)
 
 
-def placed(shape: BodyShape, mineral: BodyMineral = BodyMineral(0.15)) -> VertebraBone:
+PLAIN = BodyMineral(0.15)
+
+
+def placed(shape: BodyShape, mineral: BodyMineral = PLAIN) -> VertebraBone:
     return make_vertebra(shape, mineral, vector(0, 0, 0), floats(np.eye(3)))
 
 
