@@ -1,0 +1,342 @@
+"""Skin, fat and the wall of the trunk from C7 to the thighs, and the cavity in it.
+
+Every ring (skin, subcutaneous fat, wall) is the room between two outlines, made by laying the
+inner solid over the outer one. Outlines are rows of numbers by height; inside of the ribs they
+follow the cage, below it the belly and the pelvis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from ..distance import Floats, floats
+from .course import Physique, RibCage, SpineCourse
+from .slab import Grid, Slab, ball, clipped, grid, slab, tube
+
+#: Skin, mm [U].
+SKIN: Final = 1.8
+#: Heights at which outlines are given, mm apart.
+ROW: Final = 4.0
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed line around the trunk at each height: two halves of superellipses.
+
+    Attributes
+    ----------
+    z : ndarray, shape (N,)
+        Heights, mm.
+    x, y : ndarray, shape (N,)
+        Middle from side to side, and depth at which it is widest, mm.
+    wide, front, back : ndarray, shape (N,)
+        Half width, and how far it reaches in front of and behind `y`, mm.
+    front_power, back_power : ndarray, shape (N,)
+        2 for an ellipse, more for a box.
+    """
+
+    z: Floats
+    x: Floats
+    y: Floats
+    wide: Floats
+    front: Floats
+    back: Floats
+    front_power: Floats
+    back_power: Floats
+
+    def grown(self, side: Floats | float, front: Floats | float, back: Floats | float) -> Outline:
+        """Outline that much further out, mm (negative: further in)."""
+        return Outline(
+            self.z, self.x, self.y,
+            floats(np.maximum(self.wide + side, 1)),
+            floats(np.maximum(self.front + front, 1)), floats(np.maximum(self.back + back, 1)),
+            self.front_power, self.back_power,
+        )  # fmt: skip
+
+    def at(self, z: float) -> dict[str, float]:
+        """Its numbers at a height."""
+        names = ("x", "y", "wide", "front", "back")
+        return {name: float(np.interp(z, self.z, getattr(self, name))) for name in names}
+
+    def solid(self, top: float, bottom: float, spacing: float = 4.0) -> Slab:
+        """What it encloses between two heights."""
+        reach = float(self.wide.max()) + float(np.abs(self.x).max())
+        on = grid((-reach, reach), (top, bottom), (spacing, ROW))
+        f, b = self.faces(on)
+        half = (b - f) / 2
+        beyond = (on.rows < top) | (on.rows > bottom)
+        return slab(on, (f + b) / 2, np.where(beyond, np.float32(-1), half * np.abs(half)))
+
+    def faces(self, on: Grid) -> tuple[Floats, Floats]:
+        """Depth of its front and back on a grid, mm; beside it the front is behind."""
+        x, y, wide, front, back, p, q = (
+            floats(np.interp(on.z, self.z, values))[:, None]
+            for values in (
+                self.x, self.y, self.wide, self.front, self.back, self.front_power, self.back_power
+            )
+        )  # fmt: skip
+        rel = np.abs(on.columns - x) / wide
+        faces = []
+        for depth, power in ((-front, p), (back, q)):
+            share = 1 - rel**power
+            faces.append(y + depth * np.copysign(np.abs(share) ** (1 / power), share))
+        return floats(faces[0]), floats(faces[1])
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The rings of the trunk, from the outside in.
+
+    Attributes
+    ----------
+    skin, muscle, cavity : Outline
+        Outside of the skin, of the muscular wall, and inside of it.
+    top, costal, crest, crotch, bottom : float
+        Heights of the neck's end, the lowest ribs, the iliac crests, the crotch and the thighs'
+        end, mm.
+    fat : (float, float, float)
+        Subcutaneous fat at L3: front, side, behind the paraspinal muscles, mm.
+    """
+
+    skin: Outline
+    muscle: Outline
+    cavity: Outline
+    top: float
+    costal: float
+    crest: float
+    crotch: float
+    bottom: float
+    fat: tuple[float, float, float]
+
+
+def subcutaneous_fat(physique: Physique) -> tuple[float, float, float]:
+    """Thickness of subcutaneous fat at L3 in front, beside and behind, mm [U].
+
+    Women carry about twice as much of it at the same body mass index.
+    """
+    more = max(physique.bmi - 22.0, -6.0)
+    if physique.is_woman:
+        values = (15 + 1.75 * more, 16 + 1.5 * more, 15 + 1.5 * more)
+    else:
+        values = (9 + 1.25 * more, 10 + 1.1 * more, 10 + 1.15 * more)
+    front, side, back = (max(4.0, value * physique.subcutaneous) for value in values)
+    return front, side, back
+
+
+def girth(physique: Physique) -> tuple[float, float]:
+    """Width and depth of the trunk at L3, mm (design/anatomy.md [U])."""
+    more = physique.bmi - 22.0
+    depth = 198 + 7.6 * more
+    width = 306 + 5.6 * more + 0.6 * (physique.height_cm - 165)
+    return max(width, 250.0), max(depth, 150.0)
+
+
+def rectus_thickness(physique: Physique, size: float) -> float:
+    """Thickness of the rectus abdominis at L3 in its middle, mm [U]."""
+    return (8.0 if physique.is_woman else 11.0) * size * physique.amount("wall")
+
+
+def _smooth(values: Floats, width: float) -> Floats:
+    """Smoothed over `width` mm of height."""
+    return floats(gaussian_filter1d(np.asarray(values, float), width / ROW, mode="nearest"))
+
+
+def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk:
+    """Outlines of a patient's trunk."""
+    size, woman = course.size, physique.is_woman
+    apart, hip_y, hip_z = course.hip
+    l3_y = float(course.level("L3").centre[1])
+    tops = {name: course.z_of(name) for name in ("C7", "T1", "T4", "T8", "T12", "L1", "L3", "L5")}
+    crest = hip_z - 135 * size
+    crotch = hip_z + 78 * size
+    bottom = hip_z + 200 * size
+    top = tops["C7"] - 35
+    z = floats(np.arange(top - 20, bottom + 24, ROW))
+    front_fat, side_fat, back_fat = fat = subcutaneous_fat(physique)
+    width, depth = girth(physique)
+    spine_x, spine_y = course.centre_at(z)
+    wall = physique.amount("wall")
+    oblique = (15.5 if woman else 21.0) * size * wall
+    pectoral = (8.0 if woman else 14.0) * size * physique.amount("chest")
+    shoulder = (18.0 if woman else 25.0) * size * physique.amount("chest")
+
+    # Depth of the spinous tips: nothing of a back may be in front of them.
+    tip_of = (course.spine_back - 6, course.spine_back - 8, course.spine_back)
+    tips = spine_y + np.interp(z, [tops["C7"], tops["T8"], tops["L3"]], tip_of)
+    below = z > tops["L5"]
+    slide = np.clip((z - tops["L5"]) / (hip_z - 40 * size - tops["L5"]), 0, 1)
+    tips = np.where(below, tips + (course.sacrum_back - tips) * slide, tips)
+
+    # At these heights the numbers stand; between them they go smoothly.
+    keys = [
+        tops["C7"], tops["T1"], tops["T4"], tops["T8"], tops["T12"], tops["L3"], crest, hip_z - 50,
+        hip_z, crotch, bottom,
+    ]  # fmt: skip
+
+    def along(*values: float) -> Floats:
+        return floats(np.interp(z, keys, values))
+
+    def cage_at(values: Floats) -> Floats:
+        return floats(np.interp(z, cage.z, values))
+
+    # What is inside of the wall: ribs above, the belly, then the pelvis.
+    belly_front = l3_y + course.spine_back + 4 + 0.5 * back_fat - depth  # skin in front at L3
+    belly_wide = width / 2 - SKIN - side_fat - oblique
+    belly = belly_front + SKIN + front_fat + 2.5 + rectus_thickness(physique, size)
+    low = np.clip((z - tops["T12"]) / (tops["L3"] - 12 - tops["T12"]), 0, 1)
+    low = low * low * (3 - 2 * low)
+    wide = (1 - low) * (cage_at(cage.half_width) - cage.thickness) + low * belly_wide
+    front = (1 - low) * (cage_at(cage.front) + cage.thickness) + low * belly
+    back = (1 - low) * (cage_at(cage.back) - cage.thickness) + low * (spine_y + 27 * size)
+    pelvis = np.clip((z - crest + 20) / (hip_z - crest + 10), 0, 1)
+    narrow = (56 if woman else 51) * size
+    wide = np.where(z > crest - 20, wide + (narrow - wide) * pelvis**1.15, wide)
+    pubis = hip_y - 30 * size
+    front = np.where(z > crest, front + (pubis - front) * np.clip(pelvis, 0, 1) ** 1.7, front)
+    seat = np.minimum(spine_y + 27 * size + np.maximum(z - tops["L5"], 0) * 0.62, hip_y + 70 * size)
+    back = np.where(z > tops["L5"], seat, back)
+    floor = np.clip((z - hip_z - 18 * size) / (34 * size), 0, 0.97)
+    wide, front, back, spine_y2 = (_smooth(floats(v), 9) for v in (wide, front, back, spine_y))
+    shrink = np.sqrt(1 - floor**2)
+    middle_y = np.where(z < tops["L3"], spine_y2 - 28 * size, np.minimum(back - 20, spine_y2 - 10))
+    middle_y = _smooth(floats(np.clip(middle_y, front + 15, back - 12)), 12)
+    two = np.full(len(z), 2.15, np.float32)
+    chest = floats(np.clip((tops["L1"] - z) / 60, 0, 1))
+    middle_x = _smooth(floats(np.where(below, course.middle_x, spine_x)), 20)
+    # Inside at the apex of the chest and at the floor of the pelvis it closes.
+    apex = np.sqrt(np.clip((z - tops["T1"] + 14 * size) / (46 * size), 0, 1))
+    cavity = Outline(
+        z, middle_x, middle_y, floats(wide * apex * shrink),
+        floats((middle_y - front) * apex * shrink), floats((back - middle_y) * apex * shrink),
+        floats(two + 0.1 * chest), floats(two + 0.35 * chest),
+    )  # fmt: skip
+    side = along(8, 10, cage.thickness, cage.thickness, cage.thickness, oblique, oblique * 0.8,
+                 12, 16, 16, 16)  # fmt: skip
+    ahead = along(8, 10, cage.thickness, cage.thickness, 5, 2.5, 2.5, 3, 5, 5, 5)
+    behind = along(6, 8, cage.thickness, cage.thickness, 5, 3, 3, 3, 3, 3, 3)
+    muscle = cavity.grown(_smooth(side, 10), _smooth(ahead, 10), _smooth(behind, 8))
+
+    # The skin: over the chest by what lies on the ribs, from L3 down by the girth.
+    beside_ribs = (shoulder * 0.75, 6 * size, 3 * size)
+    half = width / 2
+    ribs_t4, ribs_t8, ribs_t12 = (
+        float(np.interp(tops[name], cage.z, cage.half_width)) for name in ("T4", "T8", "T12")
+    )
+    chest_fat = 0.7 * side_fat + SKIN
+    hips = max(half * (1.075 if woman else 1.0), apart + (76 if woman else 70) * size + side_fat)
+    thigh = hips * (0.985 if woman else 0.97)
+    arms = 26 if physique.arms == "beside" else 0
+    skin_wide = along(
+        62 * size, 92 * size + 0.2 * side_fat + arms,
+        ribs_t4 + beside_ribs[0] + chest_fat + 0.3 * arms, ribs_t8 + beside_ribs[1] + chest_fat,
+        max(ribs_t12 + beside_ribs[2] + chest_fat, 0.94 * half), half,
+        half * (1.03 if woman else 1.01), 0.35 * half + 0.65 * hips, hips, thigh, thigh * 0.9,
+    )  # fmt: skip
+    fronts = {name: float(np.interp(tops[name], cage.z, cage.front)) for name in tops}
+    shade = SKIN + 0.65 * front_fat
+    hang = belly_front - hip_y
+    skin_front = along(
+        fronts["C7"] - 24 * size, fronts["T1"] - 8 - 0.5 * pectoral - 0.4 * shade,
+        fronts["T4"] - pectoral - shade, fronts["T8"] - 0.4 * pectoral - shade,
+        min(fronts["T12"] - shade, 0.55 * (fronts["T12"] - shade) + 0.45 * belly_front),
+        belly_front, belly_front + 3,
+        hip_y + min(0.75 * hang, -80 * size), hip_y + min(0.5 * hang, -(62 + 0.7 * front_fat)),
+        hip_y - (62 * size + 0.5 * side_fat), hip_y - (62 * size + 0.4 * side_fat),
+    )  # fmt: skip
+    cover = along(6, 7, 8, 6, 5, 4, 4, 4, 4, 4, 4) + SKIN
+    thin = along(0.5, 0.4, 0.4, 0.4, 0.45, 0.5, 0.5, 0.5, 0.55, 0.5, 0.5) * back_fat
+    skin_back = tips + cover + thin
+    # Buttocks stand behind the sacrum, and the thighs come back under them.
+    buttock = (14 + 0.35 * back_fat) * np.exp(-(((z - hip_z - 5) / (75 * size)) ** 2))
+    lower = np.clip((z - hip_z - 25) / (70 * size), 0, 1)
+    seat_back = hip_y + (82 if woman else 78) * size + 0.7 * back_fat
+    skin_back = skin_back + buttock
+    skin_back = skin_back + np.minimum(seat_back - skin_back, 0) * lower
+    wide, front, back = (_smooth(floats(v), 15) for v in (skin_wide, skin_front, skin_back))
+    y = front + 0.56 * (back - front)
+    skin = Outline(
+        z, middle_x, floats(y), wide, floats(y - front), floats(back - y),
+        along(2.0, 2.1, 2.5, 2.45, 2.3, 2.15, 2.15, 2.2, 2.3, 2.3, 2.2),
+        along(2.0, 2.2, 2.7, 2.7, 2.5, 2.35, 2.3, 2.3, 2.3, 2.3, 2.2),
+    )  # fmt: skip
+    costal = tops["L1"] + 22 * size
+    return Trunk(skin, muscle, cavity, top, costal, crest, crotch, bottom, fat)
+
+
+def thigh_tubes(course: SpineCourse, trunk: Trunk, inset: float) -> tuple[Slab, Slab]:
+    """Both thighs, `inset` mm inside of their skin."""
+    start = trunk.crotch - 45 * course.size
+    at = trunk.skin.at(trunk.crotch)
+    z = np.linspace(start, trunk.bottom, 12)
+    grow = np.clip((z - start) / (trunk.bottom - start), 0, 1)
+    wide = (at["wide"] / 2 - 0.5) * (1 - 0.10 * grow)
+    deep = (at["front"] + at["back"]) / 2 * (1 - 0.07 * grow)
+    y = at["y"] + (at["back"] - at["front"]) / 2
+    gap = 0.5 + 3 * grow
+    tubes = [
+        tube(
+            z, at["x"] + side * (wide + gap), np.full(12, y),
+            wide - inset, deep - inset, spacing=(3.0, 6.0),
+        )
+        for side in (1, -1)
+    ]  # fmt: skip
+    return tubes[0], tubes[1]
+
+
+def arm_tubes(
+    course: SpineCourse, trunk: Trunk, inset: float, share: float = 1.0
+) -> tuple[Slab, Slab]:
+    """Both arms beside the trunk, `inset` mm inside of their skin, scaled by `share`."""
+    size = course.size
+    top, elbow, hand = course.z_of("T1") + 12, course.z_of("L3") - 10, trunk.crest + 130 * size
+    z = np.array([top, top + 25, top + 70, (top + elbow) / 2, elbow, elbow + 60, hand])
+    plump = 0.45 * trunk.fat[1]
+    radius = (np.array([20, 44, 45, 42, 38, 38, 27]) * size + plump - inset) * share
+    out = np.maximum.accumulate([trunk.skin.at(float(v))["wide"] for v in z])
+    out = np.maximum(out, [trunk.skin.at(float(v))["wide"] for v in z]) + 3
+    out[:2] -= (34, 22)
+    x = out + np.array([20, 44, 45, 42, 38, 38, 27]) * size * 0.98 + plump
+    y = np.interp(z, course.centre_at(z)[1] * 0 + z, course.centre_at(z)[1]) + 12 * size
+    tubes = [
+        tube(z, trunk.skin.x[0] + side * x, y, radius, radius * 1.02, spacing=(3.0, 6.0))
+        for side in (1, -1)
+    ]
+    return tubes[0], tubes[1]
+
+
+def trunk_solid(outline: Outline, trunk: Trunk, inset: float = 0.0) -> Slab:
+    """What an outline encloses from the neck to the crotch, with the furrow of the back."""
+    whole = outline.solid(trunk.top, trunk.crotch - inset)
+    rows, columns = whole.middle.shape
+    x = whole.low[0] + whole.spacing[0] * np.arange(columns)
+    z = whole.low[1] + whole.spacing[1] * np.arange(rows)
+    on = Grid(floats(x), floats(z))
+    _, back = whole.faces(on)
+    at = floats(np.interp(z, outline.z, outline.x))[:, None]
+    lumbar = np.exp(-(((on.rows - 0.25 * trunk.crest) / 110) ** 2))
+    gluteal = np.clip((on.rows - trunk.crest - 60) / 60, 0, 1) * 2.2
+    deep = np.float32(4.5) * (np.float32(0.35) + lumbar + gluteal)
+    furrow = deep * np.exp(-(((on.columns - at) / 15) ** 2))
+    return clipped(whole, on, back=back - furrow)
+
+
+def breast_solids(course: SpineCourse, trunk: Trunk, physique: Physique, inset: float) -> list[Slab]:
+    """Breasts of a woman who lies on her back: flat, and a little to the side."""
+    grown = 1 + 0.045 * (physique.bmi - 22)
+    z = (course.z_of("T6") + course.z_of("T7")) / 2
+    at = trunk.skin.at(z)
+    solids = []
+    for side in (1, -1):
+        rel = 0.56
+        front = at["y"] - at["front"] * (1 - rel**2.4) ** (1 / 2.4)
+        radii = np.array([58, 24, 62]) * course.size * grown - inset
+        turn = 0.42 * side
+        axes = np.array([
+            [np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1],
+        ])  # fmt: skip
+        solids.append(ball((at["x"] + side * rel * at["wide"], front + 3, z), radii, axes))
+    return solids
