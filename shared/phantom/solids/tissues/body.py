@@ -14,6 +14,7 @@ from .organs import (
     build_spine_filling,
     build_vessels,
 )
+from .slab import Slab
 from .trunk import (
     SKIN,
     Trunk,
@@ -63,12 +64,11 @@ def build_tissues(
     return tuple(tissues)
 
 
-def _shell(course: SpineCourse, trunk: Trunk, physique: Physique, under: object) -> list[Tissue]:
+def _shell(course: SpineCourse, trunk: Trunk, physique: Physique, under: Slab) -> list[Tissue]:
     """Skin and the fat under it, of trunk, thighs, breasts and arms."""
     skins = [trunk_solid(trunk.skin, trunk), *thigh_tubes(course, trunk, 0.0)]
-    fats = [trunk_solid(trunk.skin.grown(-SKIN, -SKIN, -SKIN), trunk, SKIN)]
-    fats += thigh_tubes(course, trunk, SKIN)
-    breasts = []
+    fats = [under, *thigh_tubes(course, trunk, SKIN)]
+    breasts: list[Slab] = []
     if physique.is_woman:
         skins += breast_solids(course, trunk, physique, 0.0)
         breasts += breast_solids(course, trunk, physique, SKIN)

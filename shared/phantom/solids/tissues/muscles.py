@@ -18,7 +18,7 @@ from .slab import Slab, ball, between, clipped, grid, grid_of, slab, tube, withi
 from .trunk import ROW, Trunk, arm_tubes, rectus_thickness, thigh_tubes
 
 #: Women's muscle beside men's at the same size of the skeleton, as a share of the area [U].
-WOMEN: Final = {"psoas": 0.80, "paraspinal": 0.84, "quadratus": 0.80, "gluteal": 0.90}
+WOMEN: Final = {"psoas": 0.84, "paraspinal": 0.92, "quadratus": 0.86, "gluteal": 0.90}
 SIDES: Final = (1.0, -1.0)
 
 
@@ -138,6 +138,25 @@ def rectus(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]:
     return found
 
 
+def obliques(course: SpineCourse, trunk: Trunk) -> Slab:
+    """The wall of the belly and all that it encloses; in the pelvis only its front is left."""
+    whole = trunk.muscle.solid(course.z_of("T9"), course.hip[2] - 20 * course.size)
+    on = grid_of(whole)
+    gone = np.clip((on.rows - trunk.crest - 10) / 55, 0, 1)
+    y = floats(np.interp(on.z, trunk.muscle.z, trunk.muscle.y))[:, None]
+    return clipped(whole, on, back=np.broadcast_to(y - 15 + 220 * (1 - gone), whole.middle.shape))
+
+
+def oblique_layers(trunk: Trunk, course: SpineCourse) -> tuple[Slab, Slab]:
+    """The plane of fat between the oblique muscles: what it encloses, and what is inside of it."""
+    thick = (trunk.muscle.wide - trunk.cavity.wide, trunk.muscle.front - trunk.cavity.front)
+    found = []
+    for share in (0.60, 0.52):
+        outline = trunk.cavity.grown(floats(share * thick[0]), floats(share * thick[1]), 1.0)
+        found.append(outline.solid(course.z_of("L1") + 8, trunk.crest + 15))
+    return found[0], found[1]
+
+
 def intercostal(course: SpineCourse, trunk: Trunk, inset: float = 0.0) -> Slab:
     """The ring of ribs and what is between them, down to the costal margin."""
     whole = trunk.muscle.grown(-inset, -inset, -inset)
@@ -180,8 +199,13 @@ def back_muscles(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[
     behind = np.interp(trunk.muscle.z, heights, np.array([8, 22, 20, 9, 5, 0.5]) * k)
     shell = trunk.muscle.grown(floats(side), -4.0, floats(behind)).solid(heights[0], heights[5])
     on = grid_of(shell)
-    y = floats(np.interp(on.z, trunk.muscle.z, trunk.muscle.y))[:, None]
-    found = [clipped(shell, on, front=np.broadcast_to(y - 12 * size, shell.middle.shape))]
+    y, wide, thick, x0 = (
+        floats(np.interp(on.z, trunk.muscle.z, values))[:, None]
+        for values in (trunk.muscle.y, trunk.muscle.wide, side, trunk.muscle.x)
+    )
+    # It runs out to an edge in front.
+    outer = np.clip((np.abs(on.columns - x0) - wide) / np.maximum(thick, 1) + 0.25, 0, 1.2)
+    found = [clipped(shell, on, front=y + (np.float32(75) * outer - 55) * np.float32(size))]
     z = np.array([trunk.top - 4, heights[0], course.z_of("T1"), heights[1] + 12])
     x, y2 = course.centre_at(z)
     found.append(
@@ -199,12 +223,14 @@ def gluteal(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]
     """Gluteus maximus behind, medius and minimus beside the iliac wings, on both sides."""
     k, size = _scale(course, physique, "gluteal"), course.size
     apart, hip_y, hip_z = course.hip
+    at = trunk.skin.at(hip_z)
+    behind = at["y"] + at["back"] - 0.75 * trunk.fat[2] - 44 * k
     found = []
     for side in SIDES:
         cos, sin = math.cos(0.62), math.sin(0.62) * side
         axes = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-        centre = (course.middle_x + side * (apart - 16 * size), hip_y + 74 * size, hip_z + 2)
-        found.append(ball(centre, np.array([64 * k, 26 * k, 92 * size]), axes))
+        centre = (course.middle_x + side * (apart - 16 * size), behind, hip_z + 2)
+        found.append(ball(centre, np.array([66 * k, 30 * k, 92 * size]), axes))
         z = np.array([-128, -100, -60, -25, 8, 22]) * size + hip_z
         x = course.middle_x + side * (apart + np.array([34, 33, 31, 33, 38, 40]) * size)
         y = hip_y + np.array([2, 4, 10, 10, 6, 4]) * size
@@ -245,14 +271,14 @@ def thigh(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]:
         socket = course.middle_x + side * (apart + 18 * size)
         shape = (
             # where it begins, where it goes, half axes, how it grows by height
-            ((socket, hip_y - 48 * size), (cx + side * 0.10 * a, cy - 0.42 * b), (0.74, 0.46),
+            ((socket, hip_y - 48 * size), (cx + side * 0.10 * a, cy - 0.42 * b), (0.71, 0.43),
              (0.14, 0.30, 0.45, 0.75, 1.0, 1.0)),
             ((socket - side * 45 * size, hip_y - 8), (cx - side * 0.46 * a, cy + 0.02 * b),
-             (0.47, 0.56), (-1, -0.2, 0.25, 0.7, 1.0, 0.95)),
+             (0.42, 0.53), (-1, -0.2, 0.25, 0.7, 1.0, 0.95)),
             ((socket - side * 30 * size, hip_y + 40 * size), (cx - side * 0.02 * a, cy + 0.50 * b),
-             (0.66, 0.40), (-1, -1, 0.1, 0.55, 0.9, 1.0)),
+             (0.62, 0.37), (-1, -1, 0.1, 0.55, 0.9, 1.0)),
             ((socket + side * 26 * size, hip_y - 10), (cx + side * 0.58 * a, cy - 0.02 * b),
-             (0.34, 0.50), (-1, 0.1, 0.4, 0.75, 1.0, 1.0)),
+             (0.30, 0.46), (-1, 0.1, 0.4, 0.75, 1.0, 1.0)),
         )  # fmt: skip
         for begin, end, axes, growth in shape:
             way = np.array([0, 0.2, 0.45, 0.75, 1.0, 1.0])
@@ -272,7 +298,7 @@ def build_muscles(
         return [within(part, under_skin, margin) for part in parts]
 
     fatty = physique.fatty
-    oblique = trunk.muscle.solid(course.z_of("T9"), course.hip[2] - 20 * course.size)
+    plane, deep = oblique_layers(trunk, course)
     muscles = [
         tissue("gluteal_muscle", *held(gluteal(course, trunk, physique)),
                infiltration=fatty("gluteal")),
@@ -280,7 +306,9 @@ def build_muscles(
                infiltration=fatty("chest")),
         tissue("pectoral_muscle", *held(pectoral(course, trunk, physique)),
                infiltration=fatty("chest")),
-        tissue("oblique_muscle", *held([oblique]), infiltration=fatty("wall")),
+        tissue("oblique_muscle", *held([obliques(course, trunk)]), infiltration=fatty("wall")),
+        tissue("visceral_fat", plane),
+        tissue("oblique_muscle", deep, infiltration=fatty("wall")),
         tissue("rectus_muscle", *held(rectus(course, trunk, physique)),
                infiltration=fatty("wall")),
         tissue("thigh_muscle", *thigh(course, trunk, physique), infiltration=fatty("thigh")),

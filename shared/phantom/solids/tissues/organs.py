@@ -16,7 +16,7 @@ import numpy as np
 from ..distance import floats
 from ..tissue import SUBSTANCES, Tissue, tissue
 from .course import Physique, SpineCourse
-from .slab import Slab, ball, band, clipped, grid, grid_of, slab, topped, tube, within
+from .slab import Slab, ball, balls, band, clipped, grid, grid_of, pooled, slab, topped, tube, within
 from .trunk import Trunk
 
 SIDES: Final = (1.0, -1.0)
@@ -83,7 +83,7 @@ def build_rooms(course: SpineCourse, trunk: Trunk, physique: Physique) -> Rooms:
     chest = clipped(chest, on, front=front + rise * (back - front))
     cavity = trunk.cavity.solid(min(right, left) - 8, bottom)
     belly = within(cavity, _dome(course, trunk, (right, left), 0.0))
-    muscle = within(cavity, _dome(course, trunk, (right, left), 3.5))
+    muscle = within(cavity, _dome(course, trunk, (right, left), 2.8))
     return Rooms(chest, belly, muscle, right, left)
 
 
@@ -177,7 +177,8 @@ def _great_vessels(
                     np.array([6, 9, 9, 6]) * size)  # fmt: skip
     found = [ascending, arch, upper, trunk, arteries]
     for side in SIDES:
-        for _ in range(7):
+        branches = []
+        for _ in range(9):
             angle, down = rng.uniform(-1.1, 0.9), rng.uniform(-60, 75) * size
             way = np.array([42, 62, 84, 100]) * size
             y = float(t6) - 42 * size + (way - way[0]) * math.tan(angle) * 0.8
@@ -186,7 +187,8 @@ def _great_vessels(
             order = slice(None) if side > 0 else slice(None, None, -1)
             branch = band((side * way)[order], y[order], rows[order], radius[order], radius[order],
                           spacing=2.0)  # fmt: skip
-            found.append(within(branch, rooms.chest, 6))
+            branches.append(branch)
+        found.append(within(pooled(branches, (2.0, 2.0)), rooms.chest, 6))
     return found
 
 
@@ -218,12 +220,12 @@ def _upper_organs(
     lean = _turned("y", 0.18)
     left = ball((at["x"] + 2, y - 0.24 * deep, rooms.dome_left + 24 * size),
                 np.array([0.56 * wide, 0.27 * deep, 30 * size]), lean)  # fmt: skip
-    left = within(left, rooms.belly, 2.5)
+    left = within(left, rooms.belly, 0.7)
 
     def right_lobe(reach: float) -> Slab:
         centre = (at["x"] - 0.56 * wide, y - 3, top - 12 + reach)
         lobe = ball(centre, np.array([0.60 * wide, 0.66 * deep, reach]), _turned("y", 0.10))
-        return within(lobe, rooms.belly, 2.5)
+        return within(lobe, rooms.belly, 0.7)
 
     right = _sized(right_lobe, volume - 0.62 * left.volume / 1000, 40 * size, 125 * size)
     caudate = ball((at["x"] - 20 * size, y + 0.06 * deep, top + 44 * size),
@@ -231,13 +233,13 @@ def _upper_organs(
     end = right.box[1][2]
     bile = ball((at["x"] - 0.38 * wide, y - 0.27 * deep, end - 42 * size),
                 np.array([14, 17, 27]) * size, _turned("x", 0.5))  # fmt: skip
-    place = (at["x"] + 0.42 * wide, y - 0.12 * deep, rooms.dome_left + 46 * size)
+    place = (at["x"] + 0.42 * wide, y - 0.12 * deep, rooms.dome_left + 44 * size)
     full = float(rng.uniform(0.85, 1.15))
     axes = _turned("y", -0.35)
 
     def stomach_in(inset: float) -> Slab:
-        radii = np.array([0.29 * wide, 0.25 * deep, 56 * size]) * full - inset
-        return within(ball(place, radii, axes), rooms.belly, 4 + inset)
+        radii = np.array([0.32 * wide, 0.30 * deep, 58 * size]) * full - inset
+        return within(ball(place, radii, axes), rooms.belly, 2 + inset)
 
     antrum = [
         within(band(np.array([-22, 10, 40]) * size + at["x"], [y - 0.22 * deep] * 3,
@@ -252,7 +254,7 @@ def _upper_organs(
     def spleen_of(scale: float) -> Slab:
         centre = (at["x"] + 0.84 * wide, y + 0.24 * deep, rooms.dome_left + 50 * size)
         body = ball(centre, np.array([26, 42, 52]) * scale, _turned("z", -0.55))
-        return within(body, rooms.belly, 2.5)
+        return within(body, rooms.belly, 1.0)
 
     spleen = _sized(spleen_of, spleen_volume, 0.6, 2.0)
     found = [
@@ -359,37 +361,47 @@ def _bowel(
 def _small_bowel(
     course: SpineCourse, trunk: Trunk, rooms: Rooms, physique: Physique, rng: np.random.Generator
 ) -> tuple[list[Slab], list[Slab]]:
-    """Loops on a loose lattice in front of the spine, with mesenteric fat between, and gas."""
+    """Loops on a loose lattice in front of the spine, with mesenteric fat between, and gas.
+
+    Loops at the same depth share a slab.
+    """
     size = course.size
-    loops, bubbles = [], []
-    spread = 33 * size
-    for z in np.arange(course.z_of("L2") + 18, course.hip[2] - 42 * size, spread):
+    spread = 27 * size
+    top, bottom = course.z_of("L2") + 10, course.hip[2] - 34 * size
+    reach = 0.72 * float(trunk.cavity.at(course.z_of("L3"))["wide"])
+    on = grid((-reach - 40, reach + 40), (top - 35, bottom + 35), (2.5, 3.0))
+    layers = 4
+    drawn: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in range(layers)]
+    for row, z in enumerate(np.arange(top, bottom, spread)):
         at = trunk.cavity.at(float(z))
         x, y = (float(v) for v in course.centre_at(z))
-        deep = float(course.body_at(z)[1])
-        front, rear = at["y"] - at["front"] + 15 * size, y - deep - 36 * size
+        front = at["y"] - at["front"] + 13 * size
+        rear = y - float(course.body_at(z)[1]) - 34 * size
         if z > trunk.crest + 40:
-            rear = y - 20 * size
-        for place in np.arange(-0.66 * at["wide"], 0.67 * at["wide"], spread):
-            rows = max(1, int((rear - front) / spread + 0.5))
-            for k in range(rows):
-                if rng.random() < 0.14:
+            rear = y - 18 * size
+        count = int(np.clip((rear - front) / spread + 0.6, 1, layers))
+        for column, place in enumerate(np.arange(-0.68 * at["wide"], 0.69 * at["wide"], spread)):
+            for k in range(count):
+                if rng.random() < 0.12:
                     continue
-                depth = front + (k + 0.5) * (rear - front) / rows
-                centre = np.array([x + place, depth, z]) + rng.normal(0, 5.5, 3)
-                long = rng.uniform(20, 31) * size
-                radius = rng.uniform(11, 15.5) * size
-                turn = _turned("z", rng.uniform(0, 3.2)) @ _turned("y", rng.uniform(-0.8, 0.8))
-                loop = ball(centre, (long, radius, radius), turn, spacing=4.0)
-                loop = within(loop, rooms.belly, 3.0)
-                if loop.volume <= 0:
-                    continue
-                loops.append(loop)
-                if rng.random() < 0.10 * physique.gas:
-                    inner = ball(centre, (long - 3, radius - 2, radius - 2), turn, spacing=3.0)
-                    inner = within(inner, rooms.belly, 5.0)
-                    if inner.volume > 0:
-                        bubbles.append(topped(inner, float(rng.uniform(0.25, 0.6))))
+                shift = ((row + column) % 2 - 0.5) * 0.3
+                depth = front + (k + 0.5 + shift) * (rear - front) / count
+                centre = np.array([x + place, depth, z]) + rng.normal(0, 4.5, 3)
+                radius = rng.uniform(10.5, 14.5) * size
+                radii = np.array([rng.uniform(16, 25) * size, radius, radius])
+                turn = _turned("z", rng.uniform(0, 3.2)) @ _turned("y", rng.uniform(-1.2, 1.2))
+                drawn[k].append((centre, radii, turn))
+    loops, bubbles = [], []
+    for layer in drawn:
+        if not layer:
+            continue
+        centres, radii, turns = (np.stack(v) for v in zip(*layer, strict=True))
+        loops.append(within(balls(on, centres, radii, turns), rooms.belly, 3.0))
+        gas = rng.random(len(centres)) < 0.13 * physique.gas
+        if gas.any():
+            level = centres[:, 1] + rng.uniform(-0.5, 0.4, len(centres)) * radii[:, 1]
+            bubble = balls(on, centres[gas], radii[gas] - 2.0, turns[gas], level[gas])
+            bubbles.append(within(bubble, rooms.belly, 5.0))
     return loops, bubbles
 
 
@@ -462,6 +474,7 @@ def build_vessels(
                           cy - cdeep - np.array([12, 9, 5, 2]) * size,
                           np.array([9, 8, 7, 4]) * size, np.array([5, 4.5, 4, 3]) * size))  # fmt: skip
     found = [
+        tissue("vessel", *_mesenteric_vessels(course, end_x, ay, rng)),
         tissue("diaphragm", *crura),
         tissue("vena_cava", cava, *veins),
         tissue("aorta", aorta, *iliac),
@@ -470,6 +483,34 @@ def build_vessels(
     if plaques:
         found.append(tissue("plaque", *plaques))
     return found
+
+
+def _mesenteric_vessels(
+    course: SpineCourse, x: float, aorta_y: np.ndarray, rng: np.random.Generator
+) -> list[Slab]:
+    """Upper mesenteric artery and vein, and branches that fan out into the fat of the belly."""
+    size = course.size
+    z = np.array([course.z_of(name) for name in ("L1", "L2", "L3", "L4")])
+    y = float(aorta_y[-3]) - np.array([14, 22, 28, 34]) * size
+    artery = tube(z, x + np.array([2, 2, 0, -6]), y, 3.5 * size, 3.5 * size, spacing=(1.5, 4.0))
+    vein = tube(z, x - np.array([9, 10, 12, 20]), y - 2, 5.5 * size, 5 * size, spacing=(1.5, 4.0))
+    count = 46
+    centres = np.stack([
+        rng.normal(x - 5, 42 * size, count), rng.normal(float(y[2]) - 4, 9, count),
+        rng.uniform(z[1] - 5, z[3] + 50, count),
+    ], axis=1)  # fmt: skip
+    radii = np.stack([
+        rng.uniform(6, 16, count), rng.uniform(1.3, 2.4, count), rng.uniform(1.3, 2.4, count)
+    ], axis=1)  # fmt: skip
+    turns = np.stack([
+        _turned("z", rng.uniform(-0.9, 0.9)) @ _turned("y", rng.uniform(0, 3.1))
+        for _ in range(count)
+    ])  # fmt: skip
+    on = grid(
+        (x - 170 * size, x + 170 * size), (float(z[1]) - 25, float(z[3]) + 70), (1.5, 1.5)
+    )
+    keep = np.abs(centres[:, 0] - x) < 0.40 * 330 * size
+    return [artery, vein, balls(on, centres[keep], radii[keep], turns[keep])]
 
 
 def aortic_plaques(
@@ -500,16 +541,23 @@ def aortic_plaques(
     volume = 4 / 3 * math.pi * sizes.prod(axis=1).sum()
     wanted = calcium * HEAVY_CALCIUM / SUBSTANCES["plaque"].mineral * 1000
     sizes *= (wanted / volume) ** (1 / 3)
-    found = []
-    for height, turn, radii in zip(where, angle, sizes, strict=True):
-        r = float(np.interp(height, z, radius)) - 0.5
-        centre = (
-            float(np.interp(height, z, x)) + r * math.cos(turn),
-            float(np.interp(height, z, y)) + r * math.sin(turn),
-            float(height),
-        )
-        found.append(ball(centre, radii, _turned("z", turn)))
-    return found
+    off = np.interp(where, z, radius) - 0.5
+    centres = np.stack([
+        np.interp(where, z, x) + off * np.cos(angle), np.interp(where, z, y) + off * np.sin(angle),
+        where,
+    ], axis=1)  # fmt: skip
+    turns = np.stack([_turned("z", turn) for turn in angle])
+    reach = float(radius.max()) + 8
+    on = grid(
+        (float(x.min()) - reach, float(x.max()) + reach),
+        (float(where.min()) - 18, float(where.max()) + 18), (0.5, 1.0),
+    )  # fmt: skip
+    behind = np.sin(angle) > 0
+    return [
+        balls(on, centres[side], sizes[side], turns[side])
+        for side in (behind, ~behind)
+        if side.any()
+    ]
 
 
 def build_spine_filling(course: SpineCourse) -> list[Tissue]:

@@ -290,6 +290,90 @@ def band(
     return slab(on, cy, np.where(beyond, np.float32(-1), squared))
 
 
+def pooled(parts: Sequence[Slab], spacing: tuple[float, float]) -> Slab:
+    """One slab of several that do not lie behind each other; where two do, the thicker is kept.
+
+    Parameters
+    ----------
+    parts : sequence of Slab
+        At least one.
+    spacing : (float, float)
+        Of the common table along x and z, mm.
+    """
+    low = np.min([part.box[0] for part in parts], axis=0)
+    high = np.max([part.box[1] for part in parts], axis=0)
+    on = grid((float(low[0]), float(high[0])), (float(low[2]), float(high[2])), spacing)
+    middle = np.zeros((len(on.z), len(on.x)), np.float32)
+    squared = np.full(middle.shape, -np.inf, np.float32)
+    for part in parts:
+        (x0, _, z0), (x1, _, z1) = part.box
+        rows = slice(*on.z.searchsorted([z0 - spacing[1], z1 + spacing[1]]))
+        columns = slice(*on.x.searchsorted([x0 - spacing[0], x1 + spacing[0]]))
+        own, square = part.sheets(on.x[None, columns], on.z[rows, None])
+        better = square > squared[rows, columns]
+        middle[rows, columns] = np.where(better, own, middle[rows, columns])
+        squared[rows, columns] = np.where(better, square, squared[rows, columns])
+    return slab(on, middle, np.maximum(squared, np.float32(-100)))
+
+
+def balls(
+    on: Grid,
+    centres: NDArray[np.floating],
+    radii: NDArray[np.floating],
+    axes: NDArray[np.floating],
+    levels: NDArray[np.floating] | None = None,
+) -> Slab:
+    """One slab of ellipsoids that do not lie behind each other, as `ball` and `pooled`.
+
+    Parameters
+    ----------
+    on : Grid
+        Evenly spaced.
+    centres, radii : ndarray, shape (N, 3)
+        Places and half axes, mm.
+    axes : ndarray, shape (N, 3, 3)
+        Columns of each are the directions of its half axes.
+    levels : ndarray, shape (N,), optional
+        Depth y behind which nothing of each is kept (the level of a gas bubble), mm.
+    """
+    middle = np.zeros((len(on.z), len(on.x)), np.float32)
+    squared = np.full(middle.shape, -25, np.float32)
+    owner = np.full(middle.shape, -1, np.int32)
+    forms = np.einsum("nij,nj,nkj->nik", axes, 1 / np.square(radii), axes)
+    reaches = np.sqrt(np.einsum("nij,nj->ni", np.square(axes), np.square(radii))) + 4.0
+    for place, (centre, form, reach) in enumerate(zip(centres, forms, reaches, strict=True)):
+        rows = slice(*on.z.searchsorted([centre[2] - reach[2], centre[2] + reach[2]]))
+        columns = slice(*on.x.searchsorted([centre[0] - reach[0], centre[0] + reach[0]]))
+        x = on.x[None, columns] - np.float32(centre[0])
+        z = on.z[rows, None] - np.float32(centre[2])
+        a, b, c, d, e = (
+            np.float32(form[i, j] / form[1, 1])
+            for i, j in ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2))
+        )
+        lean = b * x + d * z
+        square = lean * lean - (a * x * x + 2 * c * x * z + e * z * z) + np.float32(1 / form[1, 1])
+        own = np.float32(centre[1]) - lean
+        if levels is not None:
+            half = np.copysign(np.sqrt(np.abs(square)), square)
+            first, last = own - half, np.minimum(own + half, np.float32(levels[place]))
+            half = (last - first) / 2
+            own, square = (first + last) / 2, np.where(square > 0, half * np.abs(half), square)
+        better = square > squared[rows, columns]
+        middle[rows, columns] = np.where(better, own, middle[rows, columns])
+        squared[rows, columns] = np.where(better, square, squared[rows, columns])
+        owner[rows, columns][better] = place
+    # A seam between neighbours: half way from one to the other's depth there is nothing.
+    for first, second in (
+        (np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:]),
+    ):  # fmt: skip
+        seam = owner[first] != owner[second]
+        seam &= (squared[first] > 0) & (squared[second] > 0)
+        seam &= np.abs(middle[first] - middle[second]) > 1.5
+        squared[first][seam] = np.float32(-4)
+        squared[second][seam] = np.float32(-4)
+    return slab(on, middle, squared)
+
+
 def topped(solid: Slab, share: float) -> Slab:
     """Front part of a solid, where gas gathers in one who lies on the back.
 

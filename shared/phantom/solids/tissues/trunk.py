@@ -160,7 +160,9 @@ def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk
     width, depth = girth(physique)
     spine_x, spine_y = course.centre_at(z)
     wall = physique.amount("wall")
-    oblique = (15.5 if woman else 21.0) * size * wall
+    # Spread round a wider belly the same muscle is thinner.
+    spread = 1 - 0.014 * (physique.bmi - 22)
+    oblique = (18.5 if woman else 21.5) * size * wall * spread
     pectoral = (8.0 if woman else 14.0) * size * physique.amount("chest")
     shoulder = (18.0 if woman else 25.0) * size * physique.amount("chest")
 
@@ -208,7 +210,7 @@ def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk
     chest = floats(np.clip((tops["L1"] - z) / 60, 0, 1))
     middle_x = _smooth(floats(np.where(below, course.middle_x, spine_x)), 20)
     # Inside at the apex of the chest and at the floor of the pelvis it closes.
-    apex = np.sqrt(np.clip((z - tops["T1"] + 14 * size) / (46 * size), 0, 1))
+    apex = np.sqrt(np.clip((z - tops["T1"] + 14 * size) / (46 * size), 1e-3, 1))
     cavity = Outline(
         z, middle_x, middle_y, floats(wide * apex * shrink),
         floats((middle_y - front) * apex * shrink), floats((back - middle_y) * apex * shrink),
@@ -251,7 +253,7 @@ def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk
     thin = along(0.5, 0.4, 0.4, 0.4, 0.45, 0.5, 0.5, 0.5, 0.55, 0.5, 0.5) * back_fat
     skin_back = tips + cover + thin
     # Buttocks stand behind the sacrum, and the thighs come back under them.
-    buttock = (14 + 0.35 * back_fat) * np.exp(-(((z - hip_z - 5) / (75 * size)) ** 2))
+    buttock = (9 + 0.22 * back_fat) * np.exp(-(((z - hip_z - 5) / (75 * size)) ** 2))
     lower = np.clip((z - hip_z - 25) / (70 * size), 0, 1)
     seat_back = hip_y + (82 if woman else 78) * size + 0.7 * back_fat
     skin_back = skin_back + buttock
@@ -260,8 +262,8 @@ def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk
     y = front + 0.56 * (back - front)
     skin = Outline(
         z, middle_x, floats(y), wide, floats(y - front), floats(back - y),
-        along(2.0, 2.1, 2.5, 2.45, 2.3, 2.15, 2.15, 2.2, 2.3, 2.3, 2.2),
-        along(2.0, 2.2, 2.7, 2.7, 2.5, 2.35, 2.3, 2.3, 2.3, 2.3, 2.2),
+        along(2.0, 2.1, 2.5, 2.45, 2.3, 2.15, 2.15, 2.2, 2.5, 3.4, 3.4),
+        along(2.0, 2.2, 2.7, 2.7, 2.5, 2.35, 2.3, 2.3, 2.5, 3.4, 3.4),
     )  # fmt: skip
     costal = tops["L1"] + 22 * size
     return Trunk(skin, muscle, cavity, top, costal, crest, crotch, bottom, fat)
@@ -269,17 +271,18 @@ def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk
 
 def thigh_tubes(course: SpineCourse, trunk: Trunk, inset: float) -> tuple[Slab, Slab]:
     """Both thighs, `inset` mm inside of their skin."""
-    start = trunk.crotch - 45 * course.size
+    start = trunk.crotch - 70 * course.size
     at = trunk.skin.at(trunk.crotch)
-    z = np.linspace(start, trunk.bottom, 12)
-    grow = np.clip((z - start) / (trunk.bottom - start), 0, 1)
-    wide = (at["wide"] / 2 - 0.5) * (1 - 0.10 * grow)
-    deep = (at["front"] + at["back"]) / 2 * (1 - 0.07 * grow)
+    z = np.linspace(start, trunk.bottom, 24)
+    grow = np.clip((z - trunk.crotch) / (trunk.bottom - trunk.crotch), 0, 1)
+    begun = np.clip(0.55 + 0.45 * (z - start) / (trunk.crotch - start), 0, 1)
+    wide = (at["wide"] / 2 - 0.5) * (1 - 0.12 * grow) * begun
+    deep = (at["front"] + at["back"]) / 2 * (1 - 0.08 * grow) * begun
     y = at["y"] + (at["back"] - at["front"]) / 2
     gap = 0.5 + 3 * grow
     tubes = [
         tube(
-            z, at["x"] + side * (wide + gap), np.full(12, y),
+            z, at["x"] + side * (at["wide"] / 2 * (1 - 0.12 * grow) + gap), np.full(24, y),
             wide - inset, deep - inset, spacing=(3.0, 6.0),
         )
         for side in (1, -1)
