@@ -34,7 +34,9 @@ def psoas(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]:
     apart, hip_y, hip_z = course.hip
     names = ("L1", "L2", "L3", "L4", "L5")
     heights = [course.z_of(name) for name in names]
-    z = np.array([heights[0] - 16 * size, *heights, trunk.crest + 65 * size, hip_z, hip_z + 50 * size])
+    z = np.array(
+        [heights[0] - 16 * size, *heights, trunk.crest + 65 * size, hip_z, hip_z + 50 * size]
+    )
     wide = np.array([3, 10, 14.5, 18, 20.5, 20, 19, 18, 9]) * k
     deep = np.array([3, 9, 16, 21.5, 24, 22, 18, 14, 9]) * k
     centre_x, centre_y = course.centre_at(heights)
@@ -207,15 +209,15 @@ def back_muscles(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[
     outer = np.clip((np.abs(on.columns - x0) - wide) / np.maximum(thick, 1) + 0.25, 0, 1.2)
     found = [clipped(shell, on, front=y + (np.float32(75) * outer - 55) * np.float32(size))]
     z = np.array([trunk.top - 4, heights[0], course.z_of("T1"), heights[1] + 12])
-    x, y2 = course.centre_at(z)
+    x, neck = course.centre_at(z)
     found.append(
-        tube(z, x, y2 + 14 * size, np.array([44, 52, 66, 40]) * size,
+        tube(z, x, neck + 14 * size, np.array([44, 52, 66, 40]) * size,
              np.array([26, 28, 26, 12]) * size, power=2.4)
     )  # fmt: skip
     for hand in SIDES:
-        wide = trunk.skin.at(heights[1])["wide"]
-        place = (course.middle_x + hand * 0.68 * wide, float(y2[2]) - 4, heights[1] + 4)
-        found.append(ball(place, (0.27 * wide, 34 * size, 42 * size)))
+        half = trunk.skin.at(heights[1])["wide"]
+        place = (course.middle_x + hand * 0.68 * half, float(neck[2]) - 4, heights[1] + 4)
+        found.append(ball(place, (0.27 * half, 34 * size, 42 * size)))
     return found
 
 
@@ -262,7 +264,9 @@ def thigh(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]:
     apart, hip_y, hip_z = course.hip
     k = math.sqrt(physique.amount("thigh"))
     found = []
-    for side, hull in zip(SIDES, thigh_tubes(course, trunk, 3.0 + 0.75 * trunk.fat[1]), strict=True):
+    for side, hull in zip(
+        SIDES, thigh_tubes(course, trunk, 3.0 + 0.75 * trunk.fat[1]), strict=True
+    ):
         low, high = hull.box
         cx, cy = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2
         a, b = (high[0] - low[0]) / 2 - 3, (high[1] - low[1]) / 2 - 2

@@ -12,13 +12,27 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..distance import floats
 from ..tissue import SUBSTANCES, Tissue, tissue
 from .course import Physique, SpineCourse
-from .slab import Slab, ball, balls, band, clipped, grid, grid_of, pooled, slab, topped, tube, within
+from .slab import (
+    Slab,
+    ball,
+    balls,
+    band,
+    clipped,
+    grid,
+    grid_of,
+    pooled,
+    slab,
+    topped,
+    tube,
+    within,
+)
 from .trunk import Trunk
 
+FloatArray = NDArray[np.float64]
 SIDES: Final = (1.0, -1.0)
 #: Mineral of a heavily calcified abdominal aorta, g [U].
 HEAVY_CALCIUM: Final = 2.5
@@ -98,7 +112,7 @@ def _sized(make: Callable[[float], Slab], volume: float, low: float, high: float
     return make((low + high) / 2)
 
 
-def _turned(about: str, angle: float) -> np.ndarray:
+def _turned(about: str, angle: float) -> FloatArray:
     cos, sin = math.cos(angle), math.sin(angle)
     if about == "z":
         return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
@@ -178,7 +192,7 @@ def _great_vessels(
     found = [ascending, arch, upper, trunk, arteries]
     for side in SIDES:
         branches = []
-        for _ in range(9):
+        for _ in range(16):
             angle, down = rng.uniform(-1.1, 0.9), rng.uniform(-60, 75) * size
             way = np.array([42, 62, 84, 100]) * size
             y = float(t6) - 42 * size + (way - way[0]) * math.tan(angle) * 0.8
@@ -213,7 +227,7 @@ def _upper_organs(
     y = at["y"] + (at["back"] - at["front"]) / 2
     heavy = float(np.clip(1 + 0.012 * (physique.bmi - 24), 0.9, 1.15))
     volume = 1480 * size**2 * heavy * float(np.exp(rng.normal(0, 0.08)))
-    volume = float(np.clip(volume, 1230, 1760))
+    volume = float(np.clip(volume, 1330, 1800))
     top = rooms.dome_right
 
     # Left lobe: a wedge across the middle, in front.
@@ -249,7 +263,7 @@ def _upper_organs(
         for inset in (0.0, 4.0)
     ]  # fmt: skip
     lumen = stomach_in(4.0)
-    spleen_volume = float(np.clip(185 * size**2 * np.exp(rng.normal(0, 0.14)), 126, 244))
+    spleen_volume = float(np.clip(190 * size**1.5 * np.exp(rng.normal(0, 0.14)), 146, 236))
 
     def spleen_of(scale: float) -> Slab:
         centre = (at["x"] + 0.84 * wide, y + 0.24 * deep, rooms.dome_left + 50 * size)
@@ -275,19 +289,22 @@ def _upper_organs(
                     np.array([18, 11, 12, 9]) * size)  # fmt: skip
     found.append(tissue("pancreas", pancreas))
     adrenals, kidneys, hollows = [], [], []
-    for side, height in ((1.0, course.z_of("L1") + 10 * size), (-1.0, course.z_of("L2") - 8 * size)):
+    for side, height in (
+        (1.0, course.z_of("L1") + 10 * size),
+        (-1.0, course.z_of("L2") - 8 * size),
+    ):
         cx, cy = (float(v) for v in course.centre_at(height))
         half = float(course.body_at(height)[0])
-        volume = float(np.clip(154 * size**1.3 * np.exp(rng.normal(0, 0.07)), 132, 178))
+        volume = float(np.clip(182 * size**1.2 * np.exp(rng.normal(0, 0.07)), 158, 200))
         k = (volume * 1000 / (4 / 3 * math.pi * 27 * 24 * 56)) ** (1 / 3)
         axes = _turned("z", side * 0.65) @ _turned("y", side * 0.17) @ _turned("x", 0.12)
-        place = np.array([cx + side * (half + 37 * size), cy + 1 * size, height])
-        kidneys.append(ball(place, np.array([27, 24, 56]) * k, axes))
+        middle = np.array([cx + side * (half + 37 * size), cy + 1 * size, height])
+        kidneys.append(ball(middle, np.array([27, 24, 56]) * k, axes))
         inward = axes @ np.array([-side, 0, 0])
-        inner, rim = place + inward * 9 * k, place + inward * 20 * k
-        hollows.append(ball(inner, np.array([10, 8, 27]) * k, axes))
-        hollows.append(ball(rim, np.array([13, 7, 15]) * k, axes))
-        over = place + np.array([-side * 20, -6, -50 * size])
+        inner, rim = middle + inward * 9 * k, middle + inward * 20 * k
+        hollows.append(ball(inner, np.array([9, 7, 24]) * k, axes))
+        hollows.append(ball(rim, np.array([12, 6, 12]) * k, axes))
+        over = middle + np.array([-side * 20, -6, -50 * size])
         adrenals.append(ball(over, (4.5, 13 * size, 15 * size), _turned("z", side * 0.4)))
     found += [
         tissue("adrenal", *adrenals),
@@ -313,10 +330,10 @@ def _bowel(
         if gas > 0.08:
             bubbles.append(topped(lumen, min(gas, 0.85)))
 
-    def gas(low: float, high: float) -> float:
+    def bubble(low: float, high: float) -> float:
         return float(rng.uniform(low, high)) * physique.gas
 
-    def along(z: np.ndarray, share: float, y: float, radius: float) -> Callable[[float], Slab]:
+    def along(z: FloatArray, share: float, y: float, radius: float) -> Callable[[float], Slab]:
         wide = np.array([trunk.cavity.at(float(v))["wide"] for v in z])
         x, spine_y = course.centre_at(z)
         phase = rng.uniform(0, 6)
@@ -328,8 +345,8 @@ def _bowel(
                                   spacing=(2.5, 2.5))  # fmt: skip
 
     low = trunk.crest + 58 * size
-    gut(along(np.linspace(course.z_of("L2") + 22, low, 26), -0.76, -24, 23), gas(0.1, 0.6))
-    gut(along(np.linspace(course.z_of("L1") + 10, low + 8, 28), 0.84, -6, 15), gas(-0.25, 0.4))
+    gut(along(np.linspace(course.z_of("L2") + 22, low, 26), -0.76, -24, 23), bubble(0.1, 0.6))
+    gut(along(np.linspace(course.z_of("L1") + 10, low + 8, 28), 0.84, -6, 15), bubble(-0.25, 0.4))
     at = trunk.cavity.at(course.z_of("L3"))
     x = np.linspace(-0.78, 0.78, 34) * at["wide"] + at["x"]
     rel = (x - at["x"]) / (0.78 * at["wide"])
@@ -337,19 +354,26 @@ def _bowel(
     y = at["y"] - at["front"] * (0.80 - 0.42 * rel**2)
     round_ = rng.uniform(16, 21) * size * (1 + 0.16 * np.sin(x / 6.5))
     round_[[0, -1]] *= 0.5
-    gut(lambda inset: band(x, y, z, round_ - inset, round_ - inset, spacing=2.5), gas(0.15, 0.75))
+    gut(
+        lambda inset: band(x, y, z, round_ - inset, round_ - inset, spacing=2.5), bubble(0.15, 0.75)
+    )
     # Sigmoid and rectum, in the hollow of the sacrum.
     z2 = np.linspace(trunk.crest + 95 * size, hip_z + 30 * size, 20)
-    back = np.array([trunk.cavity.at(float(v))["y"] + trunk.cavity.at(float(v))["back"] for v in z2])
+    back = np.array(
+        [trunk.cavity.at(float(v))["y"] + trunk.cavity.at(float(v))["back"] for v in z2]
+    )
     bend = 26 * size * np.sin(np.linspace(2.6, 0, 20))
     round2 = np.linspace(14, 18, 20) * size * (1 + 0.08 * np.sin(z2 / 8))
     gut(lambda inset: tube(z2, course.middle_x + bend, back - 22 * size, round2 - inset,
-                           (round2 - inset) * 0.9), gas(-0.1, 0.5))  # fmt: skip
+                           (round2 - inset) * 0.9), bubble(-0.1, 0.5))  # fmt: skip
     x3 = np.linspace(18, 92, 24) * size + course.middle_x
     z3 = trunk.crest + (95 - 40 * np.linspace(0, 1, 24)) * size
     y3 = np.linspace(float(back[0]) - 40 * size, float(course.centre_at(low)[1]) - 30 * size, 24)
     round3 = 13.5 * size * (1 + 0.12 * np.sin(x3 / 6))
-    gut(lambda inset: band(x3, y3, z3, round3 - inset, round3 - inset, spacing=2.5), gas(-0.2, 0.4))
+    gut(
+        lambda inset: band(x3, y3, z3, round3 - inset, round3 - inset, spacing=2.5),
+        bubble(-0.2, 0.4),
+    )
     return [
         tissue("small_bowel", *loops),
         tissue("colon_wall", *wall),
@@ -366,12 +390,13 @@ def _small_bowel(
     Loops at the same depth share a slab.
     """
     size = course.size
-    spread = 27 * size
-    top, bottom = course.z_of("L2") + 10, course.hip[2] - 34 * size
+    # The same bowel lies looser in more fat.
+    spread = float(np.clip(22.5 + 0.42 * (physique.bmi - 22) * physique.visceral, 22, 32)) * size
+    top, bottom = course.z_of("L1") + 24, course.hip[2] - 34 * size
     reach = 0.72 * float(trunk.cavity.at(course.z_of("L3"))["wide"])
     on = grid((-reach - 40, reach + 40), (top - 35, bottom + 35), (2.5, 3.0))
-    layers = 4
-    drawn: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in range(layers)]
+    layers = 6
+    drawn: list[list[tuple[FloatArray, FloatArray, FloatArray]]] = [[] for _ in range(layers)]
     for row, z in enumerate(np.arange(top, bottom, spread)):
         at = trunk.cavity.at(float(z))
         x, y = (float(v) for v in course.centre_at(z))
@@ -379,15 +404,18 @@ def _small_bowel(
         rear = y - float(course.body_at(z)[1]) - 34 * size
         if z > trunk.crest + 40:
             rear = y - 18 * size
-        count = int(np.clip((rear - front) / spread + 0.6, 1, layers))
         for column, place in enumerate(np.arange(-0.68 * at["wide"], 0.69 * at["wide"], spread)):
+            # Beside the great vessels they lie further back.
+            beside = float(np.clip((abs(place) - 30 * size) / (25 * size), 0, 1))
+            end = rear + beside * 30 * size
+            count = int(np.clip((end - front) / spread + 0.6, 1, layers))
             for k in range(count):
-                if rng.random() < 0.12:
+                if rng.random() < 0.06:
                     continue
                 shift = ((row + column) % 2 - 0.5) * 0.3
-                depth = front + (k + 0.5 + shift) * (rear - front) / count
+                depth = front + (k + 0.5 + shift) * (end - front) / count
                 centre = np.array([x + place, depth, z]) + rng.normal(0, 4.5, 3)
-                radius = rng.uniform(10.5, 14.5) * size
+                radius = rng.uniform(11.0, 15.5) * size
                 radii = np.array([rng.uniform(16, 25) * size, radius, radius])
                 turn = _turned("z", rng.uniform(0, 3.2)) @ _turned("y", rng.uniform(-1.2, 1.2))
                 drawn[k].append((centre, radii, turn))
@@ -397,7 +425,7 @@ def _small_bowel(
             continue
         centres, radii, turns = (np.stack(v) for v in zip(*layer, strict=True))
         loops.append(within(balls(on, centres, radii, turns), rooms.belly, 3.0))
-        gas = rng.random(len(centres)) < 0.13 * physique.gas
+        gas = rng.random(len(centres)) < 0.10 * physique.gas
         if gas.any():
             level = centres[:, 1] + rng.uniform(-0.5, 0.4, len(centres)) * radii[:, 1]
             bubble = balls(on, centres[gas], radii[gas] - 2.0, turns[gas], level[gas])
@@ -449,7 +477,9 @@ def build_vessels(
     groin = (apart - 26 * size, hip_y - 46 * size, hip_z - 18 * size)
     iliac, veins = [], []
     for hand in SIDES:
-        heights = np.array([end_z - 4, end_z + 35, (end_z + groin[2]) / 2 + 15, groin[2], hip_z + 90])
+        heights = np.array(
+            [end_z - 4, end_z + 35, (end_z + groin[2]) / 2 + 15, groin[2], hip_z + 90]
+        )
         final = course.middle_x + hand * groin[0]
         across = np.array([end_x + hand * 5, end_x + hand * 22, 0, final, final + hand * 10])
         across[2] = course.middle_x + hand * 0.85 * groin[0]
@@ -486,7 +516,7 @@ def build_vessels(
 
 
 def _mesenteric_vessels(
-    course: SpineCourse, x: float, aorta_y: np.ndarray, rng: np.random.Generator
+    course: SpineCourse, x: float, aorta_y: FloatArray, rng: np.random.Generator
 ) -> list[Slab]:
     """Upper mesenteric artery and vein, and branches that fan out into the fat of the belly."""
     size = course.size
@@ -506,18 +536,16 @@ def _mesenteric_vessels(
         _turned("z", rng.uniform(-0.9, 0.9)) @ _turned("y", rng.uniform(0, 3.1))
         for _ in range(count)
     ])  # fmt: skip
-    on = grid(
-        (x - 170 * size, x + 170 * size), (float(z[1]) - 25, float(z[3]) + 70), (1.5, 1.5)
-    )
+    on = grid((x - 170 * size, x + 170 * size), (float(z[1]) - 25, float(z[3]) + 70), (1.5, 1.5))
     keep = np.abs(centres[:, 0] - x) < 0.40 * 330 * size
     return [artery, vein, balls(on, centres[keep], radii[keep], turns[keep])]
 
 
 def aortic_plaques(
-    z: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    radius: np.ndarray,
+    z: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    radius: FloatArray,
     calcium: float,
     rng: np.random.Generator,
 ) -> list[Slab]:
@@ -571,7 +599,8 @@ def build_spine_filling(course: SpineCourse) -> list[Tissue]:
     for one in course.levels:
         axis = one.rotation[:, 2]
         half = one.height / 2
-        for along, share in ((-half, 1.0), (0.0, 0.80), (half, 1.0), (half + one.disc_below / 2, 1.03)):
+        disc = half + one.disc_below / 2
+        for along, share in ((-half, 1.0), (0.0, 0.80), (half, 1.0), (disc, 1.03)):
             place = one.centre + axis * np.float32(along)
             z.append(float(place[2]))
             x.append(float(place[0]))
@@ -579,9 +608,8 @@ def build_spine_filling(course: SpineCourse) -> list[Tissue]:
             wide.append(one.half_width * share)
             deep.append(one.half_depth * share)
     order = np.argsort(z, kind="stable")
-    column = [floats(np.array(v)[order]) for v in (z, x, y, wide, deep)]
-    column[0] = floats(np.maximum.accumulate(column[0]) + 1e-3 * np.arange(len(order)))
-    discs = tube(*column, spacing=(1.5, 1.5), power=2.3)
+    rows, cx, cy, a, b = (np.array(v)[order] for v in (z, x, y, wide, deep))
+    discs = tube(rows, cx, cy, a, b, spacing=(1.5, 1.5), power=2.3)
     z, x, y, behind = [], [], [], []
     for one in course.levels:
         place = one.centre + one.rotation[:, 1] * np.float32(one.half_depth + 9.5 * size)

@@ -38,12 +38,12 @@ class Grid:
 
     @property
     def columns(self) -> Floats:
-        """x as a row that broadcasts."""
+        """Places x as a row that broadcasts."""
         return self.x[None, :]
 
     @property
     def rows(self) -> Floats:
-        """z as a column that broadcasts."""
+        """Heights z as a column that broadcasts."""
         return self.z[:, None]
 
 
@@ -190,8 +190,8 @@ def grid_of(solid: Slab) -> Grid:
 
 
 def ball(
-    centre: Sequence[float],
-    radii: Sequence[float],
+    centre: ArrayLike,
+    radii: ArrayLike,
     axes: NDArray[np.floating] | None = None,
     spacing: float = 3.0,
 ) -> Slab:
@@ -199,7 +199,7 @@ def ball(
 
     Parameters
     ----------
-    centre, radii : sequence of 3 float
+    centre, radii : array_like, shape (3,)
         Place and half axes, mm.
     axes : ndarray, shape (3, 3), optional
         Columns are the directions of the half axes.
@@ -207,18 +207,17 @@ def ball(
         Of the table, at most; small ones get a finer one, mm.
     """
     turn = np.eye(3) if axes is None else np.asarray(axes, float)
-    form = turn @ np.diag(1 / np.square(np.asarray(radii, float))) @ turn.T
-    reach = np.sqrt(np.einsum("ij,j->i", turn**2, np.square(np.asarray(radii, float))))
+    place = np.asarray(centre, float)
+    squares = np.square(np.asarray(radii, float))
+    form = turn @ np.diag(1 / squares) @ turn.T
+    reach = np.sqrt(turn**2 @ squares)
     steps = (min(spacing, float(reach[0]) / 5), min(spacing, float(reach[2]) / 5))
-    on = grid(
-        (centre[0] - reach[0], centre[0] + reach[0]),
-        (centre[2] - reach[2], centre[2] + reach[2]),
-        steps,
-    )
-    x, z = on.columns - np.float32(centre[0]), on.rows - np.float32(centre[2])
+    low, high = place - reach, place + reach
+    on = grid((float(low[0]), float(high[0])), (float(low[2]), float(high[2])), steps)
+    x, z = on.columns - np.float32(place[0]), on.rows - np.float32(place[2])
     lean = (form[0, 1] * x + form[1, 2] * z) / form[1, 1]
     rest = (form[0, 0] * x * x + 2 * form[0, 2] * x * z + form[2, 2] * z * z - 1) / form[1, 1]
-    return slab(on, centre[1] - lean, lean * lean - rest)
+    return slab(on, np.float32(place[1]) - lean, lean * lean - rest)
 
 
 def tube(
@@ -347,8 +346,7 @@ def balls(
         x = on.x[None, columns] - np.float32(centre[0])
         z = on.z[rows, None] - np.float32(centre[2])
         a, b, c, d, e = (
-            np.float32(form[i, j] / form[1, 1])
-            for i, j in ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2))
+            np.float32(form[i, j] / form[1, 1]) for i, j in ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2))
         )
         lean = b * x + d * z
         square = lean * lean - (a * x * x + 2 * c * x * z + e * z * z) + np.float32(1 / form[1, 1])

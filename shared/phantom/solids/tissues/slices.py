@@ -47,9 +47,7 @@ def axial_labels(
     return labels
 
 
-def _paint(
-    labels: Labels, part: Slab, code: int, x: Floats, y: Floats, z: Floats
-) -> None:
+def _paint(labels: Labels, part: Slab, code: int, x: Floats, y: Floats, z: Floats) -> None:
     """Lay one solid over a slice, in the rectangle of its box."""
     low, high = part.box
     left, right = x.searchsorted(low[0]), x.searchsorted(high[0])

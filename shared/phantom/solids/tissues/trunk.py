@@ -120,9 +120,9 @@ def subcutaneous_fat(physique: Physique) -> tuple[float, float, float]:
     """
     more = max(physique.bmi - 22.0, -6.0)
     if physique.is_woman:
-        values = (15 + 1.75 * more, 16 + 1.5 * more, 15 + 1.5 * more)
+        values = (14 + 1.7 * more, 14 + 1.5 * more, 13 + 1.45 * more)
     else:
-        values = (9 + 1.25 * more, 10 + 1.1 * more, 10 + 1.15 * more)
+        values = (8 + 1.25 * more, 8.5 + 1.15 * more, 9 + 1.15 * more)
     front, side, back = (max(4.0, value * physique.subcutaneous) for value in values)
     return front, side, back
 
@@ -262,8 +262,8 @@ def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk
     y = front + 0.56 * (back - front)
     skin = Outline(
         z, middle_x, floats(y), wide, floats(y - front), floats(back - y),
-        along(2.0, 2.1, 2.5, 2.45, 2.3, 2.15, 2.15, 2.2, 2.5, 3.4, 3.4),
-        along(2.0, 2.2, 2.7, 2.7, 2.5, 2.35, 2.3, 2.3, 2.5, 3.4, 3.4),
+        along(2.0, 2.1, 2.5, 2.45, 2.2, 2.08, 2.1, 2.2, 2.5, 3.4, 3.4),
+        along(2.0, 2.2, 2.7, 2.6, 2.3, 2.12, 2.15, 2.3, 2.5, 3.4, 3.4),
     )  # fmt: skip
     costal = tops["L1"] + 22 * size
     return Trunk(skin, muscle, cavity, top, costal, crest, crotch, bottom, fat)
@@ -299,11 +299,10 @@ def arm_tubes(
     z = np.array([top, top + 25, top + 70, (top + elbow) / 2, elbow, elbow + 60, hand])
     plump = 0.45 * trunk.fat[1]
     radius = (np.array([20, 44, 45, 42, 38, 38, 27]) * size + plump - inset) * share
-    out = np.maximum.accumulate([trunk.skin.at(float(v))["wide"] for v in z])
-    out = np.maximum(out, [trunk.skin.at(float(v))["wide"] for v in z]) + 3
+    out = np.maximum.accumulate([trunk.skin.at(float(v))["wide"] for v in z]) + 3
     out[:2] -= (34, 22)
     x = out + np.array([20, 44, 45, 42, 38, 38, 27]) * size * 0.98 + plump
-    y = np.interp(z, course.centre_at(z)[1] * 0 + z, course.centre_at(z)[1]) + 12 * size
+    y = course.centre_at(z)[1] + 12 * size
     tubes = [
         tube(z, trunk.skin.x[0] + side * x, y, radius, radius * 1.02, spacing=(3.0, 6.0))
         for side in (1, -1)
@@ -327,7 +326,9 @@ def trunk_solid(outline: Outline, trunk: Trunk, inset: float = 0.0) -> Slab:
     return clipped(whole, on, back=back - furrow)
 
 
-def breast_solids(course: SpineCourse, trunk: Trunk, physique: Physique, inset: float) -> list[Slab]:
+def breast_solids(
+    course: SpineCourse, trunk: Trunk, physique: Physique, inset: float
+) -> list[Slab]:
     """Breasts of a woman who lies on her back: flat, and a little to the side."""
     grown = 1 + 0.045 * (physique.bmi - 22)
     z = (course.z_of("T6") + course.z_of("T7")) / 2
