@@ -5,15 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..tissue import Tissue, tissue
+from .chest import build_chest, build_rooms
 from .course import Physique, RibCage, SpineCourse, cage_around
 from .muscles import build_deep_muscles, build_muscles
-from .organs import (
-    build_belly,
-    build_chest,
-    build_rooms,
-    build_spine_filling,
-    build_vessels,
-)
+from .organs import build_belly
 from .slab import Slab
 from .trunk import (
     SKIN,
@@ -24,6 +19,7 @@ from .trunk import (
     thigh_tubes,
     trunk_solid,
 )
+from .vessels import build_spine_filling, build_vessels
 
 
 def build_tissues(

@@ -93,7 +93,7 @@ class SpineCourse:
         raise KeyError(f"no vertebra {name}; there are {', '.join(v.name for v in self.levels)}")
 
     def z_of(self, name: str) -> float:
-        """Height of the middle of a vertebra, mm; between numbers of levels use `between`."""
+        """Height of the middle of a vertebra, mm."""
         return float(self.level(name).centre[2])
 
     def centre_at(self, z: ArrayLike) -> tuple[Floats, Floats]:
@@ -102,13 +102,18 @@ class SpineCourse:
         first = centres[0] + (centres[0] - centres[1])
         centres = np.vstack([first, centres])
         heights = centres[:, 2]
-        return tuple(floats(np.interp(z, heights, centres[:, k])) for k in (0, 1))  # type: ignore[return-value]
+        at = np.asarray(z, float)
+        return (
+            floats(np.interp(at, heights, centres[:, 0])),
+            floats(np.interp(at, heights, centres[:, 1])),
+        )
 
     def body_at(self, z: ArrayLike) -> tuple[Floats, Floats]:
         """Half width and half depth of the bodies at heights, mm."""
         heights = [float(one.centre[2]) for one in self.levels]
-        wide = np.interp(z, heights, [one.half_width for one in self.levels])
-        deep = np.interp(z, heights, [one.half_depth for one in self.levels])
+        at = np.asarray(z, float)
+        wide = np.interp(at, heights, [one.half_width for one in self.levels])
+        deep = np.interp(at, heights, [one.half_depth for one in self.levels])
         return floats(wide), floats(deep)
 
     @property
@@ -147,14 +152,11 @@ class RibCage:
 def cage_around(course: SpineCourse, size: float | None = None) -> RibCage:
     """Rib cage of an average build around a spine; `size` as that of the course."""
     scale = course.size if size is None else size
-    rows = []
-    for one in course.levels:
-        if one.name in CAGE:
-            half, front, back = (value * scale for value in CAGE[one.name])
-            y = float(one.centre[1])
-            rows.append((float(one.centre[2]), half, y + front, y + back))
-    z, half, front, back = (floats(column) for column in zip(*rows, strict=True))
-    return RibCage(z, half, front, back, 9.0 * scale)
+    near = [one for one in course.levels if one.name in CAGE]
+    centres = floats(np.stack([one.centre for one in near]))
+    sizes = floats(np.array([CAGE[one.name] for one in near])) * np.float32(scale)
+    y = centres[:, 1]
+    return RibCage(centres[:, 2], sizes[:, 0], y + sizes[:, 1], y + sizes[:, 2], 9.0 * scale)
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,16 @@ from .trunk import ROW, Trunk, arm_tubes, rectus_thickness, thigh_tubes
 
 #: Women's muscle beside men's at the same size of the skeleton, as a share of the area [U].
 WOMEN: Final = {"psoas": 0.84, "paraspinal": 0.92, "quadratus": 0.86, "gluteal": 0.90}
+#: Power of the amount, where muscles cover each other: what is seen then follows it [fitted].
+COVERED: Final = {"paraspinal": 1.23, "quadratus": 1.6}
 SIDES: Final = (1.0, -1.0)
 
 
 def _scale(course: SpineCourse, physique: Physique, muscle: str) -> float:
     """Factor on half axes in mm of an average man."""
     share = WOMEN.get(muscle, 0.85) if physique.is_woman else 1.0
-    return course.size * math.sqrt(share * physique.amount(muscle))
+    amount = physique.amount(muscle) ** COVERED.get(muscle, 1.0)
+    return course.size * math.sqrt(share * amount)
 
 
 def psoas(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]:

@@ -7,10 +7,12 @@ follow the cage, below it the belly and the pelvis.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
 
 from ..distance import Floats, floats
@@ -120,9 +122,9 @@ def subcutaneous_fat(physique: Physique) -> tuple[float, float, float]:
     """
     more = max(physique.bmi - 22.0, -6.0)
     if physique.is_woman:
-        values = (14 + 1.7 * more, 14 + 1.5 * more, 13 + 1.45 * more)
+        values = (12.5 + 1.75 * more, 12.5 + 1.5 * more, 11 + 1.5 * more)
     else:
-        values = (8 + 1.25 * more, 8.5 + 1.15 * more, 9 + 1.15 * more)
+        values = (7 + 1.2 * more, 7.5 + 1.1 * more, 7 + 1.1 * more)
     front, side, back = (max(4.0, value * physique.subcutaneous) for value in values)
     return front, side, back
 
@@ -140,133 +142,175 @@ def rectus_thickness(physique: Physique, size: float) -> float:
     return (8.0 if physique.is_woman else 11.0) * size * physique.amount("wall")
 
 
-def _smooth(values: Floats, width: float) -> Floats:
+def _smooth(values: ArrayLike, width: float) -> Floats:
     """Smoothed over `width` mm of height."""
     return floats(gaussian_filter1d(np.asarray(values, float), width / ROW, mode="nearest"))
 
 
+@dataclass(frozen=True)
+class _Marks:
+    """Heights and depths of the skeleton from which outlines are made, mm."""
+
+    z: Floats
+    spine_x: Floats
+    spine_y: Floats
+    tops: Mapping[str, float]
+    crest: float
+    crotch: float
+    bottom: float
+
+    def along(self, hip_z: float, *values: float) -> Floats:
+        """Numbers at C7, T1, T4, T8, T12, L3, the crests, before, at and below the hips."""
+        names = ("C7", "T1", "T4", "T8", "T12", "L3")
+        keys = [self.tops[name] for name in names]
+        keys += [self.crest, hip_z - 50, hip_z, self.crotch, self.bottom]
+        return floats(np.interp(self.z, keys, values))
+
+
 def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk:
     """Outlines of a patient's trunk."""
-    size, woman = course.size, physique.is_woman
-    apart, hip_y, hip_z = course.hip
-    l3_y = float(course.level("L3").centre[1])
-    tops = {name: course.z_of(name) for name in ("C7", "T1", "T4", "T8", "T12", "L1", "L3", "L5")}
-    crest = hip_z - 135 * size
-    crotch = hip_z + 78 * size
+    size, hip_z = course.size, course.hip[2]
+    names = ("C7", "T1", "T4", "T8", "T12", "L1", "L3", "L5")
+    tops = {name: course.z_of(name) for name in names}
     bottom = hip_z + 200 * size
-    top = tops["C7"] - 35
-    z = floats(np.arange(top - 20, bottom + 24, ROW))
-    front_fat, side_fat, back_fat = fat = subcutaneous_fat(physique)
-    width, depth = girth(physique)
+    z = floats(np.arange(tops["C7"] - 55, bottom + 24, ROW))
     spine_x, spine_y = course.centre_at(z)
-    wall = physique.amount("wall")
+    marks = _Marks(
+        z, spine_x, spine_y, tops, hip_z - 135 * size, hip_z + 78 * size, bottom
+    )  # fmt: skip
+    fat = subcutaneous_fat(physique)
+    belly_front = (
+        float(course.level("L3").centre[1]) + course.spine_back + 4 + 0.5 * fat[2]
+        - girth(physique)[1]
+    )  # fmt: skip
+    cavity, muscle = _inner(course, cage, physique, marks, belly_front)
+    skin = _skin(course, cage, physique, marks, belly_front)
+    return Trunk(
+        skin, muscle, cavity, tops["C7"] - 35, tops["L1"] + 22 * size, marks.crest, marks.crotch,
+        bottom, fat,
+    )  # fmt: skip
+
+
+def _inner(
+    course: SpineCourse, cage: RibCage, physique: Physique, marks: _Marks, belly_front: float
+) -> tuple[Outline, Outline]:
+    """Inside and outside of the wall: ribs above, the belly, then the pelvis."""
+    size, tops, z, crest = course.size, marks.tops, marks.z, marks.crest
+    _, hip_y, hip_z = course.hip
+    front_fat, side_fat, _ = subcutaneous_fat(physique)
     # Spread round a wider belly the same muscle is thinner.
     spread = 1 - 0.014 * (physique.bmi - 22)
-    oblique = (18.5 if woman else 21.5) * size * wall * spread
-    pectoral = (8.0 if woman else 14.0) * size * physique.amount("chest")
-    shoulder = (18.0 if woman else 25.0) * size * physique.amount("chest")
-
-    # Depth of the spinous tips: nothing of a back may be in front of them.
-    tip_of = (course.spine_back - 6, course.spine_back - 8, course.spine_back)
-    tips = spine_y + np.interp(z, [tops["C7"], tops["T8"], tops["L3"]], tip_of)
-    below = z > tops["L5"]
-    slide = np.clip((z - tops["L5"]) / (hip_z - 40 * size - tops["L5"]), 0, 1)
-    tips = np.where(below, tips + (course.sacrum_back - tips) * slide, tips)
-
-    # At these heights the numbers stand; between them they go smoothly.
-    keys = [
-        tops["C7"], tops["T1"], tops["T4"], tops["T8"], tops["T12"], tops["L3"], crest, hip_z - 50,
-        hip_z, crotch, bottom,
-    ]  # fmt: skip
-
-    def along(*values: float) -> Floats:
-        return floats(np.interp(z, keys, values))
+    # Its fascia stays when it shrinks, hence the power.
+    spread *= physique.amount("wall") ** 1.35
+    oblique = (18.5 if physique.is_woman else 21.5) * size * spread
+    belly = belly_front + SKIN + front_fat + 2.5 + rectus_thickness(physique, size)
+    belly_wide = girth(physique)[0] / 2 - SKIN - side_fat - oblique
 
     def cage_at(values: Floats) -> Floats:
         return floats(np.interp(z, cage.z, values))
 
-    # What is inside of the wall: ribs above, the belly, then the pelvis.
-    belly_front = l3_y + course.spine_back + 4 + 0.5 * back_fat - depth  # skin in front at L3
-    belly_wide = width / 2 - SKIN - side_fat - oblique
-    belly = belly_front + SKIN + front_fat + 2.5 + rectus_thickness(physique, size)
     low = np.clip((z - tops["T12"]) / (tops["L3"] - 12 - tops["T12"]), 0, 1)
     low = low * low * (3 - 2 * low)
     wide = (1 - low) * (cage_at(cage.half_width) - cage.thickness) + low * belly_wide
     front = (1 - low) * (cage_at(cage.front) + cage.thickness) + low * belly
-    back = (1 - low) * (cage_at(cage.back) - cage.thickness) + low * (spine_y + 27 * size)
+    back = (1 - low) * (cage_at(cage.back) - cage.thickness) + low * (marks.spine_y + 27 * size)
     pelvis = np.clip((z - crest + 20) / (hip_z - crest + 10), 0, 1)
-    narrow = (56 if woman else 51) * size
+    narrow = (56 if physique.is_woman else 51) * size
     wide = np.where(z > crest - 20, wide + (narrow - wide) * pelvis**1.15, wide)
-    pubis = hip_y - 30 * size
-    front = np.where(z > crest, front + (pubis - front) * np.clip(pelvis, 0, 1) ** 1.7, front)
-    seat = np.minimum(spine_y + 27 * size + np.maximum(z - tops["L5"], 0) * 0.62, hip_y + 70 * size)
-    back = np.where(z > tops["L5"], seat, back)
+    front = np.where(z > crest, front + (hip_y - 30 * size - front) * pelvis**1.7, front)
+    seat = marks.spine_y + 27 * size + np.maximum(z - tops["L5"], 0) * 0.62
+    back = np.where(z > tops["L5"], np.minimum(seat, hip_y + 70 * size), back)
+    wide, front, back, spine_y = (_smooth(v, 9) for v in (wide, front, back, marks.spine_y))
+    y = np.where(z < tops["L3"], spine_y - 28 * size, np.minimum(back - 20, spine_y - 10))
+    y = _smooth(np.clip(y, front + 15, back - 12), 12)
+    # It closes at the apex of the chest and at the floor of the pelvis.
     floor = np.clip((z - hip_z - 18 * size) / (34 * size), 0, 0.97)
-    wide, front, back, spine_y2 = (_smooth(floats(v), 9) for v in (wide, front, back, spine_y))
-    shrink = np.sqrt(1 - floor**2)
-    middle_y = np.where(z < tops["L3"], spine_y2 - 28 * size, np.minimum(back - 20, spine_y2 - 10))
-    middle_y = _smooth(floats(np.clip(middle_y, front + 15, back - 12)), 12)
-    two = np.full(len(z), 2.15, np.float32)
-    chest = floats(np.clip((tops["L1"] - z) / 60, 0, 1))
-    middle_x = _smooth(floats(np.where(below, course.middle_x, spine_x)), 20)
-    # Inside at the apex of the chest and at the floor of the pelvis it closes.
-    apex = np.sqrt(np.clip((z - tops["T1"] + 14 * size) / (46 * size), 1e-3, 1))
+    apex = np.clip((z - tops["T1"] + 14 * size) / (46 * size), 1e-3, 1)
+    close = np.sqrt(apex * (1 - floor**2))
+    chest = np.clip((tops["L1"] - z) / 60, 0, 1)
     cavity = Outline(
-        z, middle_x, middle_y, floats(wide * apex * shrink),
-        floats((middle_y - front) * apex * shrink), floats((back - middle_y) * apex * shrink),
-        floats(two + 0.1 * chest), floats(two + 0.35 * chest),
+        z, _middle(course, marks), y, floats(wide * close), floats((y - front) * close),
+        floats((back - y) * close), floats(2.15 + 0.1 * chest), floats(2.15 + 0.35 * chest),
     )  # fmt: skip
-    side = along(8, 10, cage.thickness, cage.thickness, cage.thickness, oblique, oblique * 0.8,
-                 12, 16, 16, 16)  # fmt: skip
-    ahead = along(8, 10, cage.thickness, cage.thickness, 5, 2.5, 2.5, 3, 5, 5, 5)
-    behind = along(6, 8, cage.thickness, cage.thickness, 5, 3, 3, 3, 3, 3, 3)
-    muscle = cavity.grown(_smooth(side, 10), _smooth(ahead, 10), _smooth(behind, 8))
+    ribs = cage.thickness
+    side = marks.along(hip_z, 8, 10, ribs, ribs, ribs, oblique, 0.8 * oblique, 12, 16, 16, 16)
+    ahead = marks.along(hip_z, 8, 10, ribs, ribs, 5, 2.5, 2.5, 3, 5, 5, 5)
+    behind = marks.along(hip_z, 6, 8, ribs, ribs, 5, 3, 3, 3, 3, 3, 3)
+    return cavity, cavity.grown(_smooth(side, 10), _smooth(ahead, 10), _smooth(behind, 8))
 
-    # The skin: over the chest by what lies on the ribs, from L3 down by the girth.
-    beside_ribs = (shoulder * 0.75, 6 * size, 3 * size)
-    half = width / 2
-    ribs_t4, ribs_t8, ribs_t12 = (
-        float(np.interp(tops[name], cage.z, cage.half_width)) for name in ("T4", "T8", "T12")
+
+def _middle(course: SpineCourse, marks: _Marks) -> Floats:
+    """Middle of the trunk from side to side at each height, mm."""
+    return _smooth(np.where(marks.z > marks.tops["L5"], course.middle_x, marks.spine_x), 20)
+
+
+def _skin(
+    course: SpineCourse, cage: RibCage, physique: Physique, marks: _Marks, belly_front: float
+) -> Outline:
+    """The skin: over the chest by what lies on the ribs, from L3 down by the girth."""
+    size, tops, woman = course.size, marks.tops, physique.is_woman
+    apart, hip_y, hip_z = course.hip
+    front_fat, side_fat, _ = subcutaneous_fat(physique)
+    chest = physique.amount("chest")
+    pectoral = (8.0 if woman else 14.0) * size * chest
+    shoulder = (18.0 if woman else 25.0) * size * chest
+    half = girth(physique)[0] / 2
+    t4, t8, t12 = (
+        float(np.interp(tops[name], cage.z, cage.half_width)) + 0.7 * side_fat + SKIN
+        for name in ("T4", "T8", "T12")
     )
-    chest_fat = 0.7 * side_fat + SKIN
     hips = max(half * (1.075 if woman else 1.0), apart + (76 if woman else 70) * size + side_fat)
     thigh = hips * (0.985 if woman else 0.97)
     arms = 26 if physique.arms == "beside" else 0
-    skin_wide = along(
-        62 * size, 92 * size + 0.2 * side_fat + arms,
-        ribs_t4 + beside_ribs[0] + chest_fat + 0.3 * arms, ribs_t8 + beside_ribs[1] + chest_fat,
-        max(ribs_t12 + beside_ribs[2] + chest_fat, 0.94 * half), half,
-        half * (1.03 if woman else 1.01), 0.35 * half + 0.65 * hips, hips, thigh, thigh * 0.9,
+    wide = marks.along(
+        hip_z, 62 * size, 92 * size + 0.2 * side_fat + arms, t4 + 0.75 * shoulder + 0.3 * arms,
+        t8 + 6 * size, max(t12 + 3 * size, 0.94 * half), half, half * (1.03 if woman else 1.01),
+        0.35 * half + 0.65 * hips, hips, thigh, thigh * 0.9,
     )  # fmt: skip
-    fronts = {name: float(np.interp(tops[name], cage.z, cage.front)) for name in tops}
+    c7, t1, rib4, rib8, rib12 = (
+        float(np.interp(tops[name], cage.z, cage.front)) for name in ("C7", "T1", "T4", "T8", "T12")
+    )
     shade = SKIN + 0.65 * front_fat
     hang = belly_front - hip_y
-    skin_front = along(
-        fronts["C7"] - 24 * size, fronts["T1"] - 8 - 0.5 * pectoral - 0.4 * shade,
-        fronts["T4"] - pectoral - shade, fronts["T8"] - 0.4 * pectoral - shade,
-        min(fronts["T12"] - shade, 0.55 * (fronts["T12"] - shade) + 0.45 * belly_front),
-        belly_front, belly_front + 3,
-        hip_y + min(0.75 * hang, -80 * size), hip_y + min(0.5 * hang, -(62 + 0.7 * front_fat)),
-        hip_y - (62 * size + 0.5 * side_fat), hip_y - (62 * size + 0.4 * side_fat),
+    fold = hip_y - 62 * size
+    front = marks.along(
+        hip_z, c7 - 24 * size, t1 - 8 - 0.5 * pectoral - 0.4 * shade, rib4 - pectoral - shade,
+        rib8 - 0.4 * pectoral - shade,
+        min(rib12 - shade, 0.55 * (rib12 - shade) + 0.45 * belly_front), belly_front,
+        belly_front + 3, hip_y + min(0.75 * hang, -80 * size),
+        hip_y + min(0.5 * hang, -(62 + 0.7 * front_fat)), fold - 0.5 * side_fat,
+        fold - 0.4 * side_fat,
     )  # fmt: skip
-    cover = along(6, 7, 8, 6, 5, 4, 4, 4, 4, 4, 4) + SKIN
-    thin = along(0.5, 0.4, 0.4, 0.4, 0.45, 0.5, 0.5, 0.5, 0.55, 0.5, 0.5) * back_fat
-    skin_back = tips + cover + thin
-    # Buttocks stand behind the sacrum, and the thighs come back under them.
-    buttock = (9 + 0.22 * back_fat) * np.exp(-(((z - hip_z - 5) / (75 * size)) ** 2))
-    lower = np.clip((z - hip_z - 25) / (70 * size), 0, 1)
-    seat_back = hip_y + (82 if woman else 78) * size + 0.7 * back_fat
-    skin_back = skin_back + buttock
-    skin_back = skin_back + np.minimum(seat_back - skin_back, 0) * lower
-    wide, front, back = (_smooth(floats(v), 15) for v in (skin_wide, skin_front, skin_back))
+    front, back = _smooth(front, 15), _smooth(_dorsal(course, physique, marks), 15)
     y = front + 0.56 * (back - front)
-    skin = Outline(
-        z, middle_x, floats(y), wide, floats(y - front), floats(back - y),
-        along(2.0, 2.1, 2.5, 2.45, 2.2, 2.08, 2.1, 2.2, 2.5, 3.4, 3.4),
-        along(2.0, 2.2, 2.7, 2.6, 2.3, 2.12, 2.15, 2.3, 2.5, 3.4, 3.4),
+    # The lean are rounder at the waist than the heavy.
+    more = physique.bmi - 22
+    lean, round_ = 2.02 + 0.008 * more, 1.98 + 0.014 * more
+    return Outline(
+        marks.z, _middle(course, marks), floats(y), _smooth(wide, 15), floats(y - front),
+        floats(back - y),
+        marks.along(hip_z, 2.0, 2.1, 2.5, 2.45, 2.2, lean, lean, 2.2, 2.5, 3.4, 3.4),
+        marks.along(hip_z, 2.0, 2.2, 2.7, 2.6, 2.3, round_, round_, 2.25, 2.5, 3.4, 3.4),
     )  # fmt: skip
-    costal = tops["L1"] + 22 * size
-    return Trunk(skin, muscle, cavity, top, costal, crest, crotch, bottom, fat)
+
+
+def _dorsal(course: SpineCourse, physique: Physique, marks: _Marks) -> Floats:
+    """Depth of the skin of the back: behind the spinous processes, sacrum and buttocks."""
+    size, tops, z = course.size, marks.tops, marks.z
+    _, hip_y, hip_z = course.hip
+    back_fat = subcutaneous_fat(physique)[2]
+    tip_of = (course.spine_back - 6, course.spine_back - 8, course.spine_back)
+    tips = marks.spine_y + np.interp(z, [tops["C7"], tops["T8"], tops["L3"]], tip_of)
+    slide = np.clip((z - tops["L5"]) / (hip_z - 40 * size - tops["L5"]), 0, 1)
+    tips = tips + (course.sacrum_back - tips) * slide
+    cover = marks.along(hip_z, 6, 7, 8, 6, 5, 4, 4, 4, 4, 4, 4) + SKIN
+    thin = marks.along(hip_z, 0.5, 0.4, 0.4, 0.4, 0.45, 0.5, 0.5, 0.5, 0.55, 0.5, 0.5)
+    depth = tips + cover + thin * back_fat
+    # Buttocks stand behind the sacrum, and the thighs come back under them.
+    depth = depth + (9 + 0.22 * back_fat) * np.exp(-(((z - hip_z - 5) / (75 * size)) ** 2))
+    lower = np.clip((z - hip_z - 25) / (70 * size), 0, 1)
+    seat = hip_y + (82 if physique.is_woman else 78) * size + 0.7 * back_fat
+    return floats(depth + np.minimum(seat - depth, 0) * lower)
 
 
 def thigh_tubes(course: SpineCourse, trunk: Trunk, inset: float) -> tuple[Slab, Slab]:
