@@ -95,6 +95,15 @@ def paraspinal(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Sl
     found = [
         tube(z, x + side * out, y, wide, deep, side * turn, spacing=(2.5, 4.0)) for side in SIDES
     ]
+    # Behind the arches of the chest's vertebrae.
+    names = ("C7", "T1", "T4", "T8", "T12", "L1")
+    z = np.array([course.z_of(name) for name in names])
+    spine_x, spine_y = course.centre_at(z)
+    deep = course.body_at(z)[1]
+    rear = 46 * size
+    found.append(
+        tube(z, spine_x, spine_y + (deep + rear) / 2, [21 * size] * 6, (rear - deep) / 2, power=3.0)
+    )
     # Multifidus: beside the spinous processes, largest at L5.
     z = np.array([course.z_of("T11"), *(course.z_of(n) for n in ("L1", "L3", "L5")), end - 15])
     spine_x, spine_y = course.centre_at(z)

@@ -377,6 +377,13 @@ def balls(
         seam &= np.abs(middle[first] - middle[second]) > 1.5
         squared[first][seam] = np.float32(-4)
         squared[second][seam] = np.float32(-4)
+    # Beside an edge the depth is that of its own solid, or the edge would be drawn out.
+    for first, second in (
+        (np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:]),
+    ):  # fmt: skip
+        for empty, full in ((first, second), (second, first)):
+            edge = (squared[empty] <= 0) & (squared[full] > 0)
+            middle[empty][edge] = middle[full][edge]
     return slab(on, middle, squared)
 
 

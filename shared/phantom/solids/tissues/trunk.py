@@ -7,6 +7,7 @@ follow the cage, below it the belly and the pelvis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ..distance import Floats, floats
 from .course import Physique, RibCage, SpineCourse
-from .slab import Grid, Slab, ball, clipped, grid, slab, tube
+from .slab import Grid, Slab, ball, clipped, grid, slab, tube, turned
 
 #: Skin, mm [U].
 SKIN: Final = 1.8
@@ -374,17 +375,21 @@ def breast_solids(
     course: SpineCourse, trunk: Trunk, physique: Physique, inset: float
 ) -> list[Slab]:
     """Breasts of a woman who lies on her back: flat, and a little to the side."""
-    grown = 1 + 0.045 * (physique.bmi - 22)
+    grown = float(np.clip(1 + 0.045 * (physique.bmi - 22), 0.7, 1.9))
+    size = course.size
     z = (course.z_of("T6") + course.z_of("T7")) / 2
-    at = trunk.skin.at(z)
+    rel = 0.54
+
+    def chest_at(height: float) -> tuple[float, float]:
+        at = trunk.skin.at(height)
+        return at["wide"], at["y"] - at["front"] * (1 - rel**2.4) ** (1 / 2.4)
+
+    wide, front = chest_at(z)
+    slope = math.atan2(chest_at(z + 40)[1] - chest_at(z - 40)[1], 80.0)
+    radii = np.array([58 * grown**0.45, 24 * grown**0.8, 58 * grown**0.25]) * size - inset
     solids = []
     for side in (1, -1):
-        rel = 0.56
-        front = at["y"] - at["front"] * (1 - rel**2.4) ** (1 / 2.4)
-        radii = np.array([58, 24, 62]) * course.size * grown - inset
-        turn = 0.42 * side
-        axes = np.array([
-            [np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1],
-        ])  # fmt: skip
-        solids.append(ball((at["x"] + side * rel * at["wide"], front + 3, z), radii, axes))
+        axes = turned("x", -slope) @ turned("z", 0.42 * side)
+        place = (trunk.skin.at(z)["x"] + side * rel * wide, front + 4, z)
+        solids.append(ball(place, radii, axes))
     return solids
