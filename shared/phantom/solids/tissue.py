@@ -94,8 +94,8 @@ SUBSTANCES: Final[dict[str, Substance]] = {
     "spinal_fluid": Substance(46, 1.01, 0.0, 14, 4),
     "breast": Substance(47, 0.97, 0.62, -62, 42),
 }
-#: Skeletal muscle of a slice, as a muscle index counts it.
-SKELETAL: Final = frozenset(code for code in range(4, 17))
+#: Skeletal muscle of a slice, as a muscle index counts it: that of the trunk, without the arms.
+SKELETAL: Final = frozenset(code for code in range(4, 17) if code != 15)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def build_bowel(
     """Small bowel in loops, colon with contents, gas in front of both."""
     size = course.size
     _, _, hip_z = course.hip
-    loops, bubbles = _smallbuild_bowel(course, trunk, rooms, physique, rng)
+    loops, bubbles = _small_bowel(course, trunk, rooms, physique, rng)
     wall, filled = [], []
 
     def gut(make: Callable[[float], Slab], gas: float) -> None:
@@ -87,7 +87,7 @@ def build_bowel(
     ]
 
 
-def _smallbuild_bowel(
+def _small_bowel(
     course: SpineCourse, trunk: Trunk, rooms: Rooms, physique: Physique, rng: np.random.Generator
 ) -> tuple[list[Slab], list[Slab]]:
     """Loops on a loose lattice in front of the spine, with mesenteric fat between, and gas.

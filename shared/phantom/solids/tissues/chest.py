@@ -76,8 +76,8 @@ def build_rooms(course: SpineCourse, trunk: Trunk, physique: Physique) -> Rooms:
     high = course.z_of("T11") - 6
     rise = np.clip((on.rows - high) / (recess - high), 0, 1)
     # Where it is a cleft between wall and diaphragm it ends before its sheets meet.
-    cleft = 2.5 * np.clip((on.rows - course.z_of("T12") - 6) / 8, 0, 1)
-    chest = clipped(chest, on, front=front + rise * (back - front) + cleft, back=back - cleft)
+    cleft = 2.5 * np.clip((on.rows - course.z_of("T12") + 16) / 14, 0, 1)
+    chest = clipped(chest, front=front + rise * (back - front) + cleft, back=back - cleft)
     cavity = trunk.cavity.solid(min(right, left) - 8, bottom)
     belly = within(cavity, _dome(course, trunk, (right, left), 0.0))
     muscle = within(cavity, _dome(course, trunk, (right, left), 2.8))

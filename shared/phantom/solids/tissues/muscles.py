@@ -95,15 +95,7 @@ def paraspinal(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Sl
     found = [
         tube(z, x + side * out, y, wide, deep, side * turn, spacing=(2.5, 4.0)) for side in SIDES
     ]
-    # Behind the arches of the chest's vertebrae.
-    names = ("C7", "T1", "T4", "T8", "T12", "L1")
-    z = np.array([course.z_of(name) for name in names])
-    spine_x, spine_y = course.centre_at(z)
-    deep = course.body_at(z)[1]
-    rear = 46 * size
-    found.append(
-        tube(z, spine_x, spine_y + (deep + rear) / 2, [21 * size] * 6, (rear - deep) / 2, power=3.0)
-    )
+    found.append(_behind_arches(course))
     # Multifidus: beside the spinous processes, largest at L5.
     z = np.array([course.z_of("T11"), *(course.z_of(n) for n in ("L1", "L3", "L5")), end - 15])
     spine_x, spine_y = course.centre_at(z)
@@ -114,6 +106,15 @@ def paraspinal(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Sl
     wide, deep = np.array([5, 8, 10.5, 13, 8]) * k, np.array([7, 12, 16, 17, 7]) * k
     found += [tube(z, spine_x + side * out, y, wide, deep, spacing=(2.0, 4.0)) for side in SIDES]
     return found
+
+
+def _behind_arches(course: SpineCourse) -> Slab:
+    """What lies round and behind the arches of the vertebrae of the chest, where no lung is."""
+    size = course.size
+    z = np.array([course.z_of(name) for name in ("C7", "T1", "T4", "T8", "T12", "L1")])
+    x, y = course.centre_at(z)
+    front, rear = course.body_at(z)[1], 46 * size
+    return tube(z, x, y + (front + rear) / 2, 21 * size, (rear - front) / 2, power=3.0)
 
 
 def quadratus(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]:
@@ -158,7 +159,7 @@ def obliques(course: SpineCourse, trunk: Trunk) -> Slab:
     on = grid_of(whole)
     gone = np.clip((on.rows - trunk.crest - 10) / 55, 0, 1)
     y = floats(np.interp(on.z, trunk.muscle.z, trunk.muscle.y))[:, None]
-    return clipped(whole, on, back=np.broadcast_to(y - 15 + 220 * (1 - gone), whole.middle.shape))
+    return clipped(whole, back=np.broadcast_to(y - 15 + 220 * (1 - gone), whole.middle.shape))
 
 
 def oblique_layers(trunk: Trunk, course: SpineCourse) -> tuple[Slab, Slab]:
@@ -219,7 +220,7 @@ def back_muscles(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[
     )
     # It runs out to an edge in front.
     outer = np.clip((np.abs(on.columns - x0) - wide) / np.maximum(thick, 1) + 0.25, 0, 1.2)
-    found = [clipped(shell, on, front=y + (np.float32(75) * outer - 55) * np.float32(size))]
+    found = [clipped(shell, front=y + (np.float32(75) * outer - 55) * np.float32(size))]
     z = np.array([trunk.top - 4, heights[0], course.z_of("T1"), heights[1] + 12])
     x, neck = course.centre_at(z)
     found.append(

@@ -113,6 +113,8 @@ class Slab:
         down = np.clip(down, 0, np.float32(rows - 1.001))
         i, j = down.astype(np.int32), across.astype(np.int32)
         u, v = across - j, down - i
+        if _apart(z.shape, x.shape):
+            return self._crossed(i, j, u, v)
         node = i * np.int32(columns) + j
         table = self._table
         upper = table.take(node, axis=1)
@@ -122,6 +124,29 @@ class Slab:
         lower += u * (table.take(node + 1, axis=1) - lower)
         upper += v * (lower - upper)
         return upper[0], upper[1]
+
+    def _crossed(
+        self, i: NDArray[np.int32], j: NDArray[np.int32], u: Floats, v: Floats
+    ) -> tuple[Floats, Floats]:
+        """Look up where heights and places across vary along different axes: one after the other.
+
+        `i`, `j` are nodes along z and x, `v`, `u` how far on to the next.
+        """
+        shape = np.broadcast_shapes(i.shape, j.shape)
+        table = self._table.reshape(2, *self.middle.shape)
+        i, v = i.reshape(-1), v.reshape(-1, 1)
+        j, u = j.reshape(-1), u.reshape(-1)
+        first, last = int(j.min()), int(j.max()) + 2
+        near = table[:, :, first:last]
+        lines = near[:, i]
+        lines += v * (near[:, i + 1] - lines)
+        j = j - np.int32(first)
+        slopes = lines[:, :, 1:] - lines[:, :, :-1]
+        found = slopes.take(j, axis=2)
+        found *= u
+        found += lines.take(j, axis=2)
+        found = found.reshape(2, *shape)
+        return found[0], found[1]
 
     def level(self, x: Floats, y: Floats, z: Floats) -> Floats:
         """Continuous measure, negative inside, mm²."""
@@ -134,6 +159,8 @@ class Slab:
     def inside(self, x: Floats, y: Floats, z: Floats) -> NDArray[np.bool_]:
         """Whether points that broadcast are in it."""
         middle, squared = self.sheets(x, z)
+        if middle.size >= np.size(y) and middle.size > 10_000:  # depth varies with the height
+            return np.asarray(np.square(y - middle) < squared, np.bool_)
         half = np.sqrt(np.maximum(squared, 0))
         within = (y > middle - half) & (y < middle + half)
         return np.asarray(within, np.bool_)
@@ -143,6 +170,14 @@ class Slab:
         middle, squared = self.sheets(on.columns, on.rows)
         half = np.copysign(np.sqrt(np.abs(squared)), squared)
         return middle - half, middle + half
+
+
+def _apart(z: tuple[int, ...], x: tuple[int, ...]) -> bool:
+    """Whether all axes along which z varies come before all along which x does."""
+    length = max(len(z), len(x))
+    first = [k + length - len(x) for k, size in enumerate(x) if size > 1]
+    last = [k + length - len(z) for k, size in enumerate(z) if size > 1]
+    return not first or not last or max(last) < min(first)
 
 
 def slab(on: Grid, middle: ArrayLike, squared: ArrayLike) -> Slab:
@@ -163,28 +198,25 @@ def between(on: Grid, front: ArrayLike, back: ArrayLike) -> Slab:
     return slab(on, (first + last) / 2, half * np.abs(half))
 
 
-def clipped(
-    solid: Slab, on: Grid, *, front: ArrayLike | None = None, back: ArrayLike | None = None
-) -> Slab:
-    """Part of a solid behind `front` and before `back`, sheets on a grid."""
-    first, last = solid.faces(on)
-    beside = first > last
+def clipped(solid: Slab, *, front: ArrayLike | None = None, back: ArrayLike | None = None) -> Slab:
+    """Part of a solid behind `front` and before `back`, sheets on its own grid."""
+    half = np.sqrt(np.maximum(solid.squared, 0))
+    first, last = solid.middle - half, solid.middle + half
     if front is not None:
         first = np.maximum(first, floats(front))
     if back is not None:
         last = np.minimum(last, floats(back))
     half = (last - first) / 2
-    squared = half * np.abs(half)
-    _, own = solid.sheets(on.columns, on.rows)
-    return slab(on, (first + last) / 2, np.where(beside, own, squared))
+    squared = np.where(solid.squared > 0, half * np.abs(half), solid.squared)
+    return slab(grid_of(solid), (first + last) / 2, squared)
 
 
 def within(solid: Slab, hull: Slab, margin: float = 0.0) -> Slab:
     """Part of a solid that is in another one, `margin` mm off its sheets."""
     on = grid_of(solid)
-    first, last = hull.faces(on)
-    _, squared = hull.sheets(on.columns, on.rows)
-    part = clipped(solid, on, front=first + margin, back=last - margin)
+    middle, squared = hull.sheets(on.columns, on.rows)
+    half = np.sqrt(np.maximum(squared, 0)) - np.float32(margin)
+    part = clipped(solid, front=middle - half, back=middle + half)
     return slab(on, part.middle, np.minimum(part.squared, squared - np.float32(margin**2)))
 
 
@@ -397,8 +429,7 @@ def topped(solid: Slab, share: float) -> Slab:
     full = solid.squared > 0
     first = np.where(full, front, np.inf).min()
     last = np.where(full, back, -np.inf).max()
-    on = grid_of(solid)
-    return clipped(solid, on, back=np.full(solid.middle.shape, first + share * (last - first)))
+    return clipped(solid, back=np.full(solid.middle.shape, first + share * (last - first)))
 
 
 def turned(about: str, angle: float) -> NDArray[np.float64]:

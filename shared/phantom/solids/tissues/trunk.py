@@ -368,7 +368,7 @@ def trunk_solid(outline: Outline, trunk: Trunk, inset: float = 0.0) -> Slab:
     gluteal = np.clip((on.rows - trunk.crest - 60) / 60, 0, 1) * 2.2
     deep = np.float32(4.5) * (np.float32(0.35) + lumbar + gluteal)
     furrow = deep * np.exp(-(((on.columns - at) / 15) ** 2))
-    return clipped(whole, on, back=back - furrow)
+    return clipped(whole, back=back - furrow)
 
 
 def breast_solids(

@@ -19,7 +19,6 @@ from shared.phantom.solids.tissues.slab import (
     between,
     clipped,
     grid,
-    grid_of,
     topped,
     tube,
     turned,
@@ -76,8 +75,7 @@ def test_a_band_has_the_volume_of_its_cylinder() -> None:
 
 def test_a_clipped_ball_is_half_of_it_and_gas_lies_in_front() -> None:
     solid = ball((0, 10, 0), (20, 20, 20))
-    on = grid_of(solid)
-    front = clipped(solid, on, back=np.full(solid.middle.shape, 10.0))
+    front = clipped(solid, back=np.full(solid.middle.shape, 10.0))
     assert front.volume == pytest.approx(solid.volume / 2, rel=0.03)
     gas = topped(solid, 0.25)
     assert gas.box[1][1] <= 10 - 10 + 2.1
@@ -157,3 +155,14 @@ def test_the_later_tissue_is_there() -> None:
 
     assert total(outer, inner) == pytest.approx(4 * 0.95 + 4 * 1.06, rel=0.01)
     assert total(inner, outer) == pytest.approx(8 * 0.95, rel=0.01)
+
+
+def test_both_ways_to_look_sheets_up_agree() -> None:
+    solid = ball((3, 2, 1), (30, 20, 40), TURN)
+    x, z = evenly(-45, 45, 1.7), evenly(-45, 45, 2.3)
+    crossed = solid.sheets(x[None, :], z[:, None])
+    alone = solid.sheets(*(floats(v) for v in np.meshgrid(x, z)))
+    turned_over = solid.sheets(x[:, None], z[None, :])
+    for one, two, three in zip(crossed, alone, turned_over, strict=True):
+        np.testing.assert_allclose(one, two, atol=0.01)
+        np.testing.assert_allclose(one, three.T, atol=0.01)
