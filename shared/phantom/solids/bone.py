@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from .distance import Floats, floats
-from .lattice import BLOCK, Lattice, block_centres, blocks_at
-from .template import Template
+from .lattice import BLOCK, Blocks, Lattice, block_centres, blocks_at
+from .template import Outline
 
 #: Hydroxyapatite of cortical bone, g/cm³ (design/anatomy.md [U]).
 CORTICAL: Final = 1.05
@@ -41,7 +41,7 @@ class Bone:
     ----------
     name : str
         Region or side and bone.
-    template : Template
+    template : Outline
         Traits: cortex thickness in mm and core density as a share of `core`.
     centre : ndarray of float32, shape (3,)
         Origin of its frame in the world, mm.
@@ -58,7 +58,7 @@ class Bone:
     """
 
     name: str
-    template: Template
+    template: Outline
     centre: Floats
     rotation: Floats
     unbend: Unbend
@@ -104,24 +104,51 @@ class Bone:
         return Matter(bone, (bone - inner) * np.float32(CORTICAL) + inner * density)
 
 
+class Placed(Protocol):
+    """A solid with a place in the world: a bone, an implant."""
+
+    @property
+    def centre(self) -> Floats:
+        """Origin of its frame in the world, mm, shape (3,)."""
+
+    @property
+    def reach(self) -> float:
+        """No part of it is further from `centre`, mm."""
+
+    def frame(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
+        """World coordinates in its frame, mm."""
+
+    def looked_up(self, x: Floats, y: Floats, z: Floats) -> Floats:
+        """Rows for points of its frame: distance in mm, unit normal, traits."""
+
+
+def blocks_near(
+    solid: Placed, lattice: Lattice, places: np.ndarray, middles: Sequence[Floats]
+) -> Blocks | None:
+    """Blocks of a lattice that a solid may reach into; None where it is nowhere near.
+
+    `places` and `middles` are the lattice's `block_centres`.
+    """
+    half = BLOCK / 2 * float(np.sqrt((np.array(lattice.step) ** 2).sum()))
+    away = sum((m - c) ** 2 for m, c in zip(middles, solid.centre, strict=True))
+    near = np.flatnonzero(away < (solid.reach + half) ** 2)
+    if not len(near):
+        return None
+    x, y, z = solid.frame(*(m[near] for m in middles))
+    near = near[solid.looked_up(x, y, z)[:, 0] < half + max(lattice.step)]
+    return blocks_at(lattice, places[near]) if len(near) else None
+
+
 def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
     """Mineral of bones at the samples of a lattice, g/cm³; where two meet, the denser."""
     total = np.zeros(lattice.shape, np.float32)
-    step = lattice.sides
     places, *middles = block_centres(lattice)
-    half = BLOCK / 2 * float(np.sqrt((np.array(lattice.step) ** 2).sum()))
     for bone in bones:
-        away = sum((m - c) ** 2 for m, c in zip(middles, bone.centre, strict=True))
-        near = np.flatnonzero(away < (bone.reach + half) ** 2)
-        if not len(near):
+        blocks = blocks_near(bone, lattice, places, middles)
+        if blocks is None:
             continue
-        x, y, z = bone.frame(*(m[near] for m in middles))
-        near = near[bone.looked_up(x, y, z)[:, 0] < half + max(step)]
-        if not len(near):
-            continue
-        blocks = blocks_at(lattice, places[near])
-        found = bone.matter(*blocks.points(lattice), step).mineral
-        found = found.reshape(len(near), BLOCK, BLOCK, BLOCK)
+        found = bone.matter(*blocks.points(lattice), lattice.sides).mineral
+        found = found.reshape(-1, BLOCK, BLOCK, BLOCK)
         index = (blocks.i, blocks.j, blocks.k)
         total[index] = np.maximum(total[index], found)
     return total
