@@ -147,10 +147,11 @@ def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
         blocks = blocks_near(bone, lattice, places, middles)
         if blocks is None:
             continue
-        found = bone.matter(*blocks.points(lattice), lattice.sides).mineral
-        found = found.reshape(-1, BLOCK, BLOCK, BLOCK)
-        index = (blocks.i, blocks.j, blocks.k)
-        total[index] = np.maximum(total[index], found)
+        for part in blocks.parts():
+            found = bone.matter(*part.points(lattice), lattice.sides).mineral
+            found = found.reshape(-1, BLOCK, BLOCK, BLOCK)
+            index = (part.i, part.j, part.k)
+            total[index] = np.maximum(total[index], found)
     return total
 
 
