@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from .distance import Distance, Floats, floats
+from .distance import Distance, Floats, floats, length
 
 #: Nodes along the side of a cell that is looked at first.
 _CELL: Final = 4
@@ -104,10 +104,9 @@ def sample_template(
     steps = np.gradient(value.reshape(shape), spacing)
     gradient = np.stack([step.reshape(-1) for step in steps], axis=1)
     # Formulas that are joined are no distances a little way off; scaled they are, near by.
-    length = np.sqrt((gradient**2).sum(axis=1))
-    steep = np.clip(length, 0.5, 2.0)
-    value = value / steep
-    gradient = gradient / np.maximum(length, np.float32(0.2))[:, None]
+    steep = length(floats(gradient))
+    value = floats(value / np.clip(steep, 0.5, 2.0))
+    gradient = gradient / np.maximum(steep, np.float32(0.2))[:, None]
     table = np.concatenate([value[:, None], gradient, traits(points, value)], axis=1)
     return Template(floats(low), spacing, shape, np.ascontiguousarray(table, np.float32))
 
@@ -145,8 +144,8 @@ def sample_near(
         lowest = np.minimum(first, second)
     close = lowest < 0.87 * 1.5 * spacing * _CELL
     wanted = np.zeros(shape, bool)
+    grown = close.repeat(_CELL, 0).repeat(_CELL, 1).repeat(_CELL, 2)
     for corner in np.ndindex(2, 2, 2):
-        grown = np.kron(close, np.ones((_CELL,) * 3, bool))
         wanted[tuple(slice(c, c + n) for c, n in zip(corner, grown.shape, strict=True))] |= grown
     near = np.flatnonzero(wanted)
     ix, iy, iz = np.unravel_index(near, shape)
@@ -159,9 +158,11 @@ def sample_near(
         moved = points[sloped]
         moved[:, axis] += beside
         nodes[near[sloped], 1 + axis] = (distance(moved) - value[sloped]) / beside
-    length = np.sqrt((nodes[:, 1:4] ** 2).sum(axis=1))
-    nodes[:, 0] /= np.clip(length, 0.5, 2.0)
-    nodes[:, 1:4] /= np.maximum(length, np.float32(0.2))[:, None]
+    nodes[near[value <= _SLOPED[0]], 1:4] = 0  # deep inside nothing follows a slope
+    steep = length(nodes[:, 1:4])
+    steep[steep == 0] = 1
+    nodes[:, 0] /= np.clip(steep, 0.5, 2.0)
+    nodes[:, 1:4] /= np.maximum(steep, np.float32(0.2))[:, None]
     found = floats(traits(points, nodes[near, 0]))
     table = np.zeros((len(nodes), 4 + found.shape[1]), np.float32)
     table[:, :4] = nodes
