@@ -163,6 +163,11 @@ def sample_near(
     steep[steep == 0] = 1
     nodes[:, 0] /= np.clip(steep, 0.5, 2.0)
     nodes[:, 1:4] /= np.maximum(steep, np.float32(0.2))[:, None]
+    # Beyond the box the outermost node's slope is followed: it may not lead back to the bone.
+    for axis in range(3):
+        slopes = np.moveaxis(nodes[:, 1 + axis].reshape(shape), axis, 0)
+        slopes[0] = np.minimum(slopes[0], 0)
+        slopes[-1] = np.maximum(slopes[-1], 0)
     found = floats(traits(points, nodes[near, 0]))
     table = np.zeros((len(nodes), 4 + found.shape[1]), np.float32)
     table[:, :4] = nodes

@@ -58,3 +58,15 @@ def test_where_the_solid_is_thick_both_ways_of_sampling_agree() -> None:
         rows = sample(ball, *box, no_traits, 1.2).at(*points.T)
         assert np.abs(rows[:, 0]).max() < 0.05
         assert (rows[:, 1:4] * points / 15).sum(axis=1).min() > 0.99
+
+
+def test_outside_its_box_a_template_is_never_near() -> None:
+    def hollowed(points: Floats) -> Floats:
+        ball = np.sqrt((points**2).sum(axis=1)) - np.float32(10)
+        hole = np.sqrt(((points - vector(12, 0, 0)) ** 2).sum(axis=1)) - np.float32(8)
+        return np.maximum(ball, -hole)
+
+    template = sample_near(hollowed, (-13.0,) * 3, (13.0,) * 3, no_traits, 1.3)
+    points = floats(np.random.default_rng(8).uniform(-40, 40, (40000, 3)))
+    outside = np.abs(points).max(axis=1) > template.high.max()
+    assert (template.at(*points[outside].T)[:, 0] > 0).all()
