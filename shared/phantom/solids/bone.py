@@ -155,7 +155,9 @@ def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
     return total
 
 
-def straight_through(x: Floats, y: Floats, z: Floats) -> tuple[Floats, ...]:
+def straight_through(
+    x: Floats, y: Floats, z: Floats
+) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
     """No bend at all."""
     one = floats(1.0)
     return x, y, z, one, one, one
