@@ -49,6 +49,34 @@ def rounded_box(points: Floats, centre: Floats, half: Floats, radius: float) -> 
     return length(np.maximum(q, 0)) + np.minimum(inside, 0) - np.float32(radius)
 
 
+def polygon(points: Floats, loop: Floats) -> Floats:
+    """Distance of points (N, 2) of a plane to a closed polygon of corners (M, 2)."""
+    nearest = np.full(len(points), np.inf)
+    inside = np.zeros(len(points), bool)
+    for a, b in zip(loop, np.roll(loop, -1, axis=0), strict=True):
+        edge, offset = b - a, points - a
+        share = np.clip(offset @ edge / (edge @ edge), 0, 1)
+        away = offset - share[:, None] * edge
+        nearest = np.minimum(nearest, np.einsum("ij,ij->i", away, away))
+        crosses = (a[1] > points[:, 1]) != (b[1] > points[:, 1])
+        side = edge[0] * offset[:, 1] - edge[1] * offset[:, 0]
+        inside ^= crosses & ((side < 0) == (edge[1] < 0)) & (edge[1] != 0)
+    return floats(np.where(inside, -1, 1) * np.sqrt(nearest))
+
+
+def plate(points: Floats, corners: Floats, thickness: float) -> Floats:
+    """Distance to a flat plate with a round rim: `corners` (M, 3) in its middle plane."""
+    half = np.float32(thickness / 2)
+    down = corners[1] - corners[0]
+    down = down / np.linalg.norm(down)
+    across = np.cross(down, corners[2] - corners[0])
+    across = across / np.linalg.norm(across)
+    axes = floats(np.stack([down, np.cross(across, down)], axis=1))
+    rim = polygon(floats((points - corners[0]) @ axes), floats((corners - corners[0]) @ axes))
+    flat = np.abs((points - corners[0]) @ floats(across))
+    return floats(np.sqrt(flat**2 + np.maximum(rim + half, 0) ** 2) - half)
+
+
 def blend(first: Floats, second: Floats, width: float) -> Floats:
     """Union with a fillet of about `width` mm."""
     gap = np.maximum(width - np.abs(first - second), 0) / np.float32(width)

@@ -167,6 +167,26 @@ def femur_template() -> Template:
     return sample_near(femur_distance, low, high, _traits, 1.4)
 
 
+@dataclass(frozen=True)
+class ResectedOutline:
+    """The femur without head and neck, as a hip prosthesis leaves it."""
+
+    whole: Template
+
+    def at(self, x: Floats, y: Floats, z: Floats) -> Floats:
+        """Rows (N, 6) for points, as the whole femur's below the cut."""
+        rows = self.whole.at(x, y, z)
+        # From the saddle beside the greater trochanter down to above the lesser one.
+        normal = vector(-0.70, 0, -0.71)
+        beyond = (x - np.float32(27)) * normal[0] + (z - np.float32(31)) * normal[2]
+        # The greater trochanter stays.
+        beyond = np.where(x > np.float32(SHAFT_X - 8), np.float32(-99), beyond)
+        cut = beyond > rows[:, 0]
+        rows[cut, 0] = beyond[cut]
+        rows[cut, 1:4] = normal
+        return rows
+
+
 def _unbent(form: FemurForm) -> Unbend:
     """From a femur's frame to the template's."""
     nx, _, nz = (np.float32(v) for v in NECK_AXIS)
@@ -176,7 +196,9 @@ def _unbent(form: FemurForm) -> Unbend:
     size = floats(form.size)
     pivot = np.float32(_PIVOT)
 
-    def unbend(x: Floats, y: Floats, z: Floats) -> tuple[Floats, ...]:
+    def unbend(
+        x: Floats, y: Floats, z: Floats
+    ) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
         u, v, w = x * shrink, y * shrink, z * shrink
         if form.angle:
             # Beyond the neck the shaft is turned about the y axis, as a whole.
@@ -191,7 +213,7 @@ def _unbent(form: FemurForm) -> Unbend:
             u, w = u - less * nx, w - less * nz
         return u, v, w, size, size, size
 
-    return unbend  # type: ignore[return-value]
+    return unbend
 
 
 def bend(form: FemurForm, points: Floats) -> Floats:
@@ -218,6 +240,7 @@ def place_femur(
     head: Floats,
     *,
     left: bool,
+    resected: bool = False,
     cortex: float = 1.0,
     core: float = CORE,
     texture: Callable[[Floats, Floats, Floats], Floats] | None = None,
@@ -232,6 +255,8 @@ def place_femur(
         Centre of the head, mm.
     left : bool
         Side.
+    resected : bool
+        Without head and neck: a prosthesis is there.
     cortex, core, texture
         As for `Bone`; at `core` 0.16 g/cm³ the head has about twice as much as Ward's triangle.
     """
@@ -241,7 +266,8 @@ def place_femur(
     near, far, top, bottom = bend(form, np.stack([n * 16, n * 44, *shaft])) @ rotation.T
     name = f"femur_{'left' if left else 'right'}"
     reach = form.size * math.hypot(LENGTH, SHAFT_X + 20) + 32 * abs(form.neck - 1) + 25
-    bone = Bone(name, femur_template(), head, rotation, _unbent(form), reach, cortex, core, texture)
+    outline = ResectedOutline(femur_template()) if resected else femur_template()
+    bone = Bone(name, outline, head, rotation, _unbent(form), reach, cortex, core, texture)
     return PlacedFemur(bone, form, left, head, _unit(far - near), _unit(bottom - top))
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.phantom.solids.bone import Bone, Unbend
+from shared.phantom.solids.bone import Bone
 from shared.phantom.solids.distance import (
     Floats,
     blend,
@@ -22,10 +22,12 @@ from shared.phantom.solids.distance import (
     ellipsoid,
     floats,
     length,
+    polygon,
     rounded_box,
     smoothstep,
     vector,
 )
+from shared.phantom.solids.scaled import scaled
 from shared.phantom.solids.template import Template, sample_near
 
 from .sacrum import GAP, JOINT, SACROILIAC, SLOPE, joint_sheet, sacrum_distance, turned
@@ -114,7 +116,7 @@ def _wing() -> WingMap:
     ])  # fmt: skip
     slopes = np.gradient(found[..., 0], _RASTER)
     cosine = 1 / np.sqrt(1 + slopes[0] ** 2 + slopes[1] ** 2)
-    rim = _outline(nodes.reshape(-1, 2), loop[::18]).reshape(cosine.shape)
+    rim = polygon(nodes.reshape(-1, 2), loop[::18]).reshape(cosine.shape)
     return WingMap(low, floats(np.stack([found[..., 0], cosine, found[..., 1], rim], axis=-1)))
 
 
@@ -139,21 +141,6 @@ def _spread(places: Floats, values: Floats, low: Floats, shape: tuple[int, ...])
         if known.all():
             break
     return floats(sums[..., 1:])
-
-
-def _outline(points: Floats, loop: Floats) -> Floats:
-    """Signed distance of points (N, 2) to a closed polygon (M, 2), negative inside."""
-    following = np.roll(loop, -1, axis=0)
-    nearest = np.full(len(points), np.inf)
-    inside = np.zeros(len(points), bool)
-    for a, b in zip(loop, following, strict=True):
-        edge, offset = b - a, points - a
-        share = np.clip(offset @ edge / (edge @ edge), 0, 1)
-        nearest = np.minimum(nearest, ((offset - share[:, None] * edge) ** 2).sum(axis=1))
-        crosses = (a[1] > points[:, 1]) != (b[1] > points[:, 1])
-        side = edge[0] * offset[:, 1] - edge[1] * offset[:, 0]
-        inside ^= crosses & ((side < 0) == (edge[1] < 0)) & (edge[1] != 0)
-    return floats(np.where(inside, -1, 1) * np.sqrt(nearest))
 
 
 def _ring(points: Floats) -> Floats:
@@ -221,16 +208,6 @@ def _traits(points: Floats, distance: Floats) -> Floats:
 def hip_bone_template() -> Template:
     """The left hip bone, sampled."""
     return sample_near(hip_bone_distance, (-90, -80, -146), (42, 108, 88), _traits, 1.6)
-
-
-def scaled(size: float) -> Unbend:
-    """Nothing but a size."""
-    shrink, grown = np.float32(1 / size), floats(size)
-
-    def unbend(x: Floats, y: Floats, z: Floats) -> tuple[Floats, ...]:
-        return x * shrink, y * shrink, z * shrink, grown, grown, grown
-
-    return unbend  # type: ignore[return-value]
 
 
 def place_hip_bone(

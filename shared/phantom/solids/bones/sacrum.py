@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.phantom.solids.bone import Bone, Unbend
+from shared.phantom.solids.bone import Bone
 from shared.phantom.solids.distance import (
     Floats,
     blend,
@@ -26,6 +26,7 @@ from shared.phantom.solids.distance import (
     smoothstep,
     vector,
 )
+from shared.phantom.solids.scaled import scaled_half
 from shared.phantom.solids.template import Template, sample_near
 
 #: Angle of the upper end plate to the horizontal for which the pelvis was drawn, radians.
@@ -135,17 +136,6 @@ def sacrum_template() -> Template:
     return sample_near(_jointed, (-1.6, -76, -7), (58, 38, 144), _traits, 1.4)
 
 
-def _halved(size: float) -> Unbend:
-    """The right half is the left one's mirror image, so only that is sampled."""
-    shrink, grown = np.float32(1 / size), floats(size)
-
-    def unbend(x: Floats, y: Floats, z: Floats) -> tuple[Floats, ...]:
-        u = np.abs(x) * shrink
-        return u, y * shrink, z * shrink, np.copysign(grown, x), grown, grown
-
-    return unbend  # type: ignore[return-value]
-
-
 def place_sacrum(
     top: Floats,
     slope: float,
@@ -175,5 +165,13 @@ def place_sacrum(
     if pelvis is not None:
         rotation = floats(pelvis @ rotation)
     return Bone(
-        "sacrum", sacrum_template(), top, rotation, _halved(size), 160 * size, cortex, core, texture
+        "sacrum",
+        sacrum_template(),
+        top,
+        rotation,
+        scaled_half(size),
+        160 * size,
+        cortex,
+        core,
+        texture,
     )

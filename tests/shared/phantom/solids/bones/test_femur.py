@@ -98,4 +98,4 @@ def test_landmarks_lie_in_the_bone_and_nothing_lies_beyond_its_reach(form: Femur
     far = floats(np.random.default_rng(2).normal(size=(20000, 3)))
     far = far / np.linalg.norm(far, axis=1, keepdims=True)
     assert (depths(femur.bone, HEAD + far * np.float32(femur.bone.reach)) > 0).all()
-    assert femur.bone.reach < 1.3 * LENGTH
+    assert femur.bone.reach < 1.25 * LENGTH * form.size
