@@ -51,7 +51,7 @@ def rounded_box(points: Floats, centre: Floats, half: Floats, radius: float) -> 
 
 def polygon(points: Floats, loop: Floats) -> Floats:
     """Distance of points (N, 2) of a plane to a closed polygon of corners (M, 2)."""
-    nearest = np.full(len(points), np.inf)
+    nearest = np.full(len(points), np.inf, np.float32)
     inside = np.zeros(len(points), bool)
     for a, b in zip(loop, np.roll(loop, -1, axis=0), strict=True):
         edge, offset = b - a, points - a

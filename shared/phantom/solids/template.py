@@ -19,7 +19,7 @@ from .distance import Distance, Floats, floats, length
 #: Nodes along the side of a cell that is looked at first.
 _CELL: Final = 4
 #: Where a node's own slope is measured: to this far inside and outside, mm.
-_SLOPED: Final = (-11.0, 4.0)
+_SLOPED: Final = (-11.0, 3.2)
 
 
 class Outline(Protocol):
@@ -137,12 +137,12 @@ def sample_near(
     columns = [_between(v) for v in (coarse, *slopes)]
     nodes = np.stack([c.reshape(-1) for c in columns], axis=1)
     # No surface within a cell is further from a corner than half its diagonal; formulas that
-    # are joined may say up to half as much again.
+    # are joined may say up to a quarter more.
     lowest = coarse
     for axis in range(3):
         first, second = (np.take(lowest, r, axis) for r in _pairs(lowest.shape[axis]))
         lowest = np.minimum(first, second)
-    close = lowest < 0.87 * 1.5 * spacing * _CELL
+    close = lowest < 0.87 * 1.25 * spacing * _CELL
     wanted = np.zeros(shape, bool)
     grown = close.repeat(_CELL, 0).repeat(_CELL, 1).repeat(_CELL, 2)
     for corner in np.ndindex(2, 2, 2):

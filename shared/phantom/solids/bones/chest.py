@@ -118,7 +118,7 @@ def sternum_template() -> Template:
 @lru_cache(maxsize=1)
 def scapula_template() -> Template:
     """The left scapula, sampled."""
-    return sample_near(scapula_distance, (-98, -44, -54), (32, 66, 114), _scapular, 1.4)
+    return sample_near(scapula_distance, (-98, -44, -54), (32, 66, 114), _scapular, 1.5)
 
 
 def place_sternum(

@@ -49,8 +49,8 @@ def every() -> list[Implant]:
 
 @pytest.mark.parametrize("implant", every(), ids=lambda implant: implant.name)
 def test_the_volume_does_not_depend_on_the_lattice(implant: Implant) -> None:
-    # Clips are finer than samples and hold to a tenth.
-    limit = 0.10 if implant.name.startswith("clip") else 0.015
+    # A clip is no thicker than a sample of the coarser lattice.
+    limit = 0.20 if implant.name.startswith("clip") else 0.015
     found = [volume(implant, 0.6), volume(implant, 1.0, 0.4)]
     assert found[0] > 0
     assert abs(found[1] / found[0] - 1) < limit
