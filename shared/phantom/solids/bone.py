@@ -2,7 +2,7 @@
 
 What a point is made of follows from its distance to the surface: cortex as far in as the
 cortex is thick there, core behind it. Samples stand for a little space each, so both borders
-are ramps as wide as a sample; along the normal their integral is exact, however wide.
+are as wide as a sample; along the normal their integral is exact, however wide.
 """
 
 from __future__ import annotations
@@ -31,6 +31,29 @@ class Matter:
 
     bone: Floats
     mineral: Floats
+
+
+def sides_along(normals: Floats, step: tuple[float, float, float]) -> tuple[Floats, Floats]:
+    """How far a sample's box reaches along unit normals (N, 3), mm.
+
+    The longest of its three sides as the normal sees them, and the other two together.
+    """
+    x, y, z = (np.abs(normals[:, axis]) * np.float32(step[axis]) for axis in range(3))
+    longest = np.maximum(np.maximum(np.maximum(x, y), z), np.float32(1e-3))
+    return longest, np.maximum(x + y + z - longest, np.float32(0.02) * longest)
+
+
+def filled(distance: Floats, longest: Floats, others: Floats) -> Floats:
+    """Share of samples that lies inside of a surface at a signed distance, mm.
+
+    The share of a box whose sides along the normal are `longest` and `others`: a ramp with
+    rounded ends. Its integral along the normal is exact, and so is its sum along a ray that the
+    longest side lies along: a straight ramp would show rings where a face is seen from the front.
+    """
+    away = np.minimum(np.abs(distance), (longest + others) * np.float32(0.5))
+    over = np.maximum(away - (longest - others) * np.float32(0.5), 0)
+    half = (away - over * over / (others + others)) / longest
+    return np.float32(0.5) - np.copysign(half, distance)
 
 
 @dataclass(frozen=True)
@@ -93,11 +116,9 @@ class Bone:
         x, y, z = self.frame(x, y, z)
         rows = self.looked_up(x, y, z)
         distance, cortex, share = rows[:, 0], rows[:, 4] * np.float32(self.cortex), rows[:, 5]
-        # As far as the box reaches along the normal: so is the ramp, and the integral is exact.
-        width = np.abs(rows[:, 1:4] @ self.rotation.T) @ floats(step)
-        narrow = 1 / np.maximum(width, np.float32(1e-3))
-        bone = np.clip(np.float32(0.5) - distance * narrow, 0, 1)
-        inner = np.clip(np.float32(0.5) - (distance + cortex) * narrow, 0, 1)
+        sides = sides_along(rows[:, 1:4] @ self.rotation.T, step)
+        bone = filled(distance, *sides)
+        inner = filled(distance + cortex, *sides)
         density = share * np.float32(self.core)
         if self.texture is not None:
             density = density * self.texture(x, y, z)

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from .bone import blocks_near
+from .bone import blocks_near, filled, sides_along
 from .bones.femur import NECK_AXIS, SHAFT_X, PlacedFemur, bend
 from .curve import oval_curve
 from .distance import (
@@ -127,8 +127,7 @@ class Implant:
     def share(self, x: Floats, y: Floats, z: Floats, step: tuple[float, float, float]) -> Floats:
         """Share of each sample that is metal; a sample is a box of sides `step` in mm."""
         rows = self.looked_up(*self.frame(x, y, z))
-        width = np.abs(rows[:, 1:4] @ self.rotation.T) @ floats(step)
-        return np.clip(np.float32(0.5) - rows[:, 0] / np.maximum(width, np.float32(1e-3)), 0, 1)
+        return filled(rows[:, 0], *sides_along(rows[:, 1:4] @ self.rotation.T, step))
 
 
 def shares_of(implants: Sequence[Implant], lattice: Lattice) -> dict[str, Floats]:
