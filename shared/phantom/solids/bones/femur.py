@@ -134,6 +134,9 @@ def _cortex(points: Floats) -> Floats:
     lateral = smoothstep(x, SHAFT_X + 6, SHAFT_X + 14) * smoothstep(z, 30, 60)
     thick = 0.7 + on_neck * (0.5 + 2.0 * downward) + on_shaft * 4.4 + medial * 1.6
     thick += 1.0 * lateral * (1 - on_shaft)
+    # The lesser trochanter is a knob of trabecular bone on the cortex.
+    lesser = ellipsoid(points, vector(SHAFT_X - 15, 10, 74), vector(8.5, 8.5, 14))
+    thick -= np.maximum(thick - 1.8, 0) * (1 - smoothstep(lesser, -6, 5))
     # The cut is open: it is not a face of the bone.
     return floats(thick * (1 - 0.95 * smoothstep(z, LENGTH - 10, LENGTH - 7)))
 

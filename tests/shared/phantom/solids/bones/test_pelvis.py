@@ -58,7 +58,7 @@ def test_the_sacroiliac_joint_is_a_gap_of_two_to_four_millimetres(
     gaps = depths(left, surface(sacrum))
     assert gaps.min() > 0.8 * size
     facing = gaps[gaps < 5.5 * size]
-    assert len(facing) > 100
+    assert len(facing) > 40
     if abs(slope - tilt) < 1:
         assert gaps.min() > 1.8 * size
         assert 2.0 * size < np.median(facing) < 4.4 * size
