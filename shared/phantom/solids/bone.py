@@ -34,25 +34,27 @@ class Matter:
 
 
 def sides_along(normals: Floats, step: tuple[float, float, float]) -> tuple[Floats, Floats]:
-    """How far a sample's box reaches along unit normals (N, 3), mm.
+    """How far a sample's box reaches along unit normals (N, 3), mm: in two parts, the wider first.
 
-    The longest of its three sides as the normal sees them, and the other two together.
+    One part is the longest of its three sides as the normal sees them, the other is the other
+    two together.
     """
     x, y, z = (np.abs(normals[:, axis]) * np.float32(step[axis]) for axis in range(3))
     longest = np.maximum(np.maximum(np.maximum(x, y), z), np.float32(1e-3))
-    return longest, np.maximum(x + y + z - longest, np.float32(0.02) * longest)
+    others = np.maximum(x + y + z - longest, np.float32(0.02) * longest)
+    return np.maximum(longest, others), np.minimum(longest, others)
 
 
-def filled(distance: Floats, longest: Floats, others: Floats) -> Floats:
+def filled(distance: Floats, wide: Floats, narrow: Floats) -> Floats:
     """Share of samples that lies inside of a surface at a signed distance, mm.
 
-    The share of a box whose sides along the normal are `longest` and `others`: a ramp with
-    rounded ends. Its integral along the normal is exact, and so is its sum along a ray that the
-    longest side lies along: a straight ramp would show rings where a face is seen from the front.
+    A ramp with rounded ends: a step blurred by both parts of the box. Its integral along the
+    normal is exact, and so is its sum along a ray that the longest side lies along: a straight
+    ramp would show rings where a face is seen from the front.
     """
-    away = np.minimum(np.abs(distance), (longest + others) * np.float32(0.5))
-    over = np.maximum(away - (longest - others) * np.float32(0.5), 0)
-    half = (away - over * over / (others + others)) / longest
+    away = np.minimum(np.abs(distance), (wide + narrow) * np.float32(0.5))
+    over = np.maximum(away - (wide - narrow) * np.float32(0.5), 0)
+    half = (away - over * over / (narrow + narrow)) / wide
     return np.float32(0.5) - np.copysign(half, distance)
 
 

@@ -17,10 +17,10 @@ def test_the_integral_along_the_normal_is_exact(step: tuple[float, float, float]
     rng = np.random.default_rng(1)
     normals = floats(rng.normal(size=(50, 3)))
     normals = normals / length(normals)[:, None]
-    longest, others = sides_along(normals, step)
-    assert np.allclose(longest + others, np.abs(normals) @ step, rtol=0.02)
+    wide, narrow = sides_along(normals, step)
+    assert np.allclose(wide + narrow, np.abs(normals) @ step, rtol=0.02)
     depths = floats(np.arange(-6, 6, 0.001))
-    for first, second in zip(longest, others, strict=True):
+    for first, second in zip(wide, narrow, strict=True):
         ramp = filled(depths, np.full_like(depths, first), np.full_like(depths, second))
         assert ramp.min() > -1e-6
         assert ramp.max() < 1 + 1e-6
@@ -31,12 +31,12 @@ def test_the_integral_along_the_normal_is_exact(step: tuple[float, float, float]
 @pytest.mark.parametrize("slope", [0.05, 0.2, 0.45])
 def test_a_face_seen_from_the_front_shows_no_rings(slope: float) -> None:
     normal = floats([[slope, np.sqrt(1 - slope**2), 0.0]])
-    longest, others = sides_along(normal, (0.6, 1.5, 1.05))
+    wide, narrow = sides_along(normal, (0.6, 1.5, 1.05))
     ways = floats(np.arange(-24, 24, 1.5))
     seen = []
     for column in floats(np.arange(0, 30, 0.6)) * np.float32(slope):
         distance = column + ways * normal[0, 1]
-        sums = filled(distance, np.full_like(ways, longest), np.full_like(ways, others))
+        sums = filled(distance, np.full_like(ways, wide), np.full_like(ways, narrow))
         seen.append(float(sums.sum()) * 1.5 + float(column / normal[0, 1]))
     assert np.ptp(seen) < 0.01
 
