@@ -184,7 +184,7 @@ def _sacral(points: Floats) -> Floats:
     """Where the sacrum and its joint are, as the hip bone sees it: nothing of it may be there."""
     y, z = points[:, 1] - SACROILIAC[0], points[:, 2] - SACROILIAC[1]
     side, front, below = JOINT
-    beyond = (points[:, 0] + side - joint_sheet(y, z) - np.float32(GAP / 2)) * np.float32(0.91)
+    beyond = (points[:, 0] + side - joint_sheet(y, z) - np.float32(GAP / 2)) * np.float32(0.88)
     own = (points + vector(side, front, below)) @ turned(SLOPE)
     return np.maximum(beyond, sacrum_distance(floats(own)) - np.float32(GAP + 1))
 

@@ -48,7 +48,7 @@ def joint_sheet(y: Floats, z: Floats) -> Floats:
     `y` and `z` are measured from the middle of the joint, in the pelvis as it was drawn: its
     front is further to the side than its back, and its top further than its foot.
     """
-    return floats(48.5 - 0.42 * y - 0.16 * z)
+    return floats(49.5 - 0.52 * y - 0.16 * z)
 
 
 def turned(slope: float) -> Floats:
@@ -83,7 +83,7 @@ def sacrum_distance(points: Floats) -> Floats:
     # Wings and lateral masses: a wedge, narrower and thinner downwards.
     sides = np.stack(
         [
-            (x - 65 + np.float32(0.44) * z) * np.float32(0.93),
+            (x - 70 + np.float32(0.44) * z) * np.float32(0.93),
             np.abs(y - 7) - (13 - np.float32(0.065) * z),
             np.maximum(4 + np.float32(0.14) * x - z, z - 106),
         ],
@@ -116,7 +116,7 @@ def _in_pelvis(points: Floats) -> tuple[Floats, Floats]:
 def _jointed(points: Floats) -> Floats:
     """The sacrum up to its joints."""
     y, z = _in_pelvis(points)
-    beyond = (np.abs(points[:, 0]) - joint_sheet(y, z) + np.float32(GAP / 2)) * np.float32(0.91)
+    beyond = (np.abs(points[:, 0]) - joint_sheet(y, z) + np.float32(GAP / 2)) * np.float32(0.88)
     return carve(sacrum_distance(points), -beyond, 2)
 
 
@@ -133,7 +133,7 @@ def _traits(points: Floats, distance: Floats) -> Floats:
 @lru_cache(maxsize=1)
 def sacrum_template() -> Template:
     """The left half of the sacrum, sampled."""
-    return sample_near(_jointed, (-1.6, -76, -7), (58, 38, 144), _traits, 1.4)
+    return sample_near(_jointed, (-1.6, -76, -7), (64, 38, 144), _traits, 1.4)
 
 
 def place_sacrum(
