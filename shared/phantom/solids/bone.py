@@ -2,20 +2,20 @@
 
 What a point is made of follows from its distance to the surface: cortex as far in as the
 cortex is thick there, core behind it. Samples stand for a little space each, so both borders
-are ramps as wide as a sample; along the normal their integral is exact, however wide.
+are as wide as a sample; along the normal their integral is exact, however wide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from .distance import Floats, floats
-from .lattice import BLOCK, Lattice, block_centres, blocks_at
-from .template import Template
+from .lattice import BLOCK, Blocks, Lattice, block_centres, blocks_at
+from .template import Outline
 
 #: Hydroxyapatite of cortical bone, g/cm³ (design/anatomy.md [U]).
 CORTICAL: Final = 1.05
@@ -33,6 +33,31 @@ class Matter:
     mineral: Floats
 
 
+def sides_along(normals: Floats, step: tuple[float, float, float]) -> tuple[Floats, Floats]:
+    """How far a sample's box reaches along unit normals (N, 3), mm: in two parts, the wider first.
+
+    One part is the longest of its three sides as the normal sees them, the other is the other
+    two together.
+    """
+    x, y, z = (np.abs(normals[:, axis]) * np.float32(step[axis]) for axis in range(3))
+    longest = np.maximum(np.maximum(np.maximum(x, y), z), np.float32(1e-3))
+    others = np.maximum(x + y + z - longest, np.float32(0.02) * longest)
+    return np.maximum(longest, others), np.minimum(longest, others)
+
+
+def filled(distance: Floats, wide: Floats, narrow: Floats) -> Floats:
+    """Share of samples that lies inside of a surface at a signed distance, mm.
+
+    A ramp with rounded ends: a step blurred by both parts of the box. Its integral along the
+    normal is exact, and so is its sum along a ray that the longest side lies along: a straight
+    ramp would show rings where a face is seen from the front.
+    """
+    away = np.minimum(np.abs(distance), (wide + narrow) * np.float32(0.5))
+    over = np.maximum(away - (wide - narrow) * np.float32(0.5), 0)
+    half = (away - over * over / (narrow + narrow)) / wide
+    return np.float32(0.5) - np.copysign(half, distance)
+
+
 @dataclass(frozen=True)
 class Bone:
     """One placed bone.
@@ -41,7 +66,7 @@ class Bone:
     ----------
     name : str
         Region or side and bone.
-    template : Template
+    template : Outline
         Traits: cortex thickness in mm and core density as a share of `core`.
     centre : ndarray of float32, shape (3,)
         Origin of its frame in the world, mm.
@@ -58,7 +83,7 @@ class Bone:
     """
 
     name: str
-    template: Template
+    template: Outline
     centre: Floats
     rotation: Floats
     unbend: Unbend
@@ -98,60 +123,68 @@ class Bone:
         rows = self.looked_up(x, y, z)
         distance = rows[:, 0]
         cortex, density = self.cortex_and_core(rows)
-        # How far each side of the box reaches along the normal.
-        reaches = np.abs(rows[:, 1:4] @ self.rotation.T) * floats(step)
-        bone = _share_inside(distance, reaches)
-        inner = _share_inside(distance + cortex, reaches)
+        sides = sides_along(rows[:, 1:4] @ self.rotation.T, step)
+        bone = filled(distance, *sides)
+        inner = filled(distance + cortex, *sides)
         if self.texture is not None:
             density = density * self.texture(x, y, z)
         return Matter(bone, (bone - inner) * np.float32(CORTICAL) + inner * density)
 
 
-def _share_inside(distance: Floats, reaches: Floats) -> Floats:
-    """Share of boxes on the inner side of a plane, (N,).
+class Placed(Protocol):
+    """A solid with a place in the world: a bone, an implant."""
 
-    `distance` is that of their middles, `reaches` (N, 3) how far their sides reach along its
-    normal, mm. The share is that of two boxes folded with each other: the longest side, along
-    which boxes lie one behind the other and add up exactly, and the two others together.
+    @property
+    def centre(self) -> Floats:
+        """Origin of its frame in the world, mm, shape (3,)."""
+
+    @property
+    def reach(self) -> float:
+        """No part of it is further from `centre`, mm."""
+
+    def frame(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
+        """World coordinates in its frame, mm."""
+
+    def looked_up(self, x: Floats, y: Floats, z: Floats) -> Floats:
+        """Rows for points of its frame: distance in mm, unit normal, traits."""
+
+
+def blocks_near(
+    solid: Placed, lattice: Lattice, places: np.ndarray, middles: Sequence[Floats]
+) -> Blocks | None:
+    """Blocks of a lattice that a solid may reach into; None where it is nowhere near.
+
+    `places` and `middles` are the lattice's `block_centres`.
     """
-    long = reaches.max(axis=1)
-    short = reaches.sum(axis=1) - long
-    # In the middle of a bone no normal is there, and no side of a box reaches along it.
-    least = np.float32(1e-3)
-    long, short = (
-        np.maximum(np.maximum(long, short), least), np.maximum(np.minimum(long, short), least)
-    )  # fmt: skip
-    half = (long + short) / 2
-    depth = np.clip(-distance, -half, half)
-    rounded = np.maximum(np.abs(depth) - (long - short) / 2, 0)
-    depth -= np.copysign(rounded * rounded / (2 * short), depth)
-    return floats(np.float32(0.5) + depth / long)
+    half = BLOCK / 2 * float(np.sqrt((np.array(lattice.step) ** 2).sum()))
+    away = sum((m - c) ** 2 for m, c in zip(middles, solid.centre, strict=True))
+    near = np.flatnonzero(away < (solid.reach + half) ** 2)
+    if not len(near):
+        return None
+    x, y, z = solid.frame(*(m[near] for m in middles))
+    near = near[solid.looked_up(x, y, z)[:, 0] < half + max(lattice.step)]
+    return blocks_at(lattice, places[near]) if len(near) else None
 
 
 def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
     """Mineral of bones at the samples of a lattice, g/cm³; where two meet, the denser."""
     total = np.zeros(lattice.shape, np.float32)
-    step = lattice.sides
     places, *middles = block_centres(lattice)
-    half = BLOCK / 2 * float(np.sqrt((np.array(lattice.step) ** 2).sum()))
     for bone in bones:
-        away = sum((m - c) ** 2 for m, c in zip(middles, bone.centre, strict=True))
-        near = np.flatnonzero(away < (bone.reach + half) ** 2)
-        if not len(near):
+        blocks = blocks_near(bone, lattice, places, middles)
+        if blocks is None:
             continue
-        x, y, z = bone.frame(*(m[near] for m in middles))
-        near = near[bone.looked_up(x, y, z)[:, 0] < half + max(step)]
-        if not len(near):
-            continue
-        blocks = blocks_at(lattice, places[near])
-        found = bone.matter(*blocks.points(lattice), step).mineral
-        found = found.reshape(len(near), BLOCK, BLOCK, BLOCK)
-        index = (blocks.i, blocks.j, blocks.k)
-        total[index] = np.maximum(total[index], found)
+        for part in blocks.parts():
+            found = bone.matter(*part.points(lattice), lattice.sides).mineral
+            found = found.reshape(-1, BLOCK, BLOCK, BLOCK)
+            index = (part.i, part.j, part.k)
+            total[index] = np.maximum(total[index], found)
     return total
 
 
-def straight_through(x: Floats, y: Floats, z: Floats) -> tuple[Floats, ...]:
+def straight_through(
+    x: Floats, y: Floats, z: Floats
+) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
     """No bend at all."""
     one = floats(1.0)
     return x, y, z, one, one, one
