@@ -44,3 +44,23 @@ def expected_bmd(sex: str, age_years: float, bmi: float, site: str) -> tuple[flo
     young = YOUNG_MEAN[site] * YOUNG_FACTOR[sex] + c * (bmi - 24)
     share = float(np.clip((age_years - 40) / 10, 0, 1))
     return young + (old - young) * share, sd * (0.9 + 0.1 * share)
+
+
+#: [U] The neck of REGRESSION is not on the total hip's scale (design/anatomy.md: neck above total
+#: hip is another vendor's pattern). Mean at 65 years and residual SD until a source with
+#: T-scores gives better; slopes and correlations stay.
+NECK_LEVEL: Final = {"F": (0.62, 0.105), "M": (0.74, 0.125)}
+#: [U] Correlation of mean core density with areal BMD of L1–L4 at a given age; middle of
+#: 0.75–0.83 in women, 0.65–0.80 in men.
+CORE_WITH_AREAL: Final = {"F": 0.79, "M": 0.73}
+
+
+def target(sex: str, site: str) -> tuple[float, float, float, float]:
+    """What projection is to give from 50 years: a, b, c and the residual's SD, g/cm².
+
+    BMD = a + b·(age − 65) + c·(BMI − 24) + residual, `REGRESSION` with `NECK_LEVEL`.
+    """
+    a, b, c, sd = REGRESSION[sex][site]
+    if site == "femoral_neck":
+        a, sd = NECK_LEVEL[sex]
+    return a, b, c, sd
