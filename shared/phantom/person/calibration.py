@@ -7,6 +7,7 @@ chosen so that the areal BMD of a cohort has the figures of `targets`. No person
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -127,6 +128,11 @@ class Calibration(_Part):
     def of(self, sex: str) -> SexCalibration:
         """Calibration of ``F`` or ``M``."""
         return self.F if sex == "F" else self.M
+
+    @property
+    def digest(self) -> str:
+        """Digest of the table, so that figures can say what they follow from."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)

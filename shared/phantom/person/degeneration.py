@@ -105,21 +105,23 @@ def draw_wear(
     onset, pace, by_bmi = LIABILITY[sex]
     mean = (age_years - onset) / pace + by_bmi * (bmi - 24)
     reached = max(mean + float(np.clip(rng.normal(), -3, 3)), 0.0)
-    own = rng.normal(size=(len(SPINE), 4))
-    right = rng.uniform(0.3, 0.7, len(SPINE))
+    own, single, right = (
+        np.exp(LEVEL_SD * rng.normal(size=len(SPINE)) - LEVEL_SD**2 / 2).tolist(),
+        np.exp(MIXTURE_SD * rng.normal(size=(len(SPINE), 3)) - MIXTURE_SD**2 / 2).tolist(),
+        rng.uniform(0.3, 0.7, len(SPINE)).tolist(),
+    )
     levels = {}
     for place, level in enumerate(SPINE):
-        noise = math.exp(LEVEL_SD * own[place, 0] - LEVEL_SD**2 / 2)
-        severity = scale * reached * LEVEL_WEIGHT[level] * noise
-        mixture = np.exp(MIXTURE_SD * own[place, 1:] - MIXTURE_SD**2 / 2)
+        severity = scale * reached * LEVEL_WEIGHT[level] * own[place]
+        growths, facets, plates = single[place]
         levels[level] = LevelWear(
             severity,
-            OSTEOPHYTES_G[sex] * severity * float(mixture[0]),
-            FACETS * severity * float(mixture[1]),
-            SCLEROSIS * severity * float(mixture[2]),
+            OSTEOPHYTES_G[sex] * severity * growths,
+            FACETS * severity * facets,
+            SCLEROSIS * severity * plates,
             min(DISC_LOSS * severity, DISC_LOSS_MOST),
             # in the chest osteophytes grow on the side without the aorta
-            float(right[place] + 0.3 * level.startswith("T")),
+            right[place] + 0.3 * level.startswith("T"),
         )
     # age decides whether there is calcium, chance how much: design/anatomy.md [U]
     calcium = float(np.clip((age_years - 55) / 40 + 0.25 * rng.normal(), 0, 1)) * rng.random()

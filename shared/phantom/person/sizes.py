@@ -82,19 +82,20 @@ def draw_sizes(
     spread = generator.anatomy_spread
     followed = 1 + HEIGHT_SHARE * (height_cm / TYPICAL_HEIGHT[sex] - 1)
     overall = TYPICAL_SIZE[sex] * followed * float(np.exp(rng.normal(0, SIZE_SD * spread)))
-    width, depth, height, disc = overall * np.exp(rng.normal(0, PROPORTION_SD * spread, 4))
-    own = np.exp(rng.normal(0, LEVEL_SD * spread, (len(levels), 5)))
-    process = np.exp(rng.normal(0, PROCESS_SD * spread, len(levels)))
-    lean = rng.normal(0, 0.01 * spread, len(levels))
+    whole = (overall * np.exp(rng.normal(0, PROPORTION_SD * spread, 4))).tolist()
+    width, depth, height, disc = whole
+    own = np.exp(rng.normal(0, LEVEL_SD * spread, (len(levels), 5))).tolist()
+    process = np.exp(rng.normal(0, PROCESS_SD * spread, len(levels))).tolist()
+    lean = rng.normal(0, 0.01 * spread, len(levels)).tolist()
     sizes = {
         level: LevelSize(
-            width=float(width * own[place, 0]),
-            depth=float(depth * own[place, 1]),
-            height=float(height * own[place, 2]),
-            taper=float(own[place, 3]),
-            process=float(process[place]),
-            disc=float(disc * own[place, 4]),
-            lean=float(lean[place]),
+            width=width * own[place][0],
+            depth=depth * own[place][1],
+            height=height * own[place][2],
+            taper=own[place][3],
+            process=process[place],
+            disc=disc * own[place][4],
+            lean=lean[place],
         )
         for place, level in enumerate(levels)
     }

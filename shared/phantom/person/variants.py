@@ -109,7 +109,8 @@ def draw_counts(
         lumbar = 4
     elif first > 1 - rarity * SIX_LUMBAR:
         lumbar = 6
-    transitional, joined = None, ()
+    transitional: str | None = None
+    joined: tuple[str, ...] = ()
     sides = (("left",), ("right",), ("left", "right"))[int(rng.integers(3))]
     if second < rarity * TRANSITIONAL:
         transitional, joined = f"L{lumbar}", sides

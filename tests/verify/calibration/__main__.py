@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from shared.command_line import console
 from shared.phantom.person.calibration import (
     TABLE,
     TYPICAL_SIZE,
@@ -70,7 +71,7 @@ def main() -> None:
         }
     else:
         start = {sex: projected(sex) for sex in ("F", "M")}
-    write_text_atomically(TABLE, written(fit(start)))
+    write_text_atomically(TABLE, written(fit(start, console().print)))
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def fitted(targets: Column, *given: Column) -> tuple[Column, Column]:
     """Coefficients (constant first) and residuals of a least-squares fit."""
     design = np.column_stack([np.ones(len(targets)), *given])
     found, *_ = np.linalg.lstsq(design, targets, rcond=None)
-    return found, targets - design @ found
+    return np.asarray(found), np.asarray(targets - design @ found)
 
 
 def partial(first: Column, second: Column, *given: Column) -> float:

@@ -81,7 +81,7 @@ def _placed(scale: float, width: float, depth: float, height: float) -> dict[str
         shape = VertebraShape(name, w * width, d * depth, h, h, h, h)
         angle = math.radians(0.92 * SAGITTAL[name])
         cos, sin = math.cos(angle), math.sin(angle)
-        rotation = floats([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+        rotation = floats(np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]]))
         down = np.array([0.0, sin, cos])
         if found:
             centre = centre - down * (h / 2)
