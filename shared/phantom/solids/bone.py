@@ -88,20 +88,44 @@ class Bone:
         rows[:, :4] /= np.sqrt(np.maximum(slope, np.float32(0.04)))[:, None]
         return rows
 
+    def cortex_and_core(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Cortex in mm and core in g/cm³ of rows of the template."""
+        return rows[:, 4] * np.float32(self.cortex), rows[:, 5] * np.float32(self.core)
+
     def matter(self, x: Floats, y: Floats, z: Floats, step: tuple[float, float, float]) -> Matter:
         """What world points are made of, each sample a box of sides `step` along x, y, z, mm."""
         x, y, z = self.frame(x, y, z)
         rows = self.looked_up(x, y, z)
-        distance, cortex, share = rows[:, 0], rows[:, 4] * np.float32(self.cortex), rows[:, 5]
-        # As far as the box reaches along the normal: so is the ramp, and the integral is exact.
-        width = np.abs(rows[:, 1:4] @ self.rotation.T) @ floats(step)
-        narrow = 1 / np.maximum(width, np.float32(1e-3))
-        bone = np.clip(np.float32(0.5) - distance * narrow, 0, 1)
-        inner = np.clip(np.float32(0.5) - (distance + cortex) * narrow, 0, 1)
-        density = share * np.float32(self.core)
+        distance = rows[:, 0]
+        cortex, density = self.cortex_and_core(rows)
+        # How far each side of the box reaches along the normal.
+        reaches = np.abs(rows[:, 1:4] @ self.rotation.T) * floats(step)
+        bone = _share_inside(distance, reaches)
+        inner = _share_inside(distance + cortex, reaches)
         if self.texture is not None:
             density = density * self.texture(x, y, z)
         return Matter(bone, (bone - inner) * np.float32(CORTICAL) + inner * density)
+
+
+def _share_inside(distance: Floats, reaches: Floats) -> Floats:
+    """Share of boxes on the inner side of a plane, (N,).
+
+    `distance` is that of their middles, `reaches` (N, 3) how far their sides reach along its
+    normal, mm. The share is that of two boxes folded with each other: the longest side, along
+    which boxes lie one behind the other and add up exactly, and the two others together.
+    """
+    long = reaches.max(axis=1)
+    short = reaches.sum(axis=1) - long
+    # In the middle of a bone no normal is there, and no side of a box reaches along it.
+    least = np.float32(1e-3)
+    long, short = (
+        np.maximum(np.maximum(long, short), least), np.maximum(np.minimum(long, short), least)
+    )  # fmt: skip
+    half = (long + short) / 2
+    depth = np.clip(-distance, -half, half)
+    rounded = np.maximum(np.abs(depth) - (long - short) / 2, 0)
+    depth -= np.copysign(rounded * rounded / (2 * short), depth)
+    return floats(np.float32(0.5) + depth / long)
 
 
 def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:

@@ -59,7 +59,9 @@ def straight(rows: Floats, columns: Floats, ways: Floats, *, lateral: bool = Fal
     z, across, along = rows[:, None, None], columns[None, :, None], ways[None, None, :]
     x, y = (along, across) if lateral else (across, along)
     step = tuple(float(abs(v[1] - v[0])) if len(v) > 1 else 1.0 for v in (rows, columns, ways))
-    return Lattice(x, y, z, (len(rows), len(columns), len(ways)), (step[0], step[1], step[2]), lateral)
+    return Lattice(
+        x, y, z, (len(rows), len(columns), len(ways)), (step[0], step[1], step[2]), lateral
+    )
 
 
 def diverging(
