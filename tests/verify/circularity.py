@@ -69,7 +69,7 @@ def vertebral(people: Sequence[Person], levels: Sequence[str]) -> Column:
                 value
                 for level in levels
                 for d in (p.levels.get(level) or p.levels[p.variants.levels[-1]],)
-                for value in (d.core, d.wall, d.plates, d.posterior)
+                for value in (d.core, d.wall, d.plate, d.arch)
             ]
             for p in people
         ]

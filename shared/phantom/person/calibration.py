@@ -27,15 +27,15 @@ class _Part(BaseModel):
 class LevelProjection(_Part):
     """Areal BMD of one lumbar level by part, g/cm².
 
-    `core` and `arch_core` for 1 g/cm³ of core (the latter times the posterior factor), `wall`,
-    `plates` and `posterior` for a factor of 1, `rest` whatever they are; `area` in cm².
+    `core` and `arch_core` for 1 g/cm³ of core (the latter times the arch's factor), `wall`,
+    `plate` and `arch` for a factor of 1, `rest` whatever they are; `area` in cm².
     """
 
     core: float
     arch_core: float
     wall: float
-    plates: float
-    posterior: float
+    plate: float
+    arch: float
     rest: float
     area: float
 
@@ -75,8 +75,8 @@ class Shared(_Part):
 
     core: float
     wall: float
-    plates: float
-    posterior: float
+    plate: float
+    arch: float
     degeneration: float
 
 
@@ -92,7 +92,7 @@ class SexCalibration(_Part):
     hip : dict
         Of neck and total hip what projection gives.
     shell : Slopes
-        Factor on walls, end plates and posterior elements.
+        Factor on walls, end plates and arch.
     shell_with_core : float
         Correlation of the shell's factor with the lumbar core.
     degeneration : float

@@ -46,11 +46,11 @@ FAR: Final = 0.845
 NEAR: Final = 0.71
 #: No core is below, g/cm³.
 LEAST_CORE: Final = 0.012
-#: [U] Walls, end plates and posterior elements at a shell factor of 1, as factors on what the
-#: templates call 1 (0.42, 0.56 and 0.77 mm): 0.5 and 0.85 mm, and posterior elements with 40 to
-#: 45 % of the mineral.
-SHELL_BASE: Final = {"wall": 1.2, "plates": 1.5, "posterior": 1.6}
-KINDS: Final = ("wall", "plates", "posterior")
+#: [U] Walls, end plates and posterior elements (arch) at a shell factor of 1, as factors on what
+#: the templates call 1: walls of 0.5 mm, end plates of 0.9 mm, and an arch with 40 to 45 % of
+#: the mineral in the PA view.
+SHELL_BASE: Final = {"wall": 1.2, "plate": 1.6, "arch": 1.2}
+KINDS: Final = ("wall", "plate", "arch")
 #: [U] How much of a kind's deviation is the shell's, and the spread of single levels in its SD.
 KIND_SHARE: Final = 0.85
 LEVEL_SHELL: Final = 0.25
@@ -82,13 +82,13 @@ OTHER_CORTEX: Final = (0.12, 0.55, 0.003)
 class LevelDensity:
     """One vertebra: core in g/cm³ hydroxyapatite, the rest factors on the template's thickness.
 
-    `posterior` is a factor on both cortex and core of the posterior elements.
+    `arch` is a factor on both cortex and core of the posterior elements.
     """
 
     core: float
     wall: float
-    plates: float
-    posterior: float
+    plate: float
+    arch: float
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Factors:
     shell : float
         What the shells of a spine have beyond what goes with the core.
     kinds : ndarray, shape (3,)
-        Of walls, plates and posterior elements beyond that.
+        Of walls, end plates and arch beyond that.
     levels : ndarray, shape (levels, 3)
         Of single levels beyond that.
     hip, neck : float
@@ -219,12 +219,12 @@ def draw_levels(
 
 def shared_factor(deviations: SpineDeviations, degeneration: float, weights: Shared) -> float:
     """What femora share with the lumbar spine, in SD; `degeneration` its deviation."""
-    wall, plates, posterior = deviations.lumbar_shells.tolist()
+    wall, plate, arch = deviations.lumbar_shells.tolist()
     return (
         weights.core * deviations.lumbar_core
         + weights.wall * wall
-        + weights.plates * plates
-        + weights.posterior * posterior
+        + weights.plate * plate
+        + weights.arch * arch
         + weights.degeneration * degeneration
     )
 

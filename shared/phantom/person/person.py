@@ -39,11 +39,11 @@ from .variants import Variants, draw_counts, draw_curves, levels_to
 MENOPAUSE: Final = (50.0, 4.0, 0.03)
 #: [U] Grain of trabecular texture: size in mm, relative strength, how much longer it is along
 #: the body than across; (mean, SD) of each in life. The plain generator has the means.
-GRAIN: Final = ((1.0, 0.15), (0.16, 0.03), (1.5, 0.2))
+GRAIN_IN_LIFE: Final = ((1.0, 0.15), (0.16, 0.03), (1.5, 0.2))
 
 
 @dataclass(frozen=True)
-class Texture:
+class Grain:
     """Grain of trabecular bone: `seed` of its pattern, size in mm, strength, length over width."""
 
     seed: int
@@ -86,7 +86,7 @@ class Person:
         Fractures and the rest.
     composition : Composition
         Fat and muscle.
-    texture : Texture
+    texture : Grain
         Of trabecular bone.
     """
 
@@ -108,7 +108,7 @@ class Person:
     variants: Variants
     findings: PersonFindings
     composition: Composition
-    texture: Texture
+    texture: Grain
 
     @property
     def weight_kg(self) -> float:
@@ -223,11 +223,11 @@ def _texture(
     number: int,
     profile: PopulationProfile,
     generator: GeneratorSettings,
-) -> Texture:
+) -> Grain:
     """Grain of the trabecular bone."""
     own = not generator.one_texture
     size, strength, length = (
-        mean + sd * own * float(np.clip(rng.normal(), -2.5, 2.5)) for mean, sd in GRAIN
+        mean + sd * own * float(np.clip(rng.normal(), -2.5, 2.5)) for mean, sd in GRAIN_IN_LIFE
     )
     pattern = derive_seed(seed, "texture", generator.name, profile.name, number)
-    return Texture(pattern, size, strength, length)
+    return Grain(pattern, size, strength, length)

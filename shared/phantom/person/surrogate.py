@@ -54,12 +54,12 @@ def _level(person: Person, level: str, law: SexCalibration) -> tuple[float, floa
         w, d, h = law.exponents[name]
         return float(sides[0] ** w * sides[1] ** d * sides[2] ** h)
 
-    posterior = density.posterior + wear.facets
+    arch = density.arch + wear.facets
     area = part.area * sides[0] * sides[2]
-    areal = density.core * (part.core + part.arch_core * posterior) * grown("core")
+    areal = density.core * (part.core + part.arch_core * arch) * grown("core")
     areal += part.wall * density.wall * grown("wall")
-    areal += part.plates * (density.plates + wear.sclerosis) * grown("plates")
-    areal += part.posterior * posterior * grown("posterior") + part.rest
+    areal += part.plate * (density.plate + wear.sclerosis) * grown("plate")
+    areal += part.arch * arch * grown("arch") + part.rest
     areal += (wear.osteophytes_g + person.wear.aorta_g[level]) / area
     return areal * _gain(person.findings.vertebrae.get(level)), area
 

@@ -71,7 +71,7 @@ def first_guess(
         shell=Slopes(mean=1.0, age=0.0, bmi=0.01, young=0.1, sd=0.15),
         shell_with_core=0.6,
         degeneration=WOMEN_WEAR if sex == "F" else 0.10,
-        shared=Shared(core=0.5, wall=0.1, plates=0.1, posterior=0.4, degeneration=0.1),
+        shared=Shared(core=0.5, wall=0.1, plate=0.1, arch=0.4, degeneration=0.1),
         hip_with_spine=0.6,
         neck_with_hip=0.75,
         neck_with_spine=0.05,
@@ -120,7 +120,7 @@ def kind_slopes(law: SexCalibration, core: float) -> dict[str, float]:
     found = {}
     for kind in KINDS:
         values = {k: getattr(one, kind) for k, one in law.levels.items()}
-        if kind == "posterior":
+        if kind == "arch":
             values = {k: v + law.levels[k].arch_core * core for k, v in values.items()}
         found[kind] = weighted(law, values)
     return found
@@ -130,7 +130,7 @@ def wear_slope(law: SexCalibration, sex: str, core: float) -> float:
     """Areal BMD of L1–L4 for a severity of 1, g/cm²."""
     kinds = kind_slopes(law, core)
     mass = weighted(law, {k: OSTEOPHYTES_G[sex] / one.area for k, one in law.levels.items()})
-    return mass + FACETS * kinds["posterior"] + SCLEROSIS * kinds["plates"]
+    return mass + FACETS * kinds["arch"] + SCLEROSIS * kinds["plate"]
 
 
 def shared_weights(law: SexCalibration, sex: str, core: float) -> Shared:
@@ -138,7 +138,7 @@ def shared_weights(law: SexCalibration, sex: str, core: float) -> Shared:
     slope = weighted(
         law,
         {
-            k: CORE_PROFILE[k] * (one.core + one.arch_core * SHELL_BASE["posterior"])
+            k: CORE_PROFILE[k] * (one.core + one.arch_core * SHELL_BASE["arch"])
             for k, one in law.levels.items()
         },
     )
@@ -149,10 +149,10 @@ def shared_weights(law: SexCalibration, sex: str, core: float) -> Shared:
     together = KIND_SHARE**2 + (1 - KIND_SHARE**2) * np.eye(3)
     variance = by_core**2 + by_kind @ together @ by_kind + 0.8 * by_wear**2
     variance += 2 * by_core * KIND_SHARE * law.shell_with_core * by_kind.sum()
-    wall, plates, posterior = (by_kind / np.sqrt(variance)).tolist()
+    wall, plate, arch = (by_kind / np.sqrt(variance)).tolist()
     by_core, by_wear = by_core / np.sqrt(variance), by_wear / np.sqrt(variance)
     return Shared(
-        core=float(by_core), wall=wall, plates=plates, posterior=posterior,
+        core=float(by_core), wall=wall, plate=plate, arch=arch,
         degeneration=float(by_wear),
     )  # fmt: skip
 

@@ -1,170 +1,175 @@
 """What projection makes of a spine's densities: areal BMD a part, by small changes of each.
 
 It knows the solid vertebra and the outline of the regions, and nothing of persons. When the
-shape of the vertebra changes, this is made again (`python -m tests.verify.calibration`).
+vertebra changes, the table is made again (``python -m tests.verify.calibration``).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import numpy as np
 
-from shared.phantom.anatomy.body import SAGITTAL, Anatomy, PlacedVertebra
-from shared.phantom.anatomy.vertebra import (
-    LUMBAR_BODY,
-    VertebraCloud,
-    VertebraShape,
-    body_size,
-    lumbar_distance,
-)
+from shared.phantom.anatomy.body import Anatomy
 from shared.phantom.imaging.projection import Frame
-from shared.phantom.solids.bone import Bone, mineral_of
-from shared.phantom.solids.bones import vertebra as prototype
-from shared.phantom.solids.distance import Floats, floats, smoothstep
+from shared.phantom.person.person import Person
+from shared.phantom.solids.bone import mineral_of
+from shared.phantom.solids.bones.vertebra import BodyMineral, BodyShape, body_size
+from shared.phantom.solids.distance import floats
 from shared.phantom.solids.lattice import straight
-from shared.phantom.solids.template import Template, sample_template
+from shared.phantom.solids.spine import (
+    PROCESS_LENGTH,
+    SpineBody,
+    SpineForm,
+    stack_spine,
+    taper_of,
+)
 from shared.phantom.truth import spine_regions
 from shared.records import View
 from shared.regions import LUMBAR, REGION_CODES
 
 NAMES: Final = ("T12", *LUMBAR, "L5")
-#: Thickness of the template's walls, end plates and posterior cortex at factor 1, mm.
-THICKNESS: Final = {"wall": 0.42, "plates": 0.56, "posterior": 0.77}
-#: Densities about which the changes are made: core in g/cm³, factors on the thicknesses.
-AT: Final = {"core": 0.117, "wall": 1.0, "plates": 1.0, "posterior": 1.5}
-SPACING: Final = 1.0
+PARTS: Final = ("core", "wall", "plate", "arch")
+#: Densities about which the changes are made (core in g/cm³, the rest factors), and the changes.
+AT: Final = {"core": 0.115, "wall": 1.2, "plate": 1.6, "arch": 1.2}
+STEP: Final = {"core": 0.03, "wall": 0.3, "plate": 0.4, "arch": 0.4}
+#: Pixels of the picture and steps along the ray, mm.
+PIXEL: Final = 1.0
 ALONG: Final = 1.5
-
-
-@lru_cache(maxsize=16)
-def _template(wall: float, plates: float, posterior: float) -> Template:
-    _, half_depth, height = LUMBAR_BODY
-
-    def traits(points: Floats, _: Floats) -> Floats:
-        y, z = points[:, 1], np.abs(points[:, 2])
-        behind = smoothstep(y, half_depth - 1.0, half_depth + 4.0)
-        ends = smoothstep(z, height / 2 - 4, height / 2 - 1.5)
-        body = THICKNESS["wall"] * wall * (1 - ends) + THICKNESS["plates"] * plates * ends
-        thick = body * (1 - behind) + THICKNESS["posterior"] * posterior * behind
-        share = 1 + 0.35 * smoothstep(z, height / 2 - 6, height / 2 - 1)
-        share = share * (1 - behind) + 1.4 * posterior * behind
-        return floats(np.stack([thick, share], axis=1))
-
-    return sample_template(lumbar_distance, (-52, -24, -34), (52, 76, 38), traits)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Areal BMD by region and part, g/cm², and the regions' areas, cm².
+    """Areal BMD by level and part, g/cm², and the levels' areas, cm².
 
-    `core` and `arch_core` for each g/cm³ of core (the latter times the posterior factor), the
-    rest for a factor of 1.
+    `core` and `arch_core` for each g/cm³ of core (the latter times the factor of the arch), the
+    rest for a factor of 1, and what these leave.
     """
 
     values: Mapping[str, Mapping[str, float]]
     area: Mapping[str, float]
 
 
-def _placed(scale: float, width: float, depth: float, height: float) -> dict[str, PlacedVertebra]:
-    """T12 to L5 of a straight back, sizes as factors on the design's men."""
-    found: dict[str, PlacedVertebra] = {}
-    centre = np.zeros(3)
-    for name in reversed(NAMES):
-        w, d, h, disc = (v * scale for v in body_size(name))
-        h, disc = h * height, disc * height
-        shape = VertebraShape(name, w * width, d * depth, h, h, h, h)
-        angle = math.radians(0.92 * SAGITTAL[name])
-        cos, sin = math.cos(angle), math.sin(angle)
-        rotation = floats(np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]]))
-        down = np.array([0.0, sin, cos])
-        if found:
-            centre = centre - down * (h / 2)
-        empty = floats(np.zeros((0, 3)))
-        cloud = VertebraCloud(empty, floats([]), empty, floats([]))
-        found[name] = PlacedVertebra(shape, rotation, floats(centre), disc, cloud)
-        above = {"L5": 11.0, "L4": 10.5, "L3": 9.5, "L2": 8.5, "L1": 7.0}.get(name, 7.0)
-        centre = centre - down * (h / 2 + above * scale * height)
+def _shapes(scale: float, width: float, depth: float, height: float) -> dict[str, BodyShape]:
+    """T12 to L5, sizes as factors on the design's men."""
+    found = {}
+    for name in NAMES:
+        w, d, h, _ = (v * scale for v in body_size(name))
+        taper = taper_of(name)
+        h *= height
+        found[name] = BodyShape(
+            level=name,
+            width=w * width,
+            depth=d * depth,
+            anterior=h * taper,
+            middle=h * (1 + taper) / 2,
+            posterior=h,
+            healthy=h,
+            process=PROCESS_LENGTH[name],
+        )
     return found
 
 
-def _bones(placed: Mapping[str, PlacedVertebra], at: Mapping[str, float]) -> list[Bone]:
-    template = _template(at["wall"], at["plates"], at["posterior"])
-    return [
-        replace(
-            prototype.make(one.shape, one.rotation, one.centre, 1.0, at["core"]), template=template
-        )
-        for one in placed.values()
-    ]
-
-
 def _areal(
-    placed: Mapping[str, PlacedVertebra], at: Mapping[str, float]
+    shapes: Mapping[str, BodyShape], minerals: Mapping[str, BodyMineral]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Areal BMD and area of L1..L4."""
-    top = float(placed["T12"].centre[2]) - 5
-    bottom = float(placed["L5"].centre[2]) + 5
-    shape = (int((bottom - top) / SPACING), int(100 / SPACING))
-    frame = Frame(View.SPINE_PA, top, -50.0, shape, (SPACING, SPACING))
+    placed = stack_spine(shapes, minerals, SpineForm())
+    frame = _frame(placed)
     codes = spine_regions(cast(Anatomy, SimpleNamespace(vertebrae=placed)), frame)
     ways = floats(np.arange(-60, 110, ALONG))
-    volume = mineral_of(_bones(placed, at), straight(frame.rows, frame.columns, ways))
+    bones = [one.bone for one in placed.values()]
+    volume = mineral_of(bones, straight(frame.rows, frame.columns, ways))
     image = volume.sum(axis=2) * (ALONG / 10)
     inside = {level: codes == REGION_CODES[level] for level in LUMBAR}
     areal = {level: float(image[mask].mean()) for level, mask in inside.items()}
-    return areal, {level: float(mask.sum()) * SPACING**2 / 100 for level, mask in inside.items()}
+    return areal, {level: float(mask.sum()) * PIXEL**2 / 100 for level, mask in inside.items()}
+
+
+def _alike(**at: float) -> dict[str, BodyMineral]:
+    """Vertebrae of the same densities, those of `AT` unless said otherwise."""
+    return dict.fromkeys(NAMES, BodyMineral(**{**AT, **at}))
+
+
+def _frame(placed: Mapping[str, SpineBody]) -> Frame:
+    top = float(placed["T12"].centre[2]) - 5
+    bottom = float(placed["L5"].centre[2]) + 5
+    shape = (int((bottom - top) / PIXEL), int(100 / PIXEL))
+    return Frame(View.SPINE_PA, top, -50.0, shape, (PIXEL, PIXEL))
 
 
 def parts_of(scale: float, width: float = 1.0, depth: float = 1.0, height: float = 1.0) -> Parts:
-    """Areal BMD of L1..L4 by part, for one size of spine."""
-    placed = _placed(scale, width, depth, height)
-    base, area = _areal(placed, AT)
+    """Areal BMD of L1..L4 by part, for one size of spine.
 
-    def changed(**at: float) -> dict[str, float]:
-        return _areal(placed, {**AT, **at})[0]
-
-    core = changed(core=AT["core"] + 0.03)
-    wall = changed(wall=AT["wall"] + 0.2)
-    plates = changed(plates=AT["plates"] + 0.2)
-    posterior = changed(posterior=AT["posterior"] + 0.3)
-    both = changed(posterior=AT["posterior"] + 0.3, core=AT["core"] + 0.03)
+    Parameters
+    ----------
+    scale : float
+        Overall size as a share of the design's men.
+    width, depth, height : float
+        Further factors on each side of the bodies.
+    """
+    shapes = _shapes(scale, width, depth, height)
+    base, area = _areal(shapes, _alike())
+    one = {part: _areal(shapes, _alike(**{part: AT[part] + STEP[part]}))[0] for part in PARTS}
+    more_of_both = {part: AT[part] + STEP[part] for part in ("core", "arch")}
+    both, _ = _areal(shapes, _alike(**more_of_both))
     values: dict[str, dict[str, float]] = {}
     for level in LUMBAR:
-        slope = (core[level] - base[level]) / 0.03
-        arch = (both[level] - posterior[level]) / 0.03 - slope
-        arch_core = max(arch / 0.3, 0.0)
-        values[level] = {
-            "core": slope - arch_core * AT["posterior"],
-            "arch_core": arch_core,
-            "wall": (wall[level] - base[level]) / 0.2,
-            "plates": (plates[level] - base[level]) / 0.2,
-            "posterior": (posterior[level] - base[level]) / 0.3 - arch_core * AT["core"],
-        }
-        known = (
-            sum(values[level][part] * AT[part] for part in ("core", "wall", "plates", "posterior"))
-            + arch_core * AT["core"] * AT["posterior"]
-        )
-        values[level]["rest"] = base[level] - known
+        slope = {part: (one[part][level] - base[level]) / STEP[part] for part in PARTS}
+        more = (both[level] - one["arch"][level]) / STEP["core"] - slope["core"]
+        arch_core = max(more / STEP["arch"], 0.0)
+        slope["core"] -= arch_core * AT["arch"]
+        slope["arch"] -= arch_core * AT["core"]
+        known = sum(slope[part] * AT[part] for part in PARTS)
+        known += arch_core * AT["core"] * AT["arch"]
+        values[level] = {**slope, "arch_core": arch_core, "rest": base[level] - known}
     return Parts(values, area)
 
 
 def exponents_of(scale: float) -> dict[str, tuple[float, float, float]]:
     """By which powers of width, depth and height each part's areal BMD goes, mean of L1..L4."""
-    step = 0.08
+    step = 1.08
     base = parts_of(scale)
-    grown = [
-        parts_of(scale, **cast(Any, {side: 1 + step})) for side in ("width", "depth", "height")
-    ]
+    grown = (
+        parts_of(scale, width=step),
+        parts_of(scale, depth=step),
+        parts_of(scale, height=step),
+    )
     found = {}
-    for part in ("core", "wall", "plates", "posterior"):
-        powers = []
-        for one in grown:
-            ratio = [one.values[k][part] / base.values[k][part] for k in LUMBAR]
-            powers.append(math.log(float(np.mean(ratio))) / math.log(1 + step))
-        found[part] = (powers[0], powers[1], powers[2])
+    for part in PARTS:
+        before = np.mean([base.values[level][part] for level in LUMBAR])
+        after = (np.mean([one.values[level][part] for level in LUMBAR]) for one in grown)
+        width, depth, height = (math.log(value / before) / math.log(step) for value in after)
+        found[part] = (width, depth, height)
     return found
+
+
+def projected_areal(person: Person) -> dict[str, float]:
+    """Areal BMD of a person's L1..L4 by projection, with facets and sclerosis, g/cm².
+
+    Sizes and densities are the person's; osteophytes, calcium and fractures are left out.
+    """
+    shapes, minerals = {}, {}
+    for name in NAMES:
+        size, density, wear = person.sizes.levels[name], person.levels[name], person.worn(name)
+        w, d, h, _ = body_size(name)
+        h, taper = h * size.height, taper_of(name) * size.taper
+        shapes[name] = BodyShape(
+            level=name,
+            width=w * size.width,
+            depth=d * size.depth,
+            anterior=h * taper,
+            middle=h * (1 + taper) / 2,
+            posterior=h,
+            healthy=h,
+            lean=size.lean,
+            process=PROCESS_LENGTH[name] * size.process,
+        )
+        minerals[name] = BodyMineral(
+            density.core, density.wall, density.plate + wear.sclerosis, density.arch + wear.facets
+        )
+    return _areal(shapes, minerals)[0]
