@@ -26,10 +26,10 @@ VISCERAL: Final = {"F": (85.0, 8.5, 1.2), "M": (120.0, 12.0, 1.0)}
 FAT_SD: Final = 0.28
 #: Skeletal muscle at L3 in cm²/m² of height squared, at a BMI of 24 and 60 years, for each kg/m²
 #: and each year more, and SD.
-MUSCLE_INDEX: Final = {"F": (40.0, 0.85, -0.18, 5.0), "M": (50.5, 1.05, -0.28, 6.5)}
+MUSCLE_INDEX: Final = {"F": (40.0, 0.65, -0.18, 6.0), "M": (50.5, 0.85, -0.28, 7.8)}
 #: What the muscle index shares with the hip's density at an age, sex and BMI; its partial
 #: correlation with total hip is to be 0.10 to 0.25 (issue 21).
-MUSCLE_WITH_HIP: Final = 0.19
+MUSCLE_WITH_HIP: Final = 0.16
 #: Shares of the area at L3.
 LUMBAR_SHARES: Final = {"psoas": 0.14, "paraspinal": 0.40, "abdominal_wall": 0.46}
 #: Thickness of the intercostal muscle in mm, and area of the pectoral muscles at T4 in cm², at
