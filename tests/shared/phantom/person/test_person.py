@@ -1,10 +1,13 @@
 """A person follows from number, seed, profile and generator, and from nothing else."""
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from shared.phantom.person.calibration import TABLE
 from shared.phantom.person.covariates import POPULATIONS
 from shared.phantom.person.densities import OTHER_BONES, SPINE
 from shared.phantom.person.generator import NEAR_TO_LIFE, PLAIN
@@ -12,6 +15,7 @@ from shared.phantom.person.person import draw_person
 from tests.shared.phantom.person.cohorts import cohort
 
 COMMUNITY = POPULATIONS["community"]
+FOLDER: Path = TABLE.parent
 
 
 def test_the_same_arguments_give_the_same_person() -> None:
@@ -80,3 +84,12 @@ def test_an_early_menopause_costs_bone() -> None:
     ages = np.array([p.menopause_age for p in women], float)
     shells = np.array([p.levels["L3"].arch for p in women])
     assert np.corrcoef(ages, shells)[0, 1] > 0.0
+
+
+def test_a_person_knows_no_geometry() -> None:
+    for path in sorted(FOLDER.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                named = f"{'.' * node.level}{node.module or ''}"
+                assert node.level < 2, f"{path.name} imports {named}"
+                assert node.level or not named.startswith("shared.phantom"), path.name
