@@ -38,7 +38,7 @@ CHEST: Final = {"F": {"intercostal": 4.0, "pectoral": 26.0},
                 "M": {"intercostal": 5.0, "pectoral": 42.0}}  # fmt: skip
 #: Fat's share of a muscle at 60 years and a BMI of 24; women have more; by year and kg/m².
 INFILTRATION: Final = {
-    "psoas": 0.05, "paraspinal": 0.12, "abdominal_wall": 0.09, "intercostal": 0.08,
+    "psoas": 0.05, "paraspinal": 0.08, "abdominal_wall": 0.08, "intercostal": 0.08,
     "pectoral": 0.07,
 }  # fmt: skip
 INFILTRATION_WOMEN: Final = 1.25
