@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from shared.phantom.rendered import RenderedStudy
+from shared.records import Covariates
 
 from .identity import Identity
 
@@ -49,7 +50,11 @@ class WrittenStudy:
 
 def patient_and_study(study: RenderedStudy, identity: Identity) -> Dataset:
     """Attributes of patient and study, the same in each of a study's files."""
-    known = study.covariates
+    return describe_patient(study.covariates, identity)
+
+
+def describe_patient(known: Covariates, identity: Identity) -> Dataset:
+    """Attributes of patient and study of whom so much is known."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = CHARACTER_SET
     dataset.PatientName = identity.name
