@@ -96,12 +96,18 @@ def add_pixels(dataset: Dataset, pixels: NDArray[np.uint8] | NDArray[np.uint16])
 
 def save(dataset: Dataset, path: Path, *, implicit: bool) -> None:
     """Write one DICOM file; the same data set gives the same bytes."""
+    dataset.file_meta = file_meta(dataset.SOPClassUID, dataset.SOPInstanceUID, implicit=implicit)
+    dataset["PixelData"].VR = "OW" if implicit else dataset["PixelData"].VR
+    dcmwrite(path, dataset, enforce_file_format=True)
+
+
+def file_meta(class_uid: str, instance_uid: str, *, implicit: bool) -> FileMetaDataset:
+    """Make the meta information of a file."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = class_uid
+    meta.MediaStorageSOPInstanceUID = instance_uid
     meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_UID
     meta.ImplementationVersionName = IMPLEMENTATION_NAME
-    dataset.file_meta = meta
-    dataset["PixelData"].VR = "OW" if implicit else dataset["PixelData"].VR
-    dcmwrite(path, dataset, enforce_file_format=True)
+    return meta

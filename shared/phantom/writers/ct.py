@@ -11,12 +11,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import CTImageStorage
 
 from shared.phantom.imaging.ct.scanner import CtMaker, CtScannerProfile
@@ -25,7 +28,7 @@ from shared.phantom.imaging.ct.stack import SliceStack
 from shared.phantom.imaging.ct.volume import LOWEST_HU, CtSlice
 from shared.records import Covariates
 
-from .common import describe_patient, save
+from .common import describe_patient, file_meta
 from .identity import Identity
 
 
@@ -139,14 +142,60 @@ def write_series(
     habits = HABITS[scanner.maker]
     dataset = _header(habits, scene, scanner, stack, identity, known, number)
     outside = _outside(stack)
+    encoded = _Encoded(dataset, implicit=habits.implicit)
     paths = []
     for one in slices:
-        _place(dataset, habits, stack, identity, one, number)
-        _fill(dataset, habits, one.hu, outside)
-        path = folder / _file_name(scanner.maker, one.index, dataset)
-        save(dataset, path, implicit=habits.implicit)
+        own = _own(habits, stack, identity, one, number)
+        own.PixelData = _stored(habits, one.hu, outside)
+        own["PixelData"].VR = "OW"
+        path = folder / _file_name(scanner.maker, one.index, own)
+        path.write_bytes(encoded.with_own(own))
         paths.append(path)
     return WrittenSeries(str(dataset.SeriesInstanceUID), tuple(paths))
+
+
+class _Encoded:
+    """A series' shared attributes, encoded once: a header costs more than a slice's pixels."""
+
+    def __init__(self, shared: Dataset, *, implicit: bool) -> None:
+        self.shared, self.implicit = shared, implicit
+        self.parts: dict[tuple[int, ...], list[bytes]] = {}
+        self.meta = file_meta(shared.SOPClassUID, "", implicit=implicit)
+
+    def with_own(self, own: Dataset) -> bytes:
+        """Whole file of a slice that has these attributes for itself."""
+        tags = tuple(int(tag) for tag in sorted(own.keys()))
+        between = self.parts.get(tags)
+        if between is None:
+            between = self.parts[tags] = self._cut_at(tags)
+        self.meta.MediaStorageSOPInstanceUID = own.SOPInstanceUID
+        head = DicomBytesIO()
+        head.is_little_endian, head.is_implicit_VR = True, False
+        write_file_meta_info(head, self.meta)
+        pieces = [b"\x00" * 128, b"DICM", head.getvalue(), between[0]]
+        for tag, after in zip(tags, between[1:], strict=True):
+            one = Dataset()
+            one[tag] = own[tag]
+            pieces += [self._bytes_of(one), after]
+        return b"".join(pieces)
+
+    def _cut_at(self, tags: tuple[int, ...]) -> list[bytes]:
+        """Encode what lies before, between and behind some tags."""
+        edges = [0, *tags, 1 << 32]
+        found = []
+        for low, high in pairwise(edges):
+            some = Dataset()
+            for element in self.shared:
+                if low <= int(element.tag) < high:
+                    some[element.tag] = element
+            found.append(self._bytes_of(some))
+        return found
+
+    def _bytes_of(self, dataset: Dataset) -> bytes:
+        buffer = DicomBytesIO()
+        buffer.is_little_endian, buffer.is_implicit_VR = True, self.implicit
+        write_dataset(buffer, dataset, self.shared.SpecificCharacterSet)
+        return buffer.getvalue()
 
 
 def _header(
@@ -257,36 +306,27 @@ def _add_private(dataset: Dataset, maker: CtMaker, scanner: CtScannerProfile) ->
         block.add_new(0x1A, "UN", b"\x02\x00")
 
 
-def _place(
-    dataset: Dataset,
-    habits: CtHabits,
-    stack: SliceStack,
-    identity: Identity,
-    one: CtSlice,
-    number: int,
-) -> None:
+def _own(
+    habits: CtHabits, stack: SliceStack, identity: Identity, one: CtSlice, number: int
+) -> Dataset:
     """What a slice has for itself."""
-    count = stack.count
+    own = Dataset()
+    own.SOPInstanceUID = identity.uid("ct slice", number, one.index)
+    own.InstanceNumber = stack.count - one.index if habits.from_feet else one.index + 1
     position = stack.position(one.index)
-    dataset.SOPInstanceUID = identity.uid("ct slice", number, one.index)
-    dataset.InstanceNumber = count - one.index if habits.from_feet else one.index + 1
-    dataset.ImagePositionPatient = [f"{value:.{habits.decimals}f}"[:16] for value in position]
-    dataset.SliceLocation = f"{-stack.z_of(one.index):.{min(habits.decimals, 4)}f}"
-    dataset.XRayTubeCurrent = round(one.mas * 2)
-    dataset.Exposure = round(one.mas)
+    own.ImagePositionPatient = [f"{value:.{habits.decimals}f}"[:16] for value in position]
+    own.SliceLocation = f"{-stack.z_of(one.index):.{min(habits.decimals, 4)}f}"
+    own.XRayTubeCurrent = round(one.mas * 2)
+    own.Exposure = round(one.mas)
+    return own
 
 
-def _fill(
-    dataset: Dataset, habits: CtHabits, hu: NDArray[np.int16], outside: NDArray[np.bool_]
-) -> None:
-    """Put the pixels in."""
+def _stored(habits: CtHabits, hu: NDArray[np.int16], outside: NDArray[np.bool_]) -> bytes:
+    """Stored values; outside the circle those of padding, or of air."""
     stored = hu - np.int16(habits.intercept)
-    if habits.padding is not None:
-        stored[outside] = habits.padding
-    else:
-        stored[outside] = LOWEST_HU - habits.intercept
-    dataset.PixelData = stored.astype("<i2", copy=False).tobytes()
-    dataset["PixelData"].VR = "OW"
+    air = LOWEST_HU - habits.intercept
+    stored[outside] = air if habits.padding is None else habits.padding
+    return stored.astype("<i2", copy=False).tobytes()
 
 
 def _outside(stack: SliceStack) -> NDArray[np.bool_]:

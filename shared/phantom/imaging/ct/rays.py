@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft, sparse
 
 from shared.phantom.solids.distance import Floats, floats
@@ -152,12 +153,12 @@ def trace(
     names = ["water", "hydroxyapatite", *([metal] if metal else [])]
     attenuation = np.stack([beam.attenuation[name] for name in names])  # (n, bins)
     through = crossed.reshape(len(crossed), -1).T
-    plain = _water_of(beam, through[:, :2] @ attenuation[:2])
+    plain = _water_of(beam, _summed(through[:, :2], attenuation[:2]))
     ideal = _ratios(beam, names)
-    error = np.float32(hardening) * (plain - through[:, :2] @ ideal[:2])
+    error = np.float32(hardening) * (plain - _summed(through[:, :2], ideal[:2, None])[:, 0])
     seen = plain
     if metal:
-        seen = _water_of(beam, through @ attenuation)
+        seen = _water_of(beam, _summed(through, attenuation))
         error = error + seen - plain - through[:, 2] * ideal[2]
         if rng is not None and starvation:
             error = error + _starved(seen, starvation, rng)
@@ -171,6 +172,14 @@ def trace(
     return Left(image, variance, float(np.percentile(seen, 90)))
 
 
+def _summed(crossed: Floats, by_bin: Floats) -> Floats:
+    """Depth of rays (N, substances) by bin: (N, bins)."""
+    total = crossed[:, :1] * by_bin[0]
+    for column in range(1, len(by_bin)):
+        total += crossed[:, column : column + 1] * by_bin[column]
+    return floats(total)
+
+
 def _mu(beam: TubeBeam) -> float:
     return beam.effective("water")
 
@@ -182,7 +191,7 @@ def _ratios(beam: TubeBeam, names: list[str]) -> Floats:
 
 def _water_of(beam: TubeBeam, depths: Floats) -> Floats:
     """Water that would attenuate as rays do whose depth by bin is (N, bins): (N,) g/cm²."""
-    signal = np.exp(-depths) @ beam.weight
+    signal = np.einsum("ij,j->i", np.exp(-depths), beam.weight)
     water, thickness = _corrected((beam.weight.tobytes(), beam.attenuation["water"].tobytes()))
     return floats(np.interp(-np.log(np.maximum(signal, 1e-30)), water, thickness))
 
@@ -200,21 +209,26 @@ def metal_density(metal: str) -> float:
 
 
 @lru_cache(maxsize=8)
-def upsampling(side: int, size: int) -> Floats:
-    """Linear interpolation from `side` pixels to `size` over the same field, shape (size, side)."""
+def _upsampling(side: int, size: int) -> tuple[NDArray[np.intp], Floats]:
+    """Pixel before each of `size` pixels over a field of `side`, and the share of the next."""
     place = (np.arange(size) + 0.5) * side / size - 0.5
-    low = np.clip(np.floor(place).astype(int), 0, side - 2)
-    share = np.clip(place - low, 0, 1)
-    matrix = np.zeros((size, side), np.float32)
-    matrix[np.arange(size), low] = 1 - share
-    matrix[np.arange(size), low + 1] = share
-    return matrix
+    low = np.clip(np.floor(place).astype(np.intp), 0, side - 2)
+    return low, floats(np.clip(place - low, 0, 1))
 
 
 def spread(image: Floats, size: int) -> Floats:
-    """Bring an image (side, side) to (size, size)."""
-    up = upsampling(image.shape[0], size)
-    return floats(up @ image @ up.T)
+    """Bring an image (side, side) to (size, size), linear in between.
+
+    Not as a product of matrices: libraries put threads on those, which wait for each other on a
+    busy machine.
+    """
+    low, share = _upsampling(image.shape[0], size)
+    wide = image[:, low] + (image[:, low + 1] - image[:, low]) * share
+    steps = wide[1:] - wide[:-1]
+    tall = steps[low]
+    tall *= share[:, None]
+    tall += wide[low]
+    return tall
 
 
 def gather(image: Floats, side: int) -> Floats:

@@ -130,9 +130,7 @@ class CtScannerProfile:
 
     def core_hu(self, mineral: float, kvp: int, fat: float = 0.5, contrast: float = 0.0) -> float:
         """HU of trabecular bone of `mineral` g/cm³ before hardening; `contrast` HU are added."""
-        return (
-            marrow_hu(kvp, fat) + self.mineral_hu(kvp, fat) * mineral + contrast + self.offset_hu
-        )
+        return marrow_hu(kvp, fat) + self.mineral_hu(kvp, fat) * mineral + contrast + self.offset_hu
 
 
 @dataclass(frozen=True)
