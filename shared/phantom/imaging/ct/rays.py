@@ -24,6 +24,8 @@ from .attenuation import REFERENCE_WATER, SUBSTANCES, TubeBeam
 #: Pixels a side and angles, without and with metal.
 COARSE: Final = (64, 60)
 FINE: Final = (160, 200)
+#: Share of the hardening by metal that is left after makers' corrections [U].
+METAL_LEFT: Final = 0.55
 #: Water that noise figures are given for, g/cm².
 NOISE_WATER: Final = 24.0
 
@@ -119,16 +121,30 @@ class Left:
     water: float
 
 
+@dataclass(frozen=True)
+class Heavy:
+    """Metal in a slice.
+
+    Attributes
+    ----------
+    substance : str
+        One of `attenuation.SUBSTANCES`.
+    density : ndarray of float32, shape (FINE[0], FINE[0])
+        g/cm³.
+    starvation : float
+        See `scanner.CtScannerProfile`.
+    rng : numpy.random.Generator or None
+        For the noise of starved rays; None leaves it out.
+    """
+
+    substance: str
+    density: Floats
+    starvation: float
+    rng: np.random.Generator | None
+
+
 def trace(
-    beam: TubeBeam,
-    mesh: RayMesh,
-    pixel_cm: float,
-    matter: Floats,
-    metal: str | None,
-    *,
-    hardening: float,
-    starvation: float,
-    rng: np.random.Generator | None,
+    beam: TubeBeam, field_cm: float, matter: Floats, hardening: float, heavy: Heavy | None = None
 ) -> Left:
     """Measure a slice with the whole spectrum.
 
@@ -136,40 +152,69 @@ def trace(
     ----------
     beam : TubeBeam
         Spectrum.
-    mesh : RayMesh
-        Rays.
-    pixel_cm : float
-        Side of its pixels.
-    matter : ndarray of float32, shape (2 or 3, side, side)
-        Density of what attenuates like water, of mineral and, with `metal`, of metal, g/cm³.
-    metal : str or None
-        Which of `attenuation.SUBSTANCES`.
-    hardening, starvation : float
-        See `scanner.CtScannerProfile`; metal hardens in full.
-    rng : numpy.random.Generator or None
-        For the noise of starved rays; None leaves it out.
+    field_cm : float
+        Side of the field.
+    matter : ndarray of float32, shape (2, COARSE[0], COARSE[0])
+        Density of what attenuates like water, and of mineral, g/cm³.
+    hardening : float
+        Share of the hardening by bone that is left, see `scanner.CtScannerProfile`.
+    heavy : Heavy or None
+        Metal; the errors are then in finer pixels.
     """
+    mesh = ray_mesh(COARSE)
+    pixel_cm = field_cm / mesh.side
     crossed = mesh.project(matter, pixel_cm)
-    names = ["water", "hydroxyapatite", *([metal] if metal else [])]
-    attenuation = np.stack([beam.attenuation[name] for name in names])  # (n, bins)
-    through = crossed.reshape(len(crossed), -1).T
-    plain = _water_of(beam, _summed(through[:, :2], attenuation[:2]))
-    ideal = _ratios(beam, names)
-    error = np.float32(hardening) * (plain - _summed(through[:, :2], ideal[:2, None])[:, 0])
-    seen = plain
-    if metal:
-        seen = _water_of(beam, _summed(through, attenuation))
-        error = error + seen - plain - through[:, 2] * ideal[2]
-        if rng is not None and starvation:
-            error = error + _starved(seen, starvation, rng)
-    shape = (mesh.angles, mesh.bins)
-    image = mesh.filtered_back(floats(error).reshape(shape), pixel_cm) * np.float32(1000)
+    names = ["water", "hydroxyapatite"]
+    through = crossed.reshape(2, -1).T
+    seen = _water_of(beam, _summed(through, _by_bin(beam, names)))
+    ideal = _summed(through, _ratios(beam, names)[:, None])[:, 0]
+    error = (np.float32(hardening) * (seen - ideal)).reshape(mesh.angles, mesh.bins)
+    seen = seen.reshape(mesh.angles, mesh.bins)
+    if heavy is None:
+        image = mesh.filtered_back(error, pixel_cm)
+    else:
+        image, seen = _with_metal(beam, field_cm, crossed, error, heavy)
     # Counted quanta fall as e^−μL: the noise of a ray is what is left of them.
-    loss = np.exp(np.minimum((seen - np.float32(NOISE_WATER)) * np.float32(_mu(beam)), 6.0))
-    loss = floats(loss).reshape(shape)
+    loss = floats(np.exp(np.minimum((seen - NOISE_WATER) * beam.effective("water"), 6.0)))
     front = floats(np.cos(mesh.theta) ** 2)[:, None]
     variance = np.stack([mesh.back(loss * front), mesh.back(loss * (1 - front))])
-    return Left(image, variance, float(np.percentile(seen, 90)))
+    return Left(floats(image * np.float32(1000)), variance, float(np.percentile(seen, 90)))
+
+
+def _with_metal(
+    beam: TubeBeam, field_cm: float, crossed: Floats, error: Floats, heavy: Heavy
+) -> tuple[Floats, Floats]:
+    """Image of the errors with metal, and what the coarse rays then see."""
+    coarse, fine = ray_mesh(COARSE), ray_mesh(FINE)
+    pixel_cm = field_cm / fine.side
+    pixels = np.flatnonzero(heavy.density)
+    metal = fine.weights[pixels].T @ heavy.density.reshape(-1)[pixels]
+    metal = floats(metal).reshape(1, fine.angles, fine.bins) * np.float32(pixel_cm)
+    finer = np.stack([_other_rays(one, coarse, fine) for one in crossed])
+    through = np.concatenate([finer, metal]).reshape(3, -1).T
+    names = ["water", "hydroxyapatite", heavy.substance]
+    by_bin = _by_bin(beam, names)
+    plain = _water_of(beam, _summed(through[:, :2], by_bin[:2]))
+    seen = _water_of(beam, _summed(through, by_bin))
+    more = np.float32(METAL_LEFT) * (seen - plain - through[:, 2] * _ratios(beam, names)[2])
+    if heavy.rng is not None and heavy.starvation:
+        more = more + _starved(seen, heavy.starvation, heavy.rng)
+    shape = (fine.angles, fine.bins)
+    whole = _other_rays(error, coarse, fine) + floats(more).reshape(shape)
+    return fine.filtered_back(whole, pixel_cm), _other_rays(seen.reshape(shape), fine, coarse)
+
+
+def _other_rays(values: Floats, given: RayMesh, wanted: RayMesh) -> Floats:
+    """What other rays through the same field cross: (angles, bins) of theirs."""
+    angle = (np.arange(wanted.angles) + 0.5) * given.angles / wanted.angles - 0.5
+    offset = np.arange(wanted.bins) - (wanted.bins - 1) / 2
+    place = offset * given.side / wanted.side + (given.bins - 1) / 2
+    low = np.clip(np.floor(angle).astype(np.intp), 0, given.angles - 2)
+    share = floats(np.clip(angle - low, 0, 1))[:, None]
+    rows = values[low] * (1 - share) + values[low + 1] * share
+    low = np.clip(np.floor(place).astype(np.intp), 0, given.bins - 2)
+    share = floats(np.clip(place - low, 0, 1))[None, :]
+    return floats(rows[:, low] * (1 - share) + rows[:, low + 1] * share)
 
 
 def _summed(crossed: Floats, by_bin: Floats) -> Floats:
@@ -180,13 +225,14 @@ def _summed(crossed: Floats, by_bin: Floats) -> Floats:
     return floats(total)
 
 
-def _mu(beam: TubeBeam) -> float:
-    return beam.effective("water")
+def _by_bin(beam: TubeBeam, names: list[str]) -> Floats:
+    """Attenuation of substances by bin of the spectrum, cm²/g."""
+    return np.stack([beam.attenuation[name] for name in names])
 
 
 def _ratios(beam: TubeBeam, names: list[str]) -> Floats:
     """Effective attenuation over that of water."""
-    return floats([beam.effective(name) / _mu(beam) for name in names])
+    return floats([beam.effective(name) / beam.effective("water") for name in names])
 
 
 def _water_of(beam: TubeBeam, depths: Floats) -> Floats:

@@ -193,7 +193,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "sharp": ReconstructionKernel("BONE", 0.82, 0.25, 0.58, 3.2),
         },
         1.00, 1.5, 0.72, 13.5, 0.85, 0.25, 1.0, 0.28,
-        CouchShape(210.0, 42.0, 62.0, 2.2, 12.0, -120.0, -985.0),
+        CouchShape(210.0, 42.0, 62.0, 2.4, 12.0, 60.0, -985.0),
     ),
     "boreas": CtScannerProfile(
         "boreas", "siemens", "Boreas Definition 40",
@@ -203,7 +203,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "sharp": ReconstructionKernel("B70f", 0.90, 0.15, 0.62, 3.6),
         },
         0.97, -1.0, 0.80, 12.0, 0.90, 0.20, 0.8, 0.26,
-        CouchShape(200.0, 52.0, 75.0, 2.8, 6.0, -60.0, -990.0),
+        CouchShape(200.0, 52.0, 75.0, 3.0, 6.0, 220.0, -990.0),
     ),
     "cirrus": CtScannerProfile(
         "cirrus", "philips", "Cirrus 256",
@@ -213,7 +213,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "sharp": ReconstructionKernel("YA", 0.76, 0.20, 0.52, 2.8),
         },
         1.03, 2.5, 0.63, 14.5, 0.75, 0.30, 1.2, 0.30,
-        CouchShape(215.0, 30.0, 48.0, 2.0, 10.0, -200.0, -960.0),
+        CouchShape(215.0, 30.0, 48.0, 2.2, 10.0, -40.0, -960.0),
     ),
     "dorado": CtScannerProfile(
         "dorado", "canon", "Dorado Prime 80",
@@ -223,7 +223,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "sharp": ReconstructionKernel("FC30", 0.80, 0.30, 0.55, 3.0),
         },
         0.95, -2.0, 0.88, 13.0, 0.80, 0.25, 1.0, 0.32,
-        CouchShape(225.0, 22.0, 55.0, 2.4, 14.0, -150.0, -970.0),
+        CouchShape(225.0, 22.0, 55.0, 2.4, 14.0, 20.0, -970.0),
     ),
 }  # fmt: skip
 
@@ -253,6 +253,6 @@ def generic_ct_scanner(seed: int) -> CtScannerProfile:
         mtf_blur_mm=0.29,
         couch=CouchShape(
             float(rng.uniform(205, 215)), float(rng.uniform(28, 44)), float(rng.uniform(50, 65)),
-            2.4, 10.0, -130.0, -975.0,
+            2.4, 10.0, 40.0, -975.0,
         ),
     )  # fmt: skip

@@ -26,10 +26,10 @@ from .rays import (
     COARSE,
     FINE,
     NOISE_WATER,
+    Heavy,
     Left,
     gather,
     metal_density,
-    ray_mesh,
     spread,
     trace,
 )
@@ -231,32 +231,21 @@ class _Acquisition:
         water -= mineral * np.float32((self.slope + lost) / 1000)
         return np.stack([np.maximum(water, 0), mineral])
 
-    def _trace(self, composed: _Composed) -> Left:
-        """What rays leave in a slice without metal."""
-        side = COARSE[0]
-        pixel = self.stack.protocol.field_mm / side / 10
-        matter = self._water(composed, side)
-        return trace(
-            self.beam, ray_mesh(COARSE), pixel, matter, None,
-            hardening=self.scanner.hardening, starvation=0.0, rng=None,
-        )  # fmt: skip
+    def _trace(self, composed: _Composed, heavy: Heavy | None = None) -> Left:
+        """What rays leave in a slice."""
+        field_cm = self.stack.protocol.field_mm / 10
+        matter = self._water(composed, COARSE[0])
+        return trace(self.beam, field_cm, matter, self.scanner.hardening, heavy)
 
-    def _trace_metal(self, composed: _Composed) -> Left:
-        """What rays leave in a slice with metal; the metal that attenuates most decides how."""
-        side = FINE[0]
-        pixel = self.stack.protocol.field_mm / side / 10
-        matter = self._water(composed, side)
+    def _heavy(self, composed: _Composed) -> Heavy:
+        """Metal of a slice; of several kinds the densest decides how all of it attenuates."""
         density = np.zeros(self.stack.shape, np.float32)
-        heaviest = max(composed.metals, key=metal_density)
         for material, share in composed.metals.items():
             planes = self.metals[material]
             grams = np.float32(metal_density(material)) * share
             density[planes.rows, planes.columns] += grams
-        metal = gather(density, side)
-        return trace(
-            self.beam, ray_mesh(FINE), pixel, np.concatenate([matter, metal[None]]), heaviest,
-            hardening=self.scanner.hardening, starvation=self.scanner.starvation, rng=self.rng,
-        )  # fmt: skip
+        densest = max(composed.metals, key=metal_density)
+        return Heavy(densest, gather(density, FINE[0]), self.scanner.starvation, self.rng)
 
     # --- the scanner ----------------------------------------------------------------------
 
@@ -287,7 +276,7 @@ class _Acquisition:
         """Blur, rays, noise and rounding of one slice."""
         size = self.stack.protocol.matrix
         if composed.metals:
-            left = self._trace_metal(composed)
+            left = self._trace(composed, self._heavy(composed))
             self._put_metal(composed)
         spectrum = fft.rfft2(composed.hu)
         spectrum *= self.blur
