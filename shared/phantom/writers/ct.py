@@ -25,7 +25,7 @@ from pydicom.uid import CTImageStorage
 from shared.phantom.imaging.ct.scanner import CtMaker, CtScannerProfile
 from shared.phantom.imaging.ct.scene import CtScene
 from shared.phantom.imaging.ct.stack import SliceStack
-from shared.phantom.imaging.ct.volume import LOWEST_HU, CtSlice
+from shared.phantom.imaging.ct.volume import LOWEST_HU, CtSlice, outside_circle
 from shared.records import Covariates
 
 from .common import describe_patient, file_meta
@@ -141,7 +141,7 @@ def write_series(
     """
     habits = HABITS[scanner.maker]
     dataset = _header(habits, scene, scanner, stack, identity, known, number)
-    outside = _outside(stack)
+    outside = outside_circle(stack)
     encoded = _Encoded(dataset, implicit=habits.implicit)
     paths = []
     for one in slices:
@@ -327,14 +327,6 @@ def _stored(habits: CtHabits, hu: NDArray[np.int16], outside: NDArray[np.bool_])
     air = LOWEST_HU - habits.intercept
     stored[outside] = air if habits.padding is None else habits.padding
     return stored.astype("<i2", copy=False).tobytes()
-
-
-def _outside(stack: SliceStack) -> NDArray[np.bool_]:
-    """Pixels outside the reconstructed circle."""
-    steps = stack.steps()
-    return np.asarray(
-        steps[:, None] ** 2 + steps[None, :] ** 2 > (stack.protocol.field_mm / 2) ** 2
-    )
 
 
 def _file_name(maker: CtMaker, index: int, dataset: Dataset) -> str:

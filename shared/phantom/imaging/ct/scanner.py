@@ -45,6 +45,9 @@ class ReconstructionKernel:
 class CouchShape:
     """Cross-section of a patient table, mm.
 
+    Under the mattress lies a sandwich of two thin shells, curved like a trough; lower a third
+    shell, which on an open table hangs free and on a closed one meets the edges.
+
     Attributes
     ----------
     half_width : float
@@ -59,6 +62,8 @@ class CouchShape:
         Foam between table and patient.
     shell_hu, core_hu : float
         Of shells, and of what is between them.
+    open : bool
+        Whether the lower shell hangs free.
     """
 
     half_width: float
@@ -68,6 +73,7 @@ class CouchShape:
     mattress: float
     shell_hu: float
     core_hu: float
+    open: bool
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "sharp": ReconstructionKernel("BONE", 0.82, 0.25, 0.58, 3.2),
         },
         1.00, 1.5, 0.72, 13.5, 0.85, 0.25, 1.0, 0.28,
-        CouchShape(210.0, 42.0, 62.0, 2.4, 12.0, 60.0, -985.0),
+        CouchShape(212.0, 36.0, 58.0, 1.6, 12.0, 60.0, -985.0, False),
     ),
     "boreas": CtScannerProfile(
         "boreas", "siemens", "Boreas Definition 40",
@@ -203,7 +209,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "sharp": ReconstructionKernel("B70f", 0.90, 0.15, 0.62, 3.6),
         },
         0.97, -1.0, 0.80, 12.0, 0.90, 0.20, 0.8, 0.26,
-        CouchShape(200.0, 52.0, 75.0, 3.0, 6.0, 220.0, -990.0),
+        CouchShape(208.0, 46.0, 38.0, 1.8, 6.0, 260.0, -990.0, True),
     ),
     "cirrus": CtScannerProfile(
         "cirrus", "philips", "Cirrus 256",
@@ -213,7 +219,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "sharp": ReconstructionKernel("YA", 0.76, 0.20, 0.52, 2.8),
         },
         1.03, 2.5, 0.63, 14.5, 0.75, 0.30, 1.2, 0.30,
-        CouchShape(215.0, 30.0, 48.0, 2.2, 10.0, -40.0, -960.0),
+        CouchShape(216.0, 28.0, 44.0, 1.5, 10.0, -40.0, -965.0, False),
     ),
     "dorado": CtScannerProfile(
         "dorado", "canon", "Dorado Prime 80",
@@ -223,7 +229,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "sharp": ReconstructionKernel("FC30", 0.80, 0.30, 0.55, 3.0),
         },
         0.95, -2.0, 0.88, 13.0, 0.80, 0.25, 1.0, 0.32,
-        CouchShape(225.0, 22.0, 55.0, 2.4, 14.0, 20.0, -970.0),
+        CouchShape(225.0, 20.0, 32.0, 1.6, 14.0, 120.0, -970.0, True),
     ),
 }  # fmt: skip
 
@@ -253,6 +259,6 @@ def generic_ct_scanner(seed: int) -> CtScannerProfile:
         mtf_blur_mm=0.29,
         couch=CouchShape(
             float(rng.uniform(205, 215)), float(rng.uniform(28, 44)), float(rng.uniform(50, 65)),
-            2.4, 10.0, 40.0, -975.0,
+            1.6, 10.0, 80.0, -975.0, bool(rng.random() < 0.5),
         ),
     )  # fmt: skip

@@ -137,6 +137,7 @@ class _Acquisition:
         down, across = frequencies(stack.shape, protocol.spacing_mm)
         self.blur = transfer(np.sqrt(down**2 + across**2), self.kernel, scanner.mtf_blur_mm)
         steps = stack.steps()
+        self.outside = outside_circle(stack)
         back = (scene.back_y - stack.centre[1]) * stack.sign
         self.couch = couch_hu(scanner.couch, steps, steps, back)
         rows = np.flatnonzero(self.couch.any(axis=1))
@@ -292,6 +293,7 @@ class _Acquisition:
             amplitude = np.sqrt(left.variance) * np.float32(sd)
             hu += spread(amplitude[0], size) * self._field("x", self.fields.along_x, alike)
             hu += spread(amplitude[1], size) * self._field("y", self.fields.along_y, alike)
+        hu[self.outside] = LOWEST_HU
         return CtSlice(composed.index, _whole(hu), self.stack.protocol.mas * more)
 
     def _put_metal(self, composed: _Composed) -> None:
@@ -317,6 +319,12 @@ class _Acquisition:
             kept += new * np.float32(math.sqrt(1 - alike**2))
         self.kept[name] = kept
         return kept
+
+
+def outside_circle(stack: SliceStack) -> NDArray[np.bool_]:
+    """Pixels of a slice (H, W) that are not reconstructed: outside the circle that fits in."""
+    square = stack.steps() ** 2
+    return np.asarray(square[:, None] + square[None, :] > (stack.protocol.field_mm / 2) ** 2)
 
 
 def _between(before: Left, after: Left, share: float) -> Left:

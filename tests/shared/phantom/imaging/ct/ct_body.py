@@ -116,9 +116,7 @@ def cylinder(
 def plate(degrees: float, thickness: float = 4.0, core: float = 0.4) -> Bone:
     """A plate without cortex, leaning by so much about the x axis out of the x–y plane."""
     a = np.deg2rad(degrees)
-    rotation = floats(
-        [[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]]
-    )
+    rotation = floats([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     centre = vector(0, 0, 0)
     template = _plate(24.0, thickness)
     return Bone("plate", template, centre, rotation, straight_through, 36.0, 1.0, core)
