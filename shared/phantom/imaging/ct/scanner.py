@@ -198,7 +198,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "medium": ReconstructionKernel("STANDARD", 0.42, 0.0, 0.26, 1.0),
             "sharp": ReconstructionKernel("BONE", 0.82, 0.25, 0.58, 3.2),
         },
-        1.00, 1.5, 0.72, 13.5, 0.85, 0.25, 1.0, 0.28,
+        1.00, 1.5, 0.72, 13.5, 0.85, 0.25, 1.0, 0.20,
         CouchShape(212.0, 36.0, 58.0, 1.6, 12.0, 60.0, -985.0, False),
     ),
     "boreas": CtScannerProfile(
@@ -208,7 +208,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "medium": ReconstructionKernel("B31f", 0.40, 0.0, 0.24, 1.0),
             "sharp": ReconstructionKernel("B70f", 0.90, 0.15, 0.62, 3.6),
         },
-        0.97, -1.0, 0.80, 12.0, 0.90, 0.20, 0.8, 0.26,
+        0.97, -1.0, 0.80, 12.0, 0.90, 0.20, 0.8, 0.18,
         CouchShape(208.0, 46.0, 38.0, 1.8, 6.0, 260.0, -990.0, True),
     ),
     "cirrus": CtScannerProfile(
@@ -218,7 +218,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "medium": ReconstructionKernel("B", 0.41, 0.02, 0.25, 1.0),
             "sharp": ReconstructionKernel("YA", 0.76, 0.20, 0.52, 2.8),
         },
-        1.03, 2.5, 0.63, 14.5, 0.75, 0.30, 1.2, 0.30,
+        1.03, 2.5, 0.63, 14.5, 0.75, 0.25, 1.2, 0.21,
         CouchShape(216.0, 28.0, 44.0, 1.5, 10.0, -40.0, -965.0, False),
     ),
     "dorado": CtScannerProfile(
@@ -228,7 +228,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "medium": ReconstructionKernel("FC18", 0.44, 0.05, 0.28, 1.0),
             "sharp": ReconstructionKernel("FC30", 0.80, 0.30, 0.55, 3.0),
         },
-        0.95, -2.0, 0.88, 13.0, 0.80, 0.25, 1.0, 0.32,
+        0.95, -2.0, 0.88, 13.0, 0.80, 0.25, 1.0, 0.20,
         CouchShape(225.0, 20.0, 32.0, 1.6, 14.0, 120.0, -970.0, True),
     ),
 }  # fmt: skip
@@ -256,7 +256,7 @@ def generic_ct_scanner(seed: int) -> CtScannerProfile:
         modulation=0.8,
         hardening=0.25,
         starvation=1.0,
-        mtf_blur_mm=0.29,
+        mtf_blur_mm=0.20,
         couch=CouchShape(
             float(rng.uniform(205, 215)), float(rng.uniform(28, 44)), float(rng.uniform(50, 65)),
             1.6, 10.0, 80.0, -975.0, bool(rng.random() < 0.5),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.phantom.imaging.ct.scene import CtScene, SlicePlane, TissueLook
-from shared.phantom.solids.bone import Bone, straight_through
+from shared.phantom.solids.bone import Bone
 from shared.phantom.solids.distance import Floats, floats, vector
 from shared.phantom.solids.template import Template, sample_template
 
@@ -24,6 +24,8 @@ LOOKS = (
     TissueLook(32.0, 5.0, "kidney"),
     TissueLook(10.0, 2.0, "lumen"),
 )
+#: Half side of a square plate, mm.
+PLATE_HALF = 40.0
 #: Half width and half depth of a trunk without its fat, and its fat, mm.
 TRUNK = (145.0, 92.0)
 FAT_MM = 18.0
@@ -36,10 +38,13 @@ class EllipticTrunk:
     organs: bool = False
     half: tuple[float, float] = TRUNK
     fat: float = FAT_MM
+    texture: bool = True
 
     @property
     def looks(self) -> tuple[TissueLook, ...]:
-        return LOOKS
+        if self.texture:
+            return LOOKS
+        return tuple(replace(look, texture=0.0) for look in LOOKS)
 
     def codes(self, plane: SlicePlane) -> NDArray[np.uint8]:
         x, y = plane.x[None, :], plane.y[:, None]
@@ -70,6 +75,13 @@ class Uniform:
 
     def codes(self, plane: SlicePlane) -> NDArray[np.uint8]:
         return np.ones((len(plane.y), len(plane.x)), np.uint8)
+
+
+def _straight(
+    x: Floats, y: Floats, z: Floats
+) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
+    one = floats(1.0)
+    return x, y, z, one, one, one
 
 
 def _template(distance: Callable[[Floats], Floats], reach: float, cortex: float) -> Template:
@@ -110,7 +122,7 @@ def cylinder(
     template = _cylinder(radius, half, cortex)
     reach = float(np.hypot(radius, half))
     rotation = np.eye(3, dtype=np.float32)
-    return Bone("L1", template, vector(*centre), rotation, straight_through, reach, 1.0, core)
+    return Bone("L1", template, vector(*centre), rotation, _straight, reach, 1.0, core)
 
 
 def plate(degrees: float, thickness: float = 4.0, core: float = 0.4) -> Bone:
@@ -118,8 +130,8 @@ def plate(degrees: float, thickness: float = 4.0, core: float = 0.4) -> Bone:
     a = np.deg2rad(degrees)
     rotation = floats([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     centre = vector(0, 0, 0)
-    template = _plate(24.0, thickness)
-    return Bone("plate", template, centre, rotation, straight_through, 36.0, 1.0, core)
+    template = _plate(PLATE_HALF, thickness)
+    return Bone("plate", template, centre, rotation, _straight, 1.5 * PLATE_HALF, 1.0, core)
 
 
 def scene(core: float = 0.12, *, organs: bool = False) -> CtScene:

@@ -84,11 +84,7 @@ def test_noise_is_largest_inside_and_runs_along_the_long_side() -> None:
 
 
 def test_metal_leaves_streaks_along_its_long_axis() -> None:
-    density = (
-        gather(floats(ellipse(3, 24)) * np.float32(4.43), FINE[0]) if SIZE % FINE[0] == 0 else None
-    )
-    whole = floats(ellipse(3, 24)) * np.float32(4.43)
-    density = gather(whole, FINE[0]) if density is None else density
+    density = gather(floats(ellipse(3, 24)) * np.float32(4.43), FINE[0])
     heavy = Heavy("titanium", density, 1.0, np.random.default_rng(2))
     water = floats(ellipse(160, 100))
     with_metal = left(water, np.zeros((SIZE, SIZE), np.float32), heavy=heavy)
