@@ -9,7 +9,8 @@ names, positions with one decimal, several words for a kernel, and private block
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
@@ -97,6 +99,16 @@ HABITS: Final[dict[CtMaker, CtHabits]] = {
 }  # fmt: skip
 
 
+#: Tags of what each slice has for itself, ascending.
+OWN: Final[dict[str, int]] = {
+    keyword: tag_for_keyword(keyword) or 0
+    for keyword in (
+        "SOPInstanceUID", "XRayTubeCurrent", "Exposure", "InstanceNumber",
+        "ImagePositionPatient", "SliceLocation", "PixelData",
+    )
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class WrittenSeries:
     """A series that was written.
@@ -146,8 +158,7 @@ def write_series(
     paths = []
     for one in slices:
         own = _own(habits, stack, identity, one, number)
-        own.PixelData = _stored(habits, one.hu, outside)
-        own["PixelData"].VR = "OW"
+        own["PixelData"] = _stored(habits, one.hu, outside)
         path = folder / _file_name(scanner.maker, one.index, own)
         path.write_bytes(encoded.with_own(own))
         paths.append(path)
@@ -159,43 +170,50 @@ class _Encoded:
 
     def __init__(self, shared: Dataset, *, implicit: bool) -> None:
         self.shared, self.implicit = shared, implicit
-        self.parts: dict[tuple[int, ...], list[bytes]] = {}
-        self.meta = file_meta(shared.SOPClassUID, "", implicit=implicit)
+        edges = [0, *OWN.values(), 1 << 32]
+        self.between = [self._encode(low, high) for low, high in pairwise(edges)]
+        self.metas: dict[int, tuple[bytes, bytes]] = {}
 
-    def with_own(self, own: Dataset) -> bytes:
-        """Whole file of a slice that has these attributes for itself."""
-        tags = tuple(int(tag) for tag in sorted(own.keys()))
-        between = self.parts.get(tags)
-        if between is None:
-            between = self.parts[tags] = self._cut_at(tags)
-        self.meta.MediaStorageSOPInstanceUID = own.SOPInstanceUID
-        head = DicomBytesIO()
-        head.is_little_endian, head.is_implicit_VR = True, False
-        write_file_meta_info(head, self.meta)
-        pieces = [b"\x00" * 128, b"DICM", head.getvalue(), between[0]]
-        for tag, after in zip(tags, between[1:], strict=True):
-            one = Dataset()
-            one[tag] = own[tag]
-            pieces += [self._bytes_of(one), after]
+    def with_own(self, own: Mapping[str, bytes]) -> bytes:
+        """Whole file of a slice that has these values for itself."""
+        pieces = [self._meta(own["SOPInstanceUID"]), self.between[0]]
+        for (keyword, tag), after in zip(OWN.items(), self.between[1:], strict=True):
+            pieces += [self._element(keyword, tag, own[keyword]), after]
         return b"".join(pieces)
 
-    def _cut_at(self, tags: tuple[int, ...]) -> list[bytes]:
-        """Encode what lies before, between and behind some tags."""
-        edges = [0, *tags, 1 << 32]
-        found = []
-        for low, high in pairwise(edges):
-            some = Dataset()
-            for element in self.shared:
-                if low <= int(element.tag) < high:
-                    some[element.tag] = element
-            found.append(self._bytes_of(some))
-        return found
-
-    def _bytes_of(self, dataset: Dataset) -> bytes:
+    def _encode(self, low: int, high: int) -> bytes:
+        """What of the shared attributes lies between two tags."""
+        some = Dataset()
+        for element in self.shared:
+            if low <= int(element.tag) < high:
+                some[element.tag] = element
         buffer = DicomBytesIO()
         buffer.is_little_endian, buffer.is_implicit_VR = True, self.implicit
-        write_dataset(buffer, dataset, self.shared.SpecificCharacterSet)
+        write_dataset(buffer, some, self.shared.SpecificCharacterSet)
         return buffer.getvalue()
+
+    def _meta(self, uid: bytes) -> bytes:
+        """Preamble and meta information: encoded once for each length of a UID."""
+        if len(uid) not in self.metas:
+            meta = file_meta(self.shared.SOPClassUID, uid.decode(), implicit=self.implicit)
+            buffer = DicomBytesIO()
+            buffer.is_little_endian, buffer.is_implicit_VR = True, False
+            write_file_meta_info(buffer, meta)
+            before, after = buffer.getvalue().split(uid)
+            self.metas[len(uid)] = (b"\x00" * 128 + b"DICM" + before, after)
+        return uid.join(self.metas[len(uid)])
+
+    def _element(self, keyword: str, tag: int, value: bytes) -> bytes:
+        """Encode one attribute (PS3.5, 7.1)."""
+        vr = dictionary_VR(keyword) if keyword != "PixelData" else "OW"
+        if len(value) % 2:
+            value += b"\x00" if vr == "UI" else b" "
+        head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+        if self.implicit:
+            return head + struct.pack("<I", len(value)) + value
+        if vr == "OW":
+            return head + b"OW\x00\x00" + struct.pack("<I", len(value)) + value
+        return head + vr.encode() + struct.pack("<H", len(value)) + value
 
 
 def _header(
@@ -308,17 +326,18 @@ def _add_private(dataset: Dataset, maker: CtMaker, scanner: CtScannerProfile) ->
 
 def _own(
     habits: CtHabits, stack: SliceStack, identity: Identity, one: CtSlice, number: int
-) -> Dataset:
-    """What a slice has for itself."""
-    own = Dataset()
-    own.SOPInstanceUID = identity.uid("ct slice", number, one.index)
-    own.InstanceNumber = stack.count - one.index if habits.from_feet else one.index + 1
-    position = stack.position(one.index)
-    own.ImagePositionPatient = [f"{value:.{habits.decimals}f}"[:16] for value in position]
-    own.SliceLocation = f"{-stack.z_of(one.index):.{min(habits.decimals, 4)}f}"
-    own.XRayTubeCurrent = round(one.mas * 2)
-    own.Exposure = round(one.mas)
-    return own
+) -> dict[str, bytes]:
+    """What a slice has for itself, as encoded; without its pixels."""
+    position = [f"{value:.{habits.decimals}f}"[:16] for value in stack.position(one.index)]
+    values = {
+        "SOPInstanceUID": identity.uid("ct slice", number, one.index),
+        "InstanceNumber": f"{stack.count - one.index if habits.from_feet else one.index + 1}",
+        "ImagePositionPatient": "\\".join(position),
+        "SliceLocation": f"{-stack.z_of(one.index):.{min(habits.decimals, 4)}f}",
+        "XRayTubeCurrent": f"{round(one.mas * 2)}",
+        "Exposure": f"{round(one.mas)}",
+    }
+    return {keyword: value.encode() for keyword, value in values.items()}
 
 
 def _stored(habits: CtHabits, hu: NDArray[np.int16], outside: NDArray[np.bool_]) -> bytes:
@@ -329,13 +348,13 @@ def _stored(habits: CtHabits, hu: NDArray[np.int16], outside: NDArray[np.bool_])
     return stored.astype("<i2", copy=False).tobytes()
 
 
-def _file_name(maker: CtMaker, index: int, dataset: Dataset) -> str:
+def _file_name(maker: CtMaker, index: int, own: Mapping[str, bytes]) -> str:
     """File names: some count, some follow the UID, and then not the slices' order."""
-    uid = str(dataset.SOPInstanceUID)
+    uid = own["SOPInstanceUID"].decode()
     if maker == "ge":
         return f"CT.{uid}.dcm"
     if maker == "siemens":
         return f"{hashlib.sha256(uid.encode()).hexdigest()[:8].upper()}.IMA"
     if maker == "philips":
-        return f"IM_{dataset.InstanceNumber:04d}"
+        return f"IM_{int(own['InstanceNumber']):04d}"
     return f"I{index + 1000:07d}"

@@ -11,8 +11,8 @@ from shared.phantom.solids.distance import Floats, floats
 
 from .scanner import ReconstructionKernel
 
-#: Side of the fields from which noise and texture are cut, pixels.
-FIELD: Final = 1024
+#: Width of the texture of tissue, mm.
+TEXTURE_MM: Final = 5.0
 
 
 def frequencies(shape: tuple[int, int], spacing: float) -> tuple[Floats, Floats]:
@@ -50,41 +50,60 @@ def noise_power(frequency: Floats, kernel: ReconstructionKernel) -> Floats:
 class NoiseFields:
     """Fields of noise with unit SD, drawn once a series, from which slices cut anew.
 
+    Parameters
+    ----------
+    kernel : ReconstructionKernel
+        For the colour of the noise.
+    shape : (int, int)
+        Of slices; a field is twice as large.
+    spacing : float
+        Of pixels, mm.
+    rng : numpy.random.Generator
+
     Attributes
     ----------
-    along_x, along_y : ndarray of float32, shape (1024, 1024)
+    along_x, along_y : ndarray of float32, shape (2·H, 2·W)
         Noise of rays that run from front to back, and from side to side. Rays from side to
         side leave it as streaks from side to side: its frequencies point along y.
-    texture : ndarray of float32, shape (1024, 1024)
-        Of tissue, about 3 mm wide.
+    texture : ndarray of float32, shape (2·H, 2·W)
+        Of tissue, some millimetres wide.
     """
 
     def __init__(
-        self, kernel: ReconstructionKernel, spacing: float, rng: np.random.Generator
+        self,
+        kernel: ReconstructionKernel,
+        shape: tuple[int, int],
+        spacing: float,
+        rng: np.random.Generator,
     ) -> None:
-        down, across = frequencies((FIELD, FIELD), spacing)
+        self.shape = shape
+        size = (2 * shape[0], 2 * shape[1])
+        down, across = frequencies(size, spacing)
         frequency = np.sqrt(down**2 + across**2)
         power = noise_power(frequency, kernel)
         square = frequency**2
         square[0, 0] = 1
         share = across**2 / square
-        self.along_x = _coloured(np.sqrt(power * share), rng)
-        self.along_y = _coloured(np.sqrt(power * (1 - share)), rng)
-        self.texture = _coloured(frequency**0 * np.exp(-((frequency * np.float32(5.0)) ** 2)), rng)
+        self.along_x = _coloured(np.sqrt(power * share), size, rng)
+        self.along_y = _coloured(np.sqrt(power * (1 - share)), size, rng)
+        wide = floats(np.exp(-((frequency * np.float32(TEXTURE_MM)) ** 2)))
+        self.texture = _coloured(wide, size, rng)
 
-    def cut(self, field: Floats, shape: tuple[int, int], rng: np.random.Generator) -> Floats:
+    def cut(self, field: Floats, rng: np.random.Generator) -> Floats:
         """View of a field at a random place, randomly mirrored."""
-        top, left = (int(rng.integers(FIELD - size + 1)) for size in shape)
-        piece = field[top : top + shape[0], left : left + shape[1]]
+        height, width = self.shape
+        top, left = int(rng.integers(height + 1)), int(rng.integers(width + 1))
+        piece = field[top : top + height, left : left + width]
         down, across = (1 if rng.random() < 0.5 else -1 for _ in range(2))
         return piece[::down, ::across]
 
 
-def _coloured(amplitude: Floats, rng: np.random.Generator) -> Floats:
+def _coloured(amplitude: Floats, size: tuple[int, int], rng: np.random.Generator) -> Floats:
     """White noise filtered by an amplitude spectrum, scaled to mean 0 and SD 1."""
-    white = rng.standard_normal((FIELD, FIELD), dtype=np.float32)
+    white = rng.standard_normal(size, dtype=np.float32)
     spectrum = fft.rfft2(white)
     spectrum *= amplitude
     spectrum[0, 0] = 0
-    field = fft.irfft2(spectrum, s=(FIELD, FIELD))
-    return floats(field / field.std())
+    field = floats(fft.irfft2(spectrum, s=size, overwrite_x=True))
+    field /= field.std()
+    return field

@@ -22,7 +22,7 @@ from shared.phantom.solids.distance import Floats, floats
 from .attenuation import REFERENCE_WATER, SUBSTANCES, TubeBeam
 
 #: Pixels a side and angles, without and with metal.
-COARSE: Final = (64, 60)
+COARSE: Final = (64, 48)
 FINE: Final = (160, 200)
 #: Share of the hardening by metal that is left after makers' corrections [U].
 METAL_LEFT: Final = 0.55

@@ -41,9 +41,9 @@ from .stack import SliceStack
 LOWEST_HU: Final = -1024
 HIGHEST_HU: Final = 3071
 #: Rays are followed this often along the table, mm; between, what they leave is interpolated.
-TRACED_MM: Final = 9.0
+TRACED_MM: Final = 12.0
 #: Texture of tissue is alike over this way along the table, mm.
-TEXTURE_MM: Final = 3.5
+TEXTURE_LENGTH_MM: Final = 3.5
 #: Tissues are looked at once per this much of a slice's thickness, mm.
 LOOKED_MM: Final = 2.5
 
@@ -144,7 +144,7 @@ class _Acquisition:
         self.couch_rows = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
         self.fields: NoiseFields | None = None
         if rng is not None:
-            self.fields = NoiseFields(self.kernel, protocol.spacing_mm, rng)
+            self.fields = NoiseFields(self.kernel, stack.shape, protocol.spacing_mm, rng)
         self.kept: dict[str, Floats] = {}
 
     def _look(self) -> NDArray[np.complex64]:
@@ -194,7 +194,7 @@ class _Acquisition:
         """HU from sums of means and SD, with this slice's texture."""
         hu = np.ascontiguousarray(found.real)
         if self.fields is not None:
-            alike = math.exp(-self.stack.protocol.increment_mm / TEXTURE_MM)
+            alike = math.exp(-self.stack.protocol.increment_mm / TEXTURE_LENGTH_MM)
             hu += found.imag * self._field("texture", self.fields.texture, alike)
         if looks > 1:
             hu *= np.float32(1 / looks)
@@ -308,7 +308,7 @@ class _Acquisition:
         """Field of unit SD for this slice, correlated with the slice before by `alike`."""
         if self.fields is None or self.rng is None:
             raise RuntimeError("there is no noise to draw")
-        new = self.fields.cut(field, self.stack.shape, self.rng)
+        new = self.fields.cut(field, self.rng)
         if alike < 0.02:
             return new
         kept = self.kept.get(name)

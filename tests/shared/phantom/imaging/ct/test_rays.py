@@ -47,7 +47,7 @@ def test_what_is_projected_comes_back() -> None:
     middle = rays[:, mesh.bins // 2]
     assert middle.max() == pytest.approx(24.0, rel=0.02)
     back = mesh.filtered_back(rays, FIELD / mesh.side)
-    assert back[32, 32] == pytest.approx(1.0, abs=0.02)
+    assert back[32, 32] == pytest.approx(1.0, abs=0.03)
     assert back[28:36, 28:36].std() < 0.02
 
 

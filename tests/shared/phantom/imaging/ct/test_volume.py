@@ -147,7 +147,7 @@ def test_a_kernel_halves_at_its_frequency_and_its_noise_peaks_at_the_other() -> 
 
 
 def test_fields_of_noise_have_no_bias_and_point_where_their_rays_went() -> None:
-    fields = NoiseFields(AURORA.kernels["medium"], 0.75, np.random.default_rng(0))
+    fields = NoiseFields(AURORA.kernels["medium"], (256, 256), 0.75, np.random.default_rng(0))
     for field in (fields.along_x, fields.along_y, fields.texture):
         assert field.mean() == pytest.approx(0, abs=1e-3)
         assert field.std() == pytest.approx(1, abs=1e-3)
