@@ -54,7 +54,7 @@ class CtHabits:
     decimals : int
         Of positions.
     from_feet : bool
-        Whether instance numbers count from the feet.
+        Whether instance numbers count from the feet of a patient who goes in head first.
     kernel_words : tuple of str
         What stands behind the kernel's name.
     no_contrast : str or None
@@ -328,10 +328,12 @@ def _own(
     habits: CtHabits, stack: SliceStack, identity: Identity, one: CtSlice, number: int
 ) -> dict[str, bytes]:
     """What a slice has for itself, as encoded; without its pixels."""
+    # A patient who goes in feet first is numbered the other way round.
+    from_feet = habits.from_feet != (stack.protocol.position == "FFS")
     position = [f"{value:.{habits.decimals}f}"[:16] for value in stack.position(one.index)]
     values = {
         "SOPInstanceUID": identity.uid("ct slice", number, one.index),
-        "InstanceNumber": f"{stack.count - one.index if habits.from_feet else one.index + 1}",
+        "InstanceNumber": f"{stack.count - one.index if from_feet else one.index + 1}",
         "ImagePositionPatient": "\\".join(position),
         "SliceLocation": f"{-stack.z_of(one.index):.{min(habits.decimals, 4)}f}",
         "XRayTubeCurrent": f"{round(one.mas * 2)}",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.phantom.solids.bone import Bone
 from shared.phantom.solids.distance import Floats, floats
@@ -22,18 +24,36 @@ THICKEST: Final = 1.6
 AT_ONCE: Final = 96
 
 
-def matter_in(bones: Sequence[Bone], lattice: Lattice) -> tuple[Floats, Floats] | None:
-    """Share of bone, and mineral in g/cm³, at the samples of a lattice; None where none is near.
+@dataclass(frozen=True)
+class BoneMatter:
+    """What samples hold of bones, arrays of one shape.
+
+    Attributes
+    ----------
+    share, mineral : ndarray of float32
+        Share of bone, and mineral in g/cm³.
+    number : ndarray of uint8
+        Of the bone that fills most of it, from 1 in the list's order; 0 = none.
+    """
+
+    share: Floats
+    mineral: Floats
+    number: NDArray[np.uint8]
+
+
+def matter_in(bones: Sequence[Bone], lattice: Lattice) -> BoneMatter | None:
+    """What a lattice's samples hold of bones; None where none is near.
 
     The lattice's shape is a multiple of `BLOCK` along each axis. Where two bones meet, the
     larger counts.
     """
     counts = [size // BLOCK for size in lattice.shape]
     total: Floats | None = None
+    owner: NDArray[np.uint8] | None = None
     places, *middles = block_centres(lattice)
     half = BLOCK / 2 * math.sqrt(sum(side**2 for side in lattice.step))
     numbers = (places[:, 0] * counts[1] + places[:, 1]) * counts[2] + places[:, 2]
-    for bone in bones:
+    for number, bone in enumerate(bones, 1):
         away = sum((m - c) ** 2 for m, c in zip(middles, bone.centre, strict=True))
         near = np.flatnonzero(away < (bone.reach + half) ** 2)
         if not len(near):
@@ -42,20 +62,24 @@ def matter_in(bones: Sequence[Bone], lattice: Lattice) -> tuple[Floats, Floats] 
         near = near[bone.looked_up(x, y, z)[:, 0] < half + max(lattice.step)]
         if not len(near):
             continue
-        if total is None:
+        if total is None or owner is None:
             total = np.zeros((len(places), 2, BLOCK**3), np.float32)
+            owner = np.zeros((len(places), BLOCK**3), np.uint8)
         for start in range(0, len(near), AT_ONCE):
             some = near[start : start + AT_ONCE]
             points = blocks_at(lattice, places[some]).points(lattice)
             matter = bone.matter(*points, lattice.sides)
             found = np.stack([matter.bone, matter.mineral]).reshape(2, len(some), -1)
             at = numbers[some]
-            total[at] = np.maximum(total[at], found.transpose(1, 0, 2))
-    if total is None:
+            known = total[at]
+            owner[at] = np.where(found[0] > known[:, 0], np.uint8(number), owner[at])
+            total[at] = np.maximum(known, found.transpose(1, 0, 2))
+    if total is None or owner is None:
         return None
     whole = total.reshape(*counts, 2, BLOCK, BLOCK, BLOCK).transpose(3, 0, 4, 1, 5, 2, 6)
     whole = whole.reshape(2, *lattice.shape)
-    return whole[0], whole[1]
+    whose = owner.reshape(*counts, BLOCK, BLOCK, BLOCK).transpose(0, 3, 1, 4, 2, 5)
+    return BoneMatter(whole[0], whole[1], whose.reshape(lattice.shape))
 
 
 class BonePlanes:
@@ -87,7 +111,7 @@ class BonePlanes:
         self.thick = increment / self.each
         self.rows, self.columns = self._box()
         self.weights = profile_weights(stack.protocol.thickness_mm, increment, self.each)
-        self._slabs: OrderedDict[int, tuple[Floats, Floats] | None] = OrderedDict()
+        self._slabs: OrderedDict[int, BoneMatter | None] = OrderedDict()
 
     @property
     def empty(self) -> bool:
@@ -112,8 +136,8 @@ class BonePlanes:
             sides.append(slice(first // BLOCK * BLOCK, -(-last // BLOCK) * BLOCK))
         return sides[0], sides[1]
 
-    def _slab(self, number: int) -> tuple[Floats, Floats] | None:
-        """Planes 8·number to 8·number+7: share of bone and mineral, (8, rows, columns) each."""
+    def _slab(self, number: int) -> BoneMatter | None:
+        """Planes 8·number to 8·number+7, (8, rows, columns)."""
         if number not in self._slabs:
             index = np.arange(BLOCK) + number * BLOCK
             slices = np.floor_divide(index, self.each)
@@ -125,8 +149,12 @@ class BonePlanes:
                 self._slabs.popitem(last=False)
         return self._slabs[number]
 
-    def slice_of(self, index: int) -> tuple[Floats, Floats] | None:
-        """Share of bone and mineral in g/cm³ of a slice, over `rows` and `columns`, or None."""
+    def slice_of(self, index: int) -> BoneMatter | None:
+        """What a slice holds over `rows` and `columns`, or None.
+
+        Share and mineral are means over the slice's profile; a voxel that is less than half
+        bone has number 0.
+        """
         if self.empty:
             return None
         share: Floats | None = None
@@ -137,11 +165,18 @@ class BonePlanes:
             if slab is None:
                 continue
             if share is None or mineral is None:
-                share, mineral = slab[0][within] * weight, slab[1][within] * weight
+                share, mineral = slab.share[within] * weight, slab.mineral[within] * weight
             else:
-                share += slab[0][within] * weight
-                mineral += slab[1][within] * weight
-        return None if share is None or mineral is None else (share, mineral)
+                share += slab.share[within] * weight
+                mineral += slab.mineral[within] * weight
+        if share is None or mineral is None:
+            return None
+        number, within = divmod(index * self.each + self.each // 2, BLOCK)
+        middle = self._slab(number)
+        whose = np.zeros(share.shape, np.uint8)
+        if middle is not None:
+            np.multiply(middle.number[within], share >= np.float32(0.5), out=whose)
+        return BoneMatter(share, mineral, whose)
 
 
 def profile_weights(thickness: float, increment: float, each: int) -> list[tuple[int, float]]:

@@ -107,6 +107,8 @@ class CtScannerProfile:
         SD of focus and detector.
     couch : CouchShape
         Its table.
+    protocols : tuple of CtProtocol
+        What is run on it, the usual one first.
     """
 
     name: str
@@ -122,6 +124,7 @@ class CtScannerProfile:
     starvation: float
     mtf_blur_mm: float
     couch: CouchShape
+    protocols: tuple[CtProtocol, ...]
 
     def mineral_hu(self, kvp: int, fat: float = 0.5) -> float:
         """HU that each g/cm³ of mineral adds on this scanner."""
@@ -200,6 +203,11 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
         },
         1.00, 1.5, 0.72, 13.5, 0.85, 0.25, 1.0, 0.20,
         CouchShape(212.0, 36.0, 58.0, 1.6, 12.0, 60.0, -985.0, False),
+        (
+            CtProtocol(120, 150.0, "medium", 5.0, 5.0, 512, 400.0),
+            CtProtocol(120, 150.0, "medium", 1.25, 1.25, 512, 400.0),
+            CtProtocol(120, 200.0, "sharp", 2.5, 2.5, 512, 240.0),
+        ),
     ),
     "boreas": CtScannerProfile(
         "boreas", "siemens", "Boreas Definition 40",
@@ -210,6 +218,11 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
         },
         0.97, -1.0, 0.80, 12.0, 0.90, 0.20, 0.8, 0.18,
         CouchShape(208.0, 46.0, 38.0, 1.8, 6.0, 260.0, -990.0, True),
+        (
+            CtProtocol(120, 140.0, "medium", 3.0, 3.0, 512, 400.0),
+            CtProtocol(100, 160.0, "medium", 3.0, 2.0, 512, 380.0),
+            CtProtocol(120, 200.0, "sharp", 1.5, 1.5, 512, 220.0, -8.0),
+        ),
     ),
     "cirrus": CtScannerProfile(
         "cirrus", "philips", "Cirrus 256",
@@ -220,6 +233,10 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
         },
         1.03, 2.5, 0.63, 14.5, 0.75, 0.25, 1.2, 0.21,
         CouchShape(216.0, 28.0, 44.0, 1.5, 10.0, -40.0, -965.0, False),
+        (
+            CtProtocol(120, 120.0, "medium", 2.0, 1.0, 512, 390.0),
+            CtProtocol(140, 100.0, "smooth", 5.0, 5.0, 512, 420.0),
+        ),
     ),
     "dorado": CtScannerProfile(
         "dorado", "canon", "Dorado Prime 80",
@@ -230,6 +247,11 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
         },
         0.95, -2.0, 0.88, 13.0, 0.80, 0.25, 1.0, 0.20,
         CouchShape(225.0, 20.0, 32.0, 1.6, 14.0, 120.0, -970.0, True),
+        (
+            CtProtocol(120, 130.0, "smooth", 5.0, 5.0, 512, 400.0),
+            CtProtocol(120, 130.0, "medium", 1.0, 0.8, 512, 400.0),
+            CtProtocol(80, 220.0, "medium", 3.0, 3.0, 512, 360.0),
+        ),
     ),
 }  # fmt: skip
 
@@ -261,4 +283,5 @@ def generic_ct_scanner(seed: int) -> CtScannerProfile:
             float(rng.uniform(205, 215)), float(rng.uniform(28, 44)), float(rng.uniform(50, 65)),
             1.6, 10.0, 80.0, -975.0, bool(rng.random() < 0.5),
         ),
+        protocols=(CtProtocol(120, 140.0, "medium", 2.5, 2.5, 512, 390.0),),
     )  # fmt: skip

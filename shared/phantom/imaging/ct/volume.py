@@ -60,11 +60,15 @@ class CtSlice:
         Hounsfield units.
     mas : float
         Tube current by time that the scanner's modulation chose.
+    bones : ndarray of uint8, shape (H, W)
+        The truth: number of the bone that fills at least half of a voxel, from 1 in the order
+        of the scene's; 0 = none.
     """
 
     index: int
     hu: NDArray[np.int16]
     mas: float
+    bones: NDArray[np.uint8]
 
 
 @dataclass
@@ -75,6 +79,7 @@ class _Composed:
     hu: Floats
     mineral: Floats | None
     metals: dict[str, Floats]
+    bones: NDArray[np.uint8]
 
 
 def acquire(
@@ -204,18 +209,20 @@ class _Acquisition:
         """HU and densities of a slice."""
         hu = self._tissues(index)
         mineral: Floats | None = None
-        bones = self.bones.slice_of(index)
-        if bones is not None:
-            share, mineral = bones
+        matter = self.bones.slice_of(index)
+        numbers = np.zeros(self.stack.shape, np.uint8)
+        if matter is not None:
+            mineral = matter.mineral
             part = hu[self.bones.rows, self.bones.columns]
-            part += share * (np.float32(self.marrow) - part)
+            part += matter.share * (np.float32(self.marrow) - part)
             part += mineral * np.float32(self.slope)
+            numbers[self.bones.rows, self.bones.columns] = matter.number
         metals = {}
         for material, planes in self.metals.items():
             found = planes.slice_of(index)
-            if found is not None and found[0].any():
-                metals[material] = found[0]
-        return _Composed(index, hu, mineral, metals)
+            if found is not None and found.share.any():
+                metals[material] = found.share
+        return _Composed(index, hu, mineral, metals, numbers)
 
     # --- rays -----------------------------------------------------------------------------
 
@@ -256,7 +263,8 @@ class _Acquisition:
             for index in range(self.stack.count):
                 composed = self._compose(index)
                 self._put_metal(composed)
-                yield CtSlice(index, _whole(composed.hu), self.stack.protocol.mas)
+                hu = _whole(composed.hu)
+                yield CtSlice(index, hu, self.stack.protocol.mas, composed.bones)
             return
         every = max(1, round(TRACED_MM / self.stack.protocol.increment_mm))
         first = self._compose(0)
@@ -294,7 +302,8 @@ class _Acquisition:
             hu += spread(amplitude[0], size) * self._field("x", self.fields.along_x, alike)
             hu += spread(amplitude[1], size) * self._field("y", self.fields.along_y, alike)
         hu[self.outside] = LOWEST_HU
-        return CtSlice(composed.index, _whole(hu), self.stack.protocol.mas * more)
+        mas = self.stack.protocol.mas * more
+        return CtSlice(composed.index, _whole(hu), mas, composed.bones)
 
     def _put_metal(self, composed: _Composed) -> None:
         """Put metal into a slice; what is more than the scale holds is cut after the blur."""

@@ -298,6 +298,18 @@ def test_a_tilted_gantry_sees_the_body_along_its_plane() -> None:
     assert radius.min() > 16.5
 
 
+def test_each_slice_knows_its_bones() -> None:
+    near, far = cylinder(0.12, half=5.0), cylinder(0.12, centre=(0.0, 35.0, 18.0), half=5.0)
+    of = replace(scene(), bones=[far, near])
+    stack = SliceStack(SMALL, -9.0, 13)
+    seen = list(acquire(of, AURORA, stack, None))
+    area = np.pi * 20**2 / SMALL.spacing_mm**2
+    by_slice = [np.bincount(one.bones.ravel(), minlength=3)[1:] for one in seen]
+    assert by_slice[3] == pytest.approx([0, area], rel=0.03)
+    assert by_slice[9] == pytest.approx([area, 0], rel=0.03)
+    assert sum(by_slice[6]) == 0
+
+
 def test_nothing_is_reconstructed_outside_the_circle() -> None:
     hu, _ = taken(scene(), count=1, seed=1)
     assert hu[0, 0, 0] == LOWEST_HU
