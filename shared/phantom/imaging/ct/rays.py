@@ -255,26 +255,42 @@ def metal_density(metal: str) -> float:
 
 
 @lru_cache(maxsize=8)
-def _upsampling(side: int, size: int) -> tuple[NDArray[np.intp], Floats]:
-    """Pixel before each of `size` pixels over a field of `side`, and the share of the next."""
-    place = (np.arange(size) + 0.5) * side / size - 0.5
+def _upsampling(side: int, size: int, part: float) -> tuple[NDArray[np.intp], Floats]:
+    """Pixel before each of `size` pixels over a part of `side`, and the share of the next."""
+    place = ((np.arange(size) + 0.5) / size - 0.5) * part * side + (side - 1) / 2
     low = np.clip(np.floor(place).astype(np.intp), 0, side - 2)
     return low, floats(np.clip(place - low, 0, 1))
 
 
-def spread(image: Floats, size: int) -> Floats:
-    """Bring an image (side, side) to (size, size), linear in between.
+def spread(image: Floats, size: int, part: float = 1.0) -> Floats:
+    """Bring an image (side, side), or its middle, to (size, size), linear in between.
 
-    Not as a product of matrices: libraries put threads on those, which wait for each other on a
-    busy machine.
+    `part` is how much of a side is wanted. Not as a product of matrices: libraries put threads
+    on those, which wait for each other on a busy machine.
     """
-    low, share = _upsampling(image.shape[0], size)
+    low, share = _upsampling(image.shape[0], size, part)
     wide = image[:, low] + (image[:, low + 1] - image[:, low]) * share
     steps = wide[1:] - wide[:-1]
     tall = steps[low]
     tall *= share[:, None]
     tall += wide[low]
     return tall
+
+
+def embed(image: Floats, part: float) -> Floats:
+    """Shrink an image into the middle of one as large that stands for a field 1/`part` as wide."""
+    if part == 1:
+        return image
+    matrix = _shrinking(image.shape[0], part)
+    return floats(matrix @ image @ matrix.T)
+
+
+@lru_cache(maxsize=4)
+def _shrinking(side: int, part: float) -> Floats:
+    """Share of each larger pixel that each smaller one covers, (side, side)."""
+    edges = (np.arange(side + 1) - side / 2) * part + side / 2
+    low = np.arange(side)[:, None]
+    return floats(np.maximum(np.minimum(edges[1:], low + 1) - np.maximum(edges[:-1], low), 0))
 
 
 def gather(image: Floats, side: int) -> Floats:

@@ -217,7 +217,7 @@ CT_SCANNERS: Final[dict[str, CtScannerProfile]] = {
             "sharp": ReconstructionKernel("B70f", 0.90, 0.15, 0.62, 3.6),
         },
         0.97, -1.0, 0.80, 12.0, 0.90, 0.20, 0.8, 0.18,
-        CouchShape(208.0, 46.0, 38.0, 1.8, 6.0, 260.0, -990.0, True),
+        CouchShape(208.0, 46.0, 38.0, 2.4, 6.0, 260.0, -990.0, True),
         (
             CtProtocol(120, 140.0, "medium", 3.0, 3.0, 512, 400.0),
             CtProtocol(100, 160.0, "medium", 3.0, 2.0, 512, 380.0),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from .rays import (
     NOISE_WATER,
     Heavy,
     Left,
+    embed,
     gather,
     metal_density,
     spread,
@@ -42,6 +43,9 @@ LOWEST_HU: Final = -1024
 HIGHEST_HU: Final = 3071
 #: Rays are followed this often along the table, mm; between, what they leave is interpolated.
 TRACED_MM: Final = 12.0
+#: A field smaller than this does not hold the body; rays are then followed through a wider one.
+SMALL_FIELD_MM: Final = 320.0
+AROUND_MM: Final = 440.0
 #: Texture of tissue is alike over this way along the table, mm.
 TEXTURE_LENGTH_MM: Final = 3.5
 #: Tissues are looked at once per this much of a slice's thickness, mm.
@@ -139,6 +143,10 @@ class _Acquisition:
             )
             for material in sorted(materials)
         }
+        wide = protocol.field_mm if protocol.field_mm >= SMALL_FIELD_MM else AROUND_MM
+        self.part = protocol.field_mm / wide
+        coarse = replace(protocol, field_mm=wide, matrix=COARSE[0])
+        self.around = replace(stack, protocol=coarse)
         down, across = frequencies(stack.shape, protocol.spacing_mm)
         self.blur = transfer(np.sqrt(down**2 + across**2), self.kernel, scanner.mtf_blur_mm)
         steps = stack.steps()
@@ -226,24 +234,31 @@ class _Acquisition:
 
     # --- rays -----------------------------------------------------------------------------
 
-    def _water(self, composed: _Composed, side: int) -> Floats:
-        """Density of what attenuates like water, and of mineral: (2, side, side)."""
-        water = gather(composed.hu, side) * np.float32(1e-3) + 1
-        if composed.mineral is None:
-            return np.stack([water, np.zeros_like(water)])
-        whole = np.zeros(self.stack.shape, np.float32)
-        whole[self.bones.rows, self.bones.columns] = composed.mineral
-        mineral = gather(whole, side)
+    def _water(self, composed: _Composed) -> Floats:
+        """Density of what attenuates like water, and of mineral: (2, side, side), coarse."""
+        side = COARSE[0]
+        mineral = np.zeros((side, side), np.float32)
+        if composed.mineral is not None:
+            whole = np.zeros(self.stack.shape, np.float32)
+            whole[self.bones.rows, self.bones.columns] = composed.mineral
+            mineral = gather(whole, side)
+        if self.part < 1:
+            # What lies outside of a small field is in the rays all the same.
+            plane = self.around.plane(
+                self.stack.z_of(composed.index), self.scene.breath_at(composed.index).organs
+            )
+            water = self.look.real.take(self.scene.tissues.codes(plane)) * np.float32(1e-3) + 1
+            return np.stack([np.maximum(water, 0), embed(mineral, self.part)])
         # Mineral's own attenuation goes to the other image.
         lost = (self.marrow + 1000) / HYDROXYAPATITE_DENSITY
+        water = gather(composed.hu, side) * np.float32(1e-3) + 1
         water -= mineral * np.float32((self.slope + lost) / 1000)
         return np.stack([np.maximum(water, 0), mineral])
 
     def _trace(self, composed: _Composed, heavy: Heavy | None = None) -> Left:
         """What rays leave in a slice."""
-        field_cm = self.stack.protocol.field_mm / 10
-        matter = self._water(composed, COARSE[0])
-        return trace(self.beam, field_cm, matter, self.scanner.hardening, heavy)
+        field_cm = self.around.protocol.field_mm / 10
+        return trace(self.beam, field_cm, self._water(composed), self.scanner.hardening, heavy)
 
     def _heavy(self, composed: _Composed) -> Heavy:
         """Metal of a slice; of several kinds the densest decides how all of it attenuates."""
@@ -253,7 +268,8 @@ class _Acquisition:
             grams = np.float32(metal_density(material)) * share
             density[planes.rows, planes.columns] += grams
         densest = max(composed.metals, key=metal_density)
-        return Heavy(densest, gather(density, FINE[0]), self.scanner.starvation, self.rng)
+        coarser = embed(gather(density, FINE[0]), self.part)
+        return Heavy(densest, coarser, self.scanner.starvation, self.rng)
 
     # --- the scanner ----------------------------------------------------------------------
 
@@ -290,7 +306,7 @@ class _Acquisition:
         spectrum = fft.rfft2(composed.hu)
         spectrum *= self.blur
         hu = fft.irfft2(spectrum, s=self.stack.shape, overwrite_x=True)
-        hu += spread(left.error, size)
+        hu += spread(left.error, size, self.part)
         excess = (left.water - NOISE_WATER) * self.beam.effective("water")
         more = math.exp(min(max(self.scanner.modulation * excess, -2.5), 1.8))
         if self.fields is not None:
@@ -299,8 +315,12 @@ class _Acquisition:
                 0.0, 1 - self.stack.protocol.increment_mm / self.stack.protocol.thickness_mm
             )
             amplitude = np.sqrt(left.variance) * np.float32(sd)
-            hu += spread(amplitude[0], size) * self._field("x", self.fields.along_x, alike)
-            hu += spread(amplitude[1], size) * self._field("y", self.fields.along_y, alike)
+            hu += spread(amplitude[0], size, self.part) * self._field(
+                "x", self.fields.along_x, alike
+            )
+            hu += spread(amplitude[1], size, self.part) * self._field(
+                "y", self.fields.along_y, alike
+            )
         hu[self.outside] = LOWEST_HU
         mas = self.stack.protocol.mas * more
         return CtSlice(composed.index, _whole(hu), mas, composed.bones)

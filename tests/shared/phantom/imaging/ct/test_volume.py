@@ -310,6 +310,18 @@ def test_each_slice_knows_its_bones() -> None:
     assert sum(by_slice[6]) == 0
 
 
+def test_a_small_field_sees_the_rays_of_the_whole_body() -> None:
+    found = []
+    for field_mm in (380.0, 180.0):
+        protocol = replace(SMALL, field_mm=field_mm)
+        hu, stack = taken(scene(0.18), protocol=protocol, centre=(0.0, 20.0))
+        noisy, _ = taken(scene(0.18), protocol=protocol, centre=(0.0, 20.0), seed=1)
+        inside = disk(stack, 0, 35, 13)
+        found.append((hu[1][inside].mean(), (noisy - hu)[:, inside].std()))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1.5)
+    assert found[0][1] == pytest.approx(found[1][1], rel=0.2)
+
+
 def test_nothing_is_reconstructed_outside_the_circle() -> None:
     hu, _ = taken(scene(), count=1, seed=1)
     assert hu[0, 0, 0] == LOWEST_HU
