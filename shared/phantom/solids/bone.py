@@ -114,8 +114,9 @@ def _share_inside(distance: Floats, reaches: Floats) -> Floats:
     normal, mm. The share is that of two boxes folded with each other: the longest side, along
     which boxes lie one behind the other and add up exactly, and the two others together.
     """
-    long = reaches.max(axis=1)
-    short = reaches.sum(axis=1) - long
+    first, second, third = reaches.T
+    long = np.maximum(np.maximum(first, second), third)
+    short = first + second + third - long
     # In the middle of a bone no normal is there, and no side of a box reaches along it.
     least = np.float32(1e-3)
     long, short = (
