@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from shared.errors import PhantomError
+from shared.phantom.solids.lattice import BLOCK
 from shared.seeds import numpy_generator
 
 from .attenuation import iodine_hu, marrow_hu, mineral_hu
@@ -14,6 +16,8 @@ from .attenuation import iodine_hu, marrow_hu, mineral_hu
 Sharpness = Literal["smooth", "medium", "sharp"]
 CtMaker = Literal["ge", "siemens", "philips", "canon"]
 PatientPosition = Literal["HFS", "FFS", "HFP"]
+#: No gantry leans further, degrees.
+STEEPEST: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,12 @@ class CtProtocol:
     field_mm: float = 380.0
     tilt_degrees: float = 0.0
     position: PatientPosition = "HFS"
+
+    def __post_init__(self) -> None:
+        if self.matrix < BLOCK or self.matrix % BLOCK:
+            raise PhantomError(f"matrix: {self.matrix} (must be a multiple of {BLOCK})")
+        if abs(self.tilt_degrees) > STEEPEST:
+            raise PhantomError(f"tilt_degrees: {self.tilt_degrees} (must be within ±{STEEPEST:g})")
 
     @property
     def spacing_mm(self) -> float:

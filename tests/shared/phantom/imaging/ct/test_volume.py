@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from shared.errors import PhantomError
 from shared.phantom.imaging.ct.attenuation import KILOVOLTS
 from shared.phantom.imaging.ct.kernel import NoiseFields, noise_power, transfer
 from shared.phantom.imaging.ct.planes import profile_weights
@@ -77,6 +78,13 @@ def test_and_of_the_tube_voltage_whatever_the_noise(kvp: int) -> None:
     hu, stack = taken(scene(0.12), protocol=protocol, count=9, seed=5)
     found = hu[1:-1, disk(stack, 0, 35, 14)].mean()
     assert found == pytest.approx(AURORA.core_hu(0.12, kvp), abs=3.5)
+
+
+def test_what_no_scanner_can_do_is_refused() -> None:
+    with pytest.raises(PhantomError, match="matrix: 250"):
+        replace(SMALL, matrix=250)
+    with pytest.raises(PhantomError, match="tilt_degrees: 40"):
+        replace(SMALL, tilt_degrees=40.0)
 
 
 def test_two_voltages_differ_by_the_ratio_of_the_scanner() -> None:
