@@ -31,7 +31,7 @@ class Outline(Protocol):
 
 
 @dataclass(frozen=True)
-class Template:
+class SampledOutline:
     """Distance and traits of one kind of bone, in its own frame.
 
     Attributes
@@ -74,59 +74,28 @@ class Template:
         return rows
 
 
-def sample_template(
-    distance: Distance,
-    low: tuple[float, float, float],
-    high: tuple[float, float, float],
-    traits: Callable[[Floats, Floats], Floats],
-    spacing: float = 1.0,
-) -> Template:
-    """Sample a bone.
-
-    Parameters
-    ----------
-    distance : callable
-        Signed distance of points (N, 3), mm.
-    low, high : (float, float, float)
-        Box that holds the bone with a margin, mm.
-    traits : callable
-        What the bone is like at points (N, 3) with distances (N,): (N, traits).
-    spacing : float
-        Between nodes, mm.
-    """
-    sides = [
-        np.arange(a, b + spacing / 2, spacing, dtype=np.float32)
-        for a, b in zip(low, high, strict=True)
-    ]
-    shape = (len(sides[0]), len(sides[1]), len(sides[2]))
-    points = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 3)
-    value = floats(distance(points))
-    steps = np.gradient(value.reshape(shape), spacing)
-    gradient = np.stack([step.reshape(-1) for step in steps], axis=1)
-    # Formulas that are joined are no distances a little way off; scaled they are, near by.
-    steep = length(floats(gradient))
-    value = floats(value / np.clip(steep, 0.5, 2.0))
-    gradient = gradient / np.maximum(steep, np.float32(0.2))[:, None]
-    table = np.concatenate([value[:, None], gradient, traits(points, value)], axis=1)
-    return Template(floats(low), spacing, shape, np.ascontiguousarray(table, np.float32))
-
-
 def sample_near(
     distance: Distance,
     low: tuple[float, float, float],
     high: tuple[float, float, float],
     traits: Callable[[Floats, Floats], Floats],
     spacing: float = 1.4,
-) -> Template:
-    """Sample a large bone: nodes away from it come from a coarse grid.
+) -> SampledOutline:
+    """Sample a bone: nodes away from it come from a coarse grid.
 
     The slope at a node is measured beside it, not between its neighbours: where the bone is as
     thin as two nodes, a node still knows which face it is at.
 
     Parameters
     ----------
-    distance, low, high, traits, spacing
-        As for `sample_template`; the box grows to whole cells of four nodes.
+    distance : callable
+        Signed distance of points (N, 3), mm.
+    low, high : (float, float, float)
+        Box that holds the bone with a margin, mm; it grows to whole cells of four nodes.
+    traits : callable
+        What the bone is like at points (N, 3) with distances (N,): (N, traits).
+    spacing : float
+        Between nodes, mm.
     """
     cells = [max(1, -int((a - b) // (spacing * _CELL))) for a, b in zip(low, high, strict=True)]
     shape = (cells[0] * _CELL + 1, cells[1] * _CELL + 1, cells[2] * _CELL + 1)
@@ -172,7 +141,7 @@ def sample_near(
     table = np.zeros((len(nodes), 4 + found.shape[1]), np.float32)
     table[:, :4] = nodes
     table[near, 4:] = found
-    return Template(floats(low), spacing, shape, table)
+    return SampledOutline(floats(low), spacing, shape, table)
 
 
 def _pairs(count: int) -> tuple[range, range]:

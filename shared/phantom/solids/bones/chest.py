@@ -30,7 +30,7 @@ from shared.phantom.solids.distance import (
     vector,
 )
 from shared.phantom.solids.scaled import scaled, scaled_half
-from shared.phantom.solids.template import Template, sample_near
+from shared.phantom.solids.template import SampledOutline, sample_near
 
 #: Length of the manubrium, and of manubrium and body, mm.
 MANUBRIUM: Final = 49.0
@@ -110,13 +110,13 @@ def _scapular(points: Floats, distance: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def sternum_template() -> Template:
+def sternum_template() -> SampledOutline:
     """The left half of the sternum, sampled."""
     return sample_near(sternum_distance, (-1.6, -10, -6), (36, 54, 184), _sternal, 1.4)
 
 
 @lru_cache(maxsize=1)
-def scapula_template() -> Template:
+def scapula_template() -> SampledOutline:
     """The left scapula, sampled."""
     return sample_near(scapula_distance, (-98, -44, -54), (32, 66, 114), _scapular, 1.5)
 

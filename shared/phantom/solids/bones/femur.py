@@ -25,7 +25,7 @@ from shared.phantom.solids.distance import (
     smoothstep,
     vector,
 )
-from shared.phantom.solids.template import Template, sample_near
+from shared.phantom.solids.template import SampledOutline, sample_near
 
 #: Template: head radius, neck-shaft angle (degrees), head centre to shaft axis along the neck.
 HEAD_RADIUS: Final = 23.5
@@ -164,7 +164,7 @@ def _share(points: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def femur_template() -> Template:
+def femur_template() -> SampledOutline:
     """The left femur, sampled."""
     low, high = (-27.0, -26.0, -27.0), (66.0, 27.0, LENGTH + 3)
     return sample_near(femur_distance, low, high, _traits, 1.4)
@@ -174,7 +174,7 @@ def femur_template() -> Template:
 class ResectedOutline:
     """The femur without head and neck, as a hip prosthesis leaves it."""
 
-    whole: Template
+    whole: SampledOutline
 
     def at(self, x: Floats, y: Floats, z: Floats) -> Floats:
         """Rows (N, 6) for points, as the whole femur's below the cut."""
@@ -220,7 +220,7 @@ def _unbent(form: FemurForm) -> Unbend:
 
 
 def bend(form: FemurForm, points: Floats) -> Floats:
-    """Template points (N, 3) in the frame of a femur, mm: landmarks, by iteration."""
+    """SampledOutline points (N, 3) in the frame of a femur, mm: landmarks, by iteration."""
     unbend = _unbent(form)
     placed = points * np.float32(form.size)
     for _ in range(60):

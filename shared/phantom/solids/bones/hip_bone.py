@@ -28,7 +28,7 @@ from shared.phantom.solids.distance import (
     vector,
 )
 from shared.phantom.solids.scaled import scaled
-from shared.phantom.solids.template import Template, sample_near
+from shared.phantom.solids.template import SampledOutline, sample_near
 
 from .sacrum import GAP, JOINT, SACROILIAC, SLOPE, joint_sheet, sacrum_distance, turned
 
@@ -205,7 +205,7 @@ def _traits(points: Floats, distance: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def hip_bone_template() -> Template:
+def hip_bone_template() -> SampledOutline:
     """The left hip bone, sampled."""
     return sample_near(hip_bone_distance, (-90, -80, -146), (42, 108, 88), _traits, 1.6)
 

@@ -27,7 +27,7 @@ from shared.phantom.solids.distance import (
     vector,
 )
 from shared.phantom.solids.scaled import scaled_half
-from shared.phantom.solids.template import Template, sample_near
+from shared.phantom.solids.template import SampledOutline, sample_near
 
 #: Angle of the upper end plate to the horizontal for which the pelvis was drawn, radians.
 SLOPE: Final = math.radians(38.0)
@@ -131,7 +131,7 @@ def _traits(points: Floats, distance: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def sacrum_template() -> Template:
+def sacrum_template() -> SampledOutline:
     """The left half of the sacrum, sampled."""
     return sample_near(_jointed, (-1.6, -76, -7), (64, 38, 144), _traits, 1.4)
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.phantom.solids.bone import Bone
+from shared.phantom.solids.bone import Bone, Unbend
 from shared.phantom.solids.distance import (
     Distance,
     Floats,
@@ -27,7 +27,7 @@ from shared.phantom.solids.distance import (
     smoothstep,
     vector,
 )
-from shared.phantom.solids.template import Template, sample_template
+from shared.phantom.solids.template import SampledOutline, sample_near
 
 #: Levels from cranial to caudal; L6 is there in who has six lumbar vertebrae.
 SPINE_LEVELS: Final = (
@@ -227,7 +227,7 @@ def _kind(level: str) -> _Kind:
 
 
 @lru_cache(maxsize=3)
-def _template(kind: _Kind) -> Template:
+def _template(kind: _Kind) -> SampledOutline:
     a, b, height = kind.body
 
     def traits(points: Floats, distance: Floats) -> Floats:
@@ -249,7 +249,7 @@ def _template(kind: _Kind) -> Template:
         core = (1 + 0.35 * ends) * (1 - 0.75 * vein) * (1 - behind)
         return floats(np.stack([wall, plates, arch, core, 1.4 * behind], axis=1))
 
-    return sample_template(kind.distance, kind.low, kind.high, traits)
+    return sample_near(kind.distance, kind.low, kind.high, traits, 1.0)
 
 
 # --- one level of one patient ---------------------------------------------------------------
@@ -270,7 +270,7 @@ class VertebraBone(Bone):
         return cortex, rows[:, _BODY_CORE : _ARCH_CORE + 1] @ cores
 
 
-def _unbend(shape: BodyShape, kind: _Kind) -> Callable[..., tuple[Floats, ...]]:
+def _unbend(shape: BodyShape, kind: _Kind) -> Unbend:
     """Map from the patient's frame to the template's, and the patient's millimetres over it.
 
     Length along z differs above and below and along the depth (fractures); the arch behind
@@ -286,7 +286,9 @@ def _unbend(shape: BodyShape, kind: _Kind) -> Callable[..., tuple[Floats, ...]]:
     left, right = (np.float32(side) for side in shape.flare)
     lean, process = np.float32(shape.lean), np.float32(shape.process)
 
-    def unbend(x: Floats, y: Floats, z: Floats) -> tuple[Floats, ...]:
+    def unbend(
+        x: Floats, y: Floats, z: Floats
+    ) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
         v = y / sy
         v = np.where(v > b, b + (v - b) / behind_scale, v)
         behind = smoothstep(v, b - 3.0, b + 5.0)
@@ -305,7 +307,7 @@ def _unbend(shape: BodyShape, kind: _Kind) -> Callable[..., tuple[Floats, ...]]:
         far = np.abs(u)
         u = np.where(far > a, np.copysign(a + (far - a) / process, u), u)
         v = np.where(v < 0, v / (1 + np.float32(0.6) * wider), v)
-        return u, v, w, scale_x, np.broadcast_to(sy, scale_x.shape), scale_z
+        return u, v, w, scale_x, floats(np.broadcast_to(sy, scale_x.shape)), scale_z
 
     return unbend
 

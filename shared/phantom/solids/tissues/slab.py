@@ -25,7 +25,7 @@ Box = tuple[Point, Point]
 
 
 @dataclass(frozen=True)
-class Grid:
+class SlabGrid:
     """Places (x, z) at which sheets are tabulated.
 
     Attributes
@@ -48,13 +48,13 @@ class Grid:
         return self.z[:, None]
 
 
-def grid(x: tuple[float, float], z: tuple[float, float], spacing: tuple[float, float]) -> Grid:
-    """Grid over a rectangle and one node more on every side; `spacing` along x and z, mm."""
+def grid(x: tuple[float, float], z: tuple[float, float], spacing: tuple[float, float]) -> SlabGrid:
+    """SlabGrid over a rectangle and one node more on every side; `spacing` along x and z, mm."""
     axes = []
     for (low, high), step in zip((x, z), spacing, strict=True):
         count = int(np.ceil((high - low) / step)) + 3
         axes.append(floats(low + step * (np.arange(count) - 1)))
-    return Grid(axes[0], axes[1])
+    return SlabGrid(axes[0], axes[1])
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Slab:
         within = (y > middle - half) & (y < middle + half)
         return np.asarray(within, np.bool_)
 
-    def faces(self, on: Grid) -> tuple[Floats, Floats]:
+    def faces(self, on: SlabGrid) -> tuple[Floats, Floats]:
         """Depth of front and back on a grid, mm; beside the solid the front is behind the back."""
         middle, squared = self.sheets(on.columns, on.rows)
         half = np.copysign(np.sqrt(np.abs(squared)), squared)
@@ -180,7 +180,7 @@ def _apart(z: tuple[int, ...], x: tuple[int, ...]) -> bool:
     return not first or not last or max(last) < min(first)
 
 
-def slab(on: Grid, middle: ArrayLike, squared: ArrayLike) -> Slab:
+def slab(on: SlabGrid, middle: ArrayLike, squared: ArrayLike) -> Slab:
     """Make a slab of its sheets on a grid; the grid's border is always outside."""
     shape = (len(on.z), len(on.x))
     square = np.array(np.broadcast_to(floats(squared), shape))
@@ -191,7 +191,7 @@ def slab(on: Grid, middle: ArrayLike, squared: ArrayLike) -> Slab:
     return Slab((float(on.x[0]), float(on.z[0])), spacing, middles, square)
 
 
-def between(on: Grid, front: ArrayLike, back: ArrayLike) -> Slab:
+def between(on: SlabGrid, front: ArrayLike, back: ArrayLike) -> Slab:
     """Slab from one sheet to another; nothing where the front is behind the back."""
     first, last = floats(front), floats(back)
     half = (last - first) / 2
@@ -220,10 +220,10 @@ def within(solid: Slab, hull: Slab, margin: float = 0.0) -> Slab:
     return slab(on, part.middle, np.minimum(part.squared, squared - np.float32(margin**2)))
 
 
-def grid_of(solid: Slab) -> Grid:
-    """Grid on which a solid is tabulated."""
+def grid_of(solid: Slab) -> SlabGrid:
+    """SlabGrid on which a solid is tabulated."""
     rows, columns = solid.middle.shape
-    return Grid(
+    return SlabGrid(
         floats(solid.low[0] + solid.spacing[0] * np.arange(columns)),
         floats(solid.low[1] + solid.spacing[1] * np.arange(rows)),
     )
@@ -356,7 +356,7 @@ def pooled(parts: Sequence[Slab], spacing: tuple[float, float]) -> Slab:
 
 
 def balls(
-    on: Grid,
+    on: SlabGrid,
     centres: NDArray[np.floating],
     radii: NDArray[np.floating],
     axes: NDArray[np.floating],
@@ -366,7 +366,7 @@ def balls(
 
     Parameters
     ----------
-    on : Grid
+    on : SlabGrid
         Evenly spaced.
     centres, radii : ndarray, shape (N, 3)
         Places and half axes, mm.

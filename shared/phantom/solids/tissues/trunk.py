@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ..distance import Floats, floats
 from .course import Physique, RibCage, SpineCourse
-from .slab import Grid, Slab, ball, clipped, grid, slab, tube, turned
+from .slab import Slab, SlabGrid, ball, clipped, grid, slab, tube, turned
 
 #: Skin, mm [U].
 SKIN: Final = 1.8
@@ -74,7 +74,7 @@ class Outline:
         beyond = (on.rows < top) | (on.rows > bottom)
         return slab(on, (f + b) / 2, np.where(beyond, np.float32(-1), half * np.abs(half)))
 
-    def faces(self, on: Grid) -> tuple[Floats, Floats]:
+    def faces(self, on: SlabGrid) -> tuple[Floats, Floats]:
         """Depth of its front and back on a grid, mm; beside it the front is behind."""
         x, y, wide, front, back, p, q = (
             floats(np.interp(on.z, self.z, values))[:, None]
@@ -361,7 +361,7 @@ def trunk_solid(outline: Outline, trunk: Trunk, inset: float = 0.0) -> Slab:
     rows, columns = whole.middle.shape
     x = whole.low[0] + whole.spacing[0] * np.arange(columns)
     z = whole.low[1] + whole.spacing[1] * np.arange(rows)
-    on = Grid(floats(x), floats(z))
+    on = SlabGrid(floats(x), floats(z))
     _, back = whole.faces(on)
     at = floats(np.interp(z, outline.z, outline.x))[:, None]
     lumbar = np.exp(-(((on.rows - 0.25 * trunk.crest) / 110) ** 2))

@@ -10,7 +10,7 @@ import pytest
 from shared.phantom.solids.bone import CORTICAL, Bone, mineral_of, straight_through
 from shared.phantom.solids.distance import Distance, Floats, floats, vector
 from shared.phantom.solids.lattice import Lattice, diverging, straight
-from shared.phantom.solids.template import sample_template
+from shared.phantom.solids.template import sample_near
 
 SHELL_MM, CORE = 0.5, 0.15
 #: Rows, columns and samples along the ray, mm: DXA, CT thin and thick, film.
@@ -23,7 +23,7 @@ def bone_of(distance: Distance, reach: float, centre: Floats, rotation: Floats) 
         return floats(np.stack([np.full(len(points), SHELL_MM), np.ones(len(points))], axis=1))
 
     side = reach + 6
-    template = sample_template(distance, (-side,) * 3, (side,) * 3, traits)
+    template = sample_near(distance, (-side,) * 3, (side,) * 3, traits, 1.0)
     return Bone("solid", template, centre, rotation, straight_through, reach, 1.0, CORE)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.phantom.imaging.ct.scene import CtScene, SlicePlane, TissueLook
 from shared.phantom.solids.bone import Bone
 from shared.phantom.solids.distance import Floats, floats, vector
-from shared.phantom.solids.template import Template, sample_template
+from shared.phantom.solids.template import SampledOutline, sample_near
 
 LOOKS = (
     TissueLook(-1000.0),
@@ -84,16 +84,16 @@ def _straight(
     return x, y, z, one, one, one
 
 
-def _template(distance: Callable[[Floats], Floats], reach: float, cortex: float) -> Template:
+def _template(distance: Callable[[Floats], Floats], reach: float, cortex: float) -> SampledOutline:
     def traits(points: Floats, away: Floats) -> Floats:
         return floats(np.tile([cortex, 1.0], (len(points), 1)))
 
     side = reach + 4
-    return sample_template(distance, (-side, -side, -side), (side, side, side), traits)
+    return sample_near(distance, (-side, -side, -side), (side, side, side), traits)
 
 
 @lru_cache(maxsize=4)
-def _cylinder(radius: float, half: float, cortex: float) -> Template:
+def _cylinder(radius: float, half: float, cortex: float) -> SampledOutline:
     def distance(points: Floats) -> Floats:
         across = np.sqrt(points[:, 0] ** 2 + points[:, 1] ** 2) - np.float32(radius)
         return floats(np.maximum(across, np.abs(points[:, 2]) - np.float32(half)))
@@ -102,7 +102,7 @@ def _cylinder(radius: float, half: float, cortex: float) -> Template:
 
 
 @lru_cache(maxsize=4)
-def _plate(half: float, thickness: float) -> Template:
+def _plate(half: float, thickness: float) -> SampledOutline:
     def distance(points: Floats) -> Floats:
         wide = np.maximum(np.abs(points[:, 0]), np.abs(points[:, 1])) - np.float32(half)
         return floats(np.maximum(wide, np.abs(points[:, 2]) - np.float32(thickness / 2)))
