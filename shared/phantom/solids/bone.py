@@ -15,7 +15,7 @@ import numpy as np
 
 from .distance import Floats, floats
 from .lattice import BLOCK, Blocks, Lattice, block_centres, blocks_at
-from .template import Outline
+from .template import BoneSurface
 
 #: Hydroxyapatite of cortical bone, g/cm³ (design/anatomy.md [U]).
 CORTICAL: Final = 1.05
@@ -66,7 +66,7 @@ class Bone:
     ----------
     name : str
         Region or side and bone.
-    template : Outline
+    template : BoneSurface
         Traits: cortex thickness in mm and core density as a share of `core`.
     centre : ndarray of float32, shape (3,)
         Origin of its frame in the world, mm.
@@ -83,7 +83,7 @@ class Bone:
     """
 
     name: str
-    template: Outline
+    template: BoneSurface
     centre: Floats
     rotation: Floats
     unbend: Unbend

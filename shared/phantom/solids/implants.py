@@ -30,7 +30,7 @@ from .distance import (
     vector,
 )
 from .lattice import BLOCK, Lattice, block_centres
-from .template import Outline
+from .template import BoneSurface
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Implant:
         Kind and place, such as ``screw_L4_left``.
     material : str
         Key of `MATERIALS`.
-    outline : Outline
+    outline : BoneSurface
         What distances are asked of.
     centre : ndarray of float32, shape (3,)
         Origin of its frame in the world, mm.
@@ -108,7 +108,7 @@ class Implant:
 
     name: str
     material: str
-    outline: Outline
+    outline: BoneSurface
     centre: Floats
     rotation: Floats
     reach: float

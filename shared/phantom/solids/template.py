@@ -22,7 +22,7 @@ _CELL: Final = 4
 _SLOPED: Final = (-11.0, 3.2)
 
 
-class Outline(Protocol):
+class BoneSurface(Protocol):
     """What a bone's distance is asked of: a template, or a curve with a section."""
 
     def at(self, x: Floats, y: Floats, z: Floats) -> Floats:

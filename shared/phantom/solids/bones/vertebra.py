@@ -223,7 +223,7 @@ _WALL, _PLATE, _ARCH, _BODY_CORE, _ARCH_CORE = range(4, 9)
 def _kind(level: str) -> _Kind:
     if level.startswith("L") or level in ("T11", "T12"):
         return _LUMBAR
-    return _LOWER_NECK if level in ("C7", "T1") else _THORACIC
+    return _LOWER_NECK if level in ("C7", "T1", "T2") else _THORACIC
 
 
 @lru_cache(maxsize=3)
