@@ -6,10 +6,12 @@ from typing import Final
 
 from tests.verify import (
     auditing,
+    circularity,
     hospital,
     learning,
     mutations,
     noise,
+    persons,
     poisoning,
     population,
     quality,
@@ -20,6 +22,8 @@ _ALL: Final = (
     noise.TOPIC,
     auditing.TOPIC,
     population.TOPIC,
+    persons.TOPIC,
+    circularity.TOPIC,
     quality.TOPIC,
     poisoning.SMALL,
     mutations.TOPIC,

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from shared.phantom.rendered import RenderedStudy
+from shared.records import Covariates
 
 from .identity import Identity
 
@@ -49,7 +50,11 @@ class WrittenStudy:
 
 def patient_and_study(study: RenderedStudy, identity: Identity) -> Dataset:
     """Attributes of patient and study, the same in each of a study's files."""
-    known = study.covariates
+    return describe_patient(study.covariates, identity)
+
+
+def describe_patient(known: Covariates, identity: Identity) -> Dataset:
+    """Attributes of patient and study of whom so much is known."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = CHARACTER_SET
     dataset.PatientName = identity.name
@@ -91,12 +96,18 @@ def add_pixels(dataset: Dataset, pixels: NDArray[np.uint8] | NDArray[np.uint16])
 
 def save(dataset: Dataset, path: Path, *, implicit: bool) -> None:
     """Write one DICOM file; the same data set gives the same bytes."""
+    dataset.file_meta = file_meta(dataset.SOPClassUID, dataset.SOPInstanceUID, implicit=implicit)
+    dataset["PixelData"].VR = "OW" if implicit else dataset["PixelData"].VR
+    dcmwrite(path, dataset, enforce_file_format=True)
+
+
+def file_meta(class_uid: str, instance_uid: str, *, implicit: bool) -> FileMetaDataset:
+    """Make the meta information of a file."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = class_uid
+    meta.MediaStorageSOPInstanceUID = instance_uid
     meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_UID
     meta.ImplementationVersionName = IMPLEMENTATION_NAME
-    dataset.file_meta = meta
-    dataset["PixelData"].VR = "OW" if implicit else dataset["PixelData"].VR
-    dcmwrite(path, dataset, enforce_file_format=True)
+    return meta
