@@ -9,7 +9,6 @@ import pytest
 
 from shared.phantom.solids.bone import mineral_of
 from shared.phantom.solids.bones.vertebra import (
-    SPINE_LEVELS,
     BodyMineral,
     BodyShape,
     VertebraBone,
@@ -48,7 +47,7 @@ def mass(bone: VertebraBone, grid: tuple[float, float, float], begin: float = 0.
     return float(found.sum(dtype=np.float64)) * float(np.prod(grid)) / 1000
 
 
-@pytest.mark.parametrize("level", SPINE_LEVELS)
+@pytest.mark.parametrize("level", ["C7", "T2", "T6", "T12", "L3", "L6"])
 def test_the_mineral_is_the_same_on_every_grid(level: str) -> None:
     bone = placed(healthy(level))
     fine = mass(bone, (0.4, 0.4, 0.4))
