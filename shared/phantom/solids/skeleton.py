@@ -1,0 +1,288 @@
+"""The skeleton of a person: every bone and implant where it is.
+
+World frame, mm: x to the patient's left, y to the back, z to the feet; the origin is the centre
+of the body of L3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from shared.phantom.person.person import Person
+from shared.seeds import numpy_generator
+
+from .bone import Bone
+from .bones.chest import place_scapula, place_sternum
+from .bones.femur import FemurForm, PlacedFemur, place_femur
+from .bones.hip_bone import place_hip_bone
+from .bones.rib import place_rib
+from .bones.sacrum import SLOPE, hip_joint, place_sacrum
+from .bones.vertebra import BodyMineral, BodyShape, body_size
+from .distance import Floats, floats, vector
+from .implants import Implant, Operated, cement, fixation, hip_prosthesis
+from .spine import PROCESS_LENGTH, SpineBody, SpineForm, stack_spine, taper_of
+from .texture import Texture, draw_texture, moved
+
+#: Curves at which the mean angles of the spine are those of `spine.SAGITTAL_DEGREES`, degrees.
+MEAN_KYPHOSIS: Final = 41.0
+MEAN_LORDOSIS: Final = 44.0
+#: How far the slope of the sacrum may differ from the hip bones' before their joint closes.
+MOST_TURN: Final = 0.09
+SIDES: Final = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Lie:
+    """How somebody lies on the table: what a technologist sees to, and sometimes does not.
+
+    `roll_degrees` turns the trunk about its long axis; `legs` holds by side how far each leg is
+    turned away from the position that lays the neck in the image plane, and how far its shaft
+    leans outwards, degrees.
+    """
+
+    roll_degrees: float = 0.0
+    legs: Mapping[str, tuple[float, float]] | None = None
+
+    def leg(self, side: str) -> tuple[float, float]:
+        """Turn and lean of a leg, degrees."""
+        return (self.legs or {}).get(side, (0.0, 0.0))
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Bones and implants of one person, placed.
+
+    Attributes
+    ----------
+    spine : mapping of str to SpineBody
+        From above to below.
+    femora : mapping of str to PlacedFemur
+        ``left`` and ``right``.
+    others : tuple of Bone
+        Sacrum, hip bones, ribs, sternum, scapulae.
+    implants : tuple of Implant
+        Screws, rods, hips, cement.
+    hips : ndarray of float32, shape (2, 3)
+        Centres of the left and right hip joint, mm.
+    size : float
+        Of the skeleton; 1 is an average man's.
+    """
+
+    spine: Mapping[str, SpineBody]
+    femora: Mapping[str, PlacedFemur]
+    others: tuple[Bone, ...]
+    implants: tuple[Implant, ...]
+    hips: Floats
+    size: float
+
+    @property
+    def bones(self) -> tuple[Bone, ...]:
+        """All bones."""
+        vertebrae = (body.bone for body in self.spine.values())
+        return (*vertebrae, *(femur.bone for femur in self.femora.values()), *self.others)
+
+    def bone(self, name: str) -> Bone:
+        """A bone by its name.
+
+        Raises
+        ------
+        KeyError
+            If there is none of that name.
+        """
+        for one in self.bones:
+            if one.name == name:
+                return one
+        raise KeyError(f"no bone {name}; there are {', '.join(b.name for b in self.bones)}")
+
+
+def build_skeleton(person: Person, lie: Lie | None = None) -> Skeleton:
+    """Place the bones of a person; the same person and lie always have the same skeleton.
+
+    Parameters
+    ----------
+    person : Person
+        Whose.
+    lie : Lie, optional
+        How the person lies; straight by default.
+    """
+    lie = lie or Lie()
+    grain = draw_texture(numpy_generator(person.texture.seed, "grain"), person.texture.strength)
+    levels = person.variants.levels
+    spine = stack_spine(
+        {level: shape_of(person, level) for level in levels},
+        {level: mineral_at(person, level) for level in levels},
+        form_of(person, lie),
+        grain,
+    )
+    sacrum, slope, tilt = _sacrum(person, spine, moved(grain, (5.0, 61.0, 0.0)))
+    offset = hip_joint(slope, tilt, person.sizes.overall)
+    joints = [floats(sacrum.centre + offset * vector(side, 1, 1)) for side in (1, -1)]
+    femora = {
+        side: _femur(person, side, joint, lie, moved(grain, (11.0, 0.0, 43.0)))
+        for side, joint in zip(SIDES, joints, strict=True)
+    }
+    hip_bones = [
+        place_hip_bone(
+            joint, person.sizes.overall, left=side == "left", tilt=tilt,
+            cortex=person.bones["hip_bones"].cortex, core=person.bones["hip_bones"].core,
+            texture=grain,
+        )
+        for side, joint in zip(SIDES, joints, strict=True)
+    ]  # fmt: skip
+    others = (sacrum, *hip_bones, *_ribs(person, spine, grain), *_chest(person, spine, grain))
+    return Skeleton(
+        spine, femora, others, tuple(_implants(person, spine, femora)), floats(np.stack(joints)),
+        person.sizes.overall,
+    )  # fmt: skip
+
+
+def shape_of(person: Person, level: str) -> BodyShape:
+    """Form of a vertebra, after fractures and with its degeneration."""
+    size, wear = person.sizes.levels[level], person.worn(level)
+    width, depth, height, _ = body_size(level)
+    healthy = height * size.height
+    taper = taper_of(level) * size.taper
+    loss = person.findings.vertebrae.get(level)
+    front, middle, back = (loss.anterior, loss.middle, loss.posterior) if loss else (0.0,) * 3
+    rim = min(0.45 * wear.severity, 0.28)
+    return BodyShape(
+        level=level,
+        width=width * size.width,
+        depth=depth * size.depth,
+        anterior=healthy * taper * (1 - front),
+        middle=healthy * (0.5 + 0.5 * taper) * (1 - middle),
+        posterior=healthy * (1 - back),
+        healthy=healthy,
+        flare=(2 * rim * (1 - wear.right), 2 * rim * wear.right),
+        collapse=0.72 if loss is not None and loss.grade else 0.5,
+        lean=size.lean,
+        process=size.process * PROCESS_LENGTH.get(level, 1.0),
+    )
+
+
+def mineral_at(person: Person, level: str) -> BodyMineral:
+    """Densities of a vertebra; degeneration adds to plates and arch, never to the core."""
+    given, wear = person.levels[level], person.worn(level)
+    return BodyMineral(
+        given.core, given.wall, given.plate + wear.sclerosis, given.arch + wear.facets
+    )
+
+
+def form_of(person: Person, lie: Lie) -> SpineForm:
+    """Curves of the spine, and the discs that are left."""
+    curves = person.variants.curves
+    discs = {
+        level: person.sizes.levels[level].disc
+        / person.sizes.levels[level].height
+        * (1 - person.worn(level).disc_loss)
+        for level in person.variants.levels
+    }
+    discs |= dict.fromkeys(person.findings.fused, 0.0)
+    return SpineForm(
+        lordosis=curves.lordosis / MEAN_LORDOSIS,
+        kyphosis=curves.kyphosis / MEAN_KYPHOSIS,
+        scoliosis_degrees=curves.scoliosis,
+        apex=curves.apex,
+        roll_degrees=lie.roll_degrees,
+        discs=discs,
+    )
+
+
+def _sacrum(
+    person: Person, spine: Mapping[str, SpineBody], grain: Texture
+) -> tuple[Bone, float, float]:
+    """The sacrum under the last disc, its slope and the turn of the pelvis, radians."""
+    last = spine[person.variants.levels[-1]]
+    slope = math.radians(person.variants.curves.sacral_slope)
+    # The whole pelvis turns with the sacrum but for what the joint between them gives.
+    tilt = float(np.clip(SLOPE - slope, -MOST_TURN, MOST_TURN)) - (SLOPE - slope)
+    down = np.float32(last.shape.middle / 2 + last.disc_below)
+    top = floats(last.centre + last.rotation[:, 2] * down)
+    own = person.bones["sacrum"]
+    sacrum = place_sacrum(
+        top, slope, person.sizes.overall, cortex=own.cortex, core=own.core, texture=grain
+    )
+    return sacrum, slope, tilt
+
+
+def _femur(person: Person, side: str, joint: Floats, lie: Lie, grain: Texture) -> PlacedFemur:
+    size, own = person.sizes.femur, person.femora[side]
+    turn, lean = lie.leg(side)
+    form = FemurForm(
+        size=size.size, neck=size.neck_length, angle=math.radians(size.neck_angle),
+        turn=math.radians(turn), tilt=math.radians(lean),
+    )  # fmt: skip
+    return place_femur(
+        form, joint, left=side == "left", resected=side in person.findings.hip_implant,
+        cortex=own.cortex, core=own.neck_core, texture=grain,
+    )  # fmt: skip
+
+
+def _ribs(person: Person, spine: Mapping[str, SpineBody], grain: Texture) -> list[Bone]:
+    own, sizes = person.bones["ribs"], person.sizes
+    found = []
+    for side in SIDES:
+        sign = 1 if side == "left" else -1
+        for number in range(1, 14):
+            length = person.variants.ribs.get(f"{side}_{number}", 1.0 if number < 12 else 0.0)
+            level = f"T{number}" if number < 13 else "L1"
+            if length <= 0 or level not in spine:
+                continue
+            body = spine[level]
+            beside = vector(
+                sign * (body.shape.width / 2 + 1), body.shape.depth / 2, -3 * sizes.overall
+            )
+            head = floats(body.centre + body.rotation @ beside)
+            found.append(
+                place_rib(
+                    number, head, left=side == "left", size=sizes.chest_width,
+                    droop=sizes.rib_droop, short=length, cortex=own.cortex, core=own.core,
+                    texture=grain,
+                )
+            )  # fmt: skip
+    return found
+
+
+def _chest(person: Person, spine: Mapping[str, SpineBody], grain: Texture) -> list[Bone]:
+    """Sternum in front of the ribs, scapulae behind them."""
+    size, top = person.sizes.overall, spine["T2"].centre
+    deep = person.sizes.chest_depth
+    notch = floats(top + vector(0, -82 * deep, 4 * size))
+    own, blade = person.bones["sternum"], person.bones["scapulae"]
+    found = [place_sternum(notch, 0.6, size, cortex=own.cortex, core=own.core, texture=grain)]
+    for side in SIDES:
+        sign = 1 if side == "left" else -1
+        socket = floats(spine["T3"].centre + vector(sign * 152 * size, -4 * size, -8 * size))
+        found.append(
+            place_scapula(
+                socket, size, left=side == "left", cortex=blade.cortex, core=blade.core,
+                texture=grain,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _implants(
+    person: Person, spine: Mapping[str, SpineBody], femora: Mapping[str, PlacedFemur]
+) -> list[Implant]:
+    rng = numpy_generator(person.seed, "implants", person.number)
+    found: list[Implant] = []
+    screwed = [_operated(spine[level]) for level in person.findings.screws if level in spine]
+    if len(screwed) > 1:
+        found += fixation(screwed)
+    for level, millilitres in person.findings.cement.items():
+        if level in spine:
+            found.append(cement(_operated(spine[level]), millilitres, rng))
+    for side in person.findings.hip_implant:
+        found += hip_prosthesis(femora[side])
+    return found
+
+
+def _operated(body: SpineBody) -> Operated:
+    shape = body.shape
+    return Operated(shape.level, body.centre, body.rotation, shape.width, shape.depth, shape.middle)
