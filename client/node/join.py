@@ -312,12 +312,15 @@ def _prepare(folder: Path, address: str, short: Path) -> _Node:
     answering, environment = own_module("client.node.prefork_server", _environment(folder))
     asking, _ = own_module("client.node.supernode", environment)
     warm = [*answering, str(warm_socket), str(lost)]
-    supernode = [
-        *asking, "--superlink", address,
-        "--root-certificates", str(own / "ca.pem"),
-        "--auth-supernode-private-key", str(folder / NODE_KEY),
-        "--node-config", f'site="{folder}"', "--port", str(free_port()),
-    ]  # fmt: skip
+
+    def supernode() -> list[str]:
+        return [
+            *asking, "--superlink", address,
+            "--root-certificates", str(own / "ca.pem"),
+            "--auth-supernode-private-key", str(folder / NODE_KEY),
+            "--node-config", f'site="{folder}"', "--port", str(free_port()),
+        ]  # fmt: skip
+
     warm_log, supernode_log = logs_of(folder)
     return _Node(
         folder, address,

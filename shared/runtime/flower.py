@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -28,6 +30,11 @@ ENVIRONMENT: Final = {
 #: What SuperLink and SuperNode start to start programs for them. It ends at the first answer
 #: that is an error (a database that was locked for a moment), and nobody starts it again.
 SUPEREXEC: Final = "flower-superexec"
+#: Ports are drawn from here on, so many times; Linux says which it gives to connections itself.
+LOWEST_PORT: Final = 10_000
+PORTS_TRIED: Final = 64
+PORTS_GIVEN: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+USUAL_LOWEST_GIVEN: Final = 32_768
 
 
 def search_path() -> str:
@@ -61,7 +68,26 @@ def program(name: str) -> str:
 
 
 def free_port() -> int:
-    """Find a port of the loopback interface that nobody uses."""
-    with socket.socket() as probe:
+    """Find a port of the loopback interface that nobody uses.
+
+    Drawn from below those that the system gives to connections: a program takes seconds to
+    start, and meanwhile one of those may go to anybody who calls out.
+    """
+    highest = _lowest_given() - 1
+    for _ in range(PORTS_TRIED):
+        port = LOWEST_PORT + secrets.randbelow(highest - LOWEST_PORT)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    with socket.socket() as probe:  # nearly all are taken: any that there is
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _lowest_given() -> int:
+    """The lowest port that the system gives to connections by itself."""
+    try:
+        found = int(PORTS_GIVEN.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return USUAL_LOWEST_GIVEN
+    return found if found > LOWEST_PORT + PORTS_TRIED else 65_536

@@ -68,8 +68,9 @@ class Program:
     ----------
     name : str
         For logs.
-    command : list of str
-        Program and arguments.
+    command : list of str, or callable
+        Program and arguments; a callable makes them anew for every start, where one of them
+        may stand in the way of the next (a port that somebody else has taken meanwhile).
     environment : mapping
         The whole environment.
     log : Path
@@ -80,7 +81,7 @@ class Program:
     """
 
     name: str
-    command: list[str]
+    command: list[str] | Callable[[], list[str]]
     environment: Mapping[str, str]
     log: Path
     child: str = ""
@@ -139,7 +140,7 @@ class Program:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command,
+                self.command() if callable(self.command) else self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

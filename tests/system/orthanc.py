@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pydicom import dcmread
 from pynetdicom import AE
 from pynetdicom.presentation import build_context
 
+from shared.runtime.flower import free_port
 from tests.suite.waiting import HANG_SECONDS
 
 #: Debian keeps the plugin in one of these.
@@ -46,13 +46,6 @@ needs_orthanc = pytest.mark.skipif(
 needs_storescu = pytest.mark.skipif(
     shutil.which("storescu") is None, reason="storescu is not here: apt-get install dcmtk"
 )
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from client.store.site_store import SETTINGS, SiteStore
+from shared.runtime.flower import free_port
 
-from .orthanc import PASSWORD, free_port, needs_orthanc, needs_storescu, running_orthanc
+from .orthanc import PASSWORD, needs_orthanc, needs_storescu, running_orthanc
 from .phantom_pacs import make_phantom_hospital
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "connect-your-pacs.md"

@@ -15,9 +15,9 @@ from client.sources.dimse import PeerSource, _reason
 from client.sources.nodes import new_node
 from client.sources.retry import TryAgainError
 from shared.errors import SourceRefusedError
+from shared.runtime.flower import free_port
 from shared.settings.pacs import ListenSettings, PacsSettings, PeerSettings
 from tests.suite.waiting import wait_for
-from tests.system.orthanc import free_port
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from shared.errors import (
     PlaceholderSecretError,
     SourceRefusedError,
 )
+from shared.runtime.flower import free_port
 from shared.settings.pacs import (
     DicomWebSettings,
     ListenSettings,
@@ -38,7 +39,6 @@ from shared.settings.pacs import (
     RetrySettings,
     TlsSettings,
 )
-from tests.system.orthanc import free_port
 
 
 @pytest.fixture(scope="module")

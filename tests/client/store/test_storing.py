@@ -35,9 +35,9 @@ from client.sources.nodes import (
 from client.sources.query import FoundStudy
 from client.store.site_store import SETTINGS, SiteStore, init_site
 from shared.dicom import parsing
+from shared.runtime.flower import free_port
 from shared.settings.files import SiteConfig, save_settings
 from shared.settings.pacs import ListenSettings, PacsSettings, PeerSettings, RetrySettings
-from tests.system.orthanc import free_port
 
 
 def an_object(study: str = "1.2.3") -> Dataset:

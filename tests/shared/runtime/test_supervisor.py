@@ -52,3 +52,19 @@ def test_a_program_without_its_child_is_started_again(tmp_path: Path) -> None:
         assert program.restarts == 1
     finally:
         program.end()
+
+
+def test_what_stands_in_the_way_of_one_start_is_not_given_to_the_next(tmp_path: Path) -> None:
+    """As a port that somebody else has taken meanwhile."""
+    ways = iter(["in the way", "free"])
+
+    def command() -> list[str]:
+        code = "import sys, time; time.sleep(600) if sys.argv[1] == 'free' else sys.exit(1)"
+        return [sys.executable, "-c", code, next(ways)]
+
+    program = Program("program", command, dict(os.environ), tmp_path / "log")
+    try:
+        look_until(program, lambda: program.restarts == 1 and program.pid is not None)
+        assert next(ways, None) is None
+    finally:
+        program.end()
