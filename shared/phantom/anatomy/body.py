@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 
 from shared.phantom.population import PhantomPatient
+from shared.phantom.solids.bones.vertebra import body_size
+from shared.phantom.solids.spine import PROCESS_LENGTH, SAGITTAL_DEGREES, axes_of, taper_of
 from shared.regions import LUMBAR
 from shared.seeds import numpy_generator
 
@@ -22,18 +24,9 @@ from .pelvis import CREST_HEIGHT, JOINT_X, place_hip_bone, place_sacrum
 from .ribs import RIBS, place_rib
 from .soft_tissue import SoftTissue, trunk_of
 from .solid import Floats, even_points, floats, vector
-from .vertebra import LEVELS, VertebraCloud, VertebraShape, body_size, place_vertebra
+from .vertebra import LEVELS, VertebraCloud, VertebraShape, place_vertebra
 
-#: Sagittal tilt of the bodies, degrees, in the mean (positive = front tips down
-#: seen going up: the spine leans forward). Cobb angles follow: kyphosis T4–T12
-#: about 38°, lordosis L1–S1 about 45° (anatomy.md [U]), less when lying.
-SAGITTAL: Final = {
-    "T4": 21, "T5": 17, "T6": 12, "T7": 7, "T8": 2, "T9": -3, "T10": -8, "T11": -12, "T12": -14,
-    "L1": -13, "L2": -8, "L3": -1, "L4": 8, "L5": 20,
-}  # fmt: skip
 SACRAL_SLOPE: Final = 38.0
-#: Length of the transverse processes beside the template's [U].
-PROCESS: Final = {"T11": 0.5, "T12": 0.4, "L1": 0.7, "L2": 0.9, "L3": 1.1, "L4": 0.8, "L5": 0.85}
 #: Share of patients who lie turned or whose foot is not held (design/anatomy.md).
 ROTATION_SHARE: Final = 0.03
 #: Rotation from which positioning counts as wrong, degrees.
@@ -134,7 +127,7 @@ def _shapes(
         w, d, hp, _ = body_size(level)
         own = np.exp(rng.normal(0, 0.015, 4))
         healthy = hp * size * height * own[2]
-        taper = _taper(level) * own[3]
+        taper = taper_of(level) * own[3]
         loss = patient.findings.get(level)
         la, lm, lp = (loss.anterior, loss.middle, loss.posterior) if loss else (0.0, 0.0, 0.0)
         worn = patient.degenerative.get(level, 0.0)
@@ -150,16 +143,9 @@ def _shapes(
             sclerosis=1 + 1.3 * worn,
             collapse=float(rng.uniform(0.55, 0.9)) if loss and loss.grade else 0.5,
             lean=float(rng.normal(0, 0.01)),
-            process=float(np.exp(rng.normal(0, 0.08))) * PROCESS.get(level, 1.0),
+            process=float(np.exp(rng.normal(0, 0.08))) * PROCESS_LENGTH.get(level, 1.0),
         )
     return shapes
-
-
-def _taper(level: str) -> float:
-    """Anterior over posterior height of a healthy body (anatomy.md)."""
-    if level.startswith("T"):
-        return 0.97
-    return {"L1": 0.99, "L2": 1.01, "L3": 1.03, "L4": 1.05, "L5": 1.15}[level]
 
 
 def _stack(
@@ -178,9 +164,9 @@ def _stack(
     for level in reversed(LEVELS):
         shape = shapes[level]
         wedge = (shape.posterior - shape.anterior) / shape.depth
-        natural = shape.healthy * (1 - _taper(level)) / shape.depth
+        natural = shape.healthy * (1 - taper_of(level)) / shape.depth
         factor = kyphosis if level.startswith("T") else lordosis
-        bend = math.radians(SAGITTAL[level] * factor)
+        bend = math.radians(SAGITTAL_DEGREES[level] * factor)
         # a wedge fracture tips everything above it forward, partly made up for
         extra += 0.55 * max(wedge - natural, 0.0)
         tilts[level] = bend + extra
@@ -191,7 +177,7 @@ def _stack(
         coronal = math.radians(patient.scoliosis / 2) * math.sin(place / 5 * math.pi / 2)
         coronal *= math.exp(-((place / 6) ** 2)) * 1.4
         axial = math.radians(roll + 0.5 * patient.scoliosis * math.exp(-((place / 3) ** 2)))
-        rotation = _rotation(tilts[level], coronal, axial)
+        rotation = axes_of(tilts[level], coronal, axial)
         disc = body_size(level)[3] * shapes[level].healthy / body_size(level)[2]
         disc *= 1 - 0.45 * patient.degenerative.get(level, 0.0) * (level != "L5")
         centre = _centre_above(below, shapes[level], rotation, disc)
@@ -199,20 +185,6 @@ def _stack(
         below = PlacedVertebra(shapes[level], rotation, centre, disc, cloud)
         placed[level] = below
     return _recentred(placed)
-
-
-def _rotation(sagittal: float, coronal: float, axial: float) -> Floats:
-    """Axes of a vertebra as columns; angles in radians.
-
-    A positive sagittal angle moves the top forward (towards -y).
-    """
-    cs, ss = math.cos(sagittal), math.sin(sagittal)
-    cc, sc = math.cos(coronal), math.sin(coronal)
-    ca, sa = math.cos(axial), math.sin(axial)
-    about_x = np.array([[1, 0, 0], [0, cs, ss], [0, -ss, cs]])
-    about_y = np.array([[cc, 0, sc], [0, 1, 0], [-sc, 0, cc]])
-    about_z = np.array([[ca, -sa, 0], [sa, ca, 0], [0, 0, 1]])
-    return floats(about_y @ about_x @ about_z)
 
 
 def _centre_above(

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from shared.phantom.solids.bones.hip_bone import bezier
 from shared.seeds import numpy_generator
 
 from .solid import (
@@ -60,21 +61,15 @@ def _ring() -> Solid:
     )
 
 
-def _bezier(u: Floats, a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
-    """Cubic curve through `a` and `d`."""
-    w = u[:, None]
-    return a * (1 - w) ** 3 + 3 * b * w * (1 - w) ** 2 + 3 * c * w**2 * (1 - w) + d * w**3
-
-
 @lru_cache(maxsize=1)
 def _wing() -> tuple[Floats, Floats]:
     """Points (N, 3) and masses (g) of the left iliac wing in the hip bone's frame."""
     u, v = even_sheet(30000)
     # fixed random depths: a lattice through the sheet would show as a comb at its edge
     w = numpy_generator(0, "iliac wing").random(len(u), dtype=np.float32)
-    crest = _bezier(u, vector(-52, 66, -92), vector(-30, 34, -162), vector(28, -30, -150),
+    crest = bezier(u, vector(-52, 66, -92), vector(-30, 34, -162), vector(28, -30, -150),
                     vector(30, -68, -82))  # fmt: skip
-    base = _bezier(
+    base = bezier(
         u, vector(-46, 44, -40), vector(-34, 34, -19), vector(-12, 14, -21), vector(7, -30, -30)
     )
     rise = v[:, None]

@@ -9,17 +9,36 @@ low-discrepancy sequence, so that projections are smooth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
+from shared.phantom.solids.distance import (
+    Distance,
+    Floats,
+    blend,
+    carve,
+    floats,
+    smoothstep,
+    vector,
+)
 from shared.seeds import numpy_generator
 
-Floats = NDArray[np.float32]
-#: Signed distance in mm (negative inside) of points (N, 3).
-Distance = Callable[[Floats], Floats]
+__all__ = [
+    "Floats",
+    "Solid",
+    "blend",
+    "capsule",
+    "carve",
+    "ellipsoid",
+    "even_points",
+    "even_sheet",
+    "floats",
+    "rounded_box",
+    "sample_solid",
+    "smoothstep",
+    "vector",
+]
 
 #: Root of x^4 = x + 1: the generalised golden ratio of three dimensions.
 _GOLDEN_3 = 1.2207440846057596
@@ -50,11 +69,6 @@ class Solid:
     depth: Floats
     core: Floats
     volume: float
-
-
-def floats(values: ArrayLike) -> Floats:
-    """Make a float32 array, without a copy if it is one."""
-    return np.asarray(values, dtype=np.float32)
 
 
 def even_points(count: int, offset: int = 0) -> Floats:
@@ -135,7 +149,7 @@ def sample_solid(
     return Solid(surface, normal, area, depth, core, core_spacing**3)
 
 
-# --- distance functions ----------------------------------------------------------
+# --- distance functions, to the bits of the pictures made with them ---------------
 
 
 def capsule(points: Floats, start: Floats, end: Floats, r0: float, r1: float) -> Floats:
@@ -159,25 +173,3 @@ def rounded_box(points: Floats, centre: Floats, half: Floats, radius: float) -> 
     q = np.abs(points - centre) - (half - np.float32(radius))
     outside = np.sqrt((np.maximum(q, 0) ** 2).sum(axis=1))
     return outside + np.minimum(q.max(axis=1), 0) - np.float32(radius)
-
-
-def blend(first: Floats, second: Floats, width: float) -> Floats:
-    """Union with a fillet of about `width` mm."""
-    gap = np.maximum(width - np.abs(first - second), 0) / np.float32(width)
-    return np.minimum(first, second) - gap * gap * np.float32(width / 4)
-
-
-def carve(first: Floats, hole: Floats, width: float) -> Floats:
-    """The first solid without the hole, its edge rounded."""
-    return -blend(-first, hole, width)
-
-
-def smoothstep(value: Floats, low: float, high: float) -> Floats:
-    """0 below `low`, 1 above `high`, smooth between."""
-    t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def vector(*values: float) -> Floats:
-    """Make a float32 vector."""
-    return np.array(values, dtype=np.float32)

@@ -12,6 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from shared.phantom.solids.bones.vertebra import body_distance, mirrored
+
 from .solid import (
     Floats,
     Solid,
@@ -31,15 +33,6 @@ LEVELS: Final = (
     "T4", "T5", "T6", "T7", "T8", "T9", "T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5",
 )  # fmt: skip
 
-#: Body width, depth, posterior height and disc below, mm, men; design/anatomy.md [U],
-#: levels between those given are interpolated.
-_GIVEN: Final = {
-    "T4": (25.0, 23.0, 17.5, 4.0), "T6": (26.0, 26.0, 18.5, 4.5), "T8": (28.0, 28.0, 19.5, 5.0),
-    "T10": (32.0, 31.0, 21.0, 5.5), "T12": (39.0, 33.0, 23.0, 7.0), "L1": (41.0, 34.0, 24.0, 8.5),
-    "L2": (43.0, 35.0, 24.5, 9.5), "L3": (44.0, 35.0, 24.5, 10.5), "L4": (46.5, 35.5, 24.0, 11.0),
-    "L5": (47.5, 35.0, 23.0, 10.0),
-}  # fmt: skip
-
 #: Body of the two templates: half width, half depth, height, mm.
 LUMBAR_BODY: Final = (21.5, 17.5, 24.5)
 THORACIC_BODY: Final = (14.5, 14.0, 19.5)
@@ -47,16 +40,6 @@ THORACIC_BODY: Final = (14.5, 14.0, 19.5)
 #: Hydroxyapatite in cortical and in trabecular bone, g/mm³ (anatomy.md [U]).
 CORTICAL: Final = 1.05e-3
 TRABECULAR: Final = 0.13e-3
-
-
-def body_size(level: str) -> tuple[float, float, float, float]:
-    """Width, depth, posterior height and disc below of a man's vertebra, mm."""
-    if level in _GIVEN:
-        return _GIVEN[level]
-    place = LEVELS.index(level)
-    above, below = _GIVEN[LEVELS[place - 1]], _GIVEN[LEVELS[place + 1]]
-    a, b, c, d = ((x + y) / 2 for x, y in zip(above, below, strict=True))
-    return a, b, c, d
 
 
 @dataclass(frozen=True)
@@ -94,28 +77,12 @@ class VertebraCloud:
     core_mass: Floats
 
 
-def _body(points: Floats, size: tuple[float, float, float]) -> Floats:
-    a, b, height = size
-    x, y, z = points.T
-    half = np.float32(height / 2)
-    waist = 1 - 0.10 * np.clip(1 - (z / half) ** 2, 0, 1)
-    q = (np.abs(x / (a * waist)) ** 2.6 + np.abs(y / (b * waist)) ** 2.6) ** np.float32(1 / 2.6)
-    side = (q - 1) * np.float32(min(a, b))
-    concave = 2.4 * np.clip(1 - q * q, 0, 1)
-    end = np.abs(z) - (half - concave)
-    return -blend(-side, -end, 3.0)
-
-
-def _mirror(points: Floats) -> Floats:
-    folded = points.copy()
-    folded[:, 0] = np.abs(folded[:, 0])
-    return folded
-
-
 def lumbar_distance(points: Floats) -> Floats:
     """Signed distance of a lumbar vertebra like L2, mm."""
-    p = _mirror(points)
-    solid = carve(_body(p, LUMBAR_BODY), ellipsoid(p, vector(0, 27, 0), vector(12, 11.5, 60)), 4)
+    p = mirrored(points)
+    solid = carve(
+        body_distance(p, LUMBAR_BODY), ellipsoid(p, vector(0, 27, 0), vector(12, 11.5, 60)), 4
+    )
     pedicle = (p - vector(0, 0, -5.5)) * vector(1, 1, 0.66) + vector(0, 0, -5.5)
     solid = blend(
         solid, capsule(pedicle, vector(13.5, 13, -5.5), vector(14.2, 31, -5.5), 4.1, 4.3), 2
@@ -135,8 +102,10 @@ def lumbar_distance(points: Floats) -> Floats:
 
 def thoracic_distance(points: Floats) -> Floats:
     """Signed distance of a thoracic vertebra like T8, mm."""
-    p = _mirror(points)
-    solid = carve(_body(p, THORACIC_BODY), ellipsoid(p, vector(0, 21, 0), vector(8.5, 8.5, 60)), 3)
+    p = mirrored(points)
+    solid = carve(
+        body_distance(p, THORACIC_BODY), ellipsoid(p, vector(0, 21, 0), vector(8.5, 8.5, 60)), 3
+    )
     pedicle = (p - vector(0, 0, -4)) * vector(1, 1, 0.62) + vector(0, 0, -4)
     solid = blend(solid, capsule(pedicle, vector(9.5, 10, -4), vector(10.5, 24, -4), 3.2, 3.6), 2)
     lamina = capsule(p, vector(9.5, 27, -4), vector(2, 33, 4), 4.0, 4.0)

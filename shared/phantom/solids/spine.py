@@ -113,7 +113,7 @@ def stack_spine(
     places: dict[str, tuple[Floats, Floats, float]] = {}
     below: str | None = None
     for level in reversed(levels):
-        rotation = _rotation(*tilts[level])
+        rotation = axes_of(*tilts[level])
         disc = body_size(level)[3] * shapes[level].healthy / body_size(level)[2]
         disc *= form.discs.get(level, 1.0)
         if below is None:
@@ -160,8 +160,11 @@ def _tilts(
     return found
 
 
-def _rotation(sagittal: float, coronal: float, axial: float) -> Floats:
-    """Axes of a vertebra as columns; a positive sagittal angle leans its top forward."""
+def axes_of(sagittal: float, coronal: float, axial: float) -> Floats:
+    """Axes of a vertebra as columns, shape (3, 3); angles in radians.
+
+    A positive sagittal angle leans its top forward.
+    """
     cs, ss = math.cos(sagittal), math.sin(sagittal)
     cc, sc = math.cos(coronal), math.sin(coronal)
     ca, sa = math.cos(axial), math.sin(axial)

@@ -46,7 +46,7 @@ _AXES: Final = np.stack([np.cross(_ACROSS, _DOWN), _DOWN, _ACROSS]).astype(np.fl
 _RASTER: Final = 2.0
 
 
-def _bezier(u: Floats, a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
+def bezier(u: Floats, a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
     """Cubic curve from `a` to `d`."""
     w = u[:, None]
     return a * (1 - w) ** 3 + 3 * b * w * (1 - w) ** 2 + 3 * c * w**2 * (1 - w) + d * w**3
@@ -90,11 +90,11 @@ class WingMap:
 def _wing() -> WingMap:
     """The left wing between its base and its crest, both curves."""
     along = floats(np.linspace(0, 1, 361))
-    crest = _bezier(
+    crest = bezier(
         along, vector(-43, 90, -74), vector(-38, 64, -164), vector(28, -30, -152),
         vector(30, -68, -82),
     )  # fmt: skip
-    base = _bezier(
+    base = bezier(
         along, vector(-45, 80, -46), vector(-30, 48, -44), vector(-12, 14, -21), vector(7, -30, -30)
     )
     rise = floats(np.linspace(0, 1, 241))[:, None, None]

@@ -134,13 +134,15 @@ class _Kind:
     arch_cortex: float
 
 
-def _mirror(points: Floats) -> Floats:
+def mirrored(points: Floats) -> Floats:
+    """Points (N, 3) with those of the right side moved to the left."""
     folded = points.copy()
     folded[:, 0] = np.abs(folded[:, 0])
     return folded
 
 
-def _body(points: Floats, size: tuple[float, float, float]) -> Floats:
+def body_distance(points: Floats, size: tuple[float, float, float]) -> Floats:
+    """Signed distance of a body of half width, half depth and height `size`, mm."""
     a, b, height = size
     x, y, z = points.T
     half = np.float32(height / 2)
@@ -154,9 +156,9 @@ def _body(points: Floats, size: tuple[float, float, float]) -> Floats:
 
 def _lumbar(points: Floats) -> Floats:
     """Signed distance of a vertebra like L2."""
-    p = _mirror(points)
+    p = mirrored(points)
     canal = ellipsoid(p, vector(0, 27, 0), vector(12, 11.5, 60))
-    solid = carve(_body(p, (21.5, 17.5, 24.5)), canal, 4)
+    solid = carve(body_distance(p, (21.5, 17.5, 24.5)), canal, 4)
     pedicle = (p - vector(0, 0, -5.5)) * vector(1, 1, 0.66) + vector(0, 0, -5.5)
     rod = capsule(pedicle, vector(13.5, 13, -5.5), vector(14.2, 31, -5.5), 4.1, 4.3)
     solid = blend(solid, rod, 2)
@@ -175,9 +177,9 @@ def _lumbar(points: Floats) -> Floats:
 
 def _thoracic(points: Floats) -> Floats:
     """Signed distance of a vertebra like T8."""
-    p = _mirror(points)
+    p = mirrored(points)
     canal = ellipsoid(p, vector(0, 21, 0), vector(8.5, 8.5, 60))
-    solid = carve(_body(p, (14.5, 14.0, 19.5)), canal, 3)
+    solid = carve(body_distance(p, (14.5, 14.0, 19.5)), canal, 3)
     pedicle = (p - vector(0, 0, -4)) * vector(1, 1, 0.62) + vector(0, 0, -4)
     solid = blend(solid, capsule(pedicle, vector(9.5, 10, -4), vector(10.5, 24, -4), 3.2, 3.6), 2)
     lamina = capsule(p, vector(9.5, 27, -4), vector(2, 33, 4), 4.0, 4.0)
@@ -192,9 +194,9 @@ def _thoracic(points: Floats) -> Floats:
 
 def _lower_neck(points: Floats) -> Floats:
     """Signed distance of a vertebra like T1: low and wide, its spinous process straight back."""
-    p = _mirror(points)
+    p = mirrored(points)
     canal = ellipsoid(p, vector(0, 18, 0), vector(10.5, 8, 60))
-    solid = carve(_body(p, (14.5, 9.0, 16.0)), canal, 3)
+    solid = carve(body_distance(p, (14.5, 9.0, 16.0)), canal, 3)
     solid = blend(solid, capsule(p, vector(9.5, 6, -2), vector(13, 18, -2), 3.4, 3.6), 2)
     lamina = capsule(p, vector(12.5, 20, -1), vector(2, 28, 3), 3.6, 3.6)
     upper = capsule(p, vector(13.5, 17.5, -2), vector(14, 17, -9), 3.6, 3.0)
