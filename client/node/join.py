@@ -312,22 +312,23 @@ def _prepare(folder: Path, address: str, short: Path) -> _Node:
     answering, environment = own_module("client.node.prefork_server", _environment(folder))
     asking, _ = own_module("client.node.supernode", environment)
     warm = [*answering, str(warm_socket), str(lost)]
-
-    def supernode() -> list[str]:
-        return [
-            *asking, "--superlink", address,
-            "--root-certificates", str(own / "ca.pem"),
-            "--auth-supernode-private-key", str(folder / NODE_KEY),
-            "--node-config", f'site="{folder}"', "--port", str(free_port()),
-        ]  # fmt: skip
-
+    supernode = [
+        *asking, "--superlink", address,
+        "--root-certificates", str(own / "ca.pem"),
+        "--auth-supernode-private-key", str(folder / NODE_KEY),
+        "--node-config", f'site="{folder}"',
+    ]  # fmt: skip
     warm_log, supernode_log = logs_of(folder)
     return _Node(
         folder, address,
         Program("warm", warm, environment, warm_log),
-        Program("supernode", supernode, environment, supernode_log, SUPEREXEC),
+        Program("supernode", supernode, environment, supernode_log, SUPEREXEC, _port),
         lost, time.time(), _Answers(own / "reached"),
     )  # fmt: skip
+
+
+def _port() -> list[str]:
+    return ["--port", str(free_port())]
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -68,9 +68,8 @@ class Program:
     ----------
     name : str
         For logs.
-    command : list of str, or callable
-        Program and arguments; a callable makes them anew for every start, where one of them
-        may stand in the way of the next (a port that somebody else has taken meanwhile).
+    command : list of str
+        Program and arguments.
     environment : mapping
         The whole environment.
     log : Path
@@ -78,13 +77,17 @@ class Program:
     child : str
         Word in the command of a child that it starts once and cannot work without; when
         that child ends, the program is started again. Empty: none.
+    renewed : callable
+        Makes further arguments for every start: those that may stand in its way, so that the
+        next one has others (a port that somebody else has taken meanwhile).
     """
 
     name: str
-    command: list[str] | Callable[[], list[str]]
+    command: list[str]
     environment: Mapping[str, str]
     log: Path
     child: str = ""
+    renewed: Callable[[], list[str]] = list
     restarts: int = -1
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
@@ -140,7 +143,7 @@ class Program:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command() if callable(self.command) else self.command,
+                [*self.command, *self.renewed()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -58,11 +58,11 @@ def test_what_stands_in_the_way_of_one_start_is_not_given_to_the_next(tmp_path: 
     """As a port that somebody else has taken meanwhile."""
     ways = iter(["in the way", "free"])
 
-    def command() -> list[str]:
-        code = "import sys, time; time.sleep(600) if sys.argv[1] == 'free' else sys.exit(1)"
-        return [sys.executable, "-c", code, next(ways)]
-
-    program = Program("program", command, dict(os.environ), tmp_path / "log")
+    code = "import sys, time; time.sleep(600) if sys.argv[1] == 'free' else sys.exit(1)"
+    program = Program(
+        "program", [sys.executable, "-c", code], dict(os.environ), tmp_path / "log",
+        renewed=lambda: [next(ways)],
+    )  # fmt: skip
     try:
         look_until(program, lambda: program.restarts == 1 and program.pid is not None)
         assert next(ways, None) is None
