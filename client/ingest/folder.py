@@ -12,11 +12,8 @@ and an ingest that is killed anywhere ends the same when it is started again.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,13 +23,16 @@ from sqlalchemy.orm import Session
 from client.ingest.staging import StagingJob, crashed, stage, staging
 from client.ingest.worker_pool import WorkerPool, workers_for
 from client.ingest.writer import IngestWriter
-from client.store.site_store import OWNERS_FILE, SiteStore
+from client.store.site_store import SiteStore
 from shared.dicom.ct.eligibility import SeriesVerdict, series_not_taken
 from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, scan_folder
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
 from shared.errors import InputEmptyError
+from shared.runtime.files import alone_with
 
+#: Held by the one ingest that works on a store.
+LOCK: Final = "ingest.lock"
 #: Studies between two commits: what a crash can cost.
 STUDIES_PER_COMMIT: Final = 50
 
@@ -150,7 +150,7 @@ def ingest(
                     f"{source_dir}: holds no file (a folder of DICOM studies was expected)"
                 )
             with (
-                _alone(store.arrays.parent),
+                alone_with(store.arrays.parent / LOCK),
                 staging(store.arrays.parent) as staged,
                 Session(store.engine) as session,
             ):
@@ -174,7 +174,7 @@ def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:
     """Remember names of files of which none could be taken; return the store's counts."""
     store = SiteStore.open(site_folder)
     try:
-        with _alone(store.arrays.parent), Session(store.engine) as session:
+        with alone_with(store.arrays.parent / LOCK), Session(store.engine) as session:
             writer = IngestWriter(store, session)
             writer.identifiers.see_names(names)
             writer.commit()
@@ -232,15 +232,6 @@ def _tables(
         else verdict
         for verdict in judged
     ]
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other ingest works on the same store."""
-    descriptor = os.open(folder / "ingest.lock", os.O_WRONLY | os.O_CREAT, OWNERS_FILE)
-    with os.fdopen(descriptor, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 __all__ = ["IngestReport", "ingest", "remember_names"]

@@ -21,14 +21,12 @@ with ``osteofed site ingest SITE SITE/quarantine`` or deletes it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -38,7 +36,7 @@ from shared.dicom.content import content_digest
 from shared.dicom.phi.deidentify import keyed_digest
 from shared.dicom.scan import LARGEST_FILE
 from shared.dicom.verdicts import FileVerdict
-from shared.runtime.files import OWNER_ONLY, settle_folder, write_text_atomically
+from shared.runtime.files import OWNER_ONLY, alone_with, settle_folder, write_text_atomically
 
 Channel = Literal["fetching", "pushed"]
 OWNERS_FOLDER: Final = 0o700
@@ -198,12 +196,9 @@ class Inbox:
             self._known = set(re.findall(r'"fetched": "([0-9a-f]{64})"', text))
         return self._known
 
-    @contextmanager
-    def alone(self, what: str) -> Iterator[None]:
+    def alone(self, what: str) -> AbstractContextManager[None]:
         """Wait until nobody else does the same with this inbox."""
-        with (self.folder / f"{what}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return alone_with(self.folder / f"{what}.lock")
 
     def decide(self, verdicts: list[FileVerdict]) -> None:
         """Write down what becomes of the files that were taken in, then do it."""

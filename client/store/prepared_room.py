@@ -9,12 +9,10 @@ what was found, or from who was drawn into a step.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,7 +23,12 @@ from client.store.preparing_version import FOLDER, HOLDING, PreparingVersion
 from client.store.split import SPLITS
 from shared.errors import PolicyRefusedError
 from shared.protocol.signatures import Digest
-from shared.runtime.files import OWNER_ONLY, make_private_folder, write_text_atomically
+from shared.runtime.files import (
+    OWNER_ONLY,
+    alone_with,
+    make_private_folder,
+    write_text_atomically,
+)
 from shared.settings.base import Count, Settings
 
 if TYPE_CHECKING:
@@ -95,7 +98,7 @@ def keep_in_room(
         return
     root = store.arrays.parent / FOLDER
     make_private_folder(root)
-    with _alone(root):
+    with alone_with(root / "lock"):
         kept = {one.folder: one for one in _all_kept(root)}
         before = {folder: one.holding.bytes for folder, one in kept.items()}
         using = {
@@ -230,14 +233,3 @@ def _no_room(wanted: float, limit: float) -> PolicyRefusedError:
         f"name that are kept here (site.yaml: policy.maximum_prepared_gigabytes: {limit:g}); "
         "give it more, or check the agreements anew with `osteofed site check --agreement`"
     )
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Let no other process of the site count or remove meanwhile."""
-    descriptor = os.open(root / "lock", os.O_WRONLY | os.O_CREAT, OWNER_ONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

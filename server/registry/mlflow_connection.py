@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import warnings
@@ -13,6 +12,7 @@ from typing import Final
 
 from shared.errors import RegistryUnavailableError
 from shared.inference.registry_file import SQLITE
+from shared.runtime.files import alone_with
 
 #: MLflow phones nobody, waits for nobody for minutes, and refuses any pickle.
 ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -81,8 +81,7 @@ def _make_database(path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    with path.with_name(f".{path.name}.lock").open("w") as alone:
-        fcntl.flock(alone, fcntl.LOCK_EX)  # ends with its process, however that ends
+    with alone_with(path.with_name(f".{path.name}.lock")):
         if path.exists():
             return
         part.unlink(missing_ok=True)

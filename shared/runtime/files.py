@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -22,6 +23,17 @@ OWNERS_FOLDER: Final = 0o700
 FULL: Final = ("disk is full", "No space left")
 SQLITE_IN_NEED: Final = ("unable to open database file", "disk I/O error")
 LEAST_ROOM_BYTES: Final = 1_000_000
+
+
+@contextlib.contextmanager
+def alone_with(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds a lock file, and hold it; it ends with the process."""
+    descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, OWNER_ONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
