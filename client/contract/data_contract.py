@@ -153,17 +153,8 @@ def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
     task_name(task)  # an unknown task is said before anything is read
     store = SiteStore.open(folder)
     try:
-        if agreement is None:
-            kept = kept_contract(store.folder, task)
-            if kept is None:
-                raise InputMissingError(
-                    f"{store.folder / FOLDER}: no contract of task {task!r} is kept there; give "
-                    "the consortium's with --agreement federation.yaml"
-                )
-        else:
-            kept = _from_agreement(task, agreement)
+        kept, agreed = _kept_here(store, task) if agreement is None else _agreed(task, agreement)
         assess_missing(store)
-        agreed = _agreed(kept, agreement)
         refusals = own_refusals(store, agreed)
         if kept.is_outdated():
             refusals.append(_outdated(task))
@@ -314,9 +305,26 @@ def versions_named(folder: Path) -> frozenset[tuple[str, str]]:
     return frozenset(names)
 
 
-def _from_agreement(task: str, path: Path) -> KeptContract:
-    """Find a task's contract in federation.yaml."""
+def _kept_here(store: SiteStore, task: str) -> tuple[KeptContract, AgreedTask]:
+    """Give the contract that the site keeps; how the agreement trains the task is not in it."""
+    kept = kept_contract(store.folder, task)
+    if kept is None:
+        raise InputMissingError(
+            f"{store.folder / FOLDER}: no contract of task {task!r} is kept there; give "
+            "the consortium's with --agreement federation.yaml"
+        )
+    return kept, AgreedTask(TaskSettings(task=task), None, None, kept.prepared_with)
+
+
+def _agreed(task: str, path: Path) -> tuple[KeptContract, AgreedTask]:
+    """Read a task's contract, and how it is trained, from federation.yaml."""
     config = load_settings(path, FederationConfig)
+    kept = _from_agreement(task, path, config)
+    return kept, _training(kept, path, config)
+
+
+def _from_agreement(task: str, path: Path, config: FederationConfig) -> KeptContract:
+    """Find a task's contract in what federation.yaml says."""
     names = [_task_name(path, run) for run in config.tasks]
     found = [
         (run.contract or task_class(task).contract, run.prepare_with)
@@ -349,20 +357,16 @@ def _from_agreement(task: str, path: Path) -> KeptContract:
     )
 
 
-def _agreed(kept: KeptContract, path: Path | None) -> AgreedTask:
-    """Tell how an agreement trains a task, as far as what was given says."""
-    default = AgreedTask(TaskSettings(task=kept.task), None, None, kept.prepared_with)
-    if path is None:
-        return default
-    config = load_settings(path, FederationConfig)
-    agreed = replace(default, mode=config.privacy.mode)
+def _training(kept: KeptContract, path: Path, config: FederationConfig) -> AgreedTask:
+    """Tell how an agreement trains a task, as far as its files are here."""
+    mode = config.privacy.mode
     run = next(one for one in config.tasks if _task_name(path, one) == kept.task)
     settings = resolve(path.parent, run.settings)
     if not settings.is_file():
-        return agreed
+        return AgreedTask(TaskSettings(task=kept.task), None, mode, kept.prepared_with)
     task = load_settings(settings, TaskSettings)
-    training = task.private if agreed.mode == "private" else task.plain
-    return replace(agreed, settings=task, steps=training.steps_per_round)
+    training = task.private if mode == "private" else task.plain
+    return AgreedTask(task, training.steps_per_round, mode, kept.prepared_with)
 
 
 def _task_name(path: Path, run: TaskRun) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from client.privacy import policy
+from client.store.patient_source import StoreSource
 from client.store.prepared_source import PreparedSource, SiteSource
 from client.store.preparing_version import PreparingVersion
 from client.store.site_store import SiteStore
+from shared.errors import CohortTooSmallError, PolicyRefusedError
 from shared.protocol.preparation import Preparation
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
@@ -46,9 +49,8 @@ def own_refusals(store: SiteStore, agreed: AgreedTask) -> list[str]:
 
 
 def _of_tasks(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
-    permitted = store.config.policy.tasks or ()
     for task in (agreed.settings.task, *sorted(agreed.prepared_with)):
-        if task not in permitted:
+        if _refuses(policy.permit_task, task, store.config):
             yield (
                 f"policy.tasks in site.yaml does not name {task}: add it there if this hospital "
                 "takes part in it"
@@ -57,42 +59,50 @@ def _of_tasks(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
 
 def _of_training(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
     config = store.config
-    if agreed.mode == "plain" and not config.privacy.allow_plain_runs:
+    if agreed.mode == "plain" and _refuses(policy.permit_plain, config):
         yield (
             "the agreement trains without privacy, and privacy.allow_plain_runs in site.yaml is "
             "false: ask the consortium for private training"
         )
-    most = config.policy.maximum_steps_per_round
-    if agreed.steps is not None and agreed.steps > most:
+    if agreed.steps is not None and _refuses(policy.permit_steps, agreed.steps, config):
         yield (
             f"the agreement asks for {agreed.steps} steps in a round, and "
-            f"policy.maximum_steps_per_round in site.yaml is {most}: ask the consortium for "
-            "fewer, or raise it"
+            "policy.maximum_steps_per_round in site.yaml is "
+            f"{config.policy.maximum_steps_per_round}: ask the consortium for fewer, or raise it"
         )
 
 
 def _of_patients(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
     config, source = store.config, store.source("train")
-    usable, least = _usable(store, agreed), config.policy.minimum_patients
-    if usable < least:
+    usable, patients = _usable(store, source, agreed), len(source.patients)
+    if _refuses(policy.permit_cohort, config, usable):
         yield (
             f"{usable} patients can train {agreed.settings.task}, and policy.minimum_patients in "
-            f"site.yaml is {least}: take in more studies, with what the task needs of each"
+            f"site.yaml is {config.policy.minimum_patients}: take in more studies, with what the "
+            "task needs of each"
         )
-    largest = 1.0 / (10 * max(len(source.patients), 1))
-    if agreed.mode != "plain" and config.privacy.delta > largest:
+    if agreed.mode != "plain" and _refuses(policy.permit_delta, config, patients):
         yield (
             f"privacy.delta in site.yaml is {config.privacy.delta:g}, too large for "
-            f"{len(source.patients)} training patients: set it to at most {largest:.2g}"
+            f"{patients} training patients: set it to at most {policy.largest_delta(patients):.2g}"
         )
 
 
-def _usable(store: SiteStore, agreed: AgreedTask) -> int:
+def _refuses(rule: Callable[..., None], *facts: object) -> bool:
+    """Say whether a rule of `client.privacy.policy` refuses."""
+    try:
+        rule(*facts)
+    except (PolicyRefusedError, CohortTooSmallError):
+        return True
+    return False
+
+
+def _usable(store: SiteStore, source: StoreSource, agreed: AgreedTask) -> int:
     """Count the patients that can be trained on; no version runs for it."""
     from shared.training.batches import Patients
     from shared.training.compute import Compute
 
-    task, source = make_task(agreed.settings), store.source("train")
+    task = make_task(agreed.settings)
     compute = Compute.from_settings(store.config.compute)
     versions = tuple(
         PreparingVersion(

@@ -89,12 +89,17 @@ def permit_delta(config: SiteConfig, patients: int) -> None:
 
     The rule is ``delta <= 1 / (10 · patients)``.
     """
-    most = 1.0 / (10 * max(patients, 1))
+    most = largest_delta(patients)
     if config.privacy.delta > most:
         raise PolicyRefusedError(
             f"site.yaml: privacy.delta: {config.privacy.delta:g} is too large for {patients} "
             f"patients (must be <= {most:.2g}, that is 1/(10·patients))"
         )
+
+
+def largest_delta(patients: int) -> float:
+    """The largest delta that `permit_delta` permits."""
+    return 1.0 / (10 * max(patients, 1))
 
 
 def permit_hours(config: SiteConfig, now: datetime | None = None) -> None:
