@@ -289,7 +289,10 @@ def _is_repeatable(site: Site) -> bool:
 
 
 def _refuse_what_mixes(request: TrainRequest) -> None:
-    """Refuse a network that mixes patients, before anything is reserved for it."""
+    """Refuse a network that mixes patients, before anything is reserved for it.
+
+    Training asks again, and this process then knows the answer.
+    """
     from shared.training.compute import Compute
     from shared.training.mixing import refuse_what_mixes
     from shared.training.optimising import training
@@ -322,5 +325,4 @@ def _train(request: TrainRequest, digest: str, reservation: Reservation) -> Loca
     return train_private(
         request.task, request.network, source, job.settings.private,
         job.noise_multiplier, key, compute, rounds=job.rounds, proximal_mu=job.proximal_mu,
-        known=KnownHere(site.store.folder),
     )  # fmt: skip

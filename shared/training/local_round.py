@@ -42,7 +42,7 @@ from shared.training.batches import (
     to_batch,
 )
 from shared.training.compute import Compute
-from shared.training.mixing import KnownNetworks, refuse_what_mixes
+from shared.training.mixing import refuse_what_mixes
 from shared.training.optimising import (
     Moment,
     autocast,
@@ -201,7 +201,6 @@ def train_private(
     *,
     rounds: int = 1,
     proximal_mu: float = 0.0,
-    known: KnownNetworks | None = None,
 ) -> LocalRound:
     """Train with DP-SGD, the patient being the unit of privacy.
 
@@ -247,8 +246,6 @@ def train_private(
         sum is divided by q·N.
     noise_multiplier : float
         σ, at least 0.
-    known : KnownNetworks, optional
-        Networks that a probe found to mix no patients.
 
     Returns
     -------
@@ -268,7 +265,7 @@ def train_private(
     steps = settings.steps_per_round
     mean = _Mean()
     with training(task, model, settings, compute) as trained, random_layers(key, compute):
-        refuse_what_mixes(task, model, compute, known)
+        refuse_what_mixes(task, model, compute)
         start = [weight.detach().clone() for weight in trained]
         optimiser = _private_optimiser(settings, trained, noise_multiplier, key, len(patients))
         with per_patient_gradients(model, task.units):

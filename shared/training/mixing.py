@@ -55,7 +55,7 @@ class KnownNetworks(Protocol):
 
 
 #: Networks that this process found to mix nothing.
-_FOUND_GOOD: Final[set[str]] = set()
+_FOUND_GOOD: Final[set[tuple[str, ...]]] = set()
 
 
 def refuse_what_mixes(
@@ -93,7 +93,7 @@ def refuse_what_mixes(
     compute : Compute
         Device and precision of the steps.
     known : KnownNetworks, optional
-        Answers that outlive the process; by default those of this process.
+        Answers that outlive the process; this process keeps its own besides.
 
     Raises
     ------
@@ -102,16 +102,24 @@ def refuse_what_mixes(
     """
     if not have_formulas(model):
         return
-    known = _FOUND_GOOD if known is None else known
-    digest = _digest(task, model, compute)
-    if digest in known:
+    told = _told(task, model, compute)
+    if told in _FOUND_GOOD:  # the code of a process stays what it is
         return
+    if known is None:
+        _look(task, model, compute)
+    elif (digest := _digest(task, model, compute)) not in known:
+        _look(task, model, compute)
+        known.add(digest)
+    _FOUND_GOOD.add(told)
+
+
+def _look(task: Task, model: nn.Module, compute: Compute) -> None:
+    """Probe a copy of a network."""
     network, generator = deepcopy(model), torch.Generator().manual_seed(SEED)
     _draw_state(network, generator)
     devices = [] if compute.device == "cpu" else [torch.device(compute.device)]
     with torch.random.fork_rng(devices=devices), per_patient_gradients(network, task.units):
         _probe(task, network, generator, compute)
-    known.add(digest)
 
 
 def _probe(task: Task, network: nn.Module, generator: torch.Generator, compute: Compute) -> None:
@@ -222,15 +230,19 @@ def _value(like: Tensor, generator: torch.Generator, around: float) -> Tensor:
     return SPREAD * drawn + around
 
 
-def _digest(task: Task, model: nn.Module, compute: Compute) -> str:
-    """Name everything that the answer follows from."""
-    told = [
+def _told(task: Task, model: nn.Module, compute: Compute) -> tuple[str, ...]:
+    """Name what the answer follows from besides the text of the code."""
+    return (
         *versions_of(*LIBRARIES), compute.device, str(compute.mixed_precision),
         type(task).__qualname__, task.settings.model_dump_json(),
         *(f"{name} {weight.requires_grad}" for name, weight in model.named_parameters()),
         *(f"{name} {type(module).__qualname__}" for name, module in model.named_modules()),
-    ]  # fmt: skip
-    digest = hashlib.sha256("\n".join(told).encode())
+    )  # fmt: skip
+
+
+def _digest(task: Task, model: nn.Module, compute: Compute) -> str:
+    """Name everything that the answer follows from."""
+    digest = hashlib.sha256("\n".join(_told(task, model, compute)).encode())
     for path in sorted(_sources([type(task), *(type(module) for module in model.modules())])):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

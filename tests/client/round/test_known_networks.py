@@ -28,6 +28,7 @@ def probes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
     with monkeypatch.context() as patch:
         patch.setattr(mixing, "_probe", counted)
+        patch.setattr(mixing, "_FOUND_GOOD", set())  # each message has a process of its own
         task = make_task(TINY_TASK)
         mixing.refuse_what_mixes(task, task.network(), CPU, KnownHere(folder))
     return len(made)
