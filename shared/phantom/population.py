@@ -19,7 +19,7 @@ from shared.seeds import numpy_generator
 from .person.covariates import ANCESTRY_SHIFT as ANCESTRY_SHIFT
 from .person.covariates import POPULATIONS as POPULATIONS
 from .person.covariates import PopulationProfile as PopulationProfile
-from .person.covariates import draw_age, draw_build
+from .person.covariates import draw_age, draw_build, known_covariates
 from .person.fractures import VertebralFinding as VertebralFinding
 from .person.fractures import draw_deformity, draw_fractures
 from .person.fractures import fracture_probability as fracture_probability
@@ -62,12 +62,8 @@ class PhantomPatient:
     @property
     def covariates(self) -> Covariates:
         """Covariates as a hospital knows them, ages capped at 89 years."""
-        return Covariates(
-            sex=self.sex,
-            age_years=float(min(math.floor(self.age_years), 89)),
-            height_cm=round(self.height_cm, 1),
-            weight_kg=round(self.weight_kg, 1),
-            ethnic_group=self.ancestry,
+        return known_covariates(
+            self.sex, self.age_years, self.height_cm, self.weight_kg, self.ancestry
         )
 
 

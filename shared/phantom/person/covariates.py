@@ -6,11 +6,14 @@ size and trend but unverified.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+
+from shared.records import Covariates
 
 #: [R] Height in cm at 55, 65, 75, 85 years, and SD.
 HEIGHT: Final = {
@@ -89,3 +92,16 @@ def draw_build(
     height += height_sd * float(np.clip(rng.normal(), -2.5, 2.5))
     bmi = float(np.interp(age, decades, BODY_MASS[sex])) + profile.bmi_shift
     return height, float(np.clip(bmi + profile.bmi_sd * rng.normal(), 16.5, 45.0))
+
+
+def known_covariates(
+    sex: str, age_years: float, height_cm: float, weight_kg: float, ancestry: str
+) -> Covariates:
+    """Covariates as a hospital knows them: whole years, capped at 89, and one decimal."""
+    return Covariates(
+        sex=sex,
+        age_years=float(min(math.floor(age_years), 89)),
+        height_cm=round(height_cm, 1),
+        weight_kg=round(weight_kg, 1),
+        ethnic_group=ancestry,
+    )

@@ -14,7 +14,13 @@ from shared.seeds import derive_seed, numpy_generator
 
 from .calibration import Calibration, calibration
 from .composition import Composition, draw_composition
-from .covariates import ANCESTRY_SHIFT, PopulationProfile, draw_age, draw_build
+from .covariates import (
+    ANCESTRY_SHIFT,
+    PopulationProfile,
+    draw_age,
+    draw_build,
+    known_covariates,
+)
 from .degeneration import NO_WEAR, LevelWear, Wear, draw_wear
 from .densities import (
     BoneDensity,
@@ -118,12 +124,8 @@ class Person:
     @property
     def covariates(self) -> Covariates:
         """Covariates as a hospital knows them, ages capped at 89 years."""
-        return Covariates(
-            sex=self.sex,
-            age_years=float(min(math.floor(self.age_years), 89)),
-            height_cm=round(self.height_cm, 1),
-            weight_kg=round(self.weight_kg, 1),
-            ethnic_group=self.ancestry,
+        return known_covariates(
+            self.sex, self.age_years, self.height_cm, self.weight_kg, self.ancestry
         )
 
     def worn(self, level: str) -> LevelWear:
