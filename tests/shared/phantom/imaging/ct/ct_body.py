@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.phantom.imaging.ct.scene import CtScene, SlicePlane, TissueLook
-from shared.phantom.solids.bone import Bone
+from shared.phantom.solids.bone import Bone, straight_through
 from shared.phantom.solids.distance import Floats, floats, vector
 from shared.phantom.solids.template import SampledOutline, sample_near
 
@@ -77,13 +77,6 @@ class Uniform:
         return np.ones((len(plane.y), len(plane.x)), np.uint8)
 
 
-def _straight(
-    x: Floats, y: Floats, z: Floats
-) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
-    one = floats(1.0)
-    return x, y, z, one, one, one
-
-
 def _template(distance: Callable[[Floats], Floats], reach: float, cortex: float) -> SampledOutline:
     def traits(points: Floats, away: Floats) -> Floats:
         return floats(np.tile([cortex, 1.0], (len(points), 1)))
@@ -122,7 +115,7 @@ def cylinder(
     template = _cylinder(radius, half, cortex)
     reach = float(np.hypot(radius, half))
     rotation = np.eye(3, dtype=np.float32)
-    return Bone("L1", template, vector(*centre), rotation, _straight, reach, 1.0, core)
+    return Bone("L1", template, vector(*centre), rotation, straight_through, reach, 1.0, core)
 
 
 def plate(degrees: float, thickness: float = 4.0, core: float = 0.4) -> Bone:
@@ -131,7 +124,7 @@ def plate(degrees: float, thickness: float = 4.0, core: float = 0.4) -> Bone:
     rotation = floats([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     centre = vector(0, 0, 0)
     template = _plate(PLATE_HALF, thickness)
-    return Bone("plate", template, centre, rotation, _straight, 1.5 * PLATE_HALF, 1.0, core)
+    return Bone("plate", template, centre, rotation, straight_through, 1.5 * PLATE_HALF, 1.0, core)
 
 
 def scene(core: float = 0.12, *, organs: bool = False) -> CtScene:
