@@ -151,9 +151,13 @@ def registry_uri(workspace: Path | None, uri: str | None) -> str:
     ConfigError
         If neither is given, or both.
     """
-    if (workspace is None) == (uri is None):
-        raise ConfigError("give either --workspace DIR or --uri URI")
-    return uri if uri is not None else f"sqlite:///{Path(str(workspace)).resolve()}/mlflow.sqlite"
+    from shared.inference.registry_file import registry_of
+
+    if workspace is not None and uri is None:
+        return registry_of(workspace.resolve())
+    if uri is not None and workspace is None:
+        return uri
+    raise ConfigError("give either --workspace DIR or --uri URI")
 
 
 class _Shown:

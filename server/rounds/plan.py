@@ -19,6 +19,7 @@ from server.rounds.aggregation.flower_strategy import check_strategy
 from server.state.home import COORDINATOR, IDENTITY, Home, Member
 from shared.audit.keys import read_key
 from shared.errors import ConfigValueError, StoreMissingError, UnknownTaskError
+from shared.inference.registry_file import registry_of
 from shared.protocol.preparation import Preparation, Preparations
 from shared.runtime.files import write_text_atomically
 from shared.settings.base import Settings
@@ -138,7 +139,7 @@ def make_plan(path: Path, home: Path | None = None) -> RunPlan:
             f"{path}: quorum.minimum_sites: {config.quorum.minimum_sites} "
             f"(must be at most the {len(members)} sites)"
         )
-    uri = config.registry.tracking_uri or f"sqlite:///{workspace / 'mlflow.sqlite'}"
+    uri = config.registry.tracking_uri or registry_of(workspace)
     return RunPlan(
         run=_run_name(config, tasks),
         name=config.name,

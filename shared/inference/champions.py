@@ -22,7 +22,11 @@ from shared.errors import (
     NoChampionError,
     RegistryUnavailableError,
 )
-from shared.inference.registry_file import SQLITE, stored_versions
+from shared.inference.registry_file import (
+    REGISTRY_FILE,
+    SQLITE,
+    stored_versions,
+)
 from shared.inference.schema import ModelFacts
 from shared.training.weights import Weights, digest_arrays, load_weights
 
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 REGISTRY_VARIABLE = "OSTEOFED_REGISTRY"
-#: MLflow's file in the workspace of a run.
-REGISTRY_FILE = "mlflow.sqlite"
 
 #: MLflow's codes for "there is no such thing" (all else: it cannot be reached).
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")

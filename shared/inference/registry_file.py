@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 SQLITE: Final = "sqlite:///"
+#: MLflow's file in the workspace of a run, where nothing else is the registry.
+REGISTRY_FILE: Final = "mlflow.sqlite"
 #: Revision of MLflow's tables in 3.17, the release that pyproject.toml allows; a test holds it.
 REVISION: Final = "dc11669786a5"
 #: Stage of a version that MLflow has deleted but kept.
@@ -45,6 +47,11 @@ _TAGS: Final = """
     SELECT key, value FROM model_version_tags WHERE workspace = ? AND name = ? AND version = ?
 """
 _METRICS: Final = "SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?"
+
+
+def registry_of(workspace: Path) -> str:
+    """Tracking URI of the registry in a workspace."""
+    return f"{SQLITE}{workspace / REGISTRY_FILE}"
 
 
 @dataclass(frozen=True)
