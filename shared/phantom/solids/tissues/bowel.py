@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ..tissue import Tissue, tissue
 from .chest import Rooms
 from .course import Physique, SpineCourse
-from .slab import Slab, balls, band, grid, topped, tube, turned, within
+from .slab import Slab, grid, within
+from .slab_shapes import balls, band, topped, tube, turned
 from .trunk import Trunk
 
 FloatArray = NDArray[np.float64]

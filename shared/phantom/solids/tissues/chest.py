@@ -13,7 +13,8 @@ import numpy as np
 
 from ..tissue import Tissue, tissue
 from .course import Physique, SpineCourse
-from .slab import Slab, ball, band, clipped, grid, grid_of, pooled, slab, tube, turned, within
+from .slab import Slab, clipped, grid, grid_of, slab, within
+from .slab_shapes import ball, band, pooled, tube, turned
 from .trunk import Trunk
 
 SIDES: Final = (1.0, -1.0)

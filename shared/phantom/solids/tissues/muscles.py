@@ -14,7 +14,8 @@ import numpy as np
 from ..distance import floats
 from ..tissue import Tissue, tissue
 from .course import Physique, SpineCourse
-from .slab import Slab, ball, between, clipped, grid, grid_of, slab, tube, within
+from .slab import Slab, between, clipped, grid, grid_of, slab, within
+from .slab_shapes import ball, tube
 from .trunk import ROW, Trunk, arm_tubes, rectus_thickness, thigh_tubes
 
 #: Women's muscle beside men's at the same size of the skeleton, as a share of the area [U].

@@ -15,7 +15,8 @@ from ..tissue import Tissue, tissue
 from .bowel import build_bowel
 from .chest import Rooms
 from .course import Physique, SpineCourse
-from .slab import Slab, ball, band, topped, turned, within
+from .slab import Slab, within
+from .slab_shapes import ball, band, topped, turned
 from .trunk import Trunk
 
 

@@ -18,7 +18,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from ..distance import Floats, floats
 from .course import Physique, RibCage, SpineCourse
-from .slab import Slab, SlabGrid, ball, clipped, grid, slab, tube, turned
+from .slab import Slab, SlabGrid, clipped, grid, slab
+from .slab_shapes import ball, tube, turned
 
 #: Skin, mm [U].
 SKIN: Final = 1.8

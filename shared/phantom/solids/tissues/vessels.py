@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..tissue import SUBSTANCES, Tissue, tissue
 from .course import Physique, SpineCourse
-from .slab import Slab, balls, grid, tube, turned
+from .slab import Slab, grid
+from .slab_shapes import balls, tube, turned
 
 FloatArray = NDArray[np.float64]
 SIDES: Final = (1.0, -1.0)

@@ -11,19 +11,8 @@ from shared.phantom.solids.distance import floats
 from shared.phantom.solids.lattice import diverging, straight
 from shared.phantom.solids.tissue import Tissue, tissue
 from shared.phantom.solids.tissues.mass import ray_mass
-from shared.phantom.solids.tissues.slab import (
-    Slab,
-    ball,
-    balls,
-    band,
-    between,
-    clipped,
-    grid,
-    topped,
-    tube,
-    turned,
-    within,
-)
+from shared.phantom.solids.tissues.slab import Slab, between, clipped, grid, within
+from shared.phantom.solids.tissues.slab_shapes import ball, balls, band, topped, tube, turned
 
 from .people import evenly
 

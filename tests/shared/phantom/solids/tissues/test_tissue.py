@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.phantom.solids.tissue import AIR, SKELETAL, SUBSTANCES, by_code, infiltrated, tissue
-from shared.phantom.solids.tissues.slab import ball
+from shared.phantom.solids.tissues.slab_shapes import ball
 
 
 def test_codes_are_different_and_none_is_air() -> None:
