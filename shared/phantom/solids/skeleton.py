@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -42,11 +42,14 @@ class Lie:
 
     `roll_degrees` turns the trunk about its long axis; `legs` holds by side how far each leg is
     turned away from the position that lays the neck in the image plane, and how far its shaft
-    leans outwards, degrees.
+    leans outwards, degrees. `arms` are above the head or beside the trunk; `inspiration` goes
+    from 0 (breathed out) to 1 (in).
     """
 
     roll_degrees: float = 0.0
     legs: Mapping[str, tuple[float, float]] | None = None
+    arms: Literal["above", "beside"] = "above"
+    inspiration: float = 0.7
 
     def leg(self, side: str) -> tuple[float, float]:
         """Turn and lean of a leg, degrees."""
