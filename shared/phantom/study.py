@@ -11,7 +11,9 @@ import numpy as np
 from shared.phantom.anatomy.body import Anatomy, Mineral, build_anatomy
 from shared.phantom.anatomy.metal import place_metal
 from shared.phantom.anatomy.solid import Floats
+from shared.phantom.anatomy.vertebra import end_plates
 from shared.phantom.imaging.acquisition import expose, move, show, stepped_hip, stepped_margins
+from shared.phantom.imaging.outlines import Codes, hip_regions, lateral_regions, spine_regions
 from shared.phantom.imaging.physics import Crossed
 from shared.phantom.imaging.projection import Frame, project
 from shared.phantom.imaging.scanner import ScannerProfile
@@ -22,15 +24,7 @@ from shared.seeds import numpy_generator
 from .labels import body_events, is_whole, label_study
 from .population import PopulationProfile, draw_patient
 from .rendered import RenderedImage, RenderedStudy
-from .truth import (
-    Codes,
-    heights,
-    hip_regions,
-    lateral_regions,
-    minerals,
-    scale_mineral,
-    spine_regions,
-)
+from .truth import heights, landmarks_of, minerals, scale_mineral
 
 #: Rows and columns of each field, mm; the spine's length follows the patient's.
 FIELD: Final = {
@@ -253,7 +247,7 @@ def _under_metal(situation: Situation, regions: Codes) -> frozenset[str]:
 
 def _regions(anatomy: Anatomy, frame: Frame, femur: Floats) -> Codes:
     if frame.view is View.SPINE_PA:
-        return spine_regions(anatomy, frame)
+        return spine_regions(anatomy.vertebrae, frame)
     if frame.view is View.SPINE_LATERAL:
-        return lateral_regions(anatomy, frame)
-    return hip_regions(anatomy, frame, femur)
+        return lateral_regions(anatomy.vertebrae, frame, end_plates)
+    return hip_regions(landmarks_of(anatomy.femur), frame, femur)

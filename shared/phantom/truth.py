@@ -1,38 +1,26 @@
-"""Truth from the anatomy: region maps, the mineral that gives the drawn BMD, heights.
-
-Region maps are drawn the way scanners draw them: L1–L4 between the middles of
-the discs and inside the outline of the bodies, with the posterior elements that
-lie over them; the neck as a box across the neck's axis; trochanter and
-intertrochanteric region beside it.
-"""
+"""Truth from the anatomy: the mineral that gives the drawn BMD, landmarks, heights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.phantom.anatomy.body import Anatomy, Mineral, PlacedVertebra
-from shared.phantom.anatomy.solid import Floats, vector
-from shared.phantom.anatomy.vertebra import end_plates
+from shared.phantom.anatomy.body import Anatomy, Mineral
+from shared.phantom.anatomy.femur import FemurCloud
+from shared.phantom.anatomy.solid import Floats
+from shared.phantom.imaging.outlines import Codes, FemurLandmarks, hip_regions, spine_regions
 from shared.phantom.imaging.projection import Frame, project
 from shared.records import View
 from shared.regions import LUMBAR, REGION_CODES, VERTEBRAE, codes_of
 
-Codes = NDArray[np.uint8]
-
-#: Margin of a lumbar region beyond the body's edge, mm.
-EDGE_MM: Final = 1.4
 #: Box of the femoral neck along the neck, mm from the head's centre in the template.
 NECK_BOX: Final = (24.5, 38.5)
 #: End of the intertrochanteric region, template mm below the head's centre.
 SHAFT_END: Final = 100.0
-#: Bone of the femur is where its own projection exceeds this, g/cm².
-FEMUR_EDGE: Final = 0.10
 
 
 @dataclass(frozen=True)
@@ -61,93 +49,11 @@ class Scaled:
 # --- region maps ----------------------------------------------------------------------
 
 
-def spine_regions(anatomy: Anatomy, frame: Frame) -> Codes:
-    """Region map of a PA spine."""
-    codes = np.zeros(frame.shape, np.uint8)
-    x, z = frame.columns[None, :], frame.rows[:, None]
-    names = ("T12", *LUMBAR, "L5")
-    bodies = [anatomy.vertebrae[name] for name in names]
-    cuts = [_cut(upper, lower, x, z) for upper, lower in pairwise(bodies)]
-    for place, level in enumerate(LUMBAR, start=1):
-        vertebra = bodies[place]
-        local_x, local_z = local_coordinates(vertebra, x, z, (0, 2))
-        half = vertebra.shape.width / 2
-        share = np.clip(np.abs(local_z) / (vertebra.shape.healthy / 2), 0, 1)
-        waist = 1 - 0.08 * (1 - share**2)
-        inside = (cuts[place - 1] > 0) & (cuts[place] <= 0)
-        inside &= np.abs(local_x) < half * waist + EDGE_MM
-        codes[inside] = REGION_CODES[level]
-    return codes
-
-
-def local_coordinates(
-    vertebra: PlacedVertebra, across: Floats, down: Floats, axes: tuple[int, int]
-) -> tuple[Floats, Floats]:
-    """Coordinates along a vertebra's own axes as seen in a projection, from its centre, mm."""
-    first, second = axes
-    centre = vertebra.centre
-    u = vector(vertebra.rotation[first, first], vertebra.rotation[second, first])
-    w = vector(vertebra.rotation[first, second], vertebra.rotation[second, second])
-    u, w = u / np.linalg.norm(u), w / np.linalg.norm(w)
-    da, dd = across - centre[first], down - centre[second]
-    return da * u[0] + dd * u[1], da * w[0] + dd * w[1]
-
-
-def _cut(upper: PlacedVertebra, lower: PlacedVertebra, x: Floats, z: Floats) -> Floats:
-    """Positive below the middle of the disc between two vertebrae."""
-    axis_u, axis_l = upper.rotation[:, 2], lower.rotation[:, 2]
-    foot = upper.centre + axis_u * np.float32(upper.shape.posterior + upper.shape.anterior) / 4
-    head = lower.centre - axis_l * np.float32(lower.shape.posterior + lower.shape.anterior) / 4
-    middle = (foot + head) / 2
-    normal = (axis_u + axis_l)[[0, 2]]
-    return (x - middle[0]) * normal[0] + (z - middle[2]) * normal[1]
-
-
-def lateral_regions(anatomy: Anatomy, frame: Frame) -> Codes:
-    """Region map of a lateral spine: outlines of the bodies T4..L4."""
-    codes = np.zeros(frame.shape, np.uint8)
-    y, z = frame.columns, frame.rows
-    for level in VERTEBRAE:
-        vertebra = anatomy.vertebrae[level]
-        reach = vertebra.shape.depth * 0.75 + vertebra.shape.healthy * 0.5
-        rows = np.flatnonzero(np.abs(z - vertebra.centre[2]) < reach)
-        cols = np.flatnonzero(np.abs(y - vertebra.centre[1]) < reach)
-        if not len(rows) or not len(cols):
-            continue
-        box = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
-        local_y, local_z = local_coordinates(vertebra, y[None, box[1]], z[box[0], None], (1, 2))
-        half = vertebra.shape.depth / 2
-        upper, lower = end_plates(np.clip(local_y / half, -1, 1), vertebra.shape)
-        share = np.clip(np.abs(local_z) / (vertebra.shape.healthy / 2), 0, 1)
-        inside = (local_z > upper) & (local_z < lower)
-        inside &= np.abs(local_y) < half * (1 - 0.10 * (1 - share**2))
-        codes[box][inside] = REGION_CODES[level]
-    return codes
-
-
-def hip_regions(anatomy: Anatomy, frame: Frame, femur: Floats) -> Codes:
-    """Region map of a left hip; `femur` is the femur's own areal mineral, (H, W)."""
-    from scipy.ndimage import binary_closing, binary_dilation
-
-    bone = femur > FEMUR_EDGE
-    bone = binary_dilation(binary_closing(bone, iterations=2))
-    cloud = anatomy.femur
-    x = frame.columns[None, :] - cloud.head[0]
-    z = frame.rows[:, None] - cloud.head[2]
-    axis = cloud.neck_axis[[0, 2]]
-    axis = axis / np.linalg.norm(axis)
-    along = (x * axis[0] + z * axis[1]) / np.float32(cloud.size)
-    lift = (x * axis[1] - z * axis[0]) / np.float32(cloud.size)  # positive above the axis
-    down = cloud.shaft_axis[[0, 2]]
-    below = (x * down[0] + z * down[1]) / np.float32(cloud.size)
-    start, end = NECK_BOX
-    codes = np.zeros(frame.shape, np.uint8)
-    neck = bone & (along >= start) & (along < end) & (np.abs(lift) < 24)
-    rest = bone & (along >= end) & (below < SHAFT_END)
-    codes[neck] = REGION_CODES["femoral_neck"]
-    codes[rest & (lift > 2)] = REGION_CODES["trochanter"]
-    codes[rest & (lift <= 2)] = REGION_CODES["intertrochanteric"]
-    return codes
+def landmarks_of(cloud: FemurCloud) -> FemurLandmarks:
+    """Landmarks of a femur for its regions."""
+    return FemurLandmarks(
+        cloud.head, cloud.neck_axis, cloud.shaft_axis, cloud.size, NECK_BOX, SHAFT_END
+    )
 
 
 # --- mineral ----------------------------------------------------------------------------
@@ -194,7 +100,7 @@ def _split(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 
 def _scale_spine(anatomy: Anatomy) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     frame = standard_frame(anatomy, View.SPINE_PA)
-    codes = spine_regions(anatomy, frame)
+    codes = spine_regions(anatomy.vertebrae, frame)
     names = ("T12", *LUMBAR, "L5")
     owner = (0, 0, 1, 2, 3, 3)  # T12 goes with L1, L5 with L4
     shell, inner = np.zeros((4, 4)), np.zeros((4, 4))
@@ -232,7 +138,7 @@ def _scale_femur(anatomy: Anatomy) -> tuple[Floats, dict[str, float], float]:
     on_neck = np.clip(1 - (np.abs(cloud.along - (start + end) / 2) - 6) / 12, 0, 1)
     neck_image = project(frame, cloud.points, cloud.mass * on_neck)
     rest_image = project(frame, cloud.points, cloud.mass * (1 - on_neck))
-    codes = hip_regions(anatomy, frame, neck_image + rest_image)
+    codes = hip_regions(landmarks_of(cloud), frame, neck_image + rest_image)
     regions = ("femoral_neck", "total_hip")
     table = np.stack([_means(image, codes, regions) for image in (neck_image, rest_image)], axis=1)
     target = np.array([anatomy.patient.bmd[region] for region in regions])

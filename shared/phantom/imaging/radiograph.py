@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from shared.phantom.anatomy.body import Anatomy, PlacedVertebra, build_anatomy
 from shared.phantom.anatomy.solid import Floats
 from shared.phantom.population import POPULATIONS, draw_patient
-from shared.phantom.truth import local_coordinates, minerals, scale_mineral
+from shared.phantom.truth import minerals, scale_mineral
 from shared.records import ImageRecord, StudyLabels, StudyRecord, Vendor, View
 from shared.regions import LUMBAR, UNNAMED_VERTEBRA, VERTEBRAE
 from shared.seeds import numpy_generator
 
+from .outlines import local_coordinates
 from .physics import Crossed, attenuate, beams, with_noise
 from .projection import Frame, project
 

@@ -14,9 +14,11 @@ import pytest
 from shared.clinical.cross_calibration import standardised_bmd
 from shared.errors import PhantomError
 from shared.phantom.anatomy.body import Anatomy, Mineral, build_anatomy
+from shared.phantom.anatomy.vertebra import end_plates
 from shared.phantom.anatomy.voxels import voxelise
 from shared.phantom.contact_sheet import contact_sheet
 from shared.phantom.imaging.acquisition import expose
+from shared.phantom.imaging.outlines import hip_regions, lateral_regions, spine_regions
 from shared.phantom.imaging.projection import Frame, project
 from shared.phantom.imaging.scanner import SCANNERS, ScannerProfile, generic_scanner
 from shared.phantom.labels import is_whole
@@ -24,14 +26,7 @@ from shared.phantom.population import POPULATIONS, VertebralFinding, draw_patien
 from shared.phantom.rendered import RenderedStudy
 from shared.phantom.source import DigitalPatients
 from shared.phantom.study import FIELD, cross, render_study
-from shared.phantom.truth import (
-    hip_regions,
-    lateral_regions,
-    minerals,
-    scale_mineral,
-    spine_regions,
-    standard_frame,
-)
+from shared.phantom.truth import landmarks_of, minerals, scale_mineral, standard_frame
 from shared.phantom.workers import in_order
 from shared.records import DXA_VIEWS, Vendor, View
 from shared.regions import LUMBAR, REGION_CODES, VERTEBRAE, codes_of
@@ -74,7 +69,11 @@ def test_decomposition_without_noise_finds_the_areal_bmd_of_the_anatomy(
     for view, frame in _frames(anatomy, profile.spacing_mm).items():
         crossed, femur = cross(bones, anatomy, frame)
         pa = view is View.SPINE_PA
-        codes = spine_regions(anatomy, frame) if pa else hip_regions(anatomy, frame, femur)
+        codes = (
+            spine_regions(anatomy.vertebrae, frame)
+            if pa
+            else hip_regions(landmarks_of(anatomy.femur), frame, femur)
+        )
         bone = crossed.bone if pa else femur
         measured = expose(crossed, profile, view, None).density
         names = (*LUMBAR, "L1-L4") if pa else ("femoral_neck", "trochanter", "total_hip")
@@ -104,7 +103,7 @@ def test_lumbar_areas_grow_downwards_and_are_of_human_size() -> None:
     for number in range(12):
         anatomy = _body(number)
         if anatomy.patient.sex == "F" and not anatomy.patient.findings:
-            codes = spine_regions(anatomy, standard_frame(anatomy, View.SPINE_PA))
+            codes = spine_regions(anatomy.vertebrae, standard_frame(anatomy, View.SPINE_PA))
             sizes.append([(codes == REGION_CODES[level]).sum() / 100 for level in LUMBAR])
     mean = np.mean(sizes, axis=0)
     assert (np.diff(mean) > 0).all()
@@ -139,7 +138,8 @@ def test_fracture_lowers_the_body_in_the_region_map_and_in_the_heights() -> None
         frame = Frame(
             View.SPINE_LATERAL, float(centre[2]) - 40, float(centre[1]) - 40, (80, 80), (1, 1)
         )
-        areas.append((lateral_regions(anatomy, frame) == REGION_CODES["L1"]).sum())
+        codes = lateral_regions(anatomy.vertebrae, frame, end_plates)
+        areas.append((codes == REGION_CODES["L1"]).sum())
         shape = anatomy.vertebrae["L1"].shape
         heights.append(shape.anterior / shape.posterior)
     assert areas[1] < 0.9 * areas[0]

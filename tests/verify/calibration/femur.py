@@ -7,16 +7,15 @@ With a solid femur this module alone changes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
-from shared.phantom.anatomy.body import Anatomy
 from shared.phantom.anatomy.femur import FemurCloud, FemurShape, place_femur
 from shared.phantom.anatomy.solid import Floats, floats
+from shared.phantom.imaging.outlines import hip_regions
 from shared.phantom.imaging.projection import Frame, project
-from shared.phantom.truth import hip_regions
+from shared.phantom.truth import landmarks_of
 from shared.records import View
 from shared.regions import codes_of
 
@@ -30,9 +29,8 @@ SITES: Final = ("femoral_neck", "total_hip")
 
 def _areal(cloud: FemurCloud, mass: Floats) -> dict[str, float]:
     frame = Frame(View.HIP_LEFT, -45.0, -45.0, (160, 150), (1.0, 1.0))
-    codes = hip_regions(
-        cast(Anatomy, SimpleNamespace(femur=cloud)), frame, project(frame, cloud.points, cloud.mass)
-    )
+    own = project(frame, cloud.points, cloud.mass)
+    codes = hip_regions(landmarks_of(cloud), frame, own)
     image = project(frame, cloud.points, mass)
     return {site: float(image[np.isin(codes, codes_of(site))].mean()) for site in SITES}
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
-from shared.phantom.anatomy.body import Anatomy
+from shared.phantom.imaging.outlines import spine_regions
 from shared.phantom.imaging.projection import Frame
 from shared.phantom.person.person import Person
 from shared.phantom.solids.bone import mineral_of
@@ -28,7 +27,6 @@ from shared.phantom.solids.spine import (
     stack_spine,
     taper_of,
 )
-from shared.phantom.truth import spine_regions
 from shared.records import View
 from shared.regions import LUMBAR, REGION_CODES
 
@@ -80,7 +78,7 @@ def _areal(
     """Areal BMD and area of L1..L4."""
     placed = stack_spine(shapes, minerals, SpineForm())
     frame = _frame(placed)
-    codes = spine_regions(cast(Anatomy, SimpleNamespace(vertebrae=placed)), frame)
+    codes = spine_regions(placed, frame)
     ways = floats(np.arange(-60, 110, ALONG))
     bones = [one.bone for one in placed.values()]
     volume = mineral_of(bones, straight(frame.rows, frame.columns, ways))
