@@ -7,6 +7,7 @@ are as wide as a sample; along the normal their integral is exact, however wide.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -14,11 +15,14 @@ from typing import Final, Protocol
 import numpy as np
 
 from .distance import Floats, floats
-from .lattice import BLOCK, Blocks, Lattice, block_centres, blocks_at
+from .lattice import BLOCK, Blocks, Lattice, block_centres, blocks_at, compact_sides
 from .template import BoneSurface
 
 #: Hydroxyapatite of cortical bone, g/cm³ (design/anatomy.md [U]).
 CORTICAL: Final = 1.05
+
+#: Joined formulas may say up to a quarter more than a distance is.
+_REACH: Final = 1.25
 
 #: From the patient's frame of a bone to the template's: coordinates (N,) to coordinates (N,) and
 #: how much longer the patient is there along each axis.
@@ -162,8 +166,33 @@ def blocks_near(
     if not len(near):
         return None
     x, y, z = solid.frame(*(m[near] for m in middles))
-    near = near[solid.looked_up(x, y, z)[:, 0] < half + max(lattice.step)]
-    return blocks_at(lattice, places[near]) if len(near) else None
+    near = near[solid.looked_up(x, y, z)[:, 0] < 2 * _REACH * half]
+    blocks = _touched(solid, lattice, blocks_at(lattice, places[near]))
+    # Steps along a ray are long: blocks as wide as long reach much less far beside a bone.
+    blocks = _touched(solid, lattice, blocks.divided(compact_sides(lattice.step)))
+    return blocks if len(blocks.i) else None
+
+
+def _touched(solid: Placed, lattice: Lattice, blocks: Blocks) -> Blocks:
+    """Blocks that a solid may reach into.
+
+    Amid two faces a distance may be said to be twice what it is, so a few samples of each are
+    asked.
+    """
+    if not len(blocks.i):
+        return blocks
+    some = blocks.inner()
+    x, y, z = solid.frame(*some.points(lattice))
+    distance = solid.looked_up(x, y, z)[:, 0].reshape(len(some.i), -1).min(axis=1)
+    _, a, b, c = blocks.shape
+    return blocks.chosen(distance < _REACH * _reach(lattice.step, (a, b, c)))
+
+
+def _reach(step: tuple[float, float, float], sides: tuple[int, int, int]) -> float:
+    """How far the samples around one of `Blocks.inner` reach, with their borders, mm."""
+    apart = [n / 4 if n > 2 else n // 2 for n in sides]
+    away = math.hypot(*(n * one for n, one in zip(apart, step, strict=True)))
+    return away + math.hypot(*step) / 2
 
 
 def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
@@ -176,7 +205,7 @@ def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
             continue
         for part in blocks.parts():
             found = bone.matter(*part.points(lattice), lattice.sides).mineral
-            found = found.reshape(-1, BLOCK, BLOCK, BLOCK)
+            found = found.reshape(part.shape)
             index = (part.i, part.j, part.k)
             total[index] = np.maximum(total[index], found)
     return total

@@ -29,7 +29,7 @@ from .distance import (
     rounded_box,
     vector,
 )
-from .lattice import BLOCK, Lattice, block_centres
+from .lattice import Lattice, block_centres
 from .template import BoneSurface
 
 
@@ -142,7 +142,7 @@ def shares_of(implants: Sequence[Implant], lattice: Lattice) -> dict[str, Floats
         for part in blocks.parts():
             found = implant.share(*part.points(lattice), lattice.sides)
             index = (part.i, part.j, part.k)
-            total[index] = np.maximum(total[index], found.reshape(-1, BLOCK, BLOCK, BLOCK))
+            total[index] = np.maximum(total[index], found.reshape(part.shape))
     return shares
 
 

@@ -89,16 +89,22 @@ class Blocks:
     """Samples of some blocks of a lattice: index arrays (B, 8, 1, 1), (B, 1, 8, 1), (B, 1, 1, 8).
 
     Blocks at the far border would reach beyond the lattice; their indices are held inside it,
-    so that the last samples are computed more than once, always alike.
+    so that the last samples are computed more than once, always alike. Parts of blocks have
+    fewer samples a side.
     """
 
     i: np.ndarray
     j: np.ndarray
     k: np.ndarray
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Blocks, and samples of each along the three axes."""
+        return np.broadcast_shapes(self.i.shape, self.j.shape, self.k.shape)
+
     def points(self, lattice: Lattice) -> tuple[Floats, Floats, Floats]:
         """World coordinates of all samples, each flat."""
-        shape = (len(self.i), BLOCK, BLOCK, BLOCK)
+        shape = self.shape
         found = []
         for values in (lattice.x, lattice.y, lattice.z):
             index = tuple(
@@ -110,9 +116,45 @@ class Blocks:
 
     def parts(self) -> Iterator[Blocks]:
         """The same blocks, a few at a time."""
-        for start in range(0, len(self.i), PART):
-            some = slice(start, start + PART)
-            yield Blocks(self.i[some], self.j[some], self.k[some])
+        _, a, b, c = self.shape
+        count = PART * BLOCK**3 // (a * b * c)
+        for start in range(0, len(self.i), count):
+            yield self.chosen(slice(start, start + count))
+
+    def chosen(self, which: slice | np.ndarray) -> Blocks:
+        """Some of the blocks."""
+        return Blocks(self.i[which], self.j[which], self.k[which])
+
+    def divided(self, sides: tuple[int, int, int]) -> Blocks:
+        """The same samples in smaller blocks; `sides` are divisors of `BLOCK`."""
+        a, b, c = sides
+        shape = (len(self.i), BLOCK // a, BLOCK // b, BLOCK // c)
+
+        def axis(index: np.ndarray, place: int, side: int) -> np.ndarray:
+            cut = [len(index), 1, 1, 1, side]
+            cut[1 + place] = BLOCK // side
+            whole = np.broadcast_to(index.reshape(cut), (*shape, side)).reshape(-1, side)
+            sample = [len(whole), 1, 1, 1]
+            sample[1 + place] = side
+            return whole.reshape(sample)
+
+        return Blocks(axis(self.i, 0, a), axis(self.j, 1, b), axis(self.k, 2, c))
+
+    def inner(self) -> Blocks:
+        """A few samples of each block: two along each axis that has four or more, else one."""
+
+        def axis(index: np.ndarray, place: int) -> np.ndarray:
+            side = index.shape[1 + place]
+            at = [side // 4, (3 * side) // 4] if side > 2 else [side // 2]
+            return index.take(at, axis=1 + place)
+
+        return Blocks(axis(self.i, 0), axis(self.j, 1), axis(self.k, 2))
+
+
+def compact_sides(step: tuple[float, float, float], length: float = 4.0) -> tuple[int, int, int]:
+    """Samples a side of blocks that are about as long along each axis, `length` mm."""
+    sides = [2 ** int(np.clip(np.rint(np.log2(length / one)), 0, 3)) for one in step]
+    return sides[0], sides[1], sides[2]
 
 
 def blocks_at(lattice: Lattice, places: np.ndarray) -> Blocks:
