@@ -17,16 +17,15 @@ from shared.phantom.person.person import Person
 from shared.seeds import numpy_generator
 
 from .bone import Bone
-from .bones.chest import place_scapula, place_sternum
 from .bones.femur import FemurForm, PlacedFemur, place_femur
 from .bones.hip_bone import place_hip_bone
-from .bones.rib import place_rib
 from .bones.sacrum import SLOPE, hip_joint, place_sacrum
 from .bones.vertebra import BodyMineral, BodyShape, body_size
 from .distance import Floats, floats, vector
 from .implants import Implant, Operated, cement, fixation, hip_prosthesis
 from .spine import PROCESS_LENGTH, SpineBody, SpineForm, stack_spine, taper_of
 from .texture import Texture, draw_texture, moved
+from .thorax import place_thorax
 
 #: Curves at which the mean angles of the spine are those of `spine.SAGITTAL_DEGREES`, degrees.
 MEAN_KYPHOSIS: Final = 41.0
@@ -67,7 +66,7 @@ class Skeleton:
     femora : mapping of str to PlacedFemur
         ``left`` and ``right``.
     others : tuple of Bone
-        Sacrum, hip bones, ribs, sternum, scapulae.
+        Sacrum, hip bones, ribs, sternum, scapulae, clavicles, humeri.
     implants : tuple of Implant
         Screws, rods, hips, cement.
     hips : ndarray of float32, shape (2, 3)
@@ -137,7 +136,8 @@ def build_skeleton(person: Person, lie: Lie | None = None) -> Skeleton:
         )
         for side, joint in zip(SIDES, joints, strict=True)
     ]  # fmt: skip
-    others = (sacrum, *hip_bones, *_ribs(person, spine, grain), *_chest(person, spine, grain))
+    thorax = place_thorax(person, spine, grain, raised=lie.arms == "above")
+    others = (sacrum, *hip_bones, *thorax)
     return Skeleton(
         spine, femora, others, tuple(_implants(person, spine, femora)), floats(np.stack(joints)),
         person.sizes.overall,
@@ -224,50 +224,6 @@ def _femur(person: Person, side: str, joint: Floats, lie: Lie, grain: Texture) -
         form, joint, left=side == "left", resected=side in person.findings.hip_implant,
         cortex=own.cortex, core=own.neck_core, texture=grain,
     )  # fmt: skip
-
-
-def _ribs(person: Person, spine: Mapping[str, SpineBody], grain: Texture) -> list[Bone]:
-    own, sizes = person.bones["ribs"], person.sizes
-    found = []
-    for side in SIDES:
-        sign = 1 if side == "left" else -1
-        for number in range(1, 14):
-            length = person.variants.ribs.get(f"{side}_{number}", 1.0 if number < 12 else 0.0)
-            level = f"T{number}" if number < 13 else "L1"
-            if length <= 0 or level not in spine:
-                continue
-            body = spine[level]
-            beside = vector(
-                sign * (body.shape.width / 2 + 1), body.shape.depth / 2, -3 * sizes.overall
-            )
-            head = floats(body.centre + body.rotation @ beside)
-            found.append(
-                place_rib(
-                    number, head, left=side == "left", size=sizes.chest_width,
-                    droop=sizes.rib_droop, short=length, cortex=own.cortex, core=own.core,
-                    texture=grain,
-                )
-            )  # fmt: skip
-    return found
-
-
-def _chest(person: Person, spine: Mapping[str, SpineBody], grain: Texture) -> list[Bone]:
-    """Sternum in front of the ribs, scapulae behind them."""
-    size, top = person.sizes.overall, spine["T2"].centre
-    deep = person.sizes.chest_depth
-    notch = floats(top + vector(0, -82 * deep, 4 * size))
-    own, blade = person.bones["sternum"], person.bones["scapulae"]
-    found = [place_sternum(notch, 0.6, size, cortex=own.cortex, core=own.core, texture=grain)]
-    for side in SIDES:
-        sign = 1 if side == "left" else -1
-        socket = floats(spine["T3"].centre + vector(sign * 152 * size, -4 * size, -8 * size))
-        found.append(
-            place_scapula(
-                socket, size, left=side == "left", cortex=blade.cortex, core=blade.core,
-                texture=grain,
-            )
-        )  # fmt: skip
-    return found
 
 
 def _implants(
