@@ -17,7 +17,7 @@ from shared.phantom.person.person import Person
 from shared.seeds import numpy_generator
 
 from .bone import Bone
-from .bones.femur import FemurForm, PlacedFemur, place_femur
+from .bones.femur import FemurForm, FemurMineral, PlacedFemur, place_femur
 from .bones.hip_bone import place_hip_bone
 from .bones.sacrum import SLOPE, hip_joint, place_sacrum
 from .bones.vertebra import BodyMineral, BodyShape, body_size
@@ -113,13 +113,15 @@ def build_skeleton(person: Person, lie: Lie | None = None) -> Skeleton:
         How the person lies; straight by default.
     """
     lie = lie or Lie()
-    grain = draw_texture(numpy_generator(person.texture.seed, "grain"), person.texture.strength)
+    own = person.texture
+    grain = draw_texture(numpy_generator(own.seed, "grain"), own.strength, own.size, own.length)
     levels = person.variants.levels
     spine = stack_spine(
         {level: shape_of(person, level) for level in levels},
         {level: mineral_at(person, level) for level in levels},
         form_of(person, lie),
         grain,
+        lesions_of(person),
     )
     sacrum, slope, tilt = _sacrum(person, spine, moved(grain, (5.0, 61.0, 0.0)))
     offset = hip_joint(slope, tilt, person.sizes.overall)
@@ -176,6 +178,17 @@ def mineral_at(person: Person, level: str) -> BodyMineral:
     )
 
 
+def lesions_of(person: Person) -> dict[str, list[tuple[Floats, float, float]]]:
+    """Focal lesions by level: place in the vertebra's frame and radius, mm, factor on the core."""
+    found: dict[str, list[tuple[Floats, float, float]]] = {}
+    for lesion in person.findings.lesions:
+        shape = shape_of(person, lesion.level)
+        half = vector(shape.width / 2, shape.depth / 2, shape.middle / 2)
+        entry = (floats(vector(*lesion.place) * half), lesion.radius, lesion.core)
+        found.setdefault(lesion.level, []).append(entry)
+    return found
+
+
 def form_of(person: Person, lie: Lie) -> SpineForm:
     """Curves of the spine, and the discs that are left."""
     curves = person.variants.curves
@@ -222,7 +235,10 @@ def _femur(person: Person, side: str, joint: Floats, lie: Lie, grain: Texture) -
     )  # fmt: skip
     return place_femur(
         form, joint, left=side == "left", resected=side in person.findings.hip_implant,
-        cortex=own.cortex, core=own.neck_core, texture=grain,
+        mineral=FemurMineral(
+            own.head_core, own.neck_core, own.trochanter_core, own.neck_cortex, own.cortex
+        ),
+        texture=grain,
     )  # fmt: skip
 
 
