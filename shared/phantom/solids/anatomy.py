@@ -13,7 +13,7 @@ from shared.seeds import numpy_generator
 
 from .physique import physique_of
 from .skeleton import Lie, Skeleton, build_skeleton
-from .surroundings import cage_of, course_of
+from .surroundings import bony_points, cage_of, course_of
 from .tissue import Tissue
 from .tissues.body import build_tissues
 
@@ -57,5 +57,5 @@ def build_anatomy(person: Person, lie: Lie | None = None) -> Anatomy:
         person.seed, "soft tissue", person.generator, person.profile, person.number
     )
     physique = physique_of(person, lie.arms, lie.inspiration)
-    tissues = build_tissues(course, physique, rng, cage_of(skeleton, course))
+    tissues = build_tissues(course, physique, rng, cage_of(skeleton, course), bony_points(skeleton))
     return Anatomy(person, lie, skeleton, tissues)

@@ -153,6 +153,13 @@ class Placed(Protocol):
         """Rows for points of its frame: distance in mm, unit normal, traits."""
 
 
+class Solid(Placed, Protocol):
+    """A placed solid that says what it is made of."""
+
+    def matter(self, x: Floats, y: Floats, z: Floats, step: tuple[float, float, float]) -> Matter:
+        """What world points are made of, each sample a box of sides `step` along x, y, z, mm."""
+
+
 def blocks_near(
     solid: Placed, lattice: Lattice, places: np.ndarray, middles: Sequence[Floats]
 ) -> Blocks | None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from .bone import blocks_near, filled, sides_along
+from .bone import Matter, blocks_near, filled, sides_along
 from .bones.femur import NECK_AXIS, SHAFT_X, PlacedFemur, bend
 from .curve import oval_curve
 from .distance import (
@@ -128,6 +128,11 @@ class Implant:
         """Share of each sample that is metal; a sample is a box of sides `step` in mm."""
         rows = self.looked_up(*self.frame(x, y, z))
         return filled(rows[:, 0], *sides_along(rows[:, 1:4] @ self.rotation.T, step))
+
+    def matter(self, x: Floats, y: Floats, z: Floats, step: tuple[float, float, float]) -> Matter:
+        """Its share as that of a bone without mineral: CT asks bones and implants alike."""
+        share = self.share(x, y, z, step)
+        return Matter(share, np.zeros_like(share))
 
 
 def shares_of(implants: Sequence[Implant], lattice: Lattice) -> dict[str, Floats]:

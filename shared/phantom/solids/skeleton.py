@@ -17,16 +17,15 @@ from shared.phantom.person.person import Person
 from shared.seeds import numpy_generator
 
 from .bone import Bone
-from .bones.chest import place_scapula, place_sternum
-from .bones.femur import FemurForm, PlacedFemur, place_femur
+from .bones.femur import FemurForm, FemurMineral, PlacedFemur, place_femur
 from .bones.hip_bone import place_hip_bone
-from .bones.rib import place_rib
 from .bones.sacrum import SLOPE, hip_joint, place_sacrum
 from .bones.vertebra import BodyMineral, BodyShape, body_size
 from .distance import Floats, floats, vector
 from .implants import Implant, Operated, cement, fixation, hip_prosthesis
 from .spine import PROCESS_LENGTH, SpineBody, SpineForm, stack_spine, taper_of
 from .texture import Texture, draw_texture, moved
+from .thorax import place_thorax
 
 #: Curves at which the mean angles of the spine are those of `spine.SAGITTAL_DEGREES`, degrees.
 MEAN_KYPHOSIS: Final = 41.0
@@ -67,7 +66,7 @@ class Skeleton:
     femora : mapping of str to PlacedFemur
         ``left`` and ``right``.
     others : tuple of Bone
-        Sacrum, hip bones, ribs, sternum, scapulae.
+        Sacrum, hip bones, ribs, sternum, scapulae, clavicles, humeri.
     implants : tuple of Implant
         Screws, rods, hips, cement.
     hips : ndarray of float32, shape (2, 3)
@@ -114,13 +113,15 @@ def build_skeleton(person: Person, lie: Lie | None = None) -> Skeleton:
         How the person lies; straight by default.
     """
     lie = lie or Lie()
-    grain = draw_texture(numpy_generator(person.texture.seed, "grain"), person.texture.strength)
+    own = person.texture
+    grain = draw_texture(numpy_generator(own.seed, "grain"), own.strength, own.size, own.length)
     levels = person.variants.levels
     spine = stack_spine(
         {level: shape_of(person, level) for level in levels},
         {level: mineral_at(person, level) for level in levels},
         form_of(person, lie),
         grain,
+        lesions_of(person),
     )
     sacrum, slope, tilt = _sacrum(person, spine, moved(grain, (5.0, 61.0, 0.0)))
     offset = hip_joint(slope, tilt, person.sizes.overall)
@@ -137,7 +138,8 @@ def build_skeleton(person: Person, lie: Lie | None = None) -> Skeleton:
         )
         for side, joint in zip(SIDES, joints, strict=True)
     ]  # fmt: skip
-    others = (sacrum, *hip_bones, *_ribs(person, spine, grain), *_chest(person, spine, grain))
+    thorax = place_thorax(person, spine, grain, raised=lie.arms == "above")
+    others = (sacrum, *hip_bones, *thorax)
     return Skeleton(
         spine, femora, others, tuple(_implants(person, spine, femora)), floats(np.stack(joints)),
         person.sizes.overall,
@@ -174,6 +176,17 @@ def mineral_at(person: Person, level: str) -> BodyMineral:
     return BodyMineral(
         given.core, given.wall, given.plate + wear.sclerosis, given.arch + wear.facets
     )
+
+
+def lesions_of(person: Person) -> dict[str, list[tuple[Floats, float, float]]]:
+    """Focal lesions by level: place in the vertebra's frame and radius, mm, factor on the core."""
+    found: dict[str, list[tuple[Floats, float, float]]] = {}
+    for lesion in person.findings.lesions:
+        shape = shape_of(person, lesion.level)
+        half = vector(shape.width / 2, shape.depth / 2, shape.middle / 2)
+        entry = (floats(vector(*lesion.place) * half), lesion.radius, lesion.core)
+        found.setdefault(lesion.level, []).append(entry)
+    return found
 
 
 def form_of(person: Person, lie: Lie) -> SpineForm:
@@ -222,52 +235,11 @@ def _femur(person: Person, side: str, joint: Floats, lie: Lie, grain: Texture) -
     )  # fmt: skip
     return place_femur(
         form, joint, left=side == "left", resected=side in person.findings.hip_implant,
-        cortex=own.cortex, core=own.neck_core, texture=grain,
+        mineral=FemurMineral(
+            own.head_core, own.neck_core, own.trochanter_core, own.neck_cortex, own.cortex
+        ),
+        texture=grain,
     )  # fmt: skip
-
-
-def _ribs(person: Person, spine: Mapping[str, SpineBody], grain: Texture) -> list[Bone]:
-    own, sizes = person.bones["ribs"], person.sizes
-    found = []
-    for side in SIDES:
-        sign = 1 if side == "left" else -1
-        for number in range(1, 14):
-            length = person.variants.ribs.get(f"{side}_{number}", 1.0 if number < 12 else 0.0)
-            level = f"T{number}" if number < 13 else "L1"
-            if length <= 0 or level not in spine:
-                continue
-            body = spine[level]
-            beside = vector(
-                sign * (body.shape.width / 2 + 1), body.shape.depth / 2, -3 * sizes.overall
-            )
-            head = floats(body.centre + body.rotation @ beside)
-            found.append(
-                place_rib(
-                    number, head, left=side == "left", size=sizes.chest_width,
-                    droop=sizes.rib_droop, short=length, cortex=own.cortex, core=own.core,
-                    texture=grain,
-                )
-            )  # fmt: skip
-    return found
-
-
-def _chest(person: Person, spine: Mapping[str, SpineBody], grain: Texture) -> list[Bone]:
-    """Sternum in front of the ribs, scapulae behind them."""
-    size, top = person.sizes.overall, spine["T2"].centre
-    deep = person.sizes.chest_depth
-    notch = floats(top + vector(0, -82 * deep, 4 * size))
-    own, blade = person.bones["sternum"], person.bones["scapulae"]
-    found = [place_sternum(notch, 0.6, size, cortex=own.cortex, core=own.core, texture=grain)]
-    for side in SIDES:
-        sign = 1 if side == "left" else -1
-        socket = floats(spine["T3"].centre + vector(sign * 152 * size, -4 * size, -8 * size))
-        found.append(
-            place_scapula(
-                socket, size, left=side == "left", cortex=blade.cortex, core=blade.core,
-                texture=grain,
-            )
-        )  # fmt: skip
-    return found
 
 
 def _implants(

@@ -7,7 +7,7 @@ centre of the body of L3.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +24,7 @@ from .bones.vertebra import (
     make_vertebra,
 )
 from .distance import Floats, floats, vector
-from .texture import Texture, moved
+from .texture import Texture, moved, with_lesions
 
 #: Sagittal tilt of the bodies, degrees, in the mean (positive = the top leans forward). Cobb
 #: angles follow: kyphosis T4–T12 about 38°, lordosis L1–S1 about 45° (design/anatomy.md [U]),
@@ -89,6 +89,7 @@ def stack_spine(
     minerals: Mapping[str, BodyMineral],
     form: SpineForm,
     texture: Texture | None = None,
+    lesions: Mapping[str, Sequence[tuple[Floats, float, float]]] | None = None,
 ) -> dict[str, SpineBody]:
     """Place the vertebrae.
 
@@ -102,6 +103,8 @@ def stack_spine(
         The curves.
     texture : callable, optional
         The patient's; each bone has its own part of it.
+    lesions : mapping of str to sequence of (ndarray, float, float), optional
+        Focal lesions by level, as `texture.with_lesions` takes them.
 
     Returns
     -------
@@ -130,6 +133,8 @@ def stack_spine(
     for number, level in enumerate(levels):
         centre, rotation, disc = places[level]
         own = None if texture is None else moved(texture, (31.0 * number, 17.0 * number, 0.0))
+        if lesions and level in lesions:
+            own = with_lesions(own, lesions[level])
         bone = make_vertebra(shapes[level], minerals[level], centre - origin, rotation, own)
         placed[level] = SpineBody(shapes[level], bone, disc)
     return placed

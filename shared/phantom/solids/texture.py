@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 
-from .distance import Floats, floats
+from .distance import Floats, floats, smoothstep
+from .distance import length as lengths
 
 #: Nodes along each side of a field; it goes on periodically, further than any bone is wide.
 _NODES: Final = 128
 #: Between nodes, mm.
 _SPACING: Final = 0.75
-#: Width of struts and gaps, mm: coarser than the struts themselves (0.15 mm), as what a CT of
-#: 0.7 mm resolves of them is.
+#: Width of struts and gaps over the size that a person has, mm: coarser than the struts themselves
+#: (0.15 mm), as what a CT of 0.7 mm resolves of them is.
 _GRAIN: Final = 1.1
+#: Over how much of a focal lesion's border its density changes, mm.
+_BORDER: Final = 2.0
 
 Texture = Callable[[Floats, Floats, Floats], Floats]
 
 
-def draw_texture(rng: np.random.Generator, spread: float) -> Texture:
+def draw_texture(
+    rng: np.random.Generator, spread: float, size: float = 1.0, length: float = 1.0
+) -> Texture:
     """Draw a patient's texture.
 
     Parameters
@@ -29,6 +34,10 @@ def draw_texture(rng: np.random.Generator, spread: float) -> Texture:
         Of the patient.
     spread : float
         SD of the factor on the core's density, at samples of about 0.75 mm.
+    size : float
+        Of the grain, mm.
+    length : float
+        How much longer the grain is along z, the bone's long axis, than across.
 
     Returns
     -------
@@ -40,8 +49,11 @@ def draw_texture(rng: np.random.Generator, spread: float) -> Texture:
     white = rng.standard_normal((_NODES,) * 3, dtype=np.float32)
     steps = np.fft.fftfreq(_NODES, _SPACING) ** 2
     half = np.fft.rfftfreq(_NODES, _SPACING) ** 2
-    squared = steps[:, None, None] + steps[None, :, None] + half[None, None, :]
-    pass_band = np.exp(-2 * (np.pi * _GRAIN / 2) ** 2 * squared).astype(np.float32)
+    across = steps[:, None, None] + steps[None, :, None]
+    squared = across + half[None, None, :]
+    # As much grain as if it were as long as wide: longer along the bone, narrower across it.
+    stretched = across * length ** (-2 / 3) + half[None, None, :] * length ** (4 / 3)
+    pass_band = np.exp(-2 * (np.pi * _GRAIN * size / 2) ** 2 * stretched).astype(np.float32)
     # What is wider than a few millimetres is the body's own gradient and not texture.
     pass_band *= (1 - np.exp(-2 * (np.pi * 6.0) ** 2 * squared)).astype(np.float32)
     field = irfftn(rfftn(white) * pass_band, s=white.shape)
@@ -61,3 +73,28 @@ def moved(texture: Texture, by: tuple[float, float, float]) -> Texture:
     """The same texture from another place, for another bone of the patient."""
     a, b, c = (np.float32(v) for v in by)
     return lambda x, y, z: texture(x + a, y + b, z + c)
+
+
+def with_lesions(
+    texture: Texture | None, lesions: Sequence[tuple[Floats, float, float]]
+) -> Texture:
+    """Texture of a bone with focal lesions.
+
+    Parameters
+    ----------
+    texture : callable or None
+        Of the healthy bone.
+    lesions : sequence of (ndarray of shape (3,), float, float)
+        Centre in the bone's frame and radius, mm, and factor on the core.
+    """
+
+    def factor(x: Floats, y: Floats, z: Floats) -> Floats:
+        found = np.ones_like(x) if texture is None else texture(x, y, z)
+        for centre, radius, core in lesions:
+            away = [v - c for v, c in zip((x, y, z), centre, strict=True)]
+            inside = 1 - smoothstep(lengths(floats(np.stack(away, axis=1))) - np.float32(radius),
+                                    -_BORDER / 2, _BORDER / 2)  # fmt: skip
+            found = found * (1 + np.float32(core - 1) * inside)
+        return found
+
+    return factor

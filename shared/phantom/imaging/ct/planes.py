@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.phantom.solids.bone import Bone
+from shared.phantom.solids.bone import Solid
 from shared.phantom.solids.distance import Floats, floats
 from shared.phantom.solids.lattice import BLOCK, Lattice, block_centres, blocks_at
 
@@ -41,7 +41,7 @@ class BoneMatter:
     number: NDArray[np.uint8]
 
 
-def matter_in(bones: Sequence[Bone], lattice: Lattice) -> BoneMatter | None:
+def matter_in(bones: Sequence[Solid], lattice: Lattice) -> BoneMatter | None:
     """What a lattice's samples hold of bones; None where none is near.
 
     The lattice's shape is a multiple of `BLOCK` along each axis. Where two bones meet, the
@@ -87,7 +87,7 @@ class BonePlanes:
 
     Parameters
     ----------
-    bones : sequence of Bone
+    bones : sequence of Solid
         Bones, or the solids of one metal.
     scene : CtScene
         For how the patient moved.
@@ -104,7 +104,7 @@ class BonePlanes:
         Offsets of the planes that make slice k, from plane k·each, and their weights.
     """
 
-    def __init__(self, bones: Sequence[Bone], scene: CtScene, stack: SliceStack) -> None:
+    def __init__(self, bones: Sequence[Solid], scene: CtScene, stack: SliceStack) -> None:
         self.bones, self.scene, self.stack = bones, scene, stack
         increment = stack.protocol.increment_mm
         self.each = max(1, math.ceil(increment / THICKEST))

@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.phantom.solids.bone import Bone
+from shared.phantom.solids.bone import Bone, Solid
 from shared.phantom.solids.distance import Floats
 
 #: Code of air in every map of codes.
@@ -79,13 +79,13 @@ class TissueLabeller(Protocol):
 
 @dataclass(frozen=True)
 class MetalPart:
-    """Metal or cement: a solid with a `Bone`'s form, and what it is made of.
+    """Metal or cement: a solid that answers as a bone does, and what it is made of.
 
     `material` is one of ``titanium``, ``cobalt_chrome``, ``cement``
     (`attenuation.SUBSTANCES`).
     """
 
-    solid: Bone
+    solid: Solid
     material: str
 
 

@@ -35,6 +35,8 @@ from shared.phantom.solids.template import SampledOutline, sample_near
 #: Length of the manubrium, and of manubrium and body, mm.
 MANUBRIUM: Final = 49.0
 STERNUM: Final = 152.0
+#: How much the body turns back against the manubrium, as a slope.
+SLANT: Final = 0.34
 #: Trabecular mineral for which the shares below were chosen, g/cm³.
 CORE: Final = 0.10
 
@@ -49,7 +51,7 @@ def sternum_distance(points: Floats) -> Floats:
     p = points.copy()
     p[:, 0] = np.abs(p[:, 0])
     # Below the manubrium the body turns back by some twenty degrees.
-    p[:, 1] -= np.float32(0.34) * np.maximum(p[:, 2] - np.float32(MANUBRIUM), 0)
+    p[:, 1] -= np.float32(SLANT) * np.maximum(p[:, 2] - np.float32(MANUBRIUM), 0)
     x, y, z = p.T
     high = np.stack([
         (x - 31 + np.float32(0.30) * z) * np.float32(0.95),
@@ -150,6 +152,7 @@ def place_scapula(
     *,
     left: bool,
     turn: float = 0.0,
+    lean: float = 0.0,
     cortex: float = 1.0,
     core: float = CORE,
     texture: Callable[[Floats, Floats, Floats], Floats] | None = None,
@@ -157,12 +160,14 @@ def place_scapula(
     """One scapula with the middle of its socket at `socket` (world, mm).
 
     `turn` moves the lower angle outwards, radians: a raised arm's scapula is turned by half the
-    arm's angle or so. `cortex`, `core` and `texture` are as for `Bone`.
+    arm's angle or so; `lean` moves it backwards, radians. `cortex`, `core` and `texture` are as
+    for `Bone`.
     """
     cos, sin = math.cos(turn), math.sin(turn)
-    rotation = np.diag([1.0 if left else -1.0, 1, 1]) @ np.array(
-        [[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]
-    )
+    about_y = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+    cos, sin = math.cos(lean), math.sin(lean)
+    about_x = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    rotation = np.diag([1.0 if left else -1.0, 1, 1]) @ about_x @ about_y
     name = f"scapula_{'left' if left else 'right'}"
     return Bone(
         name, scapula_template(), socket, floats(rotation), scaled(size), 145 * size, cortex, core,

@@ -38,8 +38,14 @@ SHAFT_X: Final = NECK_TO_SHAFT * NECK_AXIS[0]
 SHAFT_TOP: Final = NECK_TO_SHAFT * NECK_AXIS[2]
 #: The shaft is cut this far below the head's centre, below what any picture shows.
 LENGTH: Final = 178.0
-#: Trabecular mineral for which the shares below were chosen, g/cm³.
-CORE: Final = 0.16
+#: Where head, neck and the rest meet, mm from the head's centre along the neck, and over how
+#: much they go into one another (`tests.verify.calibration.femur` has the same borders).
+HEAD_END: Final = 18.0
+NECK_END: Final = 42.0
+_BORDER: Final = 8.0
+#: Mean trabecular mineral of head, neck and the rest down to the metaphysis as the formulas of
+#: `_trabecular` give it, g/cm³.
+_MEANS: Final = (0.2695, 0.1913, 0.1481)
 #: Along the neck: where it lengthens, where it begins to bend, about which point.
 _LENGTHENS: Final = (12.0, 44.0)
 _BENDS: Final = (15.0, 50.0)
@@ -70,6 +76,35 @@ class FemurForm:
     angle: float = 0.0
     turn: float = 0.0
     tilt: float = 0.0
+
+
+@dataclass(frozen=True)
+class FemurMineral:
+    """Densities of one femur: mean cores of its parts in g/cm³, and factors on its cortices.
+
+    `trochanter_core` is that of all below the neck, `cortex` that of all but the neck.
+    """
+
+    head_core: float = _MEANS[0]
+    neck_core: float = _MEANS[1]
+    trochanter_core: float = _MEANS[2]
+    neck_cortex: float = 1.0
+    cortex: float = 1.0
+
+
+@dataclass(frozen=True)
+class FemurBone(Bone):
+    """A placed femur: `mineral` takes the place of the factors of a plain bone."""
+
+    mineral: FemurMineral = FemurMineral()
+
+    def cortex_and_core(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Cortex in mm and core in g/cm³ of rows of the template."""
+        given = self.mineral
+        cortex = rows[:, 4:6] @ floats([given.neck_cortex, given.cortex])
+        return cortex, rows[:, 6:9] @ floats(
+            [given.head_core, given.neck_core, given.trochanter_core]
+        )
 
 
 @dataclass(frozen=True)
@@ -118,8 +153,15 @@ def femur_distance(points: Floats) -> Floats:
 
 
 def _traits(points: Floats, distance: Floats) -> Floats:
-    """Cortex in mm, core as a share."""
-    return np.stack([_cortex(points), _share(points)], axis=1)
+    """Cortex of neck and of the rest in mm; cores of head, neck and the rest as shares."""
+    along = points @ vector(*NECK_AXIS)
+    after_head, after_neck = (
+        smoothstep(along, end - _BORDER / 2, end + _BORDER / 2) for end in (HEAD_END, NECK_END)
+    )
+    parts = (1 - after_head, after_head - after_neck, after_neck)
+    cortex, core = _cortex(points), _trabecular(points)
+    cores = [core * part / np.float32(mean) for part, mean in zip(parts, _MEANS, strict=True)]
+    return floats(np.stack([cortex * parts[1], cortex * (1 - parts[1]), *cores], axis=1))
 
 
 def _cortex(points: Floats) -> Floats:
@@ -141,8 +183,8 @@ def _cortex(points: Floats) -> Floats:
     return floats(thick * (1 - 0.95 * smoothstep(z, LENGTH - 10, LENGTH - 7)))
 
 
-def _share(points: Floats) -> Floats:
-    """Trabecular mineral: compressive and tensile groups, Ward's triangle, empty shaft."""
+def _trabecular(points: Floats) -> Floats:
+    """Trabecular mineral, g/cm³: compressive and tensile groups, Ward's triangle, empty shaft."""
     n = vector(*NECK_AXIS)
     along = points @ n
     radius = length(points)
@@ -160,7 +202,7 @@ def _share(points: Floats) -> Floats:
     base = 0.085 + 0.10 * head + 0.16 * fan + 0.07 * arch
     marrow = 1 - smoothstep(points[:, 2], 50, 92)
     edge = 0.06 * smoothstep(points[:, 0], SHAFT_X + 2, SHAFT_X + 18) * marrow
-    return floats((base * marrow + edge + 0.012) / CORE)
+    return floats(base * marrow + edge + 0.012)
 
 
 @lru_cache(maxsize=1)
@@ -177,7 +219,7 @@ class ResectedOutline:
     whole: SampledOutline
 
     def at(self, x: Floats, y: Floats, z: Floats) -> Floats:
-        """Rows (N, 6) for points, as the whole femur's below the cut."""
+        """Rows (N, 9) for points, as the whole femur's below the cut."""
         rows = self.whole.at(x, y, z)
         # From the saddle beside the greater trochanter down to above the lesser one.
         normal = vector(-0.70, 0, -0.71)
@@ -244,8 +286,7 @@ def place_femur(
     *,
     left: bool,
     resected: bool = False,
-    cortex: float = 1.0,
-    core: float = CORE,
+    mineral: FemurMineral | None = None,
     texture: Callable[[Floats, Floats, Floats], Floats] | None = None,
 ) -> PlacedFemur:
     """One femur with its head at `head` (world, mm).
@@ -260,8 +301,10 @@ def place_femur(
         Side.
     resected : bool
         Without head and neck: a prosthesis is there.
-    cortex, core, texture
-        As for `Bone`; at `core` 0.16 g/cm³ the head has about twice as much as Ward's triangle.
+    mineral : FemurMineral, optional
+        Its densities; a young man's if left out.
+    texture : callable, optional
+        Factor on the core at points of its frame.
     """
     rotation = _rotation(form, left)
     n = vector(*NECK_AXIS)
@@ -270,7 +313,11 @@ def place_femur(
     name = f"femur_{'left' if left else 'right'}"
     reach = form.size * math.hypot(LENGTH, SHAFT_X + 20) + 32 * abs(form.neck - 1) + 25
     outline = ResectedOutline(femur_template()) if resected else femur_template()
-    bone = Bone(name, outline, head, rotation, _unbent(form), reach, cortex, core, texture)
+    given = mineral or FemurMineral()
+    bone = FemurBone(
+        name, outline, head, rotation, _unbent(form), reach, given.cortex, given.neck_core, texture,
+        given,
+    )  # fmt: skip
     return PlacedFemur(bone, form, left, head, _unit(far - near), _unit(bottom - top))
 
 

@@ -28,12 +28,17 @@ SECTION: Final = (5.8, 3.3)
 FLOATING: Final = {11: 0.90, 12: 0.76, 13: 0.62}
 #: Trabecular mineral, g/cm³.
 CORE: Final = 0.09
+#: How far a rib goes to the back first, round the transverse process to its angle, mm, men [U],
+#: and how far round that is, radians.
+_ANGLE: Final = {1: 16.0, 2: 26.0, 11: 30.0, 12: 20.0, 13: 14.0}
+_USUAL_ANGLE: Final = 37.0
+_ANGLE_AT: Final = 0.42
 #: How flat a rib lies: its height turned out of the vertical, radians.
 _FLAT: Final = {1: 1.25, 2: 0.7, 3: 0.25}
 _PIECES: Final = 48
 
 
-def rib_curve(number: int, droop: float, short: float) -> tuple[Floats, Floats]:
+def rib_curve(number: int, droop: float, short: float, deep: float = 1.0) -> tuple[Floats, Floats]:
     """Middle of a left rib from its head, mm, and how far round each vertex is, radians.
 
     Parameters
@@ -44,6 +49,8 @@ def rib_curve(number: int, droop: float, short: float) -> tuple[Floats, Floats]:
         Scales how steeply the rib falls.
     short : float
         Share of the rib that is there.
+    deep : float
+        Scales how far it goes to the front.
     """
     a, b, drop, reach = RIBS[number]
     u = floats(np.linspace(0, short, _PIECES + 1))
@@ -52,7 +59,9 @@ def rib_curve(number: int, droop: float, short: float) -> tuple[Floats, Floats]:
     x = (a - 16) * np.sin(np.minimum(bend, np.pi / 2)) ** 0.85
     late = np.maximum(bend - np.pi / 2, 0)
     x = np.where(bend > np.pi / 2, (a - 16) * (1 - 0.62 * (1 - np.cos(late))), x)
-    y = 14 * np.sin(np.clip(bend / 0.6, 0, np.pi)) - b * (1 - np.cos(bend)) * 0.95
+    way = bend / _ANGLE_AT
+    behind = _ANGLE.get(number, _USUAL_ANGLE) * (way * np.exp(1 - way)) ** 1.5
+    y = behind - b * deep * (1 - np.cos(bend)) * 0.95
     z = drop * droop * (u + 0.22 * np.sin(np.pi * u)) * (0.65 + 0.35 * u)
     return floats(np.stack([x, y, z], axis=1)), floats(bend)
 
@@ -64,6 +73,7 @@ def place_rib(
     left: bool,
     size: float = 1.0,
     droop: float = 1.0,
+    deep: float = 1.0,
     short: float = 1.0,
     cortex: float = 1.0,
     core: float = CORE,
@@ -79,12 +89,12 @@ def place_rib(
         Where its head is, beside the vertebra, world, mm.
     left : bool
         Side.
-    size, droop, short : float
-        Scale; how steeply it falls; share of it that is there.
+    size, droop, deep, short : float
+        Scale; how steeply it falls; how far it goes to the front; share of it that is there.
     cortex, core, texture
         As for `Bone`.
     """
-    vertices, bend = rib_curve(number, droop, short)
+    vertices, bend = rib_curve(number, droop, short, deep)
     vertices = floats(vertices * np.float32(size))
     u = floats(np.linspace(0, 1, len(vertices)))
     high, thin = (side * FLOATING.get(number, 1.0) * size for side in SECTION)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..distance import Floats
 from ..tissue import Tissue, tissue
 from .chest import build_chest, build_rooms
 from .course import Physique, RibCage, SpineCourse, cage_around
+from .limbs import arm_tubes, shoulder_solids, thigh_tubes
 from .muscles import build_deep_muscles, build_muscles
 from .organs import build_belly
 from .slab import Slab
-from .trunk import (
-    SKIN,
-    Trunk,
-    arm_tubes,
-    breast_solids,
-    build_trunk,
-    thigh_tubes,
-    trunk_solid,
-)
+from .trunk import SKIN, Trunk, breast_solids, build_trunk, trunk_solid
 from .vessels import build_spine_filling, build_vessels
 
 
@@ -27,6 +21,7 @@ def build_tissues(
     physique: Physique,
     rng: np.random.Generator,
     cage: RibCage | None = None,
+    bony: Floats | None = None,
 ) -> tuple[Tissue, ...]:
     """Soft tissue of a patient, from the skin inwards; of two, the later is there.
 
@@ -41,13 +36,15 @@ def build_tissues(
         (`shared.seeds.numpy_generator`).
     cage : RibCage, optional
         The ring of ribs; an average one if there is none.
+    bony : ndarray of float32, shape (N, 3), optional
+        Points on bones, which the skin of the trunk covers, mm.
 
     Returns
     -------
     tuple of Tissue
         World frame, mm. The first ones are the skin and what fills it.
     """
-    trunk = build_trunk(course, cage or cage_around(course), physique)
+    trunk = build_trunk(course, cage or cage_around(course), physique, bony)
     under = trunk_solid(trunk.skin.grown(-SKIN, -SKIN, -SKIN), trunk, SKIN)
     tissues = _shell(course, trunk, physique, under)
     tissues += build_muscles(course, trunk, physique, under)
@@ -62,15 +59,15 @@ def build_tissues(
 
 def _shell(course: SpineCourse, trunk: Trunk, physique: Physique, under: Slab) -> list[Tissue]:
     """Skin and the fat under it, of trunk, thighs, breasts and arms."""
-    skins = [trunk_solid(trunk.skin, trunk), *thigh_tubes(course, trunk, 0.0)]
-    fats = [under, *thigh_tubes(course, trunk, SKIN)]
+    skins, fats = [trunk_solid(trunk.skin, trunk)], [under]
+    for solids, inset in ((skins, 0.0), (fats, SKIN)):
+        solids += thigh_tubes(course, trunk, inset)
+        solids += shoulder_solids(course, trunk, inset)
+        solids += arm_tubes(course, trunk, physique, inset)
     breasts: list[Slab] = []
     if physique.is_woman:
         skins += breast_solids(course, trunk, physique, 0.0)
         breasts += breast_solids(course, trunk, physique, SKIN)
-    if physique.arms == "beside":
-        skins += arm_tubes(course, trunk, 0.0)
-        fats += arm_tubes(course, trunk, SKIN)
     found = [tissue("skin", *skins), tissue("subcutaneous_fat", *fats)]
     if breasts:
         found.insert(1, tissue("breast", *breasts))

@@ -56,7 +56,7 @@ def _dome(course: SpineCourse, trunk: Trunk, tops: tuple[float, float], grown: f
         )
         up = np.maximum(base - on.rows, 0) / np.float32(base - top + grown)
         wider = 1 + np.maximum(on.rows - base, 0) / 30
-        share = wider * wider - np.abs(off) ** 2.3 - up**2.2
+        share = wider * wider - np.abs(off) ** 2.3 - up**2.8
         np.maximum(best, np.float32((0.97 * deep + grown) ** 2) * share, out=best)
     return slab(on, np.full(best.shape, y), best)
 
@@ -124,7 +124,10 @@ def build_chest(
     deep = course.body_at(z)[1]
     gullet = tube(z, x + np.array([3, 4, 2, 6, 12]) * size, y - deep - 9 * size,
                   np.full(5, 8.5) * size, np.full(5, 6) * size)  # fmt: skip
+    # Where neither lung nor belly reaches the costal margin in front there is fat.
+    corner = trunk.cavity.solid(h["T10"], course.z_of("L1") + 10)
     return [
+        tissue("visceral_fat", corner),
         tissue("lung", rooms.chest),
         tissue("visceral_fat", within(mediastinum, rooms.chest), fat),
         tissue("vessel", *vessels),

@@ -56,6 +56,23 @@ class SpineLevel:
 
 
 @dataclass(frozen=True)
+class Shoulder:
+    """A shoulder as soft tissue follows it; points of the world, mm.
+
+    Attributes
+    ----------
+    head, elbow : ndarray, shape (3,)
+        Middle of the humerus's head, and its lower end.
+    blade : ndarray, shape (3, 3)
+        Upper and lower medial corner of the scapula and its socket, as rows.
+    """
+
+    head: Floats
+    elbow: Floats
+    blade: Floats
+
+
+@dataclass(frozen=True)
 class SpineCourse:
     """The spine and the pelvis as soft tissue follows them.
 
@@ -71,6 +88,8 @@ class SpineCourse:
         Of the skeleton; 1 is an average man's.
     spine_back : float
         From the middle of a lumbar body to the tip of its spinous process, mm.
+    shoulders : (Shoulder, Shoulder)
+        Left and right.
     """
 
     levels: tuple[SpineLevel, ...]
@@ -78,6 +97,7 @@ class SpineCourse:
     sacrum_back: float
     size: float
     spine_back: float
+    shoulders: tuple[Shoulder, Shoulder]
 
     def level(self, name: str) -> SpineLevel:
         """Vertebra of that name.
@@ -138,6 +158,10 @@ class RibCage:
         Heights, rising, mm.
     half_width, front, back : ndarray, shape (N,)
         Half width, depth y of its front and back, mm.
+    middle : ndarray, shape (N,)
+        Depth y at which it is widest, mm.
+    front_power : ndarray, shape (N,)
+        Of the superellipse in front of that: 2 for an ellipse, more for a box.
     thickness : float
         Of ribs and what is between them, mm.
     """
@@ -146,6 +170,8 @@ class RibCage:
     half_width: Floats
     front: Floats
     back: Floats
+    middle: Floats
+    front_power: Floats
     thickness: float
 
 
@@ -156,7 +182,10 @@ def cage_around(course: SpineCourse, size: float | None = None) -> RibCage:
     centres = floats(np.stack([one.centre for one in near]))
     sizes = floats(np.array([CAGE[one.name] for one in near])) * np.float32(scale)
     y = centres[:, 1]
-    return RibCage(centres[:, 2], sizes[:, 0], y + sizes[:, 1], y + sizes[:, 2], 9.0 * scale)
+    return RibCage(
+        centres[:, 2], sizes[:, 0], y + sizes[:, 1], y + sizes[:, 2], y - np.float32(28 * scale),
+        np.full_like(y, 2.4), 9.0 * scale,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

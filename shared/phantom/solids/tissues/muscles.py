@@ -14,9 +14,10 @@ import numpy as np
 from ..distance import floats
 from ..tissue import Tissue, tissue
 from .course import Physique, SpineCourse
+from .limbs import arm_tubes, blade_muscles, shoulder_solids, thigh_tubes
 from .slab import Slab, between, clipped, grid, grid_of, slab, within
 from .slab_shapes import ball, tube
-from .trunk import ROW, Trunk, arm_tubes, rectus_thickness, thigh_tubes
+from .trunk import ROW, Trunk, rectus_thickness
 
 #: Women's muscle beside men's at the same size of the skeleton, as a share of the area [U].
 WOMEN: Final = {"psoas": 0.84, "paraspinal": 0.92, "quadratus": 0.86, "gluteal": 0.90}
@@ -320,7 +321,8 @@ def build_muscles(
     muscles = [
         tissue("gluteal_muscle", *held(gluteal(course, trunk, physique)),
                infiltration=fatty("gluteal")),
-        tissue("back_muscle", *held(back_muscles(course, trunk, physique)),
+        tissue("back_muscle", *held(blade_muscles(course, physique.amount("chest"))),
+               *held(back_muscles(course, trunk, physique)),
                infiltration=fatty("chest")),
         tissue("pectoral_muscle", *held(pectoral(course, trunk, physique)),
                infiltration=fatty("chest")),
@@ -333,12 +335,12 @@ def build_muscles(
         tissue("intercostal_muscle", *held([intercostal(course, trunk)]),
                infiltration=fatty("chest")),
     ]  # fmt: skip
-    if physique.arms == "beside":
-        inset = 3.0 + 0.25 * trunk.fat[1]
-        share = min(0.92, 0.86 * math.sqrt(physique.amount("arm")))
-        arms = arm_tubes(course, trunk, inset, share)
-        muscles.append(tissue("arm_muscle", *arms, infiltration=fatty("arm")))
-    return muscles
+    inset = 3.0 + 0.25 * trunk.fat[1]
+    share = min(0.92, 0.86 * math.sqrt(physique.amount("arm")))
+    arms = arm_tubes(course, trunk, physique, inset, share)
+    arms += shoulder_solids(course, trunk, inset + 2.0, share)
+    # Laid first: what is of the chest lies over what hangs on it.
+    return [tissue("arm_muscle", *arms, infiltration=fatty("arm")), *muscles]
 
 
 def build_deep_muscles(

@@ -34,16 +34,23 @@ def axial_labels(
     ndarray of uint8, shape (rows, columns)
         Codes; 0 outside the patient.
     """
+    heights = floats(z) if tilt_degrees == 0 else floats(z + np.tan(np.deg2rad(tilt_degrees)) * y)
+    return plane_labels(tissues, x, y, heights)
+
+
+def plane_labels(tissues: Sequence[Tissue], x: Floats, y: Floats, z: Floats) -> Labels:
+    """Code map of a plane whose rows are at heights `z`: one for all, or one a row, mm.
+
+    As `axial_labels`.
+    """
     labels = np.zeros((len(y), len(x)), np.uint8)
-    heights = floats(z + np.tan(np.deg2rad(tilt_degrees)) * y)
-    low, high = float(heights.min()), float(heights.max())
-    plane = floats(z) if tilt_degrees == 0 else heights
+    low, high = float(z.min()), float(z.max())
     for one in tissues:
         for part in one.parts:
             box = part.box
             if box[0][2] > high or box[1][2] < low:
                 continue
-            _paint(labels, part, one.code, x, y, plane)
+            _paint(labels, part, one.code, x, y, z)
     return labels
 
 

@@ -1,4 +1,4 @@
-"""Skin, fat and the wall of the trunk from C7 to the thighs, and the cavity in it.
+"""Skin, fat and the wall of the trunk from the neck to the crotch, and the cavity in it.
 
 Every ring (skin, subcutaneous fat, wall) is the room between two outlines, made by laying the
 inner solid over the outer one. Outlines are rows of numbers by height; inside of the ribs they
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,12 +19,16 @@ from scipy.ndimage import gaussian_filter1d
 from ..distance import Floats, floats
 from .course import Physique, RibCage, SpineCourse
 from .slab import Slab, SlabGrid, clipped, grid, slab
-from .slab_shapes import ball, tube, turned
+from .slab_shapes import ball, turned
 
 #: Skin, mm [U].
 SKIN: Final = 1.8
 #: Heights at which outlines are given, mm apart.
 ROW: Final = 4.0
+#: Skin and what is under it over a bone that is just below, mm [U].
+COVER: Final = 5.0
+#: Over how much of its height the skin rises to a bone, mm.
+RISE: Final = 28.0
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,34 @@ def rectus_thickness(physique: Physique, size: float) -> float:
     return (8.0 if physique.is_woman else 11.0) * size * physique.amount("wall")
 
 
+def covering(outline: Outline, points: Floats, cover: float) -> Outline:
+    """Outline that has points (N, 3) at least `cover` mm inside; it is nowhere less than before."""
+    x, y, z = points.T
+    wide, front, back = (
+        values.astype(float) for values in (outline.wide, outline.front, outline.back)
+    )
+    middle_x, middle_y = (np.interp(z, outline.z, v) for v in (outline.x, outline.y))
+    ahead = y < middle_y
+    power = np.where(
+        ahead, np.interp(z, outline.z, outline.front_power),
+        np.interp(z, outline.z, outline.back_power),
+    )  # fmt: skip
+    near = np.exp(-(((outline.z[:, None] - z) / RISE) ** 2))
+    for _ in range(6):
+        a = np.interp(z, outline.z, wide) - cover
+        b = np.where(ahead, np.interp(z, outline.z, front), np.interp(z, outline.z, back)) - cover
+        aside, deep = (np.abs(x - middle_x) / a) ** power, (np.abs(y - middle_y) / b) ** power
+        beyond = np.maximum((aside + deep) ** (1 / power) - 1, 0)
+        if beyond.max(initial=0.0) < 1e-3:
+            break
+        share = aside / np.maximum(aside + deep, 1e-9)
+        wide = wide + (near * (beyond * share * a)).max(axis=1)
+        outwards = near * (beyond * (1 - share) * b)
+        front = front + (outwards * ahead).max(axis=1)
+        back = back + (outwards * ~ahead).max(axis=1)
+    return replace(outline, wide=floats(wide), front=floats(front), back=floats(back))
+
+
 def _smooth(values: ArrayLike, width: float) -> Floats:
     """Smoothed over `width` mm of height."""
     return floats(gaussian_filter1d(np.asarray(values, float), width / ROW, mode="nearest"))
@@ -169,8 +201,10 @@ class _Marks:
         return floats(np.interp(self.z, keys, values))
 
 
-def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk:
-    """Outlines of a patient's trunk."""
+def build_trunk(
+    course: SpineCourse, cage: RibCage, physique: Physique, bony: Floats | None = None
+) -> Trunk:
+    """Outlines of a patient's trunk; the skin covers the points `bony` (N, 3), mm."""
     size, hip_z = course.size, course.hip[2]
     names = ("C7", "T1", "T4", "T8", "T12", "L1", "L3", "L5")
     tops = {name: course.z_of(name) for name in names}
@@ -187,6 +221,8 @@ def build_trunk(course: SpineCourse, cage: RibCage, physique: Physique) -> Trunk
     )  # fmt: skip
     cavity, muscle = _inner(course, cage, physique, marks, belly_front)
     skin = _skin(course, cage, physique, marks, belly_front)
+    if bony is not None:
+        skin = covering(skin, bony, COVER)
     return Trunk(
         skin, muscle, cavity, tops["C7"] - 35, tops["L1"] + 22 * size, marks.crest, marks.crotch,
         bottom, fat,
@@ -223,7 +259,8 @@ def _inner(
     seat = marks.spine_y + 27 * size + np.maximum(z - tops["L5"], 0) * 0.62
     back = np.where(z > tops["L5"], np.minimum(seat, hip_y + 70 * size), back)
     wide, front, back, spine_y = (_smooth(v, 9) for v in (wide, front, back, marks.spine_y))
-    y = np.where(z < tops["L3"], spine_y - 28 * size, np.minimum(back - 20, spine_y - 10))
+    lower = np.where(z < tops["L3"], spine_y - 28 * size, np.minimum(back - 20, spine_y - 10))
+    y = (1 - low) * cage_at(cage.middle) + low * lower
     y = _smooth(np.clip(y, front + 15, back - 12), 12)
     # It closes at the apex of the chest and at the floor of the pelvis.
     floor = np.clip((z - hip_z - 18 * size) / (34 * size), 0, 0.97)
@@ -232,7 +269,8 @@ def _inner(
     chest = np.clip((tops["L1"] - z) / 60, 0, 1)
     cavity = Outline(
         z, _middle(course, marks), y, floats(wide * close), floats((y - front) * close),
-        floats((back - y) * close), floats(2.15 + 0.1 * chest), floats(2.15 + 0.35 * chest),
+        floats((back - y) * close), floats(2.15 * low + cage_at(cage.front_power) * (1 - low)),
+        floats(2.15 + 0.35 * chest),
     )  # fmt: skip
     ribs = cage.thickness
     side = marks.along(hip_z, 8, 10, ribs, ribs, ribs, oblique, 0.8 * oblique, 12, 16, 16, 16)
@@ -301,7 +339,7 @@ def _dorsal(course: SpineCourse, physique: Physique, marks: _Marks) -> Floats:
     size, tops, z = course.size, marks.tops, marks.z
     _, hip_y, hip_z = course.hip
     back_fat = subcutaneous_fat(physique)[2]
-    tip_of = (course.spine_back - 6, course.spine_back - 8, course.spine_back)
+    tip_of = (course.spine_back - 12 * size, course.spine_back - 16 * size, course.spine_back)
     tips = marks.spine_y + np.interp(z, [tops["C7"], tops["T8"], tops["L3"]], tip_of)
     slide = np.clip((z - tops["L5"]) / (hip_z - 40 * size - tops["L5"]), 0, 1)
     tips = tips + (course.sacrum_back - tips) * slide
@@ -313,47 +351,6 @@ def _dorsal(course: SpineCourse, physique: Physique, marks: _Marks) -> Floats:
     lower = np.clip((z - hip_z - 25) / (70 * size), 0, 1)
     seat = hip_y + (82 if physique.is_woman else 78) * size + 0.7 * back_fat
     return floats(depth + np.minimum(seat - depth, 0) * lower)
-
-
-def thigh_tubes(course: SpineCourse, trunk: Trunk, inset: float) -> tuple[Slab, Slab]:
-    """Both thighs, `inset` mm inside of their skin."""
-    start = trunk.crotch - 70 * course.size
-    at = trunk.skin.at(trunk.crotch)
-    z = np.linspace(start, trunk.bottom, 24)
-    grow = np.clip((z - trunk.crotch) / (trunk.bottom - trunk.crotch), 0, 1)
-    begun = np.clip(0.55 + 0.45 * (z - start) / (trunk.crotch - start), 0, 1)
-    wide = (at["wide"] / 2 - 0.5) * (1 - 0.12 * grow) * begun
-    deep = (at["front"] + at["back"]) / 2 * (1 - 0.08 * grow) * begun
-    y = at["y"] + (at["back"] - at["front"]) / 2
-    gap = 0.5 + 3 * grow
-    tubes = [
-        tube(
-            z, at["x"] + side * (at["wide"] / 2 * (1 - 0.12 * grow) + gap), np.full(24, y),
-            wide - inset, deep - inset, spacing=(3.0, 6.0),
-        )
-        for side in (1, -1)
-    ]  # fmt: skip
-    return tubes[0], tubes[1]
-
-
-def arm_tubes(
-    course: SpineCourse, trunk: Trunk, inset: float, share: float = 1.0
-) -> tuple[Slab, Slab]:
-    """Both arms beside the trunk, `inset` mm inside of their skin, scaled by `share`."""
-    size = course.size
-    top, elbow, hand = course.z_of("T1") + 12, course.z_of("L3") - 10, trunk.crest + 130 * size
-    z = np.array([top, top + 25, top + 70, (top + elbow) / 2, elbow, elbow + 60, hand])
-    plump = 0.45 * trunk.fat[1]
-    radius = (np.array([20, 44, 45, 42, 38, 38, 27]) * size + plump - inset) * share
-    out = np.maximum.accumulate([trunk.skin.at(float(v))["wide"] for v in z]) + 3
-    out[:2] -= (34, 22)
-    x = out + np.array([20, 44, 45, 42, 38, 38, 27]) * size * 0.98 + plump
-    y = course.centre_at(z)[1] + 12 * size
-    tubes = [
-        tube(z, trunk.skin.x[0] + side * x, y, radius, radius * 1.02, spacing=(3.0, 6.0))
-        for side in (1, -1)
-    ]
-    return tubes[0], tubes[1]
 
 
 def trunk_solid(outline: Outline, trunk: Trunk, inset: float = 0.0) -> Slab:

@@ -40,7 +40,12 @@ def build_vessels(
     before = deep + radius + 2.0
     ay = y - np.array([10, 12, 20, 0, 0, 0, 0, 0, 0, 0]) * size
     ay[3:] -= before[3:]
-    aorta = tube(z, ax, ay, radius, radius, spacing=(2.0, 4.0))
+    # It comes out of the arch with a round top.
+    aorta = tube(
+        np.concatenate([z[:1] - [0.8 * radius[0]], z]), np.append(ax[0], ax),
+        np.append(ay[0] - 3, ay), np.append(0.5 * radius[0], radius),
+        np.append(0.5 * radius[0], radius), spacing=(2.0, 4.0),
+    )  # fmt: skip
     end_x, end_y, end_z = float(ax[-1]), float(ay[-1]), float(z[-1])
     groin = (apart - 26 * size, hip_y - 46 * size, hip_z - 18 * size)
     iliac, veins = [], []

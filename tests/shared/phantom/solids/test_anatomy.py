@@ -12,6 +12,8 @@ from shared.phantom.person.person import Person, draw_person
 from shared.phantom.population import POPULATIONS
 from shared.phantom.solids.anatomy import Anatomy, build_anatomy
 from shared.phantom.solids.distance import floats
+from shared.phantom.solids.skeleton import Lie
+from shared.phantom.solids.tissue import SUBSTANCES
 from shared.phantom.solids.tissues.slices import axial_labels
 
 
@@ -38,3 +40,15 @@ def test_any_number_of_lumbar_vertebrae_has_a_body_around_it(lumbar: int) -> Non
     number = next(n for n in range(400) if person(n).variants.lumbar == lumbar)
     found = build_anatomy(person(number))
     assert {"skin", "aorta", "psoas_muscle"} <= {one.name for one in found.tissues}
+
+
+def test_arms_lie_beside_the_trunk_or_above_it() -> None:
+    beside = build_anatomy(person(0), Lie(arms="beside"))
+    x, y = floats(np.arange(-260, 260, 4)), floats(np.arange(-160, 110, 4))
+    arm = SUBSTANCES["arm_muscle"].code
+    for level, arms in (("L1", [beside]), ("T2", [beside, anatomy(0)])):
+        for one in (beside, anatomy(0)):
+            z = float(one.skeleton.spine[level].centre[2])
+            assert (axial_labels(one.tissues, x, y, z) == arm).any() == any(
+                one is other for other in arms
+            )

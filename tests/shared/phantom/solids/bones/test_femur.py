@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from shared.phantom.solids.bone import mineral_of
 from shared.phantom.solids.bones.femur import (
-    CORE,
+    HEAD_END,
     HEAD_RADIUS,
     LENGTH,
     NECK_AXIS,
+    NECK_END,
     SHAFT_X,
     FemurForm,
+    FemurMineral,
     PlacedFemur,
     place_femur,
 )
@@ -26,6 +30,14 @@ FORMS = (
     FemurForm(size=1.08, neck=0.88, angle=-0.1, turn=0.15, tilt=-0.05),
 )
 HEAD = vector(88, -30, 12)
+
+
+def less_mineral(core: float, cortex: float) -> FemurMineral:
+    """A young man's densities times these."""
+    usual = FemurMineral()
+    return FemurMineral(
+        usual.head_core * core, usual.neck_core * core, usual.trochanter_core * core, cortex, cortex
+    )
 
 
 def neck_and_total(femur: PlacedFemur) -> tuple[float, float]:
@@ -66,10 +78,41 @@ def test_projected_bone_mineral_is_a_young_mans_and_follows_core_and_cortex() ->
     # Men of 65: neck about 0.74–0.85, total hip 0.89 (design/anatomy.md).
     assert 0.72 < neck < 0.88
     assert 0.82 < total < 0.98
-    for core, cortex in ((0.6 * CORE, 1.0), (CORE, 0.7)):
-        less = neck_and_total(place_femur(FemurForm(), head, left=True, core=core, cortex=cortex))
+    for core, cortex in ((0.6, 1.0), (1.0, 0.7)):
+        mineral = less_mineral(core, cortex)
+        less = neck_and_total(place_femur(FemurForm(), head, left=True, mineral=mineral))
         assert 0.65 < less[0] / neck < 0.93
         assert 0.65 < less[1] / total < 0.93
+
+
+@pytest.mark.parametrize("part", ["head_core", "neck_core", "trochanter_core"])
+def test_the_mean_core_of_a_part_is_what_it_was_given(part: str) -> None:
+    mineral = replace(FemurMineral(), **{part: 0.1})
+    bone = place_femur(FemurForm(), vector(0, 0, 0), left=True, mineral=mineral).bone
+    points = floats(np.random.default_rng(4).uniform((-26, -26, -26), (66, 26, 78), (60000, 3)))
+    along = points @ vector(*NECK_AXIS)
+    within = {
+        "head_core": along < HEAD_END - 4,
+        "neck_core": (along > HEAD_END + 4) & (along < NECK_END - 4),
+        "trochanter_core": along > NECK_END + 4,
+    }[part]
+    typical = float(getattr(FemurMineral(), part))
+    found = [
+        densities(one, points[within & (depths(bone, points) < -7)], (0.1, 0.1, 0.1)).mean()
+        for one in (bone, place_femur(FemurForm(), vector(0, 0, 0), left=True).bone)
+    ]
+    assert found[0] / found[1] == pytest.approx(0.1 / typical, rel=0.02)
+    assert found[1] == pytest.approx(typical, rel=0.25)  # the deep part alone
+
+
+def test_the_necks_cortex_is_its_own() -> None:
+    head = vector(0, 0, 0)
+    before = neck_and_total(place_femur(FemurForm(), head, left=True))
+    thin = neck_and_total(
+        place_femur(FemurForm(), head, left=True, mineral=FemurMineral(neck_cortex=0.6))
+    )
+    assert thin[0] / before[0] < 0.86
+    assert 0.93 < (thin[1] - before[1]) / before[1] + 1 < 0.99
 
 
 def test_the_shafts_cortex_is_thick_and_the_heads_is_thin() -> None:

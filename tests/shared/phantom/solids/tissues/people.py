@@ -10,9 +10,10 @@ import numpy as np
 from shared.phantom.anatomy.body import Anatomy, build_anatomy
 from shared.phantom.population import POPULATIONS, draw_patient
 from shared.phantom.solids.distance import floats
+from shared.phantom.solids.surroundings import SPINOUS_TIP
 from shared.phantom.solids.tissue import Tissue
 from shared.phantom.solids.tissues.body import build_tissues
-from shared.phantom.solids.tissues.course import Physique, SpineCourse, SpineLevel
+from shared.phantom.solids.tissues.course import Physique, Shoulder, SpineCourse, SpineLevel
 from shared.seeds import numpy_generator
 
 HEIGHT = {"F": 158.0, "M": 172.0}
@@ -54,7 +55,19 @@ def course_of(anatomy: Anatomy) -> SpineCourse:
     y, z = float(hip.min() + hip.max()) / 2 + 8, anatomy.soft_tissue.hips_z
     hips = floats(np.array([[88 * size, y, z], [-88 * size, y, z]]))
     back = float(anatomy.rest["sacrum"].points[:, 1].max())
-    return SpineCourse(tuple(levels), hips, back, size, 58 * size)
+    shoulders = [_shoulder(levels, size, side) for side in (1, -1)]
+    return SpineCourse(
+        tuple(levels), hips, back, size, SPINOUS_TIP * size, (shoulders[0], shoulders[1])
+    )
+
+
+def _shoulder(levels: list[SpineLevel], size: float, side: int) -> Shoulder:
+    """A shoulder beside T3, its arm raised."""
+    t3 = next(one for one in levels if one.name == "T3").centre
+    head = t3 + floats([side * 165, -6, -30]) * np.float32(size)
+    corners = floats([[side * 84, 46, -50], [side * 80, 56, 95], [side * 145, -4, -30]])
+    elbow = head + floats([-side * 35, -20, -280]) * np.float32(size)
+    return Shoulder(floats(head), floats(elbow), floats(t3 + corners * np.float32(size)))
 
 
 @lru_cache(maxsize=24)

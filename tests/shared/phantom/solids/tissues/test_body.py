@@ -192,15 +192,6 @@ def test_breathing_in_moves_the_diaphragm_down() -> None:
     assert found[1] > found[0] + 15
 
 
-def test_arms_beside_the_trunk_are_of_the_patient_and_can_be_left_out() -> None:
-    physique = Physique("M", 172, 25, arms="beside")
-    names = {one.name for one in tissues_of(physique)}
-    assert "arm_muscle" in names
-    assert "arm_muscle" not in {one.name for one in person("M", 25.0)}
-    above, beside = person("M", 25.0)[0].box, tissues_of(physique)[0].box
-    assert beside[1][0] > above[1][0] + 40
-
-
 @pytest.mark.parametrize("lateral", [False, True])
 @pytest.mark.parametrize(("sex", "bmi"), [("F", 21.0), ("M", 27.0), ("F", 36.0)])
 def test_coarse_mass_is_that_of_a_fine_sampling(sex: str, bmi: float, lateral: bool) -> None:
