@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,26 @@ from shared.phantom.imaging.scanner import ScannerProfile
 from shared.records import StudyLabels, Vendor, View
 from shared.regions import BMD_REGIONS, LUMBAR, VERTEBRAE, codes_of
 
-from .population import PhantomPatient
+from .population import VertebralFinding
 
 Codes = NDArray[np.uint8]
+
+
+class ExaminedBody(Protocol):
+    """What a hospital notices of a patient, of either generator."""
+
+    @property
+    def findings(self) -> Mapping[str, VertebralFinding]:
+        """Losses of height by level."""
+
+    @property
+    def degenerative(self) -> Mapping[str, float]:
+        """Marked degeneration by lumbar level."""
+
+    @property
+    def bmi(self) -> float:
+        """Body mass index, kg/m²."""
+
 
 #: In vivo precision, RMS-SD as a share of BMD (about 0.010–0.012 g/cm²): what two
 #: regions of one scan share, and what each has of its own.
@@ -38,7 +55,7 @@ def is_whole(regions: Codes, region: str) -> bool:
 
 
 def quality_codes(
-    patient: PhantomPatient,
+    patient: ExaminedBody,
     maps: Mapping[View, Codes],
     metal: frozenset[str],
     moving: frozenset[View],
@@ -47,12 +64,12 @@ def quality_codes(
 
     Parameters
     ----------
-    patient : PhantomPatient
+    patient : ExaminedBody
         For degeneration, fractures and weight.
     maps : mapping of View to ndarray of uint8
         Region maps of what was scanned.
     metal : frozenset of str
-        Lumbar regions that metal lies over.
+        Regions that metal lies over.
     moving : frozenset of View
         Views during which the patient moved.
     """
@@ -73,7 +90,10 @@ def quality_codes(
     moved = View.HIP_LEFT in moving
     for region in ("femoral_neck", "trochanter", "total_hip"):
         whole = is_whole(maps[View.HIP_LEFT], region)
-        codes[region] = AREA if not whole else MOVEMENT if moved else VALID
+        if region in metal:
+            codes[region] = OBJECTS
+        else:
+            codes[region] = AREA if not whole else MOVEMENT if moved else VALID
     return codes
 
 
@@ -82,11 +102,13 @@ def reported_bmd(
     quality: Mapping[str, int],
     scanner: ScannerProfile,
     rng: np.random.Generator,
+    precision: tuple[float, float] = (SHARED_PRECISION, OWN_PRECISION),
 ) -> dict[str, float]:
     """BMD as the vendor's software reports it, g/cm² on the vendor's scale.
 
-    A region that is cut off or under metal is not reported, and L1–L4 only when
-    all four are.
+    `precision` is the error of one visit as a share of BMD (SD): what regions of one scan
+    share, and what each has of its own. A region that is cut off or under metal is not
+    reported, and L1–L4 only when all four are.
     """
     shared = {"spine": rng.normal(), "hip": rng.normal()}
     reported = {}
@@ -96,15 +118,15 @@ def reported_bmd(
         parts = LUMBAR if region == "L1-L4" else (region,)
         if any(quality[part] in (OBJECTS, AREA) for part in parts):
             continue
-        error = SHARED_PRECISION * shared["spine" if spine else "hip"]
-        error += 0.0 if region == "L1-L4" else OWN_PRECISION * own
+        error = precision[0] * shared["spine" if spine else "hip"]
+        error += 0.0 if region == "L1-L4" else precision[1] * own
         standard = standardised_bmd(truth[region], Vendor.HOLOGIC, region)
         value = vendor_bmd(standard, scanner.vendor, region) * scanner.calibration
         reported[region] = round(float(value * (1 + error)), 3)
     return reported
 
 
-def genant_grades(patient: PhantomPatient, lateral: Codes) -> dict[str, int]:
+def genant_grades(patient: ExaminedBody, lateral: Codes) -> dict[str, int]:
     """Genant grades of the vertebrae that are in the lateral field as a whole."""
     grades = {}
     for level in VERTEBRAE:

@@ -128,7 +128,7 @@ def spine_regions(
     bodies: Mapping[str, PlacedBody[BodySides]],
     frame: Frame,
     shifts: Sequence[float] | None = None,
-    edge: float = EDGE_MM,
+    edges: Mapping[str, float] | None = None,
 ) -> Codes:
     """Region map of a PA spine.
 
@@ -140,16 +140,13 @@ def spine_regions(
         Pixel grid.
     shifts : sequence of five floats, optional
         How far towards the feet an operator draws the lines above L1 to below L4, mm.
-    edge : float
-        Margin beyond a body's edge, mm.
+    edges : mapping of str to float, optional
+        Margin beyond a body's edge by level, mm; `EDGE_MM` by default.
     """
     codes = np.zeros(frame.shape, np.uint8)
     x, z = frame.columns[None, :], frame.rows[:, None]
     names = ("T12", *LUMBAR, "L5")
-    cuts = [
-        _cut(bodies[upper], bodies.get(lower), x, z)
-        for upper, lower in pairwise(names)
-    ]
+    cuts = [_cut(bodies[upper], bodies.get(lower), x, z) for upper, lower in pairwise(names)]
     if shifts is not None:
         # a cut's values are twice the distance
         cuts = [cut - np.float32(2 * shift) for cut, shift in zip(cuts, shifts, strict=True)]
@@ -160,7 +157,7 @@ def spine_regions(
         share = np.clip(np.abs(local_z) / (body.shape.healthy / 2), 0, 1)
         waist = 1 - 0.08 * (1 - share**2)
         inside = (cuts[place] > 0) & (cuts[place + 1] <= 0)
-        inside &= np.abs(local_x) < half * waist + edge
+        inside &= np.abs(local_x) < half * waist + (edges or {}).get(level, EDGE_MM)
         codes[inside] = REGION_CODES[level]
     return codes
 

@@ -1,0 +1,249 @@
+"""What the rays of a projection cross in an anatomy: mineral, lean, fat and metal.
+
+DXA and film ask alike; they differ in the lattices alone. Bones are sampled on the picture's own
+pixels, soft tissue on a few rays, between which pixels lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from shared.phantom.solids.bone import Bone, mineral_of
+from shared.phantom.solids.distance import Floats, floats
+from shared.phantom.solids.implants import MATERIALS
+from shared.phantom.solids.lattice import BLOCK, Lattice
+from shared.phantom.solids.tissue import Tissue
+from shared.phantom.solids.tissues.mass import RayMass, ray_mass
+
+from .ct.attenuation import tube_beam
+from .ct.planes import matter_in
+from .physics import Crossed
+
+#: Steps along the rays through bones, mm: a sample's borders make the integral exact at any.
+BONE_STEP: Final = 3.0
+#: Rays and steps through soft tissue, mm.
+TISSUE_STEP: Final = 4.0
+CHEST_BONES: Final = ("rib_", "scapula_", "sternum")
+#: Density of hydroxyapatite, g/cm³: so much soft tissue gives way to mineral.
+HYDROXYAPATITE: Final = 3.1
+#: Density of marrow, g/cm³, and mineral at which bone has none.
+MARROW: Final = 1.0
+NO_MARROW: Final = 1.05
+#: [U] Fat's share of marrow that scales of DXA take for granted: the mean of who comes.
+USUAL_MARROW_FAT: Final = 0.45
+#: Tube voltage of the beam in which metals are compared with mineral, kV.
+COMPARED_AT: Final = 100
+
+
+@dataclass(frozen=True)
+class RayGrid:
+    """Rays of one picture, as lattices.
+
+    Attributes
+    ----------
+    pixels : Lattice
+        A ray for each pixel; steps of about `BONE_STEP`.
+    tissue : Lattice
+        Fewer rays around and between them; steps of about `TISSUE_STEP`.
+    rows, columns : ndarray of float32, shapes (H,) and (W,)
+        Where pixels lie between the rays of `tissue`, 0 on its first.
+    longer : ndarray of float32, broadcast to (H, W)
+        Way along a ray for each mm of the lattice's step: 1 for parallel rays.
+    chest : (Lattice, rows, columns), optional
+        Parallel rays of twice the distance for `CHEST_BONES`, which are long, thin and not what
+        is looked at, and where pixels lie between them; on the pixels if there are none.
+    """
+
+    pixels: Lattice
+    tissue: Lattice
+    rows: Floats
+    columns: Floats
+    longer: Floats
+    chest: tuple[Lattice, Floats, Floats] | None = None
+
+    def along(self, volume: Floats) -> Floats:
+        """Integral of samples (H, W, ways) along the rays, in the samples' unit times cm."""
+        step = np.float32(self.pixels.step[2] / 10)
+        return floats(volume.sum(axis=2) * step * self.longer)
+
+
+def areal_mineral(
+    bones: Sequence[Bone], rays: RayGrid, metal: Mapping[str, Floats] | None = None
+) -> Floats:
+    """Mineral of bones along rays, g/cm², (H, W).
+
+    Parameters
+    ----------
+    bones : sequence of Bone
+        Which.
+    rays : RayGrid
+        Of the picture.
+    metal : mapping of str to ndarray, optional
+        Shares of the samples of `rays.pixels` that are metal (`shares_of`): no bone is there.
+    """
+    chest = [one for one in bones if rays.chest and one.name.startswith(CHEST_BONES)]
+    volume = mineral_of([one for one in bones if one not in chest], rays.pixels)
+    for share in (metal or {}).values():
+        volume *= 1 - share
+    areal = rays.along(volume)
+    if rays.chest is None:
+        return areal
+    lattice, rows, columns = rays.chest
+    coarse = mineral_of(chest, lattice).sum(axis=2) * np.float32(lattice.step[2] / 10)
+    places = np.broadcast_arrays(rows[:, None], columns[None, :])
+    return areal + floats(map_coordinates(coarse, places, order=1, mode="nearest"))
+
+
+def areal_metal(metal: Mapping[str, Floats], rays: RayGrid) -> dict[str, Floats]:
+    """Metal or cement along rays by material, g/cm², (H, W), of shares of `rays.pixels`."""
+    return {
+        material: rays.along(share) * np.float32(MATERIALS[material].density)
+        for material, share in metal.items()
+    }
+
+
+@lru_cache(maxsize=8)
+def mineral_like(material: str) -> float:
+    """Mineral in g that attenuates as much as 1 g of a material, over a beam's energies."""
+    known = tube_beam(COMPARED_AT).attenuation
+    # steel is as heavy as cobalt chrome, and PEEK attenuates as cement's resin does
+    names = {"steel": "cobalt_chrome", "peek": "water"}
+    metal, mineral = known[names.get(material, material)], known["hydroxyapatite"]
+    return float((metal * mineral).sum() / (mineral * mineral).sum())
+
+
+def soft_tissue(
+    tissues: Sequence[Tissue], bones: Sequence[Bone], rays: RayGrid, marrow_fat: float
+) -> RayMass:
+    """Lean, fat and plaques along rays, as if there was no mineral in bones, g/cm², (H, W).
+
+    Parameters
+    ----------
+    tissues : sequence of Tissue
+        In order.
+    bones : sequence of Bone
+        Their marrow is tissue too: where it has more fat than usual, fat takes the place of lean.
+    rays : RayGrid
+        Of the picture.
+    marrow_fat : float
+        Fat's share of marrow in [0, 1].
+
+    Notes
+    -----
+    Marrow of usual composition counts as the tissue around it: scales of DXA are set on people.
+    """
+    plaques = [one for one in tissues if one.substance.mineral]
+    whole = ray_mass(tissues, rays.tissue)
+    more = _marrow(bones, rays.tissue) * np.float32(marrow_fat - USUAL_MARROW_FAT)
+    shifted = RayMass(whole.lean - more, whole.fat + more, np.zeros_like(whole.mineral))
+    found = shifted.at(rays.rows, rays.columns)
+    return RayMass(found.lean, found.fat, _plaques(plaques, rays))
+
+
+def _marrow(bones: Sequence[Bone], lattice: Lattice) -> Floats:
+    """Marrow along coarse rays, g/cm²."""
+    padded = _in_blocks(lattice)
+    matter = matter_in(bones, padded)
+    rows, columns, ways = lattice.shape
+    if matter is None:
+        return np.zeros((rows, columns), np.float32)
+    empty = np.clip(matter.share - matter.mineral / np.float32(NO_MARROW), 0, 1)
+    step = np.float32(lattice.step[2] / 10 * MARROW)
+    return floats(empty[:rows, :columns, :ways].sum(axis=2) * step)
+
+
+def _in_blocks(lattice: Lattice) -> Lattice:
+    """The same lattice with its last samples again until each side is a multiple of a block."""
+    more = [-size % BLOCK for size in lattice.shape]
+
+    def padded(values: Floats) -> Floats:
+        widths = [
+            (0, extra if size > 1 else 0) for extra, size in zip(more, values.shape, strict=True)
+        ]
+        return np.pad(values, widths, mode="edge")
+
+    shape = tuple(size + extra for size, extra in zip(lattice.shape, more, strict=True))
+    return Lattice(
+        padded(lattice.x), padded(lattice.y), padded(lattice.z),
+        (shape[0], shape[1], shape[2]), lattice.step, lattice.lateral,
+    )  # fmt: skip
+
+
+def _plaques(plaques: Sequence[Tissue], rays: RayGrid) -> Floats:
+    """Mineral of plaques on the pixels, where there can be any, g/cm²."""
+    lattice = rays.pixels
+    found = np.zeros(lattice.shape[:2], np.float32)
+    if not plaques:
+        return found
+    low = np.min([one.box[0] for one in plaques], axis=0)
+    high = np.max([one.box[1] for one in plaques], axis=0)
+    inside = [
+        (values > start - 2) & (values < end + 2)
+        for values, start, end in zip((lattice.x, lattice.y, lattice.z), low, high, strict=True)
+    ]
+    some = []
+    for axis, size in enumerate(lattice.shape):
+        near = np.ones(size, bool)
+        for mask in inside:
+            others = tuple(k for k in range(3) if k != axis)
+            near &= mask.any(axis=others)
+        index = np.flatnonzero(near)
+        if not len(index):
+            return found
+        some.append(slice(int(index[0]), int(index[-1]) + 1))
+    part = _cut(lattice, (some[0], some[1], some[2]))
+    found[some[0], some[1]] = ray_mass(plaques, part).mineral
+    return found
+
+
+def _cut(lattice: Lattice, some: tuple[slice, slice, slice]) -> Lattice:
+    """Part of a lattice."""
+
+    def cut(values: Floats) -> Floats:
+        return values[
+            tuple(
+                one if size > 1 else slice(None)
+                for one, size in zip(some, values.shape, strict=True)
+            )
+        ]
+
+    shape = tuple(one.stop - one.start for one in some)
+    return Lattice(
+        cut(lattice.x), cut(lattice.y), cut(lattice.z),
+        (shape[0], shape[1], shape[2]), lattice.step, lattice.lateral,
+    )  # fmt: skip
+
+
+def crossed_by(
+    mineral: Floats, metal: Mapping[str, Floats], soft: RayMass, most: float = np.inf
+) -> Crossed:
+    """Put together what rays cross.
+
+    Parameters
+    ----------
+    mineral : ndarray of float32, shape (H, W)
+        Of bones, g/cm².
+    metal : mapping of str to ndarray of float32, shape (H, W)
+        By material, g/cm²; counts as the mineral that attenuates as much.
+    soft : RayMass
+        Soft tissue and plaques, (H, W).
+    most : float
+        More mineral than this a detector cannot tell from it, g/cm².
+    """
+    bone = mineral + soft.mineral
+    # mineral takes the place of tissue
+    whole = np.maximum(soft.lean + soft.fat, np.float32(1.0))
+    left = np.clip(1 - bone * np.float32(1 / HYDROXYAPATITE) / whole, 0.2, 1.0)
+    for material, mass in metal.items():
+        density = MATERIALS[material].density
+        left = left * np.clip(1 - mass / np.float32(density) / whole, 0.2, 1)
+        bone = bone + mass * np.float32(mineral_like(material))
+    return Crossed(
+        floats(np.minimum(bone, most)), floats(soft.lean * left), floats(soft.fat * left)
+    )
