@@ -32,11 +32,8 @@ TISSUE_STEP: Final = 4.0
 CHEST_BONES: Final = ("rib_", "scapula_", "sternum")
 #: Density of hydroxyapatite, g/cm³: so much soft tissue gives way to mineral.
 HYDROXYAPATITE: Final = 3.1
-#: Density of marrow, g/cm³, and mineral at which bone has none.
+#: Density of what is in bones besides mineral, g/cm³.
 MARROW: Final = 1.0
-NO_MARROW: Final = 1.05
-#: [U] Fat's share of marrow that scales of DXA take for granted: the mean of who comes.
-USUAL_MARROW_FAT: Final = 0.45
 #: Tube voltage of the beam in which metals are compared with mineral, kV.
 COMPARED_AT: Final = 100
 
@@ -56,8 +53,8 @@ class RayGrid:
     longer : ndarray of float32, broadcast to (H, W)
         Way along a ray for each mm of the lattice's step: 1 for parallel rays.
     chest : (Lattice, rows, columns), optional
-        Parallel rays of twice the distance for `CHEST_BONES`, which are long, thin and not what
-        is looked at, and where pixels lie between them; on the pixels if there are none.
+        Rays of twice the distance for `CHEST_BONES`, which are long, thin and not what is looked
+        at, and where pixels lie between them; on the pixels if there are none.
     """
 
     pixels: Lattice
@@ -97,7 +94,7 @@ def areal_mineral(
     lattice, rows, columns = rays.chest
     coarse = mineral_of(chest, lattice).sum(axis=2) * np.float32(lattice.step[2] / 10)
     places = np.broadcast_arrays(rows[:, None], columns[None, :])
-    return areal + floats(map_coordinates(coarse, places, order=1, mode="nearest"))
+    return areal + rays.longer * floats(map_coordinates(coarse, places, order=1, mode="nearest"))
 
 
 def areal_metal(metal: Mapping[str, Floats], rays: RayGrid) -> dict[str, Floats]:
@@ -128,34 +125,29 @@ def soft_tissue(
     tissues : sequence of Tissue
         In order.
     bones : sequence of Bone
-        Their marrow is tissue too: where it has more fat than usual, fat takes the place of lean.
+        Those that count: they are filled with marrow, in which mineral then takes its place.
     rays : RayGrid
         Of the picture.
     marrow_fat : float
         Fat's share of marrow in [0, 1].
-
-    Notes
-    -----
-    Marrow of usual composition counts as the tissue around it: scales of DXA are set on people.
     """
     plaques = [one for one in tissues if one.substance.mineral]
-    whole = ray_mass(tissues, rays.tissue)
-    more = _marrow(bones, rays.tissue) * np.float32(marrow_fat - USUAL_MARROW_FAT)
-    shifted = RayMass(whole.lean - more, whole.fat + more, np.zeros_like(whole.mineral))
-    found = shifted.at(rays.rows, rays.columns)
-    return RayMass(found.lean, found.fat, _plaques(plaques, rays))
+    share = _filled(bones, rays.tissue)
+    found = ray_mass(tissues, rays.tissue, share)
+    lean, fat = found.lean, found.fat
+    if share is not None:
+        marrow = floats(share.sum(axis=2) * np.float32(rays.tissue.step[2] / 10 * MARROW))
+        fat = fat + marrow * np.float32(marrow_fat)
+        lean = lean + marrow * np.float32(1 - marrow_fat)
+    between = RayMass(lean, fat, np.zeros_like(fat)).at(rays.rows, rays.columns)
+    return RayMass(between.lean, between.fat, _plaques(plaques, rays))
 
 
-def _marrow(bones: Sequence[Bone], lattice: Lattice) -> Floats:
-    """Marrow along coarse rays, g/cm²."""
-    padded = _in_blocks(lattice)
-    matter = matter_in(bones, padded)
+def _filled(bones: Sequence[Bone], lattice: Lattice) -> Floats | None:
+    """Share of each coarse sample that is bone; None where there is none."""
+    matter = matter_in(bones, _in_blocks(lattice))
     rows, columns, ways = lattice.shape
-    if matter is None:
-        return np.zeros((rows, columns), np.float32)
-    empty = np.clip(matter.share - matter.mineral / np.float32(NO_MARROW), 0, 1)
-    step = np.float32(lattice.step[2] / 10 * MARROW)
-    return floats(empty[:rows, :columns, :ways].sum(axis=2) * step)
+    return None if matter is None else matter.share[:rows, :columns, :ways]
 
 
 def _in_blocks(lattice: Lattice) -> Lattice:

@@ -56,8 +56,8 @@ def generic_radiograph(number: int, seed: int) -> StudyRecord:
     attenuation = _exposed(anatomy, frame, rng)
     levels = _levels(anatomy, frame)
     shift = _bend(frame, rng)
-    shown = _displayed(_shifted(attenuation, shift), rng)
-    regions = _boxes(_shifted(levels, shift), rng)
+    shown = displayed(_shifted(attenuation, shift), rng)
+    regions = upright_boxes(_shifted(levels, shift), rng)
     name = f"digital-radiograph-{seed}-{number:06d}"
     image = ImageRecord(shown.astype(np.float16), frame.spacing, "none", regions)
     return StudyRecord(
@@ -96,7 +96,7 @@ def _exposed(anatomy: Anatomy, frame: Frame, rng: np.random.Generator) -> Floats
     return with_noise(np.asarray(-np.log(primary + scatter), np.float32), photons, rng)
 
 
-def _displayed(attenuation: Floats, rng: np.random.Generator) -> Floats:
+def displayed(attenuation: Floats, rng: np.random.Generator) -> Floats:
     """Make the picture readable, in [0, 1]: slow changes flattened, window, tone."""
     from scipy.ndimage import gaussian_filter
 
@@ -140,7 +140,7 @@ def _shifted(image: NDArray[Any], shift: NDArray[np.float64]) -> NDArray[Any]:
     return image[np.arange(len(image))[:, None], np.clip(columns, 0, image.shape[1] - 1)]
 
 
-def _boxes(levels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def upright_boxes(levels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Draw an upright box around every vertebra that the top or bottom does not cut."""
     from scipy.ndimage import find_objects
 

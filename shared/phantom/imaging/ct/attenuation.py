@@ -95,7 +95,12 @@ def tube_beam(kvp: int) -> TubeBeam:
     """
     if kvp not in BEAMS:
         raise PhantomError(f"tube voltage {kvp} kV (must be one of {KILOVOLTS})")
-    weight, *tables = BEAMS[kvp]
+    return beam_of(BEAMS[kvp])
+
+
+def beam_of(row: tuple[tuple[float, ...], ...]) -> TubeBeam:
+    """Beam of a row of `beam_table`: weights, then attenuation by substance."""
+    weight, *tables = row
     names = list(SUBSTANCES)
     table = {name: floats(values) for name, values in zip(names, tables, strict=True)}
     return TubeBeam(floats(weight), table)

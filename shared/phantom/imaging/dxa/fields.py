@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from shared.phantom.imaging.crossing import BONE_STEP, TISSUE_STEP, RayGrid
+from shared.phantom.imaging.grids import between, even
 from shared.phantom.imaging.projection import Frame
 from shared.phantom.solids.bones.vertebra import BodyShape
 from shared.phantom.solids.distance import Floats, floats
@@ -142,26 +143,6 @@ def rays_of(frame: Frame, box: Box, roll_degrees: float = 0.0) -> RayGrid:
     return RayGrid(
         turned(pixels, roll_degrees), turned(tissue, roll_degrees), *places, floats(1.0), chest
     )
-
-
-def even(low: float, high: float, step: float) -> Floats:
-    """Places a step apart, mm."""
-    return floats(np.arange(low, high + step / 2, step))
-
-
-def between(
-    frame: Frame, step: tuple[float, float], margin: float
-) -> tuple[Floats, Floats, tuple[Floats, Floats]]:
-    """Rows and columns of rays that are `step` apart, mm, and where pixels lie between them.
-
-    They begin and end `margin` steps beyond the middle of the first and the last pixel.
-    """
-    found, places = [], []
-    for values, one in zip((frame.rows, frame.columns), step, strict=True):
-        first = float(values[0]) - margin * one
-        found.append(even(first, float(values[-1]) + margin * one, one))
-        places.append(floats((values - np.float32(first)) / np.float32(one)))
-    return found[0], found[1], (places[0], places[1])
 
 
 def turned(lattice: Lattice, roll_degrees: float) -> Lattice:
