@@ -212,8 +212,8 @@ class Physique:
         Amount of bowel gas, 0 to 2.
     bladder : float
         Filling of the bladder, ml.
-    aortic_calcium : float
-        From 0 to 1; 1 is about 2.5 g of mineral from T12 to L4.
+    aortic_calcium : mapping of str to float
+        Mineral of the aorta's plaques by the level behind them, g.
     aorta_mm : float
         Outer diameter of the abdominal aorta, mm.
     arms : str
@@ -230,7 +230,7 @@ class Physique:
     inspiration: float = 0.7
     gas: float = 1.0
     bladder: float = 160.0
-    aortic_calcium: float = 0.0
+    aortic_calcium: Mapping[str, float] = field(default_factory=dict)
     aorta_mm: float = 23.0
     arms: str = "above"
 
