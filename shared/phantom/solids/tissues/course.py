@@ -218,6 +218,10 @@ class Physique:
         Outer diameter of the abdominal aorta, mm.
     arms : str
         "beside" or "above".
+    trunk : (float, float), optional
+        Width and depth of the trunk at L3, mm; those of the body mass index if left out.
+    under_skin : (float, float, float), optional
+        Subcutaneous fat at L3 in front, beside and behind, mm; likewise.
     """
 
     sex: str
@@ -233,6 +237,8 @@ class Physique:
     aortic_calcium: Mapping[str, float] = field(default_factory=dict)
     aorta_mm: float = 23.0
     arms: str = "above"
+    trunk: tuple[float, float] | None = None
+    under_skin: tuple[float, float, float] | None = None
 
     def amount(self, muscle: str) -> float:
         """Factor on the average amount of a muscle."""

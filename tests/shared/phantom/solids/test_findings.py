@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from shared.phantom.person.generator import NEAR_TO_LIFE
 from shared.phantom.person.person import Person, draw_person
 from shared.phantom.population import POPULATIONS
 from shared.phantom.solids.bone import Bone, mineral_of
-from shared.phantom.solids.distance import floats
+from shared.phantom.solids.distance import Floats, floats
 from shared.phantom.solids.lattice import straight
 from shared.phantom.solids.skeleton import build_skeleton, shape_of
 
@@ -42,7 +43,14 @@ def grams(bone: Bone, steps: tuple[float, float, float]) -> float:
         floats(np.arange(bone.centre[axis] - bone.reach, bone.centre[axis] + bone.reach, step))
         for axis, step in zip((2, 0, 1), steps, strict=True)
     ]
-    return float(mineral_of([bone], straight(*sides)).sum(dtype=np.float64)) * np.prod(steps) / 1000
+    total = float(mineral_of([bone], straight(*sides)).sum(dtype=np.float64))
+    return total * math.prod(steps) / 1000
+
+
+def mineral_at(bone: Bone, points: Floats, side: float) -> Floats:
+    """Mineral of world points (N, 3), each a cube of `side` mm."""
+    x, y, z = floats(points).T
+    return bone.matter(x, y, z, (side, side, side)).mineral
 
 
 @pytest.mark.parametrize("steps", GRIDS)
@@ -65,7 +73,7 @@ def test_osteophytes_are_on_the_rims_and_more_on_their_side() -> None:
     x, y, z = floats(np.random.default_rng(2).uniform((-40, -30, -16), (40, 16, 16), (60000, 3))).T
     turned = grown.rotation @ np.stack([x, y, z])
     at = turned + grown.centre[:, None]
-    added = grown.matter(*at, (1, 1, 1)).mineral - smooth.matter(*at, (1, 1, 1)).mineral
+    added = mineral_at(grown, at.T, 1.0) - mineral_at(smooth, at.T, 1.0)
     assert added.min() > -1e-5
     assert added[np.abs(z) < 0.4 * half].max() < 1e-5
     assert 1.4 < added[x < 0].sum() / added[x > 0].sum() < 2.3  # 65 % on the right
@@ -83,7 +91,7 @@ def test_a_lesion_changes_the_core_where_it_is_and_nothing_else(core: float) -> 
     points = floats(np.random.default_rng(1).uniform(-0.75, 0.75, (30000, 3)) * half)
     away = np.linalg.norm(points - middle, axis=1)
     at = points @ before.rotation.T + before.centre
-    whole, changed = (bone.matter(*at.T, (0.1, 0.1, 0.1)).mineral for bone in (before, after))
+    whole, changed = (mineral_at(bone, at, 0.1) for bone in (before, after))
     inside = away < 5
     assert changed[inside] == pytest.approx(whole[inside] * core, rel=1e-3)
     assert np.array_equal(changed[away > 7.1], whole[away > 7.1])
