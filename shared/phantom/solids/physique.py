@@ -15,8 +15,6 @@ from .tissues.course import Physique
 Arms = Literal["above", "beside"]
 #: Outer diameter of the abdominal aorta in mm at 60 years, for each year more, SD [U].
 AORTA_MM: Final = {"F": (19.5, 0.07, 1.4), "M": (22.5, 0.10, 1.8)}
-#: Mineral of an aorta for which `Physique.aortic_calcium` is 1, g.
-FULL_CALCIUM: Final = 2.5
 
 
 def physique_of(person: Person, arms: Arms = "above", inspiration: float = 0.7) -> Physique:
@@ -24,19 +22,24 @@ def physique_of(person: Person, arms: Arms = "above", inspiration: float = 0.7) 
     rng = numpy_generator(person.seed, "physique", person.generator, person.profile, person.number)
     gas, bladder, wide = rng.random(), rng.random(), float(np.clip(rng.normal(), -2.5, 2.5))
     at_60, yearly, sd = AORTA_MM[person.sex]
+    made = person.composition
     return Physique(
         sex=person.sex,
         height_cm=person.height_cm,
         bmi=person.bmi,
         muscle=_amounts(person),
-        infiltration=_infiltration(person.composition),
+        infiltration=_infiltration(made),
         inspiration=inspiration,
         gas=0.4 + 1.2 * gas,
         bladder=40.0 + 260.0 * bladder,
-        aortic_calcium=sum(person.wear.aorta_g.values()) / FULL_CALCIUM,
+        aortic_calcium=person.wear.aorta_g,
         aorta_mm=at_60 + yearly * (person.age_years - 60) + sd * wide,
         arms=arms,
-    )
+        trunk=(made.trunk_width, made.trunk_depth),
+        under_skin=(
+            made.subcutaneous["front"], made.subcutaneous["side"], made.subcutaneous["back"]
+        ),
+    )  # fmt: skip
 
 
 def _amounts(person: Person) -> dict[str, float]:

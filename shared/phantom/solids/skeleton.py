@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -17,8 +17,10 @@ from shared.phantom.person.person import Person
 from shared.seeds import numpy_generator
 
 from .bone import Bone
+from .bones.bridge import place_bridge
 from .bones.femur import FemurForm, FemurMineral, PlacedFemur, place_femur
 from .bones.hip_bone import place_hip_bone
+from .bones.osteophytes import osteophytes
 from .bones.sacrum import SLOPE, hip_joint, place_sacrum
 from .bones.vertebra import BodyMineral, BodyShape, body_size
 from .distance import Floats, floats, vector
@@ -32,6 +34,10 @@ MEAN_KYPHOSIS: Final = 41.0
 MEAN_LORDOSIS: Final = 44.0
 #: How far the slope of the sacrum may differ from the hip bones' before their joint closes.
 MOST_TURN: Final = 0.09
+#: Where a transitional vertebra's bridge meets the sacrum, in its frame, mm, men; the share of the
+#: usual height that the disc below such a vertebra has [U].
+WING: Final = (40.0, 9.0, 17.0)
+RUDIMENTARY: Final = 0.5
 SIDES: Final = ("left", "right")
 
 
@@ -66,7 +72,8 @@ class Skeleton:
     femora : mapping of str to PlacedFemur
         ``left`` and ``right``.
     others : tuple of Bone
-        Sacrum, hip bones, ribs, sternum, scapulae, clavicles, humeri.
+        Sacrum, what joins a transitional vertebra to it, hip bones, ribs, sternum, scapulae,
+        clavicles, humeri.
     implants : tuple of Implant
         Screws, rods, hips, cement.
     hips : ndarray of float32, shape (2, 3)
@@ -139,7 +146,7 @@ def build_skeleton(person: Person, lie: Lie | None = None) -> Skeleton:
         for side, joint in zip(SIDES, joints, strict=True)
     ]  # fmt: skip
     thorax = place_thorax(person, spine, grain, raised=lie.arms == "above")
-    others = (sacrum, *hip_bones, *thorax)
+    others = (sacrum, *_bridges(person, spine, sacrum, grain), *hip_bones, *thorax)
     return Skeleton(
         spine, femora, others, tuple(_implants(person, spine, femora)), floats(np.stack(joints)),
         person.sizes.overall,
@@ -154,8 +161,7 @@ def shape_of(person: Person, level: str) -> BodyShape:
     taper = taper_of(level) * size.taper
     loss = person.findings.vertebrae.get(level)
     front, middle, back = (loss.anterior, loss.middle, loss.posterior) if loss else (0.0,) * 3
-    rim = min(0.45 * wear.severity, 0.28)
-    return BodyShape(
+    shape = BodyShape(
         level=level,
         width=width * size.width,
         depth=depth * size.depth,
@@ -163,18 +169,19 @@ def shape_of(person: Person, level: str) -> BodyShape:
         middle=healthy * (0.5 + 0.5 * taper) * (1 - middle),
         posterior=healthy * (1 - back),
         healthy=healthy,
-        flare=(2 * rim * (1 - wear.right), 2 * rim * wear.right),
         collapse=0.72 if loss is not None and loss.grade else 0.5,
         lean=size.lean,
         process=size.process * PROCESS_LENGTH.get(level, 1.0),
     )
+    return replace(shape, flare=osteophytes(shape, wear.osteophytes_g, wear.right)[0])
 
 
 def mineral_at(person: Person, level: str) -> BodyMineral:
-    """Densities of a vertebra; degeneration adds to plates and arch, never to the core."""
+    """Densities of a vertebra; degeneration adds to rims, plates and arch, never to the core."""
     given, wear = person.levels[level], person.worn(level)
+    _, spur = osteophytes(shape_of(person, level), wear.osteophytes_g, wear.right)
     return BodyMineral(
-        given.core, given.wall, given.plate + wear.sclerosis, given.arch + wear.facets
+        given.core, given.wall, given.plate + wear.sclerosis, given.arch + wear.facets, spur
     )
 
 
@@ -199,6 +206,8 @@ def form_of(person: Person, lie: Lie) -> SpineForm:
         for level in person.variants.levels
     }
     discs |= dict.fromkeys(person.findings.fused, 0.0)
+    if person.variants.transitional is not None:
+        discs[person.variants.transitional] *= RUDIMENTARY
     return SpineForm(
         lordosis=curves.lordosis / MEAN_LORDOSIS,
         kyphosis=curves.kyphosis / MEAN_KYPHOSIS,
@@ -224,6 +233,30 @@ def _sacrum(
         top, slope, person.sizes.overall, cortex=own.cortex, core=own.core, texture=grain
     )
     return sacrum, slope, tilt
+
+
+def _bridges(
+    person: Person, spine: Mapping[str, SpineBody], sacrum: Bone, grain: Texture
+) -> list[Bone]:
+    """What joins a transitional vertebra to the sacrum."""
+    level, own = person.variants.transitional, person.bones["sacrum"]
+    if level is None:
+        return []
+    body, size = spine[level], person.sizes.overall
+    found = []
+    for side in person.variants.joined:
+        mirror = vector(1 if side == "left" else -1, 1, 1)
+        process = vector(0.58 * body.shape.width, body.shape.depth / 2 + 11 * size, -2)
+        start = body.centre + body.rotation @ (process * mirror)
+        wing = vector(*WING) * np.float32(size)
+        end = sacrum.centre + sacrum.rotation @ (wing * mirror)
+        found.append(
+            place_bridge(
+                floats(start), floats(end), left=side == "left", size=size, cortex=own.cortex,
+                core=own.core, texture=grain,
+            )
+        )  # fmt: skip
+    return found
 
 
 def _femur(person: Person, side: str, joint: Floats, lie: Lie, grain: Texture) -> PlacedFemur:

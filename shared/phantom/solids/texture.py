@@ -17,6 +17,8 @@ _SPACING: Final = 0.75
 #: Width of struts and gaps over the size that a person has, mm: coarser than the struts themselves
 #: (0.15 mm), as what a CT of 0.7 mm resolves of them is.
 _GRAIN: Final = 1.1
+#: What varies over more than this is no texture, mm.
+_GRADIENT: Final = 6.0
 #: Over how much of a focal lesion's border its density changes, mm.
 _BORDER: Final = 2.0
 
@@ -47,15 +49,11 @@ def draw_texture(
     from scipy.fft import irfftn, rfftn
 
     white = rng.standard_normal((_NODES,) * 3, dtype=np.float32)
-    steps = np.fft.fftfreq(_NODES, _SPACING) ** 2
-    half = np.fft.rfftfreq(_NODES, _SPACING) ** 2
-    across = steps[:, None, None] + steps[None, :, None]
-    squared = across + half[None, None, :]
     # As much grain as if it were as long as wide: longer along the bone, narrower across it.
-    stretched = across * length ** (-2 / 3) + half[None, None, :] * length ** (4 / 3)
-    pass_band = np.exp(-2 * (np.pi * _GRAIN * size / 2) ** 2 * stretched).astype(np.float32)
+    across, along = (_GRAIN * size / 2 * length**power for power in (-1 / 3, 2 / 3))
+    pass_band = _blurred(across, across, along)
     # What is wider than a few millimetres is the body's own gradient and not texture.
-    pass_band *= (1 - np.exp(-2 * (np.pi * 6.0) ** 2 * squared)).astype(np.float32)
+    pass_band *= 1 - _blurred(_GRADIENT, _GRADIENT, _GRADIENT)
     field = irfftn(rfftn(white) * pass_band, s=white.shape)
     field = floats(np.maximum(1 + field * np.float32(spread / field.std()), 0)).reshape(-1)
 
@@ -73,6 +71,16 @@ def moved(texture: Texture, by: tuple[float, float, float]) -> Texture:
     """The same texture from another place, for another bone of the patient."""
     a, b, c = (np.float32(v) for v in by)
     return lambda x, y, z: texture(x + a, y + b, z + c)
+
+
+def _blurred(*widths: float) -> Floats:
+    """What Gaussians of these SD along x, y, z, mm, leave of each frequency of `rfftn`."""
+    steps, half = np.fft.fftfreq(_NODES, _SPACING), np.fft.rfftfreq(_NODES, _SPACING)
+    x, y, z = (
+        floats(np.exp(-2 * (np.pi * width * way) ** 2))
+        for width, way in zip(widths, (steps, steps, half), strict=True)
+    )
+    return floats(x[:, None, None] * y[None, :, None] * z)
 
 
 def with_lesions(

@@ -8,13 +8,13 @@ every patient; T11 and T12 are bent from the lumbar one, whose facets they have.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
-from shared.phantom.solids.bone import Bone, Unbend
+from shared.phantom.solids.bone import Bone, Matter, Unbend, filled, sides_along
 from shared.phantom.solids.distance import (
     Distance,
     Floats,
@@ -58,6 +58,17 @@ def body_size(level: str) -> tuple[float, float, float, float]:
     above, below = _GIVEN[SPINE_LEVELS[place - 1]], _GIVEN[SPINE_LEVELS[place + 1]]
     a, b, c, d = ((x + y) / 2 for x, y in zip(above, below, strict=True))
     return a, b, c, d
+
+
+#: From which share of the half height on osteophytes widen a body, and how much further it grows
+#: to the front, as a share of how much it does to the side.
+RIMS: Final = 0.55
+FORWARD: Final = 0.6
+
+
+def rim_share(w: Floats, height: float) -> Floats:
+    """How much of a flare there is at heights `w` of a body of `height` mm."""
+    return np.clip((np.abs(w) * np.float32(2 / height) - RIMS) / np.float32(1 - RIMS), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -106,20 +117,22 @@ class BodyMineral:
     """Densities of one vertebra: factors on the template's, and its core.
 
     `wall` and `plate` are factors on the cortex of the body's side and of its end plates,
-    `arch` on cortex and core of everything behind the body; `core` in g/cm³.
+    `arch` on cortex and core of everything behind the body; `core` in g/cm³. `spur` is the
+    mineral of osteophytes, of what `BodyShape.flare` adds to the body, g/cm³.
     """
 
     core: float
     wall: float = 1.0
     plate: float = 1.0
     arch: float = 1.0
+    spur: float = 0.0
 
 
 # --- the three templates ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Kind:
+class VertebraKind:
     """A template: the formula's half width, half depth and height, mm; its distance and box.
 
     Edges are rounded, so what an outline shows is a little less: `outline` is that, and a
@@ -207,13 +220,13 @@ def _lower_neck(points: Floats) -> Floats:
     return blend(solid, arch, 2)
 
 
-_LUMBAR: Final = _Kind(
+_LUMBAR: Final = VertebraKind(
     (21.5, 17.5, 24.5), (20.6, 16.8, 23.3), _lumbar, (-52, -24, -34), (52, 76, 36), 0.35
 )
-_THORACIC: Final = _Kind(
+_THORACIC: Final = VertebraKind(
     (14.5, 14.0, 19.5), (13.8, 13.3, 18.1), _thoracic, (-40, -20, -24), (40, 66, 34), 0.25
 )
-_LOWER_NECK: Final = _Kind(
+_LOWER_NECK: Final = VertebraKind(
     (14.5, 9.0, 16.0), (13.6, 8.5, 14.2), _lower_neck, (-46, -15, -20), (46, 68, 24), 0.3
 )
 
@@ -222,14 +235,16 @@ _LOWER_NECK: Final = _Kind(
 _WALL, _PLATE, _ARCH, _BODY_CORE, _ARCH_CORE = range(4, 9)
 
 
-def _kind(level: str) -> _Kind:
+def kind_of(level: str) -> VertebraKind:
+    """Which template a level is bent from."""
     if level.startswith("L") or level in ("T11", "T12"):
         return _LUMBAR
     return _LOWER_NECK if level in ("C7", "T1", "T2") else _THORACIC
 
 
 @lru_cache(maxsize=3)
-def _template(kind: _Kind) -> SampledOutline:
+def template_of(kind: VertebraKind) -> SampledOutline:
+    """A template, sampled."""
     a, b, height = kind.body
 
     def traits(points: Floats, distance: Floats) -> Floats:
@@ -259,9 +274,30 @@ def _template(kind: _Kind) -> SampledOutline:
 
 @dataclass(frozen=True)
 class VertebraBone(Bone):
-    """A placed vertebra: `mineral` takes the place of the factors of a plain bone."""
+    """A placed vertebra: `mineral` takes the place of the factors of a plain bone.
+
+    Osteophytes are what it is wider than `body`, itself without them; they are found further
+    than the first of `rims` above and below its middle, and before the second, mm.
+    """
 
     mineral: BodyMineral = BodyMineral(0.13)
+    body: VertebraBone | None = None
+    rims: tuple[float, float] = (0.0, 0.0)
+
+    def matter(self, x: Floats, y: Floats, z: Floats, step: tuple[float, float, float]) -> Matter:
+        """What world points are made of, as for any bone."""
+        if self.body is None:
+            return super().matter(x, y, z, step)
+        found = self.body.matter(x, y, z, step)
+        x, y, z = self.frame(x, y, z)
+        # Osteophytes grow from the rims.
+        near = np.flatnonzero((found.bone < 1) & (np.abs(z) > self.rims[0]) & (y < self.rims[1]))
+        rows = self.looked_up(x[near], y[near], z[near])
+        grown = filled(rows[:, 0], *sides_along(rows[:, 1:4] @ self.rotation.T, step))
+        grown = np.maximum(grown - found.bone[near], 0)
+        found.bone[near] += grown
+        found.mineral[near] += grown * np.float32(self.mineral.spur)
+        return found
 
     def cortex_and_core(self, rows: Floats) -> tuple[Floats, Floats]:
         """Cortex in mm and core in g/cm³ of rows of the template."""
@@ -272,7 +308,7 @@ class VertebraBone(Bone):
         return cortex, rows[:, _BODY_CORE : _ARCH_CORE + 1] @ cores
 
 
-def _unbend(shape: BodyShape, kind: _Kind) -> Unbend:
+def _unbend(shape: BodyShape, kind: VertebraKind) -> Unbend:
     """Map from the patient's frame to the template's, and the patient's millimetres over it.
 
     Length along z differs above and below and along the depth (fractures); the arch behind
@@ -301,14 +337,12 @@ def _unbend(shape: BodyShape, kind: _Kind) -> Unbend:
         w = z / scale_z
         if lean:
             w = w - lean * x * np.clip(w * np.float32(2 / height), -1, 1) / scale_z
-        rims = np.clip((np.abs(w) * np.float32(2 / height) - 0.55) / np.float32(0.45), 0, 1)
-        rims = rims * (1 - behind)
-        wider = np.where(x > 0, left, right) * rims
+        wider = np.where(x > 0, left, right) * rim_share(w, height) * (1 - behind)
         scale_x = sx * (1 + wider)
         u = x / scale_x
         far = np.abs(u)
         u = np.where(far > a, np.copysign(a + (far - a) / process, u), u)
-        v = np.where(v < 0, v / (1 + np.float32(0.6) * wider), v)
+        v = np.where(v < 0, v / (1 + np.float32(FORWARD) * wider), v)
         return u, v, w, scale_x, floats(np.broadcast_to(sy, scale_x.shape)), scale_z
 
     return unbend
@@ -336,14 +370,14 @@ def make_vertebra(
     texture : callable, optional
         Factor on the core at points of its frame.
     """
-    kind = _kind(shape.level)
+    kind = kind_of(shape.level)
     half_width, half_depth, height = kind.outline
     across = abs(kind.high[0]) * shape.width / 2 / half_width * max(shape.process, 1.0)
     back = kind.high[1] * shape.depth / 2 / half_depth * max(1 + 0.5 * (shape.process - 1), 1.0)
     down = max(-kind.low[2], kind.high[2]) * shape.healthy / height
-    return VertebraBone(
+    whole = VertebraBone(
         name=shape.level,
-        template=_template(kind),
+        template=template_of(kind),
         centre=floats(centre),
         rotation=floats(rotation),
         unbend=_unbend(shape, kind),
@@ -353,3 +387,8 @@ def make_vertebra(
         texture=texture,
         mineral=mineral,
     )
+    if not mineral.spur:
+        return whole
+    smooth = replace(whole, unbend=_unbend(replace(shape, flare=(0.0, 0.0)), kind))
+    rims = (RIMS * min(shape.anterior, shape.middle, shape.posterior) / 2, shape.depth / 2 + 4)
+    return replace(whole, body=smooth, rims=rims)

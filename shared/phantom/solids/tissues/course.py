@@ -212,12 +212,16 @@ class Physique:
         Amount of bowel gas, 0 to 2.
     bladder : float
         Filling of the bladder, ml.
-    aortic_calcium : float
-        From 0 to 1; 1 is about 2.5 g of mineral from T12 to L4.
+    aortic_calcium : mapping of str to float
+        Mineral of the aorta's plaques by the level behind them, g.
     aorta_mm : float
         Outer diameter of the abdominal aorta, mm.
     arms : str
         "beside" or "above".
+    trunk : (float, float), optional
+        Width and depth of the trunk at L3, mm; those of the body mass index if left out.
+    under_skin : (float, float, float), optional
+        Subcutaneous fat at L3 in front, beside and behind, mm; likewise.
     """
 
     sex: str
@@ -230,9 +234,11 @@ class Physique:
     inspiration: float = 0.7
     gas: float = 1.0
     bladder: float = 160.0
-    aortic_calcium: float = 0.0
+    aortic_calcium: Mapping[str, float] = field(default_factory=dict)
     aorta_mm: float = 23.0
     arms: str = "above"
+    trunk: tuple[float, float] | None = None
+    under_skin: tuple[float, float, float] | None = None
 
     def amount(self, muscle: str) -> float:
         """Factor on the average amount of a muscle."""

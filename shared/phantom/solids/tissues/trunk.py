@@ -126,6 +126,8 @@ def subcutaneous_fat(physique: Physique) -> tuple[float, float, float]:
 
     Women carry about twice as much of it at the same body mass index.
     """
+    if physique.under_skin is not None:
+        return physique.under_skin
     more = max(physique.bmi - 22.0, -6.0)
     if physique.is_woman:
         values = (12.5 + 1.75 * more, 12.5 + 1.5 * more, 11 + 1.5 * more)
@@ -137,6 +139,8 @@ def subcutaneous_fat(physique: Physique) -> tuple[float, float, float]:
 
 def girth(physique: Physique) -> tuple[float, float]:
     """Width and depth of the trunk at L3, mm (design/anatomy.md [U])."""
+    if physique.trunk is not None:
+        return physique.trunk
     more = physique.bmi - 22.0
     depth = 198 + 7.6 * more
     width = 306 + 5.6 * more + 0.6 * (physique.height_cm - 165)
@@ -160,19 +164,20 @@ def covering(outline: Outline, points: Floats, cover: float) -> Outline:
         ahead, np.interp(z, outline.z, outline.front_power),
         np.interp(z, outline.z, outline.back_power),
     )  # fmt: skip
-    near = np.exp(-(((outline.z[:, None] - z) / RISE) ** 2))
     for _ in range(6):
         a = np.interp(z, outline.z, wide) - cover
         b = np.where(ahead, np.interp(z, outline.z, front), np.interp(z, outline.z, back)) - cover
         aside, deep = (np.abs(x - middle_x) / a) ** power, (np.abs(y - middle_y) / b) ** power
-        beyond = np.maximum((aside + deep) ** (1 / power) - 1, 0)
-        if beyond.max(initial=0.0) < 1e-3:
+        beyond = (aside + deep) ** (1 / power) - 1
+        far = np.flatnonzero(beyond > 1e-3)
+        if not len(far):
             break
-        share = aside / np.maximum(aside + deep, 1e-9)
-        wide = wide + (near * (beyond * share * a)).max(axis=1)
-        outwards = near * (beyond * (1 - share) * b)
-        front = front + (outwards * ahead).max(axis=1)
-        back = back + (outwards * ~ahead).max(axis=1)
+        near = beyond[far] * np.exp(-(((outline.z[:, None] - z[far]) / RISE) ** 2))
+        share = aside[far] / (aside[far] + deep[far])
+        outwards = near * (1 - share) * b[far]
+        wide = wide + (near * share * a[far]).max(axis=1)
+        front = front + (outwards * ahead[far]).max(axis=1)
+        back = back + (outwards * ~ahead[far]).max(axis=1)
     return replace(outline, wide=floats(wide), front=floats(front), back=floats(back))
 
 

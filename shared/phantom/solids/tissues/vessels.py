@@ -6,20 +6,26 @@ Sizes and places [U].
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tissue import SUBSTANCES, Tissue, tissue
+from shared.phantom.person.attenuation import HYDROXYAPATITE_DENSITY, HYDROXYAPATITE_SLOPE
+
+from ..tissue import SUBSTANCES, Substance, Tissue, tissue
 from .course import Physique, SpineCourse
 from .slab import Slab, grid
 from .slab_shapes import balls, tube, turned
 
 FloatArray = NDArray[np.float64]
 SIDES: Final = (1.0, -1.0)
-#: Mineral of a heavily calcified abdominal aorta, g [U].
-HEAVY_CALCIUM: Final = 2.5
+#: Less mineral than this in front of a level is no plaque, g.
+LEAST_CALCIUM: Final = 0.002
+#: Mineral of one plaque, g [U].
+USUAL_PLAQUE: Final = 0.03
 
 
 def build_vessels(
@@ -86,10 +92,10 @@ def build_vessels(
         tissue("vena_cava", cava, *veins),
         tissue("aorta", aorta, *iliac),
     ]
-    plaques = aortic_plaques(z, ax, ay, radius, physique.aortic_calcium, rng)
-    if plaques:
-        found.append(tissue("plaque", *plaques))
-    return found
+    plaques = aortic_plaques(
+        course, np.stack([z, ax, ay, radius], axis=1), physique.aortic_calcium, rng
+    )
+    return found if plaques is None else [*found, plaques]
 
 
 def _mesenteric_vessels(
@@ -119,38 +125,35 @@ def _mesenteric_vessels(
 
 
 def aortic_plaques(
-    z: FloatArray,
-    x: FloatArray,
-    y: FloatArray,
-    radius: FloatArray,
-    calcium: float,
+    course: SpineCourse,
+    aorta: FloatArray,
+    calcium: Mapping[str, float],
     rng: np.random.Generator,
-) -> list[Slab]:
-    """Plaques in the wall of the aorta from T12 to L4, denser towards its end.
+) -> Tissue | None:
+    """Plaques in the wall of the aorta in front of vertebrae; None without any.
 
     Parameters
     ----------
-    z, x, y, radius : ndarray, shape (N,)
-        Course of the aorta, mm; the last five are T12/L1 to L4.
-    calcium : float
-        0 to 1, of `HEAVY_CALCIUM` grams of mineral.
+    course : SpineCourse
+        The spine.
+    aorta : ndarray, shape (N, 4)
+        Its course from above: height, x, y and radius, mm.
+    calcium : mapping of str to float
+        Mineral by level, g.
+    rng : numpy.random.Generator
+        For where and how large they are.
     """
-    if calcium < 0.01:
-        return []
-    count = int(4 + 34 * min(calcium, 1.2))
-    where = z[-1] - (z[-1] - z[-5]) * rng.random(count) ** 1.6
-    angle = rng.normal(math.pi / 2, 1.3, count)  # most on the side of the spine
-    sizes = np.stack([
-        rng.uniform(0.8, 1.5, count), rng.uniform(1.8, 4.5, count), rng.uniform(2.5, 9.0, count)
-    ], axis=1)  # fmt: skip
-    volume = 4 / 3 * math.pi * sizes.prod(axis=1).sum()
-    wanted = calcium * HEAVY_CALCIUM / SUBSTANCES["plaque"].mineral * 1000
-    sizes *= (wanted / volume) ** (1 / 3)
-    off = np.interp(where, z, radius) - 0.5
-    centres = np.stack([
-        np.interp(where, z, x) + off * np.cos(angle), np.interp(where, z, y) + off * np.sin(angle),
-        where,
-    ], axis=1)  # fmt: skip
+    lumps = [
+        _lumps(course, name, grams, float(aorta[-1, 0]), rng)
+        for name, grams in calcium.items()
+        if grams >= LEAST_CALCIUM
+    ]
+    if not lumps:
+        return None
+    where, angle, sizes = (np.concatenate(parts) for parts in zip(*lumps, strict=True))
+    x, y, radius = (np.interp(where, aorta[:, 0], aorta[:, k]) for k in (1, 2, 3))
+    off = radius - 0.5
+    centres = np.stack([x + off * np.cos(angle), y + off * np.sin(angle), where], axis=1)
     turns = np.stack([turned("z", turn) for turn in angle])
     reach = float(radius.max()) + 8
     on = grid(
@@ -158,11 +161,43 @@ def aortic_plaques(
         (float(where.min()) - 18, float(where.max()) + 18), (0.5, 1.0),
     )  # fmt: skip
     behind = np.sin(angle) > 0
-    return [
+    parts = [
         balls(on, centres[side], sizes[side], turns[side])
         for side in (behind, ~behind)
         if side.any()
     ]
+    # Where they run together they are denser, so that none of the mineral is lost.
+    made = tissue("plaque", *parts)
+    wanted = sum(grams for grams in calcium.values() if grams >= LEAST_CALCIUM)
+    return replace(made, substance=_denser(made.substance, wanted / made.volume))
+
+
+def _lumps(
+    course: SpineCourse, name: str, grams: float, end: float, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Heights, angles round the aorta and half axes in mm of plaques in front of a level."""
+    one = course.level(name)
+    half = (one.height + one.disc_below) / 2
+    middle = min(float(one.centre[2]), end - half)
+    count = int(np.clip(round(grams / USUAL_PLAQUE), 1, 16))
+    where = middle + half * rng.uniform(-1, 1, count)
+    angle = rng.normal(math.pi / 2, 1.3, count)  # most on the side of the spine
+    sizes = np.stack([
+        rng.uniform(0.8, 1.5, count), rng.uniform(1.8, 4.5, count), rng.uniform(2.5, 9.0, count)
+    ], axis=1)  # fmt: skip
+    volume = 4 / 3 * math.pi * sizes.prod(axis=1).sum()
+    return where, angle, sizes * (grams / SUBSTANCES["plaque"].mineral * 1000 / volume) ** (1 / 3)
+
+
+def _denser(plaque: Substance, mineral: float) -> Substance:
+    """Plaque of so much mineral, g/cm³; what it has beyond the table's counts as attenuation."""
+    more = mineral - plaque.mineral
+    return replace(
+        plaque,
+        mineral=mineral,
+        density=plaque.density + more * (1 - 1 / HYDROXYAPATITE_DENSITY),
+        hounsfield=plaque.hounsfield + HYDROXYAPATITE_SLOPE * more,
+    )
 
 
 def build_spine_filling(course: SpineCourse) -> list[Tissue]:

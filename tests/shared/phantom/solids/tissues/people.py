@@ -72,8 +72,9 @@ def _shoulder(levels: list[SpineLevel], size: float, side: int) -> Shoulder:
 
 @lru_cache(maxsize=24)
 def person(sex: str, bmi: float, seed: int = 1, calcium: float = 0.0) -> tuple[Tissue, ...]:
-    """Soft tissue of a person of average build."""
-    return tissues_of(Physique(sex, HEIGHT[sex], bmi, aortic_calcium=calcium), seed)
+    """Soft tissue of a person of average build; `calcium` in g in front of each of L1 to L4."""
+    plaques = {f"L{number}": calcium for number in range(1, 5)}
+    return tissues_of(Physique(sex, HEIGHT[sex], bmi, aortic_calcium=plaques), seed)
 
 
 def tissues_of(physique: Physique, seed: int = 1) -> tuple[Tissue, ...]:
