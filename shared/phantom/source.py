@@ -120,8 +120,7 @@ class DigitalPatients:
                 self._studies[kept.patient] = kept
                 if progress is not None:
                     progress(1)
-        make = generic_radiograph if self._radiographs else generic_patient
-        records = in_order(partial(make, seed=seed), missing, workers)
+        records = in_order(self._maker(seed), missing, workers)
         for number, record in zip(missing, records, strict=True):
             self._keep(number, seed, record)
             self._studies[record.patient] = self._chosen(record)
@@ -138,6 +137,14 @@ class DigitalPatients:
         """The one study of a patient."""
         return (self._studies[patient],)
 
+    def _maker(self, seed: int) -> Callable[[int], StudyRecord]:
+        """What makes a patient by number; worker processes import it."""
+        return partial(generic_radiograph if self._radiographs else generic_patient, seed=seed)
+
+    def _made_by(self) -> tuple[str, str]:
+        """Folder of the cache, and what else than seed and number a patient follows from."""
+        return f"v{PHANTOM_VERSION}", f"{PHANTOM_VERSION}"
+
     def _chosen(self, record: StudyRecord) -> StudyRecord:
         images = {view: record.images[view] for view in self._views}
         return StudyRecord(
@@ -147,9 +154,10 @@ class DigitalPatients:
     def _folder(self, number: int, seed: int) -> Path | None:
         if self._cache is None:
             return None
-        told = f"{PHANTOM_VERSION}|{seed}|{number}" + "|radiograph" * self._radiographs
+        folder, maker = self._made_by()
+        told = f"{maker}|{seed}|{number}" + "|radiograph" * self._radiographs
         digest = hashlib.sha256(told.encode()).hexdigest()[:16]
-        return self._cache / f"v{PHANTOM_VERSION}" / digest
+        return self._cache / folder / digest
 
     def _keep(self, number: int, seed: int, record: StudyRecord) -> None:
         folder = self._folder(number, seed)

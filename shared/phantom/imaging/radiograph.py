@@ -96,13 +96,18 @@ def _exposed(anatomy: Anatomy, frame: Frame, rng: np.random.Generator) -> Floats
     return with_noise(np.asarray(-np.log(primary + scatter), np.float32), photons, rng)
 
 
-def displayed(attenuation: Floats, rng: np.random.Generator) -> Floats:
-    """Make the picture readable, in [0, 1]: slow changes flattened, window, tone."""
+def displayed(
+    attenuation: Floats, rng: np.random.Generator, flattened: tuple[float, float] = (0.1, 0.9)
+) -> Floats:
+    """Make the picture readable, in [0, 1]: slow changes flattened, window, tone.
+
+    `flattened` is the range of how much of the slow changes is taken away.
+    """
     from scipy.ndimage import gaussian_filter
 
     slow = gaussian_filter(attenuation, rng.uniform(12, 45))
     fine = attenuation - gaussian_filter(attenuation, rng.uniform(1, 3))
-    flat = attenuation - rng.uniform(0.1, 0.9) * slow + rng.uniform(0.0, 1.5) * fine
+    flat = attenuation - rng.uniform(*flattened) * slow + rng.uniform(0.0, 1.5) * fine
     low, high = np.percentile(flat, [rng.uniform(0, 12), rng.uniform(98, 100)])
     shown = np.clip((flat - low) / max(float(high - low), 1e-6), 0, 1)
     return np.asarray(shown ** rng.uniform(0.6, 1.5), np.float32)

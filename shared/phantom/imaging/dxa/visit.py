@@ -22,6 +22,8 @@ MOVING: Final = 0.025
 CUT_OFF: Final = 0.02
 #: Rotation from which positioning counts as wrong, degrees.
 WRONG_ROTATION: Final = {View.SPINE_PA: 8.0, View.HIP_LEFT: 13.0, View.SPINE_LATERAL: 8.0}
+#: How far who lies turned is turned, degrees.
+TURNED: Final = (8.0, 15.0)
 #: SD of the trunk's roll, of a leg's turn and lean, degrees.
 ROLL_SD: Final = 2.0
 TURN_SD: Final = 4.5
@@ -79,9 +81,8 @@ def draw_visit(
         Factor on the spread of positioning: technologists differ.
     """
     spread, rarity = care * generator.anatomy_spread, generator.rarity
-    roll, lateral = _angle(rng, ROLL_SD * spread, rarity, (8.0, 15.0)), 0.0
-    lateral = _angle(rng, ROLL_SD * spread, rarity, (8.0, 15.0))
-    legs = {side: _leg(rng, spread, rarity) for side in SIDES}
+    lie = draw_lie(generator, rng, care)
+    lateral = _angle(rng, ROLL_SD * spread, rarity)
     facing: Literal["left", "right"] = "left" if rng.random() < 0.5 else "right"
     shifts = np.clip(rng.normal(0, 1, (len(DXA_VIEWS), 2)), -2.2, 2.2) * min(spread, 1.2)
     off = {
@@ -91,7 +92,7 @@ def draw_visit(
     chances = rng.random(1 + len(DXA_VIEWS))
     end: Literal["head", "feet"] = "head" if rng.random() < 0.5 else "feet"
     return DxaVisit(
-        lie=Lie(roll_degrees=roll, legs=legs),
+        lie=lie,
         lateral_roll=lateral,
         facing=facing,
         off=off,
@@ -106,10 +107,17 @@ def draw_visit(
     )
 
 
-def _angle(rng: np.random.Generator, sd: float, rarity: float, wrong: tuple[float, float]) -> float:
+def draw_lie(generator: GeneratorSettings, rng: np.random.Generator, care: float = 1.0) -> Lie:
+    """Draw how somebody lies on the back; parameters as for `draw_visit`."""
+    spread, rarity = care * generator.anatomy_spread, generator.rarity
+    roll = _angle(rng, ROLL_SD * spread, rarity)
+    return Lie(roll_degrees=roll, legs={side: _leg(rng, spread, rarity) for side in SIDES})
+
+
+def _angle(rng: np.random.Generator, sd: float, rarity: float) -> float:
     """A small angle, rarely a large one, degrees."""
     small = sd * float(np.clip(rng.normal(), -2.5, 2.5))
-    large = float(rng.choice([-1, 1]) * rng.uniform(*wrong))
+    large = float(rng.choice([-1, 1]) * rng.uniform(*TURNED))
     return large if rng.random() < rarity * ROTATED else small
 
 
