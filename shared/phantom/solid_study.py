@@ -36,6 +36,11 @@ from .rendered import RenderedStudy
 MARKED: Final = 0.3
 #: Metal from which a region is not measured, g/cm².
 METAL_SEEN: Final = 0.1
+#: A vendor's scale is set on people: on average over them what is measured is what is there. Over
+#: 137 adults fat over, beside and in the bone takes away 11, 4, 10 and 4 % (SD between persons
+#: 2.6, 3.6, 4.6 and 2.4 %, which stays: the accuracy error).
+SPINE_SCALE: Final = 1.12
+HIP_SCALE: Final = {"femoral_neck": 1.04, "trochanter": 1.11, "total_hip": 1.037}
 #: Precision that is left beside photons, operator and regions, as shares of BMD (SD): what
 #: regions of one scan share, and what each has of its own.
 PRECISION: Final = (0.006, 0.003)
@@ -149,7 +154,7 @@ def _measured(views: Mapping[View, ScannedView]) -> dict[str, float]:
     found: dict[str, float] = {}
     for view in (View.SPINE_PA, View.HIP_LEFT):
         found |= _means(views[view].measured, views[view].by_hand, whole=False)
-    return found
+    return {region: value * HIP_SCALE.get(region, SPINE_SCALE) for region, value in found.items()}
 
 
 def _means(image: Floats, regions: Codes, *, whole: bool = True) -> dict[str, float]:

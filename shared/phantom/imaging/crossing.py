@@ -14,21 +14,20 @@ from typing import Final
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from shared.phantom.solids.bone import Bone, mineral_of
+from shared.phantom.solids.bone import Bone, mineral_of, share_of
 from shared.phantom.solids.distance import Floats, floats
 from shared.phantom.solids.implants import MATERIALS
-from shared.phantom.solids.lattice import BLOCK, Lattice
+from shared.phantom.solids.lattice import Lattice
 from shared.phantom.solids.tissue import Tissue
 from shared.phantom.solids.tissues.mass import RayMass, ray_mass
 
 from .ct.attenuation import tube_beam
-from .ct.planes import matter_in
 from .physics import Crossed
 
 #: Steps along the rays through bones, mm: a sample's borders make the integral exact at any.
 BONE_STEP: Final = 3.0
-#: Rays and steps through soft tissue, mm.
-TISSUE_STEP: Final = 4.0
+#: Rays and steps through soft tissue, mm: its borders are found between samples.
+TISSUE_STEP: Final = 5.0
 CHEST_BONES: Final = ("rib_", "scapula_", "sternum")
 #: Density of hydroxyapatite, g/cm³: so much soft tissue gives way to mineral.
 HYDROXYAPATITE: Final = 3.1
@@ -125,46 +124,20 @@ def soft_tissue(
     tissues : sequence of Tissue
         In order.
     bones : sequence of Bone
-        Those that count: they are filled with marrow, in which mineral then takes its place.
+        Those that count: their marrow is tissue too. Bones lie over lean tissue (discs, muscle),
+        so that what is in them differs by the fat of the marrow.
     rays : RayGrid
         Of the picture.
     marrow_fat : float
         Fat's share of marrow in [0, 1].
     """
     plaques = [one for one in tissues if one.substance.mineral]
-    share = _filled(bones, rays.tissue)
-    found = ray_mass(tissues, rays.tissue, share)
-    lean, fat = found.lean, found.fat
-    if share is not None:
-        marrow = floats(share.sum(axis=2) * np.float32(rays.tissue.step[2] / 10 * MARROW))
-        fat = fat + marrow * np.float32(marrow_fat)
-        lean = lean + marrow * np.float32(1 - marrow_fat)
-    between = RayMass(lean, fat, np.zeros_like(fat)).at(rays.rows, rays.columns)
+    found = ray_mass(tissues, rays.tissue)
+    inside = share_of(bones, rays.tissue).sum(axis=2) * np.float32(rays.tissue.step[2] / 10)
+    fat = floats(inside * np.float32(MARROW * marrow_fat))
+    whole = RayMass(found.lean - fat, found.fat + fat, np.zeros_like(fat))
+    between = whole.at(rays.rows, rays.columns)
     return RayMass(between.lean, between.fat, _plaques(plaques, rays))
-
-
-def _filled(bones: Sequence[Bone], lattice: Lattice) -> Floats | None:
-    """Share of each coarse sample that is bone; None where there is none."""
-    matter = matter_in(bones, _in_blocks(lattice))
-    rows, columns, ways = lattice.shape
-    return None if matter is None else matter.share[:rows, :columns, :ways]
-
-
-def _in_blocks(lattice: Lattice) -> Lattice:
-    """The same lattice with its last samples again until each side is a multiple of a block."""
-    more = [-size % BLOCK for size in lattice.shape]
-
-    def padded(values: Floats) -> Floats:
-        widths = [
-            (0, extra if size > 1 else 0) for extra, size in zip(more, values.shape, strict=True)
-        ]
-        return np.pad(values, widths, mode="edge")
-
-    shape = tuple(size + extra for size, extra in zip(lattice.shape, more, strict=True))
-    return Lattice(
-        padded(lattice.x), padded(lattice.y), padded(lattice.z),
-        (shape[0], shape[1], shape[2]), lattice.step, lattice.lateral,
-    )  # fmt: skip
 
 
 def _plaques(plaques: Sequence[Tissue], rays: RayGrid) -> Floats:

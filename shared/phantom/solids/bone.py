@@ -23,6 +23,8 @@ CORTICAL: Final = 1.05
 
 #: Joined formulas may say up to a quarter more than a distance is.
 _REACH: Final = 1.25
+#: Samples of a block from which it saves time to ask whether it is near.
+_WORTH_ASKING: Final = 16
 
 #: From the patient's frame of a bone to the template's: coordinates (N,) to coordinates (N,) and
 #: how much longer the patient is there along each axis.
@@ -176,7 +178,9 @@ def blocks_near(
     near = near[solid.looked_up(x, y, z)[:, 0] < 2 * _REACH * half]
     blocks = _touched(solid, lattice, blocks_at(lattice, places[near]))
     # Steps along a ray are long: blocks as wide as long reach much less far beside a bone.
-    blocks = _touched(solid, lattice, blocks.divided(compact_sides(lattice.step)))
+    sides = compact_sides(lattice.step)
+    if math.prod(sides) >= _WORTH_ASKING:
+        blocks = _touched(solid, lattice, blocks.divided(sides))
     return blocks if len(blocks.i) else None
 
 
@@ -204,6 +208,17 @@ def _reach(step: tuple[float, float, float], sides: tuple[int, int, int]) -> flo
 
 def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
     """Mineral of bones at the samples of a lattice, g/cm³; where two meet, the denser."""
+    return _filled(bones, lattice, lambda matter: matter.mineral)
+
+
+def share_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
+    """Share of the samples of a lattice that is bone, in [0, 1]."""
+    return _filled(bones, lattice, lambda matter: matter.bone)
+
+
+def _filled(
+    bones: Sequence[Bone], lattice: Lattice, quantity: Callable[[Matter], Floats]
+) -> Floats:
     total = np.zeros(lattice.shape, np.float32)
     places, *middles = block_centres(lattice)
     for bone in bones:
@@ -211,10 +226,9 @@ def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
         if blocks is None:
             continue
         for part in blocks.parts():
-            found = bone.matter(*part.points(lattice), lattice.sides).mineral
-            found = found.reshape(part.shape)
+            found = quantity(bone.matter(*part.points(lattice), lattice.sides))
             index = (part.i, part.j, part.k)
-            total[index] = np.maximum(total[index], found)
+            total[index] = np.maximum(total[index], found.reshape(part.shape))
     return total
 
 

@@ -108,7 +108,7 @@ class Blocks:
         found = []
         for values in (lattice.x, lattice.y, lattice.z):
             index = tuple(
-                axis if size > 1 else np.zeros_like(axis)
+                axis if size > 1 else 0
                 for axis, size in zip((self.i, self.j, self.k), values.shape, strict=True)
             )
             found.append(np.broadcast_to(values[index], shape).reshape(-1))
