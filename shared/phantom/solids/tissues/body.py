@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..distance import Floats
-from ..tissue import Tissue, tissue
+from ..tissue import SKELETAL, SUBSTANCES, Tissue, tissue
 from .chest import build_chest, build_rooms
 from .course import Physique, RibCage, SpineCourse, cage_around
 from .limbs import arm_tubes, shoulder_solids, thigh_tubes
@@ -54,7 +56,17 @@ def build_tissues(
     tissues += build_deep_muscles(course, trunk, physique, under)
     tissues += build_vessels(course, physique, rng)
     tissues += build_spine_filling(course)
-    return tuple(tissues)
+    return tuple(_with_fibres(one, physique.lean_hu) for one in tissues)
+
+
+def _with_fibres(one: Tissue, lean_hu: float) -> Tissue:
+    """A tissue; if it is muscle, its fibres this much denser, in HU."""
+    if one.code not in SKELETAL and one.name != "arm_muscle":
+        return one
+    fat = SUBSTANCES["subcutaneous_fat"].hounsfield
+    lean = (one.substance.hounsfield - fat) / (SUBSTANCES[one.name].hounsfield - fat)
+    hounsfield = one.substance.hounsfield + lean_hu * lean
+    return replace(one, substance=replace(one.substance, hounsfield=hounsfield))
 
 
 def _shell(course: SpineCourse, trunk: Trunk, physique: Physique, under: Slab) -> list[Tissue]:

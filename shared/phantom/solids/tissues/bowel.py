@@ -97,7 +97,8 @@ def _small_bowel(
     """
     size = course.size
     # The same bowel lies looser in more fat.
-    spread = float(np.clip(22.5 + 0.42 * (physique.bmi - 22) * physique.visceral, 22, 32)) * size
+    usual = 22.5 + 0.42 * (physique.bmi - 22)
+    spread = float(np.clip(usual * physique.visceral**0.6, 18, 42)) * size
     top, bottom = course.z_of("T12") + 4, course.hip[2] - 34 * size
     reach = 0.72 * float(trunk.cavity.at(course.z_of("L3"))["wide"])
     on = grid((-reach - 40, reach + 40), (top - 35, bottom + 35), (2.5, 3.0))

@@ -206,6 +206,8 @@ class Physique:
         Amounts: psoas, paraspinal, quadratus, wall, chest, gluteal, thigh, arm; 1 if left out.
     infiltration : mapping of str to float
         Share of fat tissue in these muscles by mass; 0.04 if left out.
+    lean_hu : float
+        By how much this person's muscle fibres differ from the table's, HU.
     inspiration : float
         From 0 (breathed out) to 1 (in).
     gas : float
@@ -231,6 +233,7 @@ class Physique:
     visceral: float = 1.0
     muscle: Mapping[str, float] = field(default_factory=dict)
     infiltration: Mapping[str, float] = field(default_factory=dict)
+    lean_hu: float = 0.0
     inspiration: float = 0.7
     gas: float = 1.0
     bladder: float = 160.0
