@@ -66,7 +66,7 @@ def test_the_core_has_the_hu_of_its_mineral() -> None:
     found = float(middle.hu.reshape(-1)[deep].mean())
     core, fat = of.person.levels["L3"].core, of.person.composition.marrow_fat
     assert found == pytest.approx(SCANNER.core_hu(core, 120, fat), abs=5)
-    assert deep.sum() > 100
+    assert deep.sum() > 50
 
 
 def test_soft_tissue_has_its_hu_and_contrast_raises_what_takes_it_up() -> None:
