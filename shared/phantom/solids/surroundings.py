@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from .bone import Bone
 from .bones.chest import MANUBRIUM, SLANT, STERNUM, scapula_template, sternum_template
-from .bones.femur import SHAFT_X, bend
+from .bones.femur import LENGTH, SHAFT_X, PlacedFemur, bend
 from .bones.hip_bone import hip_bone_template
 from .bones.sacrum import sacrum_template
 from .distance import Floats, floats, vector
@@ -61,7 +61,14 @@ def course_of(skeleton: Skeleton) -> SpineCourse:
     return SpineCourse(
         tuple(levels), skeleton.hips, float(sacrum.centre[1]) + back, skeleton.size,
         SPINOUS_TIP * skeleton.size, (_shoulder(skeleton, "left"), _shoulder(skeleton, "right")),
+        floats(np.stack([_shaft(one) for one in skeleton.femora.values()])),
     )  # fmt: skip
+
+
+def _shaft(femur: PlacedFemur) -> Floats:
+    """A point in a femur's shaft near its lower end, world, mm."""
+    inside = bend(femur.form, floats([[SHAFT_X, 0, LENGTH - 5]]))[0]
+    return floats(femur.head + femur.bone.rotation @ inside)
 
 
 def _shoulder(skeleton: Skeleton, side: str) -> Shoulder:

@@ -99,6 +99,7 @@ def _small_bowel(
     # The same bowel lies looser in more fat.
     usual = 22.5 + 0.42 * (physique.bmi - 22)
     spread = float(np.clip(usual * physique.visceral**0.6, 18, 42)) * size
+    filled = float(np.clip(physique.visceral**-0.3, 0.8, 1.3)) * size
     top, bottom = course.z_of("T12") + 4, course.hip[2] - 34 * size
     reach = 0.72 * float(trunk.cavity.at(course.z_of("L3"))["wide"])
     on = grid((-reach - 40, reach + 40), (top - 35, bottom + 35), (2.5, 3.0))
@@ -124,8 +125,8 @@ def _small_bowel(
                 shift = ((row + column) % 2 - 0.5) * 0.3
                 depth = front + (k + 0.5 + shift) * (end - front) / count
                 centre = np.array([x + place, depth, z]) + rng.normal(0, 4.5, 3)
-                radius = rng.uniform(11.0, 15.5) * size
-                radii = np.array([rng.uniform(16, 25) * size, radius, radius])
+                radius = rng.uniform(11.0, 15.5) * filled
+                radii = np.array([rng.uniform(16, 25) * filled, radius, radius])
                 turn = turned("z", rng.uniform(0, 3.2)) @ turned("y", rng.uniform(-1.2, 1.2))
                 drawn[k].append((centre, radii, turn))
     loops, bubbles = [], []

@@ -90,6 +90,8 @@ class SpineCourse:
         From the middle of a lumbar body to the tip of its spinous process, mm.
     shoulders : (Shoulder, Shoulder)
         Left and right.
+    shafts : ndarray, shape (2, 3)
+        A point in the middle of each femur's shaft, as far down as it is there, mm.
     """
 
     levels: tuple[SpineLevel, ...]
@@ -98,6 +100,7 @@ class SpineCourse:
     size: float
     spine_back: float
     shoulders: tuple[Shoulder, Shoulder]
+    shafts: Floats
 
     def level(self, name: str) -> SpineLevel:
         """Vertebra of that name.

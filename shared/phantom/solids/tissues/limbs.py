@@ -12,6 +12,8 @@ from .slab_shapes import ball, tube
 from .trunk import Trunk
 
 SIDES: Final = (1.0, -1.0)
+#: What covers the shaft of a femur at its side, with half of the shaft, mm, men [U].
+AROUND_SHAFT: Final = 36.0
 #: Half axes of a shoulder around the head of the humerus, mm, men [U].
 SHOULDER: Final = (56.0, 58.0, 66.0)
 #: Half width of an arm from the shoulder to the wrist, mm, men [U].
@@ -29,12 +31,15 @@ def thigh_tubes(course: SpineCourse, trunk: Trunk, inset: float) -> tuple[Slab, 
     deep = (at["front"] + at["back"]) / 2 * (1 - 0.08 * grow) * begun
     y = at["y"] + (at["back"] - at["front"]) / 2
     gap = 0.5 + 3 * grow
+    # A leg that stands out takes its thigh with it.
+    reach = wide[-1] * (2 - 0.12) + gap[-1]
+    out = np.abs(course.shafts[:, 0] - at["x"]) + AROUND_SHAFT * course.size - reach
     tubes = [
         tube(
-            z, at["x"] + side * (at["wide"] / 2 * (1 - 0.12 * grow) + gap), np.full(24, y),
-            wide - inset, deep - inset, spacing=(3.0, 6.0),
+            z, at["x"] + side * (at["wide"] / 2 * (1 - 0.12 * grow) + gap + max(more, 0) * grow),
+            np.full(24, y), wide - inset, deep - inset, spacing=(3.0, 6.0),
         )
-        for side in (1, -1)
+        for side, more in zip((1, -1), out, strict=True)
     ]  # fmt: skip
     return tubes[0], tubes[1]
 

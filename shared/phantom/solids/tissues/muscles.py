@@ -273,6 +273,18 @@ def pelvic(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]:
     return found
 
 
+def _section_at(hull: Slab, z: float) -> tuple[float, float, float, float]:
+    """Middle and half width across, then from front to back, of a solid at a height, mm."""
+    on = grid_of(hull)
+    row = int(np.abs(on.z - z).argmin())
+    inside = np.flatnonzero(hull.squared[row] > 0)
+    x, y = on.x[inside], hull.middle[row, inside]
+    half = np.sqrt(hull.squared[row, inside])
+    front, back = float((y - half).min()), float((y + half).max())
+    wide = float(x[-1] - x[0]) / 2
+    return float(x[0]) + wide, wide, (front + back) / 2, (back - front) / 2
+
+
 def thigh(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]:
     """Front, inner and back muscles of both thighs and what begins at the hip in front."""
     size = course.size
@@ -282,9 +294,8 @@ def thigh(course: SpineCourse, trunk: Trunk, physique: Physique) -> list[Slab]:
     for side, hull in zip(
         SIDES, thigh_tubes(course, trunk, 3.0 + 0.75 * trunk.fat[1]), strict=True
     ):
-        low, high = hull.box
-        cx, cy = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2
-        a, b = (high[0] - low[0]) / 2 - 3, (high[1] - low[1]) / 2 - 2
+        cx, a, cy, b = _section_at(hull, trunk.bottom - 12)
+        a, b = a - 3, b - 2
         start = np.array([-70, -25, 10, 45, 90]) * size + hip_z
         z = np.append(start, trunk.bottom)
         socket = course.middle_x + side * (apart + 18 * size)

@@ -214,7 +214,10 @@ def build_trunk(
     names = ("C7", "T1", "T4", "T8", "T12", "L1", "L3", "L5")
     tops = {name: course.z_of(name) for name in names}
     bottom = hip_z + 200 * size
-    z = floats(np.arange(tops["C7"] - 55, bottom + 24, ROW))
+    top = tops["C7"] - 35
+    if bony is not None:  # who bends forward or raises the shoulders has them above the neck
+        top = min(top, float(bony[:, 2].min()) - 2 * COVER)
+    z = floats(np.arange(top - 20, bottom + 24, ROW))
     spine_x, spine_y = course.centre_at(z)
     marks = _Marks(
         z, spine_x, spine_y, tops, hip_z - 135 * size, hip_z + 78 * size, bottom
@@ -229,7 +232,7 @@ def build_trunk(
     if bony is not None:
         skin = covering(skin, bony, COVER)
     return Trunk(
-        skin, muscle, cavity, tops["C7"] - 35, tops["L1"] + 22 * size, marks.crest, marks.crotch,
+        skin, muscle, cavity, top, tops["L1"] + 22 * size, marks.crest, marks.crotch,
         bottom, fat,
     )  # fmt: skip
 

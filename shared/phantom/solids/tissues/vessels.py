@@ -224,7 +224,9 @@ def build_spine_filling(course: SpineCourse) -> list[Tissue]:
     discs = tube(rows, cx, cy, a, b, spacing=(1.5, 1.5), power=2.3)
     z, x, y, behind = [], [], [], []
     for one in course.levels:
-        place = one.centre + one.rotation[:, 1] * np.float32(one.half_depth + 9.5 * size)
+        # The canal of the chest lies closer to the bodies.
+        back = 9.5 if one.name[0] == "L" or one.name in ("T11", "T12") else 8.2
+        place = one.centre + one.rotation[:, 1] * np.float32(one.half_depth + back * size)
         z.append(float(place[2]))
         x.append(float(place[0]))
         y.append(float(place[1]))

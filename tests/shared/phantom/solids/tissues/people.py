@@ -57,8 +57,9 @@ def course_of(anatomy: Anatomy) -> SpineCourse:
     back = float(anatomy.rest["sacrum"].points[:, 1].max())
     shoulders = [_shoulder(levels, size, side) for side in (1, -1)]
     return SpineCourse(
-        tuple(levels), hips, back, size, SPINOUS_TIP * size, (shoulders[0], shoulders[1])
-    )
+        tuple(levels), hips, back, size, SPINOUS_TIP * size, (shoulders[0], shoulders[1]),
+        hips + floats([[42, 0, 170], [-42, 0, 170]]) * np.float32(size),
+    )  # fmt: skip
 
 
 def _shoulder(levels: list[SpineLevel], size: float, side: int) -> Shoulder:
