@@ -38,7 +38,7 @@ from tests.system.real_federation import (
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.timeout(1500),
+    pytest.mark.timeout(2400),
     pytest.mark.skipif(not has_nginx(), reason=MISSING_NGINX),
 ]
 
@@ -50,7 +50,6 @@ SEED: Final = 3
 TARGETS: Final = ("serverapp", "superlink", "nginx", "supernode", "clientapp")
 #: What a site's chain says last when the moment has come.
 MOMENTS: Final = {"before": "asked", "during": "reserved", "after": "released"}
-#: Longest time from a kill to the next sign of life of the run.
 #: How often status is asked; each question is a program that starts.
 ASK_SECONDS: Final = 2.0
 
@@ -198,6 +197,16 @@ class Faults:
     def over(self) -> bool:
         return self.process.poll() is not None
 
+    def wait_to_end(self) -> None:
+        """Wait for the run's end, or until it has given no sign of life for too long."""
+        life, at = -1, time.monotonic()
+        while not self.over():
+            if (now := self.signs_of_life()) > life:
+                life, at = now, time.monotonic()
+            if time.monotonic() > at + HANG_SECONDS:
+                pytest.fail(f"no sign of life for {HANG_SECONDS:g} s\n{self.federation.said()}")
+            time.sleep(0.2)
+
     def pid(self, kill: Kill) -> int | None:
         if kill.target == "serverapp":
             started = [event["pid"] for event in self.events() if event["event"] == "started"]
@@ -277,7 +286,7 @@ def faults(
 
         worker = threading.Thread(target=work, daemon=True)
         worker.start()
-        run.wait(1300)
+        made.wait_to_end()
         worker.join(HANG_SECONDS)
         for told in made.watching:
             told.join(HANG_SECONDS)
