@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ import torch
 from shared.runtime.processes import marked, new_token
 from tests.suite.ordering import rank, tier
 from tests.suite.slow import FIXTURE, SlowList, slow_list, write_list
-from tests.suite.waiting import HANG_SECONDS, wait_for
+from tests.suite.waiting import HANG_SECONDS, LONGEST_LOOK, Patience, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "OSTEOFED_TEST_TOKEN"
@@ -129,3 +130,16 @@ def said(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def test_a_machine_that_stands_still_uses_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: at)
+    patience = Patience()
+    at += 100 * HANG_SECONDS
+    assert not patience.is_over()
+    looks = 1
+    while not patience.is_over():
+        at += LONGEST_LOOK / 2
+        looks += 1
+    assert looks == 2 + (HANG_SECONDS - LONGEST_LOOK) / (LONGEST_LOOK / 2)

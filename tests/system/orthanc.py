@@ -20,7 +20,7 @@ from pynetdicom import AE
 from pynetdicom.presentation import build_context
 
 from shared.runtime.flower import free_port
-from tests.suite.waiting import HANG_SECONDS
+from tests.suite.waiting import Patience
 
 #: Debian keeps the plugin in one of these.
 PLUGINS = ("/usr/share/orthanc/plugins", "/usr/lib/orthanc")
@@ -117,8 +117,8 @@ class Orthanc:
             self.process = subprocess.Popen(
                 [program, str(settings)], stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + HANG_SECONDS
-        while time.monotonic() < deadline:
+        patience = Patience()
+        while not patience.is_over():
             if self.process.poll() is not None:
                 break
             try:

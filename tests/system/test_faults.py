@@ -26,7 +26,7 @@ from shared.audit.keys import read_key
 from shared.seeds import numpy_generator
 from shared.settings.files import Quorum
 from tests.server.tiny_sites import TINY_TASK
-from tests.suite.waiting import HANG_SECONDS, wait_for
+from tests.suite.waiting import HANG_SECONDS, Patience, wait_for
 from tests.system.real_federation import (
     MISSING_NGINX,
     NAMES,
@@ -188,8 +188,9 @@ class Faults:
             run = self.says(kill, at)["run"]
             if run["state"] == "running" and run["resumed"] == before:
                 outcome.lied = f"says running with a killed program: {run}"
-        while (now := time.monotonic()) < at + HANG_SECONDS:
-            if self.starts(kill, now) > before or self.over():
+        patience = Patience()
+        while not patience.is_over():
+            if self.starts(kill, time.monotonic()) > before or self.over():
                 outcome.told_seconds = time.monotonic() - at
                 return
             time.sleep(ASK_SECONDS)
@@ -199,11 +200,11 @@ class Faults:
 
     def wait_to_end(self) -> None:
         """Wait for the run's end, or until it has given no sign of life for too long."""
-        life, at = -1, time.monotonic()
+        life, patience = -1, Patience()
         while not self.over():
             if (now := self.signs_of_life()) > life:
-                life, at = now, time.monotonic()
-            if time.monotonic() > at + HANG_SECONDS:
+                life, patience = now, Patience()
+            if patience.is_over():
                 pytest.fail(f"no sign of life for {HANG_SECONDS:g} s\n{self.federation.said()}")
             time.sleep(0.2)
 
@@ -249,7 +250,8 @@ class Faults:
         at, life = time.monotonic(), self.signs_of_life()
         told = threading.Thread(target=self.watch, args=(kill, outcome, starts), daemon=True)
         told.start()
-        while time.monotonic() < at + HANG_SECONDS:
+        patience = Patience()
+        while not patience.is_over():
             if self.signs_of_life() > life or self.over():
                 outcome.recovered_seconds = time.monotonic() - at
                 break
