@@ -6,6 +6,7 @@ catalogue, and files are found from what the catalogue says.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ from client.browse.pictures import (
 )
 from client.browse.studies import SHOWN_DIGITS, day_words, first_days, in_order
 from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
+from client.store.marks import read_marks
 from client.store.site_store import SiteStore
+from shared.dicom.labels.marks import KeptMark
 from shared.records import View
 from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
 
@@ -45,6 +48,7 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
     images = list(session.scalars(select(Image).where(Image.study == uid)))
     volumes = session.scalars(select(Volume).where(Volume.study == uid).order_by(Volume.series))
     split = patient.split if patient is not None else None
+    marks = read_marks(session, [uid]).get(uid, {})
     genant = _genant(labels)
     return {
         "uid": uid,
@@ -69,8 +73,14 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
         "ethnic_group": study.ethnic_group or "",
         "split": words.SPLITS.get(split or "", "not divided yet"),
         "method": words.method_words(study.method),
-        "images": [_image(session, store, image, labels) for image in in_order(images)],
-        "volumes": [_volume(store, volume, n) for n, volume in enumerate(volumes)],
+        "images": [
+            _image(session, store, image, labels) | {"placed": _placed(image, marks)}
+            for image in in_order(images)
+        ],
+        "volumes": [
+            _volume(store, volume, n) | {"slices_marked": _slices(marks.get(volume.series, []))}
+            for n, volume in enumerate(volumes)
+        ],
         "bmd": _bmd(labels),
         "genant": [row for row in genant if row["fractured"] or row["disputed"]],
         "normal": [row["region"] for row in genant if not row["fractured"] and not row["disputed"]],
@@ -136,6 +146,25 @@ def _image(session: Session, store: SiteStore, image: Image, labels: list[Label]
             if mark.flag != NO_FLAG
         ],
     }
+
+
+def _placed(image: Image, marks: Mapping[str, Sequence[KeptMark]]) -> list[dict[str, Any]]:
+    """Boxes and points of tables on an image, from its upper left corner, mm."""
+    sides = (image.column_mm, image.row_mm)
+    return [
+        {
+            "kind": mark.kind,
+            "name": mark.vertebra,
+            "at": [number * sides[place % 2] for place, number in enumerate(mark.numbers)],
+        }
+        for mark in marks.get(image.view, [])
+    ]
+
+
+def _slices(marks: Sequence[KeptMark]) -> list[dict[str, Any]]:
+    """Slices that tables mark, from the head down; the first slice at the feet is number 1."""
+    found = [{"name": one.vertebra, "number": int(one.numbers[0]) + 1} for one in marks]
+    return sorted(found, key=lambda one: -one["number"])
 
 
 def _value(label: Label | None) -> str:
