@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from shared.runtime.processes import marked, new_token
-from tests.suite.ordering import rank, tier
+from tests.suite.ordering import FEDERATIONS, next_unit, rank, tier
 from tests.suite.slow import FIXTURE, SlowList, slow_list, write_list
 from tests.suite.waiting import HANG_SECONDS, LONGEST_LOOK, Patience, wait_for
 
@@ -61,6 +61,20 @@ def test_what_takes_long_starts_first() -> None:
     assert [tier(unit, slow) for unit in units] == [0, 0, 1, 2]
     mixed = [units[place] for place in (2, 0, 3, 1)]
     assert sorted(mixed, key=lambda unit: rank(unit, slow)) == list(units)
+
+
+def test_two_federations_run_at_a_time_where_something_else_is_left() -> None:
+    first, second, third = (f"{file}::block-1" for file in FEDERATIONS)
+    assert next_unit([first, "a.py"], []) == first
+    assert next_unit([second, "a.py"], [first, "b.py"]) == second
+    assert next_unit([third, "a.py", "c.py"], [first, second]) == "a.py"
+    assert next_unit([third], [first, second]) == third
+
+
+def test_the_files_that_keep_a_federation_running_are_known() -> None:
+    tests = {*(ROOT / "tests").rglob("test_*.py")} - {Path(__file__).resolve()}
+    keep = {path for path in tests if "real_federation(" in path.read_text(encoding="utf-8")}
+    assert {path.relative_to(ROOT).as_posix() for path in keep} == {*FEDERATIONS}
 
 
 def test_the_list_is_made_of_processor_time_and_keeps_the_most_of_each(tmp_path: Path) -> None:
