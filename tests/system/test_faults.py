@@ -51,7 +51,7 @@ TARGETS: Final = ("serverapp", "superlink", "nginx", "supernode", "clientapp")
 #: What a site's chain says last when the moment has come.
 MOMENTS: Final = {"before": "asked", "during": "reserved", "after": "released"}
 #: How often status is asked; each question is a program that starts.
-ASK_SECONDS: Final = 2.0
+ASK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -417,7 +417,8 @@ def test_a_frozen_site_is_late_and_the_others_go_on(faults: Faults) -> None:
     for process in family:
         process.suspend()
     try:
-        wait_for(lambda: faults.server_says()["run"]["waiting_for"] == ["gamma"])
+        asked = lambda: faults.server_says()["run"]["waiting_for"] == ["gamma"]  # noqa: E731
+        wait_for(asked, every=1.0)
         assert faults.site_says("gamma")["node"]["state"] == "frozen"
         without = lambda: [one for one in events("round") if one["facts"]["absent"]]  # noqa: E731
         wait_for(lambda: bool(without()) or run.poll() is not None)
