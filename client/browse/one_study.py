@@ -6,7 +6,7 @@ catalogue, and files are found from what the catalogue says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -74,11 +74,11 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
         "split": words.SPLITS.get(split or "", "not divided yet"),
         "method": words.method_words(study.method),
         "images": [
-            _image(session, store, image, labels) | {"placed": _placed(image, marks)}
+            _image(session, store, image, labels, marks.get(image.view, []))
             for image in in_order(images)
         ],
         "volumes": [
-            _volume(store, volume, n) | {"slices_marked": _slices(marks.get(volume.series, []))}
+            _volume(store, volume, n, marks.get(volume.series, []))
             for n, volume in enumerate(volumes)
         ],
         "bmd": _bmd(labels),
@@ -87,7 +87,13 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
     }
 
 
-def _image(session: Session, store: SiteStore, image: Image, labels: list[Label]) -> dict[str, Any]:
+def _image(
+    session: Session,
+    store: SiteStore,
+    image: Image,
+    labels: list[Label],
+    placed: Sequence[KeptMark],
+) -> dict[str, Any]:
     """One projection, its regions and its quality; lengths in mm, areas in cm²."""
     problem, size, regions = "", (0, 0), []
     try:
@@ -133,6 +139,7 @@ def _image(session: Session, store: SiteStore, image: Image, labels: list[Label]
             }
             for region in sorted(regions, key=lambda region: place[region.name])
         ],
+        "placed": [_placed(mark, image) for mark in placed],
         "assessed": bool(marks),
         "marks": [
             {
@@ -148,17 +155,11 @@ def _image(session: Session, store: SiteStore, image: Image, labels: list[Label]
     }
 
 
-def _placed(image: Image, marks: Mapping[str, Sequence[KeptMark]]) -> list[dict[str, Any]]:
-    """Boxes and points of tables on an image, from its upper left corner, mm."""
+def _placed(mark: KeptMark, image: Image) -> dict[str, Any]:
+    """A box or point of a table on an image, from its upper left corner, mm."""
     sides = (image.column_mm, image.row_mm)
-    return [
-        {
-            "kind": mark.kind,
-            "name": mark.vertebra,
-            "at": [number * sides[place % 2] for place, number in enumerate(mark.numbers)],
-        }
-        for mark in marks.get(image.view, [])
-    ]
+    at = [number * sides[place % 2] for place, number in enumerate(mark.numbers)]
+    return {"kind": mark.kind, "name": mark.vertebra, "at": at}
 
 
 def _slices(marks: Sequence[KeptMark]) -> list[dict[str, Any]]:
@@ -184,7 +185,9 @@ def _grade(value: float) -> str:
     return f"{words.GENANT[int(value)]} (grade {value:.0f})" if known else f"grade {value:g}"
 
 
-def _volume(store: SiteStore, volume: Volume, number: int) -> dict[str, Any]:
+def _volume(
+    store: SiteStore, volume: Volume, number: int, marks: Sequence[KeptMark]
+) -> dict[str, Any]:
     """One CT series and its middle slices."""
     spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
     problem, planes, regions = "", [], []
@@ -214,6 +217,7 @@ def _volume(store: SiteStore, volume: Volume, number: int) -> dict[str, Any]:
         "planes": planes,
         "regions": regions,
         "masked": volume.mask_digest is not None,
+        "slices_marked": _slices(marks),
         "slices": volume.slices,
         "spacing": spacing,
         "kvp": volume.kvp,

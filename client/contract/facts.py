@@ -22,12 +22,12 @@ from sqlalchemy.orm import Session
 from client.store.arrays import levels_text, mapped
 from client.store.catalogue import Image, Patient, Quality, Study, Volume
 from client.store.exclusions import left_out
-from client.store.marks import Marks, read_marks
+from client.store.marks import marks_on, read_marks
 from client.store.patient_source import Dated, pair_studies, read_labels
 from client.store.site_store import SiteStore
 from shared.clinical.references import DIAGNOSTIC_REGIONS, OSTEOPOROSIS_T
 from shared.clinical.scores import reported_score, t_score
-from shared.dicom.labels.marks import KeptMark, slices_of
+from shared.dicom.labels.marks import slices_of
 from shared.quality import assess
 from shared.records import DXA_VENDORS, ImageRecord, PairedLabels, StudyLabels, Vendor, View
 from shared.regions import CT_LEVELS, code_of
@@ -142,10 +142,10 @@ class StoredStudyFacts:
             return any(rest in volume.levels for volume in self.volumes)
         if word == "slice":
             return any(rest in volume.slices for volume in self.volumes)
-        if word in ("box", "point", "mask_or_box"):
-            image = self.images.get(rest)
-            drawn = word == "mask_or_box" and image is not None and image.masked
-            return drawn or (image is not None and word.removeprefix("mask_or_") in image.marks)
+        if word == "mask_or_box":
+            return bool(self.has(f"mask:{rest}") or self.has(f"box:{rest}"))
+        if word in ("box", "point"):
+            return rest in self.images and word in self.images[rest].marks
         if word in ("image", "mask"):
             masked = [one.masked for one in self.volumes]
             if rest != "ct":
@@ -241,14 +241,14 @@ def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFact
             images[row.study][row.view] = StoredImageFacts(
                 row.row_mm, row.column_mm, row.spacing_provenance, row.digest,
                 row.mask_digest is not None, flags.get((row.study, row.view)),
-                tuple(sorted({one.kind for one in _marks_on(marks, row.study, row.view)})),
+                tuple(sorted({one.kind for one in marks_on(marks, row.study, row.view)})),
             )  # fmt: skip
         volumes: dict[str, list[StoredVolumeFacts]] = defaultdict(list)
         for volume in session.scalars(
             select(Volume).where(Volume.study.in_(uids)).order_by(Volume.study, Volume.series)
         ):
-            on_it = _marks_on(marks, volume.study, volume.series)
-            volumes[volume.study].append(_volume(volume, sorted(slices_of(on_it))))
+            marked = slices_of(marks_on(marks, volume.study, volume.series))
+            volumes[volume.study].append(_volume(volume, sorted(marked)))
         labels = read_labels(session, uids)
         rows = [
             (study, split or "")
@@ -295,10 +295,6 @@ def _study(
         paired_vendor=other.vendor.value,
         paired_months=other.months,
     )
-
-
-def _marks_on(marks: Marks, study: str, image: str) -> list[KeptMark]:
-    return marks.get(study, {}).get(image, [])
 
 
 def _written(study: StoredStudyFacts) -> dict[str, Any]:

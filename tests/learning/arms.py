@@ -128,7 +128,8 @@ class Bench:
         if self.kept is None:
             return None
         digest = digest_of(self.cohort, arm)
-        return self.kept / f"{self.cohort.name}-{self.seed}-{arm}-{digest}.safetensors"
+        start = f"{self.seed}.{self.nudge}" if self.nudge else f"{self.seed}"
+        return self.kept / f"{self.cohort.name}-{start}-{arm}-{digest}.safetensors"
 
     def _train_publicly(self) -> Arrays:
         with torch.random.fork_rng():

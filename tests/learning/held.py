@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -57,7 +57,7 @@ class Held:
         return f"{np.mean(self.scores):.3f}, at least {self.low:.3f}"
 
 
-def small_bench(task: str, cache: Path, workers: int, nudge: int = 0) -> Bench:
+def small_bench(task: str, cache: Path, workers: int) -> Bench:
     """The small benchmark of a task: the settings that ship, a much shorter pretraining."""
     shipped = load_settings(Path("configs/tasks") / f"{task}.yaml", TaskSettings)
     shorter = {
@@ -68,7 +68,7 @@ def small_bench(task: str, cache: Path, workers: int, nudge: int = 0) -> Bench:
     settings = shipped.model_copy(update={"pretrain": pretrain})
     public = DigitalPatients(settings.pretrain.patients, SEED, workers, cache=cache / "public")
     cohort = digital(settings, SMALL, public, cache, workers)
-    return Bench(cohort, SEED, Compute("cpu", 1, 16), nudge=nudge)
+    return Bench(cohort, SEED, Compute("cpu", 1, 16))
 
 
 def compared(task: str, cache: Path, workers: int = 2) -> dict[str, tuple[float, Held]]:
@@ -80,8 +80,12 @@ def compared(task: str, cache: Path, workers: int = 2) -> dict[str, tuple[float,
 
 def hold(task: str, cache: Path, workers: int = 2) -> None:
     """Accept what the small version gives now."""
-    benches = [small_bench(task, cache, workers, nudge) for nudge in range(TRAININGS)]
-    held = {arm: [round(_score(bench, arm), 4) for bench in benches] for arm in ARMS}
+    bench = small_bench(task, cache, workers)
+    held: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for nudge in range(TRAININGS):
+        nudged = replace(bench, nudge=nudge)
+        for arm in ARMS:
+            held[arm].append(round(_score(nudged, arm), 4))
     write_text_atomically(_file_of(task), json.dumps(held, indent=1) + "\n")
 
 

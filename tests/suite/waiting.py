@@ -33,13 +33,20 @@ class Patience:
         return self.left < 0
 
 
+def comes(condition: Callable[[], object], *, every: float = 0.05) -> bool:
+    """Wait until something is so; tell whether it was before patience was over."""
+    patience = Patience()
+    while not condition():
+        if patience.is_over():
+            return False
+        time.sleep(every)
+    return True
+
+
 def wait_for(
     condition: Callable[[], object], log: Path | None = None, *, every: float = 0.05
 ) -> None:
     """Return once something is so; fail, with the end of a log, after `HANG_SECONDS`."""
-    patience = Patience()
-    while not condition():
-        if patience.is_over():
-            said = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
-            raise AssertionError(f"did not come within {HANG_SECONDS:g} seconds: {said}")
-        time.sleep(every)
+    if not comes(condition, every=every):
+        said = log.read_text(errors="replace")[-2000:] if log and log.exists() else ""
+        raise AssertionError(f"did not come within {HANG_SECONDS:g} seconds: {said}")

@@ -26,7 +26,7 @@ from shared.audit.keys import read_key
 from shared.seeds import numpy_generator
 from shared.settings.files import Quorum
 from tests.server.tiny_sites import TINY_TASK
-from tests.suite.waiting import HANG_SECONDS, Patience, wait_for
+from tests.suite.waiting import HANG_SECONDS, comes, wait_for
 from tests.system.real_federation import (
     MISSING_NGINX,
     NAMES,
@@ -188,25 +188,22 @@ class Faults:
             run = self.says(kill, at)["run"]
             if run["state"] == "running" and run["resumed"] == before:
                 outcome.lied = f"says running with a killed program: {run}"
-        patience = Patience()
-        while not patience.is_over():
-            if self.starts(kill, time.monotonic()) > before or self.over():
-                outcome.told_seconds = time.monotonic() - at
-                return
-            time.sleep(ASK_SECONDS)
+        told = lambda: self.starts(kill, time.monotonic()) > before or self.over()  # noqa: E731
+        if comes(told, every=ASK_SECONDS):
+            outcome.told_seconds = time.monotonic() - at
 
     def over(self) -> bool:
         return self.process.poll() is not None
 
+    def lives_on(self, life: int) -> bool:
+        """Wait for more signs of life than there were, or the end; whether one of them came."""
+        return comes(lambda: self.signs_of_life() > life or self.over(), every=0.1)
+
     def wait_to_end(self) -> None:
         """Wait for the run's end, or until it has given no sign of life for too long."""
-        life, patience = -1, Patience()
         while not self.over():
-            if (now := self.signs_of_life()) > life:
-                life, patience = now, Patience()
-            if patience.is_over():
+            if not self.lives_on(self.signs_of_life()):
                 pytest.fail(f"no sign of life for {HANG_SECONDS:g} s\n{self.federation.said()}")
-            time.sleep(0.2)
 
     def pid(self, kill: Kill) -> int | None:
         if kill.target == "serverapp":
@@ -250,12 +247,8 @@ class Faults:
         at, life = time.monotonic(), self.signs_of_life()
         told = threading.Thread(target=self.watch, args=(kill, outcome, starts), daemon=True)
         told.start()
-        patience = Patience()
-        while not patience.is_over():
-            if self.signs_of_life() > life or self.over():
-                outcome.recovered_seconds = time.monotonic() - at
-                break
-            time.sleep(0.1)
+        if self.lives_on(life):
+            outcome.recovered_seconds = time.monotonic() - at
         self.watching.append(told)
 
 
@@ -419,10 +412,16 @@ def test_a_frozen_site_is_late_and_the_others_go_on(faults: Faults) -> None:
     try:
         without = lambda: [one for one in events("round") if one["facts"]["absent"]]  # noqa: E731
         over = lambda: bool(without()) or run.poll() is not None  # noqa: E731
-        # Where the others take longer than two heartbeats, it is gone before they have answered.
-        wait_for(
-            lambda: faults.server_says()["run"]["waiting_for"] == ["gamma"] or over(), every=1.0
-        )
+        waiting_for: list[list[str]] = []
+
+        def alone() -> bool:
+            waiting_for.append(faults.server_says()["run"]["waiting_for"])
+            return waiting_for[-1] == ["gamma"]
+
+        # Where the others take longer than two heartbeats, it is gone before they have answered;
+        # until then status names it beside them.
+        wait_for(lambda: alone() or over(), every=1.0)
+        assert any("gamma" in names for names in waiting_for)
         assert faults.site_says("gamma")["node"]["state"] == "frozen"
         wait_for(over)
     finally:
