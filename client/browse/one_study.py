@@ -6,6 +6,7 @@ catalogue, and files are found from what the catalogue says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ from client.browse.pictures import (
 )
 from client.browse.studies import SHOWN_DIGITS, day_words, first_days, in_order
 from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
+from client.store.marks import read_marks
 from client.store.site_store import SiteStore
+from shared.dicom.labels.marks import KeptMark
 from shared.records import View
 from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
 
@@ -45,6 +48,7 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
     images = list(session.scalars(select(Image).where(Image.study == uid)))
     volumes = session.scalars(select(Volume).where(Volume.study == uid).order_by(Volume.series))
     split = patient.split if patient is not None else None
+    marks = read_marks(session, [uid]).get(uid, {})
     genant = _genant(labels)
     return {
         "uid": uid,
@@ -69,15 +73,27 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
         "ethnic_group": study.ethnic_group or "",
         "split": words.SPLITS.get(split or "", "not divided yet"),
         "method": words.method_words(study.method),
-        "images": [_image(session, store, image, labels) for image in in_order(images)],
-        "volumes": [_volume(store, volume, n) for n, volume in enumerate(volumes)],
+        "images": [
+            _image(session, store, image, labels, marks.get(image.view, []))
+            for image in in_order(images)
+        ],
+        "volumes": [
+            _volume(store, volume, n, marks.get(volume.series, []))
+            for n, volume in enumerate(volumes)
+        ],
         "bmd": _bmd(labels),
         "genant": [row for row in genant if row["fractured"] or row["disputed"]],
         "normal": [row["region"] for row in genant if not row["fractured"] and not row["disputed"]],
     }
 
 
-def _image(session: Session, store: SiteStore, image: Image, labels: list[Label]) -> dict[str, Any]:
+def _image(
+    session: Session,
+    store: SiteStore,
+    image: Image,
+    labels: list[Label],
+    placed: Sequence[KeptMark],
+) -> dict[str, Any]:
     """One projection, its regions and its quality; lengths in mm, areas in cm²."""
     problem, size, regions = "", (0, 0), []
     try:
@@ -123,6 +139,7 @@ def _image(session: Session, store: SiteStore, image: Image, labels: list[Label]
             }
             for region in sorted(regions, key=lambda region: place[region.name])
         ],
+        "placed": [_placed(mark, image) for mark in placed],
         "assessed": bool(marks),
         "marks": [
             {
@@ -136,6 +153,19 @@ def _image(session: Session, store: SiteStore, image: Image, labels: list[Label]
             if mark.flag != NO_FLAG
         ],
     }
+
+
+def _placed(mark: KeptMark, image: Image) -> dict[str, Any]:
+    """A box or point of a table on an image, from its upper left corner, mm."""
+    sides = (image.column_mm, image.row_mm)
+    at = [number * sides[place % 2] for place, number in enumerate(mark.numbers)]
+    return {"kind": mark.kind, "name": mark.vertebra, "at": at}
+
+
+def _slices(marks: Sequence[KeptMark]) -> list[dict[str, Any]]:
+    """Slices that tables mark, from the head down; the first slice at the feet is number 1."""
+    found = [{"name": one.vertebra, "number": int(one.numbers[0]) + 1} for one in marks]
+    return sorted(found, key=lambda one: -one["number"])
 
 
 def _value(label: Label | None) -> str:
@@ -155,7 +185,9 @@ def _grade(value: float) -> str:
     return f"{words.GENANT[int(value)]} (grade {value:.0f})" if known else f"grade {value:g}"
 
 
-def _volume(store: SiteStore, volume: Volume, number: int) -> dict[str, Any]:
+def _volume(
+    store: SiteStore, volume: Volume, number: int, marks: Sequence[KeptMark]
+) -> dict[str, Any]:
     """One CT series and its middle slices."""
     spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
     problem, planes, regions = "", [], []
@@ -185,6 +217,7 @@ def _volume(store: SiteStore, volume: Volume, number: int) -> dict[str, Any]:
         "planes": planes,
         "regions": regions,
         "masked": volume.mask_digest is not None,
+        "slices_marked": _slices(marks),
         "slices": volume.slices,
         "spacing": spacing,
         "kvp": volume.kvp,

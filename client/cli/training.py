@@ -21,7 +21,11 @@ PreparingPlaces = Annotated[
 ]
 PreparingRegistry = Annotated[
     str | None,
-    typer.Option("--registry", help="MLflow tracking URI, whose champions find what nobody drew."),
+    typer.Option(
+        "--registry",
+        help="MLflow tracking URI, or the workspace of a run, whose champions find what nobody "
+        "drew.",
+    ),
 ]
 
 

@@ -22,10 +22,12 @@ from sqlalchemy.orm import Session
 from client.store.arrays import levels_text, mapped
 from client.store.catalogue import Image, Patient, Quality, Study, Volume
 from client.store.exclusions import left_out
+from client.store.marks import marks_on, read_marks
 from client.store.patient_source import Dated, pair_studies, read_labels
 from client.store.site_store import SiteStore
 from shared.clinical.references import DIAGNOSTIC_REGIONS, OSTEOPOROSIS_T
 from shared.clinical.scores import reported_score, t_score
+from shared.dicom.labels.marks import slices_of
 from shared.quality import assess
 from shared.records import DXA_VENDORS, ImageRecord, PairedLabels, StudyLabels, Vendor, View
 from shared.regions import CT_LEVELS, code_of
@@ -41,7 +43,10 @@ GREY_STEPS: Final = 1024
 
 @dataclass(frozen=True)
 class StoredImageFacts:
-    """One image: spacing in mm, digest of its file, whether masked, flags (None: unassessed)."""
+    """One image: spacing in mm, digest of its file, whether masked, flags (None: unassessed).
+
+    `marks` are the kinds of marks of tables on it.
+    """
 
     row_mm: float
     column_mm: float
@@ -49,13 +54,15 @@ class StoredImageFacts:
     digest: str
     masked: bool
     flags: tuple[str, ...] | None
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StoredVolumeFacts:
     """One CT series, in mm and kV; None = the files do not say, `kernel` is empty then.
 
-    `size` are the rows and columns of its array, `levels` the vertebrae of its mask.
+    `size` are the rows and columns of its array, `levels` the vertebrae of its mask, `slices`
+    those of which a table marks a slice.
     """
 
     row_mm: float
@@ -68,6 +75,7 @@ class StoredVolumeFacts:
     size: tuple[int, int] | None
     masked: bool
     levels: tuple[str, ...]
+    slices: tuple[str, ...] = ()
 
     @property
     def gap_mm(self) -> float | None:
@@ -132,6 +140,12 @@ class StoredStudyFacts:
             return rest in self.classes if self.classes else None
         if word == "level":
             return any(rest in volume.levels for volume in self.volumes)
+        if word == "slice":
+            return any(rest in volume.slices for volume in self.volumes)
+        if word == "mask_or_box":
+            return bool(self.has(f"mask:{rest}") or self.has(f"box:{rest}"))
+        if word in ("box", "point"):
+            return rest in self.images and word in self.images[rest].marks
         if word in ("image", "mask"):
             masked = [one.masked for one in self.volumes]
             if rest != "ct":
@@ -165,7 +179,7 @@ class TaskFacts:
 
     def digest(self) -> str:
         """SHA-256 over all facts; pixels by the digests of the files they came from."""
-        facts = json.dumps([asdict(study) for study in self.studies], sort_keys=True)
+        facts = json.dumps([_written(study) for study in self.studies], sort_keys=True)
         return hashlib.sha256(f"{self.task}|{facts}".encode()).hexdigest()
 
     def images(self) -> list[StoredImageFacts]:
@@ -219,6 +233,7 @@ def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFact
     uids = select(Study.uid).where(Study.patient.in_(mine))
     with Session(store.engine) as session:
         flags = _read_flags(session, uids)
+        marks = read_marks(session, uids)
         images: dict[str, dict[str, StoredImageFacts]] = defaultdict(dict)
         for row in session.scalars(
             select(Image).where(Image.study.in_(uids), Image.view.in_(views)).order_by(Image.view)
@@ -226,12 +241,14 @@ def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFact
             images[row.study][row.view] = StoredImageFacts(
                 row.row_mm, row.column_mm, row.spacing_provenance, row.digest,
                 row.mask_digest is not None, flags.get((row.study, row.view)),
+                tuple(sorted({one.kind for one in marks_on(marks, row.study, row.view)})),
             )  # fmt: skip
         volumes: dict[str, list[StoredVolumeFacts]] = defaultdict(list)
         for volume in session.scalars(
             select(Volume).where(Volume.study.in_(uids)).order_by(Volume.study, Volume.series)
         ):
-            volumes[volume.study].append(_volume(volume))
+            marked = slices_of(marks_on(marks, volume.study, volume.series))
+            volumes[volume.study].append(_volume(volume, sorted(marked)))
         labels = read_labels(session, uids)
         rows = [
             (study, split or "")
@@ -280,13 +297,25 @@ def _study(
     )
 
 
-def _volume(volume: Volume) -> StoredVolumeFacts:
+def _written(study: StoredStudyFacts) -> dict[str, Any]:
+    """Facts to be digested; without marks those of a version that knew none."""
+    facts = asdict(study)
+    for image in facts["images"].values():
+        if not image["marks"]:
+            del image["marks"]
+    for volume in facts["volumes"]:
+        if not volume["slices"]:
+            del volume["slices"]
+    return facts
+
+
+def _volume(volume: Volume, slices: Sequence[str]) -> StoredVolumeFacts:
     size = None if volume.rows is None or volume.columns is None else (volume.rows, volume.columns)
     codes = {int(code) for code in (volume.levels or "").split()}
     return StoredVolumeFacts(
         volume.row_mm, volume.column_mm, volume.slice_mm, volume.kvp, volume.kernel,
         volume.thickness_mm, volume.contrast, size, volume.mask_digest is not None,
-        tuple(name for name in CT_LEVELS if code_of(name, "volume") in codes),
+        tuple(name for name in CT_LEVELS if code_of(name, "volume") in codes), tuple(slices),
     )  # fmt: skip
 
 

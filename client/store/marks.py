@@ -60,6 +60,11 @@ def read_marks(session: Session, study_uids: Any) -> Marks:
     return {study: dict(some) for study, some in found.items()}
 
 
+def marks_on(marks: Marks, study: str, image: str) -> list[KeptMark]:
+    """Marks on one image or volume of a study, by its view or series."""
+    return marks.get(study, {}).get(image, [])
+
+
 def read_markable(session: Session, arrays: Path, study: str) -> Markable:
     """What of one study in the store can be marked.
 

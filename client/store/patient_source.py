@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from client.store.arrays import What, array_path, check_fit, mapped
 from client.store.catalogue import Image, Label, Patient, Study, Volume
 from client.store.exclusions import left_out
-from client.store.marks import Marks, read_marks
+from client.store.marks import Marks, marks_on, read_marks
 from client.store.pairing import Pairing, Visit, pair_all
 from shared.dicom.labels.marks import KeptMark, boxes_of, points_of, slices_of
 from shared.records import (
@@ -134,7 +134,7 @@ class StoreSource:
     def _image(self, image: Image) -> ImageRecord:
         files = self._arrays_of(image)
         provenance: Any = image.spacing_provenance
-        marks = self._marks_of(image.study).get(image.view, [])
+        marks = marks_on(self.marks, image.study, image.view)
         return ImageRecord(
             pixels=mapped(files["pixels"]),
             spacing_mm=(image.row_mm, image.column_mm),
@@ -156,7 +156,7 @@ class StoreSource:
             slice_thickness_mm=volume.thickness_mm,
             contrast=volume.contrast,
             regions=mapped(files["regions"]) if "regions" in files else None,
-            marked_slices=slices_of(self._marks_of(volume.study).get(volume.series, [])),
+            marked_slices=slices_of(marks_on(self.marks, volume.study, volume.series)),
         )
 
 

@@ -30,7 +30,7 @@ def predict_command(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Read a DXA study with the champions: masks, BMD, T-scores, fractures, a report.
+    """Read a study with the champions: masks, BMD, T-scores, fractures, a report.
 
     Research use only; not a medical device.
     """

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from shared.records import DXA_VENDORS, View
-from shared.regions import BMD_REGIONS, CT_LEVELS
+from shared.regions import BMD_REGIONS, CT_LEVELS, VERTEBRA_CODES
 from shared.settings.base import CLASS_NAME, Count, Positive, Settings, Share
 
 #: A *must* that is not met keeps the site from training; a *should* is only shown.
@@ -31,6 +31,10 @@ COUNTED: Final[dict[str, str]] = {
     "vendor": "|".join(vendor.value for vendor in DXA_VENDORS),
     "label": "bmd|genant|paired_bmd",
     "mask": "|".join([*(view.value for view in View), "ct"]),
+    "box": "|".join(view.value for view in View),
+    "mask_or_box": "|".join(view.value for view in View),
+    "point": "|".join(view.value for view in View),
+    "slice": "|".join(VERTEBRA_CODES["volume"]),
     "image": "|".join([*(view.value for view in View), "ct"]),
     "level": "|".join(CT_LEVELS),
     "class": CLASS_NAME,
@@ -57,7 +61,9 @@ class CountRule(Settings):
     `of` is ``patients``; a sex (``sex:F``); an age band (``age:50-70``); a vendor
     (``vendor:lunar``); a label (``label:bmd``, ``label:genant``, ``label:paired_bmd``: of
     another visit); a class (``osteoporosis``: lowest T-score at most -2.5; ``fracture``: a
-    vertebra of Genant grade 1 or more); a mask (``mask:spine_pa``, ``mask:ct``), a vertebra
+    vertebra of Genant grade 1 or more); a mask (``mask:spine_pa``, ``mask:ct``), a mark of a
+    table (``box:lumbar_ap``, ``point:spine_lateral``, ``slice:L3`` of a CT series;
+    ``mask_or_box:lumbar_ap`` for what learns from either), a vertebra
     in a mask of a CT series (``level:L1``), a class of the whole study that the hospital's
     table says (``class:scoliosis``) or an image (``image:hip_left``, ``image:ct``). A
     patient counts once, whichever of the patient's studies of the task has it.
@@ -86,7 +92,7 @@ class ScannerRule(Settings):
 
 
 class CompletenessRule(Settings):
-    """Share of the task's studies that have a label or mask (`of` as in `CountRule`).
+    """Share of the task's studies that have a label, mask or mark (`of` as in `CountRule`).
 
     ``age_known`` and ``sex_known`` are the covariates.
     """

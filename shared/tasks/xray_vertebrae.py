@@ -47,7 +47,7 @@ class XrayVertebrae(Task):
     inputs: ClassVar[TaskInputs] = TaskInputs((VIEW,))
     headline: ClassVar[Headline] = Headline("dice", True, "Dice, vertebrae")
     contract: ClassVar[DataContract] = DataContract(
-        completeness=(CompletenessRule(of="mask:lumbar_ap", at_least=0.5, weight="should"),)
+        completeness=(CompletenessRule(of="mask_or_box:lumbar_ap", at_least=0.5, weight="should"),)
     )
     released: ClassVar[ReleasedSums] = ReleasedSums(means=("dice",))
     #: It is trained and measured; reports are of DXA studies.

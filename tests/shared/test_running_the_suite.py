@@ -7,16 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from shared.runtime.processes import marked, new_token
-from tests.suite.ordering import rank, tier
+from tests.suite.ordering import FEDERATIONS, next_unit, rank, tier
 from tests.suite.slow import FIXTURE, SlowList, slow_list, write_list
-from tests.suite.waiting import HANG_SECONDS, wait_for
+from tests.suite.waiting import HANG_SECONDS, LONGEST_LOOK, Patience, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "OSTEOFED_TEST_TOKEN"
@@ -60,6 +62,22 @@ def test_what_takes_long_starts_first() -> None:
     assert [tier(unit, slow) for unit in units] == [0, 0, 1, 2]
     mixed = [units[place] for place in (2, 0, 3, 1)]
     assert sorted(mixed, key=lambda unit: rank(unit, slow)) == list(units)
+
+
+def test_two_federations_run_at_a_time_where_something_else_is_left() -> None:
+    first, second, third = (f"{file}::block-1" for file in FEDERATIONS)
+    assert next_unit([first, "a.py"], []) == first
+    assert next_unit([second, "a.py"], [first, "b.py"]) == second
+    assert next_unit([third, "a.py", "c.py"], [first, second]) == "a.py"
+    assert next_unit([third], [first, second]) == third
+    # What is overridden is xdist's own business: should it be renamed, nothing would call ours.
+    assert "_assign_work_unit" in vars(LoadScopeScheduling)
+
+
+def test_the_files_that_keep_a_federation_running_are_known() -> None:
+    tests = {*(ROOT / "tests").rglob("test_*.py")} - {Path(__file__).resolve()}
+    keep = {path for path in tests if "real_federation(" in path.read_text(encoding="utf-8")}
+    assert {path.relative_to(ROOT).as_posix() for path in keep} == {*FEDERATIONS}
 
 
 def test_the_list_is_made_of_processor_time_and_keeps_the_most_of_each(tmp_path: Path) -> None:
@@ -129,3 +147,16 @@ def said(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def test_a_machine_that_stands_still_uses_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: at)
+    patience = Patience()
+    at += 100 * HANG_SECONDS
+    assert not patience.is_over()
+    looks = 1
+    while not patience.is_over():
+        at += LONGEST_LOOK / 2
+        looks += 1
+    assert looks == 2 + (HANG_SECONDS - LONGEST_LOOK) / (LONGEST_LOOK / 2)

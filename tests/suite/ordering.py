@@ -2,15 +2,28 @@
 
 The order is random (pytest-randomly, whose seed is printed at the end), but for two things: what
 takes long starts first, the longest before all, so that no worker is alone at the end, and a
-test marked ``last`` ends its file.
+test marked ``last`` ends its file. Of the files that keep a server and three nodes running, two
+run at a time: each is a dozen programs, and more of them miss one another's heartbeats on two
+slow cores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from tests.suite.slow import LONG_SECONDS, SlowList, slow_list
+
+#: Files that keep a server and three nodes running (`tests.system.real_federation`).
+FEDERATIONS: Final = tuple(
+    f"tests/system/test_{name}.py" for name in ("bad_days", "faults", "real_nodes")
+)
+#: How many of them run at a time.
+MOST_FEDERATIONS: Final = 2
 
 
 class UnitScheduling(LoadScopeScheduling):
@@ -18,6 +31,24 @@ class UnitScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return slow_list().unit(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        at_work = [
+            unit
+            for units in self.assigned_work.values()
+            for unit, tests in units.items()
+            if not all(tests.values())
+        ]
+        self.workqueue.move_to_end(next_unit(self.workqueue, at_work), last=False)
+        super()._assign_work_unit(node)
+
+
+def next_unit(waiting: Iterable[str], at_work: Iterable[str]) -> str:
+    """Of the units that wait, the first for which there is room beside those at work."""
+    many = sum(unit.startswith(FEDERATIONS) for unit in at_work)
+    units = list(waiting)
+    fitting = (u for u in units if many < MOST_FEDERATIONS or not u.startswith(FEDERATIONS))
+    return next(fitting, units[0])
 
 
 def tier(unit: str, slow: SlowList) -> int:

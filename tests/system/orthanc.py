@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from pynetdicom import AE
 from pynetdicom.presentation import build_context
 
 from shared.runtime.flower import free_port
-from tests.suite.waiting import HANG_SECONDS
+from tests.suite.waiting import comes
 
 #: Debian keeps the plugin in one of these.
 PLUGINS = ("/usr/share/orthanc/plugins", "/usr/lib/orthanc")
@@ -117,17 +116,19 @@ class Orthanc:
             self.process = subprocess.Popen(
                 [program, str(settings)], stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + HANG_SECONDS
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                break
-            try:
-                httpx.get(f"http://127.0.0.1:{self.web_port}/system", auth=(USER, PASSWORD))
-                return
-            except httpx.TransportError:
-                time.sleep(0.1)
+        process = self.process
+        if comes(lambda: process.poll() is not None or self.answers()) and process.poll() is None:
+            return
         self.stop()
         pytest.fail((self.folder / "orthanc.log").read_text(encoding="utf-8")[-2000:])
+
+    def answers(self) -> bool:
+        """Whether it serves its web page."""
+        try:
+            httpx.get(f"http://127.0.0.1:{self.web_port}/system", auth=(USER, PASSWORD))
+        except httpx.TransportError:
+            return False
+        return True
 
     def stop(self) -> None:
         """Kill it where it stands."""

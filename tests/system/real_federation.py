@@ -137,6 +137,16 @@ class Federation:
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
+    def said(self) -> str:
+        """The ends of everything that its programs have written, to be read when a test fails."""
+        found = []
+        for path in sorted([*self.folder.rglob("*.log"), *self.folder.rglob("events.jsonl")]):
+            lines = path.read_text(errors="replace").splitlines()[-12:]
+            found += [f"--- {path.relative_to(self.folder)}", *(line[:400] for line in lines)]
+        for name in NAMES:
+            found.append(f"--- {name} says {self.status(name)}")
+        return "\n".join([*found, f"--- up says {read_up(self.home)}"])
+
     def result(self) -> dict[str, Any]:
         """What the last run brought."""
         return dict(json.loads((self.folder / "work" / "result.json").read_text()))

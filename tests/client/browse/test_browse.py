@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from client.browse.gate import HEADERS, IDLE_SECONDS, LARGEST_FORM_BYTES, Keys
 from client.browse.serve import LOOPBACK, listen
 from client.ingest.folder import ingest
 from client.round.answer import cohort_digest
-from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
+from client.store.catalogue import Image, Label, Marking, Patient, Quality, Study, Volume
 from client.store.exclusions import EXCLUSIONS, leave_out, left_out, take_back
 from client.store.site_store import SiteStore, init_site, origin_text
 from client.store.split import SPLITS
@@ -641,3 +642,30 @@ def test_an_unknown_study_cannot_be_left_out(door: Door) -> None:
     assert door.post(f"/studies/{a_study(door)}/use", use="?", form_token=token) == 404
     assert door.post(f"/studies/{a_study(door)}/use", form_token=token) == 400
     assert left_out(door.store.folder) == frozenset()
+
+
+def test_marks_of_tables_are_drawn_on_their_image(
+    hospital: Hospital, served: Served, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(hospital.site, site)
+    with opened(site, served) as door:
+        with Session(door.store.engine) as session, session.begin():
+            image = session.scalars(select(Image).where(Image.view == "spine_pa")).first()
+            assert image is not None
+            marks = {"box": ("L2", "10 20 40 45"), "point": ("L3", "30 60.5")}
+            for kind, (name, numbers) in marks.items():
+                session.add(
+                    Marking(
+                        study=image.study, image=image.view, kind=kind, vertebra=name,
+                        numbers=numbers,
+                    )
+                )  # fmt: skip
+            uid, row_mm, column_mm = image.study, image.row_mm, image.column_mm
+        door.enter()
+        page = door.browser.get(f"/studies/{uid}").text
+    box = f'<rect x="{10 * column_mm:.2f}" y="{20 * row_mm:.2f}" width="{30 * column_mm:.2f}"'
+    assert page.count(box) == 1
+    assert page.count(f'<circle cx="{30 * column_mm:.2f}" cy="{60.5 * row_mm:.2f}"') == 1
+    assert page.count("Show boxes and points of tables") == 1
+    assert page.count("<title>L2</title>") == page.count("<title>L3</title>") == 1

@@ -124,6 +124,20 @@ def test_subgroups_are_counted(store: SiteStore, of: str, expected: int) -> None
     assert one_row(store, count(of, 1)).found == str(expected)
 
 
+def test_marks_of_tables_are_counted_by_kind(store: SiteStore) -> None:
+    without = read_facts(store, "dxa-segmentation").digest()
+    change(store, sa.text("UPDATE images SET mask_digest = NULL WHERE view = 'spine_pa'"))
+    for of in ("box:spine_pa", "point:spine_pa", "mask_or_box:spine_pa"):
+        assert one_row(store, count(of, 1)).found == "0"
+    marks = "INSERT INTO markings SELECT study, view, 'box', 'L1', '1 1 4 3', 0 FROM images"
+    change(store, sa.text(f"{marks} WHERE view = 'spine_pa'"))
+    for of, found in (("box", "16"), ("point", "0"), ("mask_or_box", "16"), ("mask", "0")):
+        assert one_row(store, count(f"{of}:spine_pa", 1)).found == found
+    change(store, sa.text("UPDATE markings SET disputed = 1"))
+    assert one_row(store, count("box:spine_pa", 1)).found == "0"
+    assert read_facts(store, "dxa-segmentation").digest() != without
+
+
 def test_a_rule_about_something_that_nothing_counts_is_refused_when_read() -> None:
     for of in ("smokers", "patients:all", "age:fifty", "sex:X", "mask:elbow"):
         with pytest.raises(ValueError, match="nothing of that name is counted"):
