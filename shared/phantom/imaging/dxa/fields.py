@@ -50,7 +50,7 @@ def seen_from(bodies: Mapping[str, SpineBody], roll_degrees: float) -> dict[str,
     """Bodies in the frame of a view whose patient is turned about the long axis."""
     angle = math.radians(roll_degrees)
     cos, sin = math.cos(angle), math.sin(angle)
-    turn = floats([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    turn = floats([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
     return {
         level: SeenBody(one.shape, turn @ one.centre, turn @ one.rotation, one.disc_below)
         for level, one in bodies.items()
@@ -85,7 +85,7 @@ def field_of(
     """
     height, width = FIELD[view]
     down, across = (sd * share for sd, share in zip(OFF_CENTRE[view], off, strict=True))
-    last = bodies[next(reversed(bodies))]
+    last = bodies[list(bodies)[-1]]
     if view in SPINE_FIELDS:
         # the technologist ends the scan by the patient's length, in steps of 10 mm
         first, more = SPINE_FIELDS[view]

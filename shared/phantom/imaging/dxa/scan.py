@@ -27,6 +27,7 @@ from shared.phantom.imaging.projection import Frame
 from shared.phantom.imaging.scanner import ScannerProfile
 from shared.phantom.rendered import RenderedImage
 from shared.phantom.solids.anatomy import Anatomy
+from shared.phantom.solids.bone import Bone
 from shared.phantom.solids.distance import Floats
 from shared.phantom.solids.implants import Implant, shares_of
 from shared.records import View
@@ -124,7 +125,8 @@ def cross_view(
     own = np.zeros(frame.shape, np.float32)
     metal = shares_of([*skeleton.implants, *objects], rays.pixels)
     femur = skeleton.femora["left" if left else "right"].bone
-    bones, marrow = list(skeleton.bones), [one.bone for one in skeleton.spine.values()]
+    bones: list[Bone] = list(skeleton.bones)
+    marrow: list[Bone] = [one.bone for one in skeleton.spine.values()]
     if view is View.HIP_LEFT:
         bones, marrow = [bone for bone in bones if bone is not femur], [femur]
         own = areal_mineral([femur], rays, metal)

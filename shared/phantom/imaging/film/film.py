@@ -103,12 +103,12 @@ def body_corners(body: SpineBody, geometry: FilmGeometry, disc: float) -> Floats
         upper, lower = shape.end_plates(floats([-1, 1]))
         half = shape.depth / 2
         own = [
-            (0, -half, upper[0] - disc), (0, half, upper[1] - disc),
-            (0, half, lower[1] + disc), (0, -half, lower[0] + disc),
+            (0.0, -half, upper[0] - disc), (0.0, half, upper[1] - disc),
+            (0.0, half, lower[1] + disc), (0.0, -half, lower[0] + disc),
         ]  # fmt: skip
     else:
         half, high = shape.width / 2, shape.middle / 2 + disc
-        own = [(-half, 0, -high), (half, 0, -high), (half, 0, high), (-half, 0, high)]
+        own = [(-half, 0.0, -high), (half, 0.0, -high), (half, 0.0, high), (-half, 0.0, high)]
     world = body.centre + floats(own) @ body.rotation.T
     return geometry.on_film(floats(world))
 
@@ -128,7 +128,7 @@ def draw_geometry(
     """Draw a set-up: how much of the spine is shown, where the middle is, how far the source."""
     spine = anatomy.skeleton.spine
     first = "T11" if rng.random() < LUMBAR_ONLY else "T4"
-    last = spine[next(reversed(spine))]
+    last = spine[list(spine)[-1]]
     top = float(spine[first].centre[2]) - float(rng.uniform(15, 70))
     bottom = float(last.centre[2]) + float(rng.uniform(20, 130))
     height, side = bottom - top, float(rng.uniform(1.2, 1.8))

@@ -64,17 +64,17 @@ def test_line_integrals_on_film_are_those_of_dxa(view: FilmView) -> None:
     seen = areal_mineral([bone], rays_of_film(near, box))
     grown = near.magnified(float(bone.centre[0 if near.lateral else 1]))
 
-    def around(image: np.ndarray, row: float, column: float, mm: tuple[float, float]) -> float:
+    def around(image: np.ndarray, place: np.ndarray, mm: tuple[float, float]) -> float:
         """Mean over 16 by 24 mm of the patient."""
         i, j = np.ogrid[: image.shape[0], : image.shape[1]]
-        inside = (abs(i - row) < 8 / mm[0]) & (abs(j - column) < 12 / mm[1])
+        inside = (abs(i - place[0]) < 8 / mm[0]) & (abs(j - place[1]) < 12 / mm[1])
         return float(image[inside].mean())
 
     on_film = near.on_film(bone.centre[None])[0]
     on_dxa = np.stack(frame.pixel(bone.centre[None]))[:, 0]
-    found = around(seen, *on_film, (1.5 / grown, 1.5 / grown))
+    found = around(seen, on_film, (1.5 / grown, 1.5 / grown))
     # what lies behind the body is a little aside in a cone of rays
-    assert found == pytest.approx(around(flat, *on_dxa, frame.spacing), rel=0.04)
+    assert found == pytest.approx(around(flat, on_dxa, frame.spacing), rel=0.04)
 
 
 @pytest.mark.parametrize("view", VIEWS)
