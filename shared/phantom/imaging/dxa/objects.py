@@ -94,10 +94,10 @@ def _worn(kind: str, skin: Tissue, size: float, rng: np.random.Generator) -> lis
         spot = vector(rng.uniform(-10, 10), 0, rng.uniform(85, 120)) * size
         teeth = _box(vector(2.4, 0.9, 42.0))
         slider = _box(vector(4.0, 1.6, 6.0))
-        place = _on(skin, spot, front=True)
+        end = floats(spot - vector(0, 0, 40))
         return [
-            _thing("zip", teeth, place, 45.0, "titanium"),
-            _thing("slider", slider, floats(place - vector(0, 0, 40)), 9.0),
+            _thing("zip", teeth, _on(skin, spot, front=True), 45.0, "titanium"),
+            _thing("slider", slider, _on(skin, end, front=True), 9.0),
         ]
     if kind == "wire":
         return [
