@@ -23,7 +23,7 @@ class Patience:
     """What is left of `HANG_SECONDS` while somebody looks again and again."""
 
     left: float = HANG_SECONDS
-    looked: float = field(default_factory=time.monotonic)
+    looked: float = field(default_factory=lambda: time.monotonic())
 
     def is_over(self) -> bool:
         """Count the time since the last look, and tell whether it was the last."""
