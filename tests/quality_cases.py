@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 
 from shared.phantom.anatomy import body
-from shared.phantom.anatomy.body import Anatomy, Mineral
+from shared.phantom.anatomy.body import Mineral, PointAnatomy
 from shared.phantom.anatomy.metal import _cage, _clips
 from shared.phantom.imaging.scanner import SCANNERS, ScannerProfile
 from shared.phantom.population import POPULATIONS, draw_patient
@@ -79,7 +79,7 @@ def cases(
 
 
 def _case(
-    anatomy: Anatomy,
+    anatomy: PointAnatomy,
     bones: Mapping[str, Mineral],
     scanner: ScannerProfile,
     view: View,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.clinical.cross_calibration import standardised_bmd, vendor_bmd
-from shared.phantom.anatomy.body import WRONG_ROTATION, Anatomy
+from shared.phantom.anatomy.body import WRONG_ROTATION, PointAnatomy
 from shared.phantom.imaging.scanner import ScannerProfile
 from shared.records import StudyLabels, Vendor, View
 from shared.regions import BMD_REGIONS, LUMBAR, VERTEBRAE, codes_of
@@ -137,7 +137,7 @@ def genant_grades(patient: ExaminedBody, lateral: Codes) -> dict[str, int]:
 
 
 def label_study(
-    anatomy: Anatomy,
+    anatomy: PointAnatomy,
     truth: Mapping[str, float],
     maps: Mapping[View, Codes],
     metal: frozenset[str],
@@ -154,7 +154,7 @@ def label_study(
     )
 
 
-def body_events(anatomy: Anatomy) -> tuple[str, ...]:
+def body_events(anatomy: PointAnatomy) -> tuple[str, ...]:
     """What is out of the ordinary in the body and in how it lies."""
     patient = anatomy.patient
     events = []

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.phantom.anatomy.body import Anatomy, Mineral, build_anatomy
+from shared.phantom.anatomy.body import Mineral, PointAnatomy, build_anatomy
 from shared.phantom.anatomy.metal import place_metal
 from shared.phantom.anatomy.solid import Floats
 from shared.phantom.anatomy.vertebra import end_plates
@@ -98,7 +98,7 @@ def render_study(
     )
 
 
-def arrange(anatomy: Anatomy, scanner: ScannerProfile, rng: np.random.Generator) -> Situation:
+def arrange(anatomy: PointAnatomy, scanner: ScannerProfile, rng: np.random.Generator) -> Situation:
     """Draw how the visit goes: positioning, motion, metal, cut-off field."""
     events: list[str] = []
     frames = {}
@@ -118,7 +118,7 @@ def arrange(anatomy: Anatomy, scanner: ScannerProfile, rng: np.random.Generator)
 
 
 def _frame(
-    anatomy: Anatomy, scanner: ScannerProfile, view: View, rng: np.random.Generator
+    anatomy: PointAnatomy, scanner: ScannerProfile, view: View, rng: np.random.Generator
 ) -> Frame:
     """Field of a view with a technologist's spread of positioning."""
     height, width = FIELD[view]
@@ -144,7 +144,7 @@ def _frame(
     return Frame(view, top, left, (rows, cols), scanner.spacing_mm)
 
 
-def _cut(anatomy: Anatomy, frame: Frame, *, low: bool) -> Frame:
+def _cut(anatomy: PointAnatomy, frame: Frame, *, low: bool) -> Frame:
     """A field that lies too low and begins within L1, or too high and ends within L4."""
     if low:
         return replace(frame, top=float(anatomy.vertebrae["L1"].centre[2]))
@@ -152,7 +152,9 @@ def _cut(anatomy: Anatomy, frame: Frame, *, low: bool) -> Frame:
     return replace(frame, top=float(anatomy.vertebrae["L4"].centre[2]) - length)
 
 
-def cross(bones: Mapping[str, Mineral], anatomy: Anatomy, frame: Frame) -> tuple[Crossed, Floats]:
+def cross(
+    bones: Mapping[str, Mineral], anatomy: PointAnatomy, frame: Frame
+) -> tuple[Crossed, Floats]:
     """What every ray of a frame crosses, and the femur's own mineral (zeros elsewhere)."""
     points, mass = _in_frame(bones, frame)
     bone = project(frame, points, mass)
@@ -188,7 +190,7 @@ _PA_BONES: Final = frozenset(
 
 
 def render_view(
-    anatomy: Anatomy,
+    anatomy: PointAnatomy,
     bones: Mapping[str, Mineral],
     situation: Situation,
     scanner: ScannerProfile,
@@ -245,7 +247,7 @@ def _under_metal(situation: Situation, regions: Codes) -> frozenset[str]:
     return frozenset(level for level in LUMBAR if (codes == REGION_CODES[level]).any())
 
 
-def _regions(anatomy: Anatomy, frame: Frame, femur: Floats) -> Codes:
+def _regions(anatomy: PointAnatomy, frame: Frame, femur: Floats) -> Codes:
     if frame.view is View.SPINE_PA:
         return spine_regions(anatomy.vertebrae, frame)
     if frame.view is View.SPINE_LATERAL:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.phantom.anatomy.body import Anatomy, Mineral
+from shared.phantom.anatomy.body import Mineral, PointAnatomy
 from shared.phantom.anatomy.femur import FemurCloud
 from shared.phantom.anatomy.solid import Floats
 from shared.phantom.imaging.outlines import Codes, FemurLandmarks, hip_regions, spine_regions
@@ -59,7 +59,7 @@ def landmarks_of(cloud: FemurCloud) -> FemurLandmarks:
 # --- mineral ----------------------------------------------------------------------------
 
 
-def standard_frame(anatomy: Anatomy, view: View) -> Frame:
+def standard_frame(anatomy: PointAnatomy, view: View) -> Frame:
     """Frame of 1 mm pixels, free of positioning, on which the truth is measured."""
     if view is View.HIP_LEFT:
         head = anatomy.femur.head
@@ -79,7 +79,7 @@ def _means(image: Floats, codes: Codes, regions: tuple[str, ...]) -> NDArray[np.
     )
 
 
-def scale_mineral(anatomy: Anatomy) -> Scaled:
+def scale_mineral(anatomy: PointAnatomy) -> Scaled:
     """Scale the mineral so that the projected areal BMD is the drawn one."""
     cortex, core, spine_bmd = _scale_spine(anatomy)
     femur, hip_bmd, hip_factor = _scale_femur(anatomy)
@@ -98,7 +98,9 @@ def _split(factor: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     return factor**0.75, factor**1.3
 
 
-def _scale_spine(anatomy: Anatomy) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+def _scale_spine(
+    anatomy: PointAnatomy,
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     frame = standard_frame(anatomy, View.SPINE_PA)
     codes = spine_regions(anatomy.vertebrae, frame)
     names = ("T12", *LUMBAR, "L5")
@@ -131,7 +133,7 @@ def _scale_spine(anatomy: Anatomy) -> tuple[dict[str, float], dict[str, float], 
     )
 
 
-def _scale_femur(anatomy: Anatomy) -> tuple[Floats, dict[str, float], float]:
+def _scale_femur(anatomy: PointAnatomy) -> tuple[Floats, dict[str, float], float]:
     frame = standard_frame(anatomy, View.HIP_LEFT)
     cloud = anatomy.femur
     start, end = NECK_BOX
@@ -150,7 +152,7 @@ def _scale_femur(anatomy: Anatomy) -> tuple[Floats, dict[str, float], float]:
     return np.asarray(mass, np.float32), bmd, float(factor.mean())
 
 
-def minerals(anatomy: Anatomy, scaled: Scaled) -> dict[str, Mineral]:
+def minerals(anatomy: PointAnatomy, scaled: Scaled) -> dict[str, Mineral]:
     """All mineral of the body by bone, scaled."""
     bones: dict[str, Mineral] = {}
     for level, vertebra in anatomy.vertebrae.items():
@@ -168,7 +170,7 @@ def minerals(anatomy: Anatomy, scaled: Scaled) -> dict[str, Mineral]:
     return bones
 
 
-def heights(anatomy: Anatomy) -> dict[str, tuple[float, float, float]]:
+def heights(anatomy: PointAnatomy) -> dict[str, tuple[float, float, float]]:
     """Anterior, middle and posterior height of T4..L4, mm."""
     result = {}
     for level in VERTEBRAE:

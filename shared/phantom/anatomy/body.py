@@ -55,7 +55,7 @@ class Mineral:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class PointAnatomy:
     """The body of one patient.
 
     `level_share` is how the BMD of L1..L4 differs from their mean; `rest` holds
@@ -77,7 +77,7 @@ class Anatomy:
         return {"spine_pa": roll, "hip_left": math.degrees(self.femur.turn)}
 
 
-def build_anatomy(patient: PhantomPatient) -> Anatomy:
+def build_anatomy(patient: PhantomPatient) -> PointAnatomy:
     """Build the body of a patient; the same patient always has the same body."""
     rng = numpy_generator(patient.seed, "anatomy", patient.number)
     size = (0.915 if patient.sex == "F" else 1.0) * (
@@ -114,7 +114,7 @@ def build_anatomy(patient: PhantomPatient) -> Anatomy:
         patient.bmi, patient.sex, patient.height_cm, back, joint_z, chest_top, middle, rng
     )
     level_share = dict(zip(LUMBAR, shares.tolist(), strict=True))
-    return Anatomy(patient, vertebrae, femur, rest, trunk, level_share)
+    return PointAnatomy(patient, vertebrae, femur, rest, trunk, level_share)
 
 
 def _shapes(

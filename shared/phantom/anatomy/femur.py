@@ -16,7 +16,7 @@ import numpy as np
 
 from .solid import (
     Floats,
-    Solid,
+    PointSolid,
     blend,
     capsule,
     ellipsoid,
@@ -96,7 +96,7 @@ def femur_distance(points: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _template() -> tuple[Solid, Floats, Floats]:
+def _template() -> tuple[PointSolid, Floats, Floats]:
     """Sampled femur, cortex thickness in mm by surface point, core density in g/mm³."""
     solid = sample_solid(femur_distance, (-28, -28, -28), (72, 32, LENGTH), core_spacing=1.6)
     n = vector(*NECK_AXIS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .body import Anatomy, Mineral
+from .body import Mineral, PointAnatomy
 from .solid import even_points, floats, vector
 
 #: Attenuation of a clip and of a cage, as grams of mineral that attenuate as much [U].
@@ -12,7 +12,7 @@ CLIP_GRAMS = 0.25
 CAGE_GRAMS = 9.0
 
 
-def place_metal(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Mineral, str]:
+def place_metal(anatomy: PointAnatomy, rng: np.random.Generator) -> tuple[Mineral, str]:
     """Draw metal and the event that names it: ``metal:clip`` or ``metal:cage:<level>``."""
     if rng.random() < 0.3:
         level = str(rng.choice(["L3", "L4"]))
@@ -20,7 +20,7 @@ def place_metal(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Mineral, st
     return _clips(rng), "metal:clip"
 
 
-def _cage(anatomy: Anatomy, level: str) -> Mineral:
+def _cage(anatomy: PointAnatomy, level: str) -> Mineral:
     """A block in the disc below a vertebra."""
     body = anatomy.vertebrae[level]
     below = np.float32(body.shape.middle / 2 + body.disc_below / 2)

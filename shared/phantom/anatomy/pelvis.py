@@ -15,7 +15,7 @@ from shared.seeds import numpy_generator
 
 from .solid import (
     Floats,
-    Solid,
+    PointSolid,
     blend,
     capsule,
     ellipsoid,
@@ -55,7 +55,7 @@ def _ring_distance(points: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _ring() -> Solid:
+def _ring() -> PointSolid:
     return sample_solid(
         _ring_distance, (-88, -56, -74), (32, 50, 92), surface_spacing=1.1, core_spacing=2.0
     )
@@ -125,7 +125,7 @@ def _sacrum_distance(points: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _sacrum() -> Solid:
+def _sacrum() -> PointSolid:
     return sample_solid(
         _sacrum_distance, (-58, -24, -6), (58, 72, 104), surface_spacing=1.2, core_spacing=2.2
     )

@@ -26,7 +26,7 @@ from shared.seeds import numpy_generator
 
 __all__ = [
     "Floats",
-    "Solid",
+    "PointSolid",
     "blend",
     "capsule",
     "carve",
@@ -46,7 +46,7 @@ _CELL_MM = 8.0
 
 
 @dataclass(frozen=True)
-class Solid:
+class PointSolid:
     """A sampled solid in its own frame, mm.
 
     Attributes
@@ -110,7 +110,7 @@ def sample_solid(
     *,
     surface_spacing: float = 1.0,
     core_spacing: float = 1.7,
-) -> Solid:
+) -> PointSolid:
     """Sample a solid given by its signed distance.
 
     Parameters
@@ -124,7 +124,7 @@ def sample_solid(
 
     Returns
     -------
-    Solid
+    PointSolid
     """
     box_low, box_high = floats(low), floats(high)
     band = np.float32(surface_spacing)
@@ -146,7 +146,7 @@ def sample_solid(
     core = _fill(distance, box_low, box_high, core_spacing, 0.0)
     core = core[distance(core) < -0.7]
     depth = even_points(len(surface))[:, 0]
-    return Solid(surface, normal, area, depth, core, core_spacing**3)
+    return PointSolid(surface, normal, area, depth, core, core_spacing**3)
 
 
 # --- distance functions, to the bits of the pictures made with them ---------------

@@ -16,7 +16,7 @@ from shared.phantom.solids.bones.vertebra import body_distance, mirrored
 
 from .solid import (
     Floats,
-    Solid,
+    PointSolid,
     blend,
     capsule,
     carve,
@@ -119,12 +119,12 @@ def thoracic_distance(points: Floats) -> Floats:
 
 
 @lru_cache(maxsize=2)
-def template(lumbar: bool) -> tuple[Solid, Floats, Floats, Floats]:
+def template(lumbar: bool) -> tuple[PointSolid, Floats, Floats, Floats]:
     """Sampled template with cortex thickness (mm), plate share and core density by point.
 
     Returns
     -------
-    solid : Solid
+    solid : PointSolid
     thickness : ndarray of float32, shape (N,)
         Cortex in mm: 0.4 at the wall, 0.7 at the end plates, 1.3 behind.
     plate : ndarray of float32, shape (N,)

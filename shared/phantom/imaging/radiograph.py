@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.phantom.anatomy.body import Anatomy, PlacedVertebra, build_anatomy
+from shared.phantom.anatomy.body import PlacedVertebra, PointAnatomy, build_anatomy
 from shared.phantom.anatomy.solid import Floats
 from shared.phantom.population import POPULATIONS, draw_patient
 from shared.phantom.truth import minerals, scale_mineral
@@ -65,7 +65,7 @@ def generic_radiograph(number: int, seed: int) -> StudyRecord:
     )
 
 
-def _frame(anatomy: Anatomy, rng: np.random.Generator) -> Frame:
+def _frame(anatomy: PointAnatomy, rng: np.random.Generator) -> Frame:
     """Draw the field: the lumbar spine, or the trunk from the upper chest to the pelvis."""
     bodies = anatomy.vertebrae
     first = "T11" if rng.random() < LUMBAR_SHARE else "T4"
@@ -78,7 +78,7 @@ def _frame(anatomy: Anatomy, rng: np.random.Generator) -> Frame:
     return Frame(View.LUMBAR_AP, top, middle - width / 2, shape, (side, side))
 
 
-def _exposed(anatomy: Anatomy, frame: Frame, rng: np.random.Generator) -> Floats:
+def _exposed(anatomy: PointAnatomy, frame: Frame, rng: np.random.Generator) -> Floats:
     """What the detector measures, −ln(I/I₀), (H, W), with blur, scatter and noise."""
     from scipy.ndimage import gaussian_filter
 
@@ -113,7 +113,7 @@ def displayed(
     return np.asarray(shown ** rng.uniform(0.6, 1.5), np.float32)
 
 
-def _levels(anatomy: Anatomy, frame: Frame) -> NDArray[np.uint8]:
+def _levels(anatomy: PointAnatomy, frame: Frame) -> NDArray[np.uint8]:
     """Number of the vertebra whose body, with half of its discs, each ray crosses; 0 for none."""
     numbers = np.zeros(frame.shape, np.uint8)
     for number, level in enumerate(LEVELS, start=1):

@@ -13,7 +13,7 @@ import pytest
 
 from shared.clinical.cross_calibration import standardised_bmd
 from shared.errors import PhantomError
-from shared.phantom.anatomy.body import Anatomy, Mineral, build_anatomy
+from shared.phantom.anatomy.body import Mineral, PointAnatomy, build_anatomy
 from shared.phantom.anatomy.vertebra import end_plates
 from shared.phantom.anatomy.voxels import voxelise
 from shared.phantom.contact_sheet import contact_sheet
@@ -36,7 +36,7 @@ ORDINARY = replace(POPULATIONS["community"], fracture_referral=1e-6)
 
 
 @functools.lru_cache(maxsize=64)
-def _body(number: int) -> Anatomy:
+def _body(number: int) -> PointAnatomy:
     return build_anatomy(draw_patient(number, 5, URBAN))
 
 
@@ -45,7 +45,7 @@ def _study(number: int, scanner: str = "lunar") -> RenderedStudy:
     return render_study(number, 5, SCANNERS[scanner], URBAN)
 
 
-def _frames(anatomy: Anatomy, spacing: tuple[float, float]) -> dict[View, Frame]:
+def _frames(anatomy: PointAnatomy, spacing: tuple[float, float]) -> dict[View, Frame]:
     frames = {}
     for view in (View.SPINE_PA, View.HIP_LEFT):
         frame = standard_frame(anatomy, view)

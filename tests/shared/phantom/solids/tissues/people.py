@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from shared.phantom.anatomy.body import Anatomy, build_anatomy
+from shared.phantom.anatomy.body import PointAnatomy, build_anatomy
 from shared.phantom.population import POPULATIONS, draw_patient
 from shared.phantom.solids.distance import floats
 from shared.phantom.solids.surroundings import SPINOUS_TIP
@@ -29,7 +29,7 @@ def spine(sex: str) -> SpineCourse:
     raise LookupError(f"no straight patient of sex {sex} among 200")
 
 
-def course_of(anatomy: Anatomy) -> SpineCourse:
+def course_of(anatomy: PointAnatomy) -> SpineCourse:
     """Course of a spine of T4 to L5, with C7 to T3 put on top of it."""
     size = anatomy.vertebrae["L3"].shape.healthy / 24.5
     levels = [
