@@ -25,6 +25,8 @@ CORTICAL: Final = 1.05
 _REACH: Final = 1.25
 #: Samples of a block from which it saves time to ask whether it is near.
 _WORTH_ASKING: Final = 16
+#: How long blocks are that are asked after each other, mm.
+_LENGTHS: Final = (16.0, 8.0, 4.0)
 
 #: From the patient's frame of a bone to the template's: coordinates (N,) to coordinates (N,) and
 #: how much longer the patient is there along each axis.
@@ -116,7 +118,9 @@ class Bone:
         rows[:, 2] /= gy
         rows[:, 3] /= gz
         slope = np.einsum("ij,ij->i", rows[:, 1:4], rows[:, 1:4])
-        rows[:, :4] /= np.sqrt(np.maximum(slope, np.float32(0.04)))[:, None]
+        slope = 1 / np.sqrt(np.maximum(slope, np.float32(0.04)))
+        for column in range(4):
+            rows[:, column] *= slope
         return rows
 
     def cortex_and_core(self, rows: Floats) -> tuple[Floats, Floats]:
@@ -178,9 +182,12 @@ def blocks_near(
     near = near[solid.looked_up(x, y, z)[:, 0] < 2 * _REACH * half]
     blocks = _touched(solid, lattice, blocks_at(lattice, places[near]))
     # Steps along a ray are long: blocks as wide as long reach much less far beside a bone.
-    sides = compact_sides(lattice.step)
-    if math.prod(sides) >= _WORTH_ASKING:
-        blocks = _touched(solid, lattice, blocks.divided(sides))
+    before = BLOCK**3
+    for length in _LENGTHS:
+        sides = compact_sides(lattice.step, length)
+        if _WORTH_ASKING <= math.prod(sides) < before:
+            before = math.prod(sides)
+            blocks = _touched(solid, lattice, blocks.divided(sides))
     return blocks if len(blocks.i) else None
 
 

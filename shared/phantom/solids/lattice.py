@@ -126,13 +126,14 @@ class Blocks:
         return Blocks(self.i[which], self.j[which], self.k[which])
 
     def divided(self, sides: tuple[int, int, int]) -> Blocks:
-        """The same samples in smaller blocks; `sides` are divisors of `BLOCK`."""
+        """The same samples in smaller blocks; `sides` are divisors of the sides these have."""
         a, b, c = sides
-        shape = (len(self.i), BLOCK // a, BLOCK // b, BLOCK // c)
+        count, *whole_sides = self.shape
+        shape = (count, *(n // one for n, one in zip(whole_sides, sides, strict=True)))
 
         def axis(index: np.ndarray, place: int, side: int) -> np.ndarray:
-            cut = [len(index), 1, 1, 1, side]
-            cut[1 + place] = BLOCK // side
+            cut = [count, 1, 1, 1, side]
+            cut[1 + place] = shape[1 + place]
             whole = np.broadcast_to(index.reshape(cut), (*shape, side)).reshape(-1, side)
             sample = [len(whole), 1, 1, 1]
             sample[1 + place] = side
