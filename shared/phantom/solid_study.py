@@ -26,7 +26,7 @@ from shared.phantom.person.person import Person, draw_person
 from shared.phantom.solids.anatomy import Anatomy, build_anatomy
 from shared.phantom.solids.distance import Floats
 from shared.records import DXA_VIEWS, StudyLabels, View
-from shared.regions import BMD_REGIONS, LUMBAR, codes_of
+from shared.regions import BMD_REGIONS, LUMBAR, NUMBER_OF_CODES, REGION_CODES, codes_of
 from shared.seeds import numpy_generator
 
 from .labels import genant_grades, is_whole, quality_codes, reported_bmd
@@ -36,11 +36,13 @@ from .rendered import RenderedStudy
 MARKED: Final = 0.3
 #: Metal from which a region is not measured, g/cm².
 METAL_SEEN: Final = 0.1
-#: A vendor's scale is set on people: on average over them what is measured is what is there. Over
-#: 137 adults fat over, beside and in the bone takes away 11, 4, 10 and 4 % (SD between persons
-#: 2.6, 3.6, 4.6 and 2.4 %, which stays: the accuracy error).
-SPINE_SCALE: Final = 1.12
-HIP_SCALE: Final = {"femoral_neck": 1.04, "trochanter": 1.11, "total_hip": 1.037}
+#: A vendor's scale is set on people: on average over them what is measured is what is there. Fat
+#: over, beside and in the bone takes away so much of each part (mean over adults,
+#: `make verify ONLY=pictures`); what differs between persons stays: the accuracy error.
+SCALE: Final = {
+    "L1": 1.12, "L2": 1.12, "L3": 1.12, "L4": 1.12,
+    "femoral_neck": 1.04, "trochanter": 1.11, "intertrochanteric": 1.03,
+}  # fmt: skip
 #: Precision that is left beside photons, operator and regions, as shares of BMD (SD): what
 #: regions of one scan share, and what each has of its own.
 PRECISION: Final = (0.006, 0.003)
@@ -153,8 +155,17 @@ def _measured(views: Mapping[View, ScannedView]) -> dict[str, float]:
     """What was measured inside the operator's regions, g/cm² on the anatomy's scale."""
     found: dict[str, float] = {}
     for view in (View.SPINE_PA, View.HIP_LEFT):
-        found |= _means(views[view].measured, views[view].by_hand, whole=False)
-    return {region: value * HIP_SCALE.get(region, SPINE_SCALE) for region, value in found.items()}
+        one = views[view]
+        found |= _means(on_vendors_scale(one.measured, one.by_hand), one.by_hand, whole=False)
+    return found
+
+
+def on_vendors_scale(measured: Floats, regions: Codes) -> Floats:
+    """What was measured, g/cm² on the anatomy's scale, on a scale that is set on people."""
+    factors = np.ones(NUMBER_OF_CODES, np.float32)
+    for region, factor in SCALE.items():
+        factors[REGION_CODES[region]] = factor
+    return measured * factors[regions]
 
 
 def _means(image: Floats, regions: Codes, *, whole: bool = True) -> dict[str, float]:

@@ -62,7 +62,7 @@ def draw_texture(
         for values in (x, y, z):
             node = np.floor(values * np.float32(1 / _SPACING)).astype(np.int32)
             index = index * _NODES + (node & (_NODES - 1))
-        return np.asarray(field[index], np.float32)
+        return field.take(index, mode="clip")
 
     return texture
 
