@@ -30,6 +30,20 @@ def make(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes that draw patients.")
     ] = 1,
+    anatomy: Annotated[
+        str,
+        typer.Option(
+            "--anatomy",
+            help="points, or plain or near_to_life: whole bodies in three dimensions, four times "
+            "as long in the making.",
+        ),
+    ] = "points",
+    ct: Annotated[
+        bool,
+        typer.Option(
+            "--ct", help="Also an abdominal CT of each patient within a year; whole bodies only."
+        ),
+    ] = False,
     truth: Annotated[
         bool, typer.Option("--truth", help="Also write truth.jsonl: what is true of each patient.")
     ] = False,
@@ -49,6 +63,8 @@ def make(
             workers,
             lambda done, _: bar.update(job, completed=done),
             truth=truth,
+            anatomy=anatomy,
+            ct=ct,
         )
 
     def render() -> None:

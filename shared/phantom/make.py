@@ -1,6 +1,7 @@
 """A whole digital hospital on disk: DICOM studies, the hospital's tables, and the truth apart.
 
 <out>/DICOM/<patient id>/<study date>/*.dcm
+<out>/DICOM/<patient id>/<study date>_CT/*    abdominal CT, only when asked for
 <out>/labels/*.csv
 <out>/truth.jsonl        only when asked for; ingest never reads it
 """
@@ -9,9 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from shared.errors import PhantomError
 from shared.phantom.rendered import RenderedStudy
@@ -27,8 +29,12 @@ from .writers.tables import write_tables
 ProgressCallback = Callable[[int, int], None]
 
 
+#: The first generator; the others are `shared.phantom.person.generator.GENERATORS`.
+POINTS: Final = "points"
+
+
 class Render(Protocol):
-    """Makes the study of one patient; by default `shared.phantom.study.render_study`."""
+    """Makes the study of one patient."""
 
     def __call__(self, number: int, seed: int, scanner: str, population: str) -> RenderedStudy:
         """Render patient `number` of a hospital."""
@@ -45,6 +51,7 @@ class _Order:
     population: str
     dicom: Path
     render: Render
+    ct_of: str | None = None
 
 
 def render_by_name(number: int, seed: int, scanner: str, population: str) -> RenderedStudy:
@@ -54,6 +61,38 @@ def render_by_name(number: int, seed: int, scanner: str, population: str) -> Ren
     from shared.phantom.study import render_study
 
     return render_study(number, seed, SCANNERS[scanner], POPULATIONS[population])
+
+
+def render_solid_by_name(
+    number: int, seed: int, scanner: str, population: str, *, generator: str
+) -> RenderedStudy:
+    """Render one patient of a solid anatomy by the names of all settings."""
+    from shared.phantom.imaging.dxa.looks import SOLID_SCANNERS, look_of
+    from shared.phantom.person.covariates import POPULATIONS
+    from shared.phantom.person.generator import GENERATORS
+    from shared.phantom.solid_study import render_solid_study
+
+    settings = GENERATORS[generator]
+    profile = look_of(SOLID_SCANNERS[scanner], seed % settings.looks_a_vendor)
+    return render_solid_study(number, seed, profile, POPULATIONS[population], settings)
+
+
+def renderer_of(anatomy: str) -> Render:
+    """Who renders a patient of an anatomy: `POINTS` or the name of a generator.
+
+    Raises
+    ------
+    PhantomError
+        If there is no such anatomy, naming the known ones.
+    """
+    from shared.phantom.person.generator import GENERATORS
+
+    known = (POINTS, *GENERATORS)
+    if anatomy not in known:
+        raise PhantomError(f"anatomy {anatomy!r}: unknown (known: {', '.join(known)})")
+    if anatomy == POINTS:
+        return render_by_name
+    return partial(render_solid_by_name, generator=anatomy)
 
 
 def make_hospital(
@@ -66,7 +105,9 @@ def make_hospital(
     progress: ProgressCallback | None = None,
     *,
     truth: bool = False,
-    render: Render = render_by_name,
+    anatomy: str = POINTS,
+    ct: bool = False,
+    render: Render | None = None,
 ) -> dict[str, Any]:
     """Make the studies of a hospital's digital patients; the same seed gives the same bytes.
 
@@ -88,27 +129,38 @@ def make_hospital(
         Called with (done, patients).
     truth : bool
         Also write what only a phantom knows.
-    render : callable
-        Renders one patient; it must be importable by the workers.
+    anatomy : str
+        ``points``, ``plain`` or ``near_to_life`` (`renderer_of`).
+    ct : bool
+        Also write an abdominal CT of each patient within a year of the DXA; solid anatomies only.
+    render : callable, optional
+        Renders one patient in place of `anatomy`; it must be importable by the workers.
 
     Returns
     -------
     dict
-        ``out``, ``scanner``, ``vendor``, ``population``, ``seed``, ``patients``,
+        ``out``, ``scanner``, ``vendor``, ``population``, ``anatomy``, ``seed``, ``patients``,
         ``dicom_files``, ``tables``, ``first_study`` (a folder), ``truth`` (a file or None).
 
     Raises
     ------
     PhantomError
-        If the folder is in use, or the scanner or population is unknown.
+        If the folder is in use, or the scanner, population or anatomy is unknown.
     """
-    _check(out, scanner, patients, population, workers, render)
+    if render is None:
+        render = renderer_of(anatomy)
+        check_names(scanner, population)
+    _check(out, patients, workers)
+    if ct and anatomy == POINTS:
+        raise PhantomError("CT of points: only a solid anatomy has CT; add --anatomy near_to_life")
     written: list[WrittenStudy] = []
     truths: list[str] = []
     with appearing_whole(out) as part:
         (part / "DICOM").mkdir()
         orders = [
-            _Order(number, seed, scanner, population, part / "DICOM", render)
+            _Order(
+                number, seed, scanner, population, part / "DICOM", render, anatomy if ct else None
+            )
             for number in range(patients)
         ]
         for done, (study, line) in enumerate(in_order(_make_one, orders, workers), start=1):
@@ -124,6 +176,7 @@ def make_hospital(
         "scanner": scanner,
         "vendor": json.loads(truths[0])["vendor"],
         "population": population,
+        "anatomy": anatomy,
         "seed": seed,
         "patients": patients,
         "dicom_files": sum(study.files for study in written),
@@ -133,9 +186,7 @@ def make_hospital(
     }
 
 
-def _check(
-    out: Path, scanner: str, patients: int, population: str, workers: int, render: Render
-) -> None:
+def _check(out: Path, patients: int, workers: int) -> None:
     """Refuse what cannot be made before anything is written."""
     if in_use(out):
         raise PhantomError(
@@ -143,8 +194,6 @@ def _check(
         )
     if patients < 1 or workers < 1:
         raise PhantomError(f"{patients} patients by {workers} workers: both must be 1 or more")
-    if render is render_by_name:
-        check_names(scanner, population)
 
 
 def check_names(scanner: str, population: str) -> None:
@@ -169,7 +218,15 @@ def _make_one(order: _Order) -> tuple[WrittenStudy, str]:
     """Render and write one patient; return what the tables and the truth need."""
     study = order.render(order.number, order.seed, order.scanner, order.population)
     written = write_study(study, order.dicom, order.scanner)
-    return written, json.dumps(_truth(study, written), ensure_ascii=False)
+    told = _truth(study, written)
+    if order.ct_of is not None:
+        from shared.phantom.solid_ct import write_examination
+
+        files, told["ct"] = write_examination(
+            order.number, order.seed, order.population, order.ct_of, written.identity, order.dicom
+        )
+        written = replace(written, files=written.files + files)
+    return written, json.dumps(told, ensure_ascii=False)
 
 
 def _truth(study: RenderedStudy, written: WrittenStudy) -> dict[str, Any]:

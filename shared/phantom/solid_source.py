@@ -18,7 +18,7 @@ from shared.seeds import numpy_generator
 
 from .imaging.dxa.looks import GENERIC_VENDORS, SOLID_SCANNERS, generic_look, look_of
 from .imaging.dxa.visit import draw_lie
-from .imaging.film.film import draw_geometry, draw_settings, take_film
+from .imaging.film.film import FLATTENED, draw_geometry, draw_settings, take_film
 from .imaging.radiograph import displayed, upright_boxes
 from .person.calibration import calibration
 from .person.covariates import POPULATIONS
@@ -82,7 +82,10 @@ def solid_radiograph(
     anatomy = build_anatomy(person, draw_lie(settings, rng))
     geometry = draw_geometry(anatomy, "ap", rng)
     shot = take_film(anatomy, geometry, draw_settings("ap", rng), rng)
-    shown, regions = displayed(shot.attenuation, rng), upright_boxes(shot.levels, rng)
+    shown, regions = (
+        displayed(shot.attenuation, rng, FLATTENED["ap"]),
+        upright_boxes(shot.levels, rng),
+    )
     name = f"solid-radiograph-{generator}-{seed}-{number:06d}"
     image = ImageRecord(shown.astype(np.float16), geometry.frame.spacing, "none", regions)
     return StudyRecord(

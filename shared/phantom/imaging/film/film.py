@@ -27,6 +27,12 @@ LUMBAR_ONLY: Final = 0.3
 #: Range of the distance from source to film and of the gap under the patient, mm.
 DISTANCE: Final = (1000.0, 1150.0)
 GAP: Final = (55.0, 90.0)
+#: Widest field at the depth of the spine, and how far it reaches behind bodies from the side, mm.
+WIDEST: Final[dict[FilmView, float]] = {"ap": 360.0, "lateral": 230.0}
+BEHIND: Final = 75.0
+#: Range of how much of the slow changes is taken away: from the side the body is far thicker than
+#: the chest.
+FLATTENED: Final[dict[FilmView, tuple[float, float]]] = {"ap": (0.1, 0.9), "lateral": (0.8, 0.97)}
 
 
 @dataclass(frozen=True)
@@ -136,9 +142,12 @@ def draw_geometry(
     middles = [float(spine[level].centre[across]) for level in LUMBAR]
     if view == "lateral":
         middles = [float(one.centre[1]) for one in spine.values() if top < one.centre[2] < bottom]
-    width = float(np.clip(height * rng.uniform(0.4, 0.75), 150, 360))
+    widest = WIDEST[view]
+    width = float(np.clip(height * rng.uniform(0.4, 0.75), 150, widest))
     middle = float(np.mean(middles)) + float(rng.normal(0, 12))
-    field = (top, bottom, middle - width / 2, middle + width / 2)
+    # from the side nothing is shown of the air behind the back
+    behind = min(width / 2, BEHIND) if view == "lateral" else width / 2
+    field = (top, bottom, middle + behind - width, middle + behind)
     distance, gap = float(rng.uniform(*DISTANCE)), float(rng.uniform(*GAP))
     return set_up(view, anatomy.tissues[0].box, field, pixel or side, distance, gap)
 

@@ -1,0 +1,183 @@
+"""An abdominal CT of a person whose DXA is there, some months before or after it, as DICOM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from shared.phantom.imaging.ct.of_anatomy import scene_of
+from shared.phantom.imaging.ct.scanner import CT_SCANNERS, CtScannerProfile
+from shared.phantom.imaging.ct.scene import ARTERIAL, PORTAL, ContrastPhase, CtScene
+from shared.phantom.imaging.ct.stack import SliceStack
+from shared.phantom.imaging.ct.volume import CtSlice, acquire
+from shared.phantom.person.covariates import POPULATIONS
+from shared.phantom.person.generator import GENERATORS
+from shared.phantom.person.person import draw_person
+from shared.phantom.solids.anatomy import Anatomy, build_anatomy
+from shared.phantom.solids.skeleton import Lie
+from shared.regions import LUMBAR
+from shared.seeds import numpy_generator
+
+from .writers.ct import write_series
+from .writers.identity import Identity, completed_years
+
+#: [U] Shares of abdominal series without an injection, in the arterial and in the portal phase.
+PHASES: Final[tuple[tuple[ContrastPhase | None, float], ...]] = (
+    (None, 0.35), (ARTERIAL, 0.10), (PORTAL, 0.55),
+)  # fmt: skip
+#: [U] Share with an oral agent.
+ORAL: Final = 0.3
+#: [U] Spread of the iodine that a person's blood holds (SD of the logarithm).
+IODINE_SD: Final = 0.15
+#: The longest time between DXA and CT, days.
+APART: Final = 365
+#: How far a series reaches above the middle of its first vertebra and below L5, mm.
+ABOVE: Final = (15.0, 60.0)
+BELOW: Final = (20.0, 90.0)
+#: Fields of view are whole steps, and leave so much beside the body, mm.
+FIELD_STEP: Final = 20.0
+BESIDE: Final = 20.0
+#: SD of the trunk's roll on the table, degrees, and of how far the field is off the middle, mm.
+ROLL_SD: Final = 1.5
+CENTRE_SD: Final = 8.0
+
+
+@dataclass(frozen=True)
+class CtExamination:
+    """How an abdominal CT goes.
+
+    Attributes
+    ----------
+    anatomy : Anatomy
+        The person, on the table.
+    scene : CtScene
+        What the scanner meets.
+    scanner : CtScannerProfile
+        Which scanner.
+    stack : SliceStack
+        Where the slices lie.
+    days_later : int
+        After the DXA; negative if it was before.
+    """
+
+    anatomy: Anatomy
+    scene: CtScene
+    scanner: CtScannerProfile
+    stack: SliceStack
+    days_later: int
+
+    def slices(self, rng: np.random.Generator) -> Iterator[CtSlice]:
+        """Take the series, slice by slice."""
+        return acquire(self.scene, self.scanner, self.stack, rng)
+
+
+def draw_examination(
+    number: int, seed: int, population: str, generator: str, scanner: str | None = None
+) -> CtExamination:
+    """Draw the CT of a person.
+
+    Parameters
+    ----------
+    number, seed, population, generator
+        Of the person, as for `solid_source.solid_patient`.
+    scanner : str, optional
+        A key of `CT_SCANNERS`; the hospital's own, by its seed, by default.
+    """
+    rng = numpy_generator(seed, "ct examination", generator, population, number)
+    names = sorted(CT_SCANNERS)
+    profile = CT_SCANNERS[scanner or names[seed % len(names)]]
+    person = draw_person(number, seed, POPULATIONS[population], GENERATORS[generator])
+    roll = ROLL_SD * float(np.clip(rng.normal(), -2.5, 2.5))
+    lie = Lie(roll_degrees=roll, inspiration=float(rng.uniform(0.5, 1.0)))
+    anatomy = build_anatomy(person, lie)
+    phase = int(rng.choice(len(PHASES), p=[share for _, share in PHASES]))
+    scene = scene_of(
+        anatomy,
+        contrast=PHASES[phase][0],
+        enhancement=math.exp(IODINE_SD * float(rng.normal())),
+        oral=bool(rng.random() < ORAL),
+    )
+    days = int(rng.integers(1, APART + 1)) * (1 if rng.random() < 0.5 else -1)
+    return CtExamination(anatomy, scene, profile, _stack(anatomy, profile, rng), days)
+
+
+def _stack(anatomy: Anatomy, scanner: CtScannerProfile, rng: np.random.Generator) -> SliceStack:
+    """Slices from the lower chest to the pelvis, by one of the scanner's protocols."""
+    # sharp kernels and small fields are those of a spine's own series
+    abdominal = [one for one in scanner.protocols if one.kernel != "sharp"]
+    protocol = abdominal[int(rng.integers(len(abdominal)))]
+    low, high = anatomy.tissues[0].box
+    widest = float(max(high[0] - low[0], high[1] - low[1])) + BESIDE
+    field = min(FIELD_STEP * math.ceil(widest / FIELD_STEP), 500.0)
+    spine = anatomy.skeleton.spine
+    first = "T10" if rng.random() < 0.5 else "T12"
+    top = float(spine[first].centre[2]) - float(rng.uniform(*ABOVE))
+    bottom = float(spine["L5" if "L5" in spine else "L4"].centre[2]) + float(rng.uniform(*BELOW))
+    count = max(2, round((bottom - top) / protocol.increment_mm))
+    off = rng.normal(0, CENTRE_SD, 2)
+    centre = (
+        float(low[0] + high[0]) / 2 + float(off[0]),
+        float(low[1] + high[1]) / 2 + float(off[1]),
+    )
+    return SliceStack(replace(protocol, field_mm=field), top, count, centre)
+
+
+def examined_as(who: Identity, days_later: int) -> Identity:
+    """The same patient on the day of the CT, with its own numbers."""
+    day = who.study_date + timedelta(days=days_later)
+    return replace(
+        who,
+        study_date=day,
+        accession=f"CT{day:%y}{who.accession[-7:]}",
+        age_years=completed_years(who.birth_date, day),
+        uid_key=f"{who.uid_key}|ct",
+    )
+
+
+def write_examination(
+    number: int, seed: int, population: str, generator: str, who: Identity, out: Path
+) -> tuple[int, dict[str, Any]]:
+    """Take and write a person's CT as a study of its own.
+
+    Parameters
+    ----------
+    number, seed, population, generator
+        Of the person.
+    who : Identity
+        As on the day of the DXA.
+    out : Path
+        The DICOM folder; the study gets ``<patient id>/<study date>_CT/`` in it.
+
+    Returns
+    -------
+    int, dict
+        Files written, and what only a phantom knows: ``days_later``, ``phase``, ``oral``,
+        ``kvp``, ``kernel``, ``thickness_mm``, ``core_g_cm3`` by level.
+    """
+    one = draw_examination(number, seed, population, generator)
+    identity = examined_as(who, one.days_later)
+    folder = out / identity.patient_id / f"{identity.study_date:%Y%m%d}_CT"
+    folder.mkdir(parents=True)
+    rng = numpy_generator(seed, "ct photons", generator, population, number)
+    covariates = one.anatomy.person.covariates
+    written = write_series(
+        one.slices(rng), one.scene, one.scanner, one.stack, folder, identity, covariates
+    )
+    person, protocol = one.anatomy.person, one.stack.protocol
+    return len(written.paths), {
+        "days_later": one.days_later,
+        "phase": one.scene.contrast.name if one.scene.contrast else "native",
+        "oral": one.scene.oral,
+        "kvp": protocol.kvp,
+        "kernel": protocol.kernel,
+        "thickness_mm": protocol.thickness_mm,
+        "core_g_cm3": {
+            level: round(person.levels[level].core, 5) for level in LUMBAR if level in person.levels
+        },
+    }
