@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo 'make setup: $(PYTHON) is not there. Install Python 3.11 or newer, or name it: make setup PYTHON=/path/to/python3.12' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit("OsteoFed needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Give another with: make PYTHON=python3.12 $(MAKECMDGOALS)") if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -c 'import sys, importlib.util as u; v = "python%d.%d-venv" % sys.version_info[:2]; sys.exit("make setup: this Python cannot make environments (ensurepip is missing). On Debian or Ubuntu: sudo apt-get install " + v + "; then make setup again") if not (u.find_spec("venv") and u.find_spec("ensurepip")) else None'
-	@echo 'Setting up OsteoFed in $(VENV): it downloads and installs its libraries, in about two minutes, and takes about 3 GB of disk. Once only.'
+	@echo 'Setting up OsteoFed in $(VENV): it downloads and installs its libraries, in about three minutes, and takes about 3 GB of disk. Once only.'
 	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo 'make setup: the environment $(VENV) could not be made; the reason stands above. Remove the cause (no room, no right to write here), then make setup again' >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[client,server,dev]' 2>$(PIP_LOG) || { \

@@ -136,7 +136,7 @@ def status(
         watch_live(lambda: _status_table(site_status(folder)))
         return
     found = site_status(folder)
-    print_facts(found, as_json, lambda: console().print(_status_table(found)))
+    print_facts(found, as_json, lambda: _show_status(found))
 
 
 def healthy(folder: SiteFolder) -> None:
@@ -146,18 +146,32 @@ def healthy(folder: SiteFolder) -> None:
     require_connected(folder)
 
 
+def _show_status(facts: dict[str, Any]) -> None:
+    """Print the table, and below it on a line that can be copied what comes before joining."""
+    console().print(_status_table(facts))
+    if _has_not_joined(facts):
+        console().print(facts["node"]["reason"], markup=False, soft_wrap=True)
+
+
+def _has_not_joined(facts: dict[str, Any]) -> bool:
+    from client.node.status import NOT_JOINED
+
+    return bool(facts["node"]["state"] == NOT_JOINED)
+
+
 def _status_table(facts: dict[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
     node, left = facts["node"], facts["epsilon_left"]
     budget = "unbounded" if left is None else f"{left:.3f} of {facts['epsilon_budget']:g} left"
-    work = facts["working_on"]
-    doing = "waiting" if work is None else f"{work['task']}, round {work['round']} of {work['run']}"
-    table = Table(
-        title=escape(f"{facts['site']}: node {node['state']} {node['reason']}".strip()),
-        caption=escape(f"now: {doing}; epsilon {budget}; {facts['chain_lines']} audit lines"),
-    )
+    rest = f"epsilon {budget}; {facts['chain_lines']} audit lines"
+    if _has_not_joined(facts):
+        title, caption = f"{facts['site']} has not joined the federation yet", rest
+    else:
+        title = f"{facts['site']}: node {node['state']} {node['reason']}".strip()
+        caption = f"now: {_doing(facts['working_on'])}; {rest}"
+    table = Table(title=escape(title), caption=escape(caption))
     for column in ("time (UTC)", "outcome", "run", "round", "task", "reason"):
         table.add_column(column)
     for one in facts["last"]:
@@ -165,3 +179,10 @@ def _status_table(facts: dict[str, Any]) -> Table:
                  one["task"], str(one["reason"]))  # fmt: skip
         table.add_row(*(escape(cell) for cell in cells))
     return table
+
+
+def _doing(work: dict[str, Any] | None) -> str:
+    """Say what a node is asked for that it has not answered yet."""
+    if work is None:
+        return "waiting"
+    return f"{work['task']}, round {work['round']} of {work['run']}"

@@ -131,7 +131,7 @@ def show_taken(facts: dict[str, Any]) -> None:
         )
 
     table = Table(title=f"{facts['site']}: files by outcome")
-    for column in ("outcome", "files", "reason", ""):
+    for column in ("outcome", "files", "reason", "meaning"):
         table.add_column(column, justify="right" if column == "files" else "left")
     colours = {"taken": "green", "quarantined": "yellow", "refused": "red"}
     for line in facts["outcomes"]:

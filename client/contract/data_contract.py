@@ -44,8 +44,9 @@ from shared.tasks import task_class, task_name
 from shared.training.initial_weights import load_preparing
 
 FOLDER: Final = "contracts"
-#: Changes whenever the same facts would give other verdicts, so that old ones are not read.
-RULES: Final = "1"
+#: Changes whenever the same facts would give other verdicts or advice, so that old ones are not
+#: read.
+RULES: Final = "2"
 
 
 class KeptContract(Settings):

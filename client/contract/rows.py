@@ -38,8 +38,11 @@ class ContractRow:
 def make_row(
     rule: Any, requirement: str, required: str, found: str, verdict: Verdict, advice: str
 ) -> ContractRow:
-    """Make the row of a rule; what is met needs no advice."""
-    advice = "" if verdict == MET else advice
+    """Make the row of a rule; what is met needs no advice.
+
+    The advice begins with what was found and what is required, so that it can be read alone.
+    """
+    advice = "" if verdict == MET else f"found {found} (required: {required}): {advice}"
     return ContractRow(requirement, required, found, verdict, rule.weight, advice)
 
 

@@ -89,8 +89,9 @@ def _count(rule: CountRule, facts: TaskFacts) -> ContractRow:
     enough, possible = counted >= rule.at_least, counted + unknown >= rule.at_least
     verdict = MET if enough else CANNOT_TELL if possible else NOT_MET
     found = f"{counted}" + (f", and {unknown} unknown" if unknown else "")
+    patients = "patient" if rule.at_least == 1 else "patients"
     return make_row(
-        rule, f"count of {rule.of}", f"at least {rule.at_least}", found, verdict,
+        rule, f"count of {rule.of}", f"at least {rule.at_least} {patients}", found, verdict,
         "take in more studies of such patients" if verdict == NOT_MET
         else "take in the labels or covariates that say who counts",
     )  # fmt: skip
@@ -202,7 +203,7 @@ def _quality(rule: QualityRule, facts: TaskFacts) -> ContractRow:
     images = facts.images()
     assessed = [image for image in images if image.flags is not None]
     if not images or len(assessed) < LEAST_ASSESSED * len(images):
-        found = f"{len(assessed)} of {len(images)} images were assessed"
+        found = f"{len(assessed)} of {len(images)} images assessed"
         return make_row(
             rule, name, required, found, CANNOT_TELL, "check again with `osteofed site check`"
         )
@@ -228,7 +229,7 @@ def _phantom(rule: PhantomQcRule, evidence: Evidence) -> ContractRow:
     }
     if not own:
         advice = "name the scanners in site.yaml: scanners, then take in their phantom scans"
-        return make_row(rule, name, required, "no scanner is named", CANNOT_TELL, advice)
+        return make_row(rule, name, required, "no named scanner", CANNOT_TELL, advice)
     said: list[str] = []
     verdicts: list[Verdict] = []
     for scanner in own.values():

@@ -11,6 +11,7 @@ import psutil
 from client.identity.chain import AUDIT
 from client.identity.coordinator import pinned_coordinator
 from client.node.code_approval import approved_digests
+from client.node.enrol import NODE_KEY
 from client.node.join import is_joined, read_status
 from client.node.ledger_summary import ledger_statement
 from shared.audit.chain import ChainLine, tail_of
@@ -21,6 +22,7 @@ LOOKED_AT: Final = 200
 #: What ends a request.
 ENDS: Final = ("released", "refused", "sent again")
 SHOWN: Final = 5
+NOT_JOINED: Final = "not joined"
 
 
 def site_status(folder: Path) -> dict[str, Any]:
@@ -35,10 +37,11 @@ def site_status(folder: Path) -> dict[str, Any]:
     -------
     dict
         ``site``; ``node``: ``state`` (``not joined``, ``stopped``, ``connecting``,
-        ``connected``, ``refused``, ``frozen`` or ``gone``), ``reason``, ``restarts``,
-        ``superlink``; ``coordinator`` (address, or None); ``approved`` (digests);
-        ``working_on``: what was asked and is not answered yet (run, round, task, since),
-        or None; ``last``: the last requests with their outcome; ``chain_lines``;
+        ``connected``, ``refused``, ``frozen`` or ``gone``), ``reason`` (before the site has
+        joined: the command that comes next), ``restarts``, ``superlink``; ``coordinator``
+        (address, or None); ``approved`` (digests); ``working_on``: what was asked and is not
+        answered yet (run, round, task, since), or None; ``last``: the last requests with their
+        outcome; ``chain_lines``;
         ``epsilon_spent``, ``epsilon_left`` (None: unbounded), ``epsilon_budget``;
         ``disk_free_bytes``.
 
@@ -82,7 +85,8 @@ def require_connected(folder: Path) -> None:
 def _node(folder: Path) -> dict[str, Any]:
     facts = read_status(folder)
     if not facts:
-        return {"state": "not joined", "reason": "", "restarts": 0, "superlink": None}
+        reason = f"the next command is `{_next_command(folder)}`"
+        return {"state": NOT_JOINED, "reason": reason, "restarts": 0, "superlink": None}
     state, reason = facts["state"], facts["reason"]
     if state != "stopped" and not is_joined(facts):
         state, reason = "gone", "its program was killed; join again"
@@ -92,6 +96,15 @@ def _node(folder: Path) -> dict[str, Any]:
         "state": state, "reason": reason, "restarts": facts["restarts"],
         "superlink": facts["superlink"],
     }  # fmt: skip
+
+
+def _next_command(folder: Path) -> str:
+    """What a site's engineer runs next to join, in the order in which `join` asks for it."""
+    if pinned_coordinator(folder) is None or not (folder / NODE_KEY).is_file():
+        return f"osteofed site enrol {folder} invitation.json"
+    if not approved_digests(folder):
+        return f"osteofed site approve {folder} osteofed.fab"
+    return f"osteofed site join {folder}"
 
 
 def _is_frozen(pid: int) -> bool:

@@ -122,6 +122,12 @@ def test_where_to_find_what_names_what_is_there() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_how_long_the_setup_takes_is_said_in_one_way() -> None:
+    for name in ("README.md", "Makefile", "docs/run-a-consortium.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "about three minutes" in text, name
+
+
 def test_the_readme_is_short_and_shows_the_figures_of_the_benchmarks() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(readme.split()) <= 1000

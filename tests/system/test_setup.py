@@ -67,13 +67,13 @@ def setup(tmp_path: Path) -> Setup:
 def test_it_says_what_it_does_and_how_long_it_takes(setup: Setup) -> None:
     code, said = setup.make()
     assert code == 0
-    for words in ("about two minutes", "about 3 GB", ".venv/bin/osteofed"):
+    for words in ("about three minutes", "about 3 GB", ".venv/bin/osteofed"):
         assert words in said
     assert "pip install" not in said  # the commands themselves are no news
     assert (setup.folder / ".venv/.installed").exists()
     again = setup.make()
     assert again[0] == 0
-    assert "two minutes" not in again[1]
+    assert "three minutes" not in again[1]
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,14 @@ def one_row(
         Evidence(known, config.scanners, scans or [], TODAY),
     )
     assert len(rows) == 1
-    assert (rows[0].advice == "") == (rows[0].verdict == MET)
+    assert begins_with_its_figures(rows[0])
     return rows[0]
+
+
+def begins_with_its_figures(row: ContractRow) -> bool:
+    """Whether the advice can be read alone; what is met has none."""
+    figures = f"found {row.found} (required: {row.required}): "
+    return row.advice == "" if row.verdict == MET else row.advice.startswith(figures)
 
 
 def count(of: str, at_least: int) -> dict[str, Any]:
@@ -91,6 +97,13 @@ def test_only_training_patients_count(store: SiteStore) -> None:
     assert one_row(store, count("patients", 16)).verdict == MET
     row = one_row(store, count("patients", 17))
     assert (row.verdict, row.found) == (NOT_MET, "16")
+
+
+def test_the_advice_says_how_many_there_are_and_how_many_are_required(store: SiteStore) -> None:
+    row = one_row(store, count("label:bmd", 30))
+    assert row.advice.startswith("found 16 (required: at least 30 patients): take in more studies")
+    unknown = one_row(store, count("sex:F", 1)).advice
+    assert unknown.startswith("found 0, and 16 unknown (required: at least 1 patient): ")
 
 
 def test_a_patient_of_unknown_sex_may_or_may_not_count(store: SiteStore) -> None:
@@ -383,6 +396,8 @@ def test_the_command_prints_the_table_and_ends_with_46_where_a_must_fails(folder
     assert facts["rows"][0]["found"] == "16"
     shown = CliRunner().invoke(app, arguments).stdout
     assert "not met" in shown
+    sentence = "count of patients: found 16 (required: at least 17 patients): take in more studies"
+    assert any(line.startswith(sentence) for line in shown.splitlines())
 
 
 def test_the_command_says_that_the_contract_is_kept_here_and_nothing_was_sent(folder: Path) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from typer.testing import CliRunner
 
+from client.cli.main import app
 from client.ingest.folder import IngestReport, ingest
 from client.store.site_store import SiteStore, init_site
 from client.store.split import SPLITS
@@ -53,6 +55,18 @@ def snapshot(site: Path) -> dict[str, object]:
         for table in ("patients", "studies", "images", "labels", "files"):
             found[table] = sorted(catalogue.execute(f"SELECT * FROM {table}"), key=str)  # noqa: S608
     return found
+
+
+def test_every_column_of_the_table_has_a_header(tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "notes.dcm").write_bytes(b"no DICOM")
+    site = new_site(tmp_path / "site")
+    done = CliRunner().invoke(app, ["ingest", str(site), str(tmp_path / "export")])
+    assert isinstance(done.exception, InputEmptyError)
+    [header] = [line for line in done.stdout.splitlines() if "┃ outcome" in line]
+    assert [cell.strip() for cell in header.split("┃")[1:-1]] == [
+        "outcome", "files", "reason", "meaning",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("scanner", ["lunar", "hologic"])

@@ -7,10 +7,17 @@ import os
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from client.cli.main import app
 from client.identity.chain import site_chain
+from client.identity.coordinator import COORDINATOR
+from client.node import status
+from client.node.enrol import NODE_KEY
 from client.node.metrics import site_metrics
-from client.node.status import site_status
+from client.node.status import require_connected, site_status
+from shared.errors import RuntimeUnavailableError
+from shared.protocol.signatures import Invitation
 from shared.settings.files import SitePrivacy
 from tests.server.tiny_sites import tiny_site
 
@@ -38,6 +45,30 @@ def test_a_site_that_never_joined(site: Path) -> None:
     assert found["node"]["state"] == "not joined"
     assert (found["working_on"], found["coordinator"]) == (None, None)
     assert (found["epsilon_spent"], found["epsilon_left"]) == (0.0, 8.0)
+
+
+def enrol(site: Path) -> None:
+    pinned = Invitation(coordinator="0" * 64, address="host:1", ca="")
+    (site / COORDINATOR).write_text(pinned.model_dump_json())
+    (site / NODE_KEY).touch()
+
+
+def test_a_site_that_never_joined_says_so_and_names_the_next_command(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> str:
+        shown = CliRunner().invoke(app, ["status", str(site)]).stdout
+        assert "alpha has not joined the federation yet" in shown
+        assert "waiting" not in shown
+        return shown.splitlines()[-1]
+
+    assert said() == f"the next command is `osteofed site enrol {site} invitation.json`"
+    with pytest.raises(RuntimeUnavailableError, match="not joined: the next command is"):
+        require_connected(site)
+    enrol(site)
+    assert said() == f"the next command is `osteofed site approve {site} osteofed.fab`"
+    monkeypatch.setattr(status, "approved_digests", lambda _: [{"digest": "0" * 64}])
+    assert said() == f"the next command is `osteofed site join {site}`"
 
 
 def test_what_it_is_working_on_until_it_is_answered(site: Path) -> None:

@@ -22,7 +22,7 @@ from shared.training.local_round import train_private
 from shared.training.mixing import refuse_what_mixes
 from shared.training.optimising import training
 from tests.shared.standins import Standins
-from tests.shared.training.test_training import KEY, TASK, TinyNetwork, TinyTask, private
+from tests.shared.training.tiny_training import KEY, TASK, TinyNetwork, TinyTask, private
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "tasks"
 CPU = Compute()

@@ -36,7 +36,7 @@ from tests.shared.training.test_per_patient_gradients import (
     tiny_batch,
     together,
 )
-from tests.shared.training.test_training import KEY, TASK, TinyTask, private
+from tests.shared.training.tiny_training import KEY, TASK, TinyTask, private
 
 PATIENTS = 3
 
