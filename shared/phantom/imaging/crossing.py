@@ -1,7 +1,8 @@
 """What the rays of a projection cross in an anatomy: mineral, lean, fat and metal.
 
-DXA and film ask alike; they differ in the lattices alone. Bones are sampled on the picture's own
-pixels, soft tissue on a few rays, between which pixels lie.
+DXA and film ask alike; they differ in the lattices alone. Bones are sampled on rays as dense as
+the picture's pixels, but not denser than detectors see; soft tissue on a few rays, between which
+pixels lie.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from .physics import Crossed
 
 #: Steps along the rays through bones, mm: a sample's borders make the integral exact at any.
 BONE_STEP: Final = 3.0
+#: Rays through bones are no closer than this, mm: detectors blur by as much.
+BONE_RAYS: Final = 1.0
 #: Rays and steps through soft tissue, mm: its borders are found between samples.
 TISSUE_STEP: Final = 5.0
 CHEST_BONES: Final = ("rib_", "scapula_", "sternum")
@@ -43,30 +46,45 @@ class RayGrid:
 
     Attributes
     ----------
-    pixels : Lattice
-        A ray for each pixel; steps of about `BONE_STEP`.
+    bones : Lattice
+        Rays through bones, metal and plaques, `BONE_RAYS` apart or more; steps of about
+        `BONE_STEP`.
     tissue : Lattice
         Fewer rays around and between them; steps of about `TISSUE_STEP`.
     rows, columns : ndarray of float32, shapes (H,) and (W,)
         Where pixels lie between the rays of `tissue`, 0 on its first.
     longer : ndarray of float32, broadcast to (H, W)
         Way along a ray for each mm of the lattice's step: 1 for parallel rays.
-    chest : (Lattice, rows, columns), optional
+    chest : (Lattice, (rows, columns)), optional
         Rays of twice the distance for `CHEST_BONES`, which are long, thin and not what is looked
-        at, and where pixels lie between them; on the pixels if there are none.
+        at, and where pixels lie between them; as `bones` if there are none.
+    pixels : (rows, columns), optional
+        Where pixels lie between the rays of `bones`, (H,) and (W,); one on each if there is none.
     """
 
-    pixels: Lattice
+    bones: Lattice
     tissue: Lattice
     rows: Floats
     columns: Floats
     longer: Floats
-    chest: tuple[Lattice, Floats, Floats] | None = None
+    chest: tuple[Lattice, tuple[Floats, Floats]] | None = None
+    pixels: tuple[Floats, Floats] | None = None
 
     def along(self, volume: Floats) -> Floats:
-        """Integral of samples (H, W, ways) along the rays, in the samples' unit times cm."""
-        step = np.float32(self.pixels.step[2] / 10)
-        return floats(volume.sum(axis=2) * step * self.longer)
+        """Integral of samples of `bones` along the rays at the pixels, in their unit times cm."""
+        step = np.float32(self.bones.step[2] / 10)
+        return floats(self.at_pixels(volume.sum(axis=2) * step) * self.longer)
+
+    def at_pixels(self, values: Floats) -> Floats:
+        """What rays of `bones` found, at the pixels, (H, W)."""
+        return values if self.pixels is None else _between(values, self.pixels)
+
+
+def _between(values: Floats, places: tuple[Floats, Floats]) -> Floats:
+    """Values at places between rows and columns, along straight lines."""
+    rows, columns = places
+    grid = np.broadcast_arrays(rows[:, None], columns[None, :])
+    return floats(map_coordinates(values, grid, order=1, mode="nearest"))
 
 
 def areal_mineral(
@@ -81,23 +99,22 @@ def areal_mineral(
     rays : RayGrid
         Of the picture.
     metal : mapping of str to ndarray, optional
-        Shares of the samples of `rays.pixels` that are metal (`shares_of`): no bone is there.
+        Shares of the samples of `rays.bones` that are metal (`shares_of`): no bone is there.
     """
     chest = [one for one in bones if rays.chest and one.name.startswith(CHEST_BONES)]
-    volume = mineral_of([one for one in bones if one not in chest], rays.pixels)
+    volume = mineral_of([one for one in bones if one not in chest], rays.bones)
     for share in (metal or {}).values():
         volume *= 1 - share
     areal = rays.along(volume)
     if rays.chest is None:
         return areal
-    lattice, rows, columns = rays.chest
+    lattice, places = rays.chest
     coarse = mineral_of(chest, lattice).sum(axis=2) * np.float32(lattice.step[2] / 10)
-    places = np.broadcast_arrays(rows[:, None], columns[None, :])
-    return areal + rays.longer * floats(map_coordinates(coarse, places, order=1, mode="nearest"))
+    return areal + rays.longer * _between(coarse, places)
 
 
 def areal_metal(metal: Mapping[str, Floats], rays: RayGrid) -> dict[str, Floats]:
-    """Metal or cement along rays by material, g/cm², (H, W), of shares of `rays.pixels`."""
+    """Metal or cement along rays by material, g/cm², (H, W), of shares of `rays.bones`."""
     return {
         material: rays.along(share) * np.float32(MATERIALS[material].density)
         for material, share in metal.items()
@@ -142,10 +159,10 @@ def soft_tissue(
 
 def _plaques(plaques: Sequence[Tissue], rays: RayGrid) -> Floats:
     """Mineral of plaques on the pixels, where there can be any, g/cm²."""
-    lattice = rays.pixels
+    lattice = rays.bones
     found = np.zeros(lattice.shape[:2], np.float32)
     if not plaques:
-        return found
+        return rays.at_pixels(found)
     low = np.min([one.box[0] for one in plaques], axis=0)
     high = np.max([one.box[1] for one in plaques], axis=0)
     inside = [
@@ -160,11 +177,11 @@ def _plaques(plaques: Sequence[Tissue], rays: RayGrid) -> Floats:
             near &= mask.any(axis=others)
         index = np.flatnonzero(near)
         if not len(index):
-            return found
+            return rays.at_pixels(found)
         some.append(slice(int(index[0]), int(index[-1]) + 1))
     part = _cut(lattice, (some[0], some[1], some[2]))
     found[some[0], some[1]] = ray_mass(plaques, part).mineral
-    return found
+    return rays.at_pixels(found)
 
 
 def _cut(lattice: Lattice, some: tuple[slice, slice, slice]) -> Lattice:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.phantom.imaging.crossing import BONE_STEP, TISSUE_STEP, RayGrid
+from shared.phantom.imaging.crossing import BONE_RAYS, BONE_STEP, TISSUE_STEP, RayGrid
 from shared.phantom.imaging.grids import between, even
 from shared.phantom.imaging.projection import Frame
 from shared.phantom.solids.bones.vertebra import BodyShape
@@ -132,17 +132,20 @@ def rays_of(frame: Frame, box: Box, roll_degrees: float = 0.0) -> RayGrid:
     if roll_degrees:
         low, high = low - 12, high + 12
     ways = even(low, high, BONE_STEP)
-    pixels = straight(frame.rows, frame.columns, ways, lateral=lateral)
+    own = tuple(max(side, BONE_RAYS) for side in frame.spacing)
+    rows, columns, pixels = between(frame, (own[0], own[1]), 0)
+    bones = straight(rows, columns, ways, lateral=lateral)
     rows, columns, places = between(frame, (TISSUE_STEP, TISSUE_STEP), 2)
     tissue = straight(rows, columns, even(low, high, TISSUE_STEP), lateral=lateral)
     chest = None
     if lateral:
-        rows, columns, own = between(frame, (2 * frame.spacing[0], 2 * frame.spacing[1]), 0.5)
+        rows, columns, wider = between(frame, (2 * own[0], 2 * own[1]), 0.5)
         wide = turned(straight(rows, columns, ways, lateral=True), roll_degrees)
-        chest = (wide, own[0], own[1])
+        chest = (wide, wider)
     return RayGrid(
-        turned(pixels, roll_degrees), turned(tissue, roll_degrees), *places, floats(1.0), chest
-    )
+        turned(bones, roll_degrees), turned(tissue, roll_degrees), *places, floats(1.0), chest,
+        pixels,
+    )  # fmt: skip
 
 
 def turned(lattice: Lattice, roll_degrees: float) -> Lattice:

@@ -123,7 +123,7 @@ def cross_view(
         frame = cut_off(frame, bodies, low=visit.cut_off == "head")
     rays = rays_of(frame, anatomy.tissues[0].box, roll)
     own = np.zeros(frame.shape, np.float32)
-    metal = shares_of([*skeleton.implants, *objects], rays.pixels)
+    metal = shares_of([*skeleton.implants, *objects], rays.bones)
     femur = skeleton.femora["left" if left else "right"].bone
     bones: list[Bone] = list(skeleton.bones)
     marrow: list[Bone] = [one.bone for one in skeleton.spine.values()]

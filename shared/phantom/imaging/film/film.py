@@ -65,7 +65,7 @@ class FilmShot:
 def cross_film(anatomy: Anatomy, geometry: FilmGeometry) -> Crossed:
     """What the rays of a film cross."""
     rays = rays_of_film(geometry, anatomy.tissues[0].box)
-    metal = shares_of(anatomy.skeleton.implants, rays.pixels)
+    metal = shares_of(anatomy.skeleton.implants, rays.bones)
     mineral = areal_mineral(anatomy.skeleton.bones, rays, metal)
     marrow = [body.bone for body in anatomy.skeleton.spine.values()]
     soft = soft_tissue(anatomy.tissues, marrow, rays, anatomy.person.composition.marrow_fat)

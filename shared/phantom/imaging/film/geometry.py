@@ -132,7 +132,7 @@ def rays_of_film(geometry: FilmGeometry, box: Box) -> RayGrid:
     tissue = _lattice(geometry, rows, columns, even(low, high, TISSUE_WAYS))
     side = 2 * frame.spacing[0]
     rows, columns, own = between(frame, (side, side), 0.5)
-    chest = (_lattice(geometry, rows, columns, ways), own[0], own[1])
+    chest = (_lattice(geometry, rows, columns, ways), own)
     across = (frame.columns[None, :] - geometry.source[0]) / geometry.distance
     down = (frame.rows[:, None] - geometry.source[1]) / geometry.distance
     longer = np.sqrt(1 + across**2 + down**2)
