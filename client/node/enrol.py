@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from client.identity.chain import site_chain
-from client.identity.coordinator import COORDINATOR
+from client.identity.coordinator import COORDINATOR, pinned_coordinator
 from client.store.site_store import SiteStore
 from shared.errors import ConfigValueError, StoreExistsError
 from shared.protocol.messages import rounded_count
@@ -21,6 +21,11 @@ NODE_KEY: Final = "node.key"
 ENROLMENT_FILE: Final = "enrolment.json"
 #: A hospital grows; its contract leaves room for this many times today's patients.
 ROOM: Final = 2
+
+
+def enrolled_with(folder: Path) -> Invitation | None:
+    """The coordinator that a site is enrolled with; None before `enrol`."""
+    return pinned_coordinator(folder) if (folder / NODE_KEY).is_file() else None
 
 
 def enrol(folder: Path, invitation: Path, most_patients: int | None = None) -> dict[str, Any]:

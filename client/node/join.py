@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from client.identity.coordinator import pinned_coordinator
 from client.node.code_approval import APPROVED, approved_digests
-from client.node.enrol import NODE_KEY
+from client.node.enrol import NODE_KEY, enrolled_with
 from client.node.supernode import LAST_NODE, REACHED
 from shared.errors import CodeNotApprovedError, ConfigError, RuntimeUnavailableError
 from shared.runtime.files import require_private, write_text_atomically
@@ -193,8 +192,8 @@ def join(
     """
     folder = folder.resolve()
     load_settings(folder / "site.yaml", SiteConfig)  # a folder that is no site is said so
-    invitation = pinned_coordinator(folder)
-    if invitation is None or not (folder / NODE_KEY).is_file():
+    invitation = enrolled_with(folder)
+    if invitation is None:
         raise ConfigError(
             f"{folder}: is not enrolled; run `osteofed site enrol` with the coordinator's "
             "invitation.json"

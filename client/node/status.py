@@ -11,7 +11,7 @@ import psutil
 from client.identity.chain import AUDIT
 from client.identity.coordinator import pinned_coordinator
 from client.node.code_approval import approved_digests
-from client.node.enrol import NODE_KEY
+from client.node.enrol import enrolled_with
 from client.node.join import is_joined, read_status
 from client.node.ledger_summary import ledger_statement
 from shared.audit.chain import ChainLine, tail_of
@@ -100,7 +100,7 @@ def _node(folder: Path) -> dict[str, Any]:
 
 def _next_command(folder: Path) -> str:
     """What a site's engineer runs next to join, in the order in which `join` asks for it."""
-    if pinned_coordinator(folder) is None or not (folder / NODE_KEY).is_file():
+    if enrolled_with(folder) is None:
         return f"osteofed site enrol {folder} invitation.json"
     if not approved_digests(folder):
         return f"osteofed site approve {folder} osteofed.fab"
