@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.clinical.cross_calibration import standardised_bmd, vendor_bmd
 from shared.phantom.anatomy.body import WRONG_ROTATION, PointAnatomy
+from shared.phantom.imaging.outlines import Codes
 from shared.phantom.imaging.scanner import ScannerProfile
+from shared.phantom.solids.distance import Floats
 from shared.records import StudyLabels, Vendor, View
 from shared.regions import BMD_REGIONS, LUMBAR, VERTEBRAE, codes_of
 
 from .population import VertebralFinding
-
-Codes = NDArray[np.uint8]
 
 
 class ExaminedBody(Protocol):
@@ -52,6 +51,16 @@ def is_whole(regions: Codes, region: str) -> bool:
     inside = np.isin(regions, codes_of(region))
     at_edge = inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any()
     return not bool(at_edge)
+
+
+def region_means(image: Floats, regions: Codes, *, whole: bool = True) -> dict[str, float]:
+    """Mean of an image in each region of `BMD_REGIONS` that is there; if `whole`, as a whole."""
+    found = {}
+    for region in BMD_REGIONS:
+        inside = np.isin(regions, codes_of(region))
+        if inside.any() and (not whole or is_whole(regions, region)):
+            found[region] = float(image[inside].mean(dtype=np.float64))
+    return found
 
 
 def quality_codes(
@@ -154,14 +163,19 @@ def label_study(
     )
 
 
+def finding_events(patient: ExaminedBody) -> list[str]:
+    """Losses of height and marked degeneration, as events."""
+    events = [
+        f"fracture:{level}:{finding.grade}" if finding.grade else f"deformity:{level}"
+        for level, finding in sorted(patient.findings.items())
+    ]
+    return events + [f"degenerative:{level}" for level in sorted(patient.degenerative)]
+
+
 def body_events(anatomy: PointAnatomy) -> tuple[str, ...]:
     """What is out of the ordinary in the body and in how it lies."""
     patient = anatomy.patient
-    events = []
-    for level, finding in sorted(patient.findings.items()):
-        word = f"fracture:{level}:{finding.grade}" if finding.grade else f"deformity:{level}"
-        events.append(word)
-    events.extend(f"degenerative:{level}" for level in sorted(patient.degenerative))
+    events = finding_events(patient)
     if abs(patient.scoliosis) > 10:
         events.append("scoliosis")
     if patient.aortic_calcium > 0.4:

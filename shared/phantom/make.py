@@ -63,20 +63,6 @@ def render_by_name(number: int, seed: int, scanner: str, population: str) -> Ren
     return render_study(number, seed, SCANNERS[scanner], POPULATIONS[population])
 
 
-def render_solid_by_name(
-    number: int, seed: int, scanner: str, population: str, *, generator: str
-) -> RenderedStudy:
-    """Render one patient of a solid anatomy by the names of all settings."""
-    from shared.phantom.imaging.dxa.looks import SOLID_SCANNERS, look_of
-    from shared.phantom.person.covariates import POPULATIONS
-    from shared.phantom.person.generator import GENERATORS
-    from shared.phantom.solid_study import render_solid_study
-
-    settings = GENERATORS[generator]
-    profile = look_of(SOLID_SCANNERS[scanner], seed % settings.looks_a_vendor)
-    return render_solid_study(number, seed, profile, POPULATIONS[population], settings)
-
-
 def renderer_of(anatomy: str) -> Render:
     """Who renders a patient of an anatomy: `POINTS` or the name of a generator.
 
@@ -92,7 +78,9 @@ def renderer_of(anatomy: str) -> Render:
         raise PhantomError(f"anatomy {anatomy!r}: unknown (known: {', '.join(known)})")
     if anatomy == POINTS:
         return render_by_name
-    return partial(render_solid_by_name, generator=anatomy)
+    from shared.phantom.solid_source import render_by_names
+
+    return partial(render_by_names, generator=anatomy)
 
 
 def make_hospital(

@@ -77,21 +77,17 @@ class CtExamination:
         return acquire(self.scene, self.scanner, self.stack, rng)
 
 
-def draw_examination(
-    number: int, seed: int, population: str, generator: str, scanner: str | None = None
-) -> CtExamination:
-    """Draw the CT of a person.
+def draw_examination(number: int, seed: int, population: str, generator: str) -> CtExamination:
+    """Draw the CT of a person, on the hospital's own scanner, which follows from its seed.
 
     Parameters
     ----------
     number, seed, population, generator
         Of the person, as for `solid_source.solid_patient`.
-    scanner : str, optional
-        A key of `CT_SCANNERS`; the hospital's own, by its seed, by default.
     """
     rng = numpy_generator(seed, "ct examination", generator, population, number)
     names = sorted(CT_SCANNERS)
-    profile = CT_SCANNERS[scanner or names[seed % len(names)]]
+    profile = CT_SCANNERS[names[seed % len(names)]]
     person = draw_person(number, seed, POPULATIONS[population], GENERATORS[generator])
     roll = ROLL_SD * float(np.clip(rng.normal(), -2.5, 2.5))
     lie = Lie(roll_degrees=roll, inspiration=float(rng.uniform(0.5, 1.0)))

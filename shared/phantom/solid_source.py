@@ -24,12 +24,25 @@ from .person.calibration import calibration
 from .person.covariates import POPULATIONS
 from .person.generator import GENERATORS, PLAIN
 from .person.person import draw_person
+from .rendered import RenderedStudy
 from .solid_study import render_solid_study
 from .solids.anatomy import build_anatomy
 from .source import DigitalPatients, record_of
 
 #: Changes whenever the same seed would give other pictures, so that old caches are not read.
 SOLID_VERSION: Final = 1
+
+
+def render_by_names(
+    number: int, seed: int, scanner: str | None, population: str, *, generator: str
+) -> RenderedStudy:
+    """Render one person's DXA visit; parameters as for `solid_patient`."""
+    settings = GENERATORS[generator]
+    if scanner is None:
+        profile = generic_look(number, seed, settings)
+    else:
+        profile = look_of(SOLID_SCANNERS[scanner], seed % settings.looks_a_vendor)
+    return render_solid_study(number, seed, profile, POPULATIONS[population], settings)
 
 
 def solid_patient(
@@ -57,12 +70,7 @@ def solid_patient(
     StudyRecord
         As `source.generic_patient` gives it.
     """
-    settings = GENERATORS[generator]
-    if scanner is None:
-        profile = generic_look(number, seed, settings)
-    else:
-        profile = look_of(SOLID_SCANNERS[scanner], seed % settings.looks_a_vendor)
-    return record_of(render_solid_study(number, seed, profile, POPULATIONS[population], settings))
+    return record_of(render_by_names(number, seed, scanner, population, generator=generator))
 
 
 def solid_radiograph(

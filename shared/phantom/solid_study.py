@@ -29,7 +29,7 @@ from shared.records import DXA_VIEWS, StudyLabels, View
 from shared.regions import BMD_REGIONS, LUMBAR, NUMBER_OF_CODES, REGION_CODES, codes_of
 from shared.seeds import numpy_generator
 
-from .labels import genant_grades, is_whole, quality_codes, reported_bmd
+from .labels import finding_events, genant_grades, quality_codes, region_means, reported_bmd
 from .rendered import RenderedStudy
 
 #: [U] Severity from which an operator notes degeneration (`person.degeneration`).
@@ -147,7 +147,7 @@ def true_bmd(views: Mapping[View, ScannedView]) -> dict[str, float]:
     for view in (View.SPINE_PA, View.HIP_LEFT):
         one = views[view]
         bone = one.rays.own if view is View.HIP_LEFT else one.rays.mineral
-        found |= _means(bone, one.image.regions)
+        found |= region_means(bone, one.image.regions)
     return {region: found[region] for region in BMD_REGIONS if region in found}
 
 
@@ -156,7 +156,7 @@ def _measured(views: Mapping[View, ScannedView]) -> dict[str, float]:
     found: dict[str, float] = {}
     for view in (View.SPINE_PA, View.HIP_LEFT):
         one = views[view]
-        found |= _means(on_vendors_scale(one.measured, one.by_hand), one.by_hand, whole=False)
+        found |= region_means(on_vendors_scale(one.measured, one.by_hand), one.by_hand, whole=False)
     return found
 
 
@@ -166,16 +166,6 @@ def on_vendors_scale(measured: Floats, regions: Codes) -> Floats:
     for region, factor in SCALE.items():
         factors[REGION_CODES[region]] = factor
     return measured * factors[regions]
-
-
-def _means(image: Floats, regions: Codes, *, whole: bool = True) -> dict[str, float]:
-    """Mean of an image in each region that is there; if `whole`, only where all of it is."""
-    found = {}
-    for region in BMD_REGIONS:
-        inside = np.isin(regions, codes_of(region))
-        if inside.any() and (not whole or is_whole(regions, region)):
-            found[region] = float(image[inside].mean(dtype=np.float64))
-    return found
 
 
 def _under_metal(views: Mapping[View, ScannedView]) -> frozenset[str]:
@@ -191,11 +181,7 @@ def _under_metal(views: Mapping[View, ScannedView]) -> frozenset[str]:
 def events_of(anatomy: Anatomy, visit: DxaVisit, body: NoticedBody) -> tuple[str, ...]:
     """What is out of the ordinary in a body and a visit."""
     person = anatomy.person
-    events = [
-        f"fracture:{level}:{one.grade}" if one.grade else f"deformity:{level}"
-        for level, one in sorted(body.findings.items())
-    ]
-    events += [f"degenerative:{level}" for level in sorted(body.degenerative)]
+    events = finding_events(body)
     if abs(person.variants.curves.scoliosis) > 10:
         events.append("scoliosis")
     if person.wear.aortic_calcium > 0.4:

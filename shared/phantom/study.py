@@ -12,16 +12,16 @@ from shared.phantom.anatomy.body import Mineral, PointAnatomy, build_anatomy
 from shared.phantom.anatomy.metal import place_metal
 from shared.phantom.anatomy.solid import Floats
 from shared.phantom.anatomy.vertebra import end_plates
-from shared.phantom.imaging.acquisition import expose, move, show, stepped_hip, stepped_margins
+from shared.phantom.imaging.acquisition import scan
 from shared.phantom.imaging.outlines import Codes, hip_regions, lateral_regions, spine_regions
 from shared.phantom.imaging.physics import Crossed
 from shared.phantom.imaging.projection import Frame, project
 from shared.phantom.imaging.scanner import ScannerProfile
 from shared.records import DXA_VIEWS, View
-from shared.regions import BMD_REGIONS, LUMBAR, REGION_CODES, codes_of
+from shared.regions import LUMBAR, REGION_CODES
 from shared.seeds import numpy_generator
 
-from .labels import body_events, is_whole, label_study
+from .labels import body_events, label_study, region_means
 from .population import PopulationProfile, draw_patient
 from .rendered import RenderedImage, RenderedStudy
 from .truth import heights, landmarks_of, minerals, scale_mineral
@@ -208,34 +208,12 @@ def render_view(
     frame = situation.frames[view]
     crossed, femur = cross(bones, anatomy, frame)
     regions = _regions(anatomy, frame, femur)
-    truth = _truth(femur if view is View.HIP_LEFT else crossed.bone, regions)
+    truth = region_means(femur if view is View.HIP_LEFT else crossed.bone, regions)
     if situation.metal is not None:
         metal = project(frame, situation.metal.points, situation.metal.mass)
         crossed = replace(crossed, bone=crossed.bone + metal)
-    if view in situation.moving:
-        crossed = move(crossed, frame, rng)
-    exposure = expose(crossed, scanner, view, rng)
-    display = show(exposure, scanner, scanner.window[view], rng)
-    density = exposure.density * np.float32(scanner.density_scale * scanner.calibration)
-    if scanner.stepped_border and view is View.SPINE_PA:
-        unscanned = stepped_margins(frame, rng)
-        display[unscanned] = np.nan
-        density[unscanned] = np.nan
-        regions[unscanned] = 0
-    if scanner.stepped_border and view is View.HIP_LEFT:
-        hidden = ~stepped_hip(crossed.bone, frame)
-        display[hidden] = 0.0
-        density[hidden] = 0.0
-    return RenderedImage(density, display, regions, scanner.spacing_mm), truth
-
-
-def _truth(bone: Floats, regions: Codes) -> dict[str, float]:
-    """Areal BMD inside the regions of a map that are whole, g/cm²."""
-    return {
-        region: float(bone[np.isin(regions, codes_of(region))].mean(dtype=np.float64))
-        for region in BMD_REGIONS
-        if is_whole(regions, region)
-    }
+    image, _ = scan(crossed, regions, frame, scanner, rng, moving=view in situation.moving)
+    return image, truth
 
 
 def _under_metal(situation: Situation, regions: Codes) -> frozenset[str]:

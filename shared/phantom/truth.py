@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +11,17 @@ from numpy.typing import NDArray
 from shared.phantom.anatomy.body import Mineral, PointAnatomy
 from shared.phantom.anatomy.femur import FemurCloud
 from shared.phantom.anatomy.solid import Floats
-from shared.phantom.imaging.outlines import Codes, FemurLandmarks, hip_regions, spine_regions
+from shared.phantom.imaging.outlines import (
+    NECK_BOX,
+    SHAFT_END,
+    Codes,
+    FemurLandmarks,
+    hip_regions,
+    spine_regions,
+)
 from shared.phantom.imaging.projection import Frame, project
 from shared.records import View
 from shared.regions import LUMBAR, REGION_CODES, VERTEBRAE, codes_of
-
-#: Box of the femoral neck along the neck, mm from the head's centre in the template.
-NECK_BOX: Final = (24.5, 38.5)
-#: End of the intertrochanteric region, template mm below the head's centre.
-SHAFT_END: Final = 100.0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from shared.phantom.imaging.ct.stack import SliceStack
 from shared.phantom.imaging.ct.volume import acquire
 from shared.phantom.imaging.dxa.fields import field_of, rays_of, seen_from
 from shared.phantom.imaging.dxa.looks import SOLID_SCANNERS
-from shared.phantom.imaging.dxa.placed import OperatorHand, regions_in
+from shared.phantom.imaging.dxa.placed import regions_in
 from shared.phantom.imaging.dxa.scan import ViewRays, cross_view
 from shared.phantom.imaging.dxa.visit import DxaVisit, draw_visit
 from shared.phantom.imaging.film.geometry import rays_of_film, set_up
@@ -36,10 +36,10 @@ from shared.phantom.solids.anatomy import Anatomy, build_anatomy
 from shared.phantom.solids.bone import mineral_of
 from shared.phantom.solids.distance import Floats, floats
 from shared.phantom.solids.lattice import straight
-from shared.phantom.solids.skeleton import Lie
-from shared.records import DXA_VIEWS, View
+from shared.records import View
 from shared.regions import HIP, LUMBAR, REGION_CODES, codes_of
 from shared.seeds import numpy_generator
+from tests.shared.phantom.imaging.bodies import CAREFUL, share_in
 from tests.verify.calibration.cohort import draw_cohort
 from tests.verify.stored import digest_of
 from tests.verify.topic import Line, Planned, Runs, Tell, Topic, at_least, at_most, within
@@ -55,10 +55,6 @@ CT: Final = CT_SCANNERS["aurora"]
 #: Share of fat over which the decomposition is asked.
 UNIFORM_FAT: Final = 0.3
 MOST_CALIBRATED: Final = CALIBRATED[0][1]
-#: Nothing goes wrong, and the operator draws what is there.
-CAREFUL: Final = DxaVisit(
-    Lie(), 0.0, "left", dict.fromkeys(DXA_VIEWS, (0.0, 0.0)), None, frozenset(), (), OperatorHand()
-)
 Figures = dict[str, float]
 
 
@@ -141,14 +137,7 @@ def height_error(anatomy: Anatomy) -> float:
         body = anatomy.skeleton.spine[level]
         shape = body.shape
         u = floats([-0.75, 0.0, 0.4])
-        across, along, down = np.meshgrid(
-            np.arange(-shape.width / 2, shape.width / 2, 0.5), u * shape.depth / 2,
-            np.arange(-25, 25, 0.25), indexing="ij",
-        )  # fmt: skip
-        own = floats(np.stack([across, along, down], axis=-1)).reshape(-1, 3)
-        x, y, z = (body.centre + own @ body.rotation.T).T
-        bone = body.bone.body or body.bone
-        share = bone.matter(x, y, z, (0.25, 0.25, 0.25)).bone.reshape(across.shape)
+        share = share_in(body, body.bone.body or body.bone, u)
         middle = len(share) // 2
         sides = [side.max(axis=0).sum(axis=1) for side in (share[:middle], share[middle:])]
         outline = (sides[0] + sides[1]) / 2 * 0.25

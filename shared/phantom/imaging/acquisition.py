@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.phantom.anatomy.solid import Floats, floats
+from shared.phantom.rendered import RenderedImage
 from shared.records import View
 
+from .outlines import Codes
 from .physics import Crossed, attenuate, beams, decompose, with_noise
 from .projection import Frame
 from .scanner import ScannerProfile, Window
@@ -95,6 +97,50 @@ def show(
         high *= float(np.exp(rng.normal(0, scanner.auto_window)))
     shown = np.clip((value - window.low) / (high - window.low), 0, 1)
     return np.asarray(shown ** np.float32(window.gamma), dtype=np.float32)
+
+
+def scan(
+    crossed: Crossed,
+    regions: Codes,
+    frame: Frame,
+    scanner: ScannerProfile,
+    rng: np.random.Generator,
+    *,
+    moving: bool,
+) -> tuple[RenderedImage, Exposure]:
+    """Take one view as the scanner shows it, and what it measured before any masking.
+
+    Parameters
+    ----------
+    crossed : Crossed
+        Mineral, lean and fat by ray.
+    regions : ndarray of uint8, shape (H, W)
+        True region map; what was not scanned is taken out of it.
+    frame : Frame
+        Pixel grid and view.
+    scanner : ScannerProfile
+        Beams, dose, window, borders.
+    rng : numpy.random.Generator
+        For motion, photons, the vendor's masking and window.
+    moving : bool
+        Whether the patient moves.
+    """
+    view = frame.view
+    if moving:
+        crossed = move(crossed, frame, rng)
+    exposure = expose(crossed, scanner, view, rng)
+    display = show(exposure, scanner, scanner.window[view], rng)
+    density = exposure.density * np.float32(scanner.density_scale * scanner.calibration)
+    if scanner.stepped_border and view is View.SPINE_PA:
+        unscanned = stepped_margins(frame, rng)
+        display[unscanned] = np.nan
+        density[unscanned] = np.nan
+        regions[unscanned] = 0
+    if scanner.stepped_border and view is View.HIP_LEFT:
+        hidden = ~stepped_hip(crossed.bone, frame)
+        display[hidden] = 0.0
+        density[hidden] = 0.0
+    return RenderedImage(density, display, regions, scanner.spacing_mm), exposure
 
 
 def stepped_margins(frame: Frame, rng: np.random.Generator) -> Mask:

@@ -27,6 +27,11 @@ Codes = NDArray[np.uint8]
 EDGE_MM: Final = 1.4
 #: Bone of the femur is where its own projection exceeds this, g/cm².
 FEMUR_EDGE: Final = 0.10
+#: Box of the femoral neck along the neck, mm from the head's centre in the template.
+NECK_BOX: Final = (24.5, 38.5)
+#: End of the intertrochanteric region, template mm below the head's centre: a centimetre below
+#: the lesser trochanter.
+SHAFT_END: Final = 100.0
 #: Half the length of a neck box, mm of the template.
 NECK_HALF: Final = 24
 

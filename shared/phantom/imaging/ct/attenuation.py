@@ -93,14 +93,20 @@ def tube_beam(kvp: int) -> TubeBeam:
     PhantomError
         If the table has no such voltage.
     """
-    if kvp not in BEAMS:
-        raise PhantomError(f"tube voltage {kvp} kV (must be one of {KILOVOLTS})")
-    return beam_of(BEAMS[kvp])
+    return beam_of(BEAMS, kvp)
 
 
-def beam_of(row: tuple[tuple[float, ...], ...]) -> TubeBeam:
-    """Beam of a row of `beam_table`: weights, then attenuation by substance."""
-    weight, *tables = row
+def beam_of(beams: Mapping[int, tuple[tuple[float, ...], ...]], kvp: int) -> TubeBeam:
+    """Beam of a tube voltage in a table like `beam_table`: weights, then attenuation by substance.
+
+    Raises
+    ------
+    PhantomError
+        If the table has no such voltage.
+    """
+    if kvp not in beams:
+        raise PhantomError(f"tube voltage {kvp} kV (must be one of {tuple(beams)})")
+    weight, *tables = beams[kvp]
     names = list(SUBSTANCES)
     table = {name: floats(values) for name, values in zip(names, tables, strict=True)}
     return TubeBeam(floats(weight), table)

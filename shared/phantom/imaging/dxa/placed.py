@@ -10,6 +10,8 @@ import numpy as np
 
 from shared.phantom.imaging.outlines import (
     EDGE_MM,
+    NECK_BOX,
+    SHAFT_END,
     Codes,
     FemurLandmarks,
     hip_regions,
@@ -25,11 +27,6 @@ from shared.regions import LUMBAR, VERTEBRAE
 
 from .fields import SeenBody
 
-#: Box of the femoral neck along the neck, mm from the head's centre in the template.
-NECK_BOX: Final = (24.5, 38.5)
-#: End of the intertrochanteric region, template mm below the head's centre: a centimetre below
-#: the lesser trochanter.
-SHAFT_END: Final = 100.0
 #: [U] SD of where an operator puts things, mm and radians: the lines between vertebrae and their
 #: sides, the neck's box along and about its axis, the end of the shaft.
 LINE_SD: Final = 0.7

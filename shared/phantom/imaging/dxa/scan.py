@@ -8,13 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.phantom.imaging.acquisition import (
-    expose,
-    move,
-    show,
-    stepped_hip,
-    stepped_margins,
-)
+from shared.phantom.imaging.acquisition import scan
 from shared.phantom.imaging.crossing import (
     areal_metal,
     areal_mineral,
@@ -164,22 +158,10 @@ def take_view(
     left : bool
         Which hip `View.HIP_LEFT` shows.
     """
-    frame, view = rays.frame, rays.frame.view
+    frame = rays.frame
     femur = anatomy.skeleton.femora["left" if left else "right"]
     regions = regions_in(frame, rays.bodies, femur, rays.own)
     by_hand = regions_in(frame, rays.bodies, femur, rays.own, visit.hand)
-    crossed = move(rays.crossed, frame, rng) if view in visit.moving else rays.crossed
-    exposure = expose(crossed, scanner, view, rng)
-    display = show(exposure, scanner, scanner.window[view], rng)
-    density = exposure.density * np.float32(scanner.density_scale * scanner.calibration)
-    if scanner.stepped_border and view is View.SPINE_PA:
-        unscanned = stepped_margins(frame, rng)
-        display[unscanned] = np.nan
-        density[unscanned] = np.nan
-        regions[unscanned] = 0
-    if scanner.stepped_border and view is View.HIP_LEFT:
-        hidden = ~stepped_hip(crossed.bone, frame)
-        display[hidden] = 0.0
-        density[hidden] = 0.0
-    image = RenderedImage(density, display, regions, scanner.spacing_mm)
+    moving = frame.view in visit.moving
+    image, exposure = scan(rays.crossed, regions, frame, scanner, rng, moving=moving)
     return ScannedView(image, rays, by_hand, exposure.density)

@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 
-from shared.errors import PhantomError
 from shared.phantom.imaging.ct.attenuation import beam_of
 from shared.phantom.imaging.physics import Beam, Crossed, attenuate, with_noise
 from shared.phantom.solids.distance import Floats, floats
@@ -50,9 +49,7 @@ def film_beam(kvp: int) -> Beam:
     PhantomError
         If the table has no such voltage.
     """
-    if kvp not in FILM_BEAMS:
-        raise PhantomError(f"tube voltage {kvp} kV (must be one of {FILM_KILOVOLTS})")
-    beam = beam_of(FILM_BEAMS[kvp])
+    beam = beam_of(FILM_BEAMS, kvp)
     mineral, lean, fat = (beam.attenuation[name] for name in ("hydroxyapatite", "water", "adipose"))
     return Beam(beam.weight, mineral, lean, fat)
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
+
 from shared.phantom.imaging.dxa.placed import OperatorHand
 from shared.phantom.imaging.dxa.visit import DxaVisit
 from shared.phantom.person.generator import NEAR_TO_LIFE
 from shared.phantom.person.person import Person, draw_person
 from shared.phantom.population import POPULATIONS
 from shared.phantom.solids.anatomy import Anatomy, build_anatomy
+from shared.phantom.solids.bone import Bone
+from shared.phantom.solids.distance import Floats, floats
 from shared.phantom.solids.skeleton import Lie
+from shared.phantom.solids.spine import SpineBody
 from shared.records import DXA_VIEWS
 
 #: Straight, in the middle, still, and drawn without error.
@@ -46,6 +51,23 @@ def person(number: int) -> Person:
 def anatomy(number: int) -> Anatomy:
     """Anatomy of `person`."""
     return build_anatomy(person(number))
+
+
+def share_in(body: SpineBody, bone: Bone, along: Floats) -> Floats:
+    """Share of bone around a vertebral body, at 0.25 mm down, (across, along, down).
+
+    `along` are places along its depth, from -1 (front) to 1 (back).
+    """
+    half = body.shape.width / 2
+    own = np.stack(
+        np.meshgrid(
+            np.arange(-half, half, 0.5), along * (body.shape.depth / 2),
+            np.arange(-25, 25, 0.25), indexing="ij",
+        ),
+        axis=-1,
+    )  # fmt: skip
+    x, y, z = (body.centre + floats(own).reshape(-1, 3) @ body.rotation.T).T
+    return bone.matter(x, y, z, (0.25, 0.25, 0.25)).bone.reshape(own.shape[:3])
 
 
 @lru_cache(maxsize=2)

@@ -26,7 +26,7 @@ from shared.phantom.imaging.physics import Crossed
 from shared.phantom.solids.distance import floats
 from shared.records import View
 from shared.regions import HIP, LUMBAR, REGION_CODES, VERTEBRAE, codes_of
-from tests.shared.phantom.imaging.bodies import CAREFUL, anatomy, operated
+from tests.shared.phantom.imaging.bodies import CAREFUL, anatomy, operated, share_in
 
 LUNAR = SOLID_SCANNERS["lunar"]
 
@@ -99,16 +99,8 @@ def test_lumbar_regions_are_of_human_size_and_hold_what_is_bright() -> None:
 def test_heights_are_those_of_the_solid(level: str) -> None:
     """The outline that a side view shows: the highest and the lowest bone over the depth."""
     body = anatomy(1).skeleton.spine[level]
-    depth, width = body.shape.depth / 2, body.shape.width / 2
     columns = floats([-0.75, 0.0, 0.4])
-    across, along, down = np.meshgrid(
-        np.arange(-width, width, 0.5), columns * depth, np.arange(-25, 25, 0.25),
-        indexing="ij",
-    )  # fmt: skip
-    own = floats(np.stack([across, along, down], axis=-1)).reshape(-1, 3)
-    x, y, z = (body.centre + own @ body.rotation.T).T
-    share = body.bone.matter(x, y, z, (0.25, 0.25, 0.25)).bone.reshape(across.shape)
-    outline = share.max(axis=0).sum(axis=1) * 0.25
+    outline = share_in(body, body.bone, columns).max(axis=0).sum(axis=1) * 0.25
     assert outline == pytest.approx(body.shape.height_at(columns), abs=0.5)
     assert heights_of(seen_from(anatomy(1).skeleton.spine, 0.0))[level] == (
         body.shape.anterior, body.shape.middle, body.shape.posterior,
