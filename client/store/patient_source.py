@@ -320,7 +320,8 @@ def pair_stored(
     )
     asked = select(Study.uid)
     if patient is not None:
-        query, asked = (one.where(Study.patient == patient) for one in (query, asked))
+        query = query.where(Study.patient == patient)
+        asked = asked.where(Study.patient == patient)
     patients: dict[str, list[Dated]] = defaultdict(list)
     split_of: dict[str, str] = {}
     wanted: set[str] = set()
