@@ -23,6 +23,7 @@ from client.store.site_store import SiteStore, init_site
 from client.store.split import SPLITS
 from shared.errors import InputUnreadableError
 from shared.phantom.make import make_hospital
+from shared.regions import BMD_REGIONS
 from shared.settings.files import SiteConfig
 from tests.client.browse.doors import (
     HOSTILE,
@@ -304,7 +305,7 @@ def test_a_study_shows_the_bmd_of_another_visit_that_counts_for_it_or_why_none_d
     shutil.copytree(hospital.site, site)
     with opened(site, served) as door:
         with Session(door.store.engine) as session, session.begin():
-            bmd = select(Label.study).where(Label.kind == "bmd", Label.disputed.is_(False))
+            bmd = select(Label.study).where(Label.name.in_(BMD_REGIONS), Label.disputed.is_(False))
             other = session.scalars(
                 select(Study).where(
                     Study.uid.in_(bmd), Study.day.is_not(None), Study.vendor == "lunar"
@@ -325,7 +326,7 @@ def test_a_study_shows_the_bmd_of_another_visit_that_counts_for_it_or_why_none_d
                 )  # fmt: skip
             own = other.uid
             value = session.scalar(
-                select(Label.value).where(Label.study == own, Label.kind == "bmd")
+                select(Label.value).where(Label.study == own, Label.name.in_(BMD_REGIONS))
             )
         door.enter()
         near, far, itself = (
