@@ -25,10 +25,13 @@ from client.browse.pictures import (
 )
 from client.browse.studies import SHOWN_DIGITS, day_words, first_days, in_order
 from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
+from client.store.exclusions import left_out
 from client.store.marks import read_marks
+from client.store.pairing import SENTENCES, Unpaired
+from client.store.patient_source import pair_stored
 from client.store.site_store import SiteStore
 from shared.dicom.labels.marks import KeptMark
-from shared.records import View
+from shared.records import PairedLabels, View
 from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
 
 
@@ -49,6 +52,8 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
     volumes = session.scalars(select(Volume).where(Volume.study == uid).order_by(Volume.series))
     split = patient.split if patient is not None else None
     marks = read_marks(session, [uid]).get(uid, {})
+    months = store.config.pairing.months
+    pairing, _ = pair_stored(session, left_out(store.folder), months, study.patient)
     genant = _genant(labels)
     return {
         "uid": uid,
@@ -82,6 +87,8 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
             for n, volume in enumerate(volumes)
         ],
         "bmd": _bmd(labels),
+        "paired": _paired(pairing.paired.get(uid)),
+        "unpaired": _unpaired(pairing.unpaired.get(uid)),
         "genant": [row for row in genant if row["fractured"] or row["disputed"]],
         "normal": [row["region"] for row in genant if not row["fractured"] and not row["disputed"]],
     }
@@ -242,6 +249,30 @@ def _bmd(labels: list[Label]) -> list[dict[str, Any]]:
         for label in sorted(labels, key=lambda one: (order.get(one.name, 99), one.name))
         if label.kind == "bmd"
     ]
+
+
+def _paired(found: PairedLabels | None) -> dict[str, Any] | None:
+    """BMD of another visit that counts for the study, and how far away that was."""
+    if found is None:
+        return None
+    return {
+        "vendor": words.vendor_words(found.vendor),
+        "when": words.months_words(found.months),
+        "bmd": [
+            {
+                "region": words.region_words(region),
+                "value": found.labels.bmd[region],
+                "whole": region in UNIONS,
+            }
+            for region in BMD_REGIONS
+            if region in found.labels.bmd
+        ],
+    }
+
+
+def _unpaired(found: Unpaired | None) -> str:
+    """Why no BMD of another visit counts for the study; empty if one does or it has its own."""
+    return "" if found is None else SENTENCES[found.reason]
 
 
 def _genant(labels: list[Label]) -> list[dict[str, Any]]:

@@ -183,6 +183,13 @@ def method_words(codes: str | None) -> list[str]:
     ]
 
 
+def months_words(months: float) -> str:
+    """How far another visit is from a study; negative is before it."""
+    if months == 0:
+        return "of the same day"
+    return f"{abs(months):.1f} months {'before' if months < 0 else 'after'} it"
+
+
 def age_words(years: float | None) -> str:
     """Age in whole years; the oldest are one class."""
     if years is None:

@@ -83,8 +83,8 @@ def init(
         lambda: console().print(
             f"site {config.site} made in {folder}: budget epsilon "
             f"{config.privacy.epsilon_budget:g} at delta {config.privacy.delta:g}. "
-            f"Back up {folder / str(config.secret)} and, after every run, "
-            f"{folder / str(config.ledger)}: without them the site cannot go on.",
+            f"Back up all of {folder} now and after every run: without its keys, its ledger and "
+            "its audit trail the site cannot go on.",
             markup=False,
         ),
     )

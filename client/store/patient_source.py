@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from client.store.arrays import What, array_path, check_fit, mapped
-from client.store.catalogue import Image, Label, Patient, Study, Volume
+from client.store.catalogue import Image, Label, Patient, Study, Volume, has_images
 from client.store.exclusions import left_out
 from client.store.marks import Marks, marks_on, read_marks
 from client.store.pairing import Pairing, Visit, pair_all
@@ -295,6 +295,43 @@ def pair_studies(
         if any(map(lacks, studies))
     )
     return pair_all(visits, wanted, months)
+
+
+def pair_stored(
+    session: Session, unused: Set[str], months: float, patient: str | None = None
+) -> tuple[Pairing, dict[str, str]]:
+    """Pair the studies of all patients, or of one; and the split of each study.
+
+    Parameters
+    ----------
+    session : Session
+        Of the catalogue.
+    unused : set of str
+        Studies that a person left out.
+    months : float
+        Farthest that a visit may be away.
+    patient : str, optional
+        Pseudonym of the only one who is asked about.
+    """
+    query = (
+        select(Study.uid, Study.day, Study.vendor, Study.patient, Patient.split, has_images())
+        .join(Patient, Study.patient == Patient.pseudonym)
+        .order_by(Study.patient, Study.day, Study.uid)
+    )
+    asked = select(Study.uid)
+    if patient is not None:
+        query = query.where(Study.patient == patient)
+        asked = asked.where(Study.patient == patient)
+    patients: dict[str, list[Dated]] = defaultdict(list)
+    split_of: dict[str, str] = {}
+    wanted: set[str] = set()
+    for uid, day, vendor, of, split, imaged in session.execute(query):
+        if uid not in unused:
+            patients[of].append((uid, day, vendor))
+            split_of[uid] = split or ""
+            wanted |= {uid} if imaged else set()
+    labels = read_labels(session, asked)
+    return pair_studies(patients.values(), labels, wanted, months), split_of
 
 
 def _imaged(study: Study, *pictures: Mapping[str, Sequence[Any]]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from client.store.catalogue import Image, Label, Marking, Patient, Study, Volume, has_images
 from client.store.exclusions import left_out
 from client.store.pairing import Pairing
-from client.store.patient_source import Dated, pair_studies, read_labels
+from client.store.patient_source import pair_stored
 from client.store.site_store import SiteStore
 from client.store.split import SPLITS
 
@@ -56,36 +56,17 @@ def describe_store(folder: Path) -> dict[str, Any]:
                 ),
                 *_rows(session, "visits without images with {}", _by_label().where(~has_images())),
             ]
-            pairing, split_of = _pairing(session, store)
+            unused, months = left_out(store.folder), store.config.pairing.months
+            pairing, split_of = pair_stored(session, unused, months)
         return {
             "site": store.config.site,
             "splits": list(SPLITS),
             "store": store.counts(),
             "rows": [*rows, *_pairing_rows(pairing, split_of)],
-            "pairing": {"months": store.config.pairing.months} | pairing.as_dict(),
+            "pairing": {"months": months} | pairing.as_dict(),
         }
     finally:
         store.close()
-
-
-def _pairing(session: Session, store: SiteStore) -> tuple[Pairing, dict[str, str]]:
-    """Pair the studies of all patients; and the split of each study."""
-    unused = left_out(store.folder)
-    query = (
-        select(Study.uid, Study.day, Study.vendor, Study.patient, Patient.split, has_images())
-        .join(Patient, Study.patient == Patient.pseudonym)
-        .order_by(Study.patient, Study.day, Study.uid)
-    )
-    patients: dict[str, list[Dated]] = defaultdict(list)
-    split_of: dict[str, str] = {}
-    wanted: set[str] = set()
-    for uid, day, vendor, patient, split, imaged in session.execute(query):
-        if uid not in unused:
-            patients[patient].append((uid, day, vendor))
-            split_of[uid] = split or ""
-            wanted |= {uid} if imaged else set()
-    labels = read_labels(session, select(Study.uid))
-    return pair_studies(patients.values(), labels, wanted, store.config.pairing.months), split_of
 
 
 def _pairing_rows(pairing: Pairing, split_of: dict[str, str]) -> list[dict[str, Any]]:

@@ -71,7 +71,8 @@ def assemble(
     found = _with_quality(subject, join(findings))
     bad = not_assessable(subject.labels, found.grades)
     conclusions = [conclude_estimates(found.measurements, subject.covariates, bad)]
-    own = conclude_hospital(subject.labels, subject.vendor, subject.covariates, bad)
+    of_own = not_assessable(subject.labels, found.grades, measured=True)
+    own = conclude_hospital(subject.labels, subject.vendor, subject.covariates, of_own)
     if own is not None:
         conclusions.append(own)
     series = tuple(map(_series_facts, subject.volumes.values()))

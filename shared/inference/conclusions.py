@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import (
@@ -24,8 +25,13 @@ from shared.regions import LUMBAR
 
 _NO_SCORE = "no score was concluded from: sex and an adult's age must be known"
 
+#: Why a vertebra does not count that only a model takes for fractured.
+SUSPECTED: Final = "fracture suspected by the model"
 
-def not_assessable(labels: StudyLabels, grades: Iterable[Grade]) -> dict[str, str]:
+
+def not_assessable(
+    labels: StudyLabels, grades: Iterable[Grade], *, measured: bool = False
+) -> dict[str, str]:
     """Lumbar vertebrae whose density means nothing: fractured, or flagged by the hospital.
 
     Parameters
@@ -34,6 +40,9 @@ def not_assessable(labels: StudyLabels, grades: Iterable[Grade]) -> dict[str, st
         Quality codes and grades of the hospital.
     grades : iterable of Grade
         What the models found; moderate and severe fractures count.
+    measured : bool
+        For values that the hospital measured: a vertebra that it graded is as it graded it,
+        whatever a model suspects.
 
     Returns
     -------
@@ -47,8 +56,8 @@ def not_assessable(labels: StudyLabels, grades: Iterable[Grade]) -> dict[str, st
             reasons[name] = "flagged by the hospital as not assessable"
         elif labels.genant.get(name, 0) >= FRACTURE_GRADE:
             reasons[name] = "fractured according to the hospital"
-        elif found.get(name, 0) >= FRACTURE_GRADE:
-            reasons[name] = "fracture suspected by the model"
+        elif found.get(name, 0) >= FRACTURE_GRADE and not (measured and name in labels.genant):
+            reasons[name] = SUSPECTED
     return reasons
 
 
@@ -83,7 +92,7 @@ def conclude_estimates(
     if bad and "L1-L4" in scores:
         del scores["L1-L4"]
         note = (
-            f"L1-L4 is not used: {_and([f'{name} is {why}' for name, why in bad.items()])}, "
+            f"L1-L4 is not used: {_and([_told(name, why) for name, why in bad.items()])}, "
             "and the estimate cannot leave out a vertebra"
         )
     return _concluded("estimate", kind, scores, dict(bad), note)
@@ -131,7 +140,10 @@ def conclude_hospital(
                 note = "the spine is not used: no age reference for single vertebrae"
         else:
             scores["L1-L4"] = reported_score(combined)
-            note = f"the spine's score is that of {_and(list(kept))}, unverified reference means"
+            note = (
+                f"the spine's score was recomputed from {_and(list(kept))}, against reference "
+                "means that are not verified"
+            )
     return _concluded("hospital", kind, scores, left_out, note)
 
 
@@ -159,6 +171,13 @@ def _concluded(
             "note": note,
         }
     )
+
+
+def _told(name: str, why: str) -> str:
+    """Why a vertebra does not count, as part of a sentence."""
+    if why == SUSPECTED:
+        return f"the model suspects a fracture of {name}"
+    return f"{name} is {why}"
 
 
 def _and(words: list[str]) -> str:

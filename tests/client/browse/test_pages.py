@@ -17,12 +17,13 @@ from client.browse.gate import HEADERS
 from client.browse.serve import LOOPBACK
 from client.ingest.folder import ingest
 from client.round.answer import cohort_digest
-from client.store.catalogue import Image, Marking, Patient, Quality, Study
+from client.store.catalogue import Image, Label, Marking, Patient, Quality, Study
 from client.store.exclusions import EXCLUSIONS, leave_out, left_out, take_back
 from client.store.site_store import SiteStore, init_site
 from client.store.split import SPLITS
 from shared.errors import InputUnreadableError
 from shared.phantom.make import make_hospital
+from shared.regions import BMD_REGIONS
 from shared.settings.files import SiteConfig
 from tests.client.browse.doors import (
     HOSTILE,
@@ -295,3 +296,44 @@ def test_marks_of_tables_are_drawn_on_their_image(
     assert page.count(f'<circle cx="{30 * column_mm:.2f}" cy="{60.5 * row_mm:.2f}"') == 1
     assert page.count("Show boxes and points of tables") == 1
     assert page.count("<title>L2</title>") == page.count("<title>L3</title>") == 1
+
+
+def test_a_study_shows_the_bmd_of_another_visit_that_counts_for_it_or_why_none_does(
+    hospital: Hospital, served: Served, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(hospital.site, site)
+    with opened(site, served) as door:
+        with Session(door.store.engine) as session, session.begin():
+            bmd = select(Label.study).where(Label.name.in_(BMD_REGIONS), Label.disputed.is_(False))
+            other = session.scalars(
+                select(Study).where(
+                    Study.uid.in_(bmd), Study.day.is_not(None), Study.vendor == "lunar"
+                )
+            ).first()
+            assert other is not None
+            assert other.day is not None
+            for uid, later in (("2.25.901", 61), ("2.25.902", 800)):
+                session.add(
+                    Study(uid=uid, patient=other.patient, vendor="other", day=other.day + later)
+                )
+                session.flush()
+                session.add(
+                    Image(
+                        study=uid, view="lumbar_ap", row_mm=1.0, column_mm=1.0,
+                        spacing_provenance="none", digest="d" * 64, lossy=False,
+                    )
+                )  # fmt: skip
+            own = other.uid
+            value = session.scalar(
+                select(Label.value).where(Label.study == own, Label.name.in_(BMD_REGIONS))
+            )
+        door.enter()
+        near, far, itself = (
+            door.browser.get(f"/studies/{uid}").text for uid in ("2.25.901", "2.25.902", own)
+        )
+    assert "another visit of the patient, 2.0 months before it" in near
+    assert "on the scale of GE Lunar. It counts as this study" in near
+    assert f"{value:.3f} g/cm²" in near
+    assert "No BMD of another visit counts for it: the nearest BMD is too long" in far
+    assert "another visit" not in itself

@@ -200,3 +200,24 @@ def test_region_maps_survive_into_the_findings_unchanged() -> None:
     _, found = assemble(subject, hand_made(subject), models())
     for view in DXA_VIEWS:
         assert np.array_equal(found.region_maps[view], region_map(view))
+
+
+@pytest.mark.parametrize(
+    ("graded", "left_out"), [({"L1": 0, "L2": 1}, []), ({}, ["L1", "L2"]), ({"L1": 0}, ["L2"])]
+)
+def test_what_the_hospital_graded_stands_in_its_own_spine_whatever_a_model_suspects(
+    graded: dict[str, int], left_out: list[str]
+) -> None:
+    labels = StudyLabels(
+        bmd={"L1": 0.8, "L2": 0.85, "L3": 0.9, "L4": 0.9, "L1-L4": 0.86}, genant=graded
+    )
+    suspected = [
+        vertebra_grade("vfa-fracture", name, [0.2, 0.1, 0.2, 0.5], (0.0, 0.0), labels, grade=3)
+        for name in ("L1", "L2")
+    ]
+    assert list(not_assessable(labels, suspected)) == ["L1", "L2"]
+    own = not_assessable(labels, suspected, measured=True)
+    assert list(own) == left_out
+    conclusion = conclude_hospital(labels, Vendor.HOLOGIC, WOMAN, own)
+    assert conclusion is not None
+    assert list(conclusion.left_out) == left_out
