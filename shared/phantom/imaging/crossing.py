@@ -28,7 +28,7 @@ from .physics import Crossed
 #: Steps along the rays through bones, mm: a sample's borders make the integral exact at any.
 BONE_STEP: Final = 3.0
 #: Rays through bones are no closer than this, mm: detectors blur by as much.
-BONE_RAYS: Final = 1.0
+BONE_RAYS: Final = 1.2
 #: Rays through bones of the chest are no closer than this, mm.
 CHEST_RAYS: Final = 3.0
 #: Rays and steps through soft tissue, mm: its borders are found between samples.
