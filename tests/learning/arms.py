@@ -34,10 +34,13 @@ from shared.training.pretraining import train_on_public
 from shared.training.weights import Weights, load_weights, save_weights
 from tests.learning.cohorts import Cohort, Pooled
 from tests.learning.federating import federate
+from tests.learning.persons import by_persons_alone
 from tests.learning.stored import Run, run_of
 
 #: δ ≤ 1/(10·patients) for up to a thousand patients a hospital.
 DELTA: Final = 1e-4
+#: No network: what sex, age and body mass index say of everyone's patients.
+PERSONS: Final = "persons"
 #: By what share of itself a weight is nudged. A millionth moves scores by a third of what lies
 #: between two kinds of processor, which round otherwise at every step.
 NUDGE: Final = 1e-3
@@ -173,7 +176,15 @@ class Bench:
 
     def run(self, arm: str) -> Run:
         """Train one way and measure it on every patient of the hospitals that take no part."""
-        arrays, seconds = self.trained(arm)
+        started = time.perf_counter()
+        if arm == PERSONS:
+            measured = by_persons_alone(
+                self.task, self._everyone(), self.unseen, self.cohort.groups
+            )
+            seconds = time.perf_counter() - started
+        else:
+            arrays, seconds = self.trained(arm)
+            measured = per_patient(self.task, arrays, self.unseen, self.cohort, self.compute)
         facts = {
             "cohort": self.cohort.name,
             "task": self.task.name,
@@ -184,7 +195,7 @@ class Bench:
             "steps": self.steps,
             "seconds": round(seconds, 1),
         }
-        return run_of(facts, per_patient(self.task, arrays, self.unseen, self.cohort, self.compute))
+        return run_of(facts, measured)
 
     def _everyone(self) -> Patients:
         return Patients(self.task, Pooled([one.source for one in self.hospitals.values()]))
@@ -224,8 +235,10 @@ def digest_of(cohort: Cohort, arm: str) -> str:
         settings["private"] = _at_noise(cohort, float(which)).model_dump(
             mode="json", exclude={"full_rate_noise"}
         )
-    rounds = {"pretrained": 0, "private": cohort.private_rounds}.get(kind, cohort.rounds)
-    used = {"pretrained": (), "private": ("private",)}.get(kind, ("plain",))
+    rounds = {"pretrained": 0, PERSONS: 0, "private": cohort.private_rounds}.get(
+        kind, cohort.rounds
+    )
+    used = {"pretrained": (), PERSONS: (), "private": ("private",)}.get(kind, ("plain",))
     chosen = {part: settings[part] for part in ("task", "network", "pretrain", *used)}
     if (strategy := _strategy_of(settings["task"], kind)) != FEDAVG:
         chosen["strategy"] = strategy.model_dump(mode="json")

@@ -80,6 +80,7 @@ class Size:
     tests: int = 150
     unseen: tuple[DigitalHospital, ...] = UNSEEN
     choices: int = 30
+    choosers: tuple[DigitalHospital, ...] = FEDERATION
     rounds: int = 15
     private_rounds: int = 5
 
@@ -115,7 +116,8 @@ def digital(
     """
     make = partial(HospitalPatients, cache=cache, workers=workers, progress=progress)
     # Numbers begin anew for choices, far from any training patient.
-    choices = [make(one, range(CHOICES_FROM, CHOICES_FROM + size.choices)) for one in FEDERATION]
+    some = range(CHOICES_FROM, CHOICES_FROM + size.choices)
+    choices = [make(one, some) for one in size.choosers]
     return Cohort(
         name=f"{settings.task}-{size.name}",
         settings=settings,

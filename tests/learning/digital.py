@@ -12,8 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from shared.phantom.imaging.dxa.looks import SOLID_SCANNERS, look_of
 from shared.phantom.imaging.scanner import SCANNERS, ScannerProfile
+from shared.phantom.person.calibration import calibration
+from shared.phantom.person.generator import GENERATORS, NEAR_TO_LIFE
 from shared.phantom.population import POPULATIONS
+from shared.phantom.rendered import RenderedStudy
+from shared.phantom.solid_source import SOLID_VERSION
+from shared.phantom.solid_study import render_solid_study
 from shared.phantom.source import PHANTOM_VERSION, record_of
 from shared.phantom.study import render_study
 from shared.phantom.workers import in_order
@@ -44,12 +50,17 @@ NEVER_SEEN: Final[ScannerProfile] = replace(
 
 @dataclass(frozen=True)
 class DigitalHospital:
-    """Who comes where: a scanner, a population, and a seed of its own."""
+    """Who comes where: a scanner, a population, and a seed of its own.
+
+    `generator` is that of its patients' solid anatomies (`GENERATORS`); without one they are of
+    the first generator.
+    """
 
     name: str
     scanner: ScannerProfile
     population: str
     seed: int
+    generator: str | None = None
 
 
 FEDERATION: Final = (
@@ -77,6 +88,36 @@ UNSEEN: Final = (
 SOUTHPORT: Final = DigitalHospital("southport", SCANNERS["hologic"], "community", 1106)
 
 
+def near_to_life(
+    name: str, scanner: ScannerProfile, population: str, seed: int, look: int
+) -> DigitalHospital:
+    """A hospital of solid anatomies, whose scanner's pictures have a look of its own."""
+    return DigitalHospital(name, look_of(scanner, look), population, seed, NEAR_TO_LIFE.name)
+
+
+#: The same hospitals with near-to-life patients: three that train, three that test. The looks
+#: of those that test are no others' of the same scanner.
+LIFE_FEDERATION: Final = (
+    near_to_life("riverside", SOLID_SCANNERS["lunar"], "urban", 2101, 1),
+    near_to_life("hillcrest", SOLID_SCANNERS["lunar_prodigy"], "rural", 2102, 2),
+    near_to_life("lakeside", SOLID_SCANNERS["hologic"], "university", 2103, 3),
+)
+LIFE_UNSEEN: Final = (
+    near_to_life("northfield", SOLID_SCANNERS["lunar"], "northern", 2104, 4),
+    near_to_life(
+        "eastgate", replace(NEVER_SEEN, spacing_mm=(0.5, 0.9)), "northern", 2105, 0
+    ),
+)  # fmt: skip
+LIFE_SOUTHPORT: Final = near_to_life(
+    "southport", SOLID_SCANNERS["hologic"], "community", 2106, 5
+)  # fmt: skip
+#: Hospitals that neither train nor test: settings are chosen on their patients.
+LIFE_CHOICES: Final = (
+    near_to_life("parkview", SOLID_SCANNERS["lunar"], "rural", 2207, 5),
+    near_to_life("oakridge", SOLID_SCANNERS["hologic"], "urban", 2211, 4),
+)
+
+
 class HospitalPatients:
     """Some patients of a digital hospital, by number; a `shared.records.PatientSource`."""
 
@@ -88,7 +129,8 @@ class HospitalPatients:
         workers: int = 1,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self._place = cache / f"v{PHANTOM_VERSION}" / f"{hospital.name}-{_digest(hospital)}"
+        folder = f"solid{SOLID_VERSION}" if hospital.generator else f"v{PHANTOM_VERSION}"
+        self._place = cache / folder / f"{hospital.name}-{_digest(hospital)}"
         self._paths = {f"{hospital.name}-{n:05d}": self._place / f"{n:05d}.npz" for n in numbers}
         self._hospital, self._numbers = hospital, numbers
         self._workers, self._progress = workers, progress
@@ -118,14 +160,22 @@ class HospitalPatients:
 def _digest(hospital: DigitalHospital) -> str:
     """Digest what a patient's pictures follow from, besides the number."""
     told = repr((hospital.scanner, POPULATIONS[hospital.population], hospital.seed))
+    if hospital.generator is not None:
+        told += GENERATORS[hospital.generator].digest + calibration().digest
     return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def _study(hospital: DigitalHospital, number: int) -> RenderedStudy:
+    population, scanner = POPULATIONS[hospital.population], hospital.scanner
+    if hospital.generator is None:
+        return render_study(number, hospital.seed, scanner, population)
+    settings = GENERATORS[hospital.generator]
+    return render_solid_study(number, hospital.seed, scanner, population, settings)
 
 
 def _render(hospital: DigitalHospital, place: Path, number: int) -> None:
     """Render a patient into a file, whole or not at all."""
-    record = record_of(
-        render_study(number, hospital.seed, hospital.scanner, POPULATIONS[hospital.population])
-    )
+    record = record_of(_study(hospital, number))
     facts = {
         "vendor": record.vendor,
         "labels": asdict(record.labels),

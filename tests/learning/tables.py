@@ -24,7 +24,16 @@ LATERAL: Final = {
     "dice_lateral": "lateral: vertebral bodies with their right names",
     "dice_lateral_any": "whatever their names",
 }
-ORDER: Final = ("pretrained", "alone", "long", "without", "pooled", "federated", "private")
+ORDER: Final = (
+    "persons",
+    "pretrained",
+    "alone",
+    "long",
+    "without",
+    "pooled",
+    "federated",
+    "private",
+)
 #: One hospital by itself: left out where ways are compared by group.
 SINGLE: Final = ("alone", "long")
 #: The private run of the table of headlines.

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from shared.phantom.imaging.acquisition import expose
-from shared.phantom.imaging.crossing import areal_mineral
+from shared.phantom.imaging.crossing import cross_bones
 from shared.phantom.imaging.ct.of_anatomy import scene_of
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS, CtProtocol
 from shared.phantom.imaging.ct.stack import SliceStack
@@ -152,9 +152,9 @@ def line_errors(anatomy: Anatomy) -> dict[str, float]:
     bodies = seen_from(anatomy.skeleton.spine, 0.0)
     frame = field_of(anatomy.skeleton, bodies, View.SPINE_PA, LUNAR.spacing_mm)
     pixel = LUNAR.spacing_mm[0] * LUNAR.spacing_mm[1]
-    flat = float(areal_mineral([bone], rays_of(frame, box)).sum() * pixel)
+    flat = float(cross_bones([bone], rays_of(frame, box)).mineral.sum() * pixel)
     place = set_up("ap", box, (-60.0, 60.0, -60.0, 70.0), 1.5, 60_000.0, 70.0)
-    film = float(areal_mineral([bone], rays_of_film(place, box)).sum() * 1.5**2)
+    film = float(cross_bones([bone], rays_of_film(place, box)).mineral.sum() * 1.5**2)
     side = 1.0
     x, y, z = (
         floats(np.arange(c - half, c + half, side))

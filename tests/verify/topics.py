@@ -7,6 +7,7 @@ from typing import Final
 from tests.verify import (
     auditing,
     circularity,
+    generators,
     hospital,
     learning,
     mutations,
@@ -31,6 +32,7 @@ _ALL: Final = (
     mutations.TOPIC,
     hospital.TOPIC,
     learning.TOPIC,
+    generators.TOPIC,
     poisoning.LARGE,
 )
 TOPICS: Final[dict[str, Topic]] = {topic.name: topic for topic in _ALL}

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from shared.phantom.solids.bone import Bone, mineral_of, share_of
+from shared.phantom.solids.bone import Bone, Matter, matter_of
 from shared.phantom.solids.distance import Floats, floats
 from shared.phantom.solids.implants import MATERIALS
 from shared.phantom.solids.lattice import Lattice
@@ -28,7 +28,9 @@ from .physics import Crossed
 #: Steps along the rays through bones, mm: a sample's borders make the integral exact at any.
 BONE_STEP: Final = 3.0
 #: Rays through bones are no closer than this, mm: detectors blur by as much.
-BONE_RAYS: Final = 1.0
+BONE_RAYS: Final = 1.2
+#: Rays through bones of the chest are no closer than this, mm.
+CHEST_RAYS: Final = 3.0
 #: Rays and steps through soft tissue, mm: its borders are found between samples.
 TISSUE_STEP: Final = 5.0
 CHEST_BONES: Final = ("rib_", "scapula_", "sternum")
@@ -56,8 +58,8 @@ class RayGrid:
     longer : ndarray of float32, broadcast to (H, W)
         Way along a ray for each mm of the lattice's step: 1 for parallel rays.
     chest : (Lattice, (rows, columns)), optional
-        Rays of twice the distance for `CHEST_BONES`, which are long, thin and not what is looked
-        at, and where pixels lie between them; as `bones` if there are none.
+        Rays `CHEST_RAYS` apart or more for `CHEST_BONES`, which are long, thin and not what is
+        looked at, and where pixels lie between them; as `bones` if there are none.
     pixels : (rows, columns), optional
         Where pixels lie between the rays of `bones`, (H,) and (W,); one on each if there is none.
     """
@@ -87,10 +89,30 @@ def _between(values: Floats, places: tuple[Floats, Floats]) -> Floats:
     return floats(map_coordinates(values, grid, order=1, mode="nearest"))
 
 
-def areal_mineral(
+@dataclass(frozen=True)
+class CrossedBones:
+    """What rays cross of bones.
+
+    Attributes
+    ----------
+    mineral : ndarray of float32, shape (H, W)
+        g/cm².
+    inside : ndarray of float32, shape (H, W)
+        Way through bones, cm.
+    """
+
+    mineral: Floats
+    inside: Floats
+
+    def __add__(self, other: CrossedBones) -> CrossedBones:
+        """Both, one behind the other."""
+        return CrossedBones(self.mineral + other.mineral, self.inside + other.inside)
+
+
+def cross_bones(
     bones: Sequence[Bone], rays: RayGrid, metal: Mapping[str, Floats] | None = None
-) -> Floats:
-    """Mineral of bones along rays, g/cm², (H, W).
+) -> CrossedBones:
+    """Follow rays through bones.
 
     Parameters
     ----------
@@ -102,15 +124,19 @@ def areal_mineral(
         Shares of the samples of `rays.bones` that are metal (`shares_of`): no bone is there.
     """
     chest = [one for one in bones if rays.chest and one.name.startswith(CHEST_BONES)]
-    volume = mineral_of([one for one in bones if one not in chest], rays.bones)
+    found = matter_of([one for one in bones if one not in chest], rays.bones)
     for share in (metal or {}).values():
-        volume *= 1 - share
-    areal = rays.along(volume)
+        found = Matter(found.bone * (1 - share), found.mineral * (1 - share))
+    crossed = CrossedBones(rays.along(found.mineral), rays.along(found.bone))
     if rays.chest is None:
-        return areal
+        return crossed
     lattice, places = rays.chest
-    coarse = mineral_of(chest, lattice).sum(axis=2) * np.float32(lattice.step[2] / 10)
-    return areal + rays.longer * _between(coarse, places)
+    found, step = matter_of(chest, lattice), np.float32(lattice.step[2] / 10)
+    mineral, inside = (
+        rays.longer * _between(values.sum(axis=2) * step, places)
+        for values in (found.mineral, found.bone)
+    )
+    return crossed + CrossedBones(mineral, inside)
 
 
 def areal_metal(metal: Mapping[str, Floats], rays: RayGrid) -> dict[str, Floats]:
@@ -132,7 +158,7 @@ def mineral_like(material: str) -> float:
 
 
 def soft_tissue(
-    tissues: Sequence[Tissue], bones: Sequence[Bone], rays: RayGrid, marrow_fat: float
+    tissues: Sequence[Tissue], inside: Floats, rays: RayGrid, marrow_fat: float
 ) -> RayMass:
     """Lean, fat and plaques along rays, as if there was no mineral in bones, g/cm², (H, W).
 
@@ -140,21 +166,18 @@ def soft_tissue(
     ----------
     tissues : sequence of Tissue
         In order.
-    bones : sequence of Bone
-        Those that count: their marrow is tissue too. Bones lie over lean tissue (discs, muscle),
-        so that what is in them differs by the fat of the marrow.
+    inside : ndarray of float32, shape (H, W)
+        Way through bones, cm: their marrow is tissue too. Bones lie over lean tissue (discs,
+        muscle), so that what is in them differs by the fat of the marrow.
     rays : RayGrid
         Of the picture.
     marrow_fat : float
         Fat's share of marrow in [0, 1].
     """
     plaques = [one for one in tissues if one.substance.mineral]
-    found = ray_mass(tissues, rays.tissue)
-    inside = share_of(bones, rays.tissue).sum(axis=2) * np.float32(rays.tissue.step[2] / 10)
-    fat = floats(inside * np.float32(MARROW * marrow_fat))
-    whole = RayMass(found.lean - fat, found.fat + fat, np.zeros_like(fat))
-    between = whole.at(rays.rows, rays.columns)
-    return RayMass(between.lean, between.fat, _plaques(plaques, rays))
+    found = ray_mass(tissues, rays.tissue).at(rays.rows, rays.columns)
+    fat = inside * np.float32(MARROW * marrow_fat)
+    return RayMass(found.lean - fat, found.fat + fat, _plaques(plaques, rays))
 
 
 def _plaques(plaques: Sequence[Tissue], rays: RayGrid) -> Floats:

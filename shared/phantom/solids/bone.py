@@ -35,7 +35,7 @@ Unbend = Callable[[Floats, Floats, Floats], tuple[Floats, Floats, Floats, Floats
 
 @dataclass(frozen=True)
 class Matter:
-    """What samples hold: share of bone, and mineral in g/cm³, each (N,)."""
+    """What samples hold: share of bone, and mineral in g/cm³, each (N,) or as a lattice."""
 
     bone: Floats
     mineral: Floats
@@ -215,28 +215,23 @@ def _reach(step: tuple[float, float, float], sides: tuple[int, int, int]) -> flo
 
 def mineral_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
     """Mineral of bones at the samples of a lattice, g/cm³; where two meet, the denser."""
-    return _filled(bones, lattice, lambda matter: matter.mineral)
+    return matter_of(bones, lattice).mineral
 
 
-def share_of(bones: Sequence[Bone], lattice: Lattice) -> Floats:
-    """Share of the samples of a lattice that is bone, in [0, 1]."""
-    return _filled(bones, lattice, lambda matter: matter.bone)
-
-
-def _filled(
-    bones: Sequence[Bone], lattice: Lattice, quantity: Callable[[Matter], Floats]
-) -> Floats:
-    total = np.zeros(lattice.shape, np.float32)
+def matter_of(bones: Sequence[Bone], lattice: Lattice) -> Matter:
+    """Share that is bone, and mineral in g/cm³, of the samples of a lattice, each of its shape."""
+    whole = Matter(np.zeros(lattice.shape, np.float32), np.zeros(lattice.shape, np.float32))
     places, *middles = block_centres(lattice)
     for bone in bones:
         blocks = blocks_near(bone, lattice, places, middles)
         if blocks is None:
             continue
         for part in blocks.parts():
-            found = quantity(bone.matter(*part.points(lattice), lattice.sides))
+            found = bone.matter(*part.points(lattice), lattice.sides)
             index = (part.i, part.j, part.k)
-            total[index] = np.maximum(total[index], found.reshape(part.shape))
-    return total
+            for total, values in ((whole.bone, found.bone), (whole.mineral, found.mineral)):
+                total[index] = np.maximum(total[index], values.reshape(part.shape))
+    return whole
 
 
 def straight_through(

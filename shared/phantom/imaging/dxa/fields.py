@@ -9,7 +9,13 @@ from typing import Final
 
 import numpy as np
 
-from shared.phantom.imaging.crossing import BONE_RAYS, BONE_STEP, TISSUE_STEP, RayGrid
+from shared.phantom.imaging.crossing import (
+    BONE_RAYS,
+    BONE_STEP,
+    CHEST_RAYS,
+    TISSUE_STEP,
+    RayGrid,
+)
 from shared.phantom.imaging.grids import between, even
 from shared.phantom.imaging.projection import Frame
 from shared.phantom.solids.bones.vertebra import BodyShape
@@ -139,7 +145,7 @@ def rays_of(frame: Frame, box: Box, roll_degrees: float = 0.0) -> RayGrid:
     tissue = straight(rows, columns, even(low, high, TISSUE_STEP), lateral=lateral)
     chest = None
     if lateral:
-        rows, columns, wider = between(frame, (2 * own[0], 2 * own[1]), 0.5)
+        rows, columns, wider = between(frame, (CHEST_RAYS, CHEST_RAYS), 0.5)
         wide = turned(straight(rows, columns, ways, lateral=True), roll_degrees)
         chest = (wide, wider)
     return RayGrid(

@@ -11,7 +11,7 @@ import numpy as np
 from shared.phantom.imaging.acquisition import scan
 from shared.phantom.imaging.crossing import (
     areal_metal,
-    areal_mineral,
+    cross_bones,
     crossed_by,
     soft_tissue,
 )
@@ -21,7 +21,6 @@ from shared.phantom.imaging.projection import Frame
 from shared.phantom.imaging.scanner import ScannerProfile
 from shared.phantom.rendered import RenderedImage
 from shared.phantom.solids.anatomy import Anatomy
-from shared.phantom.solids.bone import Bone
 from shared.phantom.solids.distance import Floats
 from shared.phantom.solids.implants import Implant, shares_of
 from shared.records import View
@@ -116,20 +115,21 @@ def cross_view(
     if view is View.SPINE_PA and visit.cut_off is not None:
         frame = cut_off(frame, bodies, low=visit.cut_off == "head")
     rays = rays_of(frame, anatomy.tissues[0].box, roll)
-    own = np.zeros(frame.shape, np.float32)
     metal = shares_of([*skeleton.implants, *objects], rays.bones)
     femur = skeleton.femora["left" if left else "right"].bone
-    bones: list[Bone] = list(skeleton.bones)
-    marrow: list[Bone] = [one.bone for one in skeleton.spine.values()]
+    own = np.zeros(frame.shape, np.float32)
     if view is View.HIP_LEFT:
-        bones, marrow = [bone for bone in bones if bone is not femur], [femur]
-        own = areal_mineral([femur], rays, metal)
-    mineral = own + areal_mineral(bones, rays, metal)
+        others = [one for one in skeleton.bones if one is not femur]
+        femoral = cross_bones([femur], rays, metal)
+        own, bones = femoral.mineral, femoral + cross_bones(others, rays, metal)
+    else:
+        bones = cross_bones(skeleton.bones, rays, metal)
     masses = areal_metal(metal, rays)
-    soft = soft_tissue(anatomy.tissues, marrow, rays, anatomy.person.composition.marrow_fat)
-    crossed = crossed_by(mineral, masses, soft, MOST_MINERAL)
+    fat = anatomy.person.composition.marrow_fat
+    soft = soft_tissue(anatomy.tissues, bones.inside, rays, fat)
+    crossed = crossed_by(bones.mineral, masses, soft, MOST_MINERAL)
     total = sum(masses.values(), np.zeros(frame.shape, np.float32))
-    return ViewRays(frame, bodies, mineral + soft.mineral, own, total, crossed)
+    return ViewRays(frame, bodies, bones.mineral + soft.mineral, own, total, crossed)
 
 
 def take_view(

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.phantom.imaging.crossing import areal_metal, areal_mineral, crossed_by, soft_tissue
+from shared.phantom.imaging.crossing import areal_metal, cross_bones, crossed_by, soft_tissue
 from shared.phantom.imaging.physics import Crossed
 from shared.phantom.solids.anatomy import Anatomy
 from shared.phantom.solids.bones.vertebra import SPINE_LEVELS
@@ -66,10 +66,10 @@ def cross_film(anatomy: Anatomy, geometry: FilmGeometry) -> Crossed:
     """What the rays of a film cross."""
     rays = rays_of_film(geometry, anatomy.tissues[0].box)
     metal = shares_of(anatomy.skeleton.implants, rays.bones)
-    mineral = areal_mineral(anatomy.skeleton.bones, rays, metal)
-    marrow = [body.bone for body in anatomy.skeleton.spine.values()]
-    soft = soft_tissue(anatomy.tissues, marrow, rays, anatomy.person.composition.marrow_fat)
-    return crossed_by(mineral, areal_metal(metal, rays), soft)
+    bones = cross_bones(anatomy.skeleton.bones, rays, metal)
+    fat = anatomy.person.composition.marrow_fat
+    soft = soft_tissue(anatomy.tissues, bones.inside, rays, fat)
+    return crossed_by(bones.mineral, areal_metal(metal, rays), soft)
 
 
 def take_film(

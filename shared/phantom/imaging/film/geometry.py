@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from shared.phantom.imaging.crossing import BONE_STEP, RayGrid
+from shared.phantom.imaging.crossing import BONE_STEP, CHEST_RAYS, RayGrid
 from shared.phantom.imaging.grids import between, even
 from shared.phantom.imaging.projection import Frame
 from shared.phantom.solids.distance import Floats, floats
@@ -130,7 +130,7 @@ def rays_of_film(geometry: FilmGeometry, box: Box) -> RayGrid:
     pixels = _lattice(geometry, frame.rows, frame.columns, ways)
     rows, columns, places = between(frame, (TISSUE_RAYS, TISSUE_RAYS), 2)
     tissue = _lattice(geometry, rows, columns, even(low, high, TISSUE_WAYS))
-    side = 2 * frame.spacing[0]
+    side = max(2 * frame.spacing[0], CHEST_RAYS)
     rows, columns, own = between(frame, (side, side), 0.5)
     chest = (_lattice(geometry, rows, columns, ways), own)
     across = (frame.columns[None, :] - geometry.source[0]) / geometry.distance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.phantom.imaging.crossing import areal_mineral
+from shared.phantom.imaging.crossing import cross_bones
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS, CtProtocol
 from shared.phantom.imaging.ct.scene import CtScene
 from shared.phantom.imaging.ct.stack import SliceStack
@@ -29,7 +29,7 @@ def test_line_integrals_of_a_ct_volume_are_those_of_dxa() -> None:
     lines = (hu - hu[0, 0, 0]).sum(axis=1) / AURORA.mineral_hu(120) * protocol.spacing_mm / 10
     bodies = seen_from(anatomy(0).skeleton.spine, 0.0)
     frame = field_of(anatomy(0).skeleton, bodies, View.SPINE_PA, (0.6, 1.05))
-    areal = areal_mineral([bone], rays_of(frame, anatomy(0).tissues[0].box))
+    areal = cross_bones([bone], rays_of(frame, anatomy(0).tissues[0].box)).mineral
     in_ct = lines.sum() * protocol.spacing_mm * 2.0
     assert in_ct == pytest.approx(areal.sum() * 0.6 * 1.05, rel=0.02)
     # and line by line over the middle of the body

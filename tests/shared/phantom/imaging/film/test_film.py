@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.errors import PhantomError
-from shared.phantom.imaging.crossing import areal_mineral
+from shared.phantom.imaging.crossing import cross_bones
 from shared.phantom.imaging.dxa.fields import field_of, rays_of, seen_from
 from shared.phantom.imaging.film.exposure import (
     FILM_KILOVOLTS,
@@ -56,12 +56,12 @@ def test_line_integrals_on_film_are_those_of_dxa(view: FilmView) -> None:
     box = anatomy(0).tissues[0].box
     dxa = View.SPINE_PA if view == "ap" else View.SPINE_LATERAL
     frame = field_of(anatomy(0).skeleton, bodies, dxa, (0.6, 1.05))
-    flat = areal_mineral([bone], rays_of(frame, box))
+    flat = cross_bones([bone], rays_of(frame, box)).mineral
     far = geometry(view, 60_000.0)
-    parallel = areal_mineral([bone], rays_of_film(far, box))
+    parallel = cross_bones([bone], rays_of_film(far, box)).mineral
     assert parallel.sum() * 1.5**2 == pytest.approx(flat.sum() * 0.6 * 1.05, rel=0.02)
     near = geometry(view)
-    seen = areal_mineral([bone], rays_of_film(near, box))
+    seen = cross_bones([bone], rays_of_film(near, box)).mineral
     grown = near.magnified(float(bone.centre[0 if near.lateral else 1]))
 
     def around(image: np.ndarray, place: np.ndarray, mm: tuple[float, float]) -> float:
