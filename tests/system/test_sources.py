@@ -320,9 +320,10 @@ def test_a_pacs_that_dies_in_the_middle_is_gone_on_with_when_it_is_back(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     with running_orthanc(tmp_path / "pacs") as mortal:
         mortal.load(hospital)
+        # From here on the program speaks: what sends to the PACS of a test names its studies.
+        caplog.set_level(logging.DEBUG)
         site = new_site(sites, mortal)
 
         def die(done: int, found: int) -> None:
