@@ -1,4 +1,4 @@
-"""What the regions of an image say of it: cut off, not found, of an implausible size."""
+"""What the regions of an image say of it: cut off, not found, in pieces, of an odd size."""
 
 from __future__ import annotations
 
@@ -28,11 +28,16 @@ PLAUSIBLE_AREA_CM2: Final[Mapping[str, tuple[float, float]]] = {
 }  # fmt: skip
 #: A few pixels at the edge are chance: this share of a region's side is not.
 EDGE_SHARE: Final = 0.15
+#: A piece of this share of a region is no island that a network leaves now and then.
+LARGE_PIECE: Final = 0.15
 
 
 @dataclass(frozen=True)
 class RegionFlag:
-    """One thing about one region: ``cut_off``, ``not_found`` or ``area``, and its words."""
+    """One thing about one region, and its words.
+
+    `code` is ``cut_off``, ``not_found``, ``area`` or ``fragmented``.
+    """
 
     code: str
     subject: str
@@ -68,7 +73,33 @@ def region_flags(image: ImageRecord, view: View, regions: RegionMap) -> tuple[Re
             flags.append(RegionFlag("area", name, f"has an implausible area of {area:.1f} cm²"))
         if _at_edge(name, int(np.count_nonzero(at_edge == code)), pixels) >= EDGE_SHARE:
             flags.append(RegionFlag("cut_off", name, "reaches the edge of the scanned field"))
-    return tuple(flags)
+    return (*flags, *fragment_flags(view, regions))
+
+
+def fragment_flags(view: View, regions: RegionMap) -> tuple[RegionFlag, ...]:
+    """Flag the regions that lie in several large pieces: a bone is one.
+
+    Parameters
+    ----------
+    view : View
+    regions : ndarray of uint8, shape (H, W)
+        In the codes of `shared.regions`; as a network drew it, before islands are dropped.
+    """
+    pieces = {name: large_pieces(regions == REGION_CODES[name]) for name in EXPECTED_REGIONS[view]}
+    return tuple(
+        RegionFlag("fragmented", name, f"was outlined in {number} separate pieces")
+        for name, number in pieces.items()
+        if number > 1
+    )
+
+
+def large_pieces(mask: NDArray[np.bool_]) -> int:
+    """Count the connected pieces, corners included, that hold `LARGE_PIECE` of a mask or more."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    return int(np.count_nonzero(sizes >= LARGE_PIECE * np.count_nonzero(mask)))
 
 
 def cut_off(image: ImageRecord, view: View) -> float:

@@ -32,7 +32,17 @@ def largest_parts(regions: RegionMap) -> RegionMap:
 def name_vertebrae(
     raw: RegionMap, chances: Tensor, placement: Placement, image: ImageRecord
 ) -> RegionMap:
-    """Name the bodies of a lateral map by the order of the spine.
+    """Name the bodies of a lateral map by the order of the spine, each in one piece.
+
+    Parameters and codes as in `nearest_bodies`, of which the largest parts are kept.
+    """
+    return largest_parts(nearest_bodies(raw, chances, placement, image))
+
+
+def nearest_bodies(
+    raw: RegionMap, chances: Tensor, placement: Placement, image: ImageRecord
+) -> RegionMap:
+    """Name each pixel of a lateral map by the order of the spine.
 
     A segmentation may call one body by two names. Each pixel of a body takes the
     name of the nearest centre of the chain that `vertebra_positions` finds.
@@ -69,4 +79,4 @@ def name_vertebrae(
     codes = np.array([REGION_CODES[name] for name in names], dtype=np.uint8)
     near = distance.min(axis=1) <= VERTEBRA_REACH_MM
     named[rows[near], columns[near]] = codes[distance.argmin(axis=1)[near]]
-    return largest_parts(named)
+    return named

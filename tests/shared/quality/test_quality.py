@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shared.quality import CODES, RAISED, WORDS, assess, strengths_of
+from shared.quality.regions import fragment_flags, large_pieces, region_flags
 from shared.records import ImageRecord, Vendor, View
 from shared.regions import REGION_CODES
 from tests.quality_cases import PLANTED, Case, cases
@@ -105,3 +106,38 @@ def test_every_flag_has_words_and_every_code_a_flag() -> None:
     assert set(WORDS) == {
         "motion", "cut_off", "rotation", "metal", "unscanned_margin", "wrong_level", "saturation",
     }  # fmt: skip
+
+
+def pieces(*rows: slice) -> np.ndarray:
+    """L1 where the rows are, 20 pixels wide."""
+    regions = np.zeros((120, 60), dtype=np.uint8)
+    for one in rows:
+        regions[one, 20:40] = REGION_CODES["L1"]
+    return regions
+
+
+@pytest.mark.parametrize(
+    ("rows", "number"),
+    [
+        ([slice(10, 50)], 1),
+        ([slice(10, 30), slice(32, 52)], 2),
+        ([slice(10, 50), slice(60, 66)], 1),  # 120 of 920 pixels: an island
+        ([slice(10, 50), slice(60, 70)], 2),  # 200 of 1000
+        ([slice(10, 20), slice(30, 40), slice(50, 60)], 3),
+        ([], 0),
+    ],
+)
+def test_a_region_in_several_large_pieces_is_flagged(rows: list[slice], number: int) -> None:
+    regions = pieces(*rows)
+    assert large_pieces(regions == REGION_CODES["L1"]) == number
+    flags = fragment_flags(View.SPINE_PA, regions)
+    assert [(one.code, one.subject) for one in flags] == [("fragmented", "L1")] * (number > 1)
+    picture = ImageRecord(np.zeros(regions.shape, np.float32), (1.0, 1.0), "calibrated")
+    all_of_them = {one.code for one in region_flags(picture, View.SPINE_PA, regions)}
+    assert ("fragmented" in all_of_them) == (number > 1)
+
+
+def test_pieces_that_touch_at_a_corner_are_one() -> None:
+    mask = np.zeros((10, 10), dtype=bool)
+    mask[:5, :5] = mask[5:, 5:] = True
+    assert large_pieces(mask) == 1
