@@ -90,6 +90,32 @@ def t_score(bmd: float, region: str, vendor: Vendor = Vendor.HOLOGIC) -> float:
     return (hologic_bmd(bmd, vendor, region) - reference.mean) / reference.sd
 
 
+def t_score_difference(difference: float, region: str) -> float:
+    """Say how many T-scores a difference of sBMD is.
+
+    Parameters
+    ----------
+    difference : float
+        Of standardised BMD, g/cm²: an error, for example.
+    region : str
+        L1-L4, femoral_neck or total_hip; others have no reference.
+
+    Returns
+    -------
+    float
+        In SD of the young reference, with the sign of `difference`.
+
+    Raises
+    ------
+    KeyError
+        If the region has no reference.
+    """
+    hologic = vendor_bmd(difference, Vendor.HOLOGIC, region) - vendor_bmd(
+        0.0, Vendor.HOLOGIC, region
+    )
+    return hologic / YOUNG_FEMALE[region].sd
+
+
 def bmd_at_t_score(score: float, region: str, vendor: Vendor = Vendor.HOLOGIC) -> float:
     """BMD in g/cm² on the scale of `vendor` that has a T-score; inverse of `t_score`."""
     reference = YOUNG_FEMALE[region]

@@ -32,6 +32,8 @@ class Measurement(Fact):
     `value` is in `unit` on `scale`. For BMD `standardised` holds sBMD in g/cm²
     and `value` is on the study's vendor's scale; the scores are those of the
     estimate. `reported` is the hospital's own value on the same scale as `value`.
+    `not_scored` says why an estimate has neither score nor class though there is a reference:
+    the recorded error of its version is too large.
     """
 
     task: str
@@ -48,15 +50,17 @@ class Measurement(Fact):
     reported_t_score: Score | None = None
     reported_z_score: Score | None = None
     difference: float | None = None
+    not_scored: str = ""
 
 
 class Grade(Fact):
     """A graded finding of one structure.
 
-    `probabilities` are those of the grades 0, 1, ... in order and sum to one;
-    `suspicion` is the probability of a grade that matters (for a vertebra
-    moderate or severe). `position_px` is (row, column) in the view's image,
-    0-based.
+    `probabilities` are those of the grades 0, 1, ... in order and sum to one; `grade` is the
+    highest that is, or is exceeded, more likely than not, and `word` names it. `suspicion` is
+    the probability of a grade that matters (for a vertebra moderate or severe). `decision` is
+    the task's own, which may weigh a missed finding more than a false alarm; None = as `grade`.
+    `position_px` is (row, column) in the view's image, 0-based. `reported` is the hospital's.
     """
 
     task: str
@@ -66,8 +70,15 @@ class Grade(Fact):
     word: str
     probabilities: tuple[Probability, ...]
     suspicion: Probability
+    decision: Annotated[int, Field(ge=0)] | None = None
     position_px: tuple[float, float] | None = None
     reported: int | None = None
+
+    @property
+    def chance(self) -> float:
+        """Probability of this grade or a higher one; of grade 0, of grade 0 alone."""
+        found = sum(self.probabilities[self.grade :]) if self.grade else self.probabilities[0]
+        return min(found, 1.0)
 
 
 class RegionArea(Fact):

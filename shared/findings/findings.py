@@ -171,7 +171,7 @@ def vertebra_grade(
     probabilities: Sequence[float],
     position_px: tuple[float, float] | None,
     labels: StudyLabels,
-    grade: int | None = None,
+    decision: int | None = None,
 ) -> Grade:
     """Make a finding of one vertebra's grade.
 
@@ -184,20 +184,21 @@ def vertebra_grade(
         Row and column of its centre in the lateral image.
     labels : StudyLabels
         The hospital's own grade is shown beside.
-    grade : int, optional
+    decision : int, optional
         The task's own decision, which may weigh a missed fracture more than a
-        false alarm; without it, the highest grade that is, or is exceeded, more
-        likely than not (the median, as suits ordered grades).
+        false alarm. It is kept beside the grade and never stands for it: a grade
+        that is less likely than not is not called the finding.
 
     Returns
     -------
     Grade
-        With that grade; `suspicion` is the probability of grade ≥ 2.
+        With the highest grade that is, or is exceeded, more likely than not (the median, as
+        suits ordered grades); `suspicion` is the probability of grade ≥ 2.
     """
     values = np.asarray(probabilities, dtype=np.float64)
     values = values / values.sum()
     at_least = values[::-1].cumsum()[::-1]  # of grade 0, 1, 2, 3 or more
-    grade = int((at_least[1:] > 0.5).sum()) if grade is None else grade
+    grade = int((at_least[1:] > 0.5).sum())
     return Grade(
         task=task,
         quantity="vertebral fracture (Genant)",
@@ -206,6 +207,7 @@ def vertebra_grade(
         word=GRADE_WORDS[grade],
         probabilities=tuple(round(float(p), 4) for p in values),
         suspicion=round(min(float(values[FRACTURE_GRADE:].sum()), 1.0), 4),
+        decision=decision,
         position_px=None
         if position_px is None
         else (round(float(position_px[0]), 1), round(float(position_px[1]), 1)),

@@ -33,6 +33,18 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 file``, ``2 files``; `many` where it is not `one` with an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def signed(score: float) -> str:
+    """Score with its sign, one decimal, a true minus: ``−2.5``, ``+0.3``, ``0.0``."""
+    if score == 0:
+        return "0.0"
+    return f"{'−' if score < 0 else '+'}{abs(score):.1f}"
+
+
 def levels(names: Sequence[str]) -> str:
     """Vertebrae as a reader says them: ``T4 to T7 and L1``; runs of three or more."""
     places = sorted(VERTEBRAE.index(name) for name in names)

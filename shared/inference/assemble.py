@@ -11,6 +11,7 @@ from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, join
 from shared.findings.words import VIEW_WORDS
 from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
+from shared.inference.fitness import without_unfit_scores
 from shared.inference.quality_flags import hospital_quality, image_quality
 from shared.inference.schema import ImageFacts, ModelFacts, Prediction, SeriesFacts, StudyFacts
 from shared.inference.wording import narrate
@@ -66,9 +67,10 @@ def assemble(
     -------
     (Prediction, Findings)
         What ``prediction.json`` holds, and all findings joined, region maps
-        included. No trained model is needed: the findings may be made by hand.
+        included. No trained model is needed: the findings may be made by hand. An estimate
+        whose version is not good enough has no score (`shared.inference.fitness`).
     """
-    found = _with_quality(subject, join(findings))
+    found = _with_quality(subject, without_unfit_scores(join(findings), models))
     bad = not_assessable(subject.labels, found.grades)
     conclusions = [conclude_estimates(found.measurements, subject.covariates, bad)]
     of_own = not_assessable(subject.labels, found.grades, measured=True)
@@ -103,7 +105,12 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
     for view, image in subject.images.items():
         flags += image_quality(view, image, found.region_maps.get(view), subject.vendor)
     gaps = [*_missing_views(subject.images), *found.not_assessed]
-    return replace(found, quality=tuple(flags), not_assessed=tuple(dict.fromkeys(gaps)))
+    once = {(flag.source, flag.code, flag.subject): flag for flag in reversed(flags)}
+    return replace(
+        found,
+        quality=tuple(reversed(once.values())),
+        not_assessed=tuple(dict.fromkeys(gaps)),
+    )
 
 
 def _missing_views(images: Mapping[View, ImageRecord]) -> list[NotAssessed]:

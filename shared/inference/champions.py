@@ -7,13 +7,14 @@ safetensors, which is what is read here; no pickle and no code is loaded.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from shared.errors import (
     NoChampionError,
     RegistryUnavailableError,
 )
+from shared.inference.fitness import RECORDED
 from shared.inference.registry_file import (
     REGISTRY_FILE,
     SQLITE,
@@ -178,7 +180,32 @@ def _from_folder(task: str, models: Path) -> Champion:
             f"{task}: no champion, because {path} does not exist; put the weights there "
             "(`osteofed server pretrain` or a federated run makes such files)"
         )
-    return _champion(task, load_weights(path), "file", str(path))
+    champion = _champion(task, load_weights(path), "file", str(path))
+    recorded = _errors(_of_card(models / f"{task}.card.json", champion.facts.digest))
+    return replace(champion, facts=champion.facts.model_copy(update={"metrics": recorded}))
+
+
+def _of_card(path: Path, digest: str) -> dict[str, float]:
+    """Read the metrics of the model card that is exported beside a version's weights.
+
+    Parameters
+    ----------
+    path : Path
+    digest : str
+        SHA-256 of the weights: another version's card says nothing of them.
+
+    Returns
+    -------
+    dict of str to float
+        Of all sites' validation patients together; empty where no card says any.
+    """
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if card["digest"] != digest or card["validation"] is None:
+            return {}
+        return {str(name): float(one) for name, one in card["validation"]["metrics"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _from_file(task: str, uri: str) -> Champion | None:
@@ -193,7 +220,7 @@ def _from_file(task: str, uri: str) -> Champion | None:
                 return None
             champion = _champion(task, load_weights(path), str(stored.version), shown_uri(uri))
             facts = champion.facts.model_copy(update={"metrics": _errors(stored.metrics)})
-            return Champion(champion.weights, facts)
+            return replace(champion, facts=facts)
     return None
 
 
@@ -243,7 +270,7 @@ def _from_registry(task: str, uri: str) -> Champion:
             "that the URI is right"
         ) from None
     champion = _champion(task, weights, str(version.version), shown_uri(uri))
-    return Champion(champion.weights, champion.facts.model_copy(update={"metrics": metrics}))
+    return replace(champion, facts=champion.facts.model_copy(update={"metrics": metrics}))
 
 
 @contextlib.contextmanager
@@ -294,11 +321,11 @@ def _metrics(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
 
 
 def _errors(logged: Mapping[str, float]) -> dict[str, float]:
-    """Keep the errors of all sites together: metrics whose names end in ``mae_…``."""
+    """Keep errors and agreement of all sites together (`shared.inference.fitness.RECORDED`)."""
     found: dict[str, float] = {}
     for name, value in sorted(logged.items()):
         short = name.rsplit("/", 1)[-1]
         pooled = name == short or name.startswith(("global/", "all/"))
-        if short.startswith("mae_") and pooled:
+        if short.startswith(RECORDED) and pooled:
             found[short] = round(float(value), 4)
     return found

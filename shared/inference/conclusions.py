@@ -19,11 +19,12 @@ from shared.clinical.scores import (
 )
 from shared.findings.facts import Grade, Measurement
 from shared.findings.findings import FRACTURE_GRADE, scores_of
+from shared.findings.words import listed, region_words
 from shared.inference.schema import Conclusion
 from shared.records import Covariates, StudyLabels, Vendor
 from shared.regions import LUMBAR
 
-_NO_SCORE = "no score was concluded from: sex and an adult's age must be known"
+_NO_SCORE = "sex and an adult's age must be known"
 
 #: Why a vertebra does not count that only a model takes for fractured.
 SUSPECTED: Final = "fracture suspected by the model"
@@ -77,8 +78,10 @@ def conclude_estimates(
     Returns
     -------
     Conclusion
-        Without site and class where no diagnostic site was left.
+        Without site and class where no diagnostic site was left; estimates that are not
+        scored do not count.
     """
+    measurements = list(measurements)
     kind = score_in_use(covariates.sex, covariates.age_years)
     if kind is ScoreKind.NEITHER:
         return Conclusion(basis="estimate", kind="neither", note=_NO_SCORE)
@@ -92,16 +95,21 @@ def conclude_estimates(
     if bad and "L1-L4" in scores:
         del scores["L1-L4"]
         note = (
-            f"L1-L4 is not used: {_and([_told(name, why) for name, why in bad.items()])}, "
+            f"L1-L4 is not used: {listed([_told(name, why) for name, why in bad.items()])}, "
             "and the estimate cannot leave out a vertebra"
         )
+    unscored = dict.fromkeys(region_words(m.region) for m in measurements if m.not_scored)
+    if unscored:
+        note += "; " if note else ""
+        note += f"the {listed(list(unscored))} {'is' if len(unscored) == 1 else 'are'} not used: "
+        note += "the recorded error of the version allows no score"
     return _concluded("estimate", kind, scores, dict(bad), note)
 
 
 def conclude_hospital(
     labels: StudyLabels, vendor: Vendor, covariates: Covariates, bad: Mapping[str, str]
 ) -> Conclusion | None:
-    """Conclude from the BMD that the hospital itself reported.
+    """Conclude from the BMD that the hospital itself reported, and give its diagnoses.
 
     Vertebrae that cannot be assessed or stand apart from their neighbours are
     left out and the rest is combined, each vertebra counting the same (areas are
@@ -110,11 +118,21 @@ def conclude_hospital(
     Returns
     -------
     Conclusion or None
-        None if the hospital reported no BMD.
+        None if the hospital reported neither a BMD nor a diagnosis.
     """
-    if not labels.bmd:
+    diagnoses = tuple(name for name, said in labels.classes.items() if said > 0)
+    if not labels.bmd and not diagnoses:
         return None
+    return _of_bmd(labels, vendor, covariates, bad).model_copy(update={"diagnoses": diagnoses})
+
+
+def _of_bmd(
+    labels: StudyLabels, vendor: Vendor, covariates: Covariates, bad: Mapping[str, str]
+) -> Conclusion:
+    """Conclude from the BMD alone, if there is any; parameters as in `conclude_hospital`."""
     kind = score_in_use(covariates.sex, covariates.age_years)
+    if not labels.bmd:
+        return Conclusion(basis="hospital", kind=kind.value)
     if kind is ScoreKind.NEITHER:
         return Conclusion(basis="hospital", kind="neither", note=_NO_SCORE)
     scores: dict[str, float] = {}
@@ -141,7 +159,7 @@ def conclude_hospital(
         else:
             scores["L1-L4"] = reported_score(combined)
             note = (
-                f"the spine's score was recomputed from {_and(list(kept))}, against reference "
+                f"the spine's score was recomputed from {listed(list(kept))}, against reference "
                 "means that are not verified"
             )
     return _concluded("hospital", kind, scores, left_out, note)
@@ -178,8 +196,3 @@ def _told(name: str, why: str) -> str:
     if why == SUSPECTED:
         return f"the model suspects a fracture of {name}"
     return f"{name} is {why}"
-
-
-def _and(words: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -15,6 +15,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.clinical.morphometry import GRADE_WORDS
 from shared.findings.facts import Grade
 from shared.findings.findings import RegionMap
 from shared.quality.regions import EXPECTED_REGIONS
@@ -85,11 +86,14 @@ def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> lis
         polygons = outline(regions == REGION_CODES[name])
         grade = by_region.get(name) if view is View.SPINE_LATERAL else None
         if grade is not None:
-            label = name if grade.grade == 0 else f"{name} {grade.word}"
+            own = grade.reported or 0
+            label = name if grade.grade == own == 0 else f"{name} {grade.word}"
+            if label != name and grade.reported is not None:
+                label += f" (hospital: {GRADE_WORDS[own]})"
             if not polygons and grade.position_px is not None:
                 polygons = [_ring(grade.position_px)]
             found.append(
-                FigureMark(name, label, GRADE_COLOURS[grade.grade], polygons, grade.grade > 0)
+                FigureMark(name, label, GRADE_COLOURS[grade.grade], polygons, label != name)
             )
         elif polygons:
             colour = REGION_COLOURS.get(name, "#9fb4c0")

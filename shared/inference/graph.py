@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -14,7 +15,6 @@ from shared.clinical.references import (
     YOUNG_FEMALE,
 )
 from shared.clinical.scores import bmd_at_t_score, t_score
-from shared.findings.facts import Measurement
 from shared.records import Covariates, Vendor
 
 _WIDTH, _HEIGHT = 200.0, 158.0
@@ -24,17 +24,27 @@ _T_RANGE = (-5.0, 3.0)
 _GREEN, _AMBER, _RED, _PLAIN = "#dcefdc", "#fdf0cd", "#f8d9d5", "#eef1f4"
 
 
+@dataclass(frozen=True)
+class GraphPoint:
+    """One site's BMD: what was measured, what was estimated, in g/cm² on a vendor's scale."""
+
+    region: str
+    measured: float | None
+    estimate: float | None
+
+
 def score_graph(
-    found: Measurement, vendor: Vendor, covariates: Covariates, kind: str, title: str
+    point: GraphPoint, vendor: Vendor, covariates: Covariates, kind: str, title: str
 ) -> str:
     """Draw one site's panel as inline SVG.
 
     Parameters
     ----------
-    found : Measurement
-        A BMD with a T-score reference; `value` and `reported` in g/cm² on the
-        scale of `vendor`.
+    point : GraphPoint
+        Of a region with a T-score reference; an estimate that is not scored is None here, for
+        the right axis would score it.
     vendor : Vendor
+        On whose scale the densities are.
     covariates : Covariates
         An unknown age is drawn as a line across the panel.
     kind : str
@@ -45,8 +55,8 @@ def score_graph(
     Returns
     -------
     str
-        ``<svg>``: left axis BMD on the vendor's scale, right axis T-score; a
-        filled circle is the estimate, a hollow diamond the hospital's value.
+        ``<svg>``: left axis BMD on the vendor's scale, right axis T-score; a filled circle is
+        what the hospital measured, a hollow diamond the estimate.
     """
     parts = [
         f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" '
@@ -54,9 +64,9 @@ def score_graph(
         f"<title>{escape(title)}</title>",
         f'<text x="3" y="12" class="head">{escape(title)}</text>',
         *_zones(kind),
-        *_age_band(found.region, covariates, kind),
-        *_axes(found.region, vendor, with_t=kind != "Z"),
-        *_patient(found, vendor, covariates),
+        *_age_band(point.region, covariates, kind),
+        *_axes(point.region, vendor, with_t=kind != "Z"),
+        *_patient(point, vendor, covariates),
         "</svg>",
     ]
     return "".join(parts)
@@ -155,17 +165,21 @@ def _axes(region: str, vendor: Vendor, with_t: bool) -> list[str]:
     return parts
 
 
-def _patient(found: Measurement, vendor: Vendor, covariates: Covariates) -> list[str]:
-    """Estimate as a filled circle, the hospital's value as a hollow diamond."""
-    y = _y(t_score(found.value, found.region, vendor))
-    if covariates.age_years is None:
-        return [f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="at"/>']
-    x = _x(covariates.age_years)
+def _patient(point: GraphPoint, vendor: Vendor, covariates: Covariates) -> list[str]:
+    """What was measured as a filled circle, the estimate as a hollow diamond around it."""
     parts = []
-    if found.reported is not None:
-        own = _y(t_score(found.reported, found.region, vendor))
-        parts.append(
-            f'<path d="M{x:.1f} {own - 5.5:.1f} l5.5 5.5 l-5.5 5.5 l-5.5 -5.5 Z" class="own"/>'
-        )
-    parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6" class="estimate"/>')
+    for value, kind in ((point.estimate, "estimate"), (point.measured, "own")):
+        if value is None:
+            continue
+        y = _y(t_score(value, point.region, vendor))
+        if covariates.age_years is None:
+            line = f'x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"'
+            parts.append(f'<line {line} class="at {kind}"/>')
+            continue
+        x = _x(covariates.age_years)
+        if kind == "own":
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6" class="own"/>')
+        else:
+            path = f"M{x:.1f} {y - 5.5:.1f} l5.5 5.5 l-5.5 5.5 l-5.5 -5.5 Z"
+            parts.append(f'<path d="{path}" class="estimate"/>')
     return parts

@@ -11,7 +11,7 @@ import gc
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from shared.errors import (
 from shared.findings.completion import blind
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, join
-from shared.findings.words import listed
+from shared.findings.words import counted, listed
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
 from shared.inference.figures import marks, overlay_png
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from shared.dicom.read import ReadResult
     from shared.dicom.read_study import ReadStudy
+    from shared.dicom.verdicts import FileVerdict
     from shared.tasks.base import Task
 
 PREDICTION = "prediction.json"
@@ -69,11 +70,11 @@ class StudyFailure:
 
 @dataclass(frozen=True)
 class FolderResult:
-    """What became of a folder: predictions by their folder, failures, other files."""
+    """What became of a folder: predictions by their folder, failures, files not used."""
 
     predictions: Mapping[Path, Prediction]
     failures: Sequence[StudyFailure] = ()
-    not_taken: Sequence[str] = field(default_factory=tuple)
+    not_taken: Sequence[FileVerdict] = ()
 
     def facts(self) -> dict[str, object]:
         """Give everything as JSON can hold it (``osteofed predict --json``)."""
@@ -87,7 +88,7 @@ class FolderResult:
                 for folder, prediction in self.predictions.items()
             ],
             "failures": [{"study": f.study, "why": f.sentence} for f in self.failures],
-            "not_taken": list(self.not_taken),
+            "not_taken": [f"{one.path}: {one.sentence}" for one in self.not_taken],
         }
 
 
@@ -158,13 +159,14 @@ def predict_folder(
     ready = [prepare(champions.found[name], device) for name in wanted if name in champions.found]
     if not ready:
         raise champions.missing[wanted[0]]
-    absent = [name for name in wanted if name in champions.missing]
+    absent = [tasks[name] for name in wanted if name in champions.missing]
     predictions, failures = _read_each(studies, ready, absent, out, device, progress)
     if not predictions:
         raise InputUnreadableError(
-            f"{study_dir}: none of {len(failures)} studies could be read: {failures[0].sentence}"
+            f"{study_dir}: none of {counted(len(failures), 'study', 'studies')} could be read: "
+            f"{failures[0].sentence}"
         )
-    not_taken = [f"{v.path}: {v.sentence}" for v in result.files if v.verdict != "taken"]
+    not_taken = [verdict for verdict in result.files if verdict.verdict != "taken"]
     return FolderResult(predictions, failures, not_taken)
 
 
@@ -183,7 +185,7 @@ def _importing() -> Iterator[None]:
 def _read_each(
     studies: Sequence[ReadStudy],
     ready: Sequence[ReadyModel],
-    absent: Sequence[str],
+    absent: Sequence[type[Task]],
     out: Path,
     device: str,
     progress: Callable[[str], None] | None,
@@ -246,12 +248,12 @@ def read_study(
     study: ReadStudy,
     ready: Sequence[ReadyModel],
     device: str = "cpu",
-    absent: Sequence[str] = (),
+    absent: Sequence[type[Task]] = (),
 ) -> tuple[Prediction, str, Findings]:
     """Run every task that the study concerns, and put the results together.
 
     The networks see neither the hospital's labels nor drawn regions. What a task in `absent`
-    would say is not assessed: no version of it is champion.
+    assesses is not assessed: no version of it is champion.
 
     Returns
     -------
@@ -283,8 +285,12 @@ def read_study(
     )
     prediction, everything = assemble(
         subject,
-        [*found.values(), *(_without_champion(name) for name in absent)],
-        [model.champion.facts for model in ready if model.task.name in found],
+        [*found.values(), *map(_without_champion, absent)],
+        [
+            model.champion.facts.model_copy(update={"metric_names": dict(model.task.metric_names)})
+            for model in ready
+            if model.task.name in found
+        ],
     )
     given = ReportInput(
         patient_name=subject.identity.patient_name,
@@ -297,9 +303,12 @@ def read_study(
     return prediction, render_report(prediction, given), everything
 
 
-def _without_champion(task: str) -> Findings:
-    """Say that a task has no version to read with."""
-    gap = NotAssessed(what=f"what {task} reads", why="no version of it is champion")
+def _without_champion(task: type[Task]) -> Findings:
+    """Say what is not assessed because a task has no version to read with."""
+    gap = NotAssessed(
+        what=task.assesses or f"what a model for {task.headline.words} would show",
+        why=f"no model for it is in use (no version of {task.name} is champion)",
+    )
     return Findings(not_assessed=(gap,))
 
 
@@ -410,7 +419,8 @@ def _nothing_usable(
         images = sum(len(study.images) for study in result.studies)
         wanted = listed(sorted(readable))
         return InputEmptyError(
-            f"{study_dir}: holds {volumes} CT series and {images} radiographs but no {wanted} "
+            f"{study_dir}: holds {volumes} CT series and {counted(images, 'radiograph')} but no "
+            f"{wanted} "
             f"(the models read {wanted}; give the folder of such an export)"
         )
     reasons: dict[str, int] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,12 +12,13 @@ from markupsafe import Markup
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
-from shared.findings.findings import FRACTURE_GRADE, RegionMap
-from shared.findings.words import VIEW_WORDS, listed, region_words
+from shared.findings.facts import Measurement, Score
+from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
+from shared.findings.words import VIEW_WORDS, listed, region_words, signed
 from shared.inference.figures import GRADE_COLOURS, marks, view_svg
-from shared.inference.graph import score_graph
+from shared.inference.graph import GraphPoint, score_graph
 from shared.inference.schema import Prediction
-from shared.inference.wording import VENDOR_WORDS, signed
+from shared.inference.wording import VENDOR_WORDS
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
 from shared.regions import BMD_REGIONS, LUMBAR
 
@@ -63,24 +64,17 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         An HTML document; see docs/report.md.
     """
     kind = prediction.conclusions[0].kind if prediction.conclusions else "neither"
-    graphs = [
-        Markup(  # noqa: S704 - made by us; every text in it is escaped
-            score_graph(
-                m, Vendor(m.scale), given.covariates, kind, _capital(region_words(m.region))
-            )
-        )
-        for m in prediction.measurements
-        if m.region in DIAGNOSTIC_REGIONS and m.quantity == "areal BMD"
-    ]
+    rows = _density_rows(prediction, given)
     return _template().render(
         prediction=prediction,
         given=given,
         kind=kind,
         views=_views(prediction, given),
-        graphs=graphs,
+        graphs=_graphs(rows, given, kind),
+        rows=rows,
         patient_name=shown_name(given.patient_name),
         study_date=shown_date(prediction.study.study_date),
-        own_rows=_own_rows(prediction, given),
+        own_rows=_own_rows(prediction, given, rows),
         left_out=_left_out(prediction),
         vendor_words=VENDOR_WORDS[given.vendor],
         scale_words=VENDOR_WORDS[_scale(prediction, given)],
@@ -92,6 +86,55 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         capital=_capital,
         grade_colours=GRADE_COLOURS,
     )
+
+
+@dataclass(frozen=True)
+class DensityRow:
+    """One line of the table of densities: what was measured, and the estimate beside it.
+
+    `own` is the hospital's value in g/cm² (None: not measured), with its scores and class.
+    """
+
+    region: str
+    own: float | None
+    own_t_score: Score | None
+    own_z_score: Score | None
+    own_class: str | None
+    estimate: Measurement | None
+
+
+def _density_rows(prediction: Prediction, given: ReportInput) -> list[DensityRow]:
+    """Every region that a model estimated, or that the hospital measured for a diagnosis."""
+    rows = [
+        DensityRow(m.region, m.reported, m.reported_t_score, m.reported_z_score,
+                   class_of(m.reported_t_score, m.reported_z_score, m.region, given.covariates), m)
+        for m in prediction.measurements
+    ]  # fmt: skip
+    shown = {row.region for row in rows}
+    for region in DIAGNOSTIC_REGIONS:
+        if region in given.labels.bmd and region not in shown:
+            own = given.labels.bmd[region]
+            t, z = scores_of(own, region, given.vendor, given.covariates)
+            rows.append(
+                DensityRow(region, own, t, z, class_of(t, z, region, given.covariates), None)
+            )
+    return rows
+
+
+def _graphs(rows: Sequence[DensityRow], given: ReportInput, kind: str) -> list[Markup]:
+    """One panel for each site that a diagnosis may rest on."""
+    graphs = []
+    for row in rows:
+        found = row.estimate
+        if row.region not in DIAGNOSTIC_REGIONS or (found and found.quantity != "areal BMD"):
+            continue
+        scale = given.vendor if found is None else Vendor(found.scale)
+        estimate = None if found is None or found.not_scored else found.value
+        point = GraphPoint(row.region, row.own, estimate)
+        title = _capital(region_words(row.region))
+        svg = score_graph(point, scale, given.covariates, kind, title)
+        graphs.append(Markup(svg))  # noqa: S704 - made by us; every text in it is escaped
+    return graphs
 
 
 def _scale(prediction: Prediction, given: ReportInput) -> Vendor:
@@ -123,9 +166,11 @@ def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]
     return entries
 
 
-def _own_rows(prediction: Prediction, given: ReportInput) -> list[dict[str, object]]:
-    """Values of the hospital that no estimate stands beside (single vertebrae, trochanter)."""
-    shown = {m.region for m in prediction.measurements if m.reported is not None}
+def _own_rows(
+    prediction: Prediction, given: ReportInput, above: Sequence[DensityRow]
+) -> list[dict[str, object]]:
+    """Values of the hospital that stand in no row above (single vertebrae, trochanter)."""
+    shown = {row.region for row in above if row.own is not None}
     left_out = _left_out(prediction)
     rows: list[dict[str, object]] = []
     for region in BMD_REGIONS:
@@ -151,7 +196,7 @@ def _left_out(prediction: Prediction) -> dict[str, str]:
 def _worst_tone(prediction: Prediction) -> str:
     """Tone of the impression: that of the worst thing in it, whoever found it."""
     tones = [TONES.get(c.bone_class or "", "") for c in prediction.conclusions]
-    if any(grade.grade >= FRACTURE_GRADE for grade in prediction.grades):
+    if any(max(g.grade, g.reported or 0) >= FRACTURE_GRADE for g in prediction.grades):
         tones.append("alert")
     order = ["", "good", "watch", "alert"]
     return max(tones, key=order.index, default="")

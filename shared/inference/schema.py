@@ -29,7 +29,8 @@ class Conclusion(Fact):
     """What the scores mean together, by the ISCD's rules.
 
     `basis` says whose BMD it is; `kind` is T, Z or neither. `left_out` gives the
-    reason of each lumbar vertebra that was not used.
+    reason of each lumbar vertebra that was not used. `diagnoses` are what the hospital says of
+    the study as a whole, in its own words.
     """
 
     basis: Literal["estimate", "hospital"]
@@ -39,10 +40,15 @@ class Conclusion(Fact):
     bone_class: str | None = None
     left_out: dict[str, str] = Field(default_factory=dict)
     note: str = ""
+    diagnoses: tuple[str, ...] = ()
 
 
 class ModelFacts(Fact):
-    """Which version answered, so that the answer can be repeated."""
+    """Which version answered, so that the answer can be repeated.
+
+    `metrics` were recorded on validation patients, of sBMD in g/cm²; `metric_names` gives the
+    name that each region has in them (``mae_NAME``).
+    """
 
     task: str
     version: str
@@ -50,6 +56,7 @@ class ModelFacts(Fact):
     origin: str
     source: str
     metrics: dict[str, float] = Field(default_factory=dict)
+    metric_names: dict[str, str] = Field(default_factory=dict)
 
 
 class ImageFacts(Fact):

@@ -90,6 +90,16 @@ def concordance(sums: Mapping[str, float]) -> float:
     return 2 * both / below if below > 0 else math.nan
 
 
+def explained(sums: Mapping[str, float]) -> float:
+    """Coefficient of determination R²; 0 or less is no better than always saying the mean.
+
+    1 − Σ(x − y)² / Σ(y − ȳ)², with the mean of these very patients; NaN where the truth does
+    not vary.
+    """
+    _, y, _ = _moments(sums)
+    return 1.0 - _sum(sums, "sq") / sums["n"] / y if y > 1e-15 else math.nan
+
+
 def error_of_constant(sums: Mapping[str, float], constant: float) -> float:
     """Mean absolute error of always saying one value.
 

@@ -64,6 +64,11 @@ class Task(ABC):
     beside: ClassVar[tuple[Headline, ...]] = ()
     #: The sums that may leave a hospital, besides the count of patients and their loss.
     released: ClassVar[ReleasedSums] = ReleasedSums()
+    #: What it assesses, as a doctor says it; a report says so where no model does it.
+    assesses: ClassVar[str] = ""
+    #: Name in `metrics` (``mae_NAME``, ``r2_NAME``) of each region whose BMD it estimates. An
+    #: estimate whose recorded error is too large is not scored.
+    metric_names: ClassVar[Mapping[str, str]] = {}
     #: What an agreement requires of a site's data that says nothing else.
     contract: ClassVar[DataContract] = DataContract()
     #: Whether it stands in the report of a study (`find`).

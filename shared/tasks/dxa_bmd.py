@@ -68,6 +68,10 @@ class DxaBmd(Task):
         completeness=(CompletenessRule(of="label:bmd", at_least=0.9, weight="should"),),
     )
     released: ClassVar[ReleasedSums] = ReleasedSums(regressions=tuple(METRIC_NAMES.values()))
+    assesses: ClassVar[str] = (
+        f"the model's estimate of the bone density of the {listed([*map(region_words, OUTPUTS)])}"
+    )
+    metric_names: ClassVar[Mapping[str, str]] = METRIC_NAMES
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -171,9 +175,10 @@ class DxaBmd(Task):
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
         """Give errors in g/cm² and agreement, by region.
 
-        ``mae_*``, ``rmse_*``, ``bias_*``, ``r_*``, ``ccc_*``; ``baseline_mae_*`` is
-        the error of always saying the mean of these very patients (a harder
-        opponent than the mean of the training patients); ``loss``.
+        ``mae_*``, ``rmse_*``, ``bias_*``, ``r_*``, ``ccc_*``; ``r2_*`` is the share of the
+        spread that is explained, ``baseline_mae_*`` the error of always saying the mean of
+        these very patients (a harder opponent than the mean of the training patients);
+        ``loss``. Hospitals release what ``r2_*`` needs, and not what ``baseline_mae_*`` needs.
         """
         found: dict[str, float] = {}
         for name in METRIC_NAMES.values():
@@ -185,6 +190,7 @@ class DxaBmd(Task):
             found[f"bias_{name}"] = regression.bias(sums)
             found[f"r_{name}"] = regression.pearson_r(sums)
             found[f"ccc_{name}"] = regression.concordance(sums)
+            found[f"r2_{name}"] = regression.explained(sums)
             mean = sums["y"] / sums["n"]
             found[f"baseline_mae_{name}"] = regression.error_of_constant(sums, mean)
         if statistics.get("patients", 0) > 0:

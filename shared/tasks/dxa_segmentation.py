@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.findings.facts import NotAssessed, RegionArea
+from shared.findings.facts import NotAssessed, QualityFlag, RegionArea
 from shared.findings.findings import Findings, RegionMap, region_areas
 from shared.findings.words import VIEW_WORDS
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
+from shared.quality.regions import fragment_flags
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import (
     HIP,
@@ -31,7 +32,7 @@ from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.pixels import Placement, frame_image, halvable, put_back, to_zero_mean
 from shared.tasks.reading import Reading
-from shared.tasks.region_maps import largest_parts, name_vertebrae
+from shared.tasks.region_maps import largest_parts, nearest_bodies
 from shared.tasks.sample import Sample, Statistics
 
 #: Projections in the order of the units.
@@ -72,6 +73,10 @@ class DxaSegmentation(Task):
     headline: ClassVar[Headline] = Headline("dice", True, "mean Dice, frontal views")
     beside: ClassVar[tuple[Headline, ...]] = (
         Headline("dice_lateral", True, "Dice, vertebrae, lateral view"),
+    )
+    assesses: ClassVar[str] = (
+        "the outlines and areas of the lumbar vertebrae, of the proximal femur and of the "
+        "vertebrae in the lateral view"
     )
     contract: ClassVar[DataContract] = DataContract(
         completeness=(CompletenessRule(of="mask:spine_pa", at_least=0.5, weight="should"),)
@@ -208,6 +213,7 @@ class DxaSegmentation(Task):
         maps: dict[View, RegionMap] = {}
         areas: list[RegionArea] = []
         gaps: list[NotAssessed] = []
+        flags: list[QualityFlag] = []
 
         def network(image: Tensor, covariates: Tensor) -> Tensor:
             return reading.run({"image": image, "covariates": covariates})
@@ -217,15 +223,23 @@ class DxaSegmentation(Task):
                 continue
             raw, chances, placement = segment_image(self, network, image, view)
             if view is View.SPINE_LATERAL:
-                regions = name_vertebrae(raw, chances, placement, image)
-            else:
-                regions = largest_parts(raw)
+                raw = nearest_bodies(raw, chances, placement, image)
+            flags += [
+                QualityFlag(source="image", code=one.code, subject=one.subject, words=one.words)
+                for one in fragment_flags(view, raw)  # what is dropped next, nobody sees
+            ]
+            regions = largest_parts(raw)
             if not regions.any():
                 what = f"regions of the {VIEW_WORDS[view]}"
                 gaps.append(NotAssessed(what=what, why="none was recognised"))
             maps[view] = regions
             areas += region_areas(self.name, view, regions, image)
-        return Findings(regions=tuple(areas), not_assessed=tuple(gaps), region_maps=maps)
+        return Findings(
+            regions=tuple(areas),
+            quality=tuple(flags),
+            not_assessed=tuple(gaps),
+            region_maps=maps,
+        )
 
 
 class _Units:

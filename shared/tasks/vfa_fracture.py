@@ -57,6 +57,7 @@ class VfaFracture(Task):
         counts=(CountRule(of="fracture", at_least=10, weight="should"),),
         completeness=(CompletenessRule(of="label:genant", at_least=0.9, weight="should"),),
     )
+    assesses: ClassVar[str] = f"fractures of the vertebrae {levels(VERTEBRAE)}"
     after: ClassVar[tuple[str, ...]] = (DxaSegmentation.name,)
 
     @property
@@ -221,23 +222,26 @@ class VfaFracture(Task):
         regions = study.images[View.SPINE_LATERAL].regions
         sample = self.sample(study)
         output = reading.run(sample)
-        # The decision is the one that the task's metrics count; the probabilities beside it
-        # are without the loss's weights.
+        # The probabilities are without the loss's weights, and the grade follows from them. The
+        # decision is the one that the task's metrics count: where it is for a fracture that is
+        # less likely than not, the report asks for a look.
         chances, decided = grade_probabilities(output), grades_of(output)
         grades = []
         for index, name in enumerate(VERTEBRAE):
             if sample["placed"][index] > 0 and regions is not None:
                 rows, columns = np.nonzero(regions == REGION_CODES[name])
                 centre = (float(rows.mean()), float(columns.mean()))
-                chance, grade = chances[index].tolist(), int(decided[index])
+                chance, decision = chances[index].tolist(), int(decided[index])
                 grades.append(
-                    vertebra_grade(self.name, name, chance, centre, reading.labels, grade=grade)
+                    vertebra_grade(self.name, name, chance, centre, reading.labels, decision)
                 )
         seen = {grade.region for grade in grades}
         unseen = [name for name in VERTEBRAE if name not in seen]
         gaps: tuple[NotAssessed, ...] = ()
         if unseen:
             why = "they were not recognised in the lateral image"
+            if regions is None:
+                why = "no model outlined the vertebrae in the lateral image"
             what = f"fractures of {levels(unseen)}" if seen else "vertebral fractures"
             gaps = (NotAssessed(what=what, why=why),)
         return Findings(grades=tuple(grades), not_assessed=gaps)

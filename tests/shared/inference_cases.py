@@ -119,6 +119,17 @@ def models(**metrics: float) -> list[ModelFacts]:
     ]
 
 
+def recorded(**metrics: float) -> list[ModelFacts]:
+    """Three versions, of which the one of density has recorded metrics."""
+    names = {"L1-L4": "lumbar", "femoral_neck": "femoral_neck", "total_hip": "total_hip"}
+    return [
+        one.model_copy(update={"metrics": metrics, "metric_names": names})
+        if one.task == TASKS[1]
+        else one
+        for one in models()
+    ]
+
+
 def predict(
     subject: Subject,
     bmd: Sequence[float] | None = NORMAL,

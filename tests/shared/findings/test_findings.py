@@ -212,7 +212,7 @@ def test_what_the_hospital_graded_stands_in_its_own_spine_whatever_a_model_suspe
         bmd={"L1": 0.8, "L2": 0.85, "L3": 0.9, "L4": 0.9, "L1-L4": 0.86}, genant=graded
     )
     suspected = [
-        vertebra_grade("vfa-fracture", name, [0.2, 0.1, 0.2, 0.5], (0.0, 0.0), labels, grade=3)
+        vertebra_grade("vfa-fracture", name, [0.2, 0.1, 0.2, 0.5], (0.0, 0.0), labels, 3)
         for name in ("L1", "L2")
     ]
     assert list(not_assessable(labels, suspected)) == ["L1", "L2"]

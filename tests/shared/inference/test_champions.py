@@ -1,5 +1,6 @@
 """Finding the versions that answer, and saying well when there are none."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,29 @@ def test_a_folder_of_weights_files_needs_no_registry(tmp_path: Path) -> None:
     champion = load_champions([TASK], models=tmp_path).found[TASK]
     assert champion.facts.digest == digest_arrays(weights().arrays)
     assert champion.facts.origin == "made by a test"
+
+
+def card(weights: Weights, **metrics: float) -> dict[str, Any]:
+    """A model card as a run writes it, in what matters here."""
+    validation = {"patients": 40, "loss": 0.1, "metrics": metrics}
+    return {"digest": digest_arrays(weights.arrays), "validation": validation}
+
+
+def test_the_recorded_error_of_exported_weights_is_that_of_their_own_card(tmp_path: Path) -> None:
+    save_weights(tmp_path / f"{TASK}.safetensors", weights())
+    path = tmp_path / f"{TASK}.card.json"
+
+    def recorded(text: str) -> dict[str, float]:
+        path.write_text(text)
+        return load_champions([TASK], models=tmp_path).found[TASK].facts.metrics
+
+    own = card(weights(), mae_lumbar=0.2, r2_lumbar=-0.5, rmse_lumbar=0.3, loss=1.0)
+    found = recorded(json.dumps(own))
+    assert found == {"mae_lumbar": 0.2, "r2_lumbar": -0.5, "rmse_lumbar": 0.3}
+    assert recorded(json.dumps(card(weights(value=2.0), mae_lumbar=0.01))) == {}
+    assert recorded(json.dumps(own | {"validation": None})) == {}
+    for damaged in ("", "[]", "{}", '{"digest": 3}', json.dumps(own)[:-9]):
+        assert recorded(damaged) == {}
 
 
 def test_a_missing_file_names_the_task_and_the_file(tmp_path: Path) -> None:
@@ -119,6 +143,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> str:
             save_weights(path, weights(task, value))
             client.log_artifact(run.info.run_id, str(path), "model")
             client.log_metric(run.info.run_id, "global/mae_lumbar", 0.06 * value)
+            client.log_metric(run.info.run_id, "global/r2_lumbar", 0.8)
+            client.log_metric(run.info.run_id, "global/loss", 0.3)
             client.log_metric(run.info.run_id, "site-a/mae_lumbar", 0.5)
             client.create_model_version(
                 task, source=f"{run.info.artifact_uri}/model", run_id=run.info.run_id
@@ -144,7 +170,7 @@ def test_the_champion_is_the_version_with_the_alias_not_the_newest(registry: str
     champion = load_champions([TASK], registry).found[TASK]
     assert champion.facts.version == "1"
     assert champion.weights.arrays["head.weight"][0, 0] == 1.0
-    assert champion.facts.metrics == {"mae_lumbar": 0.06}
+    assert champion.facts.metrics == {"mae_lumbar": 0.06, "r2_lumbar": 0.8}
 
 
 def test_the_registry_may_come_from_the_environment(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.dicom.verdicts import judge
 from shared.errors import (
     ConfigError,
     ConfigValueError,
@@ -18,6 +19,7 @@ from shared.errors import (
     NoChampionError,
 )
 from shared.inference import predict as module
+from shared.inference.cli import unused_files
 from shared.inference.predict import predict_folder
 from shared.inference.schema import Prediction
 from shared.phantom.make import make_hospital
@@ -26,7 +28,7 @@ from shared.settings.task import TaskSettings
 from shared.tasks import make_task, reporting_tasks
 from shared.training.arrays import get_arrays
 from shared.training.compute import choose_device
-from shared.training.weights import Weights, save_weights
+from shared.training.weights import Weights, digest_arrays, load_weights, save_weights
 from tests.shared.ct_samples import write_ct
 
 
@@ -115,9 +117,37 @@ def test_a_task_without_champion_is_not_assessed_and_the_others_read(
         study, tmp_path / "out", models=some, device="cpu"
     ).predictions.values()
     assert len(prediction.measurements) == 3
-    assert {gap.why for gap in prediction.not_assessed if "vfa-fracture" in gap.what} == {
-        "no version of it is champion"
-    }
+    [gap] = [gap for gap in prediction.not_assessed if gap.what.startswith("fractures")]
+    assert gap.what == "fractures of the vertebrae T4 to L4"
+    assert gap.why == "no model for it is in use (no version of vfa-fracture is champion)"
+    said = next(one for one in prediction.narrative.impression if "Could not" in one)
+    assert f"{gap.what}, because {gap.why}" in said
+
+
+def test_each_reporting_task_says_in_words_what_it_assesses() -> None:
+    for name, task in reporting_tasks().items():
+        assert task.assesses
+        assert name not in task.assesses
+
+
+def test_the_error_on_the_card_of_exported_weights_decides_what_is_scored(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    """From the card to JSON, text and HTML: none of them scores what the others do not."""
+    folder = Path(shutil.copytree(champions, tmp_path / "exported"))
+    arrays = load_weights(folder / "dxa-bmd.safetensors").arrays
+    errors = dict.fromkeys(("mae_lumbar", "mae_femoral_neck", "mae_total_hip"), 0.3)
+    card = {"digest": digest_arrays(arrays), "validation": {"metrics": errors}}
+    (folder / "dxa-bmd.card.json").write_text(json.dumps(card))
+    out = tmp_path / "out"
+    (prediction,) = predict_folder(study, out, models=folder, device="cpu").predictions.values()
+    assert [one.t_score for one in prediction.measurements] == [None] * 3
+    assert [one.bone_class for one in prediction.conclusions if one.basis == "estimate"] == [None]
+    said = prediction.narrative.impression[0]
+    assert "Not assessed by the model: bone density, because this version is off by" in said
+    page = (out / "report.html").read_text()
+    assert page.count("not assessed: the version is off by") == 3
+    assert 'class="estimate"' not in page  # the graph's right axis would score it
 
 
 def test_without_a_lateral_view_the_rest_is_still_read(
@@ -250,5 +280,23 @@ def test_the_command_prints_pure_json(study: Path, champions: Path, tmp_path: Pa
     assert Prediction.model_validate(facts["studies"][0]["prediction"])
     assert Path(facts["studies"][0]["report"]).is_file()
     spoken = CliRunner().invoke(app, [*options, "--device", "cpu"])
-    assert "Estimated bone density" in spoken.output
+    assert "Measured by the hospital: bone density" in spoken.output
+    assert " not used: " in spoken.output
     assert "not a medical device" in spoken.output
+
+
+def test_files_that_were_not_used_are_named_and_why_without_their_folders() -> None:
+    verdicts = [
+        judge("Doe^Jane/IM001", "damaged"),
+        judge("labels/bmd.csv:2", "label_without_study"),
+        judge("labels/bmd.csv:3", "label_without_study"),
+        *(judge(f"Doe^Jane/page{number}.dcm", "report_page") for number in range(7)),
+    ]
+    first, second, third = unused_files(verdicts)
+    assert first == "1 file was not used: IM001 (the DICOM file is damaged or cut off)"
+    assert second == (
+        "2 lines of tables were not used: bmd.csv (no study of that patient on that day)"
+    )
+    assert third.startswith("7 files were not used: page0.dcm, page1.dcm, page2.dcm, page3.dcm, ")
+    assert "page4.dcm and 2 more (see --json) (a printed page of results" in third
+    assert "Doe" not in " ".join((first, second, third))

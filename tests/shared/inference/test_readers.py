@@ -6,11 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.findings.findings import vertebra_grade
-from shared.records import ImageRecord, StudyLabels
+from shared.findings.findings import Findings, vertebra_grade
+from shared.quality.regions import large_pieces
+from shared.records import Covariates, ImageRecord, StudyLabels, StudyRecord, Vendor, View
 from shared.regions import NUMBER_OF_CODES, REGION_CODES, VERTEBRAE
+from shared.settings.task import TaskSettings
 from shared.tasks import TASKS, reporting_tasks
+from shared.tasks.dxa_segmentation import DxaSegmentation
 from shared.tasks.pixels import Placement
+from shared.tasks.reading import Reading
 from shared.tasks.region_maps import largest_parts, name_vertebrae
 from shared.tasks.vfa_fracture import YES_WEIGHT, grade_probabilities, grades_of
 
@@ -49,15 +53,16 @@ def test_the_loss_weights_are_taken_out_of_the_probabilities(
     assert float(1 - chances[0]) == pytest.approx(odds / (1 + odds), abs=1e-4)
 
 
-def test_the_grade_is_the_one_that_the_tasks_metrics_count() -> None:
+def test_a_decision_for_a_fracture_that_is_less_likely_than_not_is_no_grade() -> None:
     logits = torch.tensor([[2.0, 0.5, -3.0]])
     decided = int(grades_of(logits)[0])
     chances = grade_probabilities(logits)[0].tolist()
     assert decided == 2
-    found = vertebra_grade("t", "L1", chances, None, StudyLabels(), grade=decided)
-    assert found.grade == 2
+    found = vertebra_grade("t", "L1", chances, None, StudyLabels(), decided)
     assert found.suspicion < 0.5
-    assert vertebra_grade("t", "L1", chances, None, StudyLabels()).grade < 2
+    assert found.grade < 2
+    assert found.word not in ("moderate", "severe")
+    assert found.decision == 2  # the report asks for a look
 
 
 def test_islands_are_dropped() -> None:
@@ -68,6 +73,39 @@ def test_islands_are_dropped() -> None:
     cleaned = largest_parts(regions)
     assert (cleaned == 1).sum() == 64
     assert (cleaned == 2).sum() == 8
+
+
+class Drawn(torch.nn.Module):
+    """Gives the logits of one region map, whatever it is shown."""
+
+    def __init__(self, regions: np.ndarray) -> None:
+        super().__init__()
+        self.regions = torch.from_numpy(regions.astype(np.int64))
+
+    def forward(self, image: torch.Tensor, covariates: torch.Tensor) -> torch.Tensor:
+        logits = torch.full((len(image), NUMBER_OF_CODES, *self.regions.shape), -9.0)
+        return logits.scatter_(1, self.regions.expand(len(image), 1, -1, -1), 9.0)
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_an_outline_of_which_a_large_piece_was_dropped_is_flagged(in_pieces: bool) -> None:
+    task = DxaSegmentation(TaskSettings(task="dxa-segmentation"))
+    height, width = task.frame
+    regions = np.zeros(task.frame, dtype=np.uint8)
+    middle, centre = height // 2, width // 2
+    regions[middle - 12 : middle + 12, centre - 8 : centre + 8] = REGION_CODES["L2"]
+    if in_pieces:
+        regions[middle - 2 : middle + 4, centre - 8 : centre + 8] = 0
+    rows, columns = (round(side * mm) for side, mm in
+                     zip(task.frame, task.spacing_mm(View.SPINE_PA), strict=True))  # fmt: skip
+    picture = ImageRecord(np.full((rows, columns), 0.5, np.float32), (1.0, 1.0), "calibrated")
+    study = StudyRecord("", "", Vendor.LUNAR, {View.SPINE_PA: picture}, StudyLabels(), Covariates())
+    found = task.find(Reading(Drawn(regions), study, StudyLabels(), Findings()))
+    flagged = [(flag.source, flag.code, flag.subject) for flag in found.quality]
+    assert flagged == [("image", "fragmented", "L2")] * in_pieces
+    kept = found.region_maps[View.SPINE_PA] == REGION_CODES["L2"]
+    assert kept.any()
+    assert large_pieces(kept) == 1
 
 
 def column() -> tuple[np.ndarray, torch.Tensor]:

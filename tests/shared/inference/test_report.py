@@ -139,8 +139,9 @@ def test_the_hospitals_values_stand_beside_the_estimates() -> None:
 
 def test_labels_of_regions_are_drawn() -> None:
     text = CASES["whole"]
-    for label in ("L1", "L4", "Neck", "Troch.", "Inter.", "T12", "L1 moderate"):
+    for label in ("L1", "L4", "Neck", "Troch.", "Inter.", "T12"):
         assert f">{label}</text>" in text
+    assert ">L1 moderate (hospital: moderate)</text>" in text
 
 
 def test_the_json_round_trips_through_its_schema() -> None:

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.findings.words import levels, listed
+from shared.findings.words import levels, listed, signed
 from shared.inference.assemble import assemble
-from shared.inference.wording import signed
 from shared.records import Covariates, StudyLabels, View
 from shared.regions import REGION_CODES
 from tests.shared.inference_cases import (
@@ -71,8 +70,10 @@ def test_before_fifty_the_z_score_counts_and_no_who_class_is_named(sex: str, who
 
 def test_a_fracture_comes_first() -> None:
     sentences = predict(make_subject(), NORMAL, {"L1": MODERATE, "T8": MILD}).narrative.impression
-    assert sentences[0].startswith("Vertebral fracture suspected: L1 moderate (87%)")
-    assert "mild deformity of T8" in sentences[0]
+    assert sentences[0].startswith(
+        "Vertebral fracture suspected by the model: L1 at least moderate (87%)"
+    )
+    assert "at least mild deformity of T8 (70%)" in sentences[0]
     assert "radiologist should confirm" in sentences[-1]
 
 
@@ -81,19 +82,20 @@ def test_a_fracture_that_only_the_hospital_saw_comes_first_and_stands_in_the_fin
     narrative = predict(subject, NORMAL).narrative
     sentences = narrative.impression
     assert sentences[0].startswith("Vertebral fracture by the hospital's own reading: T8 severe.")
-    assert "the hospital's reading stands" in sentences[0]
+    assert "T8 (2% for at least moderate); the hospital's reading stands" in sentences[-2]
     assert not any(sentence.startswith("No moderate or severe") for sentence in sentences)
     assert "what the two readings differ in" in sentences[-1]
     [found] = [sentence for sentence in narrative.findings if sentence.startswith("T8")]
-    assert "severe fracture by the hospital's own reading; the network gives none" in found
+    assert "severe fracture by the hospital's own reading; the model gives none" in found
     assert any("12 vertebrae graded as not fractured" in one for one in narrative.findings)
     other = predict(subject, NORMAL, {"L1": MODERATE}).narrative.impression
     assert "confirm the fracture on radiographs and look at what the two readings" in other[-1]
     agreed = predict(subject, NORMAL, {"T8": MODERATE}).narrative.impression
     assert not any("does not find it" in sentence for sentence in agreed)
     both = predict(subject, NORMAL, {"L1": MODERATE}).narrative.impression
-    assert both[0].startswith("Vertebral fracture suspected: L1 moderate")
-    assert both[1].startswith("Vertebral fracture by the hospital's own reading: T8 severe.")
+    assert both[0].startswith("Vertebral fracture by the hospital's own reading: T8 severe.")
+    assert both[1].startswith("Vertebral fracture suspected by the model: L1 at least moderate")
+    assert "(87%; the hospital grades it mild)" in both[1]
 
 
 def test_a_missing_view_is_named_and_why() -> None:
@@ -117,15 +119,19 @@ def test_the_hospitals_measured_values_stand_where_they_differ() -> None:
     labels = StudyLabels(bmd={"total_hip": 0.60})
     prediction = predict(make_subject(labels=labels), NORMAL)
     text = " ".join(prediction.narrative.impression)
-    assert "another class, osteoporosis" in text
-    assert "the measured values stand" in text
+    assert text.startswith("Measured by the hospital: bone density in the range of osteoporosis")
+    first = prediction.narrative.impression[0]
+    assert "The model's estimate differs: in the normal range, lowest estimated T-score" in first
+    assert "the measured values stand" in first
     findings = " ".join(prediction.narrative.findings)
     assert "the hospital reports 0.600 g/cm²" in findings
 
 
 def test_agreement_with_the_hospital_is_said() -> None:
     labels = StudyLabels(bmd={"total_hip": 1.10})
-    assert "give the same class" in impression(make_subject(labels=labels), NORMAL)
+    first, second, *_ = predict(make_subject(labels=labels), NORMAL).narrative.impression
+    assert first.startswith("Measured by the hospital: bone density in the normal range by the WHO")
+    assert second.startswith("The model's estimate is of the same class: lowest estimated T-score")
 
 
 def test_a_spine_without_a_vertebra_is_not_called_the_whole_spine() -> None:

@@ -341,6 +341,9 @@ def test_errors_and_the_error_of_a_constant_are_in_grams_per_square_centimetre()
     assert found["bias_total_hip"] == pytest.approx(0.03, abs=1e-5)
     assert found["r_femoral_neck"] == pytest.approx(1.0, abs=1e-4)
     true = batch["bmd"][:, 0].numpy()
+    assert found["r2_lumbar"] == pytest.approx(1 - 0.03**2 / float(true.var()), abs=1e-3)
+    mean = BMD.metrics(BMD.statistics(batch["bmd"].mean(0, keepdim=True).expand(8, 3), batch))
+    assert mean["r2_lumbar"] == pytest.approx(0.0, abs=1e-3)  # always saying the mean
     assert mean_label(statistics, "lumbar") == pytest.approx(float(true.mean()), abs=1e-5)
     exact = float(np.abs(true - 0.93).mean())
     assert exact - 1e-6 <= baseline_mae(statistics, "lumbar", 0.93) <= exact + 0.01

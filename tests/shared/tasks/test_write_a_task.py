@@ -48,7 +48,7 @@ def test_it_learns_without_and_with_privacy(task: Task) -> None:
     train_plain(task, network, SOURCE, settings, key, compute, steps=12)
     after = evaluate(task, network, SOURCE, compute)
     assert after["loss_sum"] < 0.7 * before["loss_sum"]
-    assert set(task.metrics(after)) == {"mae_hip", "loss"}
+    assert set(task.metrics(after)) == {"mae_hip", "r2_hip", "loss"}
     private = PrivateSettings(trainable="all", learning_rate=0.1, steps_per_round=2)
     done = train_private(task, network, SOURCE, private, 1.0, key, compute)
     assert done.patients == 6

@@ -1,0 +1,58 @@
+"""When an estimate is scored: by the recorded error of its version, and by nothing else."""
+
+import math
+
+import pytest
+
+from shared.inference.fitness import error_t, why_not_scored
+from shared.inference.schema import ModelFacts
+
+REGION, NAME = "total_hip", "total_hip"
+
+
+def version(**metrics: float) -> ModelFacts:
+    return ModelFacts(
+        task="t", version="1", digest="", origin="", source="",
+        metrics={f"{kind}_{NAME}": value for kind, value in metrics.items()},
+        metric_names={REGION: NAME},
+    )  # fmt: skip
+
+
+#: sBMD of the total hip, g/cm², that is one T-score: 0.122 on Hologic's scale, times 1.008.
+ONE_T = 0.122976
+
+
+@pytest.mark.parametrize(
+    ("metrics", "scored"),
+    [
+        ({}, True),  # nothing is recorded: the report says so
+        ({"mae": ONE_T - 1e-6}, True),
+        ({"mae": ONE_T + 1e-6}, False),
+        ({"mae": math.nan}, False),
+        ({"mae": 0.05, "r2": 0.01}, True),
+        ({"mae": 0.05, "r2": 0.0}, False),
+        ({"mae": 0.05, "r2": -0.4, "r": 0.3}, False),
+        ({"mae": 0.05, "r2": 0.4, "r": 0.7, "ccc": 0.6}, True),
+        ({"mae": 0.05, "r": 0.1, "ccc": 0.1}, True),  # an earlier version: R² is not recorded
+        ({"mae": 0.05, "r": -0.1, "ccc": -0.1}, False),
+        ({"mae": 0.05, "ccc": 0.0}, False),  # always the same value: r is not defined
+        ({"mae": 0.05, "baseline_mae": 0.05}, False),
+        ({"mae": 0.05, "baseline_mae": 0.06}, True),
+    ],
+)
+def test_a_version_scores_where_its_record_allows_it(
+    metrics: dict[str, float], scored: bool
+) -> None:
+    assert (why_not_scored(version(**metrics), REGION) == "") == scored
+
+
+def test_an_error_is_told_in_t_scores_of_its_region() -> None:
+    assert error_t(version(mae=ONE_T), REGION) == pytest.approx(1.0)
+    assert error_t(version(mae=ONE_T), "L1-L4") is None  # nothing is recorded of it
+    assert error_t(version(), REGION) is None
+
+
+def test_another_regions_error_says_nothing() -> None:
+    bad = version(mae=1.0)
+    assert why_not_scored(bad, REGION)
+    assert why_not_scored(bad, "femoral_neck") == ""
