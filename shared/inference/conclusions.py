@@ -22,7 +22,7 @@ from shared.findings.findings import FRACTURE_GRADE, scores_of
 from shared.findings.words import listed, region_words
 from shared.inference.schema import Conclusion
 from shared.records import Covariates, StudyLabels, Vendor
-from shared.regions import LUMBAR
+from shared.regions import LUMBAR, VERTEBRAE
 
 _NO_SCORE = "sex and an adult's age must be known"
 
@@ -109,7 +109,7 @@ def conclude_estimates(
 def conclude_hospital(
     labels: StudyLabels, vendor: Vendor, covariates: Covariates, bad: Mapping[str, str]
 ) -> Conclusion | None:
-    """Conclude from the BMD that the hospital itself reported, and give its diagnoses.
+    """Conclude from the BMD that the hospital itself reported; give its diagnoses and grades.
 
     Vertebrae that cannot be assessed or stand apart from their neighbours are
     left out and the rest is combined, each vertebra counting the same (areas are
@@ -118,12 +118,14 @@ def conclude_hospital(
     Returns
     -------
     Conclusion or None
-        None if the hospital reported neither a BMD nor a diagnosis.
+        None if the hospital reported neither a BMD nor a diagnosis nor a grade.
     """
     diagnoses = tuple(name for name, said in labels.classes.items() if said > 0)
-    if not labels.bmd and not diagnoses:
+    grades = {name: labels.genant[name] for name in VERTEBRAE if name in labels.genant}
+    if not labels.bmd and not diagnoses and not grades:
         return None
-    return _of_bmd(labels, vendor, covariates, bad).model_copy(update={"diagnoses": diagnoses})
+    concluded = _of_bmd(labels, vendor, covariates, bad)
+    return concluded.model_copy(update={"diagnoses": diagnoses, "grades": grades})
 
 
 def _of_bmd(

@@ -61,7 +61,7 @@ def impression(
     estimate = next((one for one in conclusions if one.basis == "estimate"), None)
     density = "" if estimate is None else _density(estimate, own, findings, models, covariates)
     measured = "" if own is None else _measured(own, covariates)
-    lead = " ".join(part for part in (measured, _read(findings.grades)) if part)
+    lead = " ".join(part for part in (measured, _read(own)) if part)
     unscored = any(one.not_scored for one in findings.measurements)
     suspected = any(grade.grade >= FRACTURE_GRADE for grade in findings.grades)
     fractures = _fractures(findings.grades)
@@ -215,13 +215,13 @@ def is_uncertain(grade: Grade) -> bool:
     return grade.grade < FRACTURE_GRADE and close and not is_missed(grade)
 
 
-def _read(grades: Iterable[Grade]) -> str:
-    """Say which fractures the hospital reads itself."""
-    read = [g for g in grades if (g.reported or 0) >= FRACTURE_GRADE]
-    if not read:
-        return ""
-    each = listed([f"{g.region} {GRADE_WORDS[g.reported or 0]}" for g in read])
-    return f"Vertebral fracture by the hospital's own reading: {each}."
+def _read(own: Conclusion | None) -> str:
+    """Say which fractures the hospital reads itself, whether a model graded them or not."""
+    read = {} if own is None else own.grades
+    each = [
+        f"{name} {GRADE_WORDS[grade]}" for name, grade in read.items() if grade >= FRACTURE_GRADE
+    ]
+    return f"Vertebral fracture by the hospital's own reading: {listed(each)}." if each else ""
 
 
 def _missed(grades: Iterable[Grade]) -> str:
@@ -239,7 +239,7 @@ def _missed(grades: Iterable[Grade]) -> str:
 def _fractures(grades: Sequence[Grade]) -> str:
     """Say which fractures the model suspects, and of which vertebrae it is uncertain."""
     if not grades:
-        return "Vertebral fractures were not assessed."
+        return "Vertebral fractures were not assessed by the model."
     suspected = [g for g in grades if g.grade >= FRACTURE_GRADE]
     mild = [
         f"{g.region} ({g.chance:.0%}{beside(g)})"
@@ -293,7 +293,8 @@ def _doubtful(findings: Findings) -> str:
 
 
 def _advice(findings: Findings, own: Conclusion | None, estimate: Conclusion | None) -> str:
-    fractured = any(max(g.grade, g.reported or 0) >= FRACTURE_GRADE for g in findings.grades)
+    read = () if own is None else own.grades.values()
+    fractured = max([*read, *(g.grade for g in findings.grades)], default=0) >= FRACTURE_GRADE
     low = {BoneClass.LOW_BONE_MASS, BoneClass.OSTEOPOROSIS, BoneClass.BELOW_EXPECTED}
     if any(map(is_missed, findings.grades)):
         seen = any(grade.grade >= FRACTURE_GRADE for grade in findings.grades)

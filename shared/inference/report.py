@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
-from shared.findings.facts import Measurement, Score
+from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
 from shared.findings.words import VIEW_WORDS, listed, region_words, signed
 from shared.inference.figures import GRADE_COLOURS, marks, view_svg
@@ -20,7 +20,7 @@ from shared.inference.graph import GraphPoint, score_graph
 from shared.inference.schema import Prediction
 from shared.inference.wording import VENDOR_WORDS
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
-from shared.regions import BMD_REGIONS, LUMBAR
+from shared.regions import BMD_REGIONS, LUMBAR, VERTEBRAE
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -76,6 +76,7 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         study_date=shown_date(prediction.study.study_date),
         own_rows=_own_rows(prediction, given, rows),
         left_out=_left_out(prediction),
+        vertebrae=_vertebrae(prediction),
         vendor_words=VENDOR_WORDS[given.vendor],
         scale_words=VENDOR_WORDS[_scale(prediction, given)],
         tones=TONES,
@@ -185,6 +186,14 @@ def _own_rows(
     return rows
 
 
+def _vertebrae(prediction: Prediction) -> list[tuple[str, int | None, Grade | None]]:
+    """Each graded vertebra: its name, the hospital's own grade, the model's."""
+    own = {name: grade for one in prediction.conclusions for name, grade in one.grades.items()}
+    found = {grade.region: grade for grade in prediction.grades}
+    names = [name for name in VERTEBRAE if name in own or name in found]
+    return [(name, own.get(name), found.get(name)) for name in names]
+
+
 def _left_out(prediction: Prediction) -> dict[str, str]:
     """Reasons of the vertebrae left out, the hospital's conclusion first."""
     reasons: dict[str, str] = {}
@@ -196,7 +205,9 @@ def _left_out(prediction: Prediction) -> dict[str, str]:
 def _worst_tone(prediction: Prediction) -> str:
     """Tone of the impression: that of the worst thing in it, whoever found it."""
     tones = [TONES.get(c.bone_class or "", "") for c in prediction.conclusions]
-    if any(max(g.grade, g.reported or 0) >= FRACTURE_GRADE for g in prediction.grades):
+    grades = [g.grade for g in prediction.grades]
+    grades += [grade for one in prediction.conclusions for grade in one.grades.values()]
+    if max(grades, default=0) >= FRACTURE_GRADE:
         tones.append("alert")
     order = ["", "good", "watch", "alert"]
     return max(tones, key=order.index, default="")

@@ -30,7 +30,8 @@ class Conclusion(Fact):
 
     `basis` says whose BMD it is; `kind` is T, Z or neither. `left_out` gives the
     reason of each lumbar vertebra that was not used. `diagnoses` are what the hospital says of
-    the study as a whole, in its own words.
+    the study as a whole, in its own words, and `grades` its own Genant grades by vertebra,
+    those of vertebrae that no model graded, too.
     """
 
     basis: Literal["estimate", "hospital"]
@@ -41,6 +42,7 @@ class Conclusion(Fact):
     left_out: dict[str, str] = Field(default_factory=dict)
     note: str = ""
     diagnoses: tuple[str, ...] = ()
+    grades: dict[str, int] = Field(default_factory=dict)
 
 
 class ModelFacts(Fact):

@@ -18,6 +18,7 @@ from tests.shared.inference_cases import (
     NORMAL,
     OSTEOPOROTIC,
     hand_made,
+    html,
     make_subject,
     models,
     predict,
@@ -169,6 +170,20 @@ def test_what_could_not_be_assessed_says_why_once() -> None:
     why = ", because the study has no such image."
     assert f"the left proximal femur and the lateral spine (VFA){why}" in text
     assert text.count("because") == 1
+
+
+def test_what_the_hospital_reads_leads_also_where_no_model_graded_the_vertebra() -> None:
+    subject = make_subject(views=(View.SPINE_PA,), labels=StudyLabels(genant={"T8": 3, "T9": 0}))
+    prediction = predict(subject, None)
+    assert prediction.grades == ()
+    sentences = prediction.narrative.impression
+    assert sentences[0] == "Vertebral fracture by the hospital's own reading: T8 severe."
+    assert "Vertebral fractures were not assessed by the model." in sentences
+    assert sentences[-1].startswith("Refer to a physician; a radiologist should confirm")
+    page = " ".join(html(subject, None).split())
+    assert '<td>Hospital\'s grade</td><td><span class="chip alert">3</span></td><td>0</td>' in page
+    assert "Model's grade" not in page
+    assert '<section class="impression alert">' in page
 
 
 def test_an_outline_in_pieces_is_doubtful() -> None:

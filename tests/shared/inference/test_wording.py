@@ -103,7 +103,7 @@ def test_a_missing_view_is_named_and_why() -> None:
     prediction = predict(subject, None)
     text = " ".join(prediction.narrative.impression)
     assert "Could not be assessed: the left proximal femur and the lateral spine (VFA)" in text
-    assert "Vertebral fractures were not assessed" in text
+    assert "Vertebral fractures were not assessed by the model" in text
     assert "No class of bone density is given" in text
     assert any("has no such image" in gap.why for gap in prediction.not_assessed)
 
