@@ -15,7 +15,6 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.clinical.morphometry import GRADE_WORDS
 from shared.findings.facts import Grade
 from shared.findings.findings import RegionMap
 from shared.quality.regions import EXPECTED_REGIONS
@@ -77,7 +76,10 @@ def outline(mask: NDArray[np.bool_]) -> list[Polygon]:
 
 
 def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> list[FigureMark]:
-    """Say what to draw on a view: its regions, on the lateral view by grade."""
+    """Say what to draw on a view: its regions, on the lateral view by grade.
+
+    The hospital's own grade stands in brackets behind the model's word, where either is not 0.
+    """
     if regions is None:
         regions = np.zeros((1, 1), dtype=np.uint8)
     by_region = {grade.region: grade for grade in grades}
@@ -89,7 +91,7 @@ def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> lis
             own = grade.reported or 0
             label = name if grade.grade == own == 0 else f"{name} {grade.word}"
             if label != name and grade.reported is not None:
-                label += f" (hospital: {GRADE_WORDS[own]})"
+                label += f" ({own})"
             if not polygons and grade.position_px is not None:
                 polygons = [_ring(grade.position_px)]
             found.append(

@@ -137,7 +137,9 @@ def _not_assessed(findings: Findings, models: Sequence[ModelFacts]) -> str:
         what += f" of the {listed([region_words(one.region) for one in unscored])}"
     reasons = []
     if far:
-        reasons.append(f"off by {listed(far)} on average ({LARGEST_ERROR_T:.0f} is accepted)")
+        reasons.append(
+            f"off by {listed(far)} on average (at most {LARGEST_ERROR_T:.0f} is accepted)"
+        )
     if flat:
         reasons.append(f"no better than always saying the patients' mean at the {listed(flat)}")
     return (

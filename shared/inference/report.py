@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
@@ -75,7 +75,8 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         patient_name=shown_name(given.patient_name),
         study_date=shown_date(prediction.study.study_date),
         own_rows=_own_rows(prediction, given, rows),
-        left_out=_left_out(prediction),
+        left_out=_left_out(prediction, "hospital"),
+        unused=_left_out(prediction, "estimate"),
         vertebrae=_vertebrae(prediction),
         vendor_words=VENDOR_WORDS[given.vendor],
         scale_words=VENDOR_WORDS[_scale(prediction, given)],
@@ -172,7 +173,7 @@ def _own_rows(
 ) -> list[dict[str, object]]:
     """Values of the hospital that stand in no row above (single vertebrae, trochanter)."""
     shown = {row.region for row in above if row.own is not None}
-    left_out = _left_out(prediction)
+    left_out = _left_out(prediction, "hospital")
     rows: list[dict[str, object]] = []
     for region in BMD_REGIONS:
         if region not in given.labels.bmd or region in shown:
@@ -194,12 +195,10 @@ def _vertebrae(prediction: Prediction) -> list[tuple[str, int | None, Grade | No
     return [(name, own.get(name), found.get(name)) for name in names]
 
 
-def _left_out(prediction: Prediction) -> dict[str, str]:
-    """Reasons of the vertebrae left out, the hospital's conclusion first."""
-    reasons: dict[str, str] = {}
-    for conclusion in prediction.conclusions:
-        reasons.update(conclusion.left_out)
-    return reasons
+def _left_out(prediction: Prediction, basis: Literal["estimate", "hospital"]) -> dict[str, str]:
+    """Reasons of the vertebrae that one conclusion left out."""
+    reasons = {one.basis: one.left_out for one in prediction.conclusions}
+    return dict(reasons.get(basis, {}))
 
 
 def _worst_tone(prediction: Prediction) -> str:

@@ -137,11 +137,36 @@ def test_the_hospitals_values_stand_beside_the_estimates() -> None:
     assert "Hospital's grade" in text
 
 
+def test_the_table_of_measured_values_leaves_out_what_the_hospital_leaves_out() -> None:
+    """A fracture that only the model suspects takes nothing out of the hospital's own spine."""
+    bmd = {"L1": 0.80, "L2": 0.85, "L3": 0.90, "L4": 0.90, "L1-L4": 0.86}
+    graded = StudyLabels(bmd=bmd, genant=dict.fromkeys(("L1", "L2", "L3", "L4"), 0))
+    page = html(make_subject(labels=graded, vendor=Vendor.HOLOGIC), None, {"L1": MODERATE})
+    assert "Left out" not in page
+    assert "not used as a whole" not in page
+    broken = StudyLabels(bmd=bmd, genant={"L1": 2})
+    page = html(make_subject(labels=broken, vendor=Vendor.HOLOGIC), None)
+    assert "fractured according to the hospital" in page
+    assert "not used as a whole" in page
+
+
+def test_what_was_measured_stands_before_the_estimate() -> None:
+    text = " ".join(" ".join(Page(CASES["whole"]).words).split())
+    assert text.index("Measured by the hospital") < text.index("Estimated by the model")
+    alone = " ".join(Page(CASES["young"]).words)
+    assert "Measured by the hospital" not in alone
+    assert "measured by the hospital" not in alone
+    assert 'class="estimate"' in CASES["young"]
+    assert 'class="own"' not in CASES["young"]
+    assert 'class="own"' in CASES["whole"]
+
+
 def test_labels_of_regions_are_drawn() -> None:
     text = CASES["whole"]
     for label in ("L1", "L4", "Neck", "Troch.", "Inter.", "T12"):
         assert f">{label}</text>" in text
-    assert ">L1 moderate (hospital: moderate)</text>" in text
+    assert ">L1 moderate (2)</text>" in text
+    assert "in brackets the hospital's grade" in text
 
 
 def test_the_json_round_trips_through_its_schema() -> None:
