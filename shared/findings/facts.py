@@ -78,7 +78,7 @@ class Grade(Fact):
     def chance(self) -> float:
         """Probability of this grade or a higher one; of grade 0, of grade 0 alone."""
         found = sum(self.probabilities[self.grade :]) if self.grade else self.probabilities[0]
-        return min(found, 1.0)
+        return min(round(found, 4), 1.0)
 
 
 class RegionArea(Fact):

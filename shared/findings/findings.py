@@ -196,8 +196,8 @@ def vertebra_grade(
         suits ordered grades); `suspicion` is the probability of grade ≥ 2.
     """
     values = np.asarray(probabilities, dtype=np.float64)
-    values = values / values.sum()
-    at_least = values[::-1].cumsum()[::-1]  # of grade 0, 1, 2, 3 or more
+    values = (values / values.sum()).round(4)  # the grade follows from what is written down
+    at_least = values[::-1].cumsum()[::-1].round(4)  # of grade 0, 1, 2, 3 or more
     grade = int((at_least[1:] > 0.5).sum())
     return Grade(
         task=task,
@@ -205,8 +205,8 @@ def vertebra_grade(
         region=vertebra,
         grade=grade,
         word=GRADE_WORDS[grade],
-        probabilities=tuple(round(float(p), 4) for p in values),
-        suspicion=round(min(float(values[FRACTURE_GRADE:].sum()), 1.0), 4),
+        probabilities=tuple(map(float, values)),
+        suspicion=min(float(at_least[FRACTURE_GRADE]), 1.0),
         decision=decision,
         position_px=None
         if position_px is None

@@ -143,8 +143,8 @@ def _not_assessed(findings: Findings, models: Sequence[ModelFacts]) -> str:
     if flat:
         reasons.append(f"no better than always saying the patients' mean at the {listed(flat)}")
     return (
-        f"Not assessed by the model: {what}, because this version is {', and '.join(reasons)}. "
-        "So it gives no T-score and no class."
+        f"Not assessed by the model: {what}, because this version of the model is "
+        f"{', and '.join(reasons)}. So it gives no T-score and no class."
     )
 
 

@@ -144,7 +144,10 @@ def test_the_error_on_the_card_of_exported_weights_decides_what_is_scored(
     assert [one.t_score for one in prediction.measurements] == [None] * 3
     assert [one.bone_class for one in prediction.conclusions if one.basis == "estimate"] == [None]
     said = prediction.narrative.impression[0]
-    assert "Not assessed by the model: bone density, because this version is off by" in said
+    assert (
+        "Not assessed by the model: bone density, because this version of the model is off by"
+        in said
+    )
     page = (out / "report.html").read_text()
     assert page.count("not assessed: the version is off by") == 3
     assert 'class="estimate"' not in page  # the graph's right axis would score it
