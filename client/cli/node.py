@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, MetricsPort, console, print_facts, watch_live
+from shared.command_line import JsonOption, MetricsPort, console, print_facts, say_ended, watch_live
 from shared.words import at_delta, counted
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def join(
 
     with serving_metrics(metrics_port, lambda: site_metrics(folder)):
         run(folder, superlink, say)
+    say_ended("no longer joined")
 
 
 def _show(facts: dict[str, Any]) -> None:
