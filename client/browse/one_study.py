@@ -22,9 +22,10 @@ from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
 from client.store.exclusions import left_out
 from client.store.marks import read_marks
 from client.store.pairing import SENTENCES, Unpaired
-from client.store.patient_source import pair_stored
+from client.store.patient_source import open_volume, pair_stored
 from client.store.site_store import SiteStore
 from shared.dicom.labels.marks import KeptMark
+from shared.findings.attenuation import read_attenuation
 from shared.records import PairedLabels, View
 from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
 
@@ -195,7 +196,7 @@ def _volume(
 ) -> dict[str, Any]:
     """One CT series and its slices through the spine."""
     spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
-    problem, planes, regions = "", [], []
+    problem, planes, regions, attenuation = "", [], [], None
     folder = store.arrays / volume.study
     try:
         hu = np.load(folder / f"{volume.series}.hu.npy", mmap_mode="r")
@@ -215,6 +216,7 @@ def _volume(
                 for name, code in CT_CODES.items()
                 if code in there
             ]
+            attenuation = read_attenuation(open_volume(store.arrays, volume))
     except (OSError, ValueError):
         problem = "The series is missing or damaged; restore the store from your backup."
     return {
@@ -222,6 +224,7 @@ def _volume(
         "problem": problem,
         "planes": planes,
         "regions": regions,
+        "attenuation": attenuation,
         "masked": volume.mask_digest is not None,
         "slices_marked": _slices(marks),
         "slices": volume.slices,

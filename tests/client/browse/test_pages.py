@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -38,6 +40,7 @@ from tests.client.browse.doors import (
     opened,
     read,
 )
+from tests.shared.ct_samples import outlined_series
 from tests.shared.rendered_samples import sample_study
 
 # --- what is said with every answer, and what never is ---------------------------
@@ -420,3 +423,23 @@ def test_a_study_shows_the_bmd_of_another_visit_that_counts_for_it_or_why_none_d
     assert f"{value:.3f} g/cm²" in near
     assert "No BMD of another visit counts for it: the nearest BMD is too long" in far
     assert "another visit" not in itself
+
+
+def test_a_ct_with_outlines_tells_its_attenuation_or_why_not(door: Door) -> None:
+    uid, browser = a_study(door.enter()), door.browser
+    why = "L1 has no part of 500 mm³ that lies 5 mm inside its outline"
+    assert f"trabecular attenuation of L1, because {why}." in browser.get(f"/studies/{uid}").text
+    paths = [door.store.arrays / uid / f"2.25.77.{what}.npy" for what in ("hu", "regions")]
+    small: list[NDArray[Any]] = [np.load(path) for path in paths]
+    volume = outlined_series(L2=120, L1=104)
+    assert volume.regions is not None
+    try:
+        np.save(paths[0], volume.hu)
+        np.save(paths[1], volume.regions)
+        page = browser.get(f"/studies/{uid}").text
+    finally:
+        for path, array in zip(paths, small, strict=True):
+            np.save(path, array)
+    assert '<th scope="row">L2</th><td class="n">120 ± 0</td><td class="n">120</td>' in page
+    assert "L1 is at most 110 HU." in page
+    assert "Not assessed: trabecular" not in page

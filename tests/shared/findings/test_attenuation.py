@@ -5,33 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from shared.clinical.attenuation import At120
 from shared.findings.attenuation import read_attenuation, what_l1_says
-from shared.records import VolumeRecord
-from shared.regions import VERTEBRA_CODES
-
-CODES = VERTEBRA_CODES["volume"]
-
-
-def series(**cores: float) -> VolumeRecord:
-    """Blocks of 40 by 34 by 28 mm with a shell, by level from the feet up, 10 mm apart."""
-    hu = np.full((19 * len(cores), 60, 60), 40, np.int16)
-    regions = np.zeros(hu.shape, np.uint8)
-    for place, (level, value) in enumerate(cores.items()):
-        first = 19 * place + 2
-        block = (slice(first, first + 14), slice(13, 47), slice(10, 50))
-        hu[block], regions[block] = 700, CODES[level]
-        hu[first + 1 : first + 13, 15:45, 12:48] = value
-    return VolumeRecord(
-        hu, (2.0, 1.0, 1.0), kvp=120.0, slice_thickness_mm=2.0, contrast=False, regions=regions
-    )
+from tests.shared.ct_samples import outlined_series
 
 
 def test_each_level_has_its_core_and_l1_speaks() -> None:
-    found = read_attenuation(series(L2=120, L1=104, T12=131))
+    found = read_attenuation(outlined_series(L2=120, L1=104, T12=131))
     assert [one.level for one in found.levels] == ["T12", "L1", "L2"]
     assert [one.core.median_hu for one in found.levels] == [131, 104, 120]
     assert found.not_assessed == ()
@@ -51,7 +33,7 @@ def test_each_level_has_its_core_and_l1_speaks() -> None:
 def test_where_the_cut_offs_do_not_apply_nothing_is_concluded(
     changes: dict[str, Any], said: str
 ) -> None:
-    found = read_attenuation(replace(series(L1=90), **changes))
+    found = read_attenuation(replace(outlined_series(L1=90), **changes))
     assert [one.core.median_hu for one in found.levels] == [90]
     assert said in found.caution
     assert found.statement == ""
@@ -66,13 +48,13 @@ def test_where_the_cut_offs_do_not_apply_nothing_is_concluded(
     ],
 )
 def test_a_series_that_cannot_be_measured_says_why(changes: dict[str, Any], why: str) -> None:
-    found = read_attenuation(replace(series(L1=90), **changes))
+    found = read_attenuation(replace(outlined_series(L1=90), **changes))
     assert found.levels == ()
     assert [one.why for one in found.not_assessed] == [why]
 
 
 def test_a_level_that_cannot_be_measured_does_not_stop_the_others() -> None:
-    volume = series(L2=100, L1=95)
+    volume = outlined_series(L2=100, L1=95)
     volume.hu[8, 30, 30] = 2800
     found = read_attenuation(volume)
     assert [one.level for one in found.levels] == ["L1"]
@@ -80,7 +62,7 @@ def test_a_level_that_cannot_be_measured_does_not_stop_the_others() -> None:
 
 
 def test_80_kv_is_brought_to_120_with_its_error() -> None:
-    [level] = read_attenuation(replace(series(L1=150), kvp=80.0)).levels
+    [level] = read_attenuation(replace(outlined_series(L1=150), kvp=80.0)).levels
     assert level.at_120 is not None
     assert level.at_120.low < level.at_120.high < 150
 
