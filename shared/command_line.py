@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -122,13 +123,36 @@ def show_chain(lines: Sequence[ChainLine]) -> None:
     console().print(table)
 
 
+@contextmanager
+def until_ctrl_c(ended: str) -> Iterator[None]:
+    """Run what is to run until a person ends it: Ctrl-C is its end, and no interruption.
+
+    Parameters
+    ----------
+    ended : str
+        What is said then, on standard error; the command's exit code is 0.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        say_ended(ended)
+
+
+def say_ended(ended: str) -> None:
+    """Say on standard error that what a person ended has ended."""
+    Console(stderr=True, highlight=False).print(ended, markup=False)
+
+
 def watch_live(render: Callable[[], Any], seconds: float = 1.0) -> None:
     """Show something again and again until Ctrl-C."""
     import time
 
     from rich.live import Live
 
-    with Live(render(), console=console(), refresh_per_second=4) as live:
+    with (
+        until_ctrl_c("no longer watching"),
+        Live(render(), console=console(), refresh_per_second=4) as live,
+    ):
         while True:
             time.sleep(seconds)
             live.update(render())

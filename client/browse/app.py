@@ -22,11 +22,13 @@ from client.browse import one_study, overview, pictures, studies
 from client.browse.budget import Budget
 from client.browse.contracts import contracts
 from client.browse.gate import Gate, Keys, cookie_name
+from client.browse.slices import PLANES, cut_slice, slices_through_spine
 from client.identity.chain import site_chain
 from client.store.catalogue import Image, Study, Volume
 from client.store.exclusions import leave_out, left_out, take_back
 from client.store.site_store import SiteStore
 from shared.errors import OsteofedError
+from shared.words import counted
 
 HERE: Final = Path(__file__).parent
 PNG: Final = "image/png"
@@ -59,6 +61,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self.templates.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
+        self.templates.filters["counted"] = counted
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -291,21 +294,23 @@ def show_image(pages: ThePages, uid: str, view: str, what: str) -> Response:
 
 @drawn.get("/studies/{uid}/volumes/{number}/{plane}/{what}.png")
 def show_slice(pages: ThePages, uid: str, number: int, plane: str, what: str) -> Response:
-    """The middle slice of a CT series: ``pixels`` in the bone window, or ``regions``."""
+    """A slice of a CT series, through the spine: ``pixels`` (bone window) or ``regions``."""
     with pages.reading() as session:
         ordered = select(Volume).where(Volume.study == uid).order_by(Volume.series)
         volumes = list(session.scalars(ordered))
-    if not 0 <= number < len(volumes) or plane not in pictures.PLANES:
+    if not 0 <= number < len(volumes) or plane not in PLANES:
         raise HTTPException(404)
     volume = volumes[number]
-    if what == "pixels":
-        hu = _loaded(volume_path(pages.store, volume, "hu"))
-        cut = pictures.bone_window(pictures.middle_slice(hu, plane))
-        return Response(pictures.grey_png(cut), media_type=PNG)
-    if what != "regions" or volume.mask_digest is None:
+    if what != "pixels" and (what != "regions" or volume.mask_digest is None):
         raise HTTPException(404)
+    hu = _loaded(volume_path(pages.store, volume, "hu"))
+    spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
+    where = slices_through_spine(hu, spacing)[plane]
+    if what == "pixels":
+        cut = pictures.bone_window(cut_slice(hu, plane, where))
+        return Response(pictures.grey_png(cut), media_type=PNG)
     regions = _loaded(volume_path(pages.store, volume, "regions"))
-    return Response(pictures.regions_png(pictures.middle_slice(regions, plane)), media_type=PNG)
+    return Response(pictures.regions_png(cut_slice(regions, plane, where)), media_type=PNG)
 
 
 def volume_path(store: SiteStore, volume: Volume, what: str) -> Path:

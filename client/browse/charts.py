@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from shared.words import counted
+
 WIDTH: Final = 360.0
 HEIGHT: Final = 150.0
 LEFT: Final = 34.0
@@ -43,14 +45,12 @@ class Tick:
 
 @dataclass(frozen=True)
 class Histogram:
-    """A stacked histogram.
+    """A stacked histogram of studies.
 
     Attributes
     ----------
     title, unit : str
         What is counted by; the unit stands on the axis.
-    counted : str
-        What is counted ("studies").
     series : tuple of str
         Names of the stacked parts, in the order of their colours.
     summaries : tuple of Summary
@@ -61,7 +61,6 @@ class Histogram:
 
     title: str
     unit: str
-    counted: str
     series: tuple[str, ...]
     bars: tuple[Bar, ...]
     x_ticks: tuple[Tick, ...]
@@ -115,17 +114,16 @@ class Strips:
 def histogram(
     title: str,
     unit: str,
-    counted: str,
     values: Mapping[str, Sequence[float]],
     step: float,
     digits: int,
     first_colour: int = 0,
 ) -> Histogram | None:
-    """Lay out a stacked histogram.
+    """Lay out a stacked histogram of studies.
 
     Parameters
     ----------
-    title, unit, counted : str
+    title, unit : str
         See `Histogram`.
     values : mapping of str to sequence of float
         Values by part, in the order in which they are stacked.
@@ -162,7 +160,8 @@ def histogram(
                 continue
             tall = (HEIGHT - TOP - BOTTOM) * row[place] / ceiling
             floor -= tall
-            words = f"{name}: {row[place]} {counted}, {low:.{digits}f} to {high:.{digits}f} {unit}"
+            many = counted(row[place], "study", "studies")
+            words = f"{name}: {many}, {low:.{digits}f} to {high:.{digits}f} {unit}"
             bars.append(Bar(LEFT + place * wide + 0.6, floor, wide - 1.2, tall, number, words))
     every_nth = math.ceil((bins + 1) / MOST_TICKS)
     x_ticks = [
@@ -170,7 +169,7 @@ def histogram(
         for place in range(0, bins + 1, every_nth)
     ]
     return Histogram(
-        title, unit, counted, tuple(values), tuple(bars), tuple(x_ticks),
+        title, unit, tuple(values), tuple(bars), tuple(x_ticks),
         _count_ticks(ceiling), tuple(_summaries(values)), first_colour,
     )  # fmt: skip
 
@@ -200,7 +199,7 @@ def strips(found: Mapping[str, Sequence[tuple[float, float, int]]]) -> Strips | 
             Dot(
                 LEFT + (WIDTH - LEFT - RIGHT) * row[which] / end,
                 3.0 + 4.5 * math.sqrt(row[2] / most),
-                f"{row[2]} images, {row[which]:.3f} mm {words}",
+                f"{counted(row[2], 'image')}, {row[which]:.3f} mm {words}",
             )
             for row in rows
         )

@@ -15,22 +15,17 @@ from sqlalchemy.orm import Session
 
 from client.browse import words
 from client.browse.overview import NO_FLAG
-from client.browse.pictures import (
-    CT_CODES,
-    PLANES,
-    middle_slice,
-    region_facts,
-    slice_spacing,
-    swatch,
-)
+from client.browse.pictures import CT_CODES, region_facts, swatch
+from client.browse.slices import PLANES, cut_slice, slice_spacing, slices_through_spine
 from client.browse.studies import SHOWN_DIGITS, day_words, first_days, in_order
 from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
 from client.store.exclusions import left_out
 from client.store.marks import read_marks
 from client.store.pairing import SENTENCES, Unpaired
-from client.store.patient_source import pair_stored
+from client.store.patient_source import open_volume, pair_stored
 from client.store.site_store import SiteStore
 from shared.dicom.labels.marks import KeptMark
+from shared.findings.attenuation import read_attenuation
 from shared.records import PairedLabels, View
 from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
 
@@ -55,6 +50,13 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
     months = store.config.pairing.months
     pairing, _ = pair_stored(session, left_out(store.folder), months, study.patient)
     genant = _genant(labels)
+    pictures = [
+        _image(session, store, image, labels, marks.get(image.view, []))
+        for image in in_order(images)
+    ]
+    series = [
+        _volume(store, volume, n, marks.get(volume.series, [])) for n, volume in enumerate(volumes)
+    ]
     return {
         "uid": uid,
         "patient": study.patient[:SHOWN_DIGITS],
@@ -78,14 +80,11 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
         "ethnic_group": study.ethnic_group or "",
         "split": words.SPLITS.get(split or "", "not divided yet"),
         "method": words.method_words(study.method),
-        "images": [
-            _image(session, store, image, labels, marks.get(image.view, []))
-            for image in in_order(images)
-        ],
-        "volumes": [
-            _volume(store, volume, n, marks.get(volume.series, []))
-            for n, volume in enumerate(volumes)
-        ],
+        "images": pictures,
+        "volumes": series,
+        "no_flag": words.no_flag_words(
+            sum(one["assessed"] for one in pictures), len(pictures) + len(series)
+        ),
         "bmd": _bmd(labels),
         "paired": _paired(pairing.paired.get(uid)),
         "unpaired": _unpaired(pairing.unpaired.get(uid)),
@@ -195,27 +194,29 @@ def _grade(value: float) -> str:
 def _volume(
     store: SiteStore, volume: Volume, number: int, marks: Sequence[KeptMark]
 ) -> dict[str, Any]:
-    """One CT series and its middle slices."""
+    """One CT series and its slices through the spine."""
     spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
-    problem, planes, regions = "", [], []
+    problem, planes, regions, attenuation = "", [], [], None
     folder = store.arrays / volume.study
     try:
         hu = np.load(folder / f"{volume.series}.hu.npy", mmap_mode="r")
+        where = slices_through_spine(hu, spacing)
         for plane in PLANES:
-            rows, columns = middle_slice(hu, plane).shape
+            rows, columns = cut_slice(hu, plane, where[plane]).shape
             row_mm, column_mm = slice_spacing(spacing, plane)
             planes.append(
                 {"plane": plane, "height_mm": rows * row_mm, "width_mm": columns * column_mm}
             )
         if volume.mask_digest is not None:
             drawn = np.load(folder / f"{volume.series}.regions.npy", mmap_mode="r")
-            there = set(np.unique(middle_slice(drawn, "sagittal")))
-            there |= set(np.unique(middle_slice(drawn, "coronal")))
+            cuts = [cut_slice(drawn, plane, where[plane]) for plane in PLANES]
+            there = {code for cut in cuts for code in np.unique(cut)}
             regions = [
                 {"name": name, "swatch": swatch(code)}
                 for name, code in CT_CODES.items()
                 if code in there
             ]
+            attenuation = read_attenuation(open_volume(store.arrays, volume))
     except (OSError, ValueError):
         problem = "The series is missing or damaged; restore the store from your backup."
     return {
@@ -223,6 +224,7 @@ def _volume(
         "problem": problem,
         "planes": planes,
         "regions": regions,
+        "attenuation": attenuation,
         "masked": volume.mask_digest is not None,
         "slices_marked": _slices(marks),
         "slices": volume.slices,

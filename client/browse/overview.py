@@ -1,4 +1,7 @@
-"""What came in, as the first page shows it: exact counts, which stay in the hospital."""
+"""What came in and is in use, as the first page shows it: exact counts, for the hospital alone.
+
+A study that a person left out is counted nowhere but in `totals`, as left out.
+"""
 
 from __future__ import annotations
 
@@ -41,47 +44,54 @@ def overview(session: Session, folder: Path) -> dict[str, Any]:
         ``totals``, ``arrived`` (view by vendor), ``splits``, ``scanners``, ``labels``,
         ``charts``, ``quality`` and ``set_aside``; see the functions below.
     """
+    unused = left_out(folder)
     return {
-        "totals": totals(session, folder),
-        "arrived": arrived(session),
-        "splits": splits(session),
-        "scanners": scanners(session),
-        "labels": labels(session),
-        "charts": charts(session),
-        "quality": quality(session),
+        "totals": totals(session, unused),
+        "arrived": arrived(session, unused),
+        "splits": splits(session, unused),
+        "scanners": scanners(session, unused),
+        "labels": labels(session, unused),
+        "charts": charts(session, unused),
+        "quality": quality(session, unused),
         "set_aside": set_aside(session),
     }
 
 
-def totals(session: Session, folder: Path) -> dict[str, int]:
-    """Numbers at the top of the page."""
+def totals(session: Session, unused: frozenset[str]) -> dict[str, int]:
+    """Numbers at the top of the page; ``left_out`` are the studies of the store in `unused`."""
 
     def count(query: Any) -> int:
         return int(session.scalar(query) or 0)
 
     flagged = select(Quality.study, Quality.view).where(
-        Quality.flag != NO_FLAG, Quality.strength >= words.CLEAR_FLAG
+        Quality.flag != NO_FLAG,
+        Quality.strength >= words.CLEAR_FLAG,
+        Quality.study.not_in(unused),
     )
+    image, volume = Image.study.not_in(unused), Volume.study.not_in(unused)
     return {
-        "studies": count(select(func.count()).select_from(Study)),
-        "patients": count(select(func.count()).select_from(Patient)),
-        "images": count(select(func.count()).select_from(Image)),
-        "volumes": count(select(func.count()).select_from(Volume)),
-        "masks": count(select(func.count(Image.mask_digest)))
-        + count(select(func.count(Volume.mask_digest))),
+        "studies": count(select(func.count()).where(Study.uid.not_in(unused))),
+        "patients": count(
+            select(func.count(Study.patient.distinct())).where(Study.uid.not_in(unused))
+        ),
+        "images": count(select(func.count()).select_from(Image).where(image)),
+        "volumes": count(select(func.count()).select_from(Volume).where(volume)),
+        "masks": count(select(func.count(Image.mask_digest)).where(image))
+        + count(select(func.count(Volume.mask_digest)).where(volume)),
         "aside": count(select(func.count()).where(SourceFile.verdict != "taken")),
         "flagged": count(select(func.count()).select_from(flagged.distinct().subquery())),
-        "left_out": len(left_out(folder)),
+        "left_out": count(select(func.count()).where(Study.uid.in_(unused))),
     }
 
 
-def arrived(session: Session) -> dict[str, Any]:
+def arrived(session: Session, unused: frozenset[str]) -> dict[str, Any]:
     """Images by view and vendor: ``vendors`` and ``rows`` (view, images by vendor, masks)."""
     found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     masks: dict[str, int] = defaultdict(int)
     for view, vendor, images, with_mask in session.execute(
         select(Image.view, Study.vendor, func.count(), func.count(Image.mask_digest))
         .join(Study, Study.uid == Image.study)
+        .where(Study.uid.not_in(unused))
         .group_by(Image.view, Study.vendor)
     ):
         found[words.view_words(view)][vendor] += images
@@ -89,6 +99,7 @@ def arrived(session: Session) -> dict[str, Any]:
     for vendor, volumes, with_mask in session.execute(
         select(Study.vendor, func.count(), func.count(Volume.mask_digest))
         .join(Study, Study.uid == Volume.study)
+        .where(Study.uid.not_in(unused))
         .group_by(Study.vendor)
     ):
         found["CT series"][vendor] += volumes
@@ -109,15 +120,19 @@ def arrived(session: Session) -> dict[str, Any]:
     }
 
 
-def splits(session: Session) -> list[dict[str, Any]]:
+def splits(session: Session, unused: frozenset[str]) -> list[dict[str, Any]]:
     """Patients and studies by what they are used for."""
-    patients = _pairs(session, select(Patient.split, func.count()).group_by(Patient.split))
-    studies = _pairs(
-        session,
-        select(Patient.split, func.count())
-        .join(Study, Study.patient == Patient.pseudonym)
-        .group_by(Patient.split),
-    )
+
+    def by_split(number: Any) -> dict[Any, int]:
+        return _pairs(
+            session,
+            select(Patient.split, number)
+            .join(Study, Study.patient == Patient.pseudonym)
+            .where(Study.uid.not_in(unused))
+            .group_by(Patient.split),
+        )
+
+    patients, studies = by_split(func.count(Patient.pseudonym.distinct())), by_split(func.count())
     return [
         {
             "split": words.SPLITS[split],
@@ -129,7 +144,7 @@ def splits(session: Session) -> list[dict[str, Any]]:
     ]
 
 
-def scanners(session: Session) -> list[dict[str, Any]]:
+def scanners(session: Session, unused: frozenset[str]) -> list[dict[str, Any]]:
     """Studies by scanner; maker and model are text as the scanner writes it."""
     return [
         {
@@ -140,21 +155,23 @@ def scanners(session: Session) -> list[dict[str, Any]]:
         }
         for vendor, maker, model, count in session.execute(
             select(Study.vendor, Study.maker, Study.model, func.count())
+            .where(Study.uid.not_in(unused))
             .group_by(Study.vendor, Study.maker, Study.model)
             .order_by(func.count().desc(), Study.vendor, Study.model)
         )
     ]
 
 
-def labels(session: Session) -> dict[str, int]:
+def labels(session: Session, unused: frozenset[str]) -> dict[str, int]:
     """Studies with BMD and with Genant grades, and labels about which sources differ."""
     with_kind = _pairs(
         session,
         select(Label.kind, func.count(Label.study.distinct()))
-        .where(Label.disputed.is_(False))
+        .where(Label.disputed.is_(False), Label.study.not_in(unused))
         .group_by(Label.kind),
     )
-    disputed = session.scalar(select(func.count()).where(Label.disputed.is_(True))) or 0
+    differ = select(func.count()).where(Label.disputed.is_(True), Label.study.not_in(unused))
+    disputed = session.scalar(differ) or 0
     return {
         "bmd": with_kind.get("bmd", 0),
         "genant": with_kind.get("genant", 0),
@@ -162,11 +179,13 @@ def labels(session: Session) -> dict[str, int]:
     }
 
 
-def charts(session: Session) -> dict[str, Any]:
+def charts(session: Session, unused: frozenset[str]) -> dict[str, Any]:
     """Distributions: ``age``, ``bmd`` (a list) and ``spacing``; None where there is nothing."""
     ages: dict[str, list[float]] = defaultdict(list)
     for sex, age in session.execute(
-        select(Study.sex, Study.age_years).where(Study.age_years.is_not(None))
+        select(Study.sex, Study.age_years).where(
+            Study.age_years.is_not(None), Study.uid.not_in(unused)
+        )
     ):
         ages[sex or ""].append(age or 0.0)
     by_sex = {
@@ -177,19 +196,21 @@ def charts(session: Session) -> dict[str, Any]:
     found: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
     for view, row, column, count in session.execute(
         select(Image.view, Image.row_mm, Image.column_mm, func.count())
+        .where(Image.study.not_in(unused))
         .group_by(Image.view, Image.row_mm, Image.column_mm)
         .order_by(Image.row_mm)
     ):
         found[view].append((float(row), float(column), int(count)))
     ordered = {words.view_words(view): found[view] for view in View if view in found}
     return {
-        "age": histogram("Age at the scan", "years", "studies", by_sex, AGE_STEP, 0, 2),
-        "bmd": _bmd_charts(session),
+        "age": histogram("Age at the scan", "years", by_sex, AGE_STEP, 0, 2),
+        "bmd": _bmd_charts(session, unused),
         "spacing": strips(ordered),
         "provenance": [
             {"what": words.SPACING.get(what, what), "images": count}
             for what, count in session.execute(
                 select(Image.spacing_provenance, func.count())
+                .where(Image.study.not_in(unused))
                 .group_by(Image.spacing_provenance)
                 .order_by(func.count().desc())
             )
@@ -197,13 +218,18 @@ def charts(session: Session) -> dict[str, Any]:
     }
 
 
-def _bmd_charts(session: Session) -> list[Histogram]:
+def _bmd_charts(session: Session, unused: frozenset[str]) -> list[Histogram]:
     """One histogram per region, by vendor: their scales differ."""
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for name, vendor, value in session.execute(
         select(Label.name, Study.vendor, Label.value)
         .join(Study, Study.uid == Label.study)
-        .where(Label.kind == "bmd", Label.disputed.is_(False), Label.name.in_(DRAWN_REGIONS))
+        .where(
+            Label.kind == "bmd",
+            Label.disputed.is_(False),
+            Label.name.in_(DRAWN_REGIONS),
+            Label.study.not_in(unused),
+        )
     ):
         values[name][vendor].append(float(value))
     drawn = []
@@ -211,21 +237,20 @@ def _bmd_charts(session: Session) -> list[Histogram]:
         parts = {
             words.vendor_words(v): values[region][v] for v in _vendors() if values[region].get(v)
         }
-        chart = histogram(
-            f"{words.region_words(region)} BMD", "g/cm²", "studies", parts, BMD_STEP, 2
-        )
+        chart = histogram(f"{words.region_words(region)} BMD", "g/cm²", parts, BMD_STEP, 2)
         if chart is not None:
             drawn.append(chart)
     return drawn
 
 
-def quality(session: Session) -> dict[str, Any]:
+def quality(session: Session, unused: frozenset[str]) -> dict[str, Any]:
     """``assessed`` images and ``rows``: flag, clear and slight findings."""
-    assessed = select(Quality.study, Quality.view).distinct().subquery()
+    used = Quality.study.not_in(unused)
+    assessed = select(Quality.study, Quality.view).where(used).distinct().subquery()
     clear: dict[str, int] = defaultdict(int)
     slight: dict[str, int] = defaultdict(int)
     for flag, strength in session.execute(
-        select(Quality.flag, Quality.strength).where(Quality.flag != NO_FLAG)
+        select(Quality.flag, Quality.strength).where(Quality.flag != NO_FLAG, used)
     ):
         (clear if strength >= words.CLEAR_FLAG else slight)[flag] += 1
     flags = sorted({*clear, *slight}, key=lambda flag: (-clear[flag], -slight[flag], flag))

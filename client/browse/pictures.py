@@ -37,8 +37,6 @@ CT_CODES: Final[Mapping[str, int]] = {name: code_of(name, "volume") for name in 
 BONE_CENTRE_HU: Final = 400.0
 BONE_WIDTH_HU: Final = 1800.0
 
-PLANES: Final = ("axial", "coronal", "sagittal")
-
 
 @dataclass(frozen=True)
 class RegionFacts:
@@ -107,36 +105,6 @@ def thumbnail_png(
     wide = max(1, round(THUMBNAIL_ROWS * width * spacing_mm[1] / (height * spacing_mm[0])))
     small = grey.resize((min(wide, 4 * THUMBNAIL_ROWS), THUMBNAIL_ROWS), Image.Resampling.LANCZOS)
     return _saved(small)
-
-
-def middle_slice(volume: NDArray[Any], plane: str) -> NDArray[Any]:
-    """Cut a volume of shape (Z, Y, X) through its middle, head or front at the top.
-
-    Axial slices are seen from the feet, the patient's right on the left, as radiologists
-    hang them.
-
-    Raises
-    ------
-    KeyError
-        If there is no such plane.
-    """
-    depth, height, width = volume.shape
-    cuts = {
-        "axial": lambda: volume[depth // 2],
-        "coronal": lambda: volume[::-1, height // 2],
-        "sagittal": lambda: volume[::-1, :, width // 2],
-    }
-    return np.asarray(cuts[plane]())
-
-
-def slice_spacing(spacing_mm: tuple[float, float, float], plane: str) -> tuple[float, float]:
-    """Millimetres per pixel of a slice, row first; spacing of the volume is (Z, Y, X)."""
-    slice_mm, row_mm, column_mm = spacing_mm
-    return {
-        "axial": (row_mm, column_mm),
-        "coronal": (slice_mm, column_mm),
-        "sagittal": (slice_mm, row_mm),
-    }[plane]
 
 
 def bone_window(hu: NDArray[Any]) -> NDArray[np.float32]:

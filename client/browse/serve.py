@@ -78,7 +78,13 @@ def browse(
         with listen(port) as listening:
             port = listening.getsockname()[1]
             keys = Keys()
-            server = uvicorn.Server(
+
+            class Server(uvicorn.Server):
+                async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                    await super().startup(sockets)
+                    say(store.config.site, link(port, keys.offer() or ""))
+
+            server = Server(
                 uvicorn.Config(
                     make_app(store, keys, port, tell),
                     loop="asyncio",
@@ -91,7 +97,6 @@ def browse(
                     proxy_headers=False,  # nobody stands between the browser and us
                 )
             )
-            say(store.config.site, link(port, keys.offer() or ""))
             server.run(sockets=[listening])
     finally:
         store.close()

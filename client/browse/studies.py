@@ -14,6 +14,7 @@ from client.browse.overview import NO_FLAG
 from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
 from client.store.split import SPLITS
 from shared.records import Vendor, View
+from shared.words import counted
 
 PAGE_STUDIES: Final = 25
 #: Digits of a pseudonym that are shown: enough to tell patients of one hospital apart.
@@ -110,7 +111,7 @@ def list_studies(
         select(Image).where(Image.study.in_(uids)).order_by(Image.study, Image.view)
     ):
         images[image.study].append(image)
-    flags = _flags(session, uids)
+    flags, assessed = _flags(session, uids), _assessed(session, uids)
     labels: dict[str, set[str]] = defaultdict(set)
     for uid, kind in session.execute(
         select(Label.study, Label.kind)
@@ -139,6 +140,9 @@ def list_studies(
             "volumes": volumes.get(study.uid, 0),
             "labels": labels[study.uid],
             "flags": flags.get(study.uid, []),
+            "no_flag": words.no_flag_words(
+                assessed.get(study.uid, 0), len(images[study.uid]) + volumes.get(study.uid, 0)
+            ),
             "split": words.SPLITS.get(split or "", "Not divided yet"),
             "left_out": study.uid in unused,
         }
@@ -196,11 +200,23 @@ def _flags(session: Session, uids: list[str]) -> dict[str, list[str]]:
     return found
 
 
+def _assessed(session: Session, uids: list[str]) -> dict[str, int]:
+    """How many images of each study were assessed; one of which none was is absent."""
+    rows = session.execute(
+        select(Quality.study, func.count(Quality.view.distinct()))
+        .where(Quality.study.in_(uids))
+        .group_by(Quality.study)
+    )
+    return {uid: int(count) for uid, count in rows}
+
+
 def day_words(day: int | None, first: int | None) -> str:
     """When a study was, counted from the patient's first: no date."""
     if day is None or first is None:
         return "day not known"
-    return "first study" if day == first else f"{day - first} days after the first"
+    if day == first:
+        return "first study"
+    return f"{counted(day - first, 'day')} after the first"
 
 
 def in_order(images: list[Image]) -> list[Image]:

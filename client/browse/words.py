@@ -174,6 +174,22 @@ def flag_meaning(flag: str) -> str:
     return FLAGS[flag][1] if flag in FLAGS else ""
 
 
+def no_flag_words(assessed: int, pictures: int) -> str:
+    """Say of a study without a clear flag how much of it was assessed.
+
+    Parameters
+    ----------
+    assessed : int
+        Images of which the quality was assessed.
+    pictures : int
+        Images and CT series in all.
+    """
+    if assessed == 0:
+        return "not assessed"
+    left = pictures - assessed
+    return "no clear flag" if left <= 0 else f"no clear flag; {left} of {pictures} not assessed"
+
+
 def method_words(codes: str | None) -> list[str]:
     """What was done to de-identify, from PS3.15 codes separated by commas."""
     return [

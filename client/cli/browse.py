@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts
+from shared.command_line import JsonOption, console, print_facts, until_ctrl_c
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -35,7 +35,8 @@ def browse(
         # Standard output stays pure facts under --json.
         print(f"open once: {link}", file=sys.stderr if as_json else sys.stdout, flush=True)
 
-    serve(folder, port, say, tell)
+    with until_ctrl_c("the pages are closed"):
+        serve(folder, port, say, tell)
 
 
 def _show(site: str, link: str) -> None:

@@ -35,7 +35,7 @@ SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 @app.command()
 def init(
     folder: SiteFolder,
-    name: Annotated[str, typer.Option("--name", help="Short name: a-z, 0-9, hyphen.")],
+    name: Annotated[str, typer.Option("--name", help="Short name: a to z, digits, hyphens.")],
     epsilon_budget: Annotated[
         float | None, typer.Option("--epsilon-budget", help="Privacy budget of all patients.")
     ] = None,

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, MetricsPort, console, print_facts, watch_live
+from shared.command_line import JsonOption, MetricsPort, console, print_facts, say_ended, watch_live
+from shared.words import at_delta, counted
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
@@ -115,6 +117,7 @@ def join(
 
     with serving_metrics(metrics_port, lambda: site_metrics(folder)):
         run(folder, superlink, say)
+    say_ended("no longer joined")
 
 
 def _show(facts: dict[str, Any]) -> None:
@@ -133,7 +136,7 @@ def status(
     from client.node.status import site_status
 
     if watch and not as_json:
-        watch_live(lambda: _status_table(site_status(folder)))
+        watch_live(lambda: _status_shown(site_status(folder)))
         return
     found = site_status(folder)
     print_facts(found, as_json, lambda: _show_status(found))
@@ -147,34 +150,49 @@ def healthy(folder: SiteFolder) -> None:
 
 
 def _show_status(facts: dict[str, Any]) -> None:
-    """Print the table, and below it on a line that can be copied what comes before joining."""
-    console().print(_status_table(facts))
-    if _has_not_joined(facts):
-        console().print(facts["node"]["reason"], markup=False, soft_wrap=True)
+    """Print how the site stands, and below it on a line that can be copied what comes next."""
+    console().print(_status_shown(facts))
+    if facts["next"] is not None:
+        console().print(f"the next command is `{facts['next']}`", markup=False, soft_wrap=True)
 
 
-def _has_not_joined(facts: dict[str, Any]) -> bool:
+def _status_shown(facts: dict[str, Any]) -> Group:
+    """Say how the site stands; the last requests are a table where there were any."""
+    from rich.console import Group
+    from rich.text import Text
+
     from client.node.status import NOT_JOINED
 
-    return bool(facts["node"]["state"] == NOT_JOINED)
+    node = facts["node"]
+    if node["state"] == NOT_JOINED:
+        head, now = f"{facts['site']} has not joined the federation yet", ""
+    else:
+        head = f"{facts['site']}: node {node['state']} {node['reason']}".strip()
+        now = f"now: {_doing(facts['working_on'])}; "
+    store = counted(facts["studies"], "study", "studies")
+    lines = counted(facts["chain_lines"], "audit line")
+    rest = f"{now}{store} in the store; {_budget(facts)}; {lines}"
+    requests = [_requests(facts["last"])] if facts["last"] else []
+    return Group(Text(head), *requests, Text(rest))
 
 
-def _status_table(facts: dict[str, Any]) -> Table:
+def _budget(facts: dict[str, Any]) -> str:
+    """What is left of the privacy budget, with the delta that it holds at."""
+    of = f"{facts['epsilon_budget']:g} {at_delta(facts['delta'])}"
+    if facts["epsilon_left"] is None:
+        return f"epsilon spent without bound, of a budget of {of}"
+    return f"epsilon {facts['epsilon_left']:.3f} of {of} left"
+
+
+def _requests(last: list[dict[str, Any]]) -> Table:
+    """The last requests and what became of each."""
     from rich.markup import escape
     from rich.table import Table
 
-    node, left = facts["node"], facts["epsilon_left"]
-    budget = "unbounded" if left is None else f"{left:.3f} of {facts['epsilon_budget']:g} left"
-    rest = f"epsilon {budget}; {facts['chain_lines']} audit lines"
-    if _has_not_joined(facts):
-        title, caption = f"{facts['site']} has not joined the federation yet", rest
-    else:
-        title = f"{facts['site']}: node {node['state']} {node['reason']}".strip()
-        caption = f"now: {_doing(facts['working_on'])}; {rest}"
-    table = Table(title=escape(title), caption=escape(caption))
+    table = Table()
     for column in ("time (UTC)", "outcome", "run", "round", "task", "reason"):
         table.add_column(column)
-    for one in facts["last"]:
+    for one in last:
         cells = (one["time"][:19], one["outcome"], one["run"], str(one["round"] or ""),
                  one["task"], str(one["reason"]))  # fmt: skip
         table.add_row(*(escape(cell) for cell in cells))

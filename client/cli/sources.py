@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts
+from shared.command_line import JsonOption, console, print_facts, until_ctrl_c
 
 if TYPE_CHECKING:
     from client.ingest.folder import IngestReport
@@ -91,7 +91,8 @@ def listen(
         facts = report.as_dict()
         print_facts(facts, as_json, lambda: show_taken(facts))
 
-    run(folder, taken, started=started, once=once)
+    with until_ctrl_c("no longer listening"):
+        run(folder, taken, started=started, once=once)
 
 
 def echo(folder: SiteFolder, as_json: JsonOption = False) -> None:

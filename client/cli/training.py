@@ -9,6 +9,7 @@ import typer
 
 from shared.command_line import JsonOption, console, print_facts, progress
 from shared.errors import ConfigError
+from shared.words import at_delta, counted
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 PreparingPlaces = Annotated[
@@ -70,8 +71,9 @@ def train(
 
     def show() -> None:
         console().print(
-            f"{facts['task']}: {facts['steps']} steps on {facts['patients']} patients of "
-            f"{', '.join(facts['sites'])}; weights in {out}",
+            f"{facts['task']}: {counted(facts['steps'], 'step')} on "
+            f"{counted(facts['patients'], 'patient')} of {', '.join(facts['sites'])}; weights in "
+            f"{out}",
             markup=False,
         )
 
@@ -98,16 +100,25 @@ def evaluate(
     )  # fmt: skip
 
     def show() -> None:
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=f"{facts['site']}: {split} patients")
-        for column in ("model", "task", "patients", "loss", "metrics"):
-            table.add_column(column)
+        where = facts["site"] if split == "all" else f"{facts['site']} ({split})"
         for label, model in facts["models"].items():
-            metrics = "  ".join(f"{k} {v:.4g}" for k, v in model["metrics"].items())
-            loss = "" if model["loss"] is None else f"{model['loss']:.4g}"
-            table.add_row(label, model["task"], str(model["patients"]), loss, metrics)
-        console().print(table)
+            patients = counted(model["patients"], "patient")
+            heading = f"{label}: {model['task']} on {patients} of {where}"
+            console().print(heading, markup=False)
+            if not model["told"]:
+                console().print("nothing could be measured", markup=False)
+                continue
+            table = Table()
+            table.add_column("what")
+            table.add_column("value", no_wrap=True)
+            table.add_column("how it stands")
+            for one in model["told"]:
+                value = f"{one['value']:.3f} {one['unit']}".strip()
+                table.add_row(*map(escape, (one["words"], value, one["judgement"])))
+            console().print(table)
 
     print_facts(facts, as_json, show)
 
@@ -146,7 +157,7 @@ def labelled(weights: list[str]) -> dict[str, Path]:
 def _show_ledger(facts: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{facts['site']}: privacy ledger")
+    table = Table(title=f"{facts['site']}: privacy ledger, epsilon {at_delta(facts['delta'])}")
     for column in ("run", "task", "rounds", "steps", "noise", "epsilon after", "state"):
         table.add_column(column)
     for line in facts["lines"]:
@@ -159,11 +170,12 @@ def _show_ledger(facts: dict[str, Any]) -> None:
     console().print(table)
     if facts["unbounded"]:
         console().print(
-            f"[yellow]spent: unbounded. {facts['plain_rounds']} rounds ran without privacy and no "
-            f"epsilon covers them[/]; the private rounds alone spent {facts['epsilon_private']:.3f}"
+            f"[yellow]spent: unbounded. {counted(facts['plain_rounds'], 'round')} ran without "
+            "privacy and no epsilon covers that[/]; the private rounds alone spent epsilon "
+            f"{facts['epsilon_private']:.3f} {at_delta(facts['delta'])}"
         )
         return
     console().print(
-        f"spent {facts['epsilon_spent']:.3f} of epsilon {facts['epsilon_budget']:g} at delta "
-        f"{facts['delta']:g}; left {facts['epsilon_left']:.3f}"
+        f"spent {facts['epsilon_spent']:.3f} of epsilon {facts['epsilon_budget']:g}, left "
+        f"{facts['epsilon_left']:.3f}, {at_delta(facts['delta'])}"
     )

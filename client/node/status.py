@@ -14,6 +14,7 @@ from client.node.code_approval import approved_digests
 from client.node.enrol import enrolled_with
 from client.node.join import is_joined, read_status
 from client.node.ledger_summary import ledger_statement
+from client.store.site_store import SiteStore
 from shared.audit.chain import ChainLine, tail_of
 from shared.errors import RuntimeUnavailableError
 
@@ -38,11 +39,12 @@ def site_status(folder: Path) -> dict[str, Any]:
     dict
         ``site``; ``node``: ``state`` (``not joined``, ``stopped``, ``connecting``,
         ``connected``, ``refused``, ``frozen`` or ``gone``), ``reason`` (before the site has
-        joined: the command that comes next), ``restarts``, ``superlink``; ``coordinator``
+        joined: the command that comes next), ``restarts``, ``superlink``; ``next``: the
+        command that the engineer runs next, or None; ``studies`` in the store; ``coordinator``
         (address, or None); ``approved`` (digests); ``working_on``: what was asked and is not
         answered yet (run, round, task, since), or None; ``last``: the last requests with their
         outcome; ``chain_lines``;
-        ``epsilon_spent``, ``epsilon_left`` (None: unbounded), ``epsilon_budget``;
+        ``epsilon_spent``, ``epsilon_left`` (None: unbounded), ``epsilon_budget``, ``delta``;
         ``disk_free_bytes``.
 
     Raises
@@ -53,9 +55,13 @@ def site_status(folder: Path) -> dict[str, Any]:
     ledger = ledger_statement(folder)
     lines = tail_of(folder / AUDIT, LOOKED_AT)
     pinned = pinned_coordinator(folder)
+    studies = _studies(folder)
+    node = _node(folder, studies)
     return {
         "site": ledger["site"],
-        "node": _node(folder),
+        "node": node,
+        "next": _next_command(folder, studies, joined=node["state"] != NOT_JOINED),
+        "studies": studies,
         "coordinator": None if pinned is None else pinned.address,
         "approved": [one["digest"] for one in approved_digests(folder)],
         "working_on": _working_on(lines),
@@ -64,6 +70,7 @@ def site_status(folder: Path) -> dict[str, Any]:
         "epsilon_spent": ledger["epsilon_spent"],
         "epsilon_left": ledger["epsilon_left"],
         "epsilon_budget": ledger["epsilon_budget"],
+        "delta": ledger["delta"],
         "disk_free_bytes": shutil.disk_usage(folder).free,
     }
 
@@ -76,16 +83,25 @@ def require_connected(folder: Path) -> None:
     RuntimeUnavailableError
         With the node's state and what stands in its way.
     """
-    node = _node(folder)
+    node = _node(folder, _studies(folder))
     if node["state"] != "connected":
         said = f"the node is {node['state']}"
         raise RuntimeUnavailableError(f"{folder}: {said}: {node['reason']}".rstrip(": "))
 
 
-def _node(folder: Path) -> dict[str, Any]:
+def _studies(folder: Path) -> int:
+    """How many studies the store holds."""
+    store = SiteStore.open(folder)
+    try:
+        return store.counts()["studies"]
+    finally:
+        store.close()
+
+
+def _node(folder: Path, studies: int) -> dict[str, Any]:
     facts = read_status(folder)
     if not facts:
-        reason = f"the next command is `{_next_command(folder)}`"
+        reason = f"the next command is `{_next_command(folder, studies, joined=False)}`"
         return {"state": NOT_JOINED, "reason": reason, "restarts": 0, "superlink": None}
     state, reason = facts["state"], facts["reason"]
     if state != "stopped" and not is_joined(facts):
@@ -98,8 +114,15 @@ def _node(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _next_command(folder: Path) -> str:
-    """What a site's engineer runs next to join, in the order in which `join` asks for it."""
+def _next_command(folder: Path, studies: int, *, joined: bool) -> str | None:
+    """What a site's engineer runs next: take studies in, then what `join` asks for, in its order.
+
+    None where studies are there and the site has joined.
+    """
+    if not studies:
+        return f"osteofed site ingest {folder} /path/to/studies"
+    if joined:
+        return None
     if enrolled_with(folder) is None:
         return f"osteofed site enrol {folder} invitation.json"
     if not approved_digests(folder):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -153,8 +154,9 @@ def evaluate_at_site(
     Returns
     -------
     dict
-        ``{"site", "split", "models": {label: {"task", "patients", "loss", "metrics"}}}``, and
-        of each model the digests of what prepared its input.
+        ``{"site", "split", "models": {label: {"task", "patients", "loss", "metrics", "told"}}}``:
+        ``told`` are the metrics as a person reads them (`shared.metrics.told.Told`). And of each
+        model the digests of what prepared its input.
 
     Raises
     ------
@@ -187,6 +189,7 @@ def evaluate_at_site(
             "patients": patients,
             "loss": statistics.get("loss_sum", 0.0) / patients if patients else None,
             "metrics": task.metrics(statistics),
+            "told": [asdict(one) for one in task.tell(statistics)],
             "statistics": dict(statistics),
             **_prepared_with(preparing),
         }

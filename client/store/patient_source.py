@@ -145,19 +145,7 @@ class StoreSource:
         )
 
     def _volume(self, volume: Volume) -> VolumeRecord:
-        files = self._arrays_of(volume)
-        x, y, z = (float(word) for word in volume.origin.split())
-        return VolumeRecord(
-            hu=mapped(files["hu"]),
-            spacing_mm=(volume.slice_mm, volume.row_mm, volume.column_mm),
-            origin_mm=(x, y, z),
-            kvp=volume.kvp,
-            kernel=volume.kernel,
-            slice_thickness_mm=volume.thickness_mm,
-            contrast=volume.contrast,
-            regions=mapped(files["regions"]) if "regions" in files else None,
-            marked_slices=slices_of(marks_on(self.marks, volume.study, volume.series)),
-        )
+        return open_volume(self.arrays, volume, self.marks)
 
 
 class _Opened(Mapping[Key, Record]):
@@ -184,6 +172,25 @@ class _Opened(Mapping[Key, Record]):
 
     def __len__(self) -> int:
         return len(self._open)
+
+
+def open_volume(arrays: Path, volume: Volume, marks: Marks | None = None) -> VolumeRecord:
+    """Open a stored CT series; its arrays are read as they are asked for."""
+    x, y, z = (float(word) for word in volume.origin.split())
+    drawn = volume.mask_digest is not None
+    return VolumeRecord(
+        hu=mapped(array_path(arrays, volume.study, volume.series, "hu")),
+        spacing_mm=(volume.slice_mm, volume.row_mm, volume.column_mm),
+        origin_mm=(x, y, z),
+        kvp=volume.kvp,
+        kernel=volume.kernel,
+        slice_thickness_mm=volume.thickness_mm,
+        contrast=volume.contrast,
+        regions=mapped(array_path(arrays, volume.study, volume.series, "regions"))
+        if drawn
+        else None,
+        marked_slices=slices_of(marks_on(marks or {}, volume.study, volume.series)),
+    )
 
 
 def _facts_of_volume(volume: Volume) -> list[Any]:

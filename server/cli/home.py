@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, MetricsPort, console, print_facts, watch_live
+from shared.command_line import JsonOption, MetricsPort, console, print_facts, say_ended, watch_live
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,6 +71,7 @@ def up(
 
     with serving_metrics(metrics_port, lambda: server_metrics(workspace, home)):
         serve(home, host=host, port=port, begins=say)
+    say_ended("no longer serving")
 
 
 def admit(

@@ -13,6 +13,7 @@ from typing import Final
 from shared.errors import RegistryUnavailableError
 from shared.inference.registry_file import SQLITE
 from shared.runtime.files import alone_with
+from shared.runtime.registry_trouble import registry_trouble
 
 #: MLflow phones nobody, waits for nobody for minutes, and refuses any pickle.
 ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -63,9 +64,8 @@ class MlflowConnection:
                 warnings.simplefilter("ignore")
                 yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            first = (str(error).splitlines() or [""])[0][:200]
             raise RegistryUnavailableError(
-                f"{self.uri}: the model registry cannot be used ({type(error).__name__}: {first})"
+                f"{self.uri}: the model registry cannot be used: {registry_trouble(error)}"
             ) from None
 
 

@@ -19,6 +19,7 @@ from shared.audit.provisioning import begun
 from shared.errors import ConfigError, MemberUnknownError
 from shared.runtime.files import OWNER_ONLY, make_private_folder, write_text_atomically
 from shared.settings.base import Settings
+from shared.settings.patterns import SiteName
 
 IDENTITY: Final = "identity.key"
 MEMBERS: Final = "members.json"
@@ -37,7 +38,7 @@ class Member(Settings):
     `most_patients` what its contract allows it to claim (None: only the quorum's cap).
     """
 
-    site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    site: SiteName
     signing_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     node_key: Annotated[str, Field(pattern=r"^[0-9a-f]*$")] = ""
     most_patients: Annotated[int, Field(ge=1)] | None = None

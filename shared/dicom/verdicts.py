@@ -1,8 +1,8 @@
 """How a file can end: taken, quarantined or refused, with the reason, as data.
 
-*Quarantined* is what a person may still decide about (a report page, two scans of
-one view); *refused* is what cannot be used at all (not DICOM, damaged). The
-sentences hold no value of a patient, so that they can be kept.
+*Quarantined* is what is ambiguous or could show who the patient is (a report page, two scans
+of one view), and can often be corrected and taken in again; *refused* is what cannot be used at
+all (not DICOM, damaged). The sentences hold no value of a patient, so that they can be kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
         "no images of that patient on that day: the label is kept as a visit of its own",
     ),
     "labels_unreadable": ("taken", "the image is used, but its block of results cannot be read"),
-    # --- a person may decide ---
+    # --- to be corrected, or left ---
     "report_page": (
         "quarantined",
         "a printed page of results, or a picture in colour: its text is not read and may name the "

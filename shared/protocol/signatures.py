@@ -18,6 +18,7 @@ from shared.audit.keys import SigningKey, digest_of, verify
 from shared.errors import OsteofedError
 from shared.protocol.codec import PROTOCOL_VERSION
 from shared.settings.base import Settings
+from shared.settings.patterns import SiteName
 
 if TYPE_CHECKING:
     from shared.protocol.account import Account
@@ -133,7 +134,7 @@ class Enrolment(Settings):
     rounded number that it may claim in its answers.
     """
 
-    site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    site: SiteName
     signing_key: Digest
     node_key: Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=4096)]
     most_patients: Annotated[int, Field(ge=1)]

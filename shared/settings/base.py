@@ -20,9 +20,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 #: Pixels along one side of an image: whoever is asked to train must have the memory.
 Side = Annotated[int, Field(ge=1, le=4096)]
-#: What a whole study is said to be, as a table's cell and the catalogue have it.
-CLASS_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,23}"
-ClassName = Annotated[str, Field(pattern=f"^{CLASS_NAME}$")]
 #: A TCP port.
 Port = Annotated[int, Field(ge=1, le=65535)]
 

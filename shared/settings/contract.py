@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field, field_validator
 
 from shared.records import DXA_VENDORS, View
 from shared.regions import BMD_REGIONS, CT_LEVELS, VERTEBRA_CODES
-from shared.settings.base import CLASS_NAME, Count, Positive, Settings, Share
+from shared.settings.base import Count, Positive, Settings, Share
+from shared.settings.patterns import CLASS_NAME, ScannerName
 
 #: A *must* that is not met keeps the site from training; a *should* is only shown.
 Weight = Literal["must", "should"]
@@ -46,9 +47,15 @@ def _known(of: str) -> str:
     word, colon, rest = of.partition(":")
     pattern = COUNTED.get(word)
     if pattern is None or bool(pattern) != bool(colon) or not re.fullmatch(pattern, rest):
-        known = ", ".join(w + (f":{p}" if p else "") for w, p in COUNTED.items())
+        known = "; ".join(w + (f":{_such_as(w, p)}" if p else "") for w, p in COUNTED.items())
         raise ValueError(f"nothing of that name is counted (known: {known})")
     return of
+
+
+def _such_as(word: str, pattern: str) -> str:
+    """What may stand behind a word: one of some names, or an example."""
+    examples = {"age": "50-70", "class": "NAME"}
+    return examples.get(word) or " or ".join(pattern.split("|"))
 
 
 #: Which patients or studies a rule is about.
@@ -243,7 +250,7 @@ class SiteScanner(Settings):
         state of the scanner and are left out of the drift.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.\-]{0,39}$")]
+    name: ScannerName
     vendor: str
     model: str = ""
     factors: dict[str, Annotated[float, Field(gt=0.5, lt=2.0)]] = Field(default_factory=dict)

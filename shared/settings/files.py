@@ -17,9 +17,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.runtime.files import appearing
-from shared.settings.base import ClassName, Count, Finite, Fraction, Positive, Settings
+from shared.settings.base import Count, Finite, Fraction, Positive, Settings
 from shared.settings.contract import DataContract, SiteScanner
 from shared.settings.pacs import PacsSettings, ReadingSettings
+from shared.settings.patterns import WORDS, ClassName, Hours, SiteName
 
 # --- federation.yaml ---------------------------------------------------------
 
@@ -186,9 +187,7 @@ class SitePolicy(Settings):
     maximum_evaluations_per_month: Count = 400
     maximum_prepared_gigabytes: Positive = 50.0
     require_contract: bool = False
-    hours: (
-        Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")] | None
-    ) = None
+    hours: Hours | None = None
 
 
 class SiteCompute(Settings):
@@ -243,7 +242,7 @@ class LabelPairing(Settings):
 class SiteConfig(Settings):
     """``site.yaml``; relative paths are relative to the file."""
 
-    site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    site: SiteName
     store: Path = Path("store")
     ledger: Path = Path("ledger.sqlite")
     secret: Path = Path("secret.key")
@@ -319,6 +318,8 @@ def parse_settings(data: dict[str, Any], kind: type[S], origin: str) -> S:
             ) from None
         found = "" if first["type"] == "missing" else f" {first['input']!r}"
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "string_pattern_mismatch":
+            message = WORDS[first["ctx"]["pattern"]]
         text = f"{origin}: {key}:{found} ({message[0].lower()}{message[1:]}){more}"
         wrong_budget = "epsilon" in key and first["type"] == "greater_than"
         raise (BudgetInvalidError if wrong_budget else ConfigValueError)(text) from None

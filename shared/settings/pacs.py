@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from shared.settings.base import Count, Port, Positive, Settings
-
-#: DICOM application entity title: 1 to 16 characters without backslash or control (PS3.5, AE).
-ApplicationEntity = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
+from shared.settings.patterns import ApplicationEntity, WebAddress
 
 
 class TlsSettings(Settings):
@@ -46,7 +44,7 @@ class DicomWebSettings(Settings):
     Without TLS only a loopback address is taken, unless `insecure` says so on purpose.
     """
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
+    url: WebAddress
     credentials: Path | None = None
     tls: TlsSettings = TlsSettings()
     insecure: bool = False
@@ -61,7 +59,7 @@ class PeerSettings(Settings):
     host: str
     port: Port = 104
     title: ApplicationEntity
-    retrieve: str = Field(default="get", pattern="^(get|move)$")
+    retrieve: Literal["get", "move"] = "get"
     tls: TlsSettings | None = None
     insecure: bool = False
 

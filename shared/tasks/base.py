@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from shared.findings.findings import Findings
 from shared.metrics.released import ReleasedSums
+from shared.metrics.told import NO_LIMIT, Told, told_loss
 from shared.records import Modality, PatientSource, StudyRecord
 from shared.settings.contract import DataContract
 from shared.settings.task import TaskSettings
@@ -126,6 +127,22 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
         """Metrics of any number of added-up statistics; a metric without data is absent."""
+
+    def tell(self, statistics: Mapping[str, float]) -> list[Told]:
+        """Tell the metrics of added-up statistics as a person reads them, the headline first.
+
+        A task that says nothing else has the words of its headlines, the names of its other
+        metrics, and no judgement.
+        """
+        metrics = self.metrics(statistics)
+        words = {one.metric: one.words for one in (self.headline, *self.beside)}
+        first = [name for name in words if name in metrics]
+        rest = [name for name in metrics if name not in words and name != "loss"]
+        told = [
+            Told(name, words.get(name, name.replace("_", " ")), metrics[name], "", NO_LIMIT)
+            for name in (*first, *rest)
+        ]
+        return told + told_loss(metrics)
 
     def find(self, reading: Reading) -> Findings:
         """Read a study with a trained network.

@@ -17,6 +17,7 @@ from shared.findings.words import VIEW_WORDS, listed, region_words
 from shared.metrics import regression
 from shared.metrics.named import sums_of
 from shared.metrics.released import ReleasedSums
+from shared.metrics.told import Told, told_loss, told_regression
 from shared.records import StudyRecord, Vendor, View
 from shared.settings.contract import CompletenessRule, CountRule, DataContract
 from shared.tasks.augmentation import Variation, vary
@@ -196,6 +197,16 @@ class DxaBmd(Task):
         if statistics.get("patients", 0) > 0:
             found["loss"] = statistics["loss_sum"] / statistics["patients"]
         return {key: value for key, value in found.items() if math.isfinite(value)}
+
+    def tell(self, statistics: Mapping[str, float]) -> list[Told]:
+        """Tell errors against the mean alone and the least significant change, by region."""
+        found: list[Told] = []
+        for region, name in METRIC_NAMES.items():
+            sums = sums_of(statistics, name)
+            if sums.get("n", 0.0) >= 1:
+                words = f"BMD, {region_words(region)}"
+                found += told_regression(name, region, words, "g/cm²", sums)
+        return found + told_loss(self.metrics(statistics))
 
     def find(self, reading: Reading) -> Findings:
         """Estimate the BMD of the lumbar spine and the hip, if both views are there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import ClassVar, Final
 
 import numpy as np
@@ -13,9 +14,10 @@ from torch.nn import functional
 
 from shared.findings.facts import NotAssessed, QualityFlag, RegionArea
 from shared.findings.findings import Findings, RegionMap, region_areas
-from shared.findings.words import VIEW_WORDS
+from shared.findings.words import VIEW_WORDS, region_words
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
+from shared.metrics.told import Told
 from shared.quality.regions import fragment_flags
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import (
@@ -206,6 +208,21 @@ class DxaSegmentation(Task):
         }
         if statistics.get("patients", 0) > 0:
             found["loss"] = statistics["loss_sum"] / statistics["patients"]
+        return found
+
+    def tell(self, statistics: Mapping[str, float]) -> list[Told]:
+        """Tell Dice by region; which share of lateral bodies carries another's name, in %."""
+        found = []
+        for one in super().tell(statistics):
+            region = one.metric.removeprefix("dice_")
+            if one.metric == "level_shift":
+                words = "vertebrae, lateral view, with another one's name"
+                one = replace(one, words=words, value=100 * one.value, unit="%")
+            elif one.metric == "dice_lateral_any":
+                one = replace(one, words="Dice, vertebrae whatever their name, lateral view")
+            elif region in {*REGION_CODES, "total_hip"}:
+                one = replace(one, words=f"Dice, {region_words(region)}")
+            found.append(one)
         return found
 
     def find(self, reading: Reading) -> Findings:

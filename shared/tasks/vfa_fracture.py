@@ -18,6 +18,7 @@ from shared.findings.findings import Findings, vertebra_grade
 from shared.findings.words import levels
 from shared.metrics import agreement, ranking
 from shared.metrics.named import sums_of
+from shared.metrics.told import Told, told_agreement
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import REGION_CODES, VERTEBRAE
 from shared.settings.contract import CompletenessRule, CountRule, DataContract
@@ -33,6 +34,14 @@ from shared.tasks.sample import Sample, Statistics
 GRADES: Final = 4
 #: The three questions that are answered: grade at least 1, at least 2, at least 3.
 THRESHOLDS: Final[tuple[int, ...]] = (1, 2, 3)
+#: What a metric is called, and what it is if the same is said of everybody.
+METRIC_WORDS: Final[Mapping[str, tuple[str, float]]] = {
+    "auc_grade2": ("AUC, fracture grade ≥ 2, by vertebra", 0.5),
+    "auc_grade1": ("AUC, fracture grade ≥ 1, by vertebra", 0.5),
+    "auc_patient_grade2": ("AUC, fracture grade ≥ 2, by patient", 0.5),
+    "auc_patient_grade1": ("AUC, fracture grade ≥ 1, by patient", 0.5),
+    "kappa": ("agreement of grades, by vertebra (kappa)", 0.0),
+}
 #: Weight of a yes against a no, by question. Fixed, roughly the root of the odds in
 #: a population over 50 (prevalences per vertebra about 4, 2 and 0.5 %): a site's own
 #: prevalence would be private.
@@ -211,6 +220,16 @@ class VfaFracture(Task):
         if statistics.get("patients", 0) > 0:
             found["loss"] = statistics["loss_sum"] / statistics["patients"]
         return {key: value for key, value in found.items() if math.isfinite(value)}
+
+    def tell(self, statistics: Mapping[str, float]) -> list[Told]:
+        """Tell AUC and kappa against saying the same of every vertebra."""
+        found = []
+        for one in super().tell(statistics):
+            if one.metric in METRIC_WORDS:
+                words, same = METRIC_WORDS[one.metric]
+                one = told_agreement(one.metric, words, one.value, same)
+            found.append(one)
+        return found
 
     def find(self, reading: Reading) -> Findings:
         """Grade every vertebra that the segmentation found on the lateral view."""

@@ -14,6 +14,9 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
 )
 
+from shared.records import VolumeRecord
+from shared.regions import code_of
+
 SHAPE = (6, 20, 16)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SPACING = (0.8, 0.7)
@@ -161,3 +164,20 @@ def write_radiograph(
         else:
             setattr(dataset, keyword, value)
     return save(dataset, path)
+
+
+def outlined_series(**cores: float) -> VolumeRecord:
+    """Blocks of 40 by 34 by 28 mm with a shell, by level from the feet up, 10 mm apart.
+
+    `cores` are the HU inside, by level, from the feet up.
+    """
+    hu = np.full((19 * len(cores), 60, 60), 40, np.int16)
+    regions = np.zeros(hu.shape, np.uint8)
+    for place, (level, value) in enumerate(cores.items()):
+        first = 19 * place + 2
+        block = (slice(first, first + 14), slice(13, 47), slice(10, 50))
+        hu[block], regions[block] = 700, code_of(level, "volume")
+        hu[first + 1 : first + 13, 15:45, 12:48] = value
+    return VolumeRecord(
+        hu, (2.0, 1.0, 1.0), kvp=120.0, slice_thickness_mm=2.0, contrast=False, regions=regions
+    )

@@ -1,4 +1,4 @@
-"""Ctrl-C: a word, the code 130, no process left, nothing half-written."""
+"""Ctrl-C: a word, its exit code, no process left, nothing half-written."""
 
 import os
 import signal
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from client.store.site_store import init_site
 from shared.runtime.processes import marked, new_token
+from shared.settings.files import SiteConfig
 from tests.suite.waiting import HANG_SECONDS, wait_for
 
 MARK = "OSTEOFED_TEST_TOKEN"
@@ -30,6 +32,21 @@ def test_an_interrupted_command_says_so_and_leaves_nothing(tmp_path: Path) -> No
     assert "Traceback" not in said
     wait_for(lambda: marked(MARK, token) == [])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.system
+def test_pages_that_a_person_ends_have_ended_as_they_should(tmp_path: Path) -> None:
+    init_site(tmp_path / "site", SiteConfig(site="riverside"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shared.cli", "site", "browse", str(tmp_path / "site")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    while "open once" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=HANG_SECONDS)
+    assert (process.returncode, said) == (0, "the pages are closed\n")
 
 
 @pytest.mark.system

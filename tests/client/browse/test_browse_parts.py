@@ -23,14 +23,20 @@ from client.browse.pictures import (
     bone_window,
     colour_of,
     grey_png,
-    middle_slice,
     region_facts,
     regions_png,
-    slice_spacing,
     thumbnail_png,
 )
 from client.browse.serve import LOOPBACK, listen
-from client.browse.words import ADVICE, advice, age_words, method_words, reason_sentence
+from client.browse.slices import PLANES, cut_slice, slice_spacing, slices_through_spine
+from client.browse.words import (
+    ADVICE,
+    advice,
+    age_words,
+    method_words,
+    no_flag_words,
+    reason_sentence,
+)
 from shared.dicom.verdicts import REASONS
 from shared.errors import ConfigValueError
 from shared.records import PADDING_HU
@@ -92,7 +98,8 @@ def test_slices_have_the_head_and_the_front_on_top() -> None:
     volume[-1] += 1  # head
     volume[:, 0] += 10  # front
     volume[:, :, 0] += 100  # the patient's right
-    axial, coronal, sagittal = (middle_slice(volume, p) for p in ("axial", "coronal", "sagittal"))
+    middle = dict(zip(PLANES, (2, 2, 3), strict=True))
+    axial, coronal, sagittal = (cut_slice(volume, plane, middle[plane]) for plane in PLANES)
     assert axial[0, 3] >= 10
     assert axial[2, 0] >= 100
     assert coronal[0, 3] == 1
@@ -103,6 +110,58 @@ def test_slices_have_the_head_and_the_front_on_top() -> None:
     assert slice_spacing(spacing, "axial") == (2.0, 1.0)
     assert slice_spacing(spacing, "coronal") == (3.0, 1.0)
     assert slice_spacing(spacing, "sagittal") == (3.0, 2.0)
+
+
+#: Of nothing else in `body_with_a_spine`.
+SPONGY_HU = 140
+
+
+def body_with_a_spine(spacing: tuple[float, float, float], behind_mm: float) -> np.ndarray:
+    """A body 300 mm wide and 200 mm deep: a curved spine, breastbone, ribs, a vessel, a couch.
+
+    The bodies of vertebrae begin `behind_mm` behind the middle, and up to 10 mm further in front
+    where the spine is bent; behind them are the canal and the arches.
+    """
+    shape = tuple(round(side / mm) for side, mm in zip((200, 400, 400), spacing, strict=True))
+    z, y, x = (np.arange(n) * mm for n, mm in zip(shape, spacing, strict=True))
+    y, x = y[None, :, None] - 200.0, x[None, None, :] - 230.0
+    hu = np.full(shape, -1000, np.int16)
+    hu[np.broadcast_to((x / 150) ** 2 + (y / 100) ** 2 < 1, shape)] = 40
+    hu[np.broadcast_to((abs(x) < 200) & (abs(y - 120) < 3), shape)] = 300  # the couch
+    front = behind_mm - 10.0 * np.sin(np.pi * z / 200.0)[:, None, None]
+    high = (z % 35)[:, None, None]
+    vertebra, deep = high >= 8, y - front
+    hu[x**2 + (deep + 13) ** 2 < 81] = 220  # a vessel with contrast agent
+    hu[(abs(x) < 22) & (deep >= 0) & (deep < 30) & vertebra] = 600  # the shell of a body
+    hu[(abs(x) < 18) & (deep >= 4) & (deep < 26) & (high >= 12) & (high < 31)] = SPONGY_HU
+    hu[(abs(x) < 22) & (abs(x) > 12) & (deep >= 38) & (deep < 60) & vertebra] = 800  # the arches
+    hu[np.broadcast_to((abs(abs(x) - 120) < 8) & (abs(y - 20) < 15), shape)] = 900  # ribs
+    hu[np.broadcast_to((abs(x) < 20) & (abs(y + 80) < 6), shape)] = 900  # the breastbone
+    return hu
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 0.8, 0.8), (1.0, 1.5, 1.5), (5.0, 4.0, 4.0)])
+@pytest.mark.parametrize("behind_mm", [12.0, 25.0])
+def test_slices_of_a_ct_pass_through_the_bodies_of_the_vertebrae(
+    spacing: tuple[float, float, float], behind_mm: float
+) -> None:
+    hu = body_with_a_spine(spacing, behind_mm)
+    found = slices_through_spine(hu, spacing)
+    assert abs(found["sagittal"] * spacing[2] - 230.0) <= 12.0
+    assert found["axial"] == hu.shape[0] // 2
+
+    def bodies_met(row: int) -> int:
+        inside = (cut_slice(hu, "coronal", row)[::-1] == SPONGY_HU).any(axis=1)
+        return len({int(z * spacing[0] // 35) for z in np.flatnonzero(inside)})
+
+    assert bodies_met(found["coronal"]) == max(map(bodies_met, range(hu.shape[1]))) >= 5
+    assert bodies_met(hu.shape[1] // 2) == 0
+
+
+@pytest.mark.parametrize("value", [-1000, 40, PADDING_HU])
+def test_where_no_bone_is_found_the_middle_is_shown(value: int) -> None:
+    hu = np.full((6, 20, 24), value, np.int16)
+    assert slices_through_spine(hu, (2.0, 1.0, 1.0)) == {"axial": 3, "coronal": 10, "sagittal": 12}
 
 
 def test_the_bone_window_ends_where_it_says() -> None:
@@ -134,11 +193,12 @@ def test_regions_are_measured_as_a_slow_count_does(seed: int) -> None:
     )
 )
 def test_bars_stand_for_every_value_once_and_stay_inside(values: dict[str, list[float]]) -> None:
-    chart = histogram("BMD", "g/cm²", "studies", values, 0.05, 2)
+    chart = histogram("BMD", "g/cm²", values, 0.05, 2)
     assert chart is not None
     assert chart.total == sum(len(part) for part in values.values())
     counted = sum(int(bar.words.split(": ")[1].split()[0]) for bar in chart.bars)
     assert counted == chart.total
+    assert not any(": 1 studies" in bar.words for bar in chart.bars)
     for bar in chart.bars:
         assert bar.height > 0
         assert 10 - 1e-6 <= bar.y <= bar.y + bar.height <= 116 + 1e-6
@@ -148,8 +208,8 @@ def test_bars_stand_for_every_value_once_and_stay_inside(values: dict[str, list[
 
 
 def test_nothing_to_draw_is_no_chart() -> None:
-    assert histogram("Age", "years", "studies", {}, 5.0, 0) is None
-    assert histogram("Age", "years", "studies", {"Women": []}, 5.0, 0) is None
+    assert histogram("Age", "years", {}, 5.0, 0) is None
+    assert histogram("Age", "years", {"Women": []}, 5.0, 0) is None
     assert strips({}) is None
 
 
@@ -195,3 +255,5 @@ def test_words_say_what_codes_mean() -> None:
     assert age_words(None) == "age not given"
     assert method_words("113100, 113107")[1] == "Dates modified, intervals kept (113107)"
     assert method_words(None) == []
+    said = [no_flag_words(0, 2), no_flag_words(2, 2), no_flag_words(2, 3)]
+    assert said == ["not assessed", "no clear flag", "no clear flag; 1 of 3 not assessed"]

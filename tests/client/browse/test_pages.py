@@ -6,14 +6,18 @@ import http.client
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from sqlalchemy import insert, select
+from numpy.typing import NDArray
+from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from client.browse.budget import Budget
 from client.browse.gate import HEADERS
+from client.browse.overview import overview
 from client.browse.serve import LOOPBACK
 from client.ingest.folder import ingest
 from client.round.answer import cohort_digest
@@ -36,6 +40,7 @@ from tests.client.browse.doors import (
     opened,
     read,
 )
+from tests.shared.ct_samples import outlined_series
 from tests.shared.rendered_samples import sample_study
 
 # --- what is said with every answer, and what never is ---------------------------
@@ -169,6 +174,87 @@ def test_what_was_set_aside_is_counted_with_what_to_do(door: Door) -> None:
     assert "either DICOM, a mask nor a table of labels" in html
     assert "not_dicom" in html
     assert "What to do" in html
+
+
+def test_what_can_be_done_with_a_file_that_was_set_aside_is_what_a_command_does(
+    door: Door,
+) -> None:
+    html = door.enter().browser.get("/set-aside").text
+    assert "osteofed site ingest site /path/to/studies" in html
+    assert "decide" not in html
+    assert "1 files" not in html
+
+
+def test_a_ct_that_nobody_assessed_is_not_called_free_of_flags(door: Door) -> None:
+    uid = a_study(door.enter())
+    with Session(door.store.engine) as session, session.begin():
+        kept = [
+            {"study": q.study, "view": q.view, "flag": q.flag, "strength": q.strength,
+             "code": q.code}
+            for q in session.scalars(select(Quality).where(Quality.study == uid))
+        ]  # fmt: skip
+        session.execute(delete(Quality).where(Quality.study == uid))
+    try:
+        page = door.browser.get(f"/studies/{uid}").text
+        listed = door.browser.get("/studies?view=ct").text
+    finally:
+        with Session(door.store.engine) as session, session.begin():
+            session.execute(insert(Quality), kept)
+    assert "<dd>not assessed</dd>" in page
+    assert "not assessed" in listed
+    assert "no clear flag" not in page + listed
+
+
+def test_every_epsilon_of_the_overview_has_its_delta(door: Door) -> None:
+    door.enter()
+    door.pages.budget.read(60.0)  # until the ledger is added up
+    html = door.browser.get("/").text
+    assert "privacy budget, at δ 0.0001" in html
+    assert "left, at δ 0.0001" in html
+
+
+def test_a_study_left_out_is_counted_nowhere_and_said_so(door: Door) -> None:
+    uid, folder = a_study(door.enter()), door.store.folder
+
+    def facts() -> dict[str, Any]:
+        with door.pages.reading() as session:
+            return overview(session, folder)
+
+    before = facts()
+    with door.pages.reading() as session:
+        study = session.get(Study, uid)
+        assert study is not None
+        views = list(session.scalars(select(Image.view).where(Image.study == uid)))
+    leave_out(folder, uid)
+    try:
+        after, html = facts(), door.browser.get("/").text
+    finally:
+        take_back(folder, uid)
+    assert (before["totals"]["left_out"], after["totals"]["left_out"]) == (0, 1)
+    for what, fewer in {"studies": 1, "images": len(views), "volumes": 1}.items():
+        assert after["totals"][what] == before["totals"][what] - fewer, what
+    assert sum(row["studies"] for row in after["splits"]) == after["totals"]["studies"]
+    assert sum(row["studies"] for row in after["scanners"]) == after["totals"]["studies"]
+    assert sum(row["patients"] for row in after["splits"]) == after["totals"]["patients"]
+    counted = sum(row["all"] for row in after["arrived"]["rows"])
+    assert counted == after["totals"]["images"] + after["totals"]["volumes"]
+    assert after["labels"]["bmd"] == before["labels"]["bmd"] - 1
+    assert after["charts"]["age"].total == before["charts"]["age"].total - 1
+    assert "1 left out and not counted here" in html
+    assert "1 study is left out by a person" in html
+
+
+def test_a_site_of_which_everything_is_left_out_is_not_called_empty(
+    tmp_path: Path, served: Served
+) -> None:
+    make_hospital(tmp_path / "export", "lunar", 1, 7, render=sample_study)
+    init_site(tmp_path / "site", SiteConfig(site="riverside"))
+    ingest(tmp_path / "site", tmp_path / "export")
+    with opened(tmp_path / "site", served) as door:
+        leave_out(door.store.folder, a_study(door.enter()))
+        html = door.browser.get("/").text
+    assert "No study is in use" in html
+    assert "No study has been taken in yet" not in html
 
 
 def test_an_empty_site_says_how_to_begin(tmp_path: Path, served: Served) -> None:
@@ -337,3 +423,23 @@ def test_a_study_shows_the_bmd_of_another_visit_that_counts_for_it_or_why_none_d
     assert f"{value:.3f} g/cm²" in near
     assert "No BMD of another visit counts for it: the nearest BMD is too long" in far
     assert "another visit" not in itself
+
+
+def test_a_ct_with_outlines_tells_its_attenuation_or_why_not(door: Door) -> None:
+    uid, browser = a_study(door.enter()), door.browser
+    why = "L1 has no part of 500 mm³ that lies 5 mm inside its outline"
+    assert f"trabecular attenuation of L1, because {why}." in browser.get(f"/studies/{uid}").text
+    paths = [door.store.arrays / uid / f"2.25.77.{what}.npy" for what in ("hu", "regions")]
+    small: list[NDArray[Any]] = [np.load(path) for path in paths]
+    volume = outlined_series(L2=120, L1=104)
+    assert volume.regions is not None
+    try:
+        np.save(paths[0], volume.hu)
+        np.save(paths[1], volume.regions)
+        page = browser.get(f"/studies/{uid}").text
+    finally:
+        for path, array in zip(paths, small, strict=True):
+            np.save(path, array)
+    assert '<th scope="row">L2</th><td class="n">120 ± 0</td><td class="n">120</td>' in page
+    assert "L1 is at most 110 HU." in page
+    assert "Not assessed: trabecular" not in page

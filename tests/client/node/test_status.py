@@ -16,9 +16,10 @@ from client.node import status
 from client.node.enrol import NODE_KEY
 from client.node.metrics import site_metrics
 from client.node.status import require_connected, site_status
+from client.store.site_store import init_site
 from shared.errors import RuntimeUnavailableError
 from shared.protocol.signatures import Invitation
-from shared.settings.files import SitePrivacy
+from shared.settings.files import SiteConfig, SitePrivacy
 from tests.server.tiny_sites import tiny_site
 
 
@@ -45,6 +46,30 @@ def test_a_site_that_never_joined(site: Path) -> None:
     assert found["node"]["state"] == "not joined"
     assert (found["working_on"], found["coordinator"]) == (None, None)
     assert (found["epsilon_spent"], found["epsilon_left"]) == (0.0, 8.0)
+
+
+def test_an_empty_store_is_to_be_filled_before_anything_else(tmp_path: Path) -> None:
+    folder = tmp_path / "alpha"
+    init_site(folder, SiteConfig(site="alpha", privacy=SitePrivacy(delta=1e-3)))
+    ingest = f"osteofed site ingest {folder} /path/to/studies"
+    shown = CliRunner().invoke(app, ["status", str(folder)]).stdout
+    assert shown.splitlines()[-1] == f"the next command is `{ingest}`"
+    said = " ".join(shown.split())
+    assert "0 studies in the store; epsilon 8.000 of 8 at delta 0.001 left" in said
+    node(folder)
+    assert site_status(folder)["node"]["state"] == "connected"
+    assert site_status(folder)["next"] == ingest
+
+
+def test_requests_are_a_table_once_there_were_any(site: Path) -> None:
+    node(site)
+    assert "outcome" not in CliRunner().invoke(app, ["status", str(site)]).stdout
+    asked(site, 1)
+    site_chain(site, "alpha").append("released", task="bmd", round=1, run="tiny-1")
+    shown = CliRunner().invoke(app, ["status", str(site)]).stdout
+    assert "outcome" in shown
+    assert "tiny-1" in shown
+    assert "next command" not in shown
 
 
 def enrol(site: Path) -> None:

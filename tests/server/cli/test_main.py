@@ -118,5 +118,12 @@ def test_training_testing_and_the_ledger_print_pure_json(tmp_path: Path) -> None
     models = tested["models"]
     assert isinstance(models, dict)
     assert models["mine"]["patients"] == 4
+    raw = models["mine"]["metrics"]
+    arguments = ["evaluate", folder, "--weights", f"mine={weights}", "--split", "test"]
+    shown = CliRunner().invoke(site, arguments, env={"COLUMNS": "100"}).stdout
+    assert "4 patients of alpha (test)" in shown
+    assert all(len(line) <= 100 for line in shown.splitlines())
+    assert {one["metric"] for one in models["mine"]["told"]} == set(raw)
+    assert not any(name in shown for name in raw if "_" in name)
     spent = run("ledger", folder)
     assert (spent["epsilon_spent"], spent["unbounded"], spent["plain_rounds"]) == (None, True, 1)

@@ -130,11 +130,21 @@ def test_statistics_add_up_over_patients(task: Task) -> None:
     assert set(together) == set(apart)
     for name, value in together.items():
         assert apart[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
-    assert task.metrics(apart)["loss"] == pytest.approx(task.metrics(together)["loss"], rel=1e-4)
+    metrics = task.metrics(together)
+    assert task.metrics(apart)["loss"] == pytest.approx(metrics["loss"], rel=1e-4)
+    told = task.tell(together)
+    assert sorted(one.metric for one in told) == sorted(metrics)
+    assert told[0].metric == task.headline.metric or task.headline.metric not in metrics
+    for one in told:
+        assert "_" not in one.words
+        assert one.judgement
+        factor = 100.0 if one.unit == "%" else 1.0
+        assert one.value == pytest.approx(factor * metrics[one.metric])
 
 
 def test_no_patients_give_no_metrics(task: Task) -> None:
     assert task.metrics({"patients": 0.0, "loss_sum": 0.0}) == {}
+    assert task.tell({"patients": 0.0, "loss_sum": 0.0}) == []
 
 
 def test_a_study_without_labels_is_not_used_but_can_be_read(task: Task) -> None:

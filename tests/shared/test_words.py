@@ -1,0 +1,20 @@
+"""Counts and an epsilon are told in one way."""
+
+import pytest
+
+from shared.words import at_delta, counted
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (1000, "1000 files")]
+)
+def test_one_is_no_plural(number: int, said: str) -> None:
+    assert counted(number, "file") == said
+
+
+def test_a_word_may_have_a_plural_of_its_own() -> None:
+    assert [counted(n, "study", "studies") for n in (1, 2)] == ["1 study", "2 studies"]
+
+
+def test_a_delta_is_written_as_people_write_it() -> None:
+    assert [at_delta(delta) for delta in (0.001, 1e-5)] == ["at delta 0.001", "at delta 1e-05"]
