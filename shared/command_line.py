@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from shared.words import counted
+
 if TYPE_CHECKING:
     from shared.audit.chain import ChainLine
 
@@ -103,7 +105,9 @@ def print_verified(lines: Sequence[ChainLine], as_json: bool, **more: Any) -> No
     print_facts(
         {"lines": len(lines), "head": head, **more},
         as_json,
-        lambda: console().print(f"{len(lines)} lines, all good; head {head}", markup=False),
+        lambda: console().print(
+            f"{counted(len(lines), 'line')}, all good; head {head}", markup=False
+        ),
     )
 
 

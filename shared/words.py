@@ -23,6 +23,22 @@ def counted(number: int, one: str, several: str = "") -> str:
     return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
+def with_delta(epsilon: float, delta: float | None, digits: int = 3) -> str:
+    """Say an epsilon with its delta: ``0.512 at delta 0.001``.
+
+    Parameters
+    ----------
+    epsilon : float
+        What was spent.
+    delta : float or None
+        None: it was not kept, as by an older build.
+    digits : int
+        Decimals of the epsilon.
+    """
+    at = "delta not kept" if delta is None else at_delta(delta)
+    return f"{epsilon:.{digits}f} {at}"
+
+
 def at_delta(delta: float) -> str:
     """Say at which delta an epsilon holds; alone an epsilon promises nothing."""
     return f"at delta {delta:g}"

@@ -26,6 +26,7 @@ from client.cli.sources import add_commands as add_source_commands
 from client.cli.training import add_commands
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
 from shared.tasks.shell_completion import complete_task
+from shared.words import counted
 
 app = command_group("site", "A hospital's own site.")
 
@@ -149,7 +150,7 @@ def ingest(
     require_whole(report)
     if "source" not in facts and not any(f["verdict"] == "taken" for f in facts["files"]):
         raise InputEmptyError(
-            f"{source}: none of its {len(facts['files'])} files could be taken; "
+            f"{source}: none of its {counted(len(facts['files']), 'file')} could be taken; "
             "the table above says why"
         )
 
@@ -177,7 +178,10 @@ def _show_studies(facts: dict[str, Any]) -> None:
         table.add_row(row["what"], *(str(row[split]) for split in facts["splits"]))
     console().print(table)
     for line in facts["pairing"]["unpaired"]:
-        console().print(f"{line['studies']} without any BMD: {line['sentence']}", markup=False)
+        console().print(
+            f"{counted(line['studies'], 'study', 'studies')} without any BMD: {line['sentence']}",
+            markup=False,
+        )
 
 
 add_commands(app)

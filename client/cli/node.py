@@ -121,7 +121,7 @@ def join(
 
 
 def _show(facts: dict[str, Any]) -> None:
-    console().print(f"bundle {facts['digest']}, {facts['files']} files", markup=False)
+    console().print(f"bundle {facts['digest']}, {counted(facts['files'], 'file')}", markup=False)
     for what in ("added", "removed", "changed"):
         for name in facts[what]:
             console().print(f"  {what}: {name}", markup=False)

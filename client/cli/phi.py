@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.command_line import JsonOption, console, print_facts, progress
+from shared.words import counted
 
 if TYPE_CHECKING:
     from client.phi.audit import PhiReport
@@ -67,7 +68,8 @@ def _show(report: PhiReport) -> None:
         table.add_row(escape(where), str(counts["files"]), str(counts["bytes"]))
     out.print(table)
     reading = "read by OCR" if report.ocr else "looked at without OCR (tesseract is not installed)"
-    looked = f"{report.images} stored images and {report.slices} slices of CT volumes"
+    images = counted(report.images, "stored image")
+    looked = f"{images} and {counted(report.slices, 'slice')} of CT volumes"
     out.print(f"pixels of {looked} were {reading}")
     for name, reason in report.exempt.items():
         out.print(f"not searched, on purpose: {name} ({reason})", markup=False)

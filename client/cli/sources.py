@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shared.command_line import JsonOption, console, print_facts, until_ctrl_c
+from shared.words import counted
 
 if TYPE_CHECKING:
     from client.ingest.folder import IngestReport
@@ -65,9 +66,9 @@ def require_whole(report: IngestReport | Fetched) -> None:
 
     if isinstance(report, Fetched) and report.failed:
         raise SourceUnavailableError(
-            f"{report.source}: {report.failed} of {report.found} studies did not come whole; the "
-            "others are taken in. Run the same command again; where C-GET goes on failing, set "
-            "pacs.peer.retrieve: move in site.yaml or use pacs:web"
+            f"{report.source}: {report.failed} of {counted(report.found, 'study', 'studies')} did "
+            "not come whole; the others are taken in. Run the same command again; where "
+            "C-GET goes on failing, set pacs.peer.retrieve: move in site.yaml or use pacs:web"
         )
 
 
@@ -125,7 +126,8 @@ def show_taken(facts: dict[str, Any]) -> None:
     if "source" in facts:
         asked = facts["source"]
         console().print(
-            f"{asked['name']}: {asked['studies_found']} studies match; "
+            f"{asked['name']}: "
+            f"{counted(asked['studies_found'], 'study matches', 'studies match')}; "
             f"{asked['studies_fetched']} fetched, {asked['studies_fetched_before']} fetched "
             f"before, {asked['studies_failed']} that did not come whole",
             markup=False,
@@ -144,14 +146,17 @@ def show_taken(facts: dict[str, Any]) -> None:
     console().print(table)
     for series in facts["series_not_taken"]:
         console().print(
-            f"CT series not taken: {series['path']} and the rest of its {series['files']} files: "
-            f"{series['reason']}, {series['sentence']}",
+            f"CT series not taken: {series['path']} and the rest of its "
+            f"{counted(series['files'], 'file')}: {series['reason']}, {series['sentence']}",
             markup=False,
         )
     if facts["visits_without_images_new"]:
-        console().print(f"{facts['visits_without_images_new']} new visits without images")
+        console().print(
+            f"{counted(facts['visits_without_images_new'], 'new visit')} without images"
+        )
     console().print(
-        f"{facts['studies_new']} new studies; the store has {store['studies']} studies of "
-        f"{store['patients']} patients ({store['train']} train, {store['validation']} validation, "
-        f"{store['test']} test)"
+        f"{counted(facts['studies_new'], 'new study', 'new studies')}; the store has "
+        f"{counted(store['studies'], 'study', 'studies')} of "
+        f"{counted(store['patients'], 'patient')} ({store['train']} train, "
+        f"{store['validation']} validation, {store['test']} test)"
     )

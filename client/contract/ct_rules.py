@@ -14,6 +14,7 @@ from typing import Any, Final
 from client.contract.facts import StoredStudyFacts, StoredVolumeFacts
 from client.contract.rows import CANNOT_TELL, NOT_MET, ContractRow, make_row, verdict_of_share
 from shared.settings.contract import AtMostRule, ContrastRule, CtRules, KernelRule, RangeRule
+from shared.words import counted
 
 #: What a series has that a rule looks at; None = the files do not say.
 Fact = float | str | bool | None
@@ -130,7 +131,7 @@ def _row(rule: Any, requirement: str, unit: str, facts: Sequence[Fact], advice: 
     answers = [_meets(rule, fact) for fact in facts]
     outside, unknown = answers.count(False), answers.count(None)
     verdict = verdict_of_share(outside, unknown, len(answers), rule.exceptions)
-    found = f"{outside} of {len(answers)} studies not, {unknown} unknown"
+    found = f"{outside} of {counted(len(answers), 'study', 'studies')} not, {unknown} unknown"
     if verdict != NOT_MET:
         advice = "the files do not say it: ask who runs the scanner or the PACS"
     return make_row(rule, requirement, required, f"{_seen(facts)}; {found}", verdict, advice)

@@ -15,6 +15,7 @@ from shared.errors import CohortTooSmallError, PolicyRefusedError
 from shared.protocol.preparation import Preparation
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
+from shared.words import counted
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _of_training(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
         )
     if agreed.steps is not None and _refuses(policy.permit_steps, agreed.steps, config):
         yield (
-            f"the agreement asks for {agreed.steps} steps in a round, and "
+            f"the agreement asks for {counted(agreed.steps, 'step')} in a round, and "
             "policy.maximum_steps_per_round in site.yaml is "
             f"{config.policy.maximum_steps_per_round}: ask the consortium for fewer, or raise it"
         )
@@ -77,9 +78,9 @@ def _of_patients(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
     usable, patients = _usable(store, source, agreed), len(source.patients)
     if _refuses(policy.permit_cohort, config, usable):
         yield (
-            f"{usable} patients can train {agreed.settings.task}, and policy.minimum_patients in "
-            f"site.yaml is {config.policy.minimum_patients}: take in more studies, with what the "
-            "task needs of each"
+            f"{counted(usable, 'patient')} can train {agreed.settings.task}, and "
+            f"policy.minimum_patients in site.yaml is {config.policy.minimum_patients}: "
+            "take in more studies, with what the task needs of each"
         )
     if agreed.mode != "plain" and _refuses(policy.permit_delta, config, patients):
         yield (

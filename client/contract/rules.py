@@ -40,6 +40,7 @@ from shared.settings.contract import (
     ScannerRule,
     SiteScanner,
 )
+from shared.words import counted
 
 #: A share of images that was assessed below which nothing is said of all of them.
 LEAST_ASSESSED: Final = 0.9
@@ -172,7 +173,10 @@ def _in_use(studies: Sequence[StoredStudyFacts]) -> list[tuple[str, str]]:
 
 
 def _cross_calibrated(rule: CrossCalibrationRule, evidence: Evidence) -> ContractRow:
-    name, required = "cross-calibration", f"every scanner, in the last {rule.oldest_days} days"
+    name, required = (
+        "cross-calibration",
+        f"every scanner, in the last {counted(rule.oldest_days, 'day')}",
+    )
     used = _in_use(evidence.facts.studies)
     if not used:
         return make_row(rule, name, required, "no study", CANNOT_TELL, "take in studies")
@@ -189,7 +193,7 @@ def _cross_calibrated(rule: CrossCalibrationRule, evidence: Evidence) -> Contrac
             verdicts.append(CANNOT_TELL)
         else:
             # Two machines of one model cannot be told apart: the older one counts.
-            said.append(f"{words}: {max(days)} days ago")
+            said.append(f"{words}: {counted(max(days), 'day')} ago")
             verdicts.append(MET if min(days) >= 0 and max(days) <= rule.oldest_days else NOT_MET)
     advice = "measure the consortium's phantom and enter factors and date in site.yaml: scanners"
     return make_row(rule, name, required, "; ".join(said), worst(verdicts), advice)
@@ -203,7 +207,7 @@ def _quality(rule: QualityRule, facts: TaskFacts) -> ContractRow:
     images = facts.images()
     assessed = [image for image in images if image.flags is not None]
     if not images or len(assessed) < LEAST_ASSESSED * len(images):
-        found = f"{len(assessed)} of {len(images)} images assessed"
+        found = f"{len(assessed)} of {counted(len(images), 'image')} assessed"
         return make_row(
             rule, name, required, found, CANNOT_TELL, "check again with `osteofed site check`"
         )
@@ -240,7 +244,9 @@ def _phantom(rule: PhantomQcRule, evidence: Evidence) -> ContractRow:
             and (scanner.calibrated_on is None or one.day >= scanner.calibrated_on)
         ]
         if len(series) < max(rule.fewest_scans, 2):
-            said.append(f"{scanner.name}: {len(series)} scans (fewest: {rule.fewest_scans})")
+            said.append(
+                f"{scanner.name}: {counted(len(series), 'scan')} (fewest: {rule.fewest_scans})"
+            )
             verdicts.append(CANNOT_TELL)
             continue
         drift = drift_of(series, rule.allowance, rule.decision)
@@ -248,7 +254,7 @@ def _phantom(rule: PhantomQcRule, evidence: Evidence) -> ContractRow:
             said.append(f"{scanner.name}: {drift.percent:+.1f} % since {drift.since}")
             verdicts.append(NOT_MET)
         else:
-            said.append(f"{scanner.name}: none in {drift.scans} scans")
+            said.append(f"{scanner.name}: none in {counted(drift.scans, 'scan')}")
             verdicts.append(MET)
     verdict = worst(verdicts)
     advice = (

@@ -9,6 +9,7 @@ from shared.errors import CohortTooSmallError, PolicyRefusedError
 from shared.metrics.released import WHOLE, ReleasedSums
 from shared.protocol.messages import Job
 from shared.settings.files import SiteConfig
+from shared.words import counted
 
 
 def permit_task(task: str, config: SiteConfig) -> None:
@@ -69,7 +70,7 @@ def permit_steps(steps: int, config: SiteConfig) -> None:
     most = config.policy.maximum_steps_per_round
     if steps > most:
         raise PolicyRefusedError(
-            f"{steps} steps were asked in one round (site.yaml: "
+            f"{counted(steps, 'step was', 'steps were')} asked in one round (site.yaml: "
             f"policy.maximum_steps_per_round: {most})"
         )
 
@@ -79,8 +80,8 @@ def permit_cohort(config: SiteConfig, patients: int) -> None:
     least = config.policy.minimum_patients
     if patients < least:
         raise CohortTooSmallError(
-            f"there are {patients} patients to train on (site.yaml: policy.minimum_patients: "
-            f"{least}); take in more studies first"
+            f"{counted(patients, 'patient is', 'patients are')} there to train on (site.yaml: "
+            f"policy.minimum_patients: {least}); take in more studies first"
         )
 
 
@@ -92,8 +93,8 @@ def permit_delta(config: SiteConfig, patients: int) -> None:
     most = largest_delta(patients)
     if config.privacy.delta > most:
         raise PolicyRefusedError(
-            f"site.yaml: privacy.delta: {config.privacy.delta:g} is too large for {patients} "
-            f"patients (must be <= {most:.2g}, that is 1/(10·patients))"
+            f"site.yaml: privacy.delta: {config.privacy.delta:g} is too large for "
+            f"{counted(patients, 'patient')} (must be <= {most:.2g}, that is 1/(10·patients))"
         )
 
 
@@ -156,14 +157,14 @@ def permit_evaluation(count_so_far: int, recent: int, config: SiteConfig) -> Non
     most = config.policy.maximum_evaluations_per_run
     if count_so_far >= most:
         raise PolicyRefusedError(
-            f"{count_so_far} models were measured for this task and run already (site.yaml: "
-            f"policy.maximum_evaluations_per_run: {most})"
+            f"{counted(count_so_far, 'model was', 'models were')} measured for this task and "
+            f"run already (site.yaml: policy.maximum_evaluations_per_run: {most})"
         )
     most = config.policy.maximum_evaluations_per_month
     if recent > most:
         raise PolicyRefusedError(
-            f"{recent - 1} models were measured for this task in 30 days (site.yaml: "
-            f"policy.maximum_evaluations_per_month: {most})"
+            f"{counted(recent - 1, 'model was', 'models were')} measured for this task in "
+            f"30 days (site.yaml: policy.maximum_evaluations_per_month: {most})"
         )
 
 

@@ -11,6 +11,7 @@ from client.ingest.folder import IngestReport, ProgressCallback
 from client.ingest.inbox import Inbox, TooLargeError, take_inbox
 from client.store.site_store import SiteStore
 from shared.settings.pacs import RetrySettings
+from shared.words import counted
 
 from .query import FoundStudy, Wanted
 from .retry import StudyFailedError, patiently
@@ -144,7 +145,9 @@ def _fetch_one(pacs: Pacs, study: FoundStudy, inbox: Inbox, retry: RetrySettings
         pacs.fetch(study, inbox.deliver)
         files = inbox.files_of(study.study_uid)
         if files < (study.instances or 1):
-            raise StudyFailedError(f"gave {files} files of a study of {study.instances or 'some'}")
+            raise StudyFailedError(
+                f"gave {counted(files, 'file')} of a study of {study.instances or 'some'}"
+            )
 
     try:
         patiently(retry, pacs.name, ask)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from shared.errors import SourceRefusedError, SourceUnavailableError
 from shared.settings.pacs import RetrySettings
+from shared.words import counted
 
 T = TypeVar("T")
 
@@ -59,6 +60,6 @@ def patiently(retry: RetrySettings, name: str, ask: Callable[[], T]) -> T:
             time.sleep(min(wait, retry.longest_wait_seconds))
             wait *= 2
     raise SourceUnavailableError(
-        f"{name}: {said}, asked {retry.attempts} times (check that it runs and can be reached "
-        "from here, then give the same command again: it goes on where it stopped)"
+        f"{name}: {said}, asked {counted(retry.attempts, 'time')} (check that it runs and can be "
+        "reached from here, then give the same command again: it goes on where it stopped)"
     )

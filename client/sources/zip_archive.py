@@ -26,6 +26,7 @@ from shared.dicom.scan import LARGEST_FILE
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.errors import DiskFullError, InputEmptyError, InputMissingError, InputUnreadableError
 from shared.runtime.files import OWNER_ONLY
+from shared.words import counted
 
 #: No export has more files than this, nor more bytes.
 MOST_ENTRIES: Final = 1_000_000
@@ -113,7 +114,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     with archive:
         if len(archive.infolist()) > MOST_ENTRIES:
             raise InputUnreadableError(
-                f"{path}: has {len(archive.infolist())} files (at most {MOST_ENTRIES}; "
+                f"{path}: has {counted(len(archive.infolist()), 'file')} (at most {MOST_ENTRIES}; "
                 "name the folder instead)"
             )
         yield archive

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shared.command_line import JsonOption, MetricsPort, console, print_facts, say_ended, watch_live
+from shared.words import counted, with_delta
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,8 +91,8 @@ def admit(
         member.model_dump(),
         as_json,
         lambda: console().print(
-            f"{member.site} is admitted, up to {member.most_patients} patients. Compare its key "
-            f"by telephone:\n{member.signing_key}",
+            f"{member.site} is admitted, up to {counted(member.most_patients or 0, 'patient')}. "
+            f"Compare its key by telephone:\n{member.signing_key}",
             markup=False,
         ),
     )
@@ -122,8 +123,8 @@ def members(home: HomeFolder, as_json: JsonOption = False) -> None:
     def show() -> None:
         for one in found:
             console().print(
-                f"{one['site']}: key {one['signing_key']}, at most {one['most_patients']} "
-                f"patients, admitted {one['admitted']}",
+                f"{one['site']}: key {one['signing_key']}, at most "
+                f"{counted(one['most_patients'], 'patient')}, admitted {one['admitted']}",
                 markup=False,
             )
 
@@ -212,7 +213,8 @@ def _status_table(facts: dict[str, Any]) -> Table:
         elif site in run["waiting_for"]:
             now = "asked"
         spent = run["epsilon"].get(site)
-        cells = (site, now, seconds, "" if spent is None else f"{spent:.3f}", reason)
+        said = "" if spent is None else with_delta(spent, run["delta"].get(site))
+        cells = (site, now, seconds, said, reason)
         table.add_row(*(escape(cell) for cell in cells))
     return table
 
@@ -224,6 +226,6 @@ def _progress(run: dict[str, Any]) -> str:
     eta = "" if left is None else f", about {left:.0f} s to go"
     sent = f"{run['bytes_down'] / 1e6:.1f} MB down, {run['bytes_up'] / 1e6:.1f} MB up"
     return (
-        f"{run['task']}: {run['rounds_done']} of {run['rounds']} rounds, attempt "
+        f"{run['task']}: {run['rounds_done']} of {counted(run['rounds'], 'round')}, attempt "
         f"{run['attempt']}, {sent}{eta}"
     )

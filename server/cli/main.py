@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,7 @@ from server.state.events import finished_words, waiting_words
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
 from shared.errors import ConfigError
 from shared.tasks.shell_completion import complete_task, complete_version
+from shared.words import counted, with_delta
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -24,6 +25,9 @@ app = command_group("server", "The coordinator of a consortium.")
 add_commands(app)
 app.add_typer(audit)
 app.add_typer(passport)
+
+#: Columns that a table of versions takes at most; ``--json`` has everything.
+WIDEST: Final = 100
 
 Workspace = Annotated[
     Path | None, typer.Option(help="Workspace of a run; its mlflow.sqlite is the registry.")
@@ -109,7 +113,10 @@ def export(
         facts,
         as_json,
         lambda: console().print(
-            f"{task} version {facts['version']}: {facts['files']} in {out}", markup=False
+            f"{task} version {facts['version']}: {counted(len(facts['files']), 'file')} in {out}\n"
+            + "\n".join(f"  {name}" for name in facts["files"]),
+            markup=False,
+            soft_wrap=True,
         ),
     )
 
@@ -209,7 +216,11 @@ def _show_result(facts: dict[str, Any]) -> None:
     for column in ("task", "version", "rounds", "validation", "epsilon by site", "champion"):
         table.add_column(column)
     for name, task in facts["tasks"].items():
-        spent = "  ".join(f"{site} {value:.2f}" for site, value in task["epsilon"].items())
+        deltas = {site: d for one in task["rounds"] for site, d in one.get("delta", {}).items()}
+        spent = "; ".join(
+            f"{site} {with_delta(value, deltas.get(site), 2)}"
+            for site, value in task["epsilon"].items()
+        )
         verdict = task["verdict"] or {}
         last = task["curve"][-1]["pooled"]
         metric = verdict.get("metric")
@@ -228,8 +239,8 @@ def _show_result(facts: dict[str, Any]) -> None:
             console().print(said, style="yellow", markup=False)
         for site, rounds in task["plain_rounds"].items():
             if rounds:
-                said = f"{name}: {site} trained {rounds} rounds without privacy: no epsilon covers"
-                console().print(f"{said} it", style="yellow", markup=False)
+                said = f"{name}: {site} trained {counted(rounds, 'round')} without privacy"
+                console().print(f"{said}: no epsilon covers it", style="yellow", markup=False)
     console().print(
         f"result: {facts['workspace']}/result.json; registry: {facts['tracking_uri']}",
         markup=False,
@@ -241,16 +252,23 @@ def _show_versions(found: list[dict[str, Any]]) -> None:
 
     from rich.table import Table
 
+    if not found:
+        console().print("no version is registered yet")
+        return
+    width = min(console().width, WIDEST)
     table = Table(title="registered versions")
-    for column in ("task", "version", "aliases", "made (UTC)", "run", "verdict"):
-        table.add_column(column)
+    for column in ("task", "version", "aliases", "made (UTC)", "run"):
+        table.add_column(column, overflow="fold")
     for one in found:
         made = datetime.fromtimestamp(one["created"], UTC).strftime("%Y-%m-%d %H:%M")
         _add_plain(
-            table, one["task"], str(one["version"]), ", ".join(one["aliases"]), made, one["run"],
-            one["verdict"],
-        )  # fmt: skip
-    console().print(table)
+            table, one["task"], str(one["version"]), ", ".join(one["aliases"]), made, one["run"]
+        )
+    console().print(table, width=width)
+    for one in found:
+        if one["verdict"]:
+            said = f"{one['task']} {one['version']}: {one['verdict']}"
+            console().print(said, markup=False, width=width)
 
 
 def _add_plain(table: Table, *cells: str) -> None:
@@ -261,7 +279,8 @@ def _add_plain(table: Table, *cells: str) -> None:
 def _show_pretrained(facts: dict[str, Any]) -> None:
     for name, one in facts["tasks"].items():
         console().print(
-            f"{name}: {one['steps']} steps on {one['patients']} digital patients, loss "
-            f"{one['train_loss']:.4g}; weights in {one['weights']}",
+            f"{name}: {counted(one['steps'], 'step')} on "
+            f"{counted(one['patients'], 'digital patient')}, loss {one['train_loss']:.4g}; weights "
+            f"in {one['weights']}",
             markup=False,
         )

@@ -10,6 +10,7 @@ from server.rounds.plan import PlannedTask, RunPlan
 from server.state.result import CurvePoint, Measured, RoundFacts, last_said
 from shared.protocol.preparation import digests_of
 from shared.runtime.files import write_text_atomically
+from shared.words import at_delta
 
 
 def write_card(
@@ -45,6 +46,7 @@ def write_card(
             "mode": plan.privacy.mode,
             "unit": "patient",
             "epsilon_by_site": last_said(rounds, "epsilon"),
+            "delta_by_site": last_said(rounds, "delta"),
             "plain_rounds_by_site": plain,
             "delta_agreed": plan.privacy.delta,
             "not_covered": _not_covered(plain),
@@ -110,10 +112,19 @@ def draw_curves(
             label=site,
         )
     private = any(one.epsilon for one in rounds)
-    right.set(xlabel="round", title="epsilon of this run" if private else "trained without privacy")
+    right.set(
+        xlabel="round",
+        title=f"epsilon of this run{_at(rounds)}" if private else "trained without privacy",
+    )
     if private:
         right.legend(fontsize=7)
     figure.savefig(path, dpi=110)
+
+
+def _at(rounds: list[RoundFacts]) -> str:
+    """Say at which delta, of the sites' the largest; nothing where an older build kept none."""
+    deltas = [delta for one in rounds for delta in one.delta.values()]
+    return f" {at_delta(max(deltas))}" if deltas else ""
 
 
 def _value(measured: Measured, metric: str) -> float | None:

@@ -27,6 +27,7 @@ from shared.protocol.codec import count_bytes, plain_text
 from shared.protocol.messages import Refusal
 from shared.protocol.signatures import ANY_SITE, sign_ticket
 from shared.settings.files import Quorum
+from shared.words import counted
 
 if TYPE_CHECKING:
     from flwr.app import Message
@@ -379,5 +380,6 @@ def _failure(absent: list[Absence], exchange: _Exchange[Any], quorum: Quorum) ->
         return RunFailedError(f"no site takes part ({reasons})")
     needed = f"quorum.minimum_sites: {quorum.minimum_sites}"
     if answered >= quorum.minimum_sites:
-        needed = f"with {sum(claimed)} patients; quorum.minimum_patients: {quorum.minimum_patients}"
-    return QuorumError(f"{answered} sites answered ({needed}; {reasons})")
+        claim = counted(sum(claimed), "patient")
+        needed = f"with {claim}; quorum.minimum_patients: {quorum.minimum_patients}"
+    return QuorumError(f"{counted(answered, 'site')} answered ({needed}; {reasons})")

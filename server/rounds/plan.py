@@ -37,6 +37,7 @@ from shared.settings.files import (
 from shared.settings.task import TaskSettings
 from shared.training.initial_weights import check_fits, load_preparing
 from shared.training.weights import digest_arrays, load_weights
+from shared.words import counted
 
 PLAN_FILE: Final = "plan.json"
 
@@ -137,7 +138,7 @@ def make_plan(path: Path, home: Path | None = None) -> RunPlan:
     if config.quorum.minimum_sites > len(members):
         raise ConfigValueError(
             f"{path}: quorum.minimum_sites: {config.quorum.minimum_sites} "
-            f"(must be at most the {len(members)} sites)"
+            f"(must be at most the {counted(len(members), 'site')})"
         )
     uri = config.registry.tracking_uri or registry_of(workspace)
     return RunPlan(

@@ -14,6 +14,7 @@ from server.state.result import Measured, Verdict
 from shared.errors import AggregationRefusedError
 from shared.metrics.released import NEVER_NEGATIVE, ReleasedSums
 from shared.tasks.sample import add_statistics
+from shared.words import counted
 
 if TYPE_CHECKING:
     from shared.tasks.base import Task
@@ -56,7 +57,7 @@ def check_sums(task: Task, statistics: Mapping[str, float], most_patients: int) 
     patients = statistics.get("patients", 0.0)
     if not 1 <= patients <= most_patients or patients != int(patients):
         raise AggregationRefusedError(
-            f"the sums are over {patients:g} patients (must be a whole number up to "
+            f"patients in the sums: {patients:g} (must be a whole number up to "
             f"quorum.maximum_patients_per_site: {most_patients})"
         )
     for count, cell in task.released.cells_in(statistics).items():
@@ -78,8 +79,8 @@ def _check_cell(
     if not released.is_whole(count, cell, patients):
         whole = ", ".join(released.cells[count])
         raise AggregationRefusedError(
-            f"the sums of {count} are not whole (must be {whole}, over at most "
-            f"{patients:g} patients)"
+            f"the sums of {count} are not whole (must be {whole}, over no more patients than "
+            f"{patients:g})"
         )
     if cell[count] < 1 or cell[count] != int(cell[count]):
         raise AggregationRefusedError(f"{count} is {cell[count]:g} (must be a count of patients)")
@@ -149,10 +150,10 @@ def judge(task: Task, candidate: BySite, reference: BySite, *, against: str) -> 
         return Verdict(promoted=False, reason=f"neither {metric} nor a loss was released")
     better = left > right if more_is_better else left < right
     word = "better than" if better else "not better than"
-    many = f"{len(sites)} {'site' if len(sites) == 1 else 'sites'}"
+    many = counted(len(sites), "site")
     reason = (
         f"its {metric} of {left:.4g} is {word} the {right:.4g} of {against}, "
-        f"on {new.patients} validation patients of {many}"
+        f"on {counted(new.patients, 'validation patient')} of {many}"
     )
     worse = [s for s in sites if _is_worse(task, metric, candidate[s], reference[s])]
     most_agree = 2 * len(worse) < len(sites)

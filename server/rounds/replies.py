@@ -15,6 +15,7 @@ from shared.errors import AggregationRefusedError, OsteofedError
 from shared.protocol.codec import count_bytes, plain_text
 from shared.protocol.messages import Refusal
 from shared.settings.files import Quorum
+from shared.words import counted
 
 if TYPE_CHECKING:
     from flwr.app import Message
@@ -116,7 +117,7 @@ class ReplyReader(Generic[A]):
         most = member.most_patients or self.quorum.maximum_patients_per_site
         if answer.patients > most:
             raise AggregationRefusedError(
-                f"{site} claims {answer.patients} patients (its contract allows {most})"
+                f"{site} claims {counted(answer.patients, 'patient')} (its contract allows {most})"
             )
         if self.home.is_fork(member, answer.statement.head):
             raise AggregationRefusedError(

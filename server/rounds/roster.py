@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from server.state.home import Home, Member
 from shared.errors import QuorumError
+from shared.words import counted
 
 if TYPE_CHECKING:
     from server.rounds.grid import Grid
@@ -116,8 +117,9 @@ def wait_for_nodes(
         time.sleep(POLL_SECONDS)
     if len(roster.nodes) < minimum:
         missing = ", ".join(roster.attendance().missing) if roster.pinned else ""
+        there = counted(len(roster.nodes), "site is", "sites are")
         raise QuorumError(
-            f"{len(roster.nodes)} sites are connected after {seconds:g} seconds "
+            f"{there} connected after {seconds:g} seconds "
             f"(quorum.minimum_sites: {minimum}{missing and f'; not connected: {missing}'}); "
             "start the others or lower the quorum"
         )

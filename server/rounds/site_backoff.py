@@ -7,6 +7,7 @@ from typing import Final
 
 from server.state.result import RoundFacts
 from shared.settings.files import Quorum
+from shared.words import counted
 
 #: What counts as failing. A refusal is the hospital's right, and a node that is not
 #: connected costs nobody time.
@@ -43,6 +44,7 @@ def resting_sites(rounds: Sequence[RoundFacts], number: int, quorum: Quorum) -> 
         until = last_failed + quorum.quarantine_rounds
         if running >= quorum.quarantine_after and number <= until:
             resting[site] = (
-                f"failed in {running} rounds running; it is asked again in round {until + 1}"
+                f"failed in {counted(running, 'round')} running; it is asked again in round "
+                f"{until + 1}"
             )
     return resting

@@ -369,6 +369,7 @@ def _check_signed(
 
 def _facts(number: int, asked: Asked[Received], patients: dict[str, int], mode: str) -> RoundFacts:
     accounts = {site: answer.account for site, answer in asked.answers.items()}
+    private = accounts if mode == "private" else {}
     return RoundFacts(
         round=number,
         attempts=asked.attempts,
@@ -377,11 +378,8 @@ def _facts(number: int, asked: Asked[Received], patients: dict[str, int], mode: 
         bytes_up=asked.bytes_up,
         patients=patients,
         site_seconds={site: account.seconds for site, account in accounts.items()},
-        epsilon=(
-            {site: account.epsilon_run for site, account in accounts.items()}
-            if mode == "private"
-            else {}
-        ),
+        epsilon={site: account.epsilon_run for site, account in private.items()},
+        delta={site: account.delta for site, account in private.items()},
         plain_rounds={site: account.plain_rounds for site, account in accounts.items()},
         absent=asked.absent,
     )

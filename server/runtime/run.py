@@ -16,6 +16,7 @@ from server.state.lock import LOCK, alone
 from server.state.result import RunResult, save_result
 from shared.errors import InputMissingError, RunPausedError, RuntimeUnavailableError
 from shared.runtime.processes import termination_as_interrupt
+from shared.words import counted
 
 #: How long a run of the same name that was just killed may take to be gone.
 LOCK_SECONDS: Final = 10.0
@@ -143,8 +144,8 @@ def _go(plan: RunPlan, watch: Watch | None, began: float) -> RunResult:
                     raise  # it never began: trying again would not help
                 if lost > plan.quorum.restarts:
                     raise RunPausedError(
-                        f"{error}; it was lost {lost} times; go on with: osteofed server resume "
-                        f"{plan.folder}"
+                        f"{error}; it was lost {counted(lost, 'time')}; go on with: "
+                        f"osteofed server resume {plan.folder}"
                     ) from None
                 note({"event": "lost", "time": time.time(), "reason": str(error), "times": lost})
     found = RunResult.model_validate_json((plan.folder / RESULT).read_text(encoding="utf-8"))

@@ -45,6 +45,7 @@ class RunStatus(Facts):
     absent: list[Absence] = Field(default_factory=list)
     rounds_done: int = 0
     epsilon: dict[str, float] = Field(default_factory=dict)
+    delta: dict[str, float] = Field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
     resumed: int = 0
@@ -180,6 +181,7 @@ def _round(found: dict[str, Any], event: dict[str, Any]) -> None:
     facts = event["facts"]
     found["rounds_done"] = facts["round"]
     found["epsilon"] = found.get("epsilon", {}) | facts["epsilon"]
+    found["delta"] = found.get("delta", {}) | facts.get("delta", {})
     found["bytes_up"] = found.get("bytes_up", 0) + facts["bytes_up"]
     found["bytes_down"] = found.get("bytes_down", 0) + facts["bytes_down"]
     found["absent"] = facts["absent"]

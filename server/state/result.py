@@ -51,6 +51,7 @@ class CurvePoint(Facts):
 class RoundFacts(Facts):
     """One round. `epsilon` is what the run's task has cost each site so far (empty: plain).
 
+    Each site's `epsilon` holds at its own `delta` (empty: by an older build, which kept none).
     `plain_rounds` are the rounds without privacy in each site's ledger, of this and
     any other run: no epsilon covers a site that has any.
     Bytes are those of the records sent to (`bytes_down`) and by (`bytes_up`) the
@@ -65,6 +66,7 @@ class RoundFacts(Facts):
     patients: dict[str, int]
     site_seconds: dict[str, float]
     epsilon: dict[str, float]
+    delta: dict[str, float] = {}
     plain_rounds: dict[str, int] = {}
     absent: list[Absence]
 
@@ -83,7 +85,9 @@ class RoundPassport(Facts):
     statements: list[Statement]
 
 
-def last_said(rounds: list[RoundFacts], what: Literal["epsilon", "plain_rounds"]) -> dict[str, Any]:
+def last_said(
+    rounds: list[RoundFacts], what: Literal["epsilon", "delta", "plain_rounds"]
+) -> dict[str, Any]:
     """Give what each site said last, also one that was absent from the last round."""
     return {site: value for one in rounds for site, value in getattr(one, what).items()}
 

@@ -40,6 +40,7 @@ from shared.audit.keys import SigningKey, digest_of, verify
 from shared.errors import ChainBrokenError
 from shared.runtime.files import OWNER_ONLY, appearing, settle_folder
 from shared.settings.base import Settings
+from shared.words import counted
 
 NOTHING: Final = "0" * 64
 LINE: Final = "line"
@@ -307,7 +308,7 @@ def verify_chain(path: Path, public: str, anchors: Iterable[Anchor] = ()) -> lis
     if len(lines) < promised.line:
         raise ChainBrokenError(
             f"{path}: line {len(lines) + 1} is missing: the head file says there are "
-            f"{promised.line} lines"
+            f"{counted(promised.line, 'line')}"
         )
     if promised.line and digests[promised.line] != promised.digest:
         raise ChainBrokenError(f"{path}: line {promised.line} is not the one the head file names")

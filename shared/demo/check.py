@@ -16,6 +16,7 @@ from shared.demo.hospitals import HOSPITALS
 from shared.demo.settings import DemoPromise, DemoSettings, read_demo_settings
 from shared.demo.summary import DemoSummary
 from shared.tasks import TASKS
+from shared.words import at_delta
 
 MAXIMUM_SECONDS = 480.0
 MAXIMUM_RSS_MB = 6 * 1024.0
@@ -42,8 +43,9 @@ def promises(
         what = f"{headline.words}: gained by joining under privacy"
         rows.append((what, gained, ">=", -MOST_LOST_BY_JOINING))
     for hospital in HOSPITALS:
-        spent = summary.hospitals[hospital.name].epsilon_spent
-        rows.append((f"epsilon spent, {hospital.name}", spent, "<=", MAXIMUM_EPSILON))
+        one = summary.hospitals[hospital.name]
+        what = f"epsilon spent, {at_delta(one.delta)}, {hospital.name}"
+        rows.append((what, one.epsilon_spent, "<=", MAXIMUM_EPSILON))
     for name in ("overview.html", "curves.png", summary.report):
         path = Path(name) if Path(name).is_absolute() else folder / name
         rows.append((f"bytes in {name}", float(path.stat().st_size), ">=", 1000.0))

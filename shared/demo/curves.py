@@ -105,6 +105,9 @@ def _draw_epsilon(axis: Any, private: dict[str, Any]) -> None:
             [0.0, *(max(r["epsilon"].values()) for r in rounds)],
             color=colour, linewidth=width, label=name,
         )  # fmt: skip
-    axis.set_title("privacy spent by each task's run\nε (largest of the sites)", fontsize=10)
+    deltas = {d for task in private["tasks"].values() for r in task["rounds"]
+              for d in r.get("delta", {}).values()}  # fmt: skip
+    at = f" at δ {max(deltas):g}" if deltas else ""
+    axis.set_title(f"privacy spent by each task's run\nε{at} (largest of the sites)", fontsize=10)
     axis.set_ylim(bottom=0)
     _finish(axis)

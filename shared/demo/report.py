@@ -21,6 +21,7 @@ from shared.metrics.regression import error_of_constant
 from shared.runtime.files import write_text_atomically
 from shared.settings.files import SiteConfig, load_settings
 from shared.tasks import TASKS
+from shared.words import at_delta
 
 
 def write_results(state: DemoState) -> Path:
@@ -160,7 +161,9 @@ def stages_table(facts: dict[str, Any]) -> Table:
 def print_summary(facts: dict[str, Any], out: Path) -> None:
     """Print the tables a person wants to see at the end."""
     hospitals = Table(title="Hospitals")
-    for column in ("hospital", "scanner", "patients", "trained on", "epsilon spent", "of"):
+    delta = next(iter(facts["hospitals"].values()))["delta"]
+    spent = f"epsilon spent, {at_delta(delta)}"
+    for column in ("hospital", "scanner", "patients", "trained on", spent, "of"):
         hospitals.add_column(column)
     for name, h in facts["hospitals"].items():
         # The budget of a hospital that takes no part is not touched.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
+from shared.words import counted
 
 app = command_group("phantom", "Digital patients with known truth.")
 
@@ -69,8 +70,9 @@ def make(
 
     def render() -> None:
         console().print(
-            f"{facts['patients']} digital patients of a {facts['vendor']} scanner in "
-            f"{facts['out']}: {facts['dicom_files']} DICOM files, {facts['tables']} tables"
+            f"{counted(facts['patients'], 'digital patient')} of a {facts['vendor']} scanner in "
+            f"{facts['out']}: {counted(facts['dicom_files'], 'DICOM file')}, "
+            f"{counted(facts['tables'], 'table')}"
         )
 
     print_facts(facts, as_json, render)
@@ -99,4 +101,6 @@ def sheet(
             lambda done, _: bar.update(job, completed=done),
         )
     sheets = ", ".join(facts["sheets"].values())
-    print_facts(facts, as_json, lambda: console().print(f"{patients} patients drawn in {sheets}"))
+    print_facts(
+        facts, as_json, lambda: console().print(f"{counted(patients, 'patient')} drawn in {sheets}")
+    )

@@ -21,6 +21,7 @@ from shared.phantom.workers import in_order
 from shared.records import DXA_VIEWS
 from shared.runtime.folders import appearing_whole, in_use
 from shared.settings.files import LabelColumns
+from shared.words import counted
 
 from .writers import MODELS, WrittenStudy, write_study
 from .writers.tables import write_tables
@@ -181,7 +182,10 @@ def _check(out: Path, patients: int, workers: int) -> None:
             f"{out}: is already there and not empty; name a new folder or remove it first"
         )
     if patients < 1 or workers < 1:
-        raise PhantomError(f"{patients} patients by {workers} workers: both must be 1 or more")
+        raise PhantomError(
+            f"{counted(patients, 'patient')} by {counted(workers, 'worker')}: both must be 1 or "
+            "more"
+        )
 
 
 def check_names(scanner: str, population: str) -> None:

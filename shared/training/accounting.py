@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import BudgetInvalidError
+from shared.words import counted
 
 #: Rényi orders. Any set of orders gives a valid (upper) bound; a fine one gives a
 #: tight bound. The optimum lies near 1 + sqrt(2·log(1/delta)/rho) with rho the
@@ -226,8 +227,8 @@ def noise_multiplier_for(epsilon: float, delta: float, sample_rate: float, steps
         high *= 2
         if high > LARGEST_NOISE_MULTIPLIER:
             raise BudgetInvalidError(
-                f"epsilon: {epsilon:g} at delta {delta:g} (too small for {steps} steps with "
-                "any noise; allow more or train less)"
+                f"epsilon: {epsilon:g} at delta {delta:g} (too small for {counted(steps, 'step')} "
+                "with any noise; allow more or train less)"
             )
     low = high / 2 if high > 1 else 1e-2
     while high - low > NOISE_TOLERANCE * high:

@@ -384,8 +384,8 @@ def _patients(task: Task, source: PatientSource | Patients) -> Patients:
     patients = Patients.of(task, source)
     if not len(patients):
         raise CohortTooSmallError(
-            f"{task.name}: none of {len(patients.source.patients)} patients has a study with the "
-            "views and labels that training needs (check what ingest took in)"
+            f"{task.name}: no patient, of {len(patients.source.patients)} in all, has a study with "
+            "the views and labels that training needs (check what ingest took in)"
         )
     return patients
 

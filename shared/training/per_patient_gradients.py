@@ -137,9 +137,9 @@ def take_gradients(trained: Iterable[nn.Parameter], patients: int) -> list[Tenso
             )
         if gradients is None or len(gradients) != patients:
             raise RuntimeError(
-                f"a weight of shape {tuple(weight.shape)} has gradients for "
-                f"{0 if gradients is None else len(gradients)} patients (must be {patients}: "
-                "freeze a weight that takes no part in the loss)"
+                f"a weight of shape {tuple(weight.shape)} has gradients for the "
+                f"wrong number of patients: {0 if gradients is None else len(gradients)} (must be "
+                f"{patients}: freeze a weight that takes no part in the loss)"
             )
         found.append(gradients)
     return found

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.words import at_delta, counted
+from shared.words import at_delta, counted, with_delta
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,6 @@ def test_a_word_may_have_a_plural_of_its_own() -> None:
 
 
 def test_a_delta_is_written_as_people_write_it() -> None:
+    assert with_delta(0.5123, 0.001) == "0.512 at delta 0.001"
+    assert with_delta(1.0, None, 1) == "1.0 delta not kept"
     assert [at_delta(delta) for delta in (0.001, 1e-5)] == ["at delta 0.001", "at delta 1e-05"]

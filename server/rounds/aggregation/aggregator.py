@@ -31,6 +31,7 @@ from server.rounds.aggregation.update_store import SpooledUpdate
 from shared.errors import AggregationRefusedError
 from shared.protocol.codec import Arrays
 from shared.settings.files import StrategySettings
+from shared.words import counted
 
 
 class Aggregator:
@@ -125,7 +126,9 @@ class Aggregator:
         """Say how much each update counts: shortened, and by no more patients than allowed."""
         for one in updates:
             if one.patients < 1:
-                raise AggregationRefusedError(f"{one.site}: claims {one.patients} patients")
+                raise AggregationRefusedError(
+                    f"{one.site}: claims {counted(one.patients, 'patient')}"
+                )
         scales = clip_scales(updates, self.names, self.settings.clip_to_median_norm)
         return [
             Contribution(one, float(scale), min(one.patients, self.most_patients))

@@ -80,6 +80,42 @@ def test_words_of_sites_and_registries_are_no_markup(capsys: pytest.CaptureFixtu
     assert "".join(f"result: {words}/result.json; registry: {words}".split()) in printed
 
 
+def test_versions_fit_a_terminal_of_a_hundred_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = "its mae_lumbar of 0.04 is better than the 0.05 of the champion (version 1), " * 3
+    for columns in ("80", "100", "300"):
+        monkeypatch.setenv("COLUMNS", columns)
+        _show_versions(
+            [{"task": "dxa-segmentation", "version": 12, "aliases": ("candidate", "champion"),
+              "created": 0.0, "run": "a-rather-long-name-of-a-run-01234567",
+              "verdict": verdict}]
+        )  # fmt: skip
+        shown = capsys.readouterr().out
+        assert max(map(len, shown.splitlines())) <= min(int(columns), 100)
+        assert " ".join(verdict.split()) in " ".join(shown.split())
+        assert "candidate, champion" in " ".join(shown.split()) or columns == "80"
+    _show_versions([])
+    assert capsys.readouterr().out == "no version is registered yet\n"
+
+
+def test_every_epsilon_of_a_run_has_its_delta(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    rounds = [{"absent": [], "delta": {"alpha": 1e-3}}, {"absent": [], "delta": {"alpha": 1e-4}}]
+    task = {
+        "epsilon": {"alpha": 1.5, "beta": 2.0}, "verdict": None, "version": 1, "rounds": rounds,
+        "curve": [{"pooled": {"loss": 1.0, "metrics": {}}}], "champion": True,
+        "plain_rounds": {"beta": 1},
+    }  # fmt: skip
+    _show_result({"run": "r", "seconds": 1.0, "tasks": {"bmd": task}, "workspace": "w",
+                  "tracking_uri": "u"})  # fmt: skip
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "alpha 1.50 at delta 0.0001; beta 2.00 delta not kept" in shown
+    assert "beta trained 1 round without privacy: no epsilon covers it" in shown
+
+
 @pytest.mark.parametrize(("quiet", "terminal"), [(False, False), (False, True), (True, True)])
 def test_a_run_says_for_whom_it_waits_on_standard_error(quiet: bool, terminal: bool) -> None:
     said = io.StringIO()

@@ -177,7 +177,7 @@ def test_when_all_refuse_the_run_ends_with_each_ones_reason(tmp_path: Path) -> N
 
 
 def test_without_quorum_the_run_ends_at_the_deadline_with_the_reasons(tmp_path: Path) -> None:
-    with pytest.raises(QuorumError, match=r"1 sites answered.*node 2 late: no answer within 0.3"):
+    with pytest.raises(QuorumError, match=r"1 site answered.*node 2 late: no answer within 0.3"):
         run(tmp_path, honest("alpha", 1.0), lambda content, times: None)
 
 
@@ -267,7 +267,7 @@ def test_sums_that_break_metrics_cost_only_the_site_that_sent_them(tmp_path: Pat
 def test_a_site_that_measured_more_patients_than_agreed_is_rejected(tmp_path: Path) -> None:
     sites = (honest("alpha", 1.0), honest("beta", 1.0), honest("gamma", 1.0, patients=21.0))
     trained, _ = run(tmp_path, *sites, maximum_patients_per_site=20)
-    assert [(a.kind, "21 patients" in a.reason) for a in trained.rounds[0].absent] == [
+    assert [(a.kind, "patients in the sums: 21" in a.reason) for a in trained.rounds[0].absent] == [
         ("rejected", True)
     ]
     assert trained.rounds[0].patients == {"alpha": 20, "beta": 20}
@@ -376,7 +376,7 @@ def test_a_measurement_that_is_not_one_costs_only_its_site(
 
 def test_too_few_connected_sites_are_said_before_the_first_round() -> None:
     grid = FakeGrid({1: refusing("alpha")})
-    with pytest.raises(QuorumError, match="1 sites are connected"):
+    with pytest.raises(QuorumError, match="1 site is connected"):
         wait_for_nodes(grid, Roster(MEMBERS), minimum=2, seconds=0.2)
 
 
@@ -427,5 +427,5 @@ def test_where_all_are_there_at_once_nobody_is_waited_for(pinned: bool) -> None:
 def test_who_is_not_connected_is_named_in_the_error() -> None:
     roster, keys = known_by_key("alpha", "beta", "gamma")
     grid = FakeGrid({2: refusing("beta")}, keys)
-    with pytest.raises(QuorumError, match=r"1 sites .*minimum_sites: 2; not connected: alpha"):
+    with pytest.raises(QuorumError, match=r"1 site is .*minimum_sites: 2; not connected: alpha"):
         wait_for_nodes(grid, roster, minimum=2, seconds=0.1)

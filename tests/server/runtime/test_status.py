@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
+from server.cli.main import app
 from server.runtime.metrics import server_metrics
 from server.runtime.status import RunStatus, server_status
 from server.state.events import Events
@@ -28,6 +30,7 @@ SITES = ("alpha", "beta", "gamma")
 def facts(number: int, **more: Any) -> dict[str, Any]:
     return {
         "round": number, "seconds": 10.0, "epsilon": {"alpha": 0.5 * number},
+        "delta": {"alpha": 0.001},
         "bytes_up": 100, "bytes_down": 200, "absent": [], **more,
     }  # fmt: skip
 
@@ -115,7 +118,11 @@ def test_rounds_give_the_time_to_go_and_what_each_site_spent(run: Run) -> None:
     run.events.say("round", task="bmd", facts=facts(2, seconds=20.0), point={})
     found = run.status()
     assert (found.rounds_done, found.eta_seconds) == (2, 30.0)  # 2 more at a median of 15 s
-    assert found.epsilon == {"alpha": 1.0}
+    assert (found.epsilon, found.delta) == ({"alpha": 1.0}, {"alpha": 0.001})
+    typed = ["status", str(run.workspace)]
+    shown = CliRunner().invoke(app, typed, env={"COLUMNS": "120"}).stdout
+    assert "1.000 at delta 0.001" in shown
+    assert "2 of 4 rounds" in shown
     assert (found.bytes_up, found.bytes_down) == (200, 400)
 
 

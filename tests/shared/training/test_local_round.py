@@ -226,7 +226,7 @@ def test_evaluation_adds_up_over_physical_batches() -> None:
 
 def test_training_without_usable_patients_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TinyTask, "uses", lambda self, study: False)
-    with pytest.raises(CohortTooSmallError, match="none of 4 patients"):
+    with pytest.raises(CohortTooSmallError, match="no patient, of 4 in all"):
         train_private(TASK, TASK.network(), Standins(4), private(), 1.0, KEY, CPU)
 
 
