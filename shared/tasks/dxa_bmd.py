@@ -254,15 +254,20 @@ def standard_labels(study: StudyRecord) -> dict[str, float]:
 
 
 def scanner_code(study: StudyRecord) -> Tensor:
-    """Code what is known of the scanner, shape (3,).
+    """Code what is known of the scanner, shape (3,); all zeros unless it is one of `VENDORS`.
 
-    The vendor as one-hot over `VENDORS` (a generic scanner is zeros), then the size of a
-    pixel: inverse hyperbolic sine of log(side / 1 mm) / 0.1, 0 where no spacing is known.
-    Two scanners of one vendor show densities through different windows, and the side of
-    their pixels tells them apart, also one that training never saw, where a model's name
-    would say nothing of it. The sine keeps tenths of a millimetre apart around 1 mm and
-    bounds what a tenth of a millimetre gives.
+    The vendor as one-hot, then the size of a pixel: inverse hyperbolic sine of
+    log(side / 1 mm) / 0.1, 0 where no spacing is known. Two scanners of one vendor show
+    densities through different windows, and the side of their pixels tells them apart, also
+    one that training never saw, where a model's name would say nothing of it. The sine keeps
+    tenths of a millimetre apart around 1 mm and bounds what a tenth of a millimetre gives.
+
+    A made-up scanner has no code: what goes with its pixels says nothing of a vendor's, and a
+    slope learnt over a tenth of a millimetre, carried on to GE's 0.6 by 1.05 mm, turned
+    densities round (decision 25).
     """
+    if study.vendor not in VENDORS:
+        return torch.zeros(len(VENDORS) + 1)
     known = [
         study.images[view].spacing_mm
         for view in VIEWS

@@ -293,14 +293,26 @@ def test_the_vendor_is_a_covariate_and_generic_is_none() -> None:
 def test_the_side_of_a_pixel_is_a_covariate_where_it_is_known(
     spacing: tuple[float, float], provenance: SpacingProvenance, code: float
 ) -> None:
-    one = study()
+    found = scanner_code(with_pixels(study(vendor=Vendor.LUNAR), spacing, provenance)).tolist()
+    assert found == pytest.approx([1.0, 0.0, code])
+    assert abs(code) < 4.0
+
+
+def test_a_made_up_scanner_has_no_code_whatever_its_pixels() -> None:
+    """What public pretraining learnt of its pixels would be carried on to those of hospitals."""
+    found = scanner_code(with_pixels(study(vendor=Vendor.GENERIC), (0.6, 1.05), "calibrated"))
+    assert found.tolist() == [0.0, 0.0, 0.0]
+
+
+def with_pixels(
+    one: StudyRecord, spacing: tuple[float, float], provenance: SpacingProvenance
+) -> StudyRecord:
+    """The study with pixels of that size in every image."""
     images = {
         view: replace(image, spacing_mm=spacing, spacing_provenance=provenance)
         for view, image in one.images.items()
     }
-    found = scanner_code(replace(one, images=images)).tolist()
-    assert found == pytest.approx([0.0, 0.0, code])
-    assert abs(code) < 4.0
+    return replace(one, images=images)
 
 
 def test_a_missing_label_has_no_say() -> None:
