@@ -30,6 +30,7 @@ from shared.inference.registry_file import (
     stored_versions,
 )
 from shared.inference.schema import ModelFacts
+from shared.runtime.registry_trouble import registry_trouble
 from shared.training.weights import Weights, digest_arrays, load_weights
 
 if TYPE_CHECKING:
@@ -262,12 +263,10 @@ def _from_registry(task: str, uri: str) -> Champion:
             weights = load_weights(path)
             metrics = _metrics(client, version)
     except (MlflowException, SQLAlchemyError) as error:
-        code = getattr(error, "error_code", type(error).__name__)
-        if code in _ABSENT:
+        if getattr(error, "error_code", "") in _ABSENT:
             raise _nobody(task, shown_uri(uri), has_versions=True) from None
         raise RegistryUnavailableError(
-            f"{shown_uri(uri)}: the registry does not answer ({code}); check that it runs and "
-            "that the URI is right"
+            f"{shown_uri(uri)}: the registry cannot be used: {registry_trouble(error)}"
         ) from None
     champion = _champion(task, weights, str(version.version), shown_uri(uri))
     return replace(champion, facts=champion.facts.model_copy(update={"metrics": metrics}))
