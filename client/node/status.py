@@ -55,12 +55,15 @@ def site_status(folder: Path) -> dict[str, Any]:
     ledger = ledger_statement(folder)
     lines = tail_of(folder / AUDIT, LOOKED_AT)
     pinned = pinned_coordinator(folder)
-    studies = _studies(folder)
-    node = _node(folder, studies)
+    studies, node = _studies(folder), _node(folder)
+    joined = node["state"] != NOT_JOINED
+    following = _next_command(folder, studies, joined=joined)
+    if not joined:
+        node["reason"] = _before_joining(following)
     return {
         "site": ledger["site"],
         "node": node,
-        "next": _next_command(folder, studies, joined=node["state"] != NOT_JOINED),
+        "next": following,
         "studies": studies,
         "coordinator": None if pinned is None else pinned.address,
         "approved": [one["digest"] for one in approved_digests(folder)],
@@ -83,10 +86,16 @@ def require_connected(folder: Path) -> None:
     RuntimeUnavailableError
         With the node's state and what stands in its way.
     """
-    node = _node(folder, _studies(folder))
+    node = _node(folder)
+    if node["state"] == NOT_JOINED:
+        node["reason"] = _before_joining(_next_command(folder, _studies(folder), joined=False))
     if node["state"] != "connected":
         said = f"the node is {node['state']}"
         raise RuntimeUnavailableError(f"{folder}: {said}: {node['reason']}".rstrip(": "))
+
+
+def _before_joining(following: str | None) -> str:
+    return f"the next command is `{following}`"
 
 
 def _studies(folder: Path) -> int:
@@ -98,11 +107,11 @@ def _studies(folder: Path) -> int:
         store.close()
 
 
-def _node(folder: Path, studies: int) -> dict[str, Any]:
+def _node(folder: Path) -> dict[str, Any]:
+    """What the node does; nothing of the store is read, so that it can be asked often."""
     facts = read_status(folder)
     if not facts:
-        reason = f"the next command is `{_next_command(folder, studies, joined=False)}`"
-        return {"state": NOT_JOINED, "reason": reason, "restarts": 0, "superlink": None}
+        return {"state": NOT_JOINED, "reason": "", "restarts": 0, "superlink": None}
     state, reason = facts["state"], facts["reason"]
     if state != "stopped" and not is_joined(facts):
         state, reason = "gone", "its program was killed; join again"

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.clinical.references import ACCEPTABLE_LSC
-from shared.metrics.regression import bias, concordance, error_of_constant, mae, pearson_r, rmse
+from shared.metrics.regression import (
+    bias,
+    concordance,
+    error_of_constant,
+    explained,
+    mae,
+    pearson_r,
+    rmse,
+)
 
 NO_LIMIT: Final = "no limit is set for it"
 DECIMALS: Final = 3
@@ -75,7 +83,7 @@ def told_regression(
     ----------
     name : str
         What its metrics end with: ``mae_NAME``, ``rmse_NAME``, ``bias_NAME``, ``r_NAME``,
-        ``ccc_NAME``, ``baseline_mae_NAME``.
+        ``r2_NAME``, ``ccc_NAME``, ``baseline_mae_NAME``.
     region : str
         Whose least significant change counts, if it has one.
     words : str
@@ -104,6 +112,8 @@ def told_regression(
         Told(f"bias_{name}", f"{words}: estimated less reported, mean", bias(sums), unit,
              _against_change(abs(bias(sums)), change) or NO_LIMIT),
         told_agreement(f"r_{name}", f"{words}: correlation", pearson_r(sums), 0.0),
+        told_agreement(f"r2_{name}", f"{words}: share of the variance explained", explained(sums),
+                       0.0),
         told_agreement(f"ccc_{name}", f"{words}: concordance", concordance(sums), 0.0),
     ]  # fmt: skip
     return [one for one in found if math.isfinite(one.value)]
