@@ -160,4 +160,4 @@ def test_the_account_says_what_stayed_unpaired_and_why(hospital: ToldHospital) -
     with store.engine.begin() as connection:
         connection.execute(update(Study).where(Study.maker == "lunar").values(vendor="other"))
     done = CliRunner().invoke(app, ["studies", str(hospital.site)])
-    assert "1 without any BMD: the BMD near it has no scale" in " ".join(done.output.split())
+    assert "1 study without any BMD: the BMD near it has no scale" in " ".join(done.output.split())

@@ -185,7 +185,7 @@ def test_an_evaluation_that_is_not_measured_pushes_nothing_out(site: Site) -> No
     answer_evaluate(silent, evaluation())
     assert list(prepared.glob("*/*")) == [other]
     often = {"release_metrics": True, "maximum_evaluations_per_month": 1}
-    with pytest.raises(PolicyRefusedError, match="were measured"):
+    with pytest.raises(PolicyRefusedError, match="1 model was measured"):
         answer_evaluate(limit(site, 1.1 * size / GIGABYTE, **often), evaluation())
     assert list(prepared.glob("*/*")) == [other]
     small = limit(site, 1.1 * size / GIGABYTE, maximum_evaluations_per_month=9)
