@@ -36,7 +36,7 @@ class SlabsError(ValueError):
 
 
 @dataclass(frozen=True)
-class Placed:
+class SlabPlacement:
     """Where slabs lie in their series, in voxels of the series, by voxels of the slabs.
 
     Attributes
@@ -62,12 +62,12 @@ class Slabs:
     ----------
     hu : ndarray of float32, shape (Z, 392, 392)
         Axes as in `shared.records.VolumeRecord`: feet to head, front to back, right to left.
-    placed : Placed
+    placed : SlabPlacement
         Where they lie in the series.
     """
 
     hu: NDArray[np.float32]
-    placed: Placed
+    placed: SlabPlacement
 
 
 def to_slabs(volume: VolumeRecord) -> Slabs:
@@ -101,7 +101,7 @@ def to_slabs(volume: VolumeRecord) -> Slabs:
         back + BEHIND_MM / volume.spacing_mm[1] - (FRAME[0] - 1) * steps[1],
         middle - (FRAME[1] - 1) / 2 * steps[2],
     )
-    placed = Placed(first, (steps[0], steps[1], steps[2]), _shape(volume.hu))
+    placed = SlabPlacement(first, (steps[0], steps[1], steps[2]), _shape(volume.hu))
     rows, columns = (
         _blend(first[axis], steps[axis], FRAME[axis - 1], volume.hu.shape[axis]) for axis in (1, 2)
     )
@@ -141,7 +141,7 @@ def find_body(volume: VolumeRecord) -> tuple[float, float]:
     return float(np.median(backs)) * every[1], middle * every[2]
 
 
-def regions_to_slabs(regions: NDArray[np.uint8], placed: Placed) -> NDArray[np.uint8]:
+def regions_to_slabs(regions: NDArray[np.uint8], placed: SlabPlacement) -> NDArray[np.uint8]:
     """Codes of the series' voxels that lie nearest, shape of the slabs; 0 outside of it."""
     slabs = np.zeros((_count(placed), *FRAME), np.uint8)
     inside, taken = [], []
@@ -154,7 +154,7 @@ def regions_to_slabs(regions: NDArray[np.uint8], placed: Placed) -> NDArray[np.u
     return slabs
 
 
-def regions_of_series(slabs: NDArray[np.uint8], placed: Placed) -> NDArray[np.uint8]:
+def regions_of_series(slabs: NDArray[np.uint8], placed: SlabPlacement) -> NDArray[np.uint8]:
     """Codes of the slab voxels that lie nearest, shape of the series; 0 outside of the frame."""
     regions = np.zeros(placed.original, np.uint8)
     inside, taken = [], []
@@ -173,7 +173,7 @@ def _shape(hu: NDArray[np.int16]) -> tuple[int, int, int]:
     return deep, high, wide
 
 
-def _count(placed: Placed) -> int:
+def _count(placed: SlabPlacement) -> int:
     """How many slabs there are: they are laid in the middle of the series, whole ones only."""
     return round((placed.original[0] - 1 - 2 * placed.first[0]) / placed.step[0]) + 1
 
