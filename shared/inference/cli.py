@@ -77,7 +77,8 @@ def unused_files(verdicts: Sequence[FileVerdict]) -> list[str]:
     list of str
         Files by their names alone: folders of an export are often named after patients.
     """
-    from shared.findings.words import counted, listed
+    from shared.findings.words import listed
+    from shared.words import counted
 
     by_reason: dict[tuple[str, bool], dict[str, int]] = {}
     for verdict in verdicts:

@@ -14,10 +14,11 @@ from shared.clinical.morphometry import GRADE_WORDS
 from shared.clinical.scores import BoneClass
 from shared.findings.facts import Grade, NotAssessed
 from shared.findings.findings import FRACTURE_GRADE, Findings
-from shared.findings.words import counted, listed, region_words, signed
+from shared.findings.words import listed, region_words, signed
 from shared.inference.fitness import LARGEST_ERROR_T, error_t, unscored_gaps
 from shared.inference.schema import Conclusion, ModelFacts
 from shared.records import Covariates
+from shared.words import counted
 
 #: Flags of an image that say of a region that its outline may be wrong.
 ABOUT_OUTLINES: Final = ("cut_off", "not_found", "area", "fragmented")

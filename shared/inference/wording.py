@@ -12,11 +12,12 @@ from shared.clinical.morphometry import GRADE_WORDS
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, Findings
-from shared.findings.words import VIEW_WORDS, counted, listed, region_words, signed
+from shared.findings.words import VIEW_WORDS, listed, region_words, signed
 from shared.inference.fitness import unscored_gaps
 from shared.inference.impression import at_least, beside, impression, is_missed, is_uncertain
 from shared.inference.schema import Conclusion, ModelFacts, Narrative, SeriesFacts
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
+from shared.words import counted
 
 VENDOR_WORDS = {
     Vendor.LUNAR: "GE Lunar",
