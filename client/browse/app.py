@@ -303,19 +303,14 @@ def show_slice(pages: ThePages, uid: str, number: int, plane: str, what: str) ->
     volume = volumes[number]
     if what != "pixels" and (what != "regions" or volume.mask_digest is None):
         raise HTTPException(404)
-    hu = _loaded(volume_path(pages.store, volume, "hu"))
+    hu = _loaded(pages.store.array_path(volume.study, volume.series, "hu"))
     spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
     where = slices_through_spine(hu, spacing)[plane]
     if what == "pixels":
         cut = pictures.bone_window(cut_slice(hu, plane, where))
         return Response(pictures.grey_png(cut), media_type=PNG)
-    regions = _loaded(volume_path(pages.store, volume, "regions"))
+    regions = _loaded(pages.store.array_path(volume.study, volume.series, "regions"))
     return Response(pictures.regions_png(cut_slice(regions, plane, where)), media_type=PNG)
-
-
-def volume_path(store: SiteStore, volume: Volume, what: str) -> Path:
-    """File of one array of a series that the catalogue knows."""
-    return store.arrays / volume.study / f"{volume.series}.{what}.npy"
 
 
 def _loaded(path: Path) -> Any:

@@ -18,6 +18,7 @@ from client.browse.overview import NO_FLAG
 from client.browse.pictures import CT_CODES, region_facts, swatch
 from client.browse.slices import PLANES, cut_slice, slice_spacing, slices_through_spine
 from client.browse.studies import SHOWN_DIGITS, day_words, first_days, in_order
+from client.store.arrays import mapped
 from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
 from client.store.exclusions import left_out
 from client.store.marks import read_marks
@@ -25,6 +26,7 @@ from client.store.pairing import SENTENCES, Unpaired
 from client.store.patient_source import open_volume, pair_stored
 from client.store.site_store import SiteStore
 from shared.dicom.labels.marks import KeptMark
+from shared.errors import StoreMissingError
 from shared.findings.attenuation import read_attenuation
 from shared.records import PairedLabels, View
 from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
@@ -204,9 +206,8 @@ def _volume(
     """One CT series and its slices through the spine; `fractured` are levels of its patient."""
     spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
     problem, planes, regions, attenuation = "", [], [], None
-    folder = store.arrays / volume.study
     try:
-        hu = np.load(folder / f"{volume.series}.hu.npy", mmap_mode="r")
+        hu = mapped(store.array_path(volume.study, volume.series, "hu"))
         where = slices_through_spine(hu, spacing)
         for plane in PLANES:
             rows, columns = cut_slice(hu, plane, where[plane]).shape
@@ -215,7 +216,7 @@ def _volume(
                 {"plane": plane, "height_mm": rows * row_mm, "width_mm": columns * column_mm}
             )
         if volume.mask_digest is not None:
-            drawn = np.load(folder / f"{volume.series}.regions.npy", mmap_mode="r")
+            drawn = mapped(store.array_path(volume.study, volume.series, "regions"))
             cuts = [cut_slice(drawn, plane, where[plane]) for plane in PLANES]
             there = {code for cut in cuts for code in np.unique(cut)}
             regions = [
@@ -224,7 +225,7 @@ def _volume(
                 if code in there
             ]
             attenuation = read_attenuation(open_volume(store.arrays, volume), age_years, fractured)
-    except (OSError, ValueError):
+    except (StoreMissingError, OSError, ValueError):
         problem = "The series is missing or damaged; restore the store from your backup."
     return {
         "number": number,

@@ -177,18 +177,16 @@ class _Opened(Mapping[Key, Record]):
 def open_volume(arrays: Path, volume: Volume, marks: Marks | None = None) -> VolumeRecord:
     """Open a stored CT series; its arrays are read as they are asked for."""
     x, y, z = (float(word) for word in volume.origin.split())
-    drawn = volume.mask_digest is not None
+    path = partial(array_path, arrays, volume.study, volume.series)
     return VolumeRecord(
-        hu=mapped(array_path(arrays, volume.study, volume.series, "hu")),
+        hu=mapped(path("hu")),
         spacing_mm=(volume.slice_mm, volume.row_mm, volume.column_mm),
         origin_mm=(x, y, z),
         kvp=volume.kvp,
         kernel=volume.kernel,
         slice_thickness_mm=volume.thickness_mm,
         contrast=volume.contrast,
-        regions=mapped(array_path(arrays, volume.study, volume.series, "regions"))
-        if drawn
-        else None,
+        regions=None if volume.mask_digest is None else mapped(path("regions")),
         marked_slices=slices_of(marks_on(marks or {}, volume.study, volume.series)),
     )
 

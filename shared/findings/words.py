@@ -33,11 +33,6 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """``1 file``, ``2 files``; `many` where it is not `one` with an s."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
 def signed(score: float) -> str:
     """Score with its sign, one decimal, a true minus: ``−2.5``, ``+0.3``, ``0.0``."""
     if score == 0:

@@ -34,7 +34,7 @@ from shared.training.pretraining import train_on_public
 from shared.training.weights import Weights, load_weights, save_weights
 from tests.learning.cohorts import Cohort, Pooled
 from tests.learning.federating import federate
-from tests.learning.persons import by_persons_alone
+from tests.learning.persons import by_persons_alone, newest
 from tests.learning.stored import Run, run_of
 
 #: δ ≤ 1/(10·patients) for up to a thousand patients a hospital.
@@ -280,6 +280,5 @@ def per_patient(
         for name in patients.names:
             batch = to_batch([patients.newest(name)], compute.device)
             output = network(batch["image"], batch["covariates"]).float()
-            study = patients.source.studies(name)[patients.studies[name][-1]]
-            found.append((task.statistics(output, batch), cohort.groups(study)))
+            found.append((task.statistics(output, batch), cohort.groups(newest(patients, name))))
     return found

@@ -13,6 +13,7 @@ from torch import Tensor
 from shared.records import StudyRecord
 from shared.tasks.base import Task
 from shared.tasks.sample import Sample, Statistics
+from shared.tasks.vfa_fracture import THRESHOLDS
 from shared.training.batches import Patients, to_batch
 
 #: Weight of the squared coefficients, for each patient.
@@ -89,8 +90,8 @@ def _grades(
     facts: NDArray[np.float64], batch: Sample, units: int
 ) -> Callable[[NDArray[np.float64]], Tensor]:
     """Logistic regression of each threshold on the facts and the vertebra."""
-    thresholds = torch.tensor([1, 2, 3])
-    inputs = torch.from_numpy(np.concatenate([_by_unit(facts, units), _levels(facts, units)], 1))
+    thresholds = torch.tensor(THRESHOLDS)
+    inputs = _rows(facts, units)
     truth = (batch["grade"][:, None] >= thresholds).double()
     weight = (batch["weight"][:, None] > 0).double()
     coefficients = torch.zeros(inputs.shape[1], len(thresholds), dtype=torch.float64)
@@ -110,18 +111,10 @@ def _grades(
     solver.step(closure)
     fitted = coefficients.detach()
 
-    def say(some: NDArray[np.float64]) -> Tensor:
-        one = np.concatenate([_by_unit(some, units), _levels(some, units)], 1)
-        return (torch.from_numpy(one) @ fitted).float()
-
-    return say
+    return lambda some: (_rows(some, units) @ fitted).float()
 
 
-def _by_unit(facts: NDArray[np.float64], units: int) -> NDArray[np.float64]:
-    """Facts of each patient, once a unit."""
-    return np.repeat(facts, units, axis=0)
-
-
-def _levels(facts: NDArray[np.float64], units: int) -> NDArray[np.float64]:
-    """Which unit a row is of, as one of `units` columns."""
-    return np.tile(np.eye(units), (len(facts), 1))
+def _rows(facts: NDArray[np.float64], units: int) -> Tensor:
+    """Facts of each patient, once a unit, and which unit that is, as one of `units` columns."""
+    by_unit, which = np.repeat(facts, units, axis=0), np.tile(np.eye(units), (len(facts), 1))
+    return torch.from_numpy(np.concatenate([by_unit, which], 1))

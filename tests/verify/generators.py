@@ -19,15 +19,14 @@ from shared.phantom.solid_source import SolidPatients
 from shared.settings.files import load_settings
 from shared.settings.task import TaskSettings
 from shared.tasks.dxa_bmd import METRIC_NAMES
-from shared.training.compute import Compute
-from tests.learning.arms import PERSONS, Bench, arms_of, measured_digest_of
+from tests.learning.arms import PERSONS, arms_of, measured_digest_of
 from tests.learning.cohorts import Cohort, Later, Size, digital
 from tests.learning.digital import LIFE_CHOICES, LIFE_FEDERATION, LIFE_SOUTHPORT, LIFE_UNSEEN
 from tests.learning.pages import tables_of
 from tests.learning.persons import KNOWN
 from tests.learning.scores import Scored
 from tests.learning.stored import Run, load_run, path_of, save_run, stored_runs
-from tests.verify.learning import CACHE, CONFIGS, PRIVATE_ROUNDS, ROUNDS, THREADS, WORKERS
+from tests.verify.learning import CACHE, CONFIGS, PRIVATE_ROUNDS, ROUNDS, WORKERS, bench_at_work
 from tests.verify.stored import RESULTS, ROOT, Shelf, Stored, digest_of
 from tests.verify.topic import Line, Planned, Runs, Tell, Topic, at_least
 
@@ -43,7 +42,6 @@ KEPT_OF_POOLED: Final = 0.97
 PRIVATE: Final = "private-8"
 BEGINS: Final = ("pretrained", "alone", "federated", PRIVATE, "pooled")
 KEPT: Final = RESULTS / "generators"
-_AT_WORK: Final[dict[tuple[str, int], Bench]] = {}
 
 
 def cohort_of(name: str) -> Cohort:
@@ -84,13 +82,7 @@ def plan() -> Iterator[Planned]:
 
 
 def _run(cohort: Cohort, seed: int, arm: str, tell: Tell) -> Run:
-    key = (cohort.name, seed)
-    if key not in _AT_WORK:
-        _AT_WORK.clear()
-        compute = Compute("cpu", THREADS, 16)
-        kept = CACHE / "trained" / digest_of(made_of())
-        _AT_WORK[key] = Bench(cohort, seed, compute, kept=kept)
-    bench = _AT_WORK[key]
+    bench = bench_at_work(cohort, seed, CACHE / "trained" / digest_of(made_of()))
     bench.tell = tell
     return bench.run(arm)
 

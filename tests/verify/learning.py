@@ -51,7 +51,7 @@ ALL: Final = ("",)
 #: What federated training must keep of pooled, and private training of federated.
 LIMITS: Final = (("federated", "pooled", 0.95), ("private-8", "federated", 0.85))
 FULL: Final = 150
-_AT_WORK: Final[dict[tuple[str, int], Bench]] = {}
+_AT_WORK: Final[dict[tuple[str, int, Path], Bench]] = {}
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,20 @@ def plan() -> Iterator[Planned]:
 
 
 def _run(cohort: Cohort, seed: int, arm: str, tell: Tell) -> Run:
-    bench = _bench(cohort, seed)
+    bench = bench_at_work(cohort, seed, CACHE / "trained")
     bench.tell = tell
     return bench.run(arm)
 
 
-def _bench(cohort: Cohort, seed: int) -> Bench:
-    """The bench of the cohort and seed at work; only one, for it holds its patients in memory."""
-    key = (cohort.name, seed)
+def bench_at_work(cohort: Cohort, seed: int, kept: Path) -> Bench:
+    """The bench of the cohort and seed at work; only one, for it holds its patients in memory.
+
+    `kept` is the folder of what was trained.
+    """
+    key = (cohort.name, seed, kept)
     if key not in _AT_WORK:
         _AT_WORK.clear()
-        _AT_WORK[key] = Bench(cohort, seed, Compute("cpu", THREADS, 16), kept=CACHE / "trained")
+        _AT_WORK[key] = Bench(cohort, seed, Compute("cpu", THREADS, 16), kept=kept)
     return _AT_WORK[key]
 
 

@@ -11,11 +11,13 @@ from typing import Final
 
 import numpy as np
 
+from shared.clinical.attenuation import MARROW_HU, MINERAL_HU, REFERENCE_KV
+
 #: [R, computed] HU at 120 kV of marrow without and with fat only.
-RED_MARROW: Final = 10.4
-YELLOW_MARROW: Final = -51.7
+RED_MARROW: Final = MARROW_HU[REFERENCE_KV][0]
+YELLOW_MARROW: Final = MARROW_HU[REFERENCE_KV][1]
 #: [R, computed] HU at 120 kV of 1 g/cm³ hydroxyapatite that takes the place of water.
-HYDROXYAPATITE_SLOPE: Final = 1380.0
+HYDROXYAPATITE_SLOPE: Final = 10 * MINERAL_HU[REFERENCE_KV]
 #: Density of solid hydroxyapatite, g/cm³: so much marrow gives way.
 HYDROXYAPATITE_DENSITY: Final = 3.16
 #: [U] Mean trabecular HU of L1 by age, both sexes, 120 kV, unenhanced (design/anatomy.md).

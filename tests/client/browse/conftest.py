@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -71,6 +73,13 @@ def served() -> Iterator[Served]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def own_door(hospital: Hospital, served: Served, tmp_path: Path) -> Iterator[Door]:
+    """The door of a copy of the hospital's site, for a test that changes what is in it."""
+    with opened(Path(shutil.copytree(hospital.site, tmp_path / "site")), served) as found:
+        yield found
 
 
 @pytest.fixture

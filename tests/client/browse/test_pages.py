@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -360,25 +359,22 @@ def test_an_unknown_study_cannot_be_left_out(door: Door) -> None:
 
 
 def test_marks_of_tables_are_drawn_on_their_image(
-    hospital: Hospital, served: Served, tmp_path: Path
+    own_door: Door,
 ) -> None:
-    site = tmp_path / "site"
-    shutil.copytree(hospital.site, site)
-    with opened(site, served) as door:
-        with Session(door.store.engine) as session, session.begin():
-            image = session.scalars(select(Image).where(Image.view == "spine_pa")).first()
-            assert image is not None
-            marks = {"box": ("L2", "10 20 40 45"), "point": ("L3", "30 60.5")}
-            for kind, (name, numbers) in marks.items():
-                session.add(
-                    Marking(
-                        study=image.study, image=image.view, kind=kind, vertebra=name,
-                        numbers=numbers,
-                    )
-                )  # fmt: skip
-            uid, row_mm, column_mm = image.study, image.row_mm, image.column_mm
-        door.enter()
-        page = door.browser.get(f"/studies/{uid}").text
+    with Session(own_door.store.engine) as session, session.begin():
+        image = session.scalars(select(Image).where(Image.view == "spine_pa")).first()
+        assert image is not None
+        marks = {"box": ("L2", "10 20 40 45"), "point": ("L3", "30 60.5")}
+        for kind, (name, numbers) in marks.items():
+            session.add(
+                Marking(
+                    study=image.study, image=image.view, kind=kind, vertebra=name,
+                    numbers=numbers,
+                )
+            )  # fmt: skip
+        uid, row_mm, column_mm = image.study, image.row_mm, image.column_mm
+    own_door.enter()
+    page = own_door.browser.get(f"/studies/{uid}").text
     box = f'<rect x="{10 * column_mm:.2f}" y="{20 * row_mm:.2f}" width="{30 * column_mm:.2f}"'
     assert page.count(box) == 1
     assert page.count(f'<circle cx="{30 * column_mm:.2f}" cy="{60.5 * row_mm:.2f}"') == 1
@@ -387,39 +383,34 @@ def test_marks_of_tables_are_drawn_on_their_image(
 
 
 def test_a_study_shows_the_bmd_of_another_visit_that_counts_for_it_or_why_none_does(
-    hospital: Hospital, served: Served, tmp_path: Path
+    own_door: Door,
 ) -> None:
-    site = tmp_path / "site"
-    shutil.copytree(hospital.site, site)
-    with opened(site, served) as door:
-        with Session(door.store.engine) as session, session.begin():
-            bmd = select(Label.study).where(Label.name.in_(BMD_REGIONS), Label.disputed.is_(False))
-            other = session.scalars(
-                select(Study).where(
-                    Study.uid.in_(bmd), Study.day.is_not(None), Study.vendor == "lunar"
-                )
-            ).first()
-            assert other is not None
-            assert other.day is not None
-            for uid, later in (("2.25.901", 61), ("2.25.902", 800)):
-                session.add(
-                    Study(uid=uid, patient=other.patient, vendor="other", day=other.day + later)
-                )
-                session.flush()
-                session.add(
-                    Image(
-                        study=uid, view="lumbar_ap", row_mm=1.0, column_mm=1.0,
-                        spacing_provenance="none", digest="d" * 64, lossy=False,
-                    )
-                )  # fmt: skip
-            own = other.uid
-            value = session.scalar(
-                select(Label.value).where(Label.study == own, Label.name.in_(BMD_REGIONS))
+    with Session(own_door.store.engine) as session, session.begin():
+        bmd = select(Label.study).where(Label.name.in_(BMD_REGIONS), Label.disputed.is_(False))
+        other = session.scalars(
+            select(Study).where(Study.uid.in_(bmd), Study.day.is_not(None), Study.vendor == "lunar")
+        ).first()
+        assert other is not None
+        assert other.day is not None
+        for uid, later in (("2.25.901", 61), ("2.25.902", 800)):
+            session.add(
+                Study(uid=uid, patient=other.patient, vendor="other", day=other.day + later)
             )
-        door.enter()
-        near, far, itself = (
-            door.browser.get(f"/studies/{uid}").text for uid in ("2.25.901", "2.25.902", own)
+            session.flush()
+            session.add(
+                Image(
+                    study=uid, view="lumbar_ap", row_mm=1.0, column_mm=1.0,
+                    spacing_provenance="none", digest="d" * 64, lossy=False,
+                )
+            )  # fmt: skip
+        own = other.uid
+        value = session.scalar(
+            select(Label.value).where(Label.study == own, Label.name.in_(BMD_REGIONS))
         )
+    own_door.enter()
+    near, far, itself = (
+        own_door.browser.get(f"/studies/{uid}").text for uid in ("2.25.901", "2.25.902", own)
+    )
     assert "another visit of the patient, 2.0 months before it" in near
     assert "on the scale of GE Lunar. It counts as this study" in near
     assert f"{value:.3f} g/cm²" in near

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,17 +16,13 @@ from shared.clinical.attenuation import (
     DensityLine,
     at_120_kv,
 )
-
-REAL = os.environ.get("OSTEOFED_REAL_DATA")
-needs_real = pytest.mark.skipif(
-    REAL is None, reason="set OSTEOFED_REAL_DATA to the folder of real images"
-)
+from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
 
 @pytest.fixture(scope="module")
 def simulated() -> dict[str, tuple[dict[str, Any], NDArray[np.int16]]]:
     """What is said of each slice, and its pixels."""
-    folder = Path(str(REAL)) / "ct_kvp_oracle"
+    folder = REAL_IMAGES / "ct_kvp_oracle"
     said = json.loads((folder / "sim_slices.json").read_text())
     slices = np.load(folder / "sim_slices.npz")
     return {name: (about, slices[name]) for name, about in said.items()}
@@ -42,7 +36,7 @@ def core(pixels: NDArray[np.int16], mm_per_pixel: float) -> NDArray[np.int16]:
     return pixels[inside]
 
 
-@needs_real
+@needs_real_images
 def test_the_core_of_a_simulated_slice_has_its_hu(
     simulated: dict[str, tuple[dict[str, Any], NDArray[np.int16]]],
 ) -> None:
@@ -51,7 +45,7 @@ def test_the_core_of_a_simulated_slice_has_its_hu(
         assert found == pytest.approx(about["core_mean_hu"], abs=3)
 
 
-@needs_real
+@needs_real_images
 def test_what_four_voltages_show_of_one_density_agrees_at_120_kv(
     simulated: dict[str, tuple[dict[str, Any], NDArray[np.int16]]],
 ) -> None:
@@ -64,7 +58,7 @@ def test_what_four_voltages_show_of_one_density_agrees_at_120_kv(
     assert all(one.low <= at_120 + 3 and at_120 - 3 <= one.high for one in found)
 
 
-@needs_real
+@needs_real_images
 def test_two_inserts_give_the_density_of_a_third(
     simulated: dict[str, tuple[dict[str, Any], NDArray[np.int16]]],
 ) -> None:
@@ -77,9 +71,9 @@ def test_two_inserts_give_the_density_of_a_third(
     assert line.density(hu[120]) == pytest.approx(120, abs=5)
 
 
-@needs_real
+@needs_real_images
 def test_the_table_is_that_of_the_computed_spectra() -> None:
-    computed = json.loads((Path(str(REAL)) / "ct_kvp_oracle" / "hu_kvp_oracle.json").read_text())
+    computed = json.loads((REAL_IMAGES / "ct_kvp_oracle" / "hu_kvp_oracle.json").read_text())
     for kilovolts, found in computed["hu_by_kvp"].items():
         if float(kilovolts) not in MINERAL_HU:
             continue

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +21,8 @@ from shared.records import View
 from tests.shared.ct_samples import body_slice
 from tests.shared.planted import quiet_study, write_text
 from tests.shared.rendered_samples import sample_study
+from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
-REAL = os.environ.get("OSTEOFED_REAL_DATA")
 NAMES = ("Wendelstein, Irmgard", "MRN5550123", "DOB 06.08.1947", "Name: Oberhauser")
 needs_tesseract = pytest.mark.skipif(
     not tesseract_there(), reason="needs Tesseract: apt-get install tesseract-ocr"
@@ -142,9 +140,9 @@ def test_a_picture_that_is_none_reads_as_nothing() -> None:
     assert read_text(b"no picture") == ""
 
 
-@pytest.mark.skipif(REAL is None, reason="set OSTEOFED_REAL_DATA to the folder of real images")
+@needs_real_images
 def test_nothing_is_seen_in_real_radiographs() -> None:
-    folder = Path(str(REAL))
+    folder = REAL_IMAGES
     dataset = parse((folder / "dx_seg_sr" / "dx_image.dcm").read_bytes(), pixels=True)
     assert looks_burned_in(unit_values(dataset, stored_values(dataset))) == ""
     pictures = sorted((folder / "xray_spine" / "valid" / "images").iterdir())[:60]
@@ -209,9 +207,9 @@ def test_nothing_is_seen_in_slices_without_text() -> None:
     assert [slice_looks_burned_in(one) for one in slices] == [""] * len(slices)
 
 
-@pytest.mark.skipif(REAL is None, reason="set OSTEOFED_REAL_DATA to the folder of real images")
+@needs_real_images
 def test_nothing_is_seen_in_real_slices_nor_in_planes_across_them() -> None:
-    paths = sorted((Path(str(REAL)) / "ct_series_dicom").glob("CT.*"))
+    paths = sorted((REAL_IMAGES / "ct_series_dicom").glob("CT.*"))
     slices = [stored_values(parse(path.read_bytes(), pixels=True)) for path in paths]
     hu = np.stack([one.astype(np.int32) - 1024 for one in slices]).astype(np.int16)
     across = [hu[:, place] for place in range(0, hu.shape[1], 8)]

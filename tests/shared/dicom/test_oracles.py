@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,13 +20,10 @@ from shared.records import PADDING_HU, VolumeRecord
 from tests.shared.ct_samples import STEP, write_ct
 from tests.shared.dicom.test_volume import tilted
 from tests.shared.rendered_samples import sample_study
+from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
 sitk = pytest.importorskip("SimpleITK")
 
-REAL = os.environ.get("OSTEOFED_REAL_DATA")
-REAL_ONLY = pytest.mark.skipif(
-    REAL is None, reason="set OSTEOFED_REAL_DATA to the folder of real images"
-)
 #: SimpleITK says of series with uneven gaps that they are uneven.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
@@ -89,10 +85,10 @@ def assert_same(folder: Path) -> None:
     assert record.hu[measured].mean() == pytest.approx(hu[measured].mean(), abs=1e-6)
 
 
-@REAL_ONLY
+@needs_real_images
 @pytest.mark.parametrize("name", ["ct_series_dicom", "ct_slices_seg_sr"])
 def test_every_real_series_agrees_with_simpleitk(name: str) -> None:
-    assert_same(Path(str(REAL)) / name)
+    assert_same(REAL_IMAGES / name)
 
 
 def orientations() -> Iterator[tuple[str, tuple[float, ...], int, float]]:
@@ -145,9 +141,9 @@ def test_a_tilted_series_agrees_with_simpleitks_resampling(tmp_path: Path) -> No
     assert np.abs(record.hu[inside] - found[inside]).max() <= 1
 
 
-@REAL_ONLY
+@needs_real_images
 def test_a_segmentation_of_a_real_series_is_read_back_exactly(tmp_path: Path) -> None:
-    folder = Path(str(REAL)) / "ct_slices_seg_sr"
+    folder = REAL_IMAGES / "ct_slices_seg_sr"
     slices = [dcmread(path) for path in sorted(folder.glob("0*.dcm"))]
     for number, one in enumerate(slices):
         one.save_as(tmp_path / f"{number}.dcm")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -21,11 +20,8 @@ from shared.dicom.phi.plain_sequences import plain_sequence
 from shared.dicom.verdicts import SetAsideError
 from shared.phantom.writers import write_study
 from tests.shared.rendered_samples import sample_study
+from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
-REAL = os.environ.get("OSTEOFED_REAL_DATA")
-needs_real_data = pytest.mark.skipif(
-    REAL is None, reason="set OSTEOFED_REAL_DATA to the folder of real images"
-)
 WALK = "plain_sequence"
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
@@ -53,9 +49,9 @@ def test_every_file_of_pydicom_and_of_phantoms_gives_the_same(
     assert sum(count > 0 for count in found) > 100
 
 
-@needs_real_data
+@needs_real_images
 def test_every_kind_of_real_file_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = sorted(Path(str(REAL)).rglob("*.dcm"))
+    files = sorted(REAL_IMAGES.rglob("*.dcm"))
     assert sum(_both_ways(path.read_bytes(), monkeypatch) for path in files) > len(files)
 
 

@@ -1,22 +1,17 @@
 """Real DICOM files of others, where the folder is given: accounted for, never guessed at."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from shared.dicom.read import read_study_folder
+from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
-FOLDER = os.environ.get("OSTEOFED_REAL_DATA")
-pytestmark = pytest.mark.skipif(
-    FOLDER is None, reason="set OSTEOFED_REAL_DATA to the folder of real images"
-)
+pytestmark = needs_real_images
 
 
 @pytest.mark.parametrize("name", ["dx_seg_sr", "ct_series_dicom", "ct_slices_seg_sr"])
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # real files bend the standard
 def test_no_real_file_of_another_modality_is_taken_for_a_dxa_scan(name: str) -> None:
-    folder = Path(str(FOLDER)) / name
+    folder = REAL_IMAGES / name
     result = read_study_folder(folder)
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len({verdict.path for verdict in result.files}) == len(files)

@@ -1,8 +1,6 @@
 """HU follow from the tube's spectrum, and agree with figures that were computed elsewhere."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +19,7 @@ from shared.phantom.imaging.ct.attenuation import (
 )
 from shared.phantom.imaging.ct.beam_table import BEAMS
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS, generic_ct_scanner
-
-REAL = os.environ.get("OSTEOFED_REAL_DATA")
-needs_real_data = pytest.mark.skipif(
-    REAL is None, reason="set OSTEOFED_REAL_DATA to the folder of real images"
-)
+from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
 
 def test_the_table_is_what_spectra_and_coefficients_give() -> None:
@@ -69,10 +63,10 @@ def test_fat_follows_the_voltage_and_other_tissue_does_not() -> None:
     assert -62 < table[3] < -55
 
 
-@needs_real_data
+@needs_real_images
 @pytest.mark.parametrize("kvp", KILOVOLTS)
 def test_hu_are_those_of_another_simulator(kvp: int) -> None:
-    path = Path(str(REAL)) / "ct_kvp_oracle" / "hu_kvp_oracle.json"
+    path = REAL_IMAGES / "ct_kvp_oracle" / "hu_kvp_oracle.json"
     expected = json.loads(path.read_text())["hu_by_kvp"][str(kvp)]
     for grams, name in ((0.08, "trab80"), (0.12, "trab120"), (0.16, "trab160")):
         found = marrow_hu(kvp, 0.5) + grams * mineral_hu(kvp)

@@ -1,8 +1,6 @@
 """What rays leave in a slice: nothing in water, dark bands between dense bones, streaks."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +17,8 @@ from shared.phantom.imaging.ct.rays import (
     trace,
 )
 from shared.phantom.solids.distance import Floats, floats
+from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
-REAL = os.environ.get("OSTEOFED_REAL_DATA")
 SIZE, FIELD = 512, 35.0
 
 
@@ -96,10 +94,10 @@ def test_metal_leaves_streaks_along_its_long_axis() -> None:
     assert abs(aside) < abs(along) / 2
 
 
-@pytest.mark.skipif(REAL is None, reason="set OSTEOFED_REAL_DATA to the folder of real images")
+@needs_real_images
 def test_hardening_is_that_of_simulated_slices() -> None:
     """Muscle 300 x 200 mm in fat, vertebra 48 x 36 mm with 1.5 mm cortex at 3.5 cm behind."""
-    folder = Path(str(REAL)) / "ct_kvp_oracle"
+    folder = REAL_IMAGES / "ct_kvp_oracle"
     slices = np.load(folder / "sim_slices.npz")
     about = json.loads((folder / "sim_slices.json").read_text())
     body, ring = ellipse(150, 100), ellipse(163, 114)
