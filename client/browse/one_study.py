@@ -6,7 +6,7 @@ catalogue, and files are found from what the catalogue says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,14 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
     months = store.config.pairing.months
     pairing, _ = pair_stored(session, left_out(store.folder), months, study.patient)
     genant = _genant(labels)
+    fractured = {row["region"] for row in genant if row["fractured"]}
     pictures = [
         _image(session, store, image, labels, marks.get(image.view, []))
         for image in in_order(images)
     ]
     series = [
-        _volume(store, volume, n, marks.get(volume.series, [])) for n, volume in enumerate(volumes)
+        _volume(store, volume, n, marks.get(volume.series, []), study.age_years, fractured)
+        for n, volume in enumerate(volumes)
     ]
     return {
         "uid": uid,
@@ -194,9 +196,14 @@ def _grade(value: float) -> str:
 
 
 def _volume(
-    store: SiteStore, volume: Volume, number: int, marks: Sequence[KeptMark]
+    store: SiteStore,
+    volume: Volume,
+    number: int,
+    marks: Sequence[KeptMark],
+    age_years: float | None,
+    fractured: Collection[str],
 ) -> dict[str, Any]:
-    """One CT series and its slices through the spine."""
+    """One CT series and its slices through the spine; `fractured` are levels of its patient."""
     spacing = (volume.slice_mm, volume.row_mm, volume.column_mm)
     problem, planes, regions, attenuation = "", [], [], None
     try:
@@ -217,7 +224,7 @@ def _volume(
                 for name, code in CT_CODES.items()
                 if code in there
             ]
-            attenuation = read_attenuation(open_volume(store.arrays, volume))
+            attenuation = read_attenuation(open_volume(store.arrays, volume), age_years, fractured)
     except (StoreMissingError, OSError, ValueError):
         problem = "The series is missing or damaged; restore the store from your backup."
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,7 +93,8 @@ def listen(
         facts = report.as_dict()
         print_facts(facts, as_json, lambda: show_taken(facts))
 
-    with until_ctrl_c("no longer listening"):
+    # With --once the end is the first taking in: before it, Ctrl-C breaks off.
+    with nullcontext() if once else until_ctrl_c("no longer listening"):
         run(folder, taken, started=started, once=once)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from shared.errors import RegistryUnavailableError
 from shared.inference.registry_file import SQLITE
 from shared.runtime.files import alone_with
-from shared.runtime.registry_trouble import registry_trouble
+from shared.runtime.registry_trouble import masked, registry_trouble
 
 #: MLflow phones nobody, waits for nobody for minutes, and refuses any pickle.
 ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -65,7 +65,7 @@ class MlflowConnection:
                 yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
             raise RegistryUnavailableError(
-                f"{self.uri}: the model registry cannot be used: {registry_trouble(error)}"
+                f"{masked(self.uri)}: the model registry cannot be used: {registry_trouble(error)}"
             ) from None
 
 

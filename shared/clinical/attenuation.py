@@ -1,8 +1,9 @@
 """Attenuation of trabecular bone on CT: to 120 kV, to a density, and what L1's says.
 
 A second opinion beside a BMD, from nothing but Hounsfield units. The published cut-offs are of
-unenhanced series at 120 kV; what was taken at another voltage is brought there first, by how
-hydroxyapatite attenuates, and carries the error of that.
+series at 120 kV and are used for unenhanced ones; what was taken at another voltage is brought
+there first, in two ways that bracket what is known of it. A scanner's own offset, a large body, a
+tin filter and marrow that is fatter than usual move values as well, and are not in that range.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ class CutOff:
     specificity: float | None
 
 
-#: L1 (Pickhardt and others 2013, 1,867 pairs of CT and DXA): at most 160 HU finds nine of ten
-#: with osteoporosis, at most 110 HU leaves out nine of ten without; 135 HU lies between.
+#: L1 in one study (Pickhardt and others 2013, 1,867 adults with CT and DXA): at most 160 HU finds
+#: nine of ten with osteoporosis, at most 110 HU leaves out nine of ten without; 135 HU lies
+#: between. Other cohorts need other values for the same shares.
 L1_CUT_OFFS: Final[tuple[CutOff, ...]] = (
     CutOff(110.0, None, 0.90), CutOff(135.0, None, None), CutOff(160.0, 0.90, None),
 )  # fmt: skip
@@ -58,7 +60,7 @@ L1_CUT_OFFS: Final[tuple[CutOff, ...]] = (
 
 @dataclass(frozen=True)
 class At120:
-    """HU as 120 kV would show them; `low` and `high` bound what the conversion may be wrong by."""
+    """HU as 120 kV would show them; `low` to `high` is what two ways of converting give."""
 
     hu: float
     low: float
@@ -81,7 +83,8 @@ def at_120_kv(hu: float, kilovolts: float) -> At120:
     Returns
     -------
     At120
-        At 120 kV itself the value as it is, without an error.
+        By the computed spectra, with the range to what real series say of voltages; at 120 kV
+        itself the value as it is.
 
     Raises
     ------

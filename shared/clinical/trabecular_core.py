@@ -51,18 +51,24 @@ class NoCoreError(ValueError):
 
 
 def read_core(
-    hu: NDArray[np.int16], level: NDArray[np.bool_], spacing_mm: Sequence[float]
+    hu: NDArray[np.int16],
+    level: NDArray[np.bool_],
+    spacing_mm: Sequence[float],
+    ends: tuple[bool, bool] = (True, True),
 ) -> CoreReading:
     """Measure the core of one vertebra.
 
     Parameters
     ----------
     hu : ndarray of int16, shape (Z, Y, X)
-        Axes as in `shared.records.VolumeRecord`: feet to head, front to back, right to left.
+        Axes as in `shared.records.VolumeRecord`: feet to head, front to back, right to left. A
+        part of the series that holds the whole vertebra will do.
     level : ndarray of bool, same shape
         The whole vertebra.
     spacing_mm : sequence of three floats
         Distance of voxel centres along the axes.
+    ends : (bool, bool)
+        Whether the first and the last slice are those of the series.
 
     Raises
     ------
@@ -74,8 +80,8 @@ def read_core(
         raise NoCoreError("is not outlined")
     if (hu[level] > METAL_HU).any():
         raise NoCoreError(f"holds metal or cement (over {METAL_HU:,} HU)")
-    core = core_of(level, spacing_mm)
-    if core[0].any() or core[-1].any():
+    core = core_of(level, spacing_mm, ends)
+    if (ends[0] and core[0].any()) or (ends[1] and core[-1].any()):
         raise NoCoreError("is cut off by the end of the series")
     voxel = float(np.prod(spacing_mm))
     if core.sum() * voxel < LEAST_MM3:
@@ -93,31 +99,27 @@ def read_core(
     return CoreReading(float(np.median(values)), float(values.std()), float(core.sum() * voxel))
 
 
-def core_of(level: NDArray[np.bool_], spacing_mm: Sequence[float]) -> NDArray[np.bool_]:
+def core_of(
+    level: NDArray[np.bool_], spacing_mm: Sequence[float], ends: tuple[bool, bool] = (True, True)
+) -> NDArray[np.bool_]:
     """Voxels of a vertebra's trabecular core, same shape (Z, Y, X); none if it has none.
 
-    What reaches the first or last slice is taken to go on beyond it: only a body that is cut off
-    has a part of its core there.
+    What reaches the first or last slice of the series is taken to go on beyond it: only a body
+    that is cut off has a part of its core there. Parameters as for `read_core`.
     """
-    found = np.zeros_like(level)
-    boxes = ndimage.find_objects(level.astype(np.uint8))
-    if not boxes:
-        return found
-    box = boxes[0]
     more = math.ceil(2 * MARGIN_MM / spacing_mm[0])
-    below, above = more * (box[0].start == 0), more * (box[0].stop == len(level))
-    whole = np.pad(np.pad(level[box], ((below, above), (0, 0), (0, 0)), mode="edge"), 1)
+    below, above = more * ends[0], more * ends[1]
+    whole = np.pad(np.pad(level, ((below, above), (0, 0), (0, 0)), mode="edge"), 1)
     outside = ndimage.distance_transform_edt(whole, spacing_mm)[1:-1, 1:-1, 1:-1]
     outside = outside[below : len(outside) - above]
     # That is the way to the centre of a voxel outside; the surface is half a voxel nearer.
     parts, count = ndimage.label(outside - max(spacing_mm) / 2 >= MARGIN_MM)
     if not count:
-        return found
-    core = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+        return np.zeros_like(level)
+    core: NDArray[np.bool_] = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     rows = np.flatnonzero(core.any((0, 2)))
     # What is deep begins a margin behind the body's front and ends a margin before its back.
     margin = MARGIN_MM / spacing_mm[1]
     front, back = rows[0] - margin, rows[-1] + margin
     core[:, math.ceil(front + IN_FRONT_OF_VEIN * (back - front)) :] = False
-    found[box] = core
-    return found
+    return core

@@ -80,6 +80,10 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "polarity_unsure": ("quarantined", "bone looks darker than what is beside it: maybe inverted"),
     "localizer": ("quarantined", "a localizer or scout image of a CT, not a slice"),
     "slices_derived": ("quarantined", "a projection or rendering of slices, not slices"),
+    "multi_energy": (
+        "quarantined",
+        "made of several X-ray energies: its values are not those of one tube voltage",
+    ),
     "series_too_short": ("quarantined", "a CT series of fewer than three slices"),
     "series_too_large": ("quarantined", "a CT series of more voxels than are read at once"),
     "series_incomplete": ("quarantined", "another slice of the series cannot be used"),

@@ -9,10 +9,10 @@ import numpy as np
 
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, join
+from shared.findings.quality_flags import hospital_quality, image_quality
 from shared.findings.words import VIEW_WORDS
 from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
-from shared.inference.fitness import without_unfit_scores
-from shared.inference.quality_flags import hospital_quality, image_quality
+from shared.inference.fitness import without_the_unfit
 from shared.inference.schema import ImageFacts, ModelFacts, Prediction, SeriesFacts, StudyFacts
 from shared.inference.wording import narrate
 from shared.records import (
@@ -68,13 +68,16 @@ def assemble(
     (Prediction, Findings)
         What ``prediction.json`` holds, and all findings joined, region maps
         included. No trained model is needed: the findings may be made by hand. An estimate
-        whose version is not good enough has no score (`shared.inference.fitness`).
+        whose version is not good enough has no score, and its grades are gone
+        (`shared.inference.fitness`).
     """
-    found = _with_quality(subject, without_unfit_scores(join(findings), models))
+    found = _with_quality(subject, without_the_unfit(join(findings), models))
     bad = not_assessable(subject.labels, found.grades)
     conclusions = [conclude_estimates(found.measurements, subject.covariates, bad)]
-    of_own = not_assessable(subject.labels, found.grades, measured=True)
-    own = conclude_hospital(subject.labels, subject.vendor, subject.covariates, of_own)
+    of_own = not_assessable(subject.labels)
+    own = conclude_hospital(
+        subject.labels, subject.vendor, subject.covariates, of_own, found.grades
+    )
     if own is not None:
         conclusions.append(own)
     series = tuple(map(_series_facts, subject.volumes.values()))

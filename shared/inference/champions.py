@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from shared.training.weights import Weights, digest_arrays, load_weights
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 ALIAS = "champion"
@@ -81,7 +83,7 @@ def load_champions(
     NoChampionError
         If no task has any; the sentence says where was looked and how to make one.
     RegistryUnavailableError
-        If the registry does not answer.
+        If the registry does not answer, or what it answers cannot be read.
     ModelIncompatibleError
         If a file is damaged or belongs to another task.
     """
@@ -182,11 +184,12 @@ def _from_folder(task: str, models: Path) -> Champion:
             "(`osteofed server pretrain` or a federated run makes such files)"
         )
     champion = _champion(task, load_weights(path), "file", str(path))
-    recorded = _errors(_of_card(models / f"{task}.card.json", champion.facts.digest))
-    return replace(champion, facts=champion.facts.model_copy(update={"metrics": recorded}))
+    recorded, trouble = _of_card(models / f"{task}.card.json", champion.facts.digest)
+    more = {"metrics": _errors(recorded), "record_trouble": trouble}
+    return replace(champion, facts=champion.facts.model_copy(update=more))
 
 
-def _of_card(path: Path, digest: str) -> dict[str, float]:
+def _of_card(path: Path, digest: str) -> tuple[dict[str, float], str]:
     """Read the metrics of the model card that is exported beside a version's weights.
 
     Parameters
@@ -197,16 +200,22 @@ def _of_card(path: Path, digest: str) -> dict[str, float]:
 
     Returns
     -------
-    dict of str to float
-        Of all sites' validation patients together; empty where no card says any.
+    metrics : dict of str to float
+        Of all sites' validation patients together; empty where there is no card, or where its
+        run recorded none.
+    trouble : str
+        Why a card that is there cannot be used; empty where it can, or where there is none.
     """
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-        if card["digest"] != digest or card["validation"] is None:
-            return {}
-        return {str(name): float(one) for name, one in card["validation"]["metrics"].items()}
+        if card["digest"] != digest:
+            return {}, f"its model card ({path.name}) is of other weights"
+        found = {} if card["validation"] is None else card["validation"]["metrics"]
+        return {str(name): float(one) for name, one in found.items()}, ""
+    except FileNotFoundError:
+        return {}, ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return {}, f"its model card ({path.name}) cannot be read"
 
 
 def _from_file(task: str, uri: str) -> Champion | None:
@@ -241,6 +250,7 @@ def _from_registry(task: str, uri: str) -> Champion:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -254,16 +264,17 @@ def _from_registry(task: str, uri: str) -> Champion:
             if not client.search_registered_models(f"name='{task}'"):
                 raise _nobody(task, shown_uri(uri))
             version = client.get_model_version_by_alias(task, ALIAS)
-            path = _download(client, version, uri, Path(folder))
+            run = _run_of(client, version)
+            path = _download(client, version, run, uri, Path(folder))
             if path is None:
                 raise ModelIncompatibleError(
                     f"{task} version {version.version} in {shown_uri(uri)} holds no weights file "
                     "(*.safetensors was expected among its artefacts)"
                 )
             weights = load_weights(path)
-            metrics = _metrics(client, version)
-    except (MlflowException, SQLAlchemyError) as error:
-        if getattr(error, "error_code", "") in _ABSENT:
+            metrics = {} if run is None else _errors(run.data.metrics)
+    except (MlflowException, SQLAlchemyError, JSONDecodeError, ParseError) as error:
+        if getattr(error, "error_code", "") in _ABSENT and "Response body:" not in str(error):
             raise _nobody(task, shown_uri(uri), has_versions=True) from None
         raise RegistryUnavailableError(
             f"{shown_uri(uri)}: the registry cannot be used: {registry_trouble(error)}"
@@ -282,7 +293,28 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _download(client: MlflowClient, version: ModelVersion, uri: str, folder: Path) -> Path | None:
+def _run_of(client: MlflowClient, version: ModelVersion) -> Run | None:
+    """Give a version's run; None where it names none, or one that the registry has not.
+
+    Any other answer, also one that cannot be read, is an error: what the run recorded is then
+    unknown, and not "nothing".
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not version.run_id:
+        return None
+    try:
+        return client.get_run(version.run_id)
+    except MlflowException as error:
+        # MLflow gives the same code to a page that says 404 and is none of the registry's.
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST" or "Response body:" in str(error):
+            raise
+        return None
+
+
+def _download(
+    client: MlflowClient, version: ModelVersion, run: Run | None, uri: str, folder: Path
+) -> Path | None:
     """Fetch a version's weights file: from the model itself, else from its run."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
@@ -290,8 +322,8 @@ def _download(client: MlflowClient, version: ModelVersion, uri: str, folder: Pat
     # Never by ``models:/…``: MLflow resolves that by its process-wide default registry,
     # whatever URI it is given, and makes an empty database in the working folder.
     sources = [client.get_model_version_download_uri(version.name, version.version)]
-    if version.run_id:
-        sources.append(f"{client.get_run(version.run_id).info.artifact_uri}")
+    if run is not None:
+        sources.append(f"{run.info.artifact_uri}")
     for number, source in enumerate(sources):
         place = folder / str(number)
         place.mkdir()
@@ -307,20 +339,8 @@ def _download(client: MlflowClient, version: ModelVersion, uri: str, folder: Pat
     return None
 
 
-def _metrics(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
-    """Errors that the version's run recorded."""
-    from mlflow.exceptions import MlflowException
-
-    if not version.run_id:
-        return {}
-    try:
-        return _errors(client.get_run(version.run_id).data.metrics)
-    except MlflowException:
-        return {}
-
-
 def _errors(logged: Mapping[str, float]) -> dict[str, float]:
-    """Keep errors and agreement of all sites together (`shared.inference.fitness.RECORDED`)."""
+    """Keep what is judged by, of all sites together (`shared.inference.fitness.RECORDED`)."""
     found: dict[str, float] = {}
     for name, value in sorted(logged.items()):
         short = name.rsplit("/", 1)[-1]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +13,7 @@ from shared.command_line import JsonOption, console, print_facts
 
 if TYPE_CHECKING:
     from shared.dicom.verdicts import FileVerdict
-
-#: Files that are named for one reason; the rest is counted.
-NAMED_FILES: Final = 5
+    from shared.settings.files import LabelColumns
 
 
 def predict_command(
@@ -34,6 +33,13 @@ def predict_command(
         Path | None,
         typer.Option(help="Folder of the hospital's tables, to compare with."),
     ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            help="A site.yaml: what the tables' columns are called (labels), with the words of "
+            "the hospital's diagnoses (labels.classes)."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -44,7 +50,13 @@ def predict_command(
     from shared.inference.predict import predict_folder
 
     result = predict_folder(
-        study_dir, out, registry=registry, models=models, labels=labels, device=device
+        study_dir,
+        out,
+        registry=registry,
+        models=models,
+        labels=labels,
+        columns=_columns(settings),
+        device=device,
     )
 
     def render() -> None:
@@ -59,13 +71,15 @@ def predict_command(
             screen.print(f"{failure.study}: {failure.sentence}", markup=False)
         for sentence in unused_files(result.not_taken):
             screen.print(sentence, markup=False, soft_wrap=True)
+        if result.not_taken:
+            screen.print("--json names them.", markup=False)
         screen.print("Research use only; not a medical device.")
 
     print_facts(result.facts(), as_json, render)
 
 
 def unused_files(verdicts: Sequence[FileVerdict]) -> list[str]:
-    """Say which files were not used and why, one sentence a reason.
+    """Say how many files were not used and why, one sentence a reason.
 
     Parameters
     ----------
@@ -75,26 +89,29 @@ def unused_files(verdicts: Sequence[FileVerdict]) -> list[str]:
     Returns
     -------
     list of str
-        Files by their names alone: folders of an export are often named after patients.
+        Without any name: files of an export are often named after patients, and what a terminal
+        shows is kept in logs. ``--json`` has the names.
     """
-    from shared.findings.words import listed
     from shared.words import counted
 
-    by_reason: dict[tuple[str, bool], dict[str, int]] = {}
-    for verdict in verdicts:
-        name = PurePosixPath(verdict.path.replace("\\", "/")).name
-        table, _, line = name.rpartition(":")
-        of_line = line.isdigit()
-        files = by_reason.setdefault((verdict.sentence, of_line), {})
-        file = table if of_line else name
-        files[file] = files.get(file, 0) + 1
+    numbers = Counter((one.sentence, _is_line(one.path)) for one in verdicts)
     sentences = []
-    for (why, of_line), files in by_reason.items():
-        number = sum(files.values())
+    for (why, of_line), number in numbers.items():
         words = ("line of a table", "lines of tables") if of_line else ("file", "files")
-        shown = list(files)[:NAMED_FILES]
-        more = [f"{len(files) - len(shown)} more (see --json)"] if len(files) > len(shown) else []
         was = "was" if number == 1 else "were"
-        named = listed([*shown, *more])
-        sentences.append(f"{counted(number, *words)} {was} not used: {named} ({why})")
+        sentences.append(f"{counted(number, *words)} {was} not used: {why}")
     return sentences
+
+
+def _is_line(path: str) -> bool:
+    """Whether a verdict is of a line of a table."""
+    return path.rpartition(":")[2].isdigit()
+
+
+def _columns(settings: Path | None) -> LabelColumns | None:
+    """Names of the hospital's columns, and its diagnoses, by its own settings."""
+    if settings is None:
+        return None
+    from shared.settings.files import SiteConfig, load_settings
+
+    return load_settings(settings, SiteConfig).labels

@@ -17,7 +17,7 @@ from shared.clinical.scores import (
     t_score,
     who_class,
 )
-from shared.findings.facts import Grade, Measurement
+from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, scores_of
 from shared.findings.words import listed, region_words
 from shared.inference.schema import Conclusion
@@ -25,14 +25,15 @@ from shared.records import Covariates, StudyLabels, Vendor
 from shared.regions import LUMBAR, VERTEBRAE
 
 _NO_SCORE = "sex and an adult's age must be known"
+#: With whom a spine compares that is put together of single vertebrae.
+_OF_SINGLE = "Hologic's own reference, white women, of the single vertebrae"
+_NO_REFERENCE = "there is no reference for this sex and age"
 
 #: Why a vertebra does not count that only a model takes for fractured.
 SUSPECTED: Final = "fracture suspected by the model"
 
 
-def not_assessable(
-    labels: StudyLabels, grades: Iterable[Grade], *, measured: bool = False
-) -> dict[str, str]:
+def not_assessable(labels: StudyLabels, grades: Iterable[Grade] = ()) -> dict[str, str]:
     """Lumbar vertebrae whose density means nothing: fractured, or flagged by the hospital.
 
     Parameters
@@ -40,26 +41,31 @@ def not_assessable(
     labels : StudyLabels
         Quality codes and grades of the hospital.
     grades : iterable of Grade
-        What the models found; moderate and severe fractures count.
-    measured : bool
-        For values that the hospital measured: a vertebra that it graded is as it graded it,
-        whatever a model suspects.
+        What the models found; moderate and severe fractures count. For the hospital's own values
+        there are none: what it measured stands, whatever a model suspects.
 
     Returns
     -------
     dict of str to str
         Reason by vertebra, cranial first.
     """
-    found = {grade.region: grade.grade for grade in grades if "fracture" in grade.quantity}
+    suspected = suspected_vertebrae(grades)
     reasons: dict[str, str] = {}
     for name in LUMBAR:
         if labels.quality.get(name, 0) != 0:
             reasons[name] = "flagged by the hospital as not assessable"
         elif labels.genant.get(name, 0) >= FRACTURE_GRADE:
             reasons[name] = "fractured according to the hospital"
-        elif found.get(name, 0) >= FRACTURE_GRADE and not (measured and name in labels.genant):
+        elif name in suspected:
             reasons[name] = SUSPECTED
     return reasons
+
+
+def suspected_vertebrae(grades: Iterable[Grade]) -> set[str]:
+    """Vertebrae of which a model suspects a moderate or severe fracture."""
+    return {
+        one.region for one in grades if "fracture" in one.quantity and one.grade >= FRACTURE_GRADE
+    }
 
 
 def conclude_estimates(
@@ -81,33 +87,36 @@ def conclude_estimates(
         Without site and class where no diagnostic site was left; estimates that are not
         scored do not count.
     """
-    measurements = list(measurements)
     kind = score_in_use(covariates.sex, covariates.age_years)
     if kind is ScoreKind.NEITHER:
         return Conclusion(basis="estimate", kind="neither", note=_NO_SCORE)
-    scores: dict[str, float] = {}
+    scores: dict[str, Score] = {}
+    not_judged: dict[str, str] = {}
     for m in measurements:
         score = m.t_score if kind is ScoreKind.T else m.z_score
-        if m.quantity == "areal BMD" and score is not None:
+        if m.quantity != "areal BMD" or m.region not in DIAGNOSTIC_REGIONS:
+            continue
+        if score is None:
+            not_judged[m.region] = (
+                f"this version is {m.not_scored}" if m.not_scored else _NO_REFERENCE
+            )
+        elif m.region not in scores or score.value < scores[m.region].value:
             # Where two tasks estimate one region, the lower one counts: none hides another.
-            scores[m.region] = min(score.value, scores.get(m.region, score.value))
-    note = ""
+            scores[m.region] = score
+    not_judged = {region: why for region, why in not_judged.items() if region not in scores}
     if bad and "L1-L4" in scores:
         del scores["L1-L4"]
-        note = (
-            f"L1-L4 is not used: {listed([_told(name, why) for name, why in bad.items()])}, "
-            "and the estimate cannot leave out a vertebra"
-        )
-    unscored = dict.fromkeys(region_words(m.region) for m in measurements if m.not_scored)
-    if unscored:
-        note += "; " if note else ""
-        note += f"the {listed(list(unscored))} {'is' if len(unscored) == 1 else 'are'} not used: "
-        note += "the recorded error of the version allows no score"
-    return _concluded("estimate", kind, scores, dict(bad), note)
+        why = listed([_told(name, why) for name, why in bad.items()])
+        not_judged["L1-L4"] = f"{why}, and the estimate cannot leave out a vertebra"
+    return _concluded("estimate", kind, scores, dict(bad), not_judged)
 
 
 def conclude_hospital(
-    labels: StudyLabels, vendor: Vendor, covariates: Covariates, bad: Mapping[str, str]
+    labels: StudyLabels,
+    vendor: Vendor,
+    covariates: Covariates,
+    bad: Mapping[str, str],
+    grades: Iterable[Grade] = (),
 ) -> Conclusion | None:
     """Conclude from the BMD that the hospital itself reported; give its diagnoses and grades.
 
@@ -115,17 +124,33 @@ def conclude_hospital(
     left out and the rest is combined, each vertebra counting the same (areas are
     not among the labels).
 
+    Parameters
+    ----------
+    labels, vendor, covariates
+        Of the study.
+    bad : mapping of str to str
+        Vertebrae that the hospital itself does not let count (`not_assessable`).
+    grades : iterable of Grade
+        What models found. It takes nothing out: a vertebra that counts though a model suspects
+        its fracture is named (`Conclusion.suspected`).
+
     Returns
     -------
     Conclusion or None
         None if the hospital reported neither a BMD nor a diagnosis nor a grade.
     """
     diagnoses = tuple(name for name, said in labels.classes.items() if said > 0)
-    grades = {name: labels.genant[name] for name in VERTEBRAE if name in labels.genant}
-    if not labels.bmd and not diagnoses and not grades:
+    own = {name: labels.genant[name] for name in VERTEBRAE if name in labels.genant}
+    if not labels.bmd and not diagnoses and not own:
         return None
     concluded = _of_bmd(labels, vendor, covariates, bad)
-    return concluded.model_copy(update={"diagnoses": diagnoses, "grades": grades})
+    found = suspected_vertebrae(grades)
+    measured = {*LUMBAR} if "L1-L4" in labels.bmd else {*LUMBAR} & {*labels.bmd}
+    doubted = tuple(
+        name for name in LUMBAR if name in found & measured and name not in concluded.left_out
+    )
+    more = {"diagnoses": diagnoses, "grades": own, "suspected": doubted}
+    return concluded.model_copy(update=more)
 
 
 def _of_bmd(
@@ -137,60 +162,93 @@ def _of_bmd(
         return Conclusion(basis="hospital", kind=kind.value)
     if kind is ScoreKind.NEITHER:
         return Conclusion(basis="hospital", kind="neither", note=_NO_SCORE)
-    scores: dict[str, float] = {}
+    scores: dict[str, Score] = {}
+    not_judged: dict[str, str] = {}
     for region in DIAGNOSTIC_REGIONS:
         if region in labels.bmd:
             t, z = scores_of(labels.bmd[region], region, vendor, covariates)
             score = t if kind is ScoreKind.T else z
-            if score is not None:
-                scores[region] = score.value
+            if score is None:
+                not_judged[region] = _NO_REFERENCE
+            else:
+                scores[region] = score
     single = {name: labels.bmd[name] for name in LUMBAR if name in labels.bmd}
-    left_out = dict(bad)
+    as_a_whole = "L1-L4" in labels.bmd
+    left_out = _left_out(single, as_a_whole, vendor, bad)
     note = ""
-    if single:
-        of_each = {name: t_score(value, name, vendor) for name, value in single.items()}
-        left_out = excluded_vertebrae(of_each, tuple(bad)) | dict(bad)
-    if left_out:
+    if (left_out and as_a_whole) or (single and (left_out or not as_a_whole)):
         scores.pop("L1-L4", None)
+        not_judged.pop("L1-L4", None)
         kept = {name: value for name, value in single.items() if name not in left_out}
         combined = combined_spine_t_score(kept, vendor)
-        if combined is None or kind is ScoreKind.Z:
-            note = "the spine is not used: fewer than two comparable vertebrae are left"
-            if combined is not None:
-                note = "the spine is not used: no age reference for single vertebrae"
+        if combined is None:
+            not_judged["L1-L4"] = _too_few(single, left_out)
+        elif kind is ScoreKind.Z:
+            not_judged["L1-L4"] = "there is no age reference for single vertebrae"
         else:
-            scores["L1-L4"] = reported_score(combined)
+            scores["L1-L4"] = Score(
+                value=reported_score(combined), reference=_OF_SINGLE, verified=False
+            )
             note = (
                 f"the spine's score was recomputed from {listed(list(kept))}, against reference "
                 "means that are not verified"
             )
-    return _concluded("hospital", kind, scores, left_out, note)
+    return _concluded("hospital", kind, scores, left_out, not_judged, note)
+
+
+def _left_out(
+    single: Mapping[str, float], as_a_whole: bool, vendor: Vendor, bad: Mapping[str, str]
+) -> dict[str, str]:
+    """Vertebrae that do not count in the hospital's spine, with the reason.
+
+    Where it reported L1-L4 as a whole, that counts, if nothing else is against it than that a
+    vertebra is not reported by itself.
+    """
+    if not single:
+        return dict(bad)
+    of_each = {name: t_score(value, name, vendor) for name, value in single.items()}
+    found = excluded_vertebrae(of_each, tuple(bad))
+    if as_a_whole and not bad and not any(name in found for name in single):
+        return {}
+    return found | dict(bad)
+
+
+def _too_few(single: Mapping[str, float], left_out: Mapping[str, str]) -> str:
+    """Why no spine can be put together of what is left."""
+    if single:
+        return "fewer than two comparable vertebrae are left"
+    why = listed([_told(name, why) for name, why in left_out.items()])
+    return f"{why}, and the hospital gives no density of the others alone"
 
 
 def _concluded(
-    basis: str, kind: ScoreKind, scores: Mapping[str, float], left_out: dict[str, str], note: str
+    basis: str,
+    kind: ScoreKind,
+    scores: Mapping[str, Score],
+    left_out: dict[str, str],
+    not_judged: Mapping[str, str],
+    note: str = "",
 ) -> Conclusion:
     """Rest the conclusion on the lowest diagnostic site."""
-    lowest = lowest_diagnostic(scores)
-    whose = "hospital" if basis == "hospital" else "estimate"
+    lowest = lowest_diagnostic({region: score.value for region, score in scores.items()})
+    notes = [
+        f"the {region_words(one)} is not judged because {why}" for one, why in not_judged.items()
+    ]
+    notes += [note] if note else []
+    facts: dict[str, object] = {
+        "basis": basis,
+        "kind": kind.value,
+        "left_out": left_out,
+        "not_judged": dict(not_judged),
+        "note": "; ".join(notes),
+    }
     if lowest is None:
-        why = "no site that a diagnosis may rest on was assessed"
-        return Conclusion.model_validate(
-            {"basis": whose, "kind": kind.value, "left_out": left_out, "note": note or why}
-        )
+        facts["note"] = facts["note"] or "no site that a diagnosis may rest on was assessed"
+        return Conclusion.model_validate(facts)
     site, score = lowest
     judged = who_class(score) if kind is ScoreKind.T else age_class(score)
-    return Conclusion.model_validate(
-        {
-            "basis": whose,
-            "kind": kind.value,
-            "site": site,
-            "score": score,
-            "bone_class": judged.value,
-            "left_out": left_out,
-            "note": note,
-        }
-    )
+    facts |= {"site": site, "score": score, "bone_class": judged.value}
+    return Conclusion.model_validate(facts | {"verified": scores[site].verified})
 
 
 def _told(name: str, why: str) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from shared.findings.facts import Grade
 from shared.findings.findings import RegionMap
+from shared.inference.fractures import grade_word
 from shared.quality.regions import EXPECTED_REGIONS
 from shared.records import ImageRecord, View
 from shared.regions import REGION_CODES
@@ -89,7 +90,7 @@ def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> lis
         grade = by_region.get(name) if view is View.SPINE_LATERAL else None
         if grade is not None:
             own = grade.reported or 0
-            label = name if grade.grade == own == 0 else f"{name} {grade.word}"
+            label = name if grade.grade == own == 0 else f"{name} {grade_word(grade.grade)}"
             if label != name and grade.reported is not None:
                 label += f" ({own})"
             if not polygons and grade.position_px is not None:

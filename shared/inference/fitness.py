@@ -1,28 +1,37 @@
-"""Whether a version is good enough for its estimates to be scored.
+"""Whether a version is good enough for its estimates to be scored, and for its grades.
 
 A T-score, a Z-score and a class are given of an estimate only where the recorded error of its
-version allows one (docs/decisions/0024-measured-first.md).
+version allows one, and grades only where it is better than saying the same of every vertebra
+(docs/decisions/0024-measured-first.md).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import t_score_difference
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import Findings
-from shared.findings.words import region_words
+from shared.findings.words import levels, region_words
 from shared.inference.schema import ModelFacts
 
 #: A mean absolute error of more T-scores than this tells no WHO class from its neighbour:
 #: from normal to osteoporosis it is 1.5.
 LARGEST_ERROR_T: Final = 1.0
 
-#: Beginnings of the recorded metrics that are looked at; what follows names the region.
-RECORDED: Final = ("mae_", "rmse_", "bias_", "r_", "ccc_", "r2_", "baseline_mae_")
+#: Beginnings of the recorded metrics that are looked at; what follows names the region, or, of
+#: grades, the grade.
+RECORDED: Final = ("mae_", "rmse_", "bias_", "r_", "ccc_", "r2_", "baseline_mae_",
+                   "auc_", "kappa")  # fmt: skip
+
+
+def recorded_error(model: ModelFacts, region: str) -> float | None:
+    """Mean absolute error that is recorded of a version, sBMD in g/cm²; None where none is."""
+    return model.metrics.get(f"mae_{model.metric_names.get(region)}")
 
 
 def error_t(model: ModelFacts, region: str) -> float | None:
@@ -35,30 +44,69 @@ def error_t(model: ModelFacts, region: str) -> float | None:
     region : str
         L1-L4, femoral_neck or total_hip.
     """
-    error = model.metrics.get(f"mae_{model.metric_names.get(region)}")
+    error = recorded_error(model, region)
     if error is None or region not in DIAGNOSTIC_REGIONS:
         return None
     return t_score_difference(error, region)
 
 
-def why_not_scored(model: ModelFacts, region: str) -> str:
-    """Say why the estimates that a version makes of a region are not scored.
+@dataclass(frozen=True)
+class Unfit:
+    """Why the estimates that a version makes of a region are not scored.
+
+    `kind`: its error is too large (``error``), it is no better than always saying the mean
+    (``mean``), or what was recorded of it cannot be used (``record``). `words` are part of a
+    sentence whose subject is the version.
+    """
+
+    kind: Literal["error", "mean", "record"]
+    words: str
+
+
+def judge(model: ModelFacts, region: str) -> Unfit | None:
+    """Judge a version by what is recorded of it, for one region.
+
+    The one place of the rule: what JSON, text and HTML say follows from it.
 
     Returns
     -------
-    str
-        Part of a sentence whose subject is the model; empty where they are scored, also where
-        no error is recorded.
+    Unfit or None
+        None where its estimates are scored, also where nothing is recorded.
     """
-    error = error_t(model, region)
-    if error is not None and not error <= LARGEST_ERROR_T:
-        return (
-            f"off by {error:.2f} T-scores on average (the most that is accepted is "
-            f"{LARGEST_ERROR_T:.0f})"
+    if model.record_trouble:
+        return Unfit("record", f"unproven, because {model.record_trouble}")
+    error, in_t = recorded_error(model, region), error_t(model, region)
+    if error is not None and math.isnan(error):
+        return Unfit("record", "unproven, because its recorded error is no number")
+    if error is not None and in_t is not None and not in_t <= LARGEST_ERROR_T:
+        return Unfit(
+            "error",
+            f"off by {error:.3f} g/cm² ({in_t:.2f} T-scores) on average on validation patients, "
+            f"where at most {LARGEST_ERROR_T:.0f} T-score is accepted",
         )
     if _is_no_better_than_the_mean(model, region):
-        return "no better than always saying the mean of the patients"
-    return ""
+        return Unfit("mean", "no better on validation patients than always saying their mean")
+    return None
+
+
+def why_not_graded(model: ModelFacts) -> str:
+    """Say why a version may give no grades; words as of `Unfit`, empty where it may.
+
+    It may also where nothing is recorded.
+    """
+    if not model.grade_metrics:
+        return ""
+    if model.record_trouble:
+        return f"unproven, because {model.record_trouble}"
+    poor = [
+        f"{words}: {model.metrics[name]:.2f}, where that gives {same:.2f}"
+        for name, (words, same) in model.grade_metrics.items()
+        if name in model.metrics and not model.metrics[name] > same
+    ]
+    if not poor:
+        return ""
+    same = "no better on validation patients than saying the same of every vertebra"
+    return f"{same} ({'; '.join(poor)})"
 
 
 def _is_no_better_than_the_mean(model: ModelFacts, region: str) -> bool:
@@ -76,34 +124,53 @@ def _is_no_better_than_the_mean(model: ModelFacts, region: str) -> bool:
     return any(not recorded.get(f"{kind}_{name}", 1.0) > 0 for kind in kinds)
 
 
-def without_unfit_scores(found: Findings, models: Sequence[ModelFacts]) -> Findings:
-    """Take scores and classes off the estimates whose version is not good enough.
+def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings:
+    """Take off scores, classes and grades whose version is not good enough.
 
-    The density itself stays, and what the hospital reports beside it.
+    A density itself stays, and what the hospital reports beside it. A grade goes as a whole.
 
     Parameters
     ----------
     found : Findings
     models : sequence of ModelFacts
-        The versions that answered; an estimate belongs to that of its task.
+        The versions that answered; a finding belongs to that of its task.
 
     Returns
     -------
     Findings
-        Each such estimate says why (`Measurement.not_scored`) and is not assessed.
+        Each such estimate says why (`Measurement.not_scored`), and is not assessed; nor are the
+        vertebrae whose grades are gone.
     """
     by_task = {model.task: model for model in models}
     measurements = []
     for one in found.measurements:
         model = by_task.get(one.task)
-        why = "" if model is None else why_not_scored(model, one.region)
-        if why:
-            off = {"t_score": None, "z_score": None, "bone_class": None, "not_scored": why}
-            measurements.append(one.model_copy(update=off))
-        else:
-            measurements.append(one)
-    gaps = (*unscored_gaps(measurements), *found.not_assessed)
-    return replace(found, measurements=tuple(measurements), not_assessed=gaps)
+        unfit = None if model is None else judge(model, one.region)
+        if unfit is not None:
+            off = {"t_score": None, "z_score": None, "bone_class": None, "not_scored": unfit.words}
+            one = one.model_copy(update=off)
+        measurements.append(one)
+    ungraded = ungraded_reasons(models)
+    lost: dict[str, list[str]] = {}
+    for grade in found.grades:
+        if grade.task in ungraded:
+            lost.setdefault(grade.task, []).append(grade.region)
+    gaps = [
+        NotAssessed(what=f"fractures of {levels(names)}", why=ungraded[task])
+        for task, names in lost.items()
+    ]
+    return replace(
+        found,
+        measurements=tuple(measurements),
+        grades=tuple(grade for grade in found.grades if grade.task not in ungraded),
+        not_assessed=(*unscored_gaps(measurements), *gaps, *found.not_assessed),
+    )
+
+
+def ungraded_reasons(models: Iterable[ModelFacts]) -> dict[str, str]:
+    """By task, why its version gives no grades; without the tasks whose version may."""
+    found = {model.task: why_not_graded(model) for model in models}
+    return {task: f"this version is {why}" for task, why in found.items() if why}
 
 
 def unscored_gaps(measurements: Iterable[Measurement]) -> tuple[NotAssessed, ...]:
@@ -111,7 +178,7 @@ def unscored_gaps(measurements: Iterable[Measurement]) -> tuple[NotAssessed, ...
     return tuple(
         NotAssessed(
             what=f"the model's estimate of the bone density of the {region_words(one.region)}",
-            why=f"on validation patients this version is {one.not_scored}",
+            why=f"this version is {one.not_scored}",
         )
         for one in measurements
         if one.not_scored

@@ -1,30 +1,32 @@
 """The impression: what the hospital measured and read, then what the models estimate.
 
-What was measured stands first, an estimate beside it and said to be one. A grade is named only
-where it, or a higher one, is more likely than not, and the percentage beside it is that
-probability. What could not be assessed is an answer, and says why.
+What was measured stands first, an estimate beside it and said to be one. What could not be
+assessed is an answer, and says why. What it says of fractures is in `shared.inference.fractures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from shared.clinical.morphometry import GRADE_WORDS
 from shared.clinical.scores import BoneClass
-from shared.findings.facts import Grade, NotAssessed
+from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import FRACTURE_GRADE, Findings
 from shared.findings.words import listed, region_words, signed
-from shared.inference.fitness import LARGEST_ERROR_T, error_t, unscored_gaps
+from shared.inference.fitness import (
+    LARGEST_ERROR_T,
+    error_t,
+    judge,
+    recorded_error,
+    ungraded_reasons,
+    unscored_gaps,
+)
+from shared.inference.fractures import is_missed, read_fractures, seen_fractures
 from shared.inference.schema import Conclusion, ModelFacts
 from shared.records import Covariates
-from shared.words import counted
 
 #: Flags of an image that say of a region that its outline may be wrong.
 ABOUT_OUTLINES: Final = ("cut_off", "not_found", "area", "fragmented")
-
-#: From this probability of a moderate or severe fracture on a vertebra is worth a look.
-WORTH_A_LOOK: Final = 0.3
 
 CLASS_WORDS: Final[Mapping[str, str]] = {
     BoneClass.NORMAL: "in the normal range",
@@ -42,6 +44,11 @@ DIAGNOSED: Final[Mapping[str, str]] = {
 }
 
 
+#: Classes by a Z-score; the WHO's are no classes of the same kind.
+BY_AGE: Final = (BoneClass.EXPECTED_FOR_AGE, BoneClass.BELOW_EXPECTED)
+LOW: Final = (BoneClass.LOW_BONE_MASS, BoneClass.OSTEOPOROSIS, BoneClass.BELOW_EXPECTED)
+
+
 def impression(
     findings: Findings,
     conclusions: Sequence[Conclusion],
@@ -54,113 +61,177 @@ def impression(
     -------
     tuple of str
         The first is the headline: what the hospital measured and read, if it did, and with it
-        that the estimate differs in class or is not assessed. Without a hospital's value it is
-        what is not assessed because the version is not good enough, else a suspected fracture,
-        else the estimate. The last is the advice.
+        that the estimate differs in class, or is not assessed. Otherwise a fracture that the
+        model suspects, else what is not assessed because the version is not good enough, else
+        the estimate. A suspected fracture stands before what is not assessed. The last is the
+        advice.
     """
     own = next((one for one in conclusions if one.basis == "hospital"), None)
     estimate = next((one for one in conclusions if one.basis == "estimate"), None)
-    density = "" if estimate is None else _density(estimate, own, findings, models, covariates)
-    measured = "" if own is None else _measured(own, covariates)
-    lead = " ".join(part for part in (measured, _read(own)) if part)
-    unscored = any(one.not_scored for one in findings.measurements)
-    suspected = any(grade.grade >= FRACTURE_GRADE for grade in findings.grades)
-    fractures = _fractures(findings.grades)
-    if lead and density and (unscored or _differ(estimate, own)):
-        sentences = [f"{lead} {density}", fractures]
-    elif unscored or not suspected:
-        sentences = [lead, density, fractures]
+    estimated, not_assessed = "", ""
+    if estimate is not None:
+        not_assessed = _not_assessed(findings.measurements, models, estimate.kind)
+        estimated = _estimated(estimate, own, findings.measurements, models, covariates)
+    lead = _joined(_measured(own, covariates), read_fractures(own))
+    ungraded = ungraded_reasons(models).values()
+    whys = [gap.why for gap in findings.not_assessed if gap.why in ungraded]
+    fractures = seen_fractures(findings.grades, whys[0] if whys else "")
+    if lead and _differ(estimate, own):
+        lead, estimated = _joined(lead, estimated), ""
+    if any(grade.grade >= FRACTURE_GRADE for grade in findings.grades):
+        sentences = [lead, fractures, _joined(not_assessed, estimated)]
+    elif lead and not_assessed:
+        sentences = [_joined(lead, not_assessed), estimated, fractures]
     else:
-        sentences = [lead, fractures, density]
-    sentences += [_gaps(findings), _doubtful(findings), _advice(findings, own, estimate)]
+        sentences = [lead, _joined(not_assessed, estimated), fractures]
+    sentences += [_gaps(findings, whys), _doubtful(findings), _advice(findings, own, estimate)]
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _measured(own: Conclusion, covariates: Covariates) -> str:
-    """Say what the hospital's own values and diagnoses come to."""
+def _joined(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _measured(own: Conclusion | None, covariates: Covariates) -> str:
+    """Say what the hospital's diagnoses are, and what its own BMD comes to by our references."""
+    if own is None:
+        return ""
     sentences = []
     if own.diagnoses:
         sentences.append(f"The hospital's diagnosis: {listed(own.diagnoses)}.")
     if own.bone_class is not None:
         sentences.append(
-            f"Measured by the hospital: bone density {CLASS_WORDS[own.bone_class]}"
-            f"{_by_the_who(own)}, {_where(own, '')}{_why_z(own, covariates)}."
+            "From the hospital's BMD, by this program's references: bone density "
+            f"{CLASS_WORDS[own.bone_class]}{_by_the_who(own)}, {_where(own, '')}"
+            f"{_why_z(own, covariates)}."
         )
+        sentences += _not_judged(own)
+        said = diagnosed(own)
+        if said and own.bone_class not in BY_AGE and said != {own.bone_class}:
+            sentences.append(
+                "The hospital's diagnosis and this class of its BMD differ; look at its report."
+            )
     elif own.note:
-        sentences.append(f"Measured by the hospital, without a class of bone density: {own.note}.")
+        sentences.append(f"From the hospital's BMD no class of bone density is given: {own.note}.")
+    if own.suspected:
+        one = len(own.suspected) == 1
+        sentences.append(
+            f"The model suspects {'a fracture' if one else 'fractures'} of "
+            f"{listed(own.suspected)}: {'its' if one else 'their'} measured density may read too "
+            "high."
+        )
     return " ".join(sentences)
 
 
-def _density(
+def _estimated(
     estimate: Conclusion,
     own: Conclusion | None,
-    findings: Findings,
+    measurements: Sequence[Measurement],
     models: Sequence[ModelFacts],
     covariates: Covariates,
 ) -> str:
-    """Say what the models estimate beside what was measured, or why they do not."""
-    unscored = any(one.not_scored for one in findings.measurements)
-    sentences = [_not_assessed(findings, models)] if unscored else []
+    """Say what the models estimate beside what was measured, or why they give no class."""
+    told = {one.region for one in measurements if one.not_scored}  # as not assessed
+    rest = _not_judged(estimate, {*told, *(() if own is None else own.not_judged)})
     if estimate.bone_class is None or estimate.score is None:
-        if not unscored and _class_of(own):
-            sentences.append(f"The model's estimate gives no class: {estimate.note}.")
-        elif not unscored:
-            sentences.append(f"No class of bone density is given: {estimate.note}.")
-        return " ".join(sentences)
-    where = f"{_where(estimate, 'estimated ')} ({_error(estimate, findings, models)})"
+        if told:
+            return _joined(*rest)
+        if own is not None and _class_of(own):
+            return f"The model's estimate gives no class: {estimate.note}."
+        return f"No class of bone density is given: {estimate.note}."
+    where = f"{_where(estimate, 'estimated ')} ({_error(estimate, measurements, models)})"
     words = CLASS_WORDS[estimate.bone_class]
-    if _class_of(own) is None:
+    if not _comparable(estimate, own):
         by_whom, why_z = _by_the_who(estimate), _why_z(estimate, covariates)
-        sentences.append(f"Estimated bone density {words}{by_whom}: {where}{why_z}.")
-    elif _differ(estimate, own):
-        stands = (
-            "measured values stand" if own and own.bone_class else "hospital's diagnosis stands"
-        )
-        sentences.append(f"The model's estimate differs: {words}, {where}; the {stands}.")
-    else:
-        sentences.append(f"The model's estimate is of the same class: {where}.")
-    return " ".join(sentences)
+        return _joined(f"Estimated bone density {words}{by_whom}: {where}{why_z}.", *rest)
+    if _differ(estimate, own):
+        measured = own is not None and own.bone_class is not None
+        stands = "measured values stand" if measured else "hospital's diagnosis stands"
+        return _joined(f"The model's estimate differs: {words}, {where}; the {stands}.", *rest)
+    return _joined(f"The model's estimate is of the same class: {where}.", *rest)
 
 
-def _not_assessed(findings: Findings, models: Sequence[ModelFacts]) -> str:
-    """Say which densities the model may not score, and why."""
-    unscored = [one for one in findings.measurements if one.not_scored]
+def _not_judged(conclusion: Conclusion, told: Collection[str] = ()) -> list[str]:
+    """Say of the sites with a BMD that do not count why, but for those that are told elsewhere."""
+    whose = "" if conclusion.basis == "hospital" else " of the estimates"
+    return [
+        f"Not judged{whose}: the {region_words(region)}, because {why}."
+        for region, why in conclusion.not_judged.items()
+        if region not in told
+    ]
+
+
+def _not_assessed(
+    measurements: Sequence[Measurement], models: Sequence[ModelFacts], kind: str
+) -> str:
+    """Say which densities the model may not score, and why; empty where it may score all."""
+    unscored = [one for one in measurements if one.not_scored]
+    if not unscored:
+        return ""
     by_task = {model.task: model for model in models}
-    far, flat = [], []
+    far, flat, other = [], [], []
     for one in unscored:
-        error, place = error_t(by_task[one.task], one.region), region_words(one.region)
-        if error is not None and not error <= LARGEST_ERROR_T:
-            far.append(f"{error:.2f} T-scores at the {place}")
-        else:
+        model, place = by_task[one.task], region_words(one.region)
+        unfit = judge(model, one.region)
+        if unfit is not None and unfit.kind == "error":
+            far.append(f"{_off_by(model, one.region, kind)} at the {place}")
+        elif unfit is not None and unfit.kind == "mean":
             flat.append(place)
-    what = "bone density"
-    if any(one.t_score or one.z_score for one in findings.measurements):
-        what += f" of the {listed([region_words(one.region) for one in unscored])}"
-    reasons = []
+        else:
+            other.append(one.not_scored)
+    reasons = list(dict.fromkeys(other))
     if far:
+        most = f"{LARGEST_ERROR_T:.0f} T-score"
+        most = "one standard deviation of young adults" if kind == "Z" else most
         reasons.append(
-            f"off by {listed(far)} on average (at most {LARGEST_ERROR_T:.0f} is accepted)"
+            f"off by {listed(far)} on average on validation patients (at most {most} is accepted)"
         )
     if flat:
-        reasons.append(f"no better than always saying the patients' mean at the {listed(flat)}")
+        reasons.append(
+            f"no better on validation patients than always saying their mean at the {listed(flat)}"
+        )
+    what, there = "bone density", ""
+    if len(unscored) < len(measurements):
+        what += f" of the {listed([region_words(one.region) for one in unscored])}"
+        there = " there"
+    score = "score" if kind == "neither" else f"{kind}-score"
     return (
         f"Not assessed by the model: {what}, because this version of the model is "
-        f"{', and '.join(reasons)}. So it gives no T-score and no class."
+        f"{', and '.join(reasons)}. So it gives no {score} and no class{there}."
     )
 
 
-def _class_of(own: Conclusion | None) -> str | None:
+def _off_by(model: ModelFacts, region: str, kind: str) -> str:
+    """An error as the patient's scores are told; a Z-score has no one unit, so g/cm²."""
+    if kind == "Z":
+        return f"{recorded_error(model, region) or 0.0:.3f} g/cm²"
+    return f"{error_t(model, region) or 0.0:.2f} T-scores"
+
+
+def diagnosed(own: Conclusion) -> set[str]:
+    """Classes that the hospital's diagnoses say, by words that are known."""
+    said = (name.strip().casefold() for name in own.diagnoses)
+    return {DIAGNOSED[name] for name in said if name in DIAGNOSED}
+
+
+def _class_of(own: Conclusion) -> str | None:
     """Class of the hospital: by its values, otherwise by its diagnosis."""
-    if own is None or own.bone_class is not None:
-        return None if own is None else own.bone_class
-    said = {DIAGNOSED[name.casefold()] for name in own.diagnoses if name.casefold() in DIAGNOSED}
-    return said.pop() if len(said) == 1 else None
+    said = diagnosed(own)
+    return own.bone_class or (said.pop() if len(said) == 1 else None)
+
+
+def _comparable(estimate: Conclusion, own: Conclusion | None) -> bool:
+    """Whether hospital and estimate both have a class, and of the same kind: WHO's or by age."""
+    theirs = None if own is None else _class_of(own)
+    ours = estimate.bone_class
+    return theirs is not None and ours is not None and (theirs in BY_AGE) == (ours in BY_AGE)
 
 
 def _differ(estimate: Conclusion | None, own: Conclusion | None) -> bool:
-    """Whether estimate and hospital give two classes."""
-    theirs, ours = _class_of(own), None if estimate is None else estimate.bone_class
-    return theirs is not None and ours is not None and theirs != ours
+    """Whether estimate and hospital give two classes of the same kind."""
+    if estimate is None or own is None or not _comparable(estimate, own):
+        return False
+    return _class_of(own) != estimate.bone_class
 
 
 def _where(conclusion: Conclusion, kind: str) -> str:
@@ -168,7 +239,10 @@ def _where(conclusion: Conclusion, kind: str) -> str:
     place = region_words(conclusion.site or "")
     if conclusion.basis == "hospital" and conclusion.site == "L1-L4" and conclusion.left_out:
         place = f"lumbar spine without {listed(list(conclusion.left_out))}"
-    return f"lowest {kind}{conclusion.kind}-score {signed(conclusion.score or 0.0)} at the {place}"
+    of_those = " of the sites judged" if conclusion.not_judged else ""
+    unsure = "" if conclusion.verified else " (reference unverified)"
+    score = f"{conclusion.kind}-score{of_those} {signed(conclusion.score or 0.0)}{unsure}"
+    return f"lowest {kind}{score} at the {place}"
 
 
 def _by_the_who(conclusion: Conclusion) -> str:
@@ -182,100 +256,28 @@ def _why_z(conclusion: Conclusion, covariates: Covariates) -> str:
     return f"; for {who} the Z-score is used and the WHO classes do not apply"
 
 
-def _error(estimate: Conclusion, findings: Findings, models: Sequence[ModelFacts]) -> str:
+def _error(
+    estimate: Conclusion, measurements: Sequence[Measurement], models: Sequence[ModelFacts]
+) -> str:
     """How far the version is off whose estimate a conclusion rests on."""
     by_task = {model.task: model for model in models}
-    for one in findings.measurements:
+    for one in measurements:
         score = one.t_score if estimate.kind == "T" else one.z_score
         known = one.region == estimate.site and one.task in by_task
         if known and score is not None and score.value == estimate.score:
-            error = error_t(by_task[one.task], one.region)
-            if error is not None:
-                return f"off by {error:.2f} T-scores on average"
+            model = by_task[one.task]
+            if error_t(model, one.region) is not None:
+                off = _off_by(model, one.region, estimate.kind)
+                return f"off by {off} on average on validation patients"
     return "how far the version is off is not recorded"
 
 
-def at_least(grade: Grade) -> str:
-    """Name a grade by what its probability is of: that grade or a higher one."""
-    return grade.word if grade.grade == len(GRADE_WORDS) - 1 else f"at least {grade.word}"
-
-
-def beside(grade: Grade) -> str:
-    """The hospital's own grade, to stand beside the model's; empty where there is none."""
-    if grade.reported is None:
-        return ""
-    return f"; the hospital grades it {GRADE_WORDS[grade.reported]}"
-
-
-def is_missed(grade: Grade) -> bool:
-    """Whether the hospital reads a fracture where the model does not."""
-    return (grade.reported or 0) >= FRACTURE_GRADE > grade.grade
-
-
-def is_uncertain(grade: Grade) -> bool:
-    """Whether a fracture is less likely than not, and yet worth a look."""
-    close = grade.suspicion >= WORTH_A_LOOK or (grade.decision or 0) >= FRACTURE_GRADE
-    return grade.grade < FRACTURE_GRADE and close and not is_missed(grade)
-
-
-def _read(own: Conclusion | None) -> str:
-    """Say which fractures the hospital reads itself, whether a model graded them or not."""
-    read = {} if own is None else own.grades
-    each = [
-        f"{name} {GRADE_WORDS[grade]}" for name, grade in read.items() if grade >= FRACTURE_GRADE
-    ]
-    return f"Vertebral fracture by the hospital's own reading: {listed(each)}." if each else ""
-
-
-def _missed(grades: Iterable[Grade]) -> str:
-    """Say which fractures that the hospital reads no model finds."""
-    missed = [
-        f"{g.region} ({g.suspicion:.0%} for at least moderate)" for g in grades if is_missed(g)
-    ]
-    if not missed:
-        return ""
-    return (
-        f"The model does not find the fracture of {listed(missed)}; the hospital's reading stands. "
-    )
-
-
-def _fractures(grades: Sequence[Grade]) -> str:
-    """Say which fractures the model suspects, and of which vertebrae it is uncertain."""
-    if not grades:
-        return "Vertebral fractures were not assessed by the model."
-    suspected = [g for g in grades if g.grade >= FRACTURE_GRADE]
-    mild = [
-        f"{g.region} ({g.chance:.0%}{beside(g)})"
-        for g in grades
-        if g.grade == 1 and not is_uncertain(g) and not is_missed(g)
-    ]
-    uncertain = [
-        f"{g.region} ({g.suspicion:.0%} for at least moderate{beside(g)})"
-        for g in grades
-        if is_uncertain(g)
-    ]
-    also = f"; at least mild deformity of {listed(mild)}" if mild else ""
-    look = f" Uncertain: {listed(uncertain)}; look at the image." if uncertain else ""
-    if suspected:
-        each = listed([f"{g.region} {at_least(g)} ({g.chance:.0%}{beside(g)})" for g in suspected])
-        return (
-            f"Vertebral fracture suspected by the model: {each}{also}.{look} {_missed(grades)}"
-            "A vertebral fracture without major trauma matters whatever the T-score is."
-        )
-    many = counted(len(grades) - len(uncertain), "vertebra", "vertebrae")
-    text = f"No moderate or severe vertebral fracture was seen in {many}"
-    if any(map(is_missed, grades)):
-        text = f"It suspects no moderate or severe vertebral fracture in {many}"
-    also += ", on which readers often differ" if mild else ""
-    return f"{_missed(grades)}{text}{also}.{look} This does not prove that there is none."
-
-
-def _gaps(findings: Findings) -> str:
-    """Say what could not be assessed and why; what is not scored stands further up."""
+def _gaps(findings: Findings, told_whys: Sequence[str]) -> str:
+    """Say what could not be assessed and why; what a version may not do stands further up."""
     told = set(unscored_gaps(findings.measurements))
     by_why: dict[str, list[NotAssessed]] = {}
     for gap in findings.not_assessed:
-        if gap not in told:
+        if gap not in told and gap.why not in told_whys:
             by_why.setdefault(gap.why, []).append(gap)
     each = [f"{listed([gap.what for gap in gaps])}, because {why}" for why, gaps in by_why.items()]
     return f"Could not be assessed: {'; '.join(each)}." if each else ""
@@ -298,7 +300,6 @@ def _doubtful(findings: Findings) -> str:
 def _advice(findings: Findings, own: Conclusion | None, estimate: Conclusion | None) -> str:
     read = () if own is None else own.grades.values()
     fractured = max([*read, *(g.grade for g in findings.grades)], default=0) >= FRACTURE_GRADE
-    low = {BoneClass.LOW_BONE_MASS, BoneClass.OSTEOPOROSIS, BoneClass.BELOW_EXPECTED}
     if any(map(is_missed, findings.grades)):
         seen = any(grade.grade >= FRACTURE_GRADE for grade in findings.grades)
         also = "confirm the fracture on radiographs and " if seen else ""
@@ -308,8 +309,9 @@ def _advice(findings: Findings, own: Conclusion | None, estimate: Conclusion | N
         )
     if fractured:
         return "Refer to a physician; a radiologist should confirm the fracture on radiographs."
-    if _class_of(own) in low:
-        return "Refer to a physician, who weighs the measured values with the risk factors."
-    if estimate is not None and estimate.bone_class in low:
+    if own is not None and {own.bone_class, *diagnosed(own)} & set(LOW):
+        what = "measured values" if own.bone_class else "hospital's diagnosis"
+        return f"Refer to a physician, who weighs the {what} with the risk factors."
+    if estimate is not None and estimate.bone_class in LOW:
         return "Refer to DXA reporting and to a physician, who weighs it with the risk factors."
     return "A physician decides, with the DXA report and the clinical risk factors."

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from shared.errors import (
-    ConfigError,
     InputEmptyError,
     InputMissingError,
     InputUnreadableError,
@@ -31,8 +26,8 @@ from shared.findings.findings import Findings, join
 from shared.findings.words import listed
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
-from shared.inference.figures import marks, overlay_png
 from shared.inference.report import ReportInput, render_report
+from shared.inference.results import REPORT, check_out, write_results
 from shared.inference.schema import Prediction
 from shared.records import Modality, StudyLabels, StudyRecord, modality_of
 from shared.settings.files import LabelColumns
@@ -46,10 +41,6 @@ if TYPE_CHECKING:
     from shared.dicom.read_study import ReadStudy
     from shared.dicom.verdicts import FileVerdict
     from shared.tasks.base import Task
-
-PREDICTION = "prediction.json"
-REPORT = "report.html"
-MASKS = "masks.npz"
 
 
 @dataclass(frozen=True)
@@ -139,7 +130,7 @@ def predict_folder(
     ConfigError
         If `out` holds something else than a prediction, or there is no such device.
     """
-    _check_out(out)
+    check_out(out)
     _check_input(study_dir)
     with _importing():
         from shared.dicom.read import read_study_folder
@@ -201,7 +192,7 @@ def _read_each(
             progress(f"study {number} of {len(studies)}")
         try:
             prediction, report, findings = read_study(study, ready, device, absent)
-            write_results(folder, prediction, report, study, findings)
+            write_results(folder, prediction, report, study.images, findings)
             predictions[folder] = prediction
         except OsteofedError as error:
             failures.append(StudyFailure(f"study {number}", str(error)))
@@ -288,7 +279,12 @@ def read_study(
         subject,
         [*found.values(), *map(_without_champion, absent)],
         [
-            model.champion.facts.model_copy(update={"metric_names": dict(model.task.metric_names)})
+            model.champion.facts.model_copy(
+                update={
+                    "metric_names": dict(model.task.metric_names),
+                    "grade_metrics": dict(model.task.grade_metrics),
+                }
+            )
             for model in ready
             if model.task.name in found
         ],
@@ -311,41 +307,6 @@ def _without_champion(task: type[Task]) -> Findings:
         why=f"no model for it is in use (no version of {task.name} is champion)",
     )
     return Findings(not_assessed=(gap,))
-
-
-def write_results(
-    folder: Path, prediction: Prediction, report: str, study: ReadStudy, findings: Findings
-) -> None:
-    """Write everything of one study, whole or not at all.
-
-    The folder is readable by its owner only: the report names a patient.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        text = prediction.model_dump_json(indent=2, by_alias=True)
-        (part / PREDICTION).write_text(text + "\n", encoding="utf-8")
-        (part / REPORT).write_text(report, encoding="utf-8")
-        arrays = findings.maps
-        if arrays:
-            with (part / MASKS).open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-        for view, image in study.images.items():
-            drawn = marks(view, findings.region_maps.get(view), findings.grades)
-            (part / f"overlay_{view.value}.png").write_bytes(overlay_png(image, drawn))
-        _swap(part, folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-
-
-def _swap(part: Path, folder: Path) -> None:
-    """Put a finished folder in its place; an earlier prediction there goes afterwards."""
-    earlier = part.with_name(part.name + "-earlier")
-    if folder.exists():
-        folder.replace(earlier)
-    part.replace(folder)
-    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _with_tables(
@@ -376,28 +337,6 @@ def _folder_name(number: int, study: ReadStudy) -> str:
     """Name of a study's subfolder: its UID's last digits, free of anything odd."""
     tail = "".join(c for c in study.header.study_uid if c.isdigit())[-12:]
     return f"study-{number:03d}-{tail}" if tail else f"study-{number:03d}"
-
-
-def _check_out(out: Path) -> None:
-    """Refuse a folder that holds something else than predictions."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise ConfigError(f"{out}: is a file (--out must name a folder)")
-    foreign = [path.name for path in out.iterdir() if not _is_ours(path)]
-    if foreign:
-        raise ConfigError(
-            f"{out}: holds {foreign[0]!r}, which is no prediction (name a new or an empty folder)"
-        )
-
-
-def _is_ours(path: Path) -> bool:
-    """Say whether a file, or the folder of one study, came from an earlier prediction."""
-    if path.is_dir():
-        made = [part.name for part in path.iterdir()]
-        return path.name.startswith("study-") and PREDICTION in made
-    ours = (PREDICTION, REPORT, MASKS)
-    return path.name in ours or (path.name.startswith("overlay_") and path.suffix == ".png")
 
 
 def _with(readable: frozenset[Modality], studies: Sequence[ReadStudy]) -> list[ReadStudy]:

@@ -16,7 +16,9 @@ from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
 from shared.findings.words import VIEW_WORDS, listed, region_words, signed
 from shared.inference.figures import GRADE_COLOURS, marks, view_svg
+from shared.inference.fractures import is_uncertain
 from shared.inference.graph import GraphPoint, score_graph
+from shared.inference.impression import diagnosed
 from shared.inference.schema import Prediction
 from shared.inference.wording import VENDOR_WORDS
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
@@ -74,6 +76,7 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         rows=rows,
         patient_name=shown_name(given.patient_name),
         study_date=shown_date(prediction.study.study_date),
+        unsure=_unverified(rows, kind),
         own_rows=_own_rows(prediction, given, rows),
         left_out=_left_out(prediction, "hospital"),
         unused=_left_out(prediction, "estimate"),
@@ -121,6 +124,15 @@ def _density_rows(prediction: Prediction, given: ReportInput) -> list[DensityRow
                 DensityRow(region, own, t, z, class_of(t, z, region, given.covariates), None)
             )
     return rows
+
+
+def _unverified(rows: Sequence[DensityRow], kind: str) -> bool:
+    """Whether a score that the table shows is against a reference that is not verified."""
+    shown = [row.own_z_score if kind == "Z" else row.own_t_score for row in rows]
+    for found in (row.estimate for row in rows):
+        if found is not None:
+            shown += [found.z_score] if kind == "Z" else [found.t_score, found.z_score]
+    return any(score is not None and not score.verified for score in shown)
 
 
 def _graphs(rows: Sequence[DensityRow], given: ReportInput, kind: str) -> list[Markup]:
@@ -202,14 +214,23 @@ def _left_out(prediction: Prediction, basis: Literal["estimate", "hospital"]) ->
 
 
 def _worst_tone(prediction: Prediction) -> str:
-    """Tone of the impression: that of the worst thing in it, whoever found it."""
+    """Tone of the impression: that of the worst thing in it, whoever found it.
+
+    It is not good where a vertebra is uncertain, or where the hospital's diagnosis says something
+    whose tone is not known.
+    """
     tones = [TONES.get(c.bone_class or "", "") for c in prediction.conclusions]
+    tones += [TONES[name] for c in prediction.conclusions for name in diagnosed(c)]
+    if any(map(is_uncertain, prediction.grades)):
+        tones.append("watch")
     grades = [g.grade for g in prediction.grades]
     grades += [grade for one in prediction.conclusions for grade in one.grades.values()]
     if max(grades, default=0) >= FRACTURE_GRADE:
         tones.append("alert")
     order = ["", "good", "watch", "alert"]
-    return max(tones, key=order.index, default="")
+    worst = max(tones, key=order.index, default="")
+    unclear = any(len(diagnosed(c)) < len(c.diagnoses) for c in prediction.conclusions)
+    return "" if worst == "good" and unclear else worst
 
 
 def shown_name(name: str) -> str:

@@ -31,7 +31,10 @@ class Conclusion(Fact):
     `basis` says whose BMD it is; `kind` is T, Z or neither. `left_out` gives the
     reason of each lumbar vertebra that was not used. `diagnoses` are what the hospital says of
     the study as a whole, in its own words, and `grades` its own Genant grades by vertebra,
-    those of vertebrae that no model graded, too.
+    those of vertebrae that no model graded, too. `verified` says whether the references of the
+    score are; None without a score. `not_judged` gives the reason of each site with a BMD that
+    the conclusion does not count. `suspected` are lumbar vertebrae that count here, as the
+    hospital measured them, though a model suspects a fracture.
     """
 
     basis: Literal["estimate", "hospital"]
@@ -43,13 +46,19 @@ class Conclusion(Fact):
     note: str = ""
     diagnoses: tuple[str, ...] = ()
     grades: dict[str, int] = Field(default_factory=dict)
+    verified: bool | None = None
+    not_judged: dict[str, str] = Field(default_factory=dict)
+    suspected: tuple[str, ...] = ()
 
 
 class ModelFacts(Fact):
     """Which version answered, so that the answer can be repeated.
 
     `metrics` were recorded on validation patients, of sBMD in g/cm²; `metric_names` gives the
-    name that each region has in them (``mae_NAME``).
+    name that each region has in them (``mae_NAME``), and `grade_metrics`, of a task that grades,
+    each metric that has to be above what saying the same of everybody gives: its words and that
+    value. `record_trouble` says why there is a record that cannot be used; empty where it can be,
+    or where there is none.
     """
 
     task: str
@@ -59,6 +68,8 @@ class ModelFacts(Fact):
     source: str
     metrics: dict[str, float] = Field(default_factory=dict)
     metric_names: dict[str, str] = Field(default_factory=dict)
+    grade_metrics: dict[str, tuple[str, float]] = Field(default_factory=dict)
+    record_trouble: str = ""
 
 
 class ImageFacts(Fact):

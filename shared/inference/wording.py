@@ -6,18 +6,17 @@ calls an estimate a measurement, always says where to go next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from shared.clinical.morphometry import GRADE_WORDS
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
-from shared.findings.facts import Grade, Measurement, Score
-from shared.findings.findings import FRACTURE_GRADE, Findings
+from shared.findings.facts import Measurement, Score
+from shared.findings.findings import Findings
 from shared.findings.words import VIEW_WORDS, listed, region_words, signed
 from shared.inference.fitness import unscored_gaps
-from shared.inference.impression import at_least, beside, impression, is_missed, is_uncertain
+from shared.inference.fractures import graded_findings
+from shared.inference.impression import impression
 from shared.inference.schema import Conclusion, ModelFacts, Narrative, SeriesFacts
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
-from shared.words import counted
 
 VENDOR_WORDS = {
     Vendor.LUNAR: "GE Lunar",
@@ -68,10 +67,10 @@ def narrate(
     Narrative
     """
     return Narrative(
-        technique=_technique(images, vendor, covariates, series, findings),
+        technique=_technique(images, vendor, covariates, series, findings, conclusions),
         findings=_findings(findings, conclusions),
         impression=impression(findings, conclusions, covariates, models),
-        limits=_limits(models),
+        limits=_limits(findings, conclusions, models),
     )
 
 
@@ -81,20 +80,31 @@ def _technique(
     covariates: Covariates,
     series: Sequence[SeriesFacts],
     findings: Findings,
+    conclusions: Sequence[Conclusion],
 ) -> tuple[str, ...]:
     sentences = [_series_sentence(one) for one in series]
+    scored = any(found.t_score or found.reported_t_score for found in findings.measurements)
+    scored = scored or any(one.kind == "T" and one.site for one in conclusions)
+    scored = scored and not any(one.kind == "Z" for one in conclusions)  # those show no T-score
     if series and not images:
-        sentences.append("What is estimated comes from a neural network; nothing was measured.")
-        scored = any(found.t_score is not None for found in findings.measurements)
+        if findings.measurements or findings.grades:
+            sentences.append("What is estimated comes from a neural network; nothing was measured.")
         return (*sentences, T_SCORE_SENTENCE) if scored else tuple(sentences)
     views = listed([VIEW_WORDS[view] for view in DXA_VIEWS if view in images]) or "none"
-    sentences += [
-        f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.",
-        "Bone density was estimated from the displayed images by a neural network on the "
-        "standardised scale (sBMD) and converted to the scanner's scale; it was not measured "
-        "from calibrated dual-energy data.",
-        T_SCORE_SENTENCE,
-    ]
+    sentences.append(f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.")
+    if findings.measurements:
+        sentences.append(
+            "The model's bone density was estimated from the displayed images by a neural network "
+            "on the standardised scale (sBMD) and converted to the scanner's scale; it was not "
+            "measured from calibrated dual-energy data."
+        )
+    if _with_bmd(conclusions):
+        sentences.append(
+            "The hospital measured its BMD; its T- and Z-scores and classes here are computed by "
+            "this program's references and may differ from the hospital's own report."
+        )
+    if scored:
+        sentences.append(T_SCORE_SENTENCE)
     if covariates.sex == "F" and covariates.age_years is not None and covariates.age_years >= 50:
         sentences.append("Menopause is not recorded; a woman of 50 or more is taken as past it.")
     elif covariates.sex == "F" and covariates.age_years is not None:
@@ -117,8 +127,8 @@ def _series_sentence(series: SeriesFacts) -> str:
 def _findings(findings: Findings, conclusions: Sequence[Conclusion]) -> tuple[str, ...]:
     kind = conclusions[0].kind if conclusions else "neither"
     sentences = [_measurement_sentence(found, kind) for found in findings.measurements]
-    sentences += _grade_sentences(findings.grades)
-    whose = {"estimate": "Estimate", "hospital": "Hospital's values"}
+    sentences += graded_findings(findings.grades)
+    whose = {"estimate": "Estimate", "hospital": "Hospital's BMD"}
     sentences += [f"{whose[one.basis]}: {one.note}." for one in conclusions if one.note]
     flags = [
         f"{region_words(flag.subject)} {flag.words}"
@@ -148,9 +158,11 @@ def _measurement_sentence(found: Measurement, kind: str) -> str:
     text = f"{_capital(region_words(found.region))}: "
     if found.reported is not None:
         own = {"T": found.reported_t_score, "Z": found.reported_z_score}.get(kind)
-        text += f"the hospital reports {found.reported:.3f} {found.unit}{_scored(own, kind)}; "
+        by_us = f" ({_score(own, kind)} by this program's references)" if own else ""
+        text += f"the hospital reports {found.reported:.3f} {found.unit}{by_us}; "
     score = {"T": found.t_score, "Z": found.z_score}.get(kind)
-    text += f"estimated {found.quantity} {found.value:.3f} {found.unit}{_scored(score, kind)}"
+    text += f"estimated {found.quantity} {found.value:.3f} {found.unit}"
+    text += f", {_score(score, kind)}" if score else ""
     if found.difference is not None:
         text += f" ({_difference(found.difference, found.unit)})"
     if found.not_scored:
@@ -158,51 +170,41 @@ def _measurement_sentence(found: Measurement, kind: str) -> str:
     return text + "."
 
 
-def _scored(score: Score | None, kind: str) -> str:
-    if score is None:
-        return ""
+def _score(score: Score, kind: str) -> str:
     unsure = "" if score.verified else " (reference unverified)"
-    return f", {kind}-score {signed(score.value)}{unsure}"
+    return f"{kind}-score {signed(score.value)}{unsure}"
 
 
-def _grade_sentences(grades: Iterable[Grade]) -> list[str]:
-    grades = list(grades)
-    if not grades:
-        return []
-    missed = [g for g in grades if is_missed(g)]
-    sentences = [
-        f"{g.region}: {GRADE_WORDS[g.reported or 0]} fracture by the hospital's own reading; the "
-        f"model gives {g.word}, with a probability of {g.suspicion:.0%} for grade 2 or 3."
-        for g in missed
+def _limits(
+    findings: Findings, conclusions: Sequence[Conclusion], models: Sequence[ModelFacts]
+) -> tuple[str, ...]:
+    """What holds of what stands in this report; of nothing else."""
+    sentences = [DISCLAIMER]
+    if findings.measurements:
+        sentences.append(_limit_of_estimates(findings.measurements, models))
+    if findings.measurements or _with_bmd(conclusions):
+        sentences += [
+            f"Converting between scanners adds about {CROSS_CALIBRATION_ERROR:.1%} of error for "
+            "one patient.",
+            "Z-scores and the dashed line are means by age of NHANES (spine; total hip of men) or "
+            "of a Korean cohort (marked *), which need not fit this patient.",
+        ]
+    sentences += _limit_of_grades(findings, models)
+    sentences += [
+        "A finding that is absent does not mean health.",
+        "No fracture risk over ten years is computed; use a validated tool for that.",
     ]
-    seen = [g for g in grades if g.grade >= 1 and g not in missed]
-    sentences += [_seen_sentence(g) for g in seen]
-    doubtful = [g for g in grades if is_uncertain(g)]
-    if doubtful:
-        each = listed([f"{g.region} ({g.suspicion:.0%} for grade 2 or 3)" for g in doubtful])
-        sentences.append(f"Uncertain, worth a look: {each}.")
-    rest = [g for g in grades if g not in (*missed, *seen, *doubtful)]
-    if rest:
-        many = counted(len(rest), "vertebra", "vertebrae")
-        sentences.append(f"{many} graded as not fractured.")
-    return sentences
+    return tuple(sentences)
 
 
-def _seen_sentence(grade: Grade) -> str:
-    """A grade with the probability that belongs to it, and the hospital's beside it."""
-    text = f"{grade.region}: {at_least(grade)} {grade.quantity.split(' (')[0]}, probability "
-    text += f"{grade.chance:.0%}"
-    if grade.grade != FRACTURE_GRADE:
-        text += f" ({grade.suspicion:.0%} for grade 2 or 3)"
-    return f"{text}{beside(grade)}."
-
-
-def _limits(models: Sequence[ModelFacts]) -> tuple[str, ...]:
+def _limit_of_estimates(measurements: Sequence[Measurement], models: Sequence[ModelFacts]) -> str:
+    """How far the estimates of density are off, and what they cannot be used for."""
+    tasks = {one.task for one in measurements}
     errors = [
         f"{name.removeprefix('mae_').replace('_', ' ')} {value:.3f} g/cm²"
         for model in models
         for name, value in sorted(model.metrics.items())
-        if name.startswith("mae_")
+        if model.task in tasks and name.startswith("mae_")
     ]
     error = (
         f"Mean absolute error of this version on validation patients: {', '.join(errors)}."
@@ -212,18 +214,36 @@ def _limits(models: Sequence[ModelFacts]) -> tuple[str, ...]:
     )
     lsc = ", ".join(f"{region_words(r)} {share:.1%}" for r, share in ACCEPTABLE_LSC.items())
     return (
-        DISCLAIMER,
-        f"BMD here is an estimate for screening, never for monitoring. {error} A measured DXA "
-        f"change counts only beyond the least significant change (at most {lsc}; unverified "
-        "bounds), which these estimates cannot reach.",
-        f"Converting between scanners adds about {CROSS_CALIBRATION_ERROR:.1%} of error for one "
-        "patient.",
-        "Z-scores and the dashed line are means by age of NHANES (spine; total hip of men) or of "
-        "a Korean cohort (marked *), which need not fit this patient.",
-        "Grades are probabilities of a network, not a reading; two human readers agree only "
-        "moderately on mild fractures. A finding that is absent does not mean health.",
-        "No fracture risk over ten years is computed; use a validated tool for that.",
+        f"The model's bone density is an estimate for screening, never for monitoring. {error} A "
+        f"measured DXA change counts only beyond the least significant change (at most {lsc}; "
+        "unverified bounds), which these estimates cannot reach."
     )
+
+
+def _limit_of_grades(findings: Findings, models: Sequence[ModelFacts]) -> list[str]:
+    """What the grades are, and what is recorded of how well the version tells them."""
+    recorded = [
+        f"{words}: {model.metrics[name]:.2f}"
+        for model in models
+        for name, (words, _) in model.grade_metrics.items()
+        if name in model.metrics
+    ]
+    sentences = []
+    if findings.grades:
+        sentences.append(
+            "The model's grades are probabilities of a network, not a reading; two human readers "
+            "agree only moderately on mild fractures."
+        )
+    if recorded:
+        sentences.append(f"Recorded on validation patients: {'; '.join(recorded)}.")
+    elif findings.grades:
+        sentences.append("How well this version tells fractures is not recorded.")
+    return sentences
+
+
+def _with_bmd(conclusions: Sequence[Conclusion]) -> bool:
+    """Whether the hospital reported a BMD: then its conclusion has a site, or says why not."""
+    return any(one.basis == "hospital" and (one.site or one.note) for one in conclusions)
 
 
 def _difference(value: float, unit: str) -> str:

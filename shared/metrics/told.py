@@ -1,8 +1,8 @@
 """What a person is told of a metric: in words, with its unit, and how it stands.
 
 No limit is made here. A metric is held against what saying the same of every patient would
-give, or against the least significant change (`shared.clinical.references`); where there is
-neither, that is said.
+give; where there is nothing of the sort, that is said. The least significant change is no limit
+for a mean error: it bounds what two measurements of one person differ by.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shared.clinical.references import ACCEPTABLE_LSC
 from shared.metrics.regression import (
     bias,
     concordance,
@@ -74,9 +73,7 @@ def told_agreement(metric: str, words: str, value: float, same: float) -> Told:
     return Told(metric, words, value, "", judgement)
 
 
-def told_regression(
-    name: str, region: str, words: str, unit: str, sums: Mapping[str, float]
-) -> list[Told]:
+def told_regression(name: str, words: str, unit: str, sums: Mapping[str, float]) -> list[Told]:
     """Tell the errors and the agreement of a regression.
 
     Parameters
@@ -84,8 +81,6 @@ def told_regression(
     name : str
         What its metrics end with: ``mae_NAME``, ``rmse_NAME``, ``bias_NAME``, ``r_NAME``,
         ``r2_NAME``, ``ccc_NAME``, ``baseline_mae_NAME``.
-    region : str
-        Whose least significant change counts, if it has one.
     words : str
         What is estimated: ``BMD, total hip``.
     unit : str
@@ -101,26 +96,21 @@ def told_regression(
     mean = sums["y"] / sums["n"]
     constant = error_of_constant(sums, mean)
     spread = math.sqrt(max(0.0, sums["yy"] / sums["n"] - mean**2))
-    change = ACCEPTABLE_LSC[region] * mean if region in ACCEPTABLE_LSC else math.nan
     found = [
         Told(f"mae_{name}", f"{words}: mean error (MAE)", mae(sums), unit,
-             _joined(_against_mean(mae(sums), constant), _against_change(mae(sums), change))),
+             _against_mean(mae(sums), constant) or NO_LIMIT),
         Told(f"baseline_mae_{name}", f"{words}: mean error of always saying the mean", constant,
              unit, "what the mean error is held against"),
         Told(f"rmse_{name}", f"{words}: root mean square error", rmse(sums), unit,
              _against_mean(rmse(sums), spread)),
         Told(f"bias_{name}", f"{words}: estimated less reported, mean", bias(sums), unit,
-             _against_change(abs(bias(sums)), change) or NO_LIMIT),
+             NO_LIMIT),
         told_agreement(f"r_{name}", f"{words}: correlation", pearson_r(sums), 0.0),
         told_agreement(f"r2_{name}", f"{words}: share of the variance explained", explained(sums),
                        0.0),
         told_agreement(f"ccc_{name}", f"{words}: concordance", concordance(sums), 0.0),
     ]  # fmt: skip
     return [one for one in found if math.isfinite(one.value)]
-
-
-def _joined(*parts: str) -> str:
-    return "; ".join(part for part in parts if part) or NO_LIMIT
 
 
 def _against_mean(error: float, of_mean: float) -> str:
@@ -133,11 +123,3 @@ def _against_mean(error: float, of_mean: float) -> str:
 def _better(less: float, more: float) -> str:
     """Compare at the decimals that are shown: beyond them no model is better."""
     return "better" if round(less, DECIMALS) < round(more, DECIMALS) else "no better"
-
-
-def _against_change(error: float, change: float) -> str:
-    """Hold an error against the least significant change, in the same unit."""
-    if not math.isfinite(change):
-        return ""
-    side = "within" if error <= change else "beyond"
-    return f"{side} the least significant change ({change:.{DECIMALS}f})"

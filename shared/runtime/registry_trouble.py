@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+#: First: a failed handshake also says that retries were exceeded.
+_UNTRUSTED: Final = re.compile(r"SSL|certificate", re.IGNORECASE)
 _UNREACHED: Final = re.compile(
     r"Max retries exceeded|Connection refused|Name or service not known|timed out|"
     r"Failed to (resolve|establish)|Connection aborted|Remote end closed|Invalid URL",
@@ -27,7 +29,12 @@ def registry_trouble(error: Exception) -> str:
     str
         Half a sentence: what happened, and what to do.
     """
-    said = str(error)
+    said = masked(str(error))
+    if _UNTRUSTED.search(said):
+        return (
+            "its certificate is not trusted or TLS fails; check its certificate, its authority "
+            "and that nobody stands between"
+        )
     if _UNREACHED.search(said):
         return "nobody answers there; check that the registry runs and that its address is right"
     status = _STATUS.search(said)
@@ -40,3 +47,8 @@ def registry_trouble(error: Exception) -> str:
     if number < 500:
         return f"what answers there is no MLflow (HTTP {number}); check its address"
     return f"it answers with a fault of its own (HTTP {number}); look into its log"
+
+
+def masked(text: str) -> str:
+    """Hide passwords inside the addresses of a text."""
+    return re.sub(r"(://[^/@:\s]*):[^@/\s]*@", r"\1:***@", text)

@@ -70,6 +70,9 @@ class Task(ABC):
     #: Name in `metrics` (``mae_NAME``, ``r2_NAME``) of each region whose BMD it estimates. An
     #: estimate whose recorded error is too large is not scored.
     metric_names: ClassVar[Mapping[str, str]] = {}
+    #: Metrics of its grades that a version has to be better in than saying the same of everybody:
+    #: what each is called, and what that gives. A version that is not gives no grades.
+    grade_metrics: ClassVar[Mapping[str, tuple[str, float]]] = {}
     #: What an agreement requires of a site's data that says nothing else.
     contract: ClassVar[DataContract] = DataContract()
     #: Whether it stands in the report of a study (`find`).

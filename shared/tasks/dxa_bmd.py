@@ -199,13 +199,13 @@ class DxaBmd(Task):
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
     def tell(self, statistics: Mapping[str, float]) -> list[Told]:
-        """Tell errors against the mean alone and the least significant change, by region."""
+        """Tell errors against the mean alone, by region."""
         found: list[Told] = []
         for region, name in METRIC_NAMES.items():
             sums = sums_of(statistics, name)
             if sums.get("n", 0.0) >= 1:
                 words = f"BMD, {region_words(region)}"
-                found += told_regression(name, region, words, "g/cm²", sums)
+                found += told_regression(name, words, "g/cm²", sums)
         return found + told_loss(self.metrics(statistics))
 
     def find(self, reading: Reading) -> Findings:

@@ -68,6 +68,9 @@ class VfaFracture(Task):
     )
     assesses: ClassVar[str] = f"fractures of the vertebrae {levels(VERTEBRAE)}"
     after: ClassVar[tuple[str, ...]] = (DxaSegmentation.name,)
+    grade_metrics: ClassVar[Mapping[str, tuple[str, float]]] = {
+        name: METRIC_WORDS[name] for name in ("auc_grade2", "kappa")
+    }
 
     @property
     def crop(self) -> tuple[int, int]:

@@ -22,6 +22,11 @@ from shared.regions import LUMBAR, REGION_CODES, VERTEBRAE
 TASKS = ("dxa-segmentation", "dxa-bmd", "vfa-fracture")
 #: sBMD of L1-L4, femoral neck, total hip, g/cm², that give the WHO's three classes.
 NORMAL, LOW, OSTEOPOROTIC = (1.10, 0.95, 1.05), (0.95, 0.75, 0.85), (0.80, 0.60, 0.70)
+#: What grades of fractures depend on (`VfaFracture.grade_metrics`; a test holds it).
+GRADE_METRICS = {
+    "auc_grade2": ("AUC, fracture grade ≥ 2, by vertebra", 0.5),
+    "kappa": ("agreement of grades, by vertebra (kappa)", 0.0),
+}
 SOUND = (0.94, 0.04, 0.015, 0.005)
 MODERATE = (0.05, 0.08, 0.70, 0.17)
 MILD = (0.30, 0.55, 0.10, 0.05)

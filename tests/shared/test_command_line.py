@@ -38,3 +38,9 @@ def test_what_runs_until_ctrl_c_has_then_ended_as_it_should(
     monkeypatch.setattr(module, name, interrupted)
     done = CliRunner().invoke(app, typed)
     assert (done.exit_code, done.stderr.strip(), done.stdout.strip()) == (0, said, "")
+
+
+def test_listening_for_one_study_is_broken_off_by_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after it in a script must not go on as if a study had come."""
+    monkeypatch.setattr(listen, "listen", interrupted)
+    assert CliRunner().invoke(site, ["listen", "SITE", "--once"]).exit_code == 130

@@ -19,7 +19,7 @@ from shared.dicom.attributes import number_of, text_of
 from shared.dicom.verdicts import REASONS, FileVerdict, SetAsideError
 
 from .geometry import FEWEST_SLICES, MOST_VOXELS, SlicePlace, Stack, nearest_axes
-from .slices import DERIVED, LOCALIZERS
+from .slices import DERIVED, LOCALIZERS, MULTI_ENERGY
 
 #: Slices closer than this are at the same place, mm.
 SAME_PLACE_MM: Final = 0.01
@@ -100,6 +100,7 @@ def _without_pixels(dataset: Dataset) -> str | None:
 SLICE_RULES: Final[tuple[EligibilityRule[Dataset], ...]] = (
     EligibilityRule("localizer", _has_word(LOCALIZERS)),
     EligibilityRule("slices_derived", _has_word(DERIVED)),
+    EligibilityRule("multi_energy", _has_word(MULTI_ENERGY)),
     EligibilityRule("report_page", _in_colour),
     EligibilityRule("burned_in_text", _burned_in),
     EligibilityRule("pixels_missing", _without_pixels),

@@ -13,3 +13,11 @@ LOCALIZERS: Final = frozenset({"LOCALIZER", "SCOUT", "SCANOGRAM", "TOPOGRAM", "S
 DERIVED: Final = frozenset(
     {"MIP", "MINIP", "PROJECTION IMAGE", "VRT", "SSD", "RENDERED", "RADIOGRAPH", "SCREEN SAVE"}
 )
+#: Made of several energies (DICOM Supplement 188, and makers' own words): their values are not
+#: those of one tube voltage, or no Hounsfield units of tissue at all.
+MULTI_ENERGY: Final = frozenset(
+    {
+        "VMI", "MAT_SPECIFIC", "MAT_REMOVED", "MAT_FRACTIONAL", "MAT_VALUE_BASED", "MAT_MODIFIED",
+        "EFF_ATOMIC_NUM", "ELECTRON_DENSITY", "MONOENERGETIC", "MONO", "IODINE", "VNC",
+    }
+)  # fmt: skip

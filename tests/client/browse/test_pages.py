@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -416,21 +418,54 @@ def test_a_study_shows_the_bmd_of_another_visit_that_counts_for_it_or_why_none_d
     assert "another visit" not in itself
 
 
+@contextmanager
+def of_somebody(door: Door, uid: str, age_years: float, fractured: str = "") -> Iterator[None]:
+    """For a while a study is of somebody of that age, of whose grades only one is a fracture."""
+    grades = select(Label).where(Label.study == uid, Label.kind == "genant")
+    with Session(door.store.engine) as session, session.begin():
+        study = session.get_one(Study, uid)
+        before, study.age_years = study.age_years, age_years
+        kept = {one.name: one.value for one in session.scalars(grades)}
+        for one in session.scalars(grades):
+            one.value = 0.0
+        if fractured and fractured not in kept:
+            session.add(Label(study=uid, kind="genant", name=fractured, value=2.0))
+        for one in session.scalars(grades.where(Label.name == fractured)):
+            one.value = 2.0
+    try:
+        yield
+    finally:
+        with Session(door.store.engine) as session, session.begin():
+            session.get_one(Study, uid).age_years = before
+            for one in session.scalars(grades):
+                if one.name in kept:
+                    one.value = kept[one.name]
+                else:
+                    session.delete(one)
+
+
 def test_a_ct_with_outlines_tells_its_attenuation_or_why_not(door: Door) -> None:
     uid, browser = a_study(door.enter()), door.browser
-    why = "L1 has no part of 500 mm³ that lies 5 mm inside its outline"
-    assert f"trabecular attenuation of L1, because {why}." in browser.get(f"/studies/{uid}").text
     paths = [door.store.arrays / uid / f"2.25.77.{what}.npy" for what in ("hu", "regions")]
     small: list[NDArray[Any]] = [np.load(path) for path in paths]
     volume = outlined_series(L2=120, L1=104)
     assert volume.regions is not None
     try:
-        np.save(paths[0], volume.hu)
-        np.save(paths[1], volume.regions)
-        page = browser.get(f"/studies/{uid}").text
+        with of_somebody(door, uid, 67):
+            tiny = browser.get(f"/studies/{uid}").text
+            np.save(paths[0], volume.hu)
+            np.save(paths[1], volume.regions)
+            page = browser.get(f"/studies/{uid}").text
+        with of_somebody(door, uid, 44, "L2"):
+            young = browser.get(f"/studies/{uid}").text
     finally:
         for path, array in zip(paths, small, strict=True):
             np.save(path, array)
+    why = "L1 has no part of 500 mm³ that lies 5 mm inside its outline"
+    assert f"trabecular attenuation of L1, because {why}." in tiny
     assert '<th scope="row">L2</th><td class="n">120 ± 0</td><td class="n">120</td>' in page
     assert "L1 is at most 110 HU." in page
     assert "Not assessed: trabecular" not in page
+    assert "L2 is fractured by the hospital" in young
+    assert "the patient is under 50" in young
+    assert "L1 is at most" not in young

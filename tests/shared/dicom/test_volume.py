@@ -260,6 +260,8 @@ def halved(dataset: Dataset, k: int) -> None:
         ("geometry_missing", at(-1, ImageOrientationPatient=[1, 0, 0, 1, 0, 0])),
         ("localizer", at(-1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])),
         ("slices_derived", at(-1, ImageType=["DERIVED", "SECONDARY", "MIP"])),
+        ("multi_energy", at(-1, ImageType=["DERIVED", "PRIMARY", "AXIAL", "VMI"])),
+        ("multi_energy", at(-1, ImageType=["DERIVED", "PRIMARY", "AXIAL", "MAT_REMOVED"])),
         ("uid_missing", at(-1, SeriesInstanceUID="")),
     ],
 )  # fmt: skip

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from shared.clinical.cross_calibration import standardised_bmd
 from shared.findings.findings import bmd_measurement, region_areas, vertebra_grade
+from shared.findings.quality_flags import image_quality
 from shared.inference.conclusions import (
     conclude_estimates,
     conclude_hospital,
     not_assessable,
 )
-from shared.inference.quality_flags import image_quality
 from shared.records import DXA_VENDORS, DXA_VIEWS, Covariates, StudyLabels, Vendor, View
 from shared.regions import REGION_CODES
 from tests.shared.inference_cases import (
@@ -202,22 +202,64 @@ def test_region_maps_survive_into_the_findings_unchanged() -> None:
         assert np.array_equal(found.region_maps[view], region_map(view))
 
 
-@pytest.mark.parametrize(
-    ("graded", "left_out"), [({"L1": 0, "L2": 1}, []), ({}, ["L1", "L2"]), ({"L1": 0}, ["L2"])]
-)
-def test_what_the_hospital_graded_stands_in_its_own_spine_whatever_a_model_suspects(
-    graded: dict[str, int], left_out: list[str]
+@pytest.mark.parametrize("graded", [{"L1": 0, "L2": 1}, {}, {"L1": 0}])
+@pytest.mark.parametrize("singles", [True, False])
+def test_what_a_model_suspects_takes_nothing_off_the_hospitals_own_values(
+    graded: dict[str, int], singles: bool
 ) -> None:
-    labels = StudyLabels(
-        bmd={"L1": 0.8, "L2": 0.85, "L3": 0.9, "L4": 0.9, "L1-L4": 0.86}, genant=graded
-    )
+    each = {"L1": 0.8, "L2": 0.85, "L3": 0.9, "L4": 0.9} if singles else {}
+    labels = StudyLabels(bmd={**each, "L1-L4": 0.86}, genant=graded)
     suspected = [
         vertebra_grade("vfa-fracture", name, [0.2, 0.1, 0.2, 0.5], (0.0, 0.0), labels, 3)
-        for name in ("L1", "L2")
+        for name in ("L1", "L2", "T8")
     ]
     assert list(not_assessable(labels, suspected)) == ["L1", "L2"]
-    own = not_assessable(labels, suspected, measured=True)
-    assert list(own) == left_out
-    conclusion = conclude_hospital(labels, Vendor.HOLOGIC, WOMAN, own)
+    own = not_assessable(labels)
+    assert own == {}
+    conclusion = conclude_hospital(labels, Vendor.HOLOGIC, WOMAN, own, suspected)
     assert conclusion is not None
-    assert list(conclusion.left_out) == left_out
+    assert conclusion.left_out == {}
+    assert (conclusion.site, conclusion.score) == ("L1-L4", -1.7)  # (0.86 − 1.047)/0.110
+    assert conclusion.verified
+    assert conclusion.suspected == ("L1", "L2")
+
+
+def test_what_the_hospital_itself_flags_takes_the_whole_spine_where_it_gives_no_other() -> None:
+    labels = StudyLabels(bmd={"L1-L4": 0.86, "total_hip": 0.9}, genant={"L2": 2})
+    bad = not_assessable(labels)
+    conclusion = conclude_hospital(labels, Vendor.HOLOGIC, WOMAN, bad)
+    assert conclusion is not None
+    assert conclusion.site == "total_hip"
+    assert conclusion.not_judged == {
+        "L1-L4": "L2 is fractured according to the hospital, and the hospital gives no density of "
+        "the others alone"
+    }
+
+
+def test_the_whole_spine_counts_where_a_vertebra_is_only_not_reported_alone() -> None:
+    whole = StudyLabels(bmd={"L1": 0.8, "L1-L4": 0.86})
+    conclusion = conclude_hospital(whole, Vendor.HOLOGIC, WOMAN, {})
+    assert conclusion is not None
+    assert (conclusion.site, conclusion.left_out) == ("L1-L4", {})
+
+
+def test_a_recomputed_spine_says_that_its_reference_is_not_verified() -> None:
+    each = {"L1": 0.60, "L2": 0.70, "L3": 0.755, "L4": 0.80}
+    conclusion = conclude_hospital(StudyLabels(bmd=each), Vendor.HOLOGIC, WOMAN, {})
+    assert conclusion is not None
+    assert (conclusion.site, conclusion.verified) == ("L1-L4", False)
+
+
+def test_a_site_without_a_reference_is_said_not_to_be_judged() -> None:
+    man = Covariates("M", 45.0)
+    labels = StudyLabels(bmd={"femoral_neck": 0.5, "total_hip": 0.9})
+    own = conclude_hospital(labels, Vendor.HOLOGIC, man, {})
+    assert own is not None
+    assert own.site == "total_hip"
+    assert own.not_judged == {"femoral_neck": "there is no reference for this sex and age"}
+    assert own.note.startswith("the femoral neck is not judged because there is no reference")
+    found = [
+        bmd_measurement("t", region, 0.7, Vendor.HOLOGIC, man, StudyLabels())
+        for region in ("femoral_neck", "total_hip")
+    ]
+    assert list(conclude_estimates(found, man, {}).not_judged) == ["femoral_neck"]

@@ -12,12 +12,14 @@ from shared.errors import (
     NoChampionError,
     RegistryUnavailableError,
 )
+from shared.inference import champions
 from shared.inference.champions import (
     REGISTRY_VARIABLE,
     as_tracking_uri,
     load_champions,
     shown_uri,
 )
+from shared.inference.schema import ModelFacts
 from shared.settings.task import TaskSettings
 from shared.training.weights import Weights, digest_arrays, save_weights
 
@@ -52,21 +54,33 @@ def card(weights: Weights, **metrics: float) -> dict[str, Any]:
     return {"digest": digest_arrays(weights.arrays), "validation": validation}
 
 
+def facts_of(folder: Path, text: str) -> ModelFacts:
+    """Facts of the version in a folder whose card holds a text."""
+    (folder / f"{TASK}.card.json").write_text(text)
+    return load_champions([TASK], models=folder).found[TASK].facts
+
+
 def test_the_recorded_error_of_exported_weights_is_that_of_their_own_card(tmp_path: Path) -> None:
     save_weights(tmp_path / f"{TASK}.safetensors", weights())
-    path = tmp_path / f"{TASK}.card.json"
-
-    def recorded(text: str) -> dict[str, float]:
-        path.write_text(text)
-        return load_champions([TASK], models=tmp_path).found[TASK].facts.metrics
-
     own = card(weights(), mae_lumbar=0.2, r2_lumbar=-0.5, rmse_lumbar=0.3, loss=1.0)
-    found = recorded(json.dumps(own))
-    assert found == {"mae_lumbar": 0.2, "r2_lumbar": -0.5, "rmse_lumbar": 0.3}
-    assert recorded(json.dumps(card(weights(value=2.0), mae_lumbar=0.01))) == {}
-    assert recorded(json.dumps(own | {"validation": None})) == {}
-    for damaged in ("", "[]", "{}", '{"digest": 3}', json.dumps(own)[:-9]):
-        assert recorded(damaged) == {}
+    facts = facts_of(tmp_path, json.dumps(own))
+    assert facts.metrics == {"mae_lumbar": 0.2, "r2_lumbar": -0.5, "rmse_lumbar": 0.3}
+    assert facts.record_trouble == ""
+    graded = facts_of(tmp_path, json.dumps(card(weights(), auc_grade2=0.4, kappa=0.1)))
+    assert graded.metrics == {"auc_grade2": 0.4, "kappa": 0.1}
+
+
+def test_only_a_card_that_says_nothing_is_nothing_recorded(tmp_path: Path) -> None:
+    save_weights(tmp_path / f"{TASK}.safetensors", weights())
+    assert load_champions([TASK], models=tmp_path).found[TASK].facts.record_trouble == ""
+    own = card(weights(), mae_lumbar=0.2)
+    silent = facts_of(tmp_path, json.dumps(own | {"validation": None}))
+    assert (silent.metrics, silent.record_trouble) == ({}, "")
+    other = facts_of(tmp_path, json.dumps(card(weights(value=2.0), mae_lumbar=0.01)))
+    assert (other.metrics, "is of other weights" in other.record_trouble) == ({}, True)
+    for damaged in ("", "[]", "{}", json.dumps(own)[:-9], json.dumps(own | {"validation": 3})):
+        unread = facts_of(tmp_path, damaged)
+        assert (unread.metrics, "cannot be read" in unread.record_trouble) == ({}, True)
 
 
 def test_a_missing_file_names_the_task_and_the_file(tmp_path: Path) -> None:
@@ -204,3 +218,48 @@ def test_a_file_that_is_no_registry_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_text("this is no database at all, " * 100)
     with pytest.raises(RegistryUnavailableError, match=r"notes\.db"):
         load_champions([TASK], str(tmp_path / "notes.db"))
+
+
+def answer(message: str, code: str) -> Exception:
+    """An error as MLflow's client raises it; without a code, of an answer that is no JSON."""
+    from mlflow.exceptions import MlflowException
+
+    if not code:
+        return json.JSONDecodeError(message, "<html>", 0)
+    error = MlflowException(message)
+    error.error_code = code
+    return error
+
+
+#: What MLflow says of a page that is none of the registry's.
+PAGE = "API request to endpoint /runs/get failed with error code 404 != 200. Response body: '<p>'"
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [("no access", "PERMISSION_DENIED"), (PAGE, "RESOURCE_DOES_NOT_EXIST"), ("no JSON", "")],
+)
+def test_a_run_that_cannot_be_read_is_not_one_without_an_error(
+    registry: str, monkeypatch: pytest.MonkeyPatch, message: str, code: str
+) -> None:
+    """Else a version scores by an error that nobody has read."""
+
+    def fails(*_: object) -> None:
+        raise answer(message, code)
+
+    monkeypatch.setattr(champions, "_from_file", lambda *_: None)
+    monkeypatch.setattr("mlflow.MlflowClient.get_run", fails)
+    with pytest.raises(RegistryUnavailableError, match="cannot be used"):
+        load_champions([TASK], registry)
+
+
+def test_a_run_that_is_not_there_recorded_nothing(
+    registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise answer("Run '1' not found", "RESOURCE_DOES_NOT_EXIST")
+
+    monkeypatch.setattr(champions, "_from_file", lambda *_: None)
+    monkeypatch.setattr("mlflow.MlflowClient.get_run", fails)
+    facts = load_champions([TASK], registry).found[TASK].facts
+    assert (facts.version, facts.metrics) == ("1", {})

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from shared.inference.fitness import error_t, why_not_scored
+from shared.inference.fitness import error_t, judge, why_not_graded
 from shared.inference.schema import ModelFacts
+from tests.shared.inference_cases import GRADE_METRICS
 
 REGION, NAME = "total_hip", "total_hip"
 
@@ -43,7 +44,7 @@ ONE_T = 0.122976
 def test_a_version_scores_where_its_record_allows_it(
     metrics: dict[str, float], scored: bool
 ) -> None:
-    assert (why_not_scored(version(**metrics), REGION) == "") == scored
+    assert (judge(version(**metrics), REGION) is None) == scored
 
 
 def test_an_error_is_told_in_t_scores_of_its_region() -> None:
@@ -54,5 +55,41 @@ def test_an_error_is_told_in_t_scores_of_its_region() -> None:
 
 def test_another_regions_error_says_nothing() -> None:
     bad = version(mae=1.0)
-    assert why_not_scored(bad, REGION)
-    assert why_not_scored(bad, "femoral_neck") == ""
+    assert judge(bad, REGION) is not None
+    assert judge(bad, "femoral_neck") is None
+
+
+def test_the_kind_and_the_words_of_a_reason_come_together() -> None:
+    far = judge(version(mae=0.15, r2=-1.0), REGION)
+    flat = judge(version(mae=0.05, r2=-1.0), REGION)
+    unread = judge(version(mae=0.05).model_copy(update={"record_trouble": "it is torn"}), REGION)
+    nothing = judge(version(mae=math.nan), REGION)
+    assert far is not None
+    assert far.kind == "error"
+    assert far.words.startswith("off by 0.150 g/cm² (1.22 T-scores) on average on validation pat")
+    assert flat is not None
+    assert flat.kind == "mean"
+    assert unread is not None
+    assert (unread.kind, unread.words) == ("record", "unproven, because it is torn")
+    assert nothing is not None
+    assert nothing.kind == "record"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "graded"),
+    [
+        ({}, True),  # as of every federated version: tables of grades leave no hospital
+        ({"auc_grade2": 0.501, "kappa": 0.01}, True),
+        ({"auc_grade2": 0.5}, False),
+        ({"auc_grade2": 0.9, "kappa": 0.0}, False),
+        ({"auc_grade2": math.nan}, False),
+        ({"auc_grade1": 0.3}, True),  # not what the task names
+    ],
+)
+def test_a_version_grades_where_its_record_allows_it(
+    metrics: dict[str, float], graded: bool
+) -> None:
+    found = version().model_copy(update={"metrics": metrics, "grade_metrics": GRADE_METRICS})
+    assert (why_not_graded(found) == "") == graded
+    assert why_not_graded(found.model_copy(update={"record_trouble": "it is torn"}))
+    assert why_not_graded(found.model_copy(update={"grade_metrics": {}})) == ""

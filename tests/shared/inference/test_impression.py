@@ -1,6 +1,7 @@
 """What stands first in a report: what was measured, and what is not assessed."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,6 +14,7 @@ from shared.inference.schema import Prediction
 from shared.records import Covariates, StudyLabels, View
 from shared.regions import VERTEBRAE
 from tests.shared.inference_cases import (
+    GRADE_METRICS,
     LOW,
     MODERATE,
     NORMAL,
@@ -32,6 +34,10 @@ CLASSES = {"normal": NORMAL, "low bone mass": LOW, "osteoporosis": OSTEOPOROTIC}
 UNLIKELY = (0.46, 0.10, 0.14, 0.30)
 
 
+#: How what follows from the hospital's BMD begins.
+OWN_BMD = "From the hospital's BMD, by this program's references: bone density "
+
+
 def measured(value: float) -> Subject:
     return make_subject(labels=StudyLabels(bmd={"total_hip": value}))
 
@@ -45,7 +51,7 @@ def test_the_headline_is_what_was_measured_and_says_where_the_estimate_differs(
     by_basis = {one.basis: one.bone_class for one in prediction.conclusions}
     assert by_basis == {"estimate": estimated, "hospital": own}
     first, *rest = prediction.narrative.impression
-    assert first.startswith("Measured by the hospital: bone density ")
+    assert first.startswith(OWN_BMD)
     assert first.split(", lowest")[0].endswith(" by the WHO classes")
     differs = "The model's estimate differs: "
     assert (differs in first) == (own != estimated)
@@ -63,8 +69,13 @@ def test_the_hospitals_diagnosis_leads_in_its_own_words(diagnosis: str) -> None:
     assert ("the hospital's diagnosis stands" in first) == known
 
 
-def unfit(subject: Subject, **metrics: float) -> Prediction:
-    found = hand_made(subject, OSTEOPOROTIC, {"L1": MODERATE})
+def unfit(
+    subject: Subject,
+    grades: Mapping[str, Sequence[float]] | None = None,
+    /,
+    **metrics: float,
+) -> Prediction:
+    found = hand_made(subject, OSTEOPOROTIC, grades)
     return assemble(subject, found, recorded(**metrics))[0]
 
 
@@ -93,7 +104,7 @@ def test_a_version_that_is_off_by_more_than_a_t_score_gives_no_score_and_the_fir
 def test_what_was_measured_still_leads_where_the_version_is_not_good_enough() -> None:
     prediction = unfit(measured(OWN["low bone mass"]), **BAD)
     first = prediction.narrative.impression[0]
-    assert first.startswith("Measured by the hospital: bone density in the range of low bone mass")
+    assert first.startswith(f"{OWN_BMD}in the range of low bone mass")
     assert "Not assessed by the model: bone density" in first
     assert "osteoporosis" not in " ".join(prediction.narrative.impression)
     [hip] = [one for one in prediction.measurements if one.region == "total_hip"]
@@ -114,7 +125,9 @@ def test_the_error_of_the_version_stands_beside_its_estimate() -> None:
     subject = make_subject()
     said = assemble(subject, hand_made(subject), recorded(mae_lumbar=0.0613))[0]
     # 0.0613/1.0550 over 0.110
-    assert "(off by 0.53 T-scores on average)" in said.narrative.impression[0]
+    assert (
+        "(off by 0.53 T-scores on average on validation patients)" in said.narrative.impression[0]
+    )
     unknown = assemble(subject, hand_made(subject), models())[0]
     assert "how far the version is off is not recorded" in unknown.narrative.impression[0]
 
@@ -125,8 +138,8 @@ def test_a_fracture_that_is_less_likely_than_not_is_neither_severe_nor_suspected
     assert "suspected" not in text
     assert "severe (" not in text
     assert "L1 severe" not in text
-    assert "Uncertain: L1 (44% for at least moderate); look at the image." in text
-    assert "was seen in 12 vertebrae" in text
+    assert "The model is uncertain of L1 (44% for at least moderate); look at the image." in text
+    assert "The model saw no moderate or severe fracture in 12 vertebrae." in text
 
 
 def test_what_a_task_decides_below_a_half_is_worth_a_look_and_no_grade() -> None:
@@ -138,7 +151,7 @@ def test_what_a_task_decides_below_a_half_is_worth_a_look_and_no_grade() -> None
     )
     parts = [*(part for part in found if not part.grades), Findings(grades=decided)]
     text = " ".join(assemble(subject, parts, models())[0].narrative.impression)
-    assert "Uncertain: L1 (2% for at least moderate)" in text
+    assert "The model is uncertain of L1 (2% for at least moderate)" in text
     assert "suspected" not in text
 
 
@@ -198,11 +211,142 @@ def test_an_outline_in_pieces_is_doubtful() -> None:
 def test_measured_values_without_a_class_still_lead(covariates: Covariates) -> None:
     labels = StudyLabels(bmd={"total_hip": 0.6})
     first = predict(make_subject(covariates=covariates, labels=labels)).narrative.impression[0]
-    assert first.startswith("Measured by the hospital, without a class of bone density: sex and")
+    assert first.startswith("From the hospital's BMD no class of bone density is given: sex and")
 
 
 def test_one_vertebra_is_said_in_the_singular() -> None:
     grades = dict.fromkeys(VERTEBRAE[1:], UNLIKELY)
     narrative = predict(make_subject(), NORMAL, grades).narrative
-    assert "was seen in 1 vertebra." in " ".join(narrative.impression)
-    assert "1 vertebra graded as not fractured." in narrative.findings
+    assert "saw no moderate or severe fracture in 1 vertebra." in " ".join(narrative.impression)
+    assert "The model grades 1 vertebra as not fractured." in narrative.findings
+
+
+def test_a_suspected_fracture_stands_before_what_is_not_assessed() -> None:
+    for own in (make_subject(), measured(OWN["normal"])):
+        sentences = unfit(own, {"L1": MODERATE}, **BAD).narrative.impression
+        text = " ".join(sentences)
+        assert text.index("fracture suspected by the model") < text.index("Not assessed by the")
+    assert (
+        unfit(make_subject(), {"L1": MODERATE}, **BAD)
+        .narrative.impression[0]
+        .startswith("Vertebral fracture suspected by the model: L1")
+    )
+
+
+def test_a_vertebra_that_a_model_suspects_stays_in_the_measured_spine_and_is_named() -> None:
+    subject = make_subject(labels=StudyLabels(bmd={"L1-L4": 0.90}))
+    first = predict(subject, NORMAL, {"L2": MODERATE}).narrative.impression[0]
+    assert first.startswith(OWN_BMD)
+    assert "at the lumbar spine L1-L4" in first
+    assert "The model suspects a fracture of L2: its measured density may read too high." in first
+
+
+def test_a_score_against_an_unverified_reference_is_marked_in_the_headline_and_the_table() -> None:
+    woman = Covariates("F", 30.0)  # her hip is held against young women of any age
+    subject = make_subject(covariates=woman, labels=StudyLabels(bmd={"total_hip": 0.80}))
+    first = predict(subject, NORMAL).narrative.impression[0]
+    assert "(reference unverified) at the total hip" in first
+    [row] = re.findall(r">Total hip</td>.*?</tr>", html(subject, None), re.DOTALL)
+    assert "</strong> *</td>" in " ".join(row.split())
+    verified = measured(OWN["normal"])
+    assert "unverified" not in predict(verified, None).narrative.impression[0]
+    assert "</strong> *" not in html(verified, None)
+
+
+def test_one_site_that_is_not_scored_has_no_score_there_only() -> None:
+    first = unfit(make_subject(), mae_lumbar=0.16, mae_total_hip=0.05).narrative.impression[0]
+    assert "So it gives no T-score and no class there." in first
+    whole = unfit(make_subject(), **BAD).narrative.impression[0]
+    assert "So it gives no T-score and no class." in whole
+
+
+def test_before_fifty_an_error_is_told_in_the_unit_of_the_density() -> None:
+    young = make_subject(covariates=Covariates("F", 35.0))
+    said = unfit(young, mae_lumbar=0.0613).narrative.impression[0]
+    assert "(off by 0.061 g/cm² on average on validation patients)" in said
+    poor = unfit(young, **BAD).narrative.impression[0]
+    assert "off by 0.160 g/cm² at the lumbar spine L1-L4" in poor
+    assert "So it gives no Z-score and no class." in poor
+    assert "T-score" not in poor
+
+
+def test_sites_that_are_not_judged_are_said_and_the_lowest_is_of_the_others() -> None:
+    labels = StudyLabels(bmd={"femoral_neck": 0.6, "total_hip": 1.0})
+    man = make_subject(covariates=Covariates("M", 45.0), labels=labels)
+    first = predict(man, None).narrative.impression[0]
+    assert "lowest Z-score of the sites judged " in first
+    assert "Not judged: the femoral neck, because there is no reference for this sex" in first
+    assert "of the sites judged" not in predict(measured(1.0), None).narrative.impression[0]
+
+
+def graded(subject: Subject, **metrics: float) -> Prediction:
+    facts = [
+        one.model_copy(update={"metrics": metrics, "grade_metrics": GRADE_METRICS})
+        if one.task == "vfa-fracture"
+        else one
+        for one in models()
+    ]
+    return assemble(subject, hand_made(subject, NORMAL, {"L1": MODERATE}), facts)[0]
+
+
+def test_a_version_that_tells_fractures_no_better_than_chance_gives_no_grades() -> None:
+    poor = graded(make_subject(), auc_grade2=0.48)
+    assert poor.grades == ()
+    [sentence] = [one for one in poor.narrative.impression if "fractures were not assessed" in one]
+    assert "no better on validation patients than saying the same of every vertebra" in sentence
+    assert "by vertebra: 0.48, where that gives 0.50" in sentence
+    assert "suspected" not in " ".join(poor.narrative.impression)
+    assert "L1-L4" not in " ".join(one for one in poor.conclusions[0].not_judged)
+    [gap] = [gap for gap in poor.not_assessed if gap.what.startswith("fractures of ")]
+    assert gap.what == "fractures of T4 to L4"
+    good = graded(make_subject(), auc_grade2=0.91, kappa=0.4)
+    assert len(good.grades) == 13
+    limits = " ".join(good.narrative.limits)
+    assert "AUC, fracture grade ≥ 2, by vertebra: 0.91" in limits
+    assert "How well this version tells fractures is not recorded." in " ".join(
+        graded(make_subject()).narrative.limits
+    )
+
+
+def test_a_vertebra_that_the_hospital_grades_0_is_not_fractured_by_its_words() -> None:
+    subject = make_subject(labels=StudyLabels(genant={"L1": 0}))
+    text = " ".join(predict(subject, NORMAL, {"L1": MODERATE}).narrative.impression)
+    assert "the hospital grades it not fractured" in text
+    assert "none" not in text.split("This does")[0].split()
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "grades", "tone"),
+    [
+        ("osteoporosis", {}, "alert"),
+        ("normal", {}, "good"),
+        ("low bone mass", {}, "watch"),
+        ("metastasis", {}, ""),  # what it means for bone is not known here
+        (None, {"L1": UNLIKELY}, "watch"),
+    ],
+)
+def test_the_box_has_the_tone_of_the_worst_that_stands_in_it(
+    diagnosis: str | None, grades: dict[str, tuple[float, ...]], tone: str
+) -> None:
+    labels = StudyLabels(classes={} if diagnosis is None else {diagnosis: 1.0})
+    page = html(make_subject(labels=labels), NORMAL, grades)
+    assert f'<section class="impression {tone}">' in page
+
+
+def test_a_diagnosis_of_the_whos_is_no_class_by_age() -> None:
+    young, labels = Covariates("F", 35.0), StudyLabels(classes={"normal": 1.0})
+    text = " ".join(
+        predict(make_subject(covariates=young, labels=labels), NORMAL).narrative.impression
+    )
+    assert "Estimated bone density within the expected range for age" in text
+    assert "differs" not in text
+    assert "same class" not in text
+
+
+def test_a_diagnosis_that_disagrees_with_the_bmd_is_said_to() -> None:
+    differ = "The hospital's diagnosis and this class of its BMD differ"
+    for said, differs in (("osteoporosis", True), ("Normal", False), ("under treatment", False)):
+        labels = StudyLabels(bmd={"total_hip": OWN["normal"]}, classes={said: 1.0})
+        sentences = predict(make_subject(labels=labels), NORMAL).narrative.impression
+        assert (differ in sentences[0]) == differs
+        assert ("Refer to a physician" in sentences[-1]) == differs

@@ -19,6 +19,7 @@ from shared.errors import (
     NoChampionError,
 )
 from shared.inference import predict as module
+from shared.inference import results
 from shared.inference.cli import unused_files
 from shared.inference.predict import predict_folder
 from shared.inference.schema import Prediction
@@ -209,7 +210,7 @@ def test_a_failure_leaves_nothing_half_written(
     out = tmp_path / "results" / "out"
     predict_folder(study, out, models=champions, device="cpu")
     before = (out / "report.html").read_bytes()
-    monkeypatch.setattr(module, "overlay_png", fails)
+    monkeypatch.setattr(results, "overlay_png", fails)
     with pytest.raises(OSError, match="disk full"):
         predict_folder(study, out, models=champions, device="cpu")
     assert [path.name for path in out.parent.iterdir()] == ["out"]
@@ -283,23 +284,56 @@ def test_the_command_prints_pure_json(study: Path, champions: Path, tmp_path: Pa
     assert Prediction.model_validate(facts["studies"][0]["prediction"])
     assert Path(facts["studies"][0]["report"]).is_file()
     spoken = CliRunner().invoke(app, [*options, "--device", "cpu"])
-    assert "Measured by the hospital: bone density" in spoken.output
+    assert "From the hospital's BMD, by this program's references: bone density" in " ".join(
+        spoken.output.split()
+    )
     assert " not used: " in spoken.output
     assert "not a medical device" in spoken.output
 
 
-def test_files_that_were_not_used_are_named_and_why_without_their_folders() -> None:
+def test_files_that_were_not_used_are_counted_by_reason_and_never_named() -> None:
     verdicts = [
-        judge("Doe^Jane/IM001", "damaged"),
-        judge("labels/bmd.csv:2", "label_without_study"),
-        judge("labels/bmd.csv:3", "label_without_study"),
-        *(judge(f"Doe^Jane/page{number}.dcm", "report_page") for number in range(7)),
+        judge("Doe^Jane/Doe_Jane.dcm", "damaged"),
+        judge("labels/doe.csv:2", "label_without_study"),
+        judge("labels/doe.csv:3", "label_without_study"),
+        *(judge(f"Doe^Jane/doe{number}.dcm", "report_page") for number in range(7)),
     ]
     first, second, third = unused_files(verdicts)
-    assert first == "1 file was not used: IM001 (the DICOM file is damaged or cut off)"
-    assert second == (
-        "2 lines of tables were not used: bmd.csv (no study of that patient on that day)"
+    assert first == "1 file was not used: the DICOM file is damaged or cut off"
+    assert second == "2 lines of tables were not used: no study of that patient on that day"
+    assert third.startswith("7 files were not used: a printed page of results")
+    assert "doe" not in " ".join((first, second, third)).lower()
+
+
+# typer's import of click's old names
+@pytest.mark.filterwarnings("ignore:'click:DeprecationWarning")
+def test_the_commands_settings_bring_the_hospitals_diagnoses_in(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    import typer
+    from typer.testing import CliRunner
+
+    from shared.inference.cli import predict_command
+
+    app = typer.Typer()
+    app.command()(predict_command)
+    found = predict_folder(study, tmp_path / "first", models=champions, device="cpu")
+    (known,) = found.predictions.values()
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "befunde.csv").write_text(
+        f"PatNr,Tag,Befund\n{known.study.patient_id},{known.study.study_date},Osteoporosis\n"
     )
-    assert third.startswith("7 files were not used: page0.dcm, page1.dcm, page2.dcm, page3.dcm, ")
-    assert "page4.dcm and 2 more (see --json) (a printed page of results" in third
-    assert "Doe" not in " ".join((first, second, third))
+    (tmp_path / "site.yaml").write_text(
+        "site: riverside\nlabels:\n  patient_id: PatNr\n  scan_date: Tag\n"
+        "  image_class: Befund\n  classes: [osteoporosis]\n"
+    )
+    options = [str(study), "--models", str(champions), "--labels", str(tables), "--device", "cpu"]
+    said = []
+    for more in ([], ["--settings", str(tmp_path / "site.yaml")]):
+        done = CliRunner().invoke(app, [*options, "--out", str(tmp_path / "out"), "--json", *more])
+        assert done.exit_code == 0, done.output
+        conclusions = json.loads(done.stdout)["studies"][0]["prediction"]["conclusions"]
+        said.append([one["diagnoses"] for one in conclusions if one["basis"] == "hospital"])
+    assert not any(diagnoses for diagnoses in said[0])
+    assert said[1] == [["osteoporosis"]]

@@ -16,7 +16,8 @@ from shared.tasks.dxa_segmentation import DxaSegmentation
 from shared.tasks.pixels import Placement
 from shared.tasks.reading import Reading
 from shared.tasks.region_maps import largest_parts, name_vertebrae
-from shared.tasks.vfa_fracture import YES_WEIGHT, grade_probabilities, grades_of
+from shared.tasks.vfa_fracture import YES_WEIGHT, VfaFracture, grade_probabilities, grades_of
+from tests.shared.inference_cases import GRADE_METRICS
 
 LOGITS = st.tuples(*[st.floats(-12, 12)] * 3)
 
@@ -31,6 +32,11 @@ def test_a_task_reads_a_study_after_those_whose_findings_it_needs() -> None:
     assert names == ["dxa-segmentation", "dxa-bmd", "vfa-fracture"]
     for name, task in reporting_tasks().items():
         assert all(names.index(before) < names.index(name) for before in task.after)
+
+
+def test_grades_depend_on_metrics_that_the_task_computes() -> None:
+    assert VfaFracture.grade_metrics == GRADE_METRICS
+    assert VfaFracture.headline.metric in GRADE_METRICS
 
 
 @settings(deadline=None)  # the first call of torch is slow

@@ -152,9 +152,9 @@ def test_the_table_of_measured_values_leaves_out_what_the_hospital_leaves_out() 
 
 def test_what_was_measured_stands_before_the_estimate() -> None:
     text = " ".join(" ".join(Page(CASES["whole"]).words).split())
-    assert text.index("Measured by the hospital") < text.index("Estimated by the model")
+    assert text.index("From the hospital's BMD") < text.index("Estimated by the model")
     alone = " ".join(Page(CASES["young"]).words)
-    assert "Measured by the hospital" not in alone
+    assert "From the hospital's BMD" not in alone
     assert "measured by the hospital" not in alone
     assert 'class="estimate"' in CASES["young"]
     assert 'class="own"' not in CASES["young"]

@@ -22,6 +22,7 @@ from tests.shared.inference_cases import (
     predict,
 )
 
+OWN_BMD = "From the hospital's BMD, by this program's references: bone density "
 #: Claims that no report may make.
 FORBIDDEN = re.compile(
     r"rules? out|ruled out|excluded|no fracture is|no fracture was|healthy|FRAX|"
@@ -37,7 +38,7 @@ def impression(*args: object, **kwargs: object) -> str:
 def test_normal() -> None:
     text = impression(make_subject(), NORMAL)
     assert "Estimated bone density in the normal range by the WHO classes" in text
-    assert "No moderate or severe vertebral fracture was seen in 13 vertebrae" in text
+    assert "The model saw no moderate or severe fracture in 13 vertebrae" in text
     assert "does not prove that there is none" in text
 
 
@@ -83,11 +84,14 @@ def test_a_fracture_that_only_the_hospital_saw_comes_first_and_stands_in_the_fin
     sentences = narrative.impression
     assert sentences[0].startswith("Vertebral fracture by the hospital's own reading: T8 severe.")
     assert "T8 (2% for at least moderate); the hospital's reading stands" in sentences[-2]
-    assert not any(sentence.startswith("No moderate or severe") for sentence in sentences)
     assert "what the two readings differ in" in sentences[-1]
     [found] = [sentence for sentence in narrative.findings if sentence.startswith("T8")]
-    assert "severe fracture by the hospital's own reading; the model gives none" in found
-    assert any("12 vertebrae graded as not fractured" in one for one in narrative.findings)
+    assert (
+        "severe fracture by the hospital's own reading; the model grades it not fractured" in found
+    )
+    assert any(
+        "The model grades 12 vertebrae as not fractured" in one for one in narrative.findings
+    )
     other = predict(subject, NORMAL, {"L1": MODERATE}).narrative.impression
     assert "confirm the fracture on radiographs and look at what the two readings" in other[-1]
     agreed = predict(subject, NORMAL, {"T8": MODERATE}).narrative.impression
@@ -119,18 +123,20 @@ def test_the_hospitals_measured_values_stand_where_they_differ() -> None:
     labels = StudyLabels(bmd={"total_hip": 0.60})
     prediction = predict(make_subject(labels=labels), NORMAL)
     text = " ".join(prediction.narrative.impression)
-    assert text.startswith("Measured by the hospital: bone density in the range of osteoporosis")
+    assert text.startswith(f"{OWN_BMD}in the range of osteoporosis")
     first = prediction.narrative.impression[0]
     assert "The model's estimate differs: in the normal range, lowest estimated T-score" in first
     assert "the measured values stand" in first
     findings = " ".join(prediction.narrative.findings)
-    assert "the hospital reports 0.600 g/cm²" in findings
+    # 0.600 of a Lunar is Hologic (0.979·0.600 − 0.031 − 0.006)/1.008 = 0.546; less 0.942, by 0.122
+    own = "the hospital reports 0.600 g/cm² (T-score −3.2 by this program's references); "
+    assert own in findings
 
 
 def test_agreement_with_the_hospital_is_said() -> None:
     labels = StudyLabels(bmd={"total_hip": 1.10})
     first, second, *_ = predict(make_subject(labels=labels), NORMAL).narrative.impression
-    assert first.startswith("Measured by the hospital: bone density in the normal range by the WHO")
+    assert first.startswith(f"{OWN_BMD}in the normal range by the WHO")
     assert second.startswith("The model's estimate is of the same class: lowest estimated T-score")
 
 
@@ -206,3 +212,20 @@ def test_doubtful_outlines_reach_the_impression() -> None:
 @pytest.mark.parametrize(("score", "text"), [(-2.5, "−2.5"), (0.3, "+0.3"), (0.0, "0.0")])
 def test_scores_carry_their_sign(score: float, text: str) -> None:
     assert signed(score) == text
+
+
+def test_nothing_is_said_of_estimates_where_there_are_none() -> None:
+    labels = StudyLabels(bmd={"total_hip": 0.9})
+    own = predict(make_subject(views=(View.SPINE_PA,), labels=labels), None).narrative
+    text = " ".join((*own.technique, *own.limits))
+    for words in ("neural network", "is an estimate", "which these estimates", "version is not"):
+        assert words not in text
+    assert "Research use only" in text
+    assert "T-scores compare with" in text  # of the hospital's BMD
+    nothing = predict(make_subject(views=(View.SPINE_PA,)), None).narrative
+    assert "T-score" not in " ".join((*nothing.technique, *nothing.limits))
+    estimated = predict(make_subject()).narrative
+    assert any(one.startswith("The model's bone density is an est") for one in estimated.limits)
+    assert any("The model's bone density was estimated" in one for one in estimated.technique)
+    young = predict(make_subject(covariates=Covariates("F", 35.0))).narrative
+    assert "T-scores compare with" not in " ".join(young.technique)

@@ -19,6 +19,9 @@ from shared.runtime.registry_trouble import registry_trouble
         ("API request to endpoint /api failed with error code 401 != 200.", "it refuses"),
         ("API request failed with error code 503 != 200.", "a fault of its own (HTTP 503)"),
         ("no such table: runs\n[SQL: SELECT]", "Exception: no such table: runs"),
+        ("HTTPSConnectionPool(host='h', port=1): Max retries exceeded with url: /api (Caused by "
+         "SSLError(SSLCertVerificationError(1, 'certificate verify failed')))", "not trusted"),
+        ("unsupported URI 'http+x://user:secret@h:1'", "http+x://user:***@h:1"),
     ],
 )  # fmt: skip
 def test_each_trouble_has_its_words(error: str, said: str) -> None:

@@ -1,0 +1,87 @@
+"""The files of one study's prediction: where they may go, and how they appear at once."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from shared.errors import ConfigError
+from shared.findings.findings import Findings
+from shared.inference.figures import marks, overlay_png
+from shared.inference.schema import Prediction
+from shared.records import ImageRecord, View
+
+PREDICTION = "prediction.json"
+REPORT = "report.html"
+MASKS = "masks.npz"
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder that holds something else than predictions.
+
+    Raises
+    ------
+    ConfigError
+        The sentence says what to name instead.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(f"{out}: is a file (--out must name a folder)")
+    foreign = [path.name for path in out.iterdir() if not _is_ours(path)]
+    if foreign:
+        raise ConfigError(
+            f"{out}: holds {foreign[0]!r}, which is no prediction (name a new or an empty folder)"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Say whether a file, or the folder of one study, came from an earlier prediction."""
+    if path.is_dir():
+        made = [part.name for part in path.iterdir()]
+        return path.name.startswith("study-") and PREDICTION in made
+    ours = (PREDICTION, REPORT, MASKS)
+    return path.name in ours or (path.name.startswith("overlay_") and path.suffix == ".png")
+
+
+def write_results(
+    folder: Path,
+    prediction: Prediction,
+    report: str,
+    images: Mapping[View, ImageRecord],
+    findings: Findings,
+) -> None:
+    """Write everything of one study, whole or not at all.
+
+    The folder is readable by its owner only: the report names a patient.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        text = prediction.model_dump_json(indent=2, by_alias=True)
+        (part / PREDICTION).write_text(text + "\n", encoding="utf-8")
+        (part / REPORT).write_text(report, encoding="utf-8")
+        arrays = findings.maps
+        if arrays:
+            with (part / MASKS).open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+        for view, image in images.items():
+            drawn = marks(view, findings.region_maps.get(view), findings.grades)
+            (part / f"overlay_{view.value}.png").write_bytes(overlay_png(image, drawn))
+        _swap(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _swap(part: Path, folder: Path) -> None:
+    """Put a finished folder in its place; an earlier prediction there goes afterwards."""
+    earlier = part.with_name(part.name + "-earlier")
+    if folder.exists():
+        folder.replace(earlier)
+    part.replace(folder)
+    shutil.rmtree(earlier, ignore_errors=True)
