@@ -77,17 +77,25 @@ class CtExamination:
         return acquire(self.scene, self.scanner, self.stack, rng)
 
 
-def draw_examination(number: int, seed: int, population: str, generator: str) -> CtExamination:
-    """Draw the CT of a person, on the hospital's own scanner, which follows from its seed.
+def draw_examination(
+    number: int,
+    seed: int,
+    population: str,
+    generator: str,
+    scanner: CtScannerProfile | None = None,
+) -> CtExamination:
+    """Draw the CT of a person.
 
     Parameters
     ----------
     number, seed, population, generator
         Of the person, as for `solid_source.solid_patient`.
+    scanner : CtScannerProfile, optional
+        By default the hospital's own, which follows from its seed.
     """
     rng = numpy_generator(seed, "ct examination", generator, population, number)
     names = sorted(CT_SCANNERS)
-    profile = CT_SCANNERS[names[seed % len(names)]]
+    profile = scanner or CT_SCANNERS[names[seed % len(names)]]
     person = draw_person(number, seed, POPULATIONS[population], GENERATORS[generator])
     roll = ROLL_SD * float(np.clip(rng.normal(), -2.5, 2.5))
     lie = Lie(roll_degrees=roll, inspiration=float(rng.uniform(0.5, 1.0)))
