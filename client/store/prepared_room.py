@@ -131,8 +131,11 @@ def _sizes(store: SiteStore, versions: Sequence[PreparingVersion]) -> dict[Path,
     for split in SPLITS:
         source = store.source(split)
         for one in versions:
-            for path in _undrawn_files(store, source.images, source.volumes, one.task.inputs):
+            files = _undrawn_files(store, source.images, source.volumes, one.task.inputs)
+            for path in files if one.task.outlines else ():
                 sizes[one.folder] += _map_of(path) + BLOCK
+            if not one.task.outlines:  # a folder and a small file a study
+                sizes[one.folder] += 2 * BLOCK * sum(map(len, source.studies_by_patient.values()))
     return sizes
 
 
@@ -203,7 +206,7 @@ def _remove(folder: Path) -> bool:
     """Remove a version's folder; say whether it is gone.
 
     It loses its name first: another process that uses the version finds no folder to write to,
-    and refuses (`PreparingVersion.maps`), where it would keep maps that nobody counts.
+    and refuses (`PreparingVersion.findings`), where it would keep maps that nobody counts.
     """
     going = folder if folder.suffix == GOING else folder.with_name(folder.name + GOING)
     with suppress(OSError):

@@ -32,7 +32,8 @@ class PreparedSource:
     What it gives of a patient is a fixed function of that patient's own studies: the versions,
     the programs and the device are named by `digest`, nothing is random, and no other
     patient's data are read. An image in which nothing was found gets an empty map: who is
-    counted follows from what the store holds, and not from what was found. So whatever is
+    counted follows from what the store holds, and not from what was found. Slices that a version
+    marks are given to the versions after it and to no study, for the same reason. So whatever is
     promised per patient of training on it (`shared.training.local_round.train_private`) is
     promised of the source below as well, and costs the same. Nothing is promised of who
     chooses the versions: a coordinator that chooses their weights chooses that function, as it
@@ -72,7 +73,8 @@ class PreparedSource:
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
     def _completed(self, study: StudyRecord) -> StudyRecord:
-        reached = {name for one in self.versions for name in undrawn(study, one.task.inputs)}
+        outlining = [one for one in self.versions if one.task.outlines]
+        reached = {name for one in outlining for name in undrawn(study, one.task.inputs)}
         grids = undrawn(study, self.inputs)
         wanted = {name: shape for name, shape in grids.items() if name in reached}
         if not wanted:
@@ -89,7 +91,7 @@ class PreparedSource:
         found: dict[str, Findings] = {}
         for version in self.versions:
             before = join(found[name] for name in version.task.after if name in found)
-            found[version.task.name] = version.maps(study, before)
+            found[version.task.name] = version.findings(study, before)
         return join(found.values())
 
 

@@ -3,6 +3,7 @@
 <site>/store/prepared/<task>/<key>/weights.safetensors           the version's weights
 <site>/store/prepared/<task>/<key>/<study>/<view>.regions.npy    what it found, uint8
 <site>/store/prepared/<task>/<key>/<study>/<series>.regions.npy
+<site>/store/prepared/<task>/<key>/<study>/slices.json           of a task without outlines
 
 The key is the digest of everything that a map follows from besides the study. A map is made
 once, and an image in which nothing was found has an empty one. All of it can be made again:
@@ -29,6 +30,7 @@ from shared.errors import PolicyRefusedError, StoreMissingError
 from shared.findings.completion import blind, findings_of
 from shared.findings.findings import Findings, RegionMap
 from shared.records import StudyLabels, StudyRecord
+from shared.regions import VERTEBRA_CODES
 from shared.runtime.files import OWNER_ONLY, appearing, make_private_folder
 from shared.runtime.libraries import versions_of
 from shared.tasks import make_task
@@ -46,6 +48,8 @@ LOG: Final = logging.getLogger(__name__)
 
 FOLDER: Final = "prepared"
 WEIGHTS: Final = "weights.safetensors"
+#: What a task without outlines marked in a study.
+MARKS: Final = "slices.json"
 #: Stands in the folder of a version for which there is room (`client.store.prepared_room`).
 HOLDING: Final = "holding.json"
 #: Programs that a map's bits follow from.
@@ -100,7 +104,7 @@ class PreparingVersion:
             save_tensors(self.folder / WEIGHTS, self.arrays)
             (self.folder / WEIGHTS).chmod(OWNER_ONLY)
 
-    def maps(self, study: StudyRecord, before: Findings) -> Findings:
+    def findings(self, study: StudyRecord, before: Findings) -> Findings:
         """Give what the version finds in a study where nobody drew anything.
 
         Parameters
@@ -115,13 +119,16 @@ class PreparingVersion:
         Findings
             Maps of the images and series that the task reads and nobody drew on, as kept in
             the store; empty where nothing was found, so that whether a study can be used does
-            not follow from who chose the weights.
+            not follow from who chose the weights. Of a task without outlines the slices that it
+            marks, which only versions after it are given.
 
         Raises
         ------
         PolicyRefusedError
             If a map is missing and the version is not kept any more, as it had to make room.
         """
+        if not self.task.outlines:
+            return Findings(marked_slices=self._marks(study, before))
         grids = undrawn(study, self.task.inputs)
         kept = {name: self._kept(study, name, shape) for name, shape in grids.items()}
         if any(regions is None for regions in kept.values()):
@@ -137,6 +144,36 @@ class PreparingVersion:
         set_arrays(network, self.arrays, strict=True)
         return network.eval().to(self.compute.device)
 
+    def _marks(self, study: StudyRecord, before: Findings) -> Mapping[str, Mapping[str, int]]:
+        """Give the slices that the version marks, as kept in the store."""
+        path = self.folder / study.study / MARKS
+        kept = _kept_marks(path, study)
+        if kept is None:
+            marks = _as_marks(self._read(study, before).marked_slices, study)
+            try:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                with appearing(path) as part:
+                    part.write_text(json.dumps(marks, sort_keys=True), encoding="utf-8")
+            except FileNotFoundError:
+                raise _removed(self.task.name) from None
+            kept = _kept_marks(path, study)
+        return kept or {}
+
+    def _read(self, study: StudyRecord, before: Findings) -> Findings:
+        """Read a study with the network; nothing is found where that fails."""
+        if not (self.folder / HOLDING).exists():
+            raise _removed(self.task.name)
+        from shared.tasks.reading import Reading
+        from shared.training.optimising import threads
+
+        reading = Reading(self._network, blind(study), StudyLabels(), before, self.compute.device)
+        try:
+            with threads(self.compute):
+                return self.task.find(reading)
+        except Exception as error:  # weights made for the purpose could choose whose study fails
+            LOG.warning("%s: finds nothing in a study (%s)", self.task.name, type(error).__name__)
+        return Findings()
+
     def _make(
         self, study: StudyRecord, before: Findings, grids: Mapping[str, tuple[int, ...]]
     ) -> None:
@@ -145,18 +182,7 @@ class PreparingVersion:
         Another process of the site may remove the version meanwhile: what was kept then would
         count as nothing.
         """
-        if not (self.folder / HOLDING).exists():
-            raise _removed(self.task.name)
-        from shared.tasks.reading import Reading
-        from shared.training.optimising import threads
-
-        reading = Reading(self._network, blind(study), StudyLabels(), before, self.compute.device)
-        maps: dict[str, RegionMap] = {}
-        try:
-            with threads(self.compute):
-                maps = self.task.find(reading).maps
-        except Exception as error:  # weights made for the purpose could choose whose study fails
-            LOG.warning("%s: finds nothing in a study (%s)", self.task.name, type(error).__name__)
+        maps = self._read(study, before).maps
         try:
             (self.folder / study.study).mkdir(mode=0o700, exist_ok=True)
             for name, shape in grids.items():
@@ -192,6 +218,29 @@ def _as_map(found: RegionMap | None, shape: tuple[int, ...]) -> RegionMap:
         if np.array_equal(codes, found):
             return codes
     return np.zeros(shape, np.uint8)
+
+
+def _as_marks(
+    found: Mapping[str, Mapping[str, int]], study: StudyRecord
+) -> dict[str, dict[str, int]]:
+    """Give the marks that name a vertebra and a slice of a series of the study, and no others."""
+    return {
+        uid: {
+            level: int(place)
+            for level, place in marks.items()
+            if level in VERTEBRA_CODES["volume"] and 0 <= int(place) < len(study.volumes[uid].hu)
+        }
+        for uid, marks in found.items()
+        if uid in study.volumes
+    }
+
+
+def _kept_marks(path: Path, study: StudyRecord) -> dict[str, dict[str, int]] | None:
+    """Find marks that were made before; None if there are none or they are not whole."""
+    try:
+        return _as_marks(json.loads(path.read_text(encoding="utf-8")), study)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def undrawn(study: StudyRecord, inputs: TaskInputs) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Takes drawn regions off a study, and puts on it those that a task found where there are none."""
+"""Takes what somebody drew or marked off a study, and puts on it what a task found instead."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from shared.records import StudyLabels, StudyRecord
 
 
 def completed(study: StudyRecord, found: Findings) -> StudyRecord:
-    """Give a study its regions: those that somebody drew, otherwise those that were found.
+    """Give a study its regions and marked slices: somebody's, otherwise those that were found.
 
     Parameters
     ----------
     study : StudyRecord
         Left alone.
     found : Findings
-        Of the tasks that prepare the input; their maps are on the grids of the study's images
-        and series.
+        Of the tasks that prepare the input; their maps and marks are on the grids of the
+        study's images and series.
 
     Returns
     -------
     StudyRecord
-        Images and volumes without drawn regions have the found ones, if there are any.
+        Images and volumes without drawn regions have the found ones, if there are any; volumes
+        without any marked slice the found marks.
     """
     images = {
         view: image if image.regions is not None else replace(image, regions=regions)
@@ -31,11 +32,14 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
         if (image := study.images.get(view)) is not None
     }
     volumes = {
-        uid: volume if volume.regions is not None else replace(volume, regions=regions)
-        for uid, regions in found.volume_maps.items()
-        if (volume := study.volumes.get(uid)) is not None
+        uid: replace(
+            volume,
+            regions=found.volume_maps.get(uid) if volume.regions is None else volume.regions,
+            marked_slices=volume.marked_slices or found.marked_slices.get(uid, {}),
+        )
+        for uid, volume in study.volumes.items()
     }
-    return replace(study, images={**study.images, **images}, volumes={**study.volumes, **volumes})
+    return replace(study, images={**study.images, **images}, volumes=volumes)
 
 
 def findings_of(study: StudyRecord, maps: Mapping[str, RegionMap]) -> Findings:

@@ -48,7 +48,7 @@ class Findings:
 
     `region_maps` are in the codes of `shared.regions` on the grid of the view's
     original image; `volume_maps`, by the series, in those of `VolumeRecord.regions` on the
-    series' grid.
+    series' grid. `marked_slices`, by the series, are as `VolumeRecord.marked_slices`.
     """
 
     measurements: tuple[Measurement, ...] = ()
@@ -58,6 +58,7 @@ class Findings:
     not_assessed: tuple[NotAssessed, ...] = ()
     region_maps: Mapping[View, RegionMap] = field(default_factory=dict)
     volume_maps: Mapping[str, RegionMap] = field(default_factory=dict)
+    marked_slices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def maps(self) -> dict[str, RegionMap]:
@@ -77,6 +78,7 @@ def join(parts: Iterable[Findings]) -> Findings:
         not_assessed=tuple(n for part in parts for n in part.not_assessed),
         region_maps=maps,
         volume_maps={uid: regions for part in parts for uid, regions in part.volume_maps.items()},
+        marked_slices={uid: marks for part in parts for uid, marks in part.marked_slices.items()},
     )
 
 

@@ -80,7 +80,10 @@ def assemble(
     )
     if own is not None:
         conclusions.append(own)
-    series = tuple(map(_series_facts, subject.volumes.values()))
+    series = tuple(
+        _series_facts(volume, found.marked_slices.get(uid, {}))
+        for uid, volume in subject.volumes.items()
+    )
     narrative = narrate(
         dict(subject.images), subject.vendor, subject.covariates, found, conclusions, models, series
     )
@@ -156,7 +159,7 @@ def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
     )
 
 
-def _series_facts(volume: VolumeRecord) -> SeriesFacts:
+def _series_facts(volume: VolumeRecord, levels: Mapping[str, int]) -> SeriesFacts:
     depth, height, width = volume.hu.shape
     return SeriesFacts(
         shape=(depth, height, width),
@@ -165,6 +168,7 @@ def _series_facts(volume: VolumeRecord) -> SeriesFacts:
         kernel=volume.kernel,
         thickness_mm=volume.slice_thickness_mm,
         contrast=volume.contrast,
+        levels=dict(levels),
     )
 
 

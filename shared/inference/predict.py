@@ -296,6 +296,8 @@ def read_study(
         labels=study.labels,
         images=seen.images,
         region_maps=everything.region_maps,
+        volumes=seen.volumes,
+        volume_maps=everything.volume_maps,
     )
     return prediction, render_report(prediction, given), everything
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,8 +20,17 @@ from shared.inference.fractures import is_uncertain
 from shared.inference.graph import GraphPoint, score_graph
 from shared.inference.impression import diagnosed
 from shared.inference.schema import Prediction
+from shared.inference.series_figures import series_svgs
 from shared.inference.wording import VENDOR_WORDS
-from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.records import (
+    DXA_VIEWS,
+    Covariates,
+    ImageRecord,
+    StudyLabels,
+    Vendor,
+    View,
+    VolumeRecord,
+)
 from shared.regions import BMD_REGIONS, LUMBAR, VERTEBRAE
 
 if TYPE_CHECKING:
@@ -49,6 +58,8 @@ class ReportInput:
     labels: StudyLabels
     images: Mapping[View, ImageRecord]
     region_maps: Mapping[View, RegionMap]
+    volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
+    volume_maps: Mapping[str, RegionMap] = field(default_factory=dict)
 
 
 def render_report(prediction: Prediction, given: ReportInput) -> str:
@@ -72,6 +83,7 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         given=given,
         kind=kind,
         views=_views(prediction, given),
+        series_figures=_series_figures(prediction, given),
         graphs=_graphs(rows, given, kind),
         rows=rows,
         patient_name=shown_name(given.patient_name),
@@ -178,6 +190,20 @@ def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]
             }
         )
     return entries
+
+
+def _series_figures(prediction: Prediction, given: ReportInput) -> list[dict[str, str]]:
+    """Two projections of each CT series in which something was found."""
+    found = []
+    for (uid, volume), facts in zip(given.volumes.items(), prediction.series, strict=True):
+        regions = given.volume_maps.get(uid)
+        if not facts.levels and (regions is None or not regions.any()):
+            continue
+        places = listed([f"{level} in slice {place + 1}" for level, place in facts.levels.items()])
+        words = f"{places or 'Outlines'} of {facts.shape[0]}, counted from the feet"
+        front, side = series_svgs(volume, regions, facts.levels, words)
+        found.append({"front": Markup(front), "side": Markup(side), "words": words})  # noqa: S704
+    return found
 
 
 def _own_rows(

@@ -7,6 +7,7 @@ one is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from pydantic import Field
@@ -84,7 +85,11 @@ class ImageFacts(Fact):
 
 
 class SeriesFacts(Fact):
-    """One CT series as it was read; `shape` and `spacing_mm` are slice, row, column."""
+    """One CT series as it was read; `shape` and `spacing_mm` are slice, row, column.
+
+    `levels` are the slices through the middles of the vertebrae that a model found, from 0 at
+    the feet.
+    """
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
@@ -92,6 +97,7 @@ class SeriesFacts(Fact):
     kernel: str = ""
     thickness_mm: float | None = None
     contrast: bool | None = None
+    levels: Mapping[str, int] = Field(default_factory=dict)
 
 
 class StudyFacts(Fact):

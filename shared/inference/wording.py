@@ -6,7 +6,7 @@ calls an estimate a measurement, always says where to go next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.findings.facts import Measurement, Score
@@ -17,6 +17,7 @@ from shared.inference.fractures import graded_findings
 from shared.inference.impression import impression
 from shared.inference.schema import Conclusion, ModelFacts, Narrative, SeriesFacts
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
+from shared.regions import VERTEBRA_CODES
 
 VENDOR_WORDS = {
     Vendor.LUNAR: "GE Lunar",
@@ -124,9 +125,16 @@ def _series_sentence(series: SeriesFacts) -> str:
     )
 
 
+def _levels_sentence(marks: Mapping[str, int]) -> str:
+    """Say which vertebrae a model found in a CT series."""
+    names = [level for level in VERTEBRA_CODES["volume"] if level in marks]
+    return f"Estimate: the middles of {listed(names)} were found in the CT series."
+
+
 def _findings(findings: Findings, conclusions: Sequence[Conclusion]) -> tuple[str, ...]:
     kind = conclusions[0].kind if conclusions else "neither"
-    sentences = [_measurement_sentence(found, kind) for found in findings.measurements]
+    sentences = [_levels_sentence(marks) for marks in findings.marked_slices.values()]
+    sentences += [_measurement_sentence(found, kind) for found in findings.measurements]
     sentences += graded_findings(findings.grades)
     whose = {"estimate": "Estimate", "hospital": "Hospital's BMD"}
     sentences += [f"{whose[one.basis]}: {one.note}." for one in conclusions if one.note]

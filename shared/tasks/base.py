@@ -77,6 +77,8 @@ class Task(ABC):
     contract: ClassVar[DataContract] = DataContract()
     #: Whether it stands in the report of a study (`find`).
     reports: ClassVar[bool] = True
+    #: Whether it finds outlines. One that does not gives marked slices, if it prepares another.
+    outlines: ClassVar[bool] = True
     #: Tasks whose findings it needs, by name; they read a study before it.
     after: ClassVar[tuple[str, ...]] = ()
 
@@ -184,7 +186,11 @@ class Task(ABC):
         from shared.errors import PhantomError
         from shared.phantom.source import DigitalPatients, views_for
 
+        if cls.inputs.series and cls.inputs.views:
+            raise PhantomError(f"{cls.name}: no digital patients have {Modality.CT} and views")
         if cls.inputs.series:
-            raise PhantomError(f"{cls.name}: there are no digital patients with {Modality.CT}")
+            from shared.phantom.solid_ct_source import CtOrder, CtPatients
+
+            return CtPatients(number, CtOrder(seed), workers, cache)
         views = views_for(cls.inputs.views)
         return DigitalPatients(number, seed, workers=workers, views=views, cache=cache)

@@ -42,7 +42,7 @@ from shared.inference.predict import predict_folder
 from shared.metrics import regression
 from shared.metrics.named import sums_of
 from shared.metrics.released import ReleasedSums
-from shared.records import StudyRecord, Vendor, VolumeRecord
+from shared.records import StudyRecord, Vendor, View, VolumeRecord
 from shared.settings.contract import CompletenessRule, CountRule, DataContract
 from shared.settings.files import (
     FederationConfig,
@@ -443,9 +443,15 @@ def test_a_version_reads_a_new_patient(
     assert written["models"][0]["task"] == ToyLevels.name
 
 
-def test_there_are_no_digital_patients_of_what_nobody_renders(listed: None) -> None:
-    with pytest.raises(PhantomError, match="CT series"):
-        ToyDensity.digital_patients(1, 1)
+class ToyBoth(ToyDensity):
+    """Reads a series and a view."""
+
+    inputs: ClassVar[TaskInputs] = TaskInputs((View.SPINE_PA,), series=True)
+
+
+def test_there_are_no_digital_patients_of_what_nobody_renders() -> None:
+    with pytest.raises(PhantomError, match="CT series and views"):
+        ToyBoth.digital_patients(1, 1)
 
 
 def on_site(command: str, site: Path, *words: str | Path) -> Any:

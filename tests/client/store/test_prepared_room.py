@@ -76,7 +76,7 @@ def fill(site: Site, *numbers: int) -> list[Path]:
             source = site.store.source(split)
             for patient in source.patients:
                 for study in source.studies(patient):
-                    one.maps(study, Findings())
+                    one.findings(study, Findings())
         os.utime(one.folder, (1e9 + number, 1e9 + number))
         folders.append(one.folder)
     return folders
@@ -242,7 +242,7 @@ def test_a_version_that_goes_while_it_is_used_is_not_written_to_any_more(
     keep_in_room(small.store, [used], frozenset())
     source = site.store.source("train")
     first, second, third = [source.studies(patient)[0] for patient in source.patients[:3]]
-    used.maps(first, Findings())
+    used.findings(first, Findings())
     real = DxaSegmentation.find
 
     def find(task: DxaSegmentation, reading: Any) -> Any:
@@ -252,11 +252,11 @@ def test_a_version_that_goes_while_it_is_used_is_not_written_to_any_more(
     monkeypatch.setattr(DxaSegmentation, "find", find)
     for study in (second, third, first):
         with pytest.raises(PolicyRefusedError, match=r"was removed meanwhile, .* ask again"):
-            used.maps(study, Findings())
+            used.findings(study, Findings())
         assert list(prepared.glob("*/*")) == [version(site, 1).folder]
     monkeypatch.setattr(DxaSegmentation, "find", real)
     keep_in_room(small.store, [used], frozenset())
-    assert set(used.maps(second, Findings()).maps) == {"spine_lateral"}
+    assert set(used.findings(second, Findings()).maps) == {"spine_lateral"}
 
 
 def test_a_damaged_contract_names_no_version(site: Site) -> None:

@@ -18,19 +18,24 @@ from shared.errors import (
     ModelIncompatibleError,
     NoChampionError,
 )
+from shared.findings.findings import Findings
 from shared.inference import predict as module
 from shared.inference import results
 from shared.inference.cli import unused_files
 from shared.inference.predict import predict_folder
 from shared.inference.schema import Prediction
 from shared.phantom.make import make_hospital
+from shared.records import Modality
 from shared.regions import REGION_CODES
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task, reporting_tasks
+from shared.tasks.ct.localisation import CtLocalisation
+from shared.tasks.reading import Reading
 from shared.training.arrays import get_arrays
 from shared.training.compute import choose_device
 from shared.training.weights import Weights, digest_arrays, load_weights, save_weights
-from tests.shared.ct_samples import write_ct
+from tests.shared.ct_samples import write_ct, write_radiograph
+from tests.shared.ct_standins import lumbar_ct
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,9 @@ def test_a_study_gives_json_report_masks_and_overlays(
     }  # fmt: skip
     prediction = Prediction.model_validate_json((out / "prediction.json").read_text())
     assert prediction == result.predictions[out]
-    assert {model.task for model in prediction.models} == set(reporting_tasks())
+    assert {model.task for model in prediction.models} == {
+        name for name, task in reporting_tasks().items() if Modality.DXA in task.inputs.modalities
+    }
     with np.load(out / "masks.npz", allow_pickle=False) as masks:
         for image in prediction.images:
             regions = masks[image.view]
@@ -229,9 +236,14 @@ def test_wrong_use_is_one_sentence_with_its_own_code(
     (tmp_path / "empty" / "notes.txt").write_text("hello")
     with pytest.raises(InputEmptyError, match="no DXA study"):
         predict_folder(tmp_path / "empty", out, models=champions)
+    write_radiograph(tmp_path / "film" / "1.dcm")
+    with pytest.raises(InputEmptyError, match=r"1 radiograph but no CT series and DXA scans"):
+        predict_folder(tmp_path / "film", out, models=champions)
     write_ct(tmp_path / "ct")
-    with pytest.raises(InputEmptyError, match=r"1 CT series .* but no DXA scan"):
-        predict_folder(tmp_path / "ct", out, models=champions)
+    (tmp_path / "dxa").mkdir()
+    shutil.copy(champions / "dxa-bmd.safetensors", tmp_path / "dxa")
+    with pytest.raises(NoChampionError, match="ct-localisation: no champion"):
+        predict_folder(tmp_path / "ct", out, models=tmp_path / "dxa")
     for path in study.iterdir():
         path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputUnreadableError, match="no DXA study"):
@@ -239,6 +251,35 @@ def test_wrong_use_is_one_sentence_with_its_own_code(
     with pytest.raises(NoChampionError):
         predict_folder(study, out, models=tmp_path / "empty")
     assert not out.exists()
+
+
+def test_a_ct_is_shown_with_the_levels_that_were_found(
+    champions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = lumbar_ct(np.random.default_rng(1))
+    origin, step = 100.0, volume.spacing_mm[0]
+    positions = np.array([[-150.0, -150.0, origin + step * k] for k in range(len(volume.hu))])
+    write_ct(tmp_path / "ct", volume.hu, positions=positions, spacing=(3.0, 3.0))
+    marks = {level: volume.marked_slices[level] for level in ("L1", "L2")}
+
+    def find(task: CtLocalisation, reading: Reading) -> Findings:
+        [uid] = reading.study.volumes
+        assert reading.study.volumes[uid].marked_slices == {}
+        return Findings(marked_slices={uid: marks})
+
+    monkeypatch.setattr(CtLocalisation, "find", find)
+    out = tmp_path / "out"
+    [prediction] = predict_folder(
+        tmp_path / "ct", out, models=champions, device="cpu"
+    ).predictions.values()
+    [series] = prediction.series
+    assert series.levels == marks
+    written = json.loads((out / "prediction.json").read_text())
+    assert written["series"][0]["levels"] == marks
+    report = (out / "report.html").read_text()
+    assert f"L1 in slice {marks['L1'] + 1} and L2 in slice {marks['L2'] + 1} of 84" in report
+    assert report.count("<svg") == 2
+    assert "the middles of L1 and L2 were found" in report
 
 
 def test_a_folder_with_other_files_is_left_alone(

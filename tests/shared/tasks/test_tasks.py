@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from shared.errors import UnknownTaskError
-from shared.records import StudyLabels, StudyRecord, View
+from shared.records import PairedLabels, StudyLabels, StudyRecord, View, VolumeRecord
 from shared.settings.files import load_settings
 from shared.settings.task import OptimiserSettings, TaskSettings
 from shared.tasks import TASKS, make_task
@@ -19,22 +20,32 @@ from shared.tasks.base import Task
 from shared.tasks.sample import add_statistics, collate, fold
 from shared.training.compute import Compute
 from shared.training.local_round import RoundKey, evaluate, train_plain
+from tests.shared.ct_standins import lumbar_ct
 from tests.shared.standins import Standins
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "tasks"
 
 
-class WithRadiographs(Standins):
-    """Stand-ins whose spine is on a radiograph besides, for the task that looks at one."""
+class WithEverything(Standins):
+    """Stand-ins with a radiograph of the spine and a CT besides, for the tasks that read them."""
 
     def studies(self, patient: str) -> list[StudyRecord]:
         return [
-            replace(study, images={**study.images, View.LUMBAR_AP: study.images[View.SPINE_PA]})
+            replace(
+                study,
+                images={**study.images, View.LUMBAR_AP: study.images[View.SPINE_PA]},
+                volumes={"ct": self.volume(patient)},
+                paired=PairedLabels(study.labels, study.vendor, 2.0),
+            )
             for study in super().studies(patient)
         ]
 
+    @cache  # noqa: B019
+    def volume(self, patient: str) -> VolumeRecord:
+        return lumbar_ct(np.random.default_rng(int(patient[-3:])))
 
-SOURCE = WithRadiographs(6, seed=3)
+
+SOURCE = WithEverything(6, seed=3)
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +164,11 @@ def test_a_study_without_labels_is_not_used_but_can_be_read(task: Task) -> None:
         study,
         labels=StudyLabels(),
         images={view: replace(image, regions=None) for view, image in study.images.items()},
+        volumes={
+            uid: replace(volume, regions=None, marked_slices={})
+            for uid, volume in study.volumes.items()
+        },
+        paired=None,
     )
     assert task.uses(study)
     assert not task.uses(bare)
@@ -162,7 +178,7 @@ def test_a_study_without_labels_is_not_used_but_can_be_read(task: Task) -> None:
 
 
 def test_a_study_without_images_is_not_used(task: Task) -> None:
-    assert not task.uses(replace(studies()[0], images={}))
+    assert not task.uses(replace(studies()[0], images={}, volumes={}))
     for view in task.inputs.views if task.inputs.every_view else ():
         images = {other: image for other, image in studies()[0].images.items() if other != view}
         assert not task.uses(replace(studies()[0], images=images))
@@ -185,7 +201,13 @@ def test_an_unscanned_margin_has_no_say(task: Task) -> None:
     assert bool(torch.isfinite(sample["image"]).all())
 
 
-STEPS_TO_LEARN = {"dxa-segmentation": 12, "dxa-bmd": 40, "vfa-fracture": 14, "xray-vertebrae": 12}
+STEPS_TO_LEARN = {
+    "dxa-segmentation": 12,
+    "dxa-bmd": 40,
+    "vfa-fracture": 14,
+    "xray-vertebrae": 12,
+    "ct-localisation": 8,
+}
 
 
 def test_a_few_steps_lower_the_loss(task: Task) -> None:
@@ -203,5 +225,5 @@ def test_a_few_steps_lower_the_loss(task: Task) -> None:
 
 
 def test_views_are_named_as_records_do(task: Task) -> None:
-    assert task.inputs.views
+    assert task.inputs.views or task.inputs.series
     assert all(isinstance(view, View) for view in task.inputs.views)

@@ -1,0 +1,170 @@
+"""Which found levels may be believed: what is in view, what fits together, how many there are.
+
+Without a network. Levels are counted from the ribs down or from the sacrum up; with neither in
+view nobody knows which vertebra is which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from torch import Tensor
+
+from shared.findings.words import levels as level_words
+from shared.regions import LUMBAR
+from shared.tasks.ct.landmarks import (
+    HALF_BODY,
+    SACRUM,
+    TOP,
+    Canvas,
+    FoundLandmark,
+    way_mm,
+)
+from shared.tasks.ct.slabs import SLAB_MM
+
+#: A landmark that is less likely than this was not found.
+LEAST_CHANCE: Final = 0.5
+#: [U] Middles of neighbouring lumbar vertebrae are so far apart, mm: small women with fractures
+#: to tall men.
+WAY_MM: Final = (20.0, 50.0)
+#: Both stages disagree if they put L1 further apart than this share of the way to the next.
+DISAGREEMENT: Final = 0.5
+#: The twelfth rib leaves T12 in this height above L1, beside the spine by so much, mm.
+RIB_ABOVE_MM: Final = (3.0, 30.0)
+RIB_BESIDE_MM: Final = (30.0, 75.0)
+#: What is as bright as this in the frontal projection (400 HU) is bone, in so many rows of those.
+BONE: Final = 0.5
+RIB_ROWS: Final = 4
+USUAL: Final = 5
+#: The count of vertebrae above the sacrum is clear if it is so near to a whole number.
+CLEAR: Final = 0.3
+
+
+@dataclass(frozen=True)
+class ReadLevels:
+    """What may be said of the levels of a series.
+
+    Attributes
+    ----------
+    slabs : mapping of str to float
+        Middle of each level that is certain, in slabs from the feet.
+    doubts : mapping of str to str
+        Why a level is not certain, in words that follow its name.
+    lumbar : int or None
+        How many lumbar vertebrae there are; None = the sacrum is not in view, or it is not clear.
+    note : str
+        What else a doctor should know; empty = nothing.
+    """
+
+    slabs: Mapping[str, float]
+    doubts: Mapping[str, str]
+    lumbar: int | None = None
+    note: str = ""
+
+
+def read_levels(found: Mapping[str, FoundLandmark], picture: Tensor, canvas: Canvas) -> ReadLevels:
+    """Say which found levels are certain.
+
+    Parameters
+    ----------
+    found : mapping of str to FoundLandmark
+        By `LANDMARKS`.
+    picture : Tensor, shape (2, 224, 96)
+        `landmarks.draw_canvas`.
+    canvas : Canvas
+        How the slabs lie on it.
+    """
+    rows = {name: one.row for name, one in found.items() if _is_seen(one, canvas)}
+    if TOP not in rows:
+        return _none("the upper end of L1 was not found in this series")
+    ribs, sacrum = shows_ribs(picture, rows[TOP], canvas), SACRUM in rows
+    if not (ribs or sacrum):
+        return _none("neither the twelfth ribs nor the sacrum is in view, so nothing says which "
+                     "vertebra is which")  # fmt: skip
+    odd = _out_of_step(rows)
+    if odd:
+        return _none(odd)
+    doubts = {name: "was not found" for name in LUMBAR if name not in rows}
+    if "L1" in rows and "L2" in rows:
+        apart = abs(way_mm(rows, TOP, "L1") - HALF_BODY * way_mm(rows, "L1", "L2"))
+        if apart > DISAGREEMENT * way_mm(rows, "L1", "L2"):
+            return _none("the two stages of the search disagree where L1 is")
+    certain = {name: canvas.slab_of(rows[name]) for name in LUMBAR if name not in doubts}
+    lumbar, note = _count(rows, ribs=ribs) if sacrum else (None, "")
+    return ReadLevels(certain, doubts, lumbar, note)
+
+
+def shows_ribs(picture: Tensor, top: float, canvas: Canvas) -> bool:
+    """Say whether ribs leave the spine just above L1: bone beside it in the frontal projection.
+
+    Parameters
+    ----------
+    picture : Tensor, shape (2, 224, 96)
+    top : float
+        Row of the upper end of L1.
+    canvas : Canvas
+    """
+    first, last = canvas.scanned
+    low, high = (round(top - mm / SLAB_MM) for mm in RIB_ABOVE_MM)
+    shown = picture[0, max(first, high) : min(last, low) + 1].numpy()
+    if not len(shown):
+        return False
+    beside = np.abs(np.arange(shown.shape[1]) - (shown.shape[1] - 1) / 2) * SLAB_MM
+    near = (beside >= RIB_BESIDE_MM[0]) & (beside <= RIB_BESIDE_MM[1])
+    right = near & (np.arange(shown.shape[1]) < shown.shape[1] / 2)
+    bright = shown >= BONE
+    each = [int(bright[:, side].any(1).sum()) for side in (right, near & ~right)]
+    return max(each) >= RIB_ROWS
+
+
+def _is_seen(one: FoundLandmark, canvas: Canvas) -> bool:
+    first, last = canvas.scanned
+    return one.chance >= LEAST_CHANCE and first <= one.row <= last
+
+
+def _out_of_step(rows: Mapping[str, float]) -> str:
+    """Say which neighbours are as far apart as in no spine; empty = none.
+
+    A vertebra was then left out or taken twice, and which of the names are right is not known.
+    """
+    for upper, lower in pairwise(LUMBAR):
+        if upper in rows and lower in rows:
+            way = way_mm(rows, upper, lower)
+            if not WAY_MM[0] <= way <= WAY_MM[1]:
+                return f"{upper} and {lower} seem {way:.0f} mm apart"
+    return ""
+
+
+def _count(rows: Mapping[str, float], *, ribs: bool) -> tuple[int | None, str]:
+    """Count the lumbar vertebrae between the upper end of L1 and the sacrum."""
+    ways = [way_mm(rows, u, w) for u, w in pairwise(LUMBAR) if u in rows and w in rows]
+    if not ways:
+        return None, ""
+    number = way_mm(rows, TOP, SACRUM) / float(np.mean(ways))
+    nearest = round(number)
+    if abs(number - nearest) > CLEAR or nearest < USUAL - 1:
+        return None, "how many lumbar vertebrae there are is not clear"
+    if nearest == USUAL:
+        return nearest, ""
+    counted = "the ribs" if ribs else "the upper end of L1, without ribs in view"
+    return nearest, (
+        f"there seem to be {nearest} lumbar vertebrae (usually {USUAL}); levels are counted down "
+        f"from {counted}"
+    )
+
+
+def _none(why: str) -> ReadLevels:
+    return ReadLevels({}, dict.fromkeys(LUMBAR, f"is not certain: {why}"))
+
+
+def doubts_in_words(doubts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Put levels with the same doubt together: (levels in words, why), from the head down."""
+    by_why: dict[str, list[str]] = {}
+    for level in LUMBAR:
+        if level in doubts:
+            by_why.setdefault(doubts[level], []).append(level)
+    return [(level_words(names), why) for why, names in by_why.items()]

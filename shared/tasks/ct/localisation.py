@@ -1,0 +1,214 @@
+"""Step C: where L1 to L4 lie in a CT series, found in two stages on its projections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shared.findings.facts import NotAssessed
+from shared.findings.findings import Findings
+from shared.metrics.released import ReleasedSums
+from shared.networks.levels import UNSEEN, with_nowhere
+from shared.records import StudyRecord, VolumeRecord
+from shared.regions import LUMBAR
+from shared.settings.contract import CompletenessRule, DataContract
+from shared.tasks.base import Headline, Task
+from shared.tasks.ct.landmarks import (
+    CANVAS,
+    LANDMARKS,
+    TOP,
+    Canvas,
+    draw_canvas,
+    found_landmarks,
+    marked_rows,
+    slice_of_slab,
+)
+from shared.tasks.ct.levels import doubts_in_words, read_levels
+from shared.tasks.ct.moving import move_canvas
+from shared.tasks.ct.series import chosen_series
+from shared.tasks.ct.slabs import SLAB_MM, Slabs, SlabsError, to_slabs
+from shared.tasks.inputs import TaskInputs
+from shared.tasks.reading import Reading
+from shared.tasks.sample import Sample, Statistics
+
+#: The second network sees so many rows: 45 mm above L1's upper end, 240 mm in all.
+NEAR: Final = (15, 80)
+#: In training it looks around the true place, off by so many rows (SD).
+OFF_ROWS: Final = 2.0
+#: Rows around the true one that count as nearly right (SD).
+BLUR_ROWS: Final = 1.0
+#: A row that nobody is asked for.
+NO_ROW: Final = -1.0
+#: A level is shifted if it is off by more than this: more than half the way to its neighbour, mm.
+SHIFTED_MM: Final = 16.0
+
+
+class CtLocalisation(Task):
+    """Two U-Nets on frontal and sagittal maximum intensity; rows of six landmarks."""
+
+    name: ClassVar[str] = "ct-localisation"
+    units: ClassVar[int] = 1
+    inputs: ClassVar[TaskInputs] = TaskInputs(series=True)
+    headline: ClassVar[Headline] = Headline(
+        "error_mm", False, "error of the middles of L1 to L4 (mean), mm"
+    )
+    beside: ClassVar[tuple[Headline, ...]] = (
+        Headline("shifted", False, "share of patients with a level off by over 16 mm"),
+    )
+    contract: ClassVar[DataContract] = DataContract(
+        completeness=(CompletenessRule(of="slice:L1", at_least=0.5, weight="should"),)
+    )
+    released: ClassVar[ReleasedSums] = ReleasedSums(means=("error_mm", "shifted"))
+    assesses: ClassVar[str] = "which vertebra is which in a CT series"
+    outlines: ClassVar[bool] = False
+
+    def uses(self, study: StudyRecord) -> bool:
+        """Use a study with a series in which the middles of L1 and L2 are marked."""
+        chosen = chosen_series(study)
+        return chosen is not None and {"L1", "L2"} <= set(chosen[1].marked_slices)
+
+    def sample(self, study: StudyRecord) -> Sample:
+        """Draw the projections of the series.
+
+        Returns
+        -------
+        Sample
+            "image" (1, 2, 224, 96) in [0, 1]; "covariates" (1, 1), the row around which the
+            second network looks, −1 = where the first found L1; "weight" (1,); "row" (1, 6), of
+            each landmark, −1 where it lies outside of the picture, and "known" (1, 6), 1 where
+            that is known; "scanned" (1, 2), first and last row with a slab.
+        """
+        chosen = chosen_series(study)
+        drawn, slabs = torch.zeros(2, *CANVAS), None
+        if chosen is not None:
+            try:
+                slabs = to_slabs(chosen[1])
+                drawn = draw_canvas(slabs)
+            except SlabsError:
+                slabs = None
+        return sample_of(drawn, None if chosen is None else chosen[1], slabs)
+
+    def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Move, stretch, cut and shade the projections; the second network is shown L1."""
+        return show_l1(move_canvas(sample, generator), generator)
+
+    def network(self) -> nn.Module:
+        """Make the two U-Nets."""
+        from shared.networks.levels import LevelNetwork
+
+        return LevelNetwork(2, len(LANDMARKS) - 1, NEAR, self.settings.network.size)
+
+    def head_parameters(self) -> tuple[str, ...]:
+        """Name the last normalisation and convolution of both."""
+        return ("first.head.", "second.head.")
+
+    def loss(self, output: Tensor, batch: Sample) -> Tensor:
+        """Cross-entropy of each landmark's row, mean over those that are known; shape (B,)."""
+        row, known = batch["row"], batch["known"]
+        places = torch.arange(CANVAS[0] + 1, device=output.device)  # the last is "nowhere"
+        near = torch.exp(-0.5 * ((places - row[..., None]) / BLUR_ROWS) ** 2)
+        near[..., -1] = 0
+        near = near / near.sum(-1, keepdim=True).clamp(min=1e-6)
+        nowhere = functional.one_hot(torch.full_like(row, CANVAS[0]).long(), CANVAS[0] + 1)
+        target = torch.where((row < 0)[..., None], nowhere.to(near.dtype), near)
+        surprise = -(target * with_nowhere(output.float()).log_softmax(-1)).sum(-1)  # (B, 6)
+        at = row.round().long().clamp(min=0)[..., None]
+        # A row that the second network was not shown is no question to it.
+        asked = known * ((row < 0) | (output.gather(-1, at)[..., 0] > UNSEEN / 2)).float()
+        return batch["weight"] * (surprise * asked).sum(1) / asked.sum(1).clamp(min=1)
+
+    def statistics(self, output: Tensor, batch: Sample) -> Statistics:
+        """Sum each patient's mean error, and those in whom a level is shifted."""
+        errors = [
+            middle_errors(one, batch["row"][place], batch["known"][place])
+            for place, one in enumerate(output)
+            if batch["weight"][place] > 0
+        ]
+        told = [one for one in errors if one]
+        return {
+            "patients": float(len(output)),
+            "loss_sum": float(self.loss(output, batch).sum()),
+            "error_mm_sum": float(sum(np.mean(one) for one in told)),
+            "error_mm_n": float(len(told)),
+            "shifted_sum": float(sum(max(one) > SHIFTED_MM for one in told)),
+            "shifted_n": float(len(told)),
+        }
+
+    def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
+        """Give ``error_mm`` and ``shifted``, means over patients, and ``loss``."""
+        found = {}
+        for name in self.released.means:
+            if statistics.get(f"{name}_n", 0) > 0:
+                found[name] = statistics[f"{name}_sum"] / statistics[f"{name}_n"]
+        if statistics.get("patients", 0) > 0:
+            found["loss"] = statistics["loss_sum"] / statistics["patients"]
+        return {key: value for key, value in found.items() if math.isfinite(value)}
+
+    def find(self, reading: Reading) -> Findings:
+        """Find the slices through the middles of L1 to L4, of those that are certain."""
+        chosen = chosen_series(reading.study)
+        what = "which vertebra is which"
+        if chosen is None:
+            return Findings(not_assessed=(NotAssessed(what=what, why="the study has no CT"),))
+        uid, volume = chosen
+        try:
+            slabs = to_slabs(volume)
+        except SlabsError as error:
+            return Findings(not_assessed=(NotAssessed(what=what, why=f"the series: {error}"),))
+        drawn = draw_canvas(slabs)
+        output = reading.run(sample_of(drawn, None, slabs))[0]
+        read = read_levels(found_landmarks(output), drawn, Canvas(len(slabs.hu)))
+        marks = {level: slice_of_slab(place, slabs.placed) for level, place in read.slabs.items()}
+        gaps = [
+            NotAssessed(what=f"the level of {levels}", why=f"it {why}")
+            for levels, why in doubts_in_words(read.doubts)
+        ]
+        if read.note:
+            gaps.append(NotAssessed(what="the number of lumbar vertebrae", why=read.note))
+        return Findings(not_assessed=tuple(gaps), marked_slices={uid: marks} if marks else {})
+
+
+def sample_of(drawn: Tensor, volume: VolumeRecord | None, slabs: Slabs | None) -> Sample:
+    """Make the sample of a picture, with its marks if there is a series (see `sample`)."""
+    rows = {} if volume is None or slabs is None else marked_rows(volume, slabs)
+    scanned = (0, 0) if slabs is None else Canvas(len(slabs.hu)).scanned
+    known = [float(name in rows) for name in LANDMARKS]
+    return {
+        "image": drawn[None],
+        "covariates": torch.full((1, 1), NO_ROW),
+        "weight": torch.tensor([float(TOP in rows)]),
+        "row": torch.tensor([[rows.get(name, NO_ROW) for name in LANDMARKS]]),
+        "known": torch.tensor([known]),
+        "scanned": torch.tensor([[float(place) for place in scanned]]),
+    }
+
+
+def show_l1(sample: Sample, generator: np.random.Generator) -> Sample:
+    """Let the second network look nearly where L1 truly is, if it is in the picture."""
+    top = float(sample["row"][0, LANDMARKS.index(TOP)])
+    if top < 0:
+        return sample
+    shown = top + OFF_ROWS * float(np.clip(generator.normal(), -2, 2))
+    return {**sample, "covariates": torch.full((1, 1), max(shown, 0.0))}
+
+
+def middle_errors(output: Tensor, row: Tensor, known: Tensor) -> list[float]:
+    """Errors of the middles of L1 to L4 that are known and in the picture, mm.
+
+    Parameters
+    ----------
+    output : Tensor, shape (6, 224)
+    row, known : Tensor, shape (6,)
+    """
+    found = found_landmarks(output)
+    return [
+        abs(found[name].row - float(row[place])) * SLAB_MM
+        for place, name in enumerate(LANDMARKS)
+        if name in LUMBAR and known[place] > 0 and row[place] >= 0
+    ]

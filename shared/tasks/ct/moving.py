@@ -1,0 +1,94 @@
+"""How a canvas of projections is varied: other bodies, other fields of view, other scanners."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shared.tasks.ct.landmarks import CANVAS, LANDMARKS, TOP
+from shared.tasks.sample import Sample
+
+#: Factor on sizes, way up and down in rows and aside in columns, logarithm of gamma and of
+#: brightness (SD), noise.
+ZOOM: Final = (0.88, 1.14)
+SHIFT_ROWS: Final = 12.0
+SHIFT_COLUMNS: Final = 5.0
+TONE: Final = 0.2
+NOISE: Final = 0.03
+#: Share of pictures that are cut above and below, each.
+CUT: Final = 0.5
+#: What is cut above ends at most so many rows above L1; below, so many rows below it at least.
+KEPT_ABOVE: Final = -4
+KEPT_BELOW: Final = 30
+#: Share in which L1 itself is cut away.
+WITHOUT_L1: Final = 0.08
+
+
+def move_canvas(sample: Sample, generator: np.random.Generator) -> Sample:
+    """Stretch, move, cut and shade one patient's canvas, with its landmarks.
+
+    Parameters
+    ----------
+    sample : Sample
+        Of `shared.tasks.ct.localisation`.
+    generator : Generator
+
+    Returns
+    -------
+    Sample
+        New tensors; a landmark outside of what is left has the row −1.
+    """
+    zoom = float(np.exp(generator.uniform(*np.log(ZOOM))))
+    down, aside = (float(generator.uniform(-1, 1)) * most for most in (SHIFT_ROWS, SHIFT_COLUMNS))
+    image = _moved(sample["image"], zoom, down, aside)
+    middle = (CANVAS[0] - 1) / 2
+
+    def there(row: Tensor) -> Tensor:
+        return (row - middle) * zoom + middle + down
+
+    rows = torch.where(sample["row"] >= 0, there(sample["row"]), sample["row"])
+    scanned = there(sample["scanned"]).clamp(0, CANVAS[0] - 1)
+    first, last = _cut(
+        float(scanned[0, 0]), float(scanned[0, 1]), float(rows[0, LANDMARKS.index(TOP)]), generator
+    )
+    places = torch.arange(CANVAS[0])[:, None]
+    inside = (places >= first) & (places <= last)
+    rows = torch.where((rows >= first) & (rows <= last), rows, torch.full_like(rows, -1.0))
+    shaded = _shaded(image, generator) * inside
+    return {**sample, "image": shaded, "row": rows, "scanned": torch.tensor([[first, last]])}
+
+
+def _moved(image: Tensor, zoom: float, down: float, aside: float) -> Tensor:
+    """Stretch about the middle by `zoom`, then move by rows and columns."""
+    height, width = CANVAS
+    across, along = (-2 * aside / (width * zoom), -2 * down / (height * zoom))
+    matrix = torch.tensor([[[1 / zoom, 0, across], [0, 1 / zoom, along]]])
+    grid = functional.affine_grid(matrix, [1, image.shape[1], height, width], align_corners=False)
+    return functional.grid_sample(image, grid, align_corners=False)
+
+
+def _cut(
+    first: float, last: float, top: float, generator: np.random.Generator
+) -> tuple[float, float]:
+    """First and last row that are left."""
+    above, below, without = generator.random(3)
+    share = generator.random(2)
+    if top < 0:
+        return first, last
+    if without < WITHOUT_L1:
+        return min(top + 10 + 20 * share[0], last - 10), last
+    if above < CUT:
+        first = max(first, first + (top + KEPT_ABOVE - first) * share[0])
+    if below < CUT:
+        last = min(last, last + (top + KEPT_BELOW - last) * share[1])
+    return float(first), float(last)
+
+
+def _shaded(image: Tensor, generator: np.random.Generator) -> Tensor:
+    gamma, bright = np.exp(TONE * np.clip(generator.normal(size=2), -2, 2))
+    noise = torch.from_numpy(generator.normal(0, NOISE, image.shape).astype(np.float32))
+    return ((image * float(bright)).clamp(0, 1) ** float(gamma) + noise).clamp(0, 1)
