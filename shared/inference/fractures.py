@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from shared.clinical.morphometry import GRADE_WORDS
+from shared.clinical.morphometry import GRADE_WORDS, grade_word
 from shared.findings.facts import Grade
 from shared.findings.findings import FRACTURE_GRADE
 from shared.findings.words import listed
@@ -18,11 +18,6 @@ from shared.words import counted
 
 #: From this probability of a moderate or severe fracture on a vertebra is worth a look.
 WORTH_A_LOOK: Final = 0.3
-
-
-def grade_word(grade: int) -> str:
-    """Name a Genant grade, 0 to 3, as a reader says it."""
-    return GRADE_WORDS[grade] if grade else "not fractured"
 
 
 def at_least(grade: Grade) -> str:

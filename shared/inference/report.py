@@ -15,12 +15,12 @@ from shared.clinical.scores import BoneClass, reported_score, t_score
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
 from shared.findings.words import VIEW_WORDS, listed, region_words, signed
-from shared.inference.figures import GRADE_COLOURS, marks, view_svg
 from shared.inference.fractures import is_uncertain
-from shared.inference.graph import GraphPoint, score_graph
 from shared.inference.impression import diagnosed
+from shared.inference.pictures.score_graph import GraphPoint, score_graph
+from shared.inference.pictures.series import series_svgs
+from shared.inference.pictures.views import GRADE_COLOURS, marks, view_svg
 from shared.inference.schema import Prediction
-from shared.inference.series_figures import series_svgs
 from shared.inference.wording import VENDOR_WORDS
 from shared.records import (
     DXA_VIEWS,

@@ -11,7 +11,7 @@ import numpy as np
 
 from shared.errors import ConfigError
 from shared.findings.findings import Findings
-from shared.inference.figures import marks, overlay_png
+from shared.inference.pictures.views import marks, overlay_png
 from shared.inference.schema import Prediction
 from shared.records import ImageRecord, View
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from shared.inference.figures import marks, outline, overlay_png, view_svg
+from shared.inference.pictures.views import marks, outline, overlay_png, view_svg
 from shared.inference.report import shown_date, shown_name
 from shared.inference.schema import Prediction
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View

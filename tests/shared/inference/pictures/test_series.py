@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from shared.inference.series_figures import BESIDE_MM, series_svgs
+from shared.inference.pictures.series import BESIDE_MM, series_svgs
 from shared.records import VolumeRecord
 from shared.regions import code_of
 from tests.shared.ct_standins import lumbar_ct

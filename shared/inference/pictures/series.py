@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.findings.findings import RegionMap
-from shared.inference.figures import REGION_COLOURS, FigureMark, outline, view_svg
+from shared.inference.pictures.views import REGION_COLOURS, FigureMark, outline, view_svg
 from shared.records import ImageRecord, View, VolumeRecord
 from shared.regions import VERTEBRA_CODES
 

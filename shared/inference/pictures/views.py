@@ -15,9 +15,9 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.clinical.morphometry import grade_word
 from shared.findings.facts import Grade
 from shared.findings.findings import RegionMap
-from shared.inference.fractures import grade_word
 from shared.quality.regions import EXPECTED_REGIONS
 from shared.records import ImageRecord, View
 from shared.regions import REGION_CODES
