@@ -214,10 +214,10 @@ def _make_one(order: _Order) -> tuple[WrittenStudy, str]:
     if order.ct_of is not None:
         from shared.phantom.solid_ct import write_examination
 
-        files, told["ct"] = write_examination(
+        ct, told["ct"] = write_examination(
             order.number, order.seed, order.population, order.ct_of, written.identity, order.dicom
         )
-        written = replace(written, files=written.files + files)
+        written = replace(written, files=written.files + ct.files, ct=ct)
     return written, json.dumps(told, ensure_ascii=False)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
 
 from shared.phantom.imaging.ct.of_anatomy import scene_of
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS, CtScannerProfile
@@ -21,11 +23,14 @@ from shared.phantom.person.generator import GENERATORS
 from shared.phantom.person.person import draw_person
 from shared.phantom.solids.anatomy import Anatomy, build_anatomy
 from shared.phantom.solids.skeleton import Lie
-from shared.regions import LUMBAR
+from shared.phantom.solids.spine import SpineBody
+from shared.regions import CT_LEVELS, LUMBAR, VERTEBRA_CODES
 from shared.seeds import numpy_generator
 
+from .writers.common import WrittenCt
 from .writers.ct import write_series
 from .writers.identity import Identity, completed_years
+from .writers.segmentation import make_level_segmentation
 
 #: [U] Shares of abdominal series without an injection, in the arterial and in the portal phase.
 PHASES: Final[tuple[tuple[ContrastPhase | None, float], ...]] = (
@@ -43,6 +48,8 @@ BELOW: Final = (20.0, 90.0)
 #: Fields of view are whole steps, and leave so much beside the body, mm.
 FIELD_STEP: Final = 20.0
 BESIDE: Final = 20.0
+#: The sacrum's upper end plate is marked by this name.
+SACRUM: Final = "S1"
 #: SD of the trunk's roll on the table, degrees, and of how far the field is off the middle, mm.
 ROLL_SD: Final = 1.5
 CENTRE_SD: Final = 8.0
@@ -132,6 +139,46 @@ def _stack(anatomy: Anatomy, scanner: CtScannerProfile, rng: np.random.Generator
     return SliceStack(replace(protocol, field_mm=field), top, count, centre)
 
 
+def middles_of(one: CtExamination) -> dict[str, int]:
+    """Slices through the middles of the vertebrae that lie in a series as a whole, and `SACRUM`.
+
+    Returns
+    -------
+    dict of str to int
+        Index from the head. `SACRUM` is the slice of its upper end plate.
+    """
+    spine, stack = one.anatomy.skeleton.spine, one.stack
+    last = stack.count - 1
+
+    def place(z: float) -> float:
+        return (z - stack.top) / stack.protocol.increment_mm
+
+    marks = {}
+    for level, body in spine.items():
+        ends = [place(float(body.centre[2]) + sign * _half_height(body)) for sign in (-1, 1)]
+        whole = all(-0.5 <= end <= last + 0.5 for end in ends)
+        if whole and level in VERTEBRA_CODES["volume"]:
+            marks[level] = round(place(float(body.centre[2])))
+    lowest = list(spine.values())[-1]
+    down = float(lowest.rotation[2, 2]) * (_half_height(lowest) + lowest.disc_below)
+    end_plate = round(place(float(lowest.centre[2]) + down))
+    if 0 <= end_plate <= last:
+        marks[SACRUM] = end_plate
+    return marks
+
+
+def _half_height(body: SpineBody) -> float:
+    return (body.shape.anterior + body.shape.posterior) / 4
+
+
+def codes_of_bones(scene: CtScene) -> NDArray[np.uint8]:
+    """Code in maps of volumes of each bone's number, (256,); of what is no vertebra 0."""
+    table = np.zeros(256, np.uint8)
+    for number, bone in enumerate(scene.bones, start=1):
+        table[number] = VERTEBRA_CODES["volume"].get(bone.name, 0)
+    return table
+
+
 def examined_as(who: Identity, days_later: int) -> Identity:
     """The same patient on the day of the CT, with its own numbers."""
     day = who.study_date + timedelta(days=days_later)
@@ -146,8 +193,10 @@ def examined_as(who: Identity, days_later: int) -> Identity:
 
 def write_examination(
     number: int, seed: int, population: str, generator: str, who: Identity, out: Path
-) -> tuple[int, dict[str, Any]]:
-    """Take and write a person's CT as a study of its own.
+) -> tuple[WrittenCt, dict[str, Any]]:
+    """Take and write a person's CT as a study of its own, with a hospital's drawing.
+
+    Somebody drew L1 to L5 on the slices through their middles, and on no other.
 
     Parameters
     ----------
@@ -160,9 +209,9 @@ def write_examination(
 
     Returns
     -------
-    int, dict
-        Files written, and what only a phantom knows: ``days_later``, ``phase``, ``oral``,
-        ``kvp``, ``kernel``, ``thickness_mm``, ``core_g_cm3`` by level.
+    WrittenCt, dict
+        What was written, and what only a phantom knows: ``days_later``, ``phase``, ``oral``,
+        ``kvp``, ``kernel``, ``thickness_mm``, ``core_g_cm3`` by level, ``lumbar``.
     """
     one = draw_examination(number, seed, population, generator)
     identity = examined_as(who, one.days_later)
@@ -170,18 +219,51 @@ def write_examination(
     folder.mkdir(parents=True)
     rng = numpy_generator(seed, "ct photons", generator, population, number)
     covariates = one.anatomy.person.covariates
+    middles = {level: place for level, place in middles_of(one).items() if level in CT_LEVELS}
+    drawn: dict[int, NDArray[np.uint8]] = {}
     written = write_series(
-        one.slices(rng), one.scene, one.scanner, one.stack, folder, identity, covariates
-    )
+        _watched(one, rng, set(middles.values()), drawn),
+        one.scene, one.scanner, one.stack, folder, identity, covariates,
+    )  # fmt: skip
+    masks = _write_drawing(written.paths, drawn, folder, identity)
     person, protocol = one.anatomy.person, one.stack.protocol
-    return len(written.paths), {
+    levels = {level: one.stack.position(place)[2] for level, place in middles.items()}
+    return WrittenCt(identity, len(written.paths) + masks, levels), {
         "days_later": one.days_later,
         "phase": one.scene.contrast.name if one.scene.contrast else "native",
         "oral": one.scene.oral,
         "kvp": protocol.kvp,
         "kernel": protocol.kernel,
         "thickness_mm": protocol.thickness_mm,
+        "lumbar": person.variants.lumbar,
         "core_g_cm3": {
             level: round(person.levels[level].core, 5) for level in LUMBAR if level in person.levels
         },
     }
+
+
+def _watched(
+    one: CtExamination,
+    rng: np.random.Generator,
+    wanted: set[int],
+    drawn: dict[int, NDArray[np.uint8]],
+) -> Iterator[CtSlice]:
+    """Take the series, and keep the outlines of vertebrae on some slices in `drawn`."""
+    codes = codes_of_bones(one.scene)
+    for taken in one.slices(rng):
+        if taken.index in wanted:
+            drawn[taken.index] = codes[taken.bones]
+        yield taken
+
+
+def _write_drawing(
+    paths: Sequence[Path], drawn: Mapping[int, NDArray[np.uint8]], folder: Path, who: Identity
+) -> int:
+    """Write outlines on some slices as one Segmentation; return how many files that are."""
+    places = [place for place in sorted(drawn) if drawn[place].any()]
+    if not places:
+        return 0
+    slices = [dcmread(paths[place], stop_before_pixels=True) for place in places]
+    regions = np.stack([drawn[place] for place in places])
+    make_level_segmentation(slices, regions, who).save_as(folder / "LEVELS.dcm")
+    return 1

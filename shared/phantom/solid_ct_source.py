@@ -18,9 +18,6 @@ import numpy as np
 
 from shared.errors import PhantomError
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS, generic_ct_scanner
-from shared.phantom.imaging.ct.scene import CtScene
-from shared.phantom.solids.skeleton import Skeleton
-from shared.phantom.solids.spine import SpineBody
 from shared.records import (
     Covariates,
     PairedLabels,
@@ -29,13 +26,12 @@ from shared.records import (
     Vendor,
     VolumeRecord,
 )
-from shared.regions import VERTEBRA_CODES
 from shared.runtime.files import appearing
 from shared.seeds import numpy_generator
 
 from .person.calibration import calibration
 from .person.generator import GENERATORS, PLAIN
-from .solid_ct import CtExamination, draw_examination
+from .solid_ct import CtExamination, codes_of_bones, draw_examination, middles_of
 from .solid_source import SOLID_VERSION, render_by_names
 from .workers import in_order
 
@@ -45,8 +41,6 @@ CT_VERSION: Final = 1
 GENERIC_SCANNERS: Final = 8
 #: What a patient's only series is called.
 SERIES: Final = "ct"
-#: The sacrum's upper end plate is marked by this name.
-SACRUM: Final = "S1"
 DAYS_A_MONTH: Final = 365.25 / 12
 
 
@@ -193,7 +187,7 @@ def volume_of(one: CtExamination, rng: np.random.Generator) -> VolumeRecord:
         raise PhantomError("a tilted series, or one of a patient on the belly, has no volume here")
     shape = (stack.count, *stack.shape)
     hu, regions = np.empty(shape, np.int16), np.empty(shape, np.uint8)
-    codes = _codes(one.scene)
+    codes = codes_of_bones(one.scene)
     for taken in one.slices(rng):
         place = stack.count - 1 - taken.index
         hu[place], regions[place] = taken.hu, codes[taken.bones]
@@ -207,39 +201,8 @@ def volume_of(one: CtExamination, rng: np.random.Generator) -> VolumeRecord:
         protocol.thickness_mm,
         one.scene.contrast is not None,
         regions,
-        marks_of(one.anatomy.skeleton, one),
+        {level: stack.count - 1 - place for level, place in middles_of(one).items()},
     )
-
-
-def marks_of(skeleton: Skeleton, one: CtExamination) -> dict[str, int]:
-    """Slices through the middles of the vertebrae that lie in a series as a whole, and `SACRUM`."""
-    top, step = one.stack.top, one.stack.protocol.increment_mm
-    last = one.stack.count - 1
-    marks = {}
-    for level, body in skeleton.spine.items():
-        half = (body.shape.anterior + body.shape.posterior) / 4
-        ends = [float(body.centre[2] + sign * half) for sign in (-1, 1)]
-        whole = all(-0.5 <= (end - top) / step <= last + 0.5 for end in ends)
-        if whole and level in VERTEBRA_CODES["volume"]:
-            marks[level] = last - round((float(body.centre[2]) - top) / step)
-    place = round((sacral_end_plate(list(skeleton.spine.values())[-1]) - top) / step)
-    if 0 <= place <= last:
-        marks[SACRUM] = last - place
-    return marks
-
-
-def sacral_end_plate(lowest: SpineBody) -> float:
-    """World z of the middle of the sacrum's upper end plate, from the body above it, mm."""
-    half = (lowest.shape.anterior + lowest.shape.posterior) / 4
-    return float(lowest.centre[2] + lowest.rotation[2, 2] * (half + lowest.disc_below))
-
-
-def _codes(scene: CtScene) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Code of each bone's number; what is no vertebra with a code is background."""
-    table = np.zeros(256, np.uint8)
-    for number, bone in enumerate(scene.bones, start=1):
-        table[number] = VERTEBRA_CODES["volume"].get(bone.name, 0)
-    return table
 
 
 def _name(number: int, order: CtOrder) -> str:

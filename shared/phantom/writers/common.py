@@ -24,6 +24,25 @@ IMPLEMENTATION_NAME: Final = "OSTEOFED_PHANTOM"
 
 
 @dataclass(frozen=True)
+class WrittenCt:
+    """What was written of a patient's CT.
+
+    Attributes
+    ----------
+    identity : Identity
+        As the files carry it.
+    files : int
+        Number of DICOM files.
+    levels : dict of str to float
+        Height of the slice through the middle of each lumbar vertebra, DICOM's z, mm.
+    """
+
+    identity: Identity
+    files: int
+    levels: dict[str, float]
+
+
+@dataclass(frozen=True)
 class WrittenStudy:
     """What was written for one digital patient.
 
@@ -39,6 +58,8 @@ class WrittenStudy:
         BMD for the CSV export (empty where the files themselves hold it), g/cm².
     genant : dict of str to int
         Grades for the CSV export.
+    ct : WrittenCt or None
+        Of the same patient, a study of another day.
     """
 
     folder: Path
@@ -46,6 +67,7 @@ class WrittenStudy:
     files: int
     bmd: dict[str, float]
     genant: dict[str, int]
+    ct: WrittenCt | None = None
 
 
 def patient_and_study(study: RenderedStudy, identity: Identity) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import highdicom
@@ -16,7 +17,7 @@ from highdicom.sr.coding import CodedConcept
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from shared.regions import REGION_CODES
+from shared.regions import CT_LEVELS, REGION_CODES, VERTEBRA_CODES
 
 from .identity import Identity
 
@@ -59,12 +60,45 @@ def make_segmentation(image: Dataset, regions: NDArray[np.uint8], identity: Iden
     Dataset
         Segment *k* (from 1) is the k-th present region in the order of its code.
     """
-    present = [name for name, code in REGION_CODES.items() if np.any(regions == code)]
-    stack = np.stack([regions == REGION_CODES[name] for name in present], axis=-1)  # (H, W, S)
-    uid = image.SOPInstanceUID
+    return _segmentation([image], regions[np.newaxis], REGION_CODES, identity)
+
+
+def make_level_segmentation(
+    slices: Sequence[Dataset], regions: NDArray[np.uint8], identity: Identity
+) -> Dataset:
+    """Make the Segmentation of vertebrae on some slices of a CT series.
+
+    Parameters
+    ----------
+    slices : sequence of N Dataset
+        Pixels are not needed.
+    regions : ndarray of uint8, shape (N, H, W)
+        Codes that maps of volumes have (`shared.regions.VERTEBRA_CODES`), not all background.
+    identity : Identity
+        Source of the UIDs.
+
+    Returns
+    -------
+    Dataset
+        Segments as for `make_segmentation`, of `CT_LEVELS` only.
+    """
+    codes = {level: VERTEBRA_CODES["volume"][level] for level in CT_LEVELS}
+    return _segmentation(slices, regions, codes, identity)
+
+
+def _segmentation(
+    images: Sequence[Dataset],
+    regions: NDArray[np.uint8],
+    codes: Mapping[str, int],
+    identity: Identity,
+) -> Dataset:
+    """Make a Segmentation of regions (N, H, W) on N images."""
+    present = [name for name, code in codes.items() if np.any(regions == code)]
+    stack = np.stack([regions == codes[name] for name in present], axis=-1)  # (N, H, W, S)
+    image, uid = images[0], images[0].SOPInstanceUID
     result = Segmentation(
-        source_images=[image],
-        pixel_array=stack[np.newaxis].astype(np.uint8),  # (1, H, W, S)
+        source_images=list(images),
+        pixel_array=stack.astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=_describe(present, identity, uid),
         series_instance_uid=identity.uid("mask series", uid),

@@ -1,4 +1,4 @@
-"""The hospital's CSV exports: one row per patient and region, one per patient and vertebra."""
+"""The hospital's CSV exports: a row for each region, graded vertebra and level of a CT."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 from shared.settings.files import LabelColumns
 
 from .common import WrittenStudy
+from .identity import Identity
 
 BMD_FILE = "bmd_export.csv"
 GENANT_FILE = "vertebral_assessment.csv"
+LEVELS_FILE = "ct_levels.csv"
 
 
 def write_tables(folder: Path, studies: Iterable[WrittenStudy], columns: LabelColumns) -> int:
@@ -27,11 +29,28 @@ def write_tables(folder: Path, studies: Iterable[WrittenStudy], columns: LabelCo
     tables = {
         BMD_FILE: (
             (*head, columns.region, columns.bmd),
-            [(*_who(s), region, f"{bmd:.3f}") for s in studies for region, bmd in s.bmd.items()],
+            [
+                (*_who(s.identity), region, f"{bmd:.3f}")
+                for s in studies
+                for region, bmd in s.bmd.items()
+            ],
         ),
         GENANT_FILE: (
             (*head, columns.vertebra, columns.genant),
-            [(*_who(s), name, str(grade)) for s in studies for name, grade in s.genant.items()],
+            [
+                (*_who(s.identity), name, str(grade))
+                for s in studies
+                for name, grade in s.genant.items()
+            ],
+        ),
+        LEVELS_FILE: (
+            (*head, columns.vertebra, columns.slice),
+            [
+                (*_who(ct.identity), level, f"{z:.3f}")
+                for ct in (s.ct for s in studies)
+                if ct is not None
+                for level, z in ct.levels.items()
+            ],
         ),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,9 +65,8 @@ def write_tables(folder: Path, studies: Iterable[WrittenStudy], columns: LabelCo
     return written
 
 
-def _who(study: WrittenStudy) -> tuple[str, str, str, str, str]:
+def _who(who: Identity) -> tuple[str, str, str, str, str]:
     """Identifying cells of a row."""
-    who = study.identity
     name = who.name.replace("^", ", ")
     scanned = f"{who.study_date:%Y-%m-%d}"
     return who.patient_id, name, f"{who.birth_date:%Y-%m-%d}", who.accession, scanned

@@ -10,13 +10,11 @@ import pytest
 
 from shared.errors import PhantomError
 from shared.phantom import solid_ct_source
-from shared.phantom.solid_ct import draw_examination
+from shared.phantom.solid_ct import SACRUM, draw_examination, middles_of
 from shared.phantom.solid_ct_source import (
-    SACRUM,
     SERIES,
     CtOrder,
     CtPatients,
-    marks_of,
     volume_of,
 )
 from shared.records import (
@@ -65,7 +63,7 @@ def test_a_vertebra_that_is_cut_off_is_not_marked() -> None:
     one = draw_examination(0, 8, "urban", "plain")
     middle = float(one.anatomy.skeleton.spine["L2"].centre[2])
     cut = replace(one, stack=one.stack.moved(middle, one.stack.count))
-    marks = marks_of(one.anatomy.skeleton, cut)
+    marks = middles_of(cut)
     assert "L2" not in marks
     assert "L1" not in marks
     assert "L3" in marks

@@ -15,6 +15,7 @@ from shared.errors import PhantomError
 from shared.phantom.make import make_hospital
 from shared.phantom.solid_ct import APART, draw_examination, examined_as
 from shared.phantom.writers.identity import Identity
+from shared.regions import code_of
 from tests.shared.phantom.imaging.ct.test_of_anatomy import WHO
 
 #: A hospital whose first patient has few, thick slices.
@@ -45,6 +46,23 @@ def test_dxa_and_ct_are_read_as_two_studies_of_one_patient(
         assert first[keyword].value == other[keyword].value
     assert first.StudyInstanceUID != other.StudyInstanceUID
     assert first.AccessionNumber != other.AccessionNumber
+
+
+def test_a_hospital_marks_levels_and_draws_the_middle_slices(
+    hospital: tuple[Path, dict[str, Any]],
+) -> None:
+    """As its engineer would take them in: the table, and the drawing beside the series."""
+    out, _ = hospital
+    result = read_study_folder(out)
+    [ct] = [one for one in result.studies if one.volumes]
+    [volume] = [one.record for one in ct.volumes.values()]
+    assert volume.regions is not None
+    assert set(volume.marked_slices) == {"L1", "L2", "L3", "L4", "L5"}
+    drawn = np.flatnonzero(volume.regions.any((1, 2)))
+    assert set(drawn) == set(volume.marked_slices.values())
+    for level, place in volume.marked_slices.items():
+        own = volume.regions[place] == code_of(level, "volume")
+        assert own.sum() * volume.spacing_mm[1] ** 2 > 600  # mm², a body's
 
 
 def test_the_truth_says_what_the_ct_was(hospital: tuple[Path, dict[str, Any]]) -> None:
