@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+#: Said in place of a delta that an older build did not keep.
+DELTA_NOT_KEPT: Final = "delta not kept"
+
 
 def counted(number: int, one: str, several: str = "") -> str:
     """Say how many there are of something.
@@ -35,7 +40,7 @@ def with_delta(epsilon: float, delta: float | None, digits: int = 3) -> str:
     digits : int
         Decimals of the epsilon.
     """
-    at = "delta not kept" if delta is None else at_delta(delta)
+    at = DELTA_NOT_KEPT if delta is None else at_delta(delta)
     return f"{epsilon:.{digits}f} {at}"
 
 
