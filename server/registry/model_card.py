@@ -8,9 +8,9 @@ from typing import Any
 
 from server.rounds.plan import PlannedTask, RunPlan
 from server.state.result import CurvePoint, Measured, RoundFacts, last_said
+from shared.phrases import DELTA_NOT_KEPT, at_delta
 from shared.protocol.preparation import digests_of
 from shared.runtime.files import write_text_atomically
-from shared.words import DELTA_NOT_KEPT, at_delta
 
 
 def write_card(

@@ -16,7 +16,7 @@ from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import t_score_difference
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import Findings
-from shared.findings.words import levels, region_words
+from shared.findings.region_names import levels, region_words
 from shared.inference.schema import ModelFacts
 
 #: A mean absolute error of more T-scores than this tells no WHO class from its neighbour:

@@ -12,9 +12,8 @@ from typing import Final
 from shared.clinical.morphometry import GRADE_WORDS
 from shared.findings.facts import Grade
 from shared.findings.findings import FRACTURE_GRADE
-from shared.findings.words import listed
 from shared.inference.schema import Conclusion
-from shared.words import counted
+from shared.phrases import counted, listed
 
 #: From this probability of a moderate or severe fracture on a vertebra is worth a look.
 WORTH_A_LOOK: Final = 0.3

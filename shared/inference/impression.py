@@ -12,7 +12,7 @@ from typing import Final
 from shared.clinical.scores import BoneClass
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import FRACTURE_GRADE, Findings
-from shared.findings.words import listed, region_words, signed
+from shared.findings.region_names import region_words
 from shared.inference.fitness import (
     LARGEST_ERROR_T,
     error_t,
@@ -23,6 +23,7 @@ from shared.inference.fitness import (
 )
 from shared.inference.fractures import is_missed, read_fractures, seen_fractures
 from shared.inference.schema import Conclusion, ModelFacts
+from shared.phrases import listed, signed
 from shared.records import Covariates
 
 #: Flags of an image that say of a region that its outline may be wrong.

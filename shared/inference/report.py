@@ -14,13 +14,14 @@ from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
-from shared.findings.words import VIEW_WORDS, listed, region_words, signed
+from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.inference.figures import GRADE_COLOURS, marks, view_svg
 from shared.inference.fractures import is_uncertain
 from shared.inference.graph import GraphPoint, score_graph
 from shared.inference.impression import diagnosed
 from shared.inference.schema import Prediction
 from shared.inference.wording import VENDOR_WORDS
+from shared.phrases import capital, listed, signed
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, StudyLabels, Vendor, View
 from shared.regions import BMD_REGIONS, LUMBAR, VERTEBRAE
 
@@ -88,7 +89,7 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         listed=listed,
         signed=signed,
         region_words=region_words,
-        capital=_capital,
+        capital=capital,
         grade_colours=GRADE_COLOURS,
     )
 
@@ -145,7 +146,7 @@ def _graphs(rows: Sequence[DensityRow], given: ReportInput, kind: str) -> list[M
         scale = given.vendor if found is None else Vendor(found.scale)
         estimate = None if found is None or found.not_scored else found.value
         point = GraphPoint(row.region, row.own, estimate)
-        title = _capital(region_words(row.region))
+        title = capital(region_words(row.region))
         svg = score_graph(point, scale, given.covariates, kind, title)
         graphs.append(Markup(svg))  # noqa: S704 - made by us; every text in it is escaped
     return graphs
@@ -164,7 +165,7 @@ def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]
         return entries
     for view in DXA_VIEWS:
         image = given.images.get(view)
-        name = _capital(VIEW_WORDS[view])
+        name = capital(VIEW_WORDS[view])
         if image is None:
             entries.append({"view": view.value, "name": name, "drawn": None, "plain": None})
             continue
@@ -268,7 +269,3 @@ def _template() -> Template:
     )
     environment.filters["unbroken"] = unbroken
     return environment.get_template("report.html.j2")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
-from shared.findings.words import VIEW_WORDS, listed, region_words, signed
+from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.inference.fitness import unscored_gaps
 from shared.inference.fractures import graded_findings
 from shared.inference.impression import impression
 from shared.inference.schema import Conclusion, ModelFacts, Narrative, SeriesFacts
+from shared.phrases import capital, listed, signed
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
 
 VENDOR_WORDS = {
@@ -155,7 +156,7 @@ def _findings(findings: Findings, conclusions: Sequence[Conclusion]) -> tuple[st
 
 def _measurement_sentence(found: Measurement, kind: str) -> str:
     """What was measured first, then the estimate beside it."""
-    text = f"{_capital(region_words(found.region))}: "
+    text = f"{capital(region_words(found.region))}: "
     if found.reported is not None:
         own = {"T": found.reported_t_score, "Z": found.reported_z_score}.get(kind)
         by_us = f" ({_score(own, kind)} by this program's references)" if own else ""
@@ -251,7 +252,3 @@ def _difference(value: float, unit: str) -> str:
     if value == 0:
         return "equal to the measured value"
     return f"{abs(value):.3f} {unit} {'below' if value < 0 else 'above'} the measured value"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
