@@ -99,7 +99,7 @@ def why_not_graded(model: ModelFacts) -> str:
     if model.record_trouble:
         return f"unproven, because {model.record_trouble}"
     poor = [
-        f"{words}: {model.metrics[name]:.2f}, where that gives {same:.2f}"
+        f"{words}: {_shown(model.metrics[name])}, where that gives {same:.2f}"
         for name, (words, same) in model.grade_metrics.items()
         if name in model.metrics and not model.metrics[name] > same
     ]
@@ -107,6 +107,10 @@ def why_not_graded(model: ModelFacts) -> str:
         return ""
     same = "no better on validation patients than saying the same of every vertebra"
     return f"{same} ({'; '.join(poor)})"
+
+
+def _shown(metric: float) -> str:
+    return f"{metric:.2f}" if math.isfinite(metric) else "no number"
 
 
 def _is_no_better_than_the_mean(model: ModelFacts, region: str) -> bool:

@@ -6,6 +6,7 @@ calls an estimate a measurement, always says where to go next.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
@@ -205,7 +206,7 @@ def _limit_of_estimates(measurements: Sequence[Measurement], models: Sequence[Mo
         f"{name.removeprefix('mae_').replace('_', ' ')} {value:.3f} g/cm²"
         for model in models
         for name, value in sorted(model.metrics.items())
-        if model.task in tasks and name.startswith("mae_")
+        if model.task in tasks and name.startswith("mae_") and math.isfinite(value)
     ]
     error = (
         f"Mean absolute error of this version on validation patients: {', '.join(errors)}."
@@ -227,7 +228,7 @@ def _limit_of_grades(findings: Findings, models: Sequence[ModelFacts]) -> list[s
         f"{words}: {model.metrics[name]:.2f}"
         for model in models
         for name, (words, _) in model.grade_metrics.items()
-        if name in model.metrics
+        if math.isfinite(model.metrics.get(name, math.nan))
     ]
     sentences = []
     if findings.grades:
