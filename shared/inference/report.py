@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from markupsafe import Markup
 
@@ -35,6 +36,16 @@ TONES: Mapping[str, str] = {
     BoneClass.OSTEOPOROSIS: "alert",
     BoneClass.BELOW_EXPECTED: "alert",
 }
+
+#: More bold text than this, about two lines, is no headline.
+LONGEST_BOLD: Final = 160
+#: Where a text may be divided; what is found begins the part that follows.
+_SENTENCES: Final = re.compile(r"(?<=\.) (?=[A-Z])")
+_CLAUSES: Final = re.compile(
+    r"(?<=;) |(?<=,) (?=because |lowest )| (?=\()|(?:(?<=[−+]\d\.\d)|(?<= 0\.0)) (?=at the )"
+)
+_COMMAS: Final = re.compile(r"(?<=,) ")
+_WORDS: Final = re.compile(r" ")
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,7 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         scale_words=VENDOR_WORDS[_scale(prediction, given)],
         tones=TONES,
         worst=_worst_tone(prediction),
+        headline=headline,
         listed=listed,
         signed=signed,
         region_words=region_words,
@@ -246,6 +258,28 @@ def unbroken(text: str) -> str:
     for word in ("T-score", "Z-score", "L1-L4"):
         text = text.replace(word, word.replace("-", "\u2011"))
     return text
+
+
+def headline(text: str) -> tuple[str, str]:
+    """Divide the first entry of an impression: what is printed bold, and all that follows.
+
+    Bold are the first sentences, as many as are at most `LONGEST_BOLD` characters together. A
+    longer first sentence is divided at the last of its parts that fits: before a clause, a
+    bracket or the place of a score, else behind a comma, else between two words.
+
+    Returns
+    -------
+    bold, rest : str
+        Together the text, character by character.
+    """
+    if len(text) <= LONGEST_BOLD:
+        return text, ""
+    for parts in (_SENTENCES, _CLAUSES, _COMMAS, _WORDS):
+        ends = [found.start() for found in parts.finditer(text, 0, LONGEST_BOLD + 1)]
+        outside = [end for end in ends if text.count("(", 0, end) == text.count(")", 0, end)]
+        if outside:
+            return text[: outside[-1]], text[outside[-1] :]
+    return text[:LONGEST_BOLD], text[LONGEST_BOLD:]
 
 
 def shown_date(date: str) -> str:
