@@ -26,7 +26,7 @@ LARGEST_ERROR_T: Final = 1.0
 #: Beginnings of the recorded metrics that are looked at; what follows names the region, or, of
 #: grades, the grade.
 RECORDED: Final = ("mae_", "rmse_", "bias_", "r_", "ccc_", "r2_", "baseline_mae_",
-                   "auc_", "kappa")  # fmt: skip
+                   "auc_", "kappa", "dice")  # fmt: skip
 
 
 def recorded_error(model: ModelFacts, region: str) -> float | None:
@@ -126,6 +126,21 @@ def _is_no_better_than_the_mean(model: ModelFacts, region: str) -> bool:
         return True
     kinds = ("r2",) if f"r2_{name}" in recorded else ("r", "ccc")
     return any(not recorded.get(f"{kind}_{name}", 1.0) > 0 for kind in kinds)
+
+
+def unrecorded(found: Findings, models: Iterable[ModelFacts]) -> list[str]:
+    """Name what was found by versions of which nothing at all is recorded.
+
+    Such findings are given: an unknown error is not a known bad one. But the report's first lines
+    say that it is unknown. What is not scored is not named; it says why by itself.
+    """
+    silent = {model.task for model in models if not any(map(math.isfinite, model.metrics.values()))}
+    by_whom = {
+        "bone density": {one.task for one in found.measurements if not one.not_scored},
+        "fractures": {one.task for one in found.grades},
+        "outlines": {one.task for one in found.regions},
+    }
+    return [what for what, tasks in by_whom.items() if tasks & silent]
 
 
 def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings:
