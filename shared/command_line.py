@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from shared.words import counted
+from shared.phrases import counted
 
 if TYPE_CHECKING:
     from shared.audit.chain import ChainLine

@@ -28,7 +28,7 @@ from client.store.catalogue import Image, Study, Volume
 from client.store.exclusions import leave_out, left_out, take_back
 from client.store.site_store import SiteStore
 from shared.errors import OsteofedError
-from shared.words import counted
+from shared.phrases import counted
 
 HERE: Final = Path(__file__).parent
 PNG: Final = "image/png"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from shared.words import counted
+from shared.phrases import counted
 
 WIDTH: Final = 360.0
 HEIGHT: Final = 150.0

@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from client.browse import words
+from client.browse import names_and_advice as names
 from client.browse.overview import NO_FLAG
 from client.browse.pictures import CT_CODES, region_facts, swatch
 from client.browse.slices import PLANES, cut_slice, slice_spacing, slices_through_spine
@@ -74,19 +74,19 @@ def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | 
             for s in siblings
         ],
         "when": day_words(study.day, firsts.get(study.patient)),
-        "vendor": words.vendor_words(study.vendor),
+        "vendor": names.vendor_words(study.vendor),
         "maker": study.maker or "",
         "model": study.model or "",
-        "sex": words.SEXES.get(study.sex or "", "not given"),
-        "age": words.age_words(study.age_years),
+        "sex": names.SEXES.get(study.sex or "", "not given"),
+        "age": names.age_words(study.age_years),
         "height_cm": study.height_cm,
         "weight_kg": study.weight_kg,
         "ethnic_group": study.ethnic_group or "",
-        "split": words.SPLITS.get(split or "", "not divided yet"),
-        "method": words.method_words(study.method),
+        "split": names.SPLITS.get(split or "", "not divided yet"),
+        "method": names.method_words(study.method),
         "images": pictures,
         "volumes": series,
-        "no_flag": words.no_flag_words(
+        "no_flag": names.no_flag_words(
             sum(one["assessed"] for one in pictures), len(pictures) + len(series)
         ),
         "bmd": _bmd(labels),
@@ -125,21 +125,21 @@ def _image(
     place = {name: n for n, name in enumerate(dict.fromkeys((*VERTEBRAE, *REGION_CODES)))}
     return {
         "view": image.view,
-        "name": words.view_words(image.view),
-        "sides": words.SIDES.get(image.view, ("", "")),
-        "sides_in_words": words.SIDES_IN_WORDS.get(image.view, ""),
+        "name": names.view_words(image.view),
+        "sides": names.SIDES.get(image.view, ("", "")),
+        "sides_in_words": names.SIDES_IN_WORDS.get(image.view, ""),
         "problem": problem,
         "rows": size[0],
         "columns": size[1],
         "row_mm": image.row_mm,
         "column_mm": image.column_mm,
-        "provenance": words.SPACING.get(image.spacing_provenance, image.spacing_provenance),
+        "provenance": names.SPACING.get(image.spacing_provenance, image.spacing_provenance),
         "lossy": image.lossy,
         "masked": image.mask_digest is not None,
         "regions": [
             {
-                "name": words.region_words(region.name),
-                "short": words.SHORT_REGIONS.get(region.name, region.name),
+                "name": names.region_words(region.name),
+                "short": names.SHORT_REGIONS.get(region.name, region.name),
                 "swatch": swatch(region.code),
                 "area_cm2": region.pixels * image.row_mm * image.column_mm / 100.0,
                 "x_mm": (region.column + 0.5) * image.column_mm,
@@ -153,10 +153,10 @@ def _image(
         "assessed": bool(marks),
         "marks": [
             {
-                "name": words.flag_words(mark.flag),
-                "meaning": words.flag_meaning(mark.flag),
+                "name": names.flag_words(mark.flag),
+                "meaning": names.flag_meaning(mark.flag),
                 "strength": mark.strength,
-                "evident": mark.strength >= words.CLEAR_FLAG,
+                "evident": mark.strength >= names.CLEAR_FLAG,
                 "code": mark.code,
             }
             for mark in marks
@@ -191,8 +191,8 @@ def _fractured(label: Label | None) -> bool:
 
 def _grade(value: float) -> str:
     """Genant grade as a reader says it."""
-    known = value in range(len(words.GENANT))
-    return f"{words.GENANT[int(value)]} (grade {value:.0f})" if known else f"grade {value:g}"
+    known = value in range(len(names.GENANT))
+    return f"{names.GENANT[int(value)]} (grade {value:.0f})" if known else f"grade {value:g}"
 
 
 def _volume(
@@ -251,7 +251,7 @@ def _bmd(labels: list[Label]) -> list[dict[str, Any]]:
     order = {name: place for place, name in enumerate(BMD_REGIONS)}
     return [
         {
-            "region": words.region_words(label.name),
+            "region": names.region_words(label.name),
             "value": label.value,
             "disputed": label.disputed,
             "whole": label.name in UNIONS,
@@ -266,11 +266,11 @@ def _paired(found: PairedLabels | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "vendor": words.vendor_words(found.vendor),
-        "when": words.months_words(found.months),
+        "vendor": names.vendor_words(found.vendor),
+        "when": names.months_words(found.months),
         "bmd": [
             {
-                "region": words.region_words(region),
+                "region": names.region_words(region),
                 "value": found.labels.bmd[region],
                 "whole": region in UNIONS,
             }

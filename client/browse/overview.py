@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from client.browse import words
+from client.browse import names_and_advice as names
 from client.browse.charts import Histogram, histogram, strips
 from client.store.catalogue import Image, Label, Patient, Quality, SourceFile, Study, Volume
 from client.store.exclusions import left_out
@@ -65,7 +65,7 @@ def totals(session: Session, unused: frozenset[str]) -> dict[str, int]:
 
     flagged = select(Quality.study, Quality.view).where(
         Quality.flag != NO_FLAG,
-        Quality.strength >= words.CLEAR_FLAG,
+        Quality.strength >= names.CLEAR_FLAG,
         Quality.study.not_in(unused),
     )
     image, volume = Image.study.not_in(unused), Volume.study.not_in(unused)
@@ -94,8 +94,8 @@ def arrived(session: Session, unused: frozenset[str]) -> dict[str, Any]:
         .where(Study.uid.not_in(unused))
         .group_by(Image.view, Study.vendor)
     ):
-        found[words.view_words(view)][vendor] += images
-        masks[words.view_words(view)] += with_mask
+        found[names.view_words(view)][vendor] += images
+        masks[names.view_words(view)] += with_mask
     for vendor, volumes, with_mask in session.execute(
         select(Study.vendor, func.count(), func.count(Volume.mask_digest))
         .join(Study, Study.uid == Volume.study)
@@ -105,9 +105,9 @@ def arrived(session: Session, unused: frozenset[str]) -> dict[str, Any]:
         found["CT series"][vendor] += volumes
         masks["CT series"] += with_mask
     vendors = [v for v in _vendors() if any(v in row for row in found.values())]
-    order = [*words.VIEWS.values(), "CT series"]
+    order = [*names.VIEWS.values(), "CT series"]
     return {
-        "vendors": [words.vendor_words(vendor) for vendor in vendors],
+        "vendors": [names.vendor_words(vendor) for vendor in vendors],
         "rows": [
             {
                 "view": view,
@@ -135,8 +135,8 @@ def splits(session: Session, unused: frozenset[str]) -> list[dict[str, Any]]:
     patients, studies = by_split(func.count(Patient.pseudonym.distinct())), by_split(func.count())
     return [
         {
-            "split": words.SPLITS[split],
-            "meaning": words.SPLITS_IN_WORDS[split],
+            "split": names.SPLITS[split],
+            "meaning": names.SPLITS_IN_WORDS[split],
             "patients": patients.get(split, 0),
             "studies": studies.get(split, 0),
         }
@@ -148,7 +148,7 @@ def scanners(session: Session, unused: frozenset[str]) -> list[dict[str, Any]]:
     """Studies by scanner; maker and model are text as the scanner writes it."""
     return [
         {
-            "vendor": words.vendor_words(vendor),
+            "vendor": names.vendor_words(vendor),
             "maker": maker or "",
             "model": model or "",
             "studies": count,
@@ -201,13 +201,13 @@ def charts(session: Session, unused: frozenset[str]) -> dict[str, Any]:
         .order_by(Image.row_mm)
     ):
         found[view].append((float(row), float(column), int(count)))
-    ordered = {words.view_words(view): found[view] for view in View if view in found}
+    ordered = {names.view_words(view): found[view] for view in View if view in found}
     return {
         "age": histogram("Age at the scan", "years", by_sex, AGE_STEP, 0, 2),
         "bmd": _bmd_charts(session, unused),
         "spacing": strips(ordered),
         "provenance": [
-            {"what": words.SPACING.get(what, what), "images": count}
+            {"what": names.SPACING.get(what, what), "images": count}
             for what, count in session.execute(
                 select(Image.spacing_provenance, func.count())
                 .where(Image.study.not_in(unused))
@@ -235,9 +235,9 @@ def _bmd_charts(session: Session, unused: frozenset[str]) -> list[Histogram]:
     drawn = []
     for region in DRAWN_REGIONS:
         parts = {
-            words.vendor_words(v): values[region][v] for v in _vendors() if values[region].get(v)
+            names.vendor_words(v): values[region][v] for v in _vendors() if values[region].get(v)
         }
-        chart = histogram(f"{words.region_words(region)} BMD", "g/cm²", parts, BMD_STEP, 2)
+        chart = histogram(f"{names.region_words(region)} BMD", "g/cm²", parts, BMD_STEP, 2)
         if chart is not None:
             drawn.append(chart)
     return drawn
@@ -252,15 +252,15 @@ def quality(session: Session, unused: frozenset[str]) -> dict[str, Any]:
     for flag, strength in session.execute(
         select(Quality.flag, Quality.strength).where(Quality.flag != NO_FLAG, used)
     ):
-        (clear if strength >= words.CLEAR_FLAG else slight)[flag] += 1
+        (clear if strength >= names.CLEAR_FLAG else slight)[flag] += 1
     flags = sorted({*clear, *slight}, key=lambda flag: (-clear[flag], -slight[flag], flag))
     return {
         "assessed": int(session.scalar(select(func.count()).select_from(assessed)) or 0),
         "rows": [
             {
                 "flag": flag,
-                "name": words.flag_words(flag),
-                "meaning": words.flag_meaning(flag),
+                "name": names.flag_words(flag),
+                "meaning": names.flag_meaning(flag),
                 "evident": clear[flag],
                 "slight": slight[flag],
             }
@@ -280,8 +280,8 @@ def set_aside(session: Session) -> dict[str, Any]:
         found.setdefault(verdict, []).append(
             {
                 "reason": reason,
-                "sentence": words.reason_sentence(reason),
-                "advice": words.advice(reason, verdict),
+                "sentence": names.reason_sentence(reason),
+                "advice": names.advice(reason, verdict),
                 "files": count,
             }
         )

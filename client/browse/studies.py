@@ -9,12 +9,12 @@ from typing import Any, Final
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
-from client.browse import words
+from client.browse import names_and_advice as names
 from client.browse.overview import NO_FLAG
 from client.store.catalogue import Image, Label, Patient, Quality, Study, Volume
 from client.store.split import SPLITS
+from shared.phrases import counted
 from shared.records import Vendor, View
-from shared.words import counted
 
 PAGE_STUDIES: Final = 25
 #: Digits of a pseudonym that are shown: enough to tell patients of one hospital apart.
@@ -66,12 +66,12 @@ def choices(session: Session) -> Choices:
     flags = sorted(session.scalars(select(Quality.flag).where(Quality.flag != NO_FLAG).distinct()))
     has_ct = session.scalar(select(exists().where(Volume.study.is_not(None))))
     return Choices(
-        vendor=[(v.value, words.vendor_words(v)) for v in Vendor if v in vendors],
-        view=[(v.value, words.view_words(v)) for v in View if v in views]
+        vendor=[(v.value, names.vendor_words(v)) for v in Vendor if v in vendors],
+        view=[(v.value, names.view_words(v)) for v in View if v in views]
         + ([(CT, "CT series")] if has_ct else []),
         flag=([(ANY_FLAG, "Any flag")] if flags else [])
-        + [(flag, words.flag_words(flag)) for flag in flags],
-        split=[(split, words.SPLITS[split]) for split in SPLITS],
+        + [(flag, names.flag_words(flag)) for flag in flags],
+        split=[(split, names.SPLITS[split]) for split in SPLITS],
         use=[("used", "In use"), ("left_out", "Left out")],
     )
 
@@ -129,21 +129,21 @@ def list_studies(
             "uid": study.uid,
             "patient": study.patient[:SHOWN_DIGITS],
             "when": day_words(study.day, firsts.get(study.patient)),
-            "vendor": words.vendor_words(study.vendor),
+            "vendor": names.vendor_words(study.vendor),
             "model": study.model or "",
-            "sex": words.SEXES.get(study.sex or "", "Sex not given"),
-            "age": words.age_words(study.age_years),
+            "sex": names.SEXES.get(study.sex or "", "Sex not given"),
+            "age": names.age_words(study.age_years),
             "images": [
-                {"view": i.view, "name": words.view_words(i.view), "mask": bool(i.mask_digest)}
+                {"view": i.view, "name": names.view_words(i.view), "mask": bool(i.mask_digest)}
                 for i in in_order(images[study.uid])
             ],
             "volumes": volumes.get(study.uid, 0),
             "labels": labels[study.uid],
             "flags": flags.get(study.uid, []),
-            "no_flag": words.no_flag_words(
+            "no_flag": names.no_flag_words(
                 assessed.get(study.uid, 0), len(images[study.uid]) + volumes.get(study.uid, 0)
             ),
-            "split": words.SPLITS.get(split or "", "Not divided yet"),
+            "split": names.SPLITS.get(split or "", "Not divided yet"),
             "left_out": study.uid in unused,
         }
         for study, split in some
@@ -191,12 +191,12 @@ def _flags(session: Session, uids: list[str]) -> dict[str, list[str]]:
         .where(
             Quality.study.in_(uids),
             Quality.flag != NO_FLAG,
-            Quality.strength >= words.CLEAR_FLAG,
+            Quality.strength >= names.CLEAR_FLAG,
         )
         .distinct()
         .order_by(Quality.flag)
     ):
-        found[uid].append(words.flag_words(flag))
+        found[uid].append(names.flag_words(flag))
     return found
 
 

@@ -25,8 +25,8 @@ from client.cli.sources import (
 from client.cli.sources import add_commands as add_source_commands
 from client.cli.training import add_commands
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
+from shared.phrases import counted
 from shared.tasks.shell_completion import complete_task
-from shared.words import counted
 
 app = command_group("site", "A hospital's own site.")
 

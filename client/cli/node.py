@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shared.command_line import JsonOption, MetricsPort, console, print_facts, say_ended, watch_live
-from shared.words import at_delta, counted
+from shared.phrases import at_delta, counted
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.command_line import JsonOption, console, print_facts, progress
-from shared.words import counted
+from shared.phrases import counted
 
 if TYPE_CHECKING:
     from client.phi.audit import PhiReport

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shared.command_line import JsonOption, console, print_facts, until_ctrl_c
-from shared.words import counted
+from shared.phrases import counted
 
 if TYPE_CHECKING:
     from client.ingest.folder import IngestReport

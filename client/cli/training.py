@@ -9,7 +9,7 @@ import typer
 
 from shared.command_line import JsonOption, console, print_facts, progress
 from shared.errors import ConfigError
-from shared.words import at_delta, counted
+from shared.phrases import at_delta, counted
 
 SiteFolder = Annotated[Path, typer.Argument(help="The site folder.")]
 PreparingPlaces = Annotated[

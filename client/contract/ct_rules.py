@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from client.contract.facts import StoredStudyFacts, StoredVolumeFacts
 from client.contract.rows import CANNOT_TELL, NOT_MET, ContractRow, make_row, verdict_of_share
+from shared.phrases import counted
 from shared.settings.contract import AtMostRule, ContrastRule, CtRules, KernelRule, RangeRule
-from shared.words import counted
 
 #: What a series has that a rule looks at; None = the files do not say.
 Fact = float | str | bool | None

@@ -12,10 +12,10 @@ from client.store.prepared_source import PreparedSource, SiteSource
 from client.store.preparing_version import PreparingVersion
 from client.store.site_store import SiteStore
 from shared.errors import CohortTooSmallError, PolicyRefusedError
+from shared.phrases import counted
 from shared.protocol.preparation import Preparation
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
-from shared.words import counted
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from client.contract.rows import (
     verdict_of_share,
     worst,
 )
+from shared.phrases import counted
 from shared.records import View
 from shared.settings.contract import (
     CompletenessRule,
@@ -40,7 +41,6 @@ from shared.settings.contract import (
     ScannerRule,
     SiteScanner,
 )
-from shared.words import counted
 
 #: A share of images that was assessed below which nothing is said of all of them.
 LEAST_ASSESSED: Final = 0.9

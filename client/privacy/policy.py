@@ -7,9 +7,9 @@ from datetime import datetime, time
 
 from shared.errors import CohortTooSmallError, PolicyRefusedError
 from shared.metrics.released import WHOLE, ReleasedSums
+from shared.phrases import counted
 from shared.protocol.messages import Job
 from shared.settings.files import SiteConfig
-from shared.words import counted
 
 
 def permit_task(task: str, config: SiteConfig) -> None:

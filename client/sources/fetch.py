@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from client.ingest.folder import IngestReport, ProgressCallback
 from client.ingest.inbox import Inbox, TooLargeError, take_inbox
 from client.store.site_store import SiteStore
+from shared.phrases import counted
 from shared.settings.pacs import RetrySettings
-from shared.words import counted
 
 from .query import FoundStudy, Wanted
 from .retry import StudyFailedError, patiently

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from shared.errors import SourceRefusedError, SourceUnavailableError
+from shared.phrases import counted
 from shared.settings.pacs import RetrySettings
-from shared.words import counted
 
 T = TypeVar("T")
 

@@ -25,8 +25,8 @@ from client.store.site_store import SiteStore
 from shared.dicom.scan import LARGEST_FILE
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.errors import DiskFullError, InputEmptyError, InputMissingError, InputUnreadableError
+from shared.phrases import counted
 from shared.runtime.files import OWNER_ONLY
-from shared.words import counted
 
 #: No export has more files than this, nor more bytes.
 MOST_ENTRIES: Final = 1_000_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shared.command_line import JsonOption, MetricsPort, console, print_facts, say_ended, watch_live
-from shared.words import counted, with_delta
+from shared.phrases import counted, with_delta
 
 if TYPE_CHECKING:
     from rich.table import Table

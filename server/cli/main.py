@@ -14,8 +14,8 @@ from server.cli.passport import app as passport
 from server.state.events import finished_words, waiting_words
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
 from shared.errors import ConfigError
+from shared.phrases import counted, with_delta
 from shared.tasks.shell_completion import complete_task, complete_version
-from shared.words import counted, with_delta
 
 if TYPE_CHECKING:
     from rich.progress import Progress

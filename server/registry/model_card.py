@@ -8,9 +8,9 @@ from typing import Any
 
 from server.rounds.plan import PlannedTask, RunPlan
 from server.state.result import CurvePoint, Measured, RoundFacts, last_said
+from shared.phrases import DELTA_NOT_KEPT, at_delta
 from shared.protocol.preparation import digests_of
 from shared.runtime.files import write_text_atomically
-from shared.words import at_delta
 
 
 def write_card(
@@ -45,8 +45,7 @@ def write_card(
         "privacy": {
             "mode": plan.privacy.mode,
             "unit": "patient",
-            "epsilon_by_site": last_said(rounds, "epsilon"),
-            "delta_by_site": last_said(rounds, "delta"),
+            "spent_by_site": _spent(rounds),
             "plain_rounds_by_site": plain,
             "delta_agreed": plan.privacy.delta,
             "not_covered": _not_covered(plain),
@@ -58,6 +57,18 @@ def write_card(
         **facts,
     }
     write_text_atomically(path, json.dumps(card, indent=2) + "\n")
+
+
+def _spent(rounds: list[RoundFacts]) -> dict[str, dict[str, float | None]]:
+    """What each site spent, as it last said: its epsilon, and beside it its own delta.
+
+    The delta is None where an older build kept none.
+    """
+    return {
+        site: {"epsilon": epsilon, "delta": one.delta.get(site)}
+        for one in rounds
+        for site, epsilon in one.epsilon.items()
+    }
 
 
 def _prepared(planned: PlannedTask) -> dict[str, Any]:
@@ -109,22 +120,22 @@ def draw_curves(
             [_number(one.epsilon.get(site)) for one in rounds],
             "-o",
             ms=3,
-            label=site,
+            label=f"{site}, {_at(rounds, site)}",
         )
     private = any(one.epsilon for one in rounds)
     right.set(
         xlabel="round",
-        title=f"epsilon of this run{_at(rounds)}" if private else "trained without privacy",
+        title="epsilon of this run, by site" if private else "trained without privacy",
     )
     if private:
         right.legend(fontsize=7)
     figure.savefig(path, dpi=110)
 
 
-def _at(rounds: list[RoundFacts]) -> str:
-    """Say at which delta, of the sites' the largest; nothing where an older build kept none."""
-    deltas = [delta for one in rounds for delta in one.delta.values()]
-    return f" {at_delta(max(deltas))}" if deltas else ""
+def _at(rounds: list[RoundFacts], site: str) -> str:
+    """Say at which delta the last epsilon of a site holds."""
+    delta = _spent(rounds)[site]["delta"]
+    return DELTA_NOT_KEPT if delta is None else at_delta(delta)
 
 
 def _value(measured: Measured, metric: str) -> float | None:

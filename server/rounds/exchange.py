@@ -23,11 +23,11 @@ from shared.errors import (
     QuorumError,
     RunFailedError,
 )
+from shared.phrases import counted
 from shared.protocol.codec import count_bytes, plain_text
 from shared.protocol.messages import Refusal
 from shared.protocol.signatures import ANY_SITE, sign_ticket
 from shared.settings.files import Quorum
-from shared.words import counted
 
 if TYPE_CHECKING:
     from flwr.app import Message

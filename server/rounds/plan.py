@@ -20,6 +20,7 @@ from server.state.home import COORDINATOR, IDENTITY, Home, Member
 from shared.audit.keys import read_key
 from shared.errors import ConfigValueError, StoreMissingError, UnknownTaskError
 from shared.inference.registry_file import registry_of
+from shared.phrases import counted
 from shared.protocol.preparation import Preparation, Preparations
 from shared.runtime.files import write_text_atomically
 from shared.settings.base import Settings
@@ -37,7 +38,6 @@ from shared.settings.files import (
 from shared.settings.task import TaskSettings
 from shared.training.initial_weights import check_fits, load_preparing
 from shared.training.weights import digest_arrays, load_weights
-from shared.words import counted
 
 PLAN_FILE: Final = "plan.json"
 

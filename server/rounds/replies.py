@@ -12,10 +12,10 @@ from server.rounds.request import A, Answer, Question
 from server.rounds.roster import Roster
 from server.state.home import Home
 from shared.errors import AggregationRefusedError, OsteofedError
+from shared.phrases import counted
 from shared.protocol.codec import count_bytes, plain_text
 from shared.protocol.messages import Refusal
 from shared.settings.files import Quorum
-from shared.words import counted
 
 if TYPE_CHECKING:
     from flwr.app import Message

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from server.state.home import Home, Member
 from shared.errors import QuorumError
-from shared.words import counted
+from shared.phrases import counted
 
 if TYPE_CHECKING:
     from server.rounds.grid import Grid

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from server.state.result import RoundFacts
+from shared.phrases import counted
 from shared.settings.files import Quorum
-from shared.words import counted
 
 #: What counts as failing. A refusal is the hospital's right, and a node that is not
 #: connected costs nobody time.

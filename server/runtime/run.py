@@ -15,8 +15,8 @@ from server.state.home import Home
 from server.state.lock import LOCK, alone
 from server.state.result import RunResult, save_result
 from shared.errors import InputMissingError, RunPausedError, RuntimeUnavailableError
+from shared.phrases import counted
 from shared.runtime.processes import termination_as_interrupt
-from shared.words import counted
 
 #: How long a run of the same name that was just killed may take to be gone.
 LOCK_SECONDS: Final = 10.0

@@ -38,9 +38,9 @@ from pydantic import Field, ValidationError
 
 from shared.audit.keys import SigningKey, digest_of, verify
 from shared.errors import ChainBrokenError
+from shared.phrases import counted
 from shared.runtime.files import OWNER_ONLY, appearing, settle_folder
 from shared.settings.base import Settings
-from shared.words import counted
 
 NOTHING: Final = "0" * 64
 LINE: Final = "line"

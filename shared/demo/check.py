@@ -15,8 +15,8 @@ from shared.command_line import console
 from shared.demo.hospitals import HOSPITALS
 from shared.demo.settings import DemoPromise, DemoSettings, read_demo_settings
 from shared.demo.summary import DemoSummary
+from shared.phrases import at_delta
 from shared.tasks import TASKS
-from shared.words import at_delta
 
 MAXIMUM_SECONDS = 480.0
 MAXIMUM_RSS_MB = 6 * 1024.0

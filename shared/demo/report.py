@@ -18,10 +18,10 @@ from shared.demo.state import DemoState
 from shared.demo.summary import DemoSummary
 from shared.metrics.named import sums_of
 from shared.metrics.regression import error_of_constant
+from shared.phrases import at_delta
 from shared.runtime.files import write_text_atomically
 from shared.settings.files import SiteConfig, load_settings
 from shared.tasks import TASKS
-from shared.words import at_delta
 
 
 def write_results(state: DemoState) -> Path:

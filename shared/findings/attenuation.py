@@ -14,7 +14,7 @@ from scipy import ndimage
 from shared.clinical.attenuation import L1_CUT_OFFS, REFERENCE_KV, At120, at_120_kv
 from shared.clinical.trabecular_core import CoreReading, NoCoreError, read_core
 from shared.findings.facts import NotAssessed
-from shared.findings.words import listed
+from shared.phrases import listed
 from shared.records import VolumeRecord
 from shared.regions import VERTEBRA_CODES
 

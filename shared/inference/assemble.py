@@ -10,7 +10,7 @@ import numpy as np
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, join
 from shared.findings.quality_flags import hospital_quality, image_quality
-from shared.findings.words import VIEW_WORDS
+from shared.findings.region_names import VIEW_WORDS
 from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
 from shared.inference.fitness import without_the_unfit
 from shared.inference.schema import ImageFacts, ModelFacts, Prediction, SeriesFacts, StudyFacts

@@ -92,7 +92,7 @@ def unused_files(verdicts: Sequence[FileVerdict]) -> list[str]:
         Without any name: files of an export are often named after patients, and what a terminal
         shows is kept in logs. ``--json`` has the names.
     """
-    from shared.words import counted
+    from shared.phrases import counted
 
     numbers = Counter((one.sentence, _is_line(one.path)) for one in verdicts)
     sentences = []

@@ -19,8 +19,9 @@ from shared.clinical.scores import (
 )
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, scores_of
-from shared.findings.words import listed, region_words
+from shared.findings.region_names import region_words
 from shared.inference.schema import Conclusion
+from shared.phrases import listed
 from shared.records import Covariates, StudyLabels, Vendor
 from shared.regions import LUMBAR, VERTEBRAE
 

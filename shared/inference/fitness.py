@@ -16,7 +16,7 @@ from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import t_score_difference
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import Findings
-from shared.findings.words import levels, region_words
+from shared.findings.region_names import levels, region_words
 from shared.inference.schema import ModelFacts
 
 #: A mean absolute error of more T-scores than this tells no WHO class from its neighbour:
@@ -26,7 +26,7 @@ LARGEST_ERROR_T: Final = 1.0
 #: Beginnings of the recorded metrics that are looked at; what follows names the region, or, of
 #: grades, the grade.
 RECORDED: Final = ("mae_", "rmse_", "bias_", "r_", "ccc_", "r2_", "baseline_mae_",
-                   "auc_", "kappa")  # fmt: skip
+                   "auc_", "kappa", "dice")  # fmt: skip
 
 
 def recorded_error(model: ModelFacts, region: str) -> float | None:
@@ -99,7 +99,7 @@ def why_not_graded(model: ModelFacts) -> str:
     if model.record_trouble:
         return f"unproven, because {model.record_trouble}"
     poor = [
-        f"{words}: {model.metrics[name]:.2f}, where that gives {same:.2f}"
+        f"{words}: {_shown(model.metrics[name])}, where that gives {same:.2f}"
         for name, (words, same) in model.grade_metrics.items()
         if name in model.metrics and not model.metrics[name] > same
     ]
@@ -107,6 +107,10 @@ def why_not_graded(model: ModelFacts) -> str:
         return ""
     same = "no better on validation patients than saying the same of every vertebra"
     return f"{same} ({'; '.join(poor)})"
+
+
+def _shown(metric: float) -> str:
+    return f"{metric:.2f}" if math.isfinite(metric) else "no number"
 
 
 def _is_no_better_than_the_mean(model: ModelFacts, region: str) -> bool:
@@ -122,6 +126,21 @@ def _is_no_better_than_the_mean(model: ModelFacts, region: str) -> bool:
         return True
     kinds = ("r2",) if f"r2_{name}" in recorded else ("r", "ccc")
     return any(not recorded.get(f"{kind}_{name}", 1.0) > 0 for kind in kinds)
+
+
+def unrecorded(found: Findings, models: Iterable[ModelFacts]) -> list[str]:
+    """Name what was found by versions of which nothing at all is recorded.
+
+    Such findings are given: an unknown error is not a known bad one. But the report's first lines
+    say that it is unknown. What is not scored is not named; it says why by itself.
+    """
+    silent = {model.task for model in models if not any(map(math.isfinite, model.metrics.values()))}
+    by_whom = {
+        "bone density": {one.task for one in found.measurements if not one.not_scored},
+        "fractures": {one.task for one in found.grades},
+        "outlines": {one.task for one in found.regions},
+    }
+    return [what for what, tasks in by_whom.items() if tasks & silent]
 
 
 def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings:

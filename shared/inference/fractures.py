@@ -12,12 +12,15 @@ from typing import Final
 from shared.clinical.morphometry import GRADE_WORDS, grade_word
 from shared.findings.facts import Grade
 from shared.findings.findings import FRACTURE_GRADE
-from shared.findings.words import listed
+from shared.findings.region_names import levels
 from shared.inference.schema import Conclusion
-from shared.words import counted
+from shared.phrases import counted, listed
 
 #: From this probability of a moderate or severe fracture on a vertebra is worth a look.
 WORTH_A_LOOK: Final = 0.3
+
+#: More fractured vertebrae than this are named first, and their grades said after that.
+NAMED_AT_ONCE: Final = 3
 
 
 def at_least(grade: Grade) -> str:
@@ -50,7 +53,15 @@ def read_fractures(own: Conclusion | None) -> str:
     each = [
         f"{name} {grade_word(grade)}" for name, grade in read.items() if grade >= FRACTURE_GRADE
     ]
-    return f"Vertebral fracture by the hospital's own reading: {listed(each)}." if each else ""
+    if not each:
+        return ""
+    if len(each) <= NAMED_AT_ONCE:
+        return f"Vertebral fracture by the hospital's own reading: {listed(each)}."
+    names = levels([name for name, grade in read.items() if grade >= FRACTURE_GRADE])
+    return (
+        f"Vertebral fractures by the hospital's own reading: {names}. "
+        f"The hospital's grades: {listed(each)}."
+    )
 
 
 def seen_fractures(grades: Sequence[Grade], why_none: str = "") -> str:
@@ -82,8 +93,14 @@ def seen_fractures(grades: Sequence[Grade], why_none: str = "") -> str:
     )
     if suspected:
         each = listed([f"{g.region} {at_least(g)} ({g.chance:.0%}{beside(g)})" for g in suspected])
+        first = f"Vertebral fracture suspected by the model: {each}"
+        if len(suspected) > NAMED_AT_ONCE:
+            names = levels([g.region for g in suspected])
+            first = (
+                f"Vertebral fractures suspected by the model: {names}. The model's grades: {each}"
+            )
         return (
-            f"Vertebral fracture suspected by the model: {each}{also}.{look} {_missed(grades)}"
+            f"{first}{also}.{look} {_missed(grades)}"
             "A vertebral fracture without major trauma matters whatever the T-score is."
         )
     also += ", on which readers often differ" if mild else ""

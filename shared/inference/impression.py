@@ -12,17 +12,19 @@ from typing import Final
 from shared.clinical.scores import BoneClass
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import FRACTURE_GRADE, Findings
-from shared.findings.words import listed, region_words, signed
+from shared.findings.region_names import region_words
 from shared.inference.fitness import (
     LARGEST_ERROR_T,
     error_t,
     judge,
     recorded_error,
     ungraded_reasons,
+    unrecorded,
     unscored_gaps,
 )
 from shared.inference.fractures import is_missed, read_fractures, seen_fractures
 from shared.inference.schema import Conclusion, ModelFacts
+from shared.phrases import listed, signed
 from shared.records import Covariates
 
 #: Flags of an image that say of a region that its outline may be wrong.
@@ -42,7 +44,8 @@ DIAGNOSED: Final[Mapping[str, str]] = {
     "osteopenia": BoneClass.LOW_BONE_MASS,
     "osteoporosis": BoneClass.OSTEOPOROSIS,
 }
-
+#: Said beside an estimate of whose version no error is recorded.
+NO_ERROR: Final = "how far the version is off is not recorded"
 
 #: Classes by a Z-score; the WHO's are no classes of the same kind.
 BY_AGE: Final = (BoneClass.EXPECTED_FOR_AGE, BoneClass.BELOW_EXPECTED)
@@ -63,8 +66,8 @@ def impression(
         The first is the headline: what the hospital measured and read, if it did, and with it
         that the estimate differs in class, or is not assessed. Otherwise a fracture that the
         model suspects, else what is not assessed because the version is not good enough, else
-        the estimate. A suspected fracture stands before what is not assessed. The last is the
-        advice.
+        the estimate. A suspected fracture stands before what is not assessed. It ends with what
+        was found by versions of which no error is recorded. The last is the advice.
     """
     own = next((one for one in conclusions if one.basis == "hospital"), None)
     estimate = next((one for one in conclusions if one.basis == "estimate"), None)
@@ -85,7 +88,17 @@ def impression(
     else:
         sentences = [lead, _joined(not_assessed, estimated), fractures]
     sentences += [_gaps(findings, whys), _doubtful(findings), _advice(findings, own, estimate)]
-    return tuple(sentence for sentence in sentences if sentence)
+    first, *rest = (sentence for sentence in sentences if sentence)
+    return _joined(first, _not_known(unrecorded(findings, models), first)), *rest
+
+
+def _not_known(what: Sequence[str], first: str) -> str:
+    """Say of which findings no error is recorded, but for an estimate that says so itself."""
+    left = [one for one in what if one != "bone density" or NO_ERROR not in first]
+    if not left:
+        return ""
+    how_good = "how good it is" if left == ["bone density"] else "how good they are"
+    return f"No error is recorded of the model's {listed(left)}: {how_good} is not known."
 
 
 def _joined(*sentences: str) -> str:
@@ -269,7 +282,7 @@ def _error(
             if error_t(model, one.region) is not None:
                 off = _off_by(model, one.region, estimate.kind)
                 return f"off by {off} on average on validation patients"
-    return "how far the version is off is not recorded"
+    return NO_ERROR
 
 
 def _gaps(findings: Findings, told_whys: Sequence[str]) -> str:

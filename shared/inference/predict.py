@@ -23,16 +23,15 @@ from shared.errors import (
 from shared.findings.completion import blind
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, join
-from shared.findings.words import listed
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
 from shared.inference.report import ReportInput, render_report
 from shared.inference.results import REPORT, check_out, write_results
 from shared.inference.schema import Prediction
+from shared.phrases import counted, listed
 from shared.records import Modality, StudyLabels, StudyRecord, modality_of
 from shared.settings.files import LabelColumns
 from shared.training.compute import choose_device
-from shared.words import counted
 
 if TYPE_CHECKING:
     from torch import nn

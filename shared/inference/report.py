@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from markupsafe import Markup
 
@@ -14,7 +15,7 @@ from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
-from shared.findings.words import VIEW_WORDS, listed, region_words, signed
+from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.inference.fractures import is_uncertain
 from shared.inference.impression import diagnosed
 from shared.inference.pictures.score_graph import GraphPoint, score_graph
@@ -22,6 +23,7 @@ from shared.inference.pictures.series import series_svgs
 from shared.inference.pictures.views import GRADE_COLOURS, marks, view_svg
 from shared.inference.schema import Prediction
 from shared.inference.wording import VENDOR_WORDS
+from shared.phrases import capital, listed, signed
 from shared.records import (
     DXA_VIEWS,
     Covariates,
@@ -43,6 +45,16 @@ TONES: Mapping[str, str] = {
     BoneClass.OSTEOPOROSIS: "alert",
     BoneClass.BELOW_EXPECTED: "alert",
 }
+
+#: More bold text than this, about two lines, is no headline.
+LONGEST_BOLD: Final = 160
+#: Where a text may be divided; what is found begins the part that follows.
+_SENTENCES: Final = re.compile(r"(?<=\.) (?=[A-Z])")
+_CLAUSES: Final = re.compile(
+    r"(?<=;) |(?<=,) (?=because |lowest )| (?=\()|(?:(?<=[−+]\d\.\d)|(?<= 0\.0)) (?=at the )"
+)
+_COMMAS: Final = re.compile(r"(?<=,) ")
+_WORDS: Final = re.compile(r" ")
 
 
 @dataclass(frozen=True)
@@ -97,10 +109,11 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         scale_words=VENDOR_WORDS[_scale(prediction, given)],
         tones=TONES,
         worst=_worst_tone(prediction),
+        headline=headline,
         listed=listed,
         signed=signed,
         region_words=region_words,
-        capital=_capital,
+        capital=capital,
         grade_colours=GRADE_COLOURS,
     )
 
@@ -157,7 +170,7 @@ def _graphs(rows: Sequence[DensityRow], given: ReportInput, kind: str) -> list[M
         scale = given.vendor if found is None else Vendor(found.scale)
         estimate = None if found is None or found.not_scored else found.value
         point = GraphPoint(row.region, row.own, estimate)
-        title = _capital(region_words(row.region))
+        title = capital(region_words(row.region))
         svg = score_graph(point, scale, given.covariates, kind, title)
         graphs.append(Markup(svg))  # noqa: S704 - made by us; every text in it is escaped
     return graphs
@@ -176,7 +189,7 @@ def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]
         return entries
     for view in DXA_VIEWS:
         image = given.images.get(view)
-        name = _capital(VIEW_WORDS[view])
+        name = capital(VIEW_WORDS[view])
         if image is None:
             entries.append({"view": view.value, "name": name, "drawn": None, "plain": None})
             continue
@@ -273,6 +286,28 @@ def unbroken(text: str) -> str:
     return text
 
 
+def headline(text: str) -> tuple[str, str]:
+    """Divide the first entry of an impression: what is printed bold, and all that follows.
+
+    Bold are the first sentences, as many as are at most `LONGEST_BOLD` characters together. A
+    longer first sentence is divided at the last of its parts that fits: before a clause, a
+    bracket or the place of a score, else behind a comma, else between two words.
+
+    Returns
+    -------
+    bold, rest : str
+        Together the text, character by character.
+    """
+    if len(text) <= LONGEST_BOLD:
+        return text, ""
+    for parts in (_SENTENCES, _CLAUSES, _COMMAS, _WORDS):
+        ends = [found.start() for found in parts.finditer(text, 0, LONGEST_BOLD + 1)]
+        outside = [end for end in ends if text.count("(", 0, end) == text.count(")", 0, end)]
+        if outside:
+            return text[: outside[-1]], text[outside[-1] :]
+    return text[:LONGEST_BOLD], text[LONGEST_BOLD:]
+
+
 def shown_date(date: str) -> str:
     """DICOM's ``YYYYMMDD`` as ``YYYY-MM-DD``; anything else as it is."""
     if len(date) == 8 and date.isdigit():
@@ -294,7 +329,3 @@ def _template() -> Template:
     )
     environment.filters["unbroken"] = unbroken
     return environment.get_template("report.html.j2")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

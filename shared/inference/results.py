@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -13,11 +14,32 @@ from shared.errors import ConfigError
 from shared.findings.findings import Findings
 from shared.inference.pictures.views import marks, overlay_png
 from shared.inference.schema import Prediction
+from shared.phrases import counted
 from shared.records import ImageRecord, View
 
 PREDICTION = "prediction.json"
 REPORT = "report.html"
 MASKS = "masks.npz"
+
+#: Endings that say what a file is and nothing of a patient.
+KNOWN_ENDINGS: Final = frozenset(
+    [
+        ".dcm",
+        ".json",
+        ".csv",
+        ".yaml",
+        ".txt",
+        ".png",
+        ".jpg",
+        ".pdf",
+        ".html",
+        ".npz",
+        ".zip",
+        ".xlsx",
+        ".sqlite",
+        ".safetensors",
+    ]
+)
 
 
 def check_out(out: Path) -> None:
@@ -26,17 +48,28 @@ def check_out(out: Path) -> None:
     Raises
     ------
     ConfigError
-        The sentence says what to name instead.
+        The sentence says what was found and what to name instead. It gives no name of a file:
+        that may be a patient's.
     """
     if not out.exists():
         return
     if not out.is_dir():
         raise ConfigError(f"{out}: is a file (--out must name a folder)")
-    foreign = [path.name for path in out.iterdir() if not _is_ours(path)]
+    foreign = sorted(path for path in out.iterdir() if not _is_ours(path))
     if foreign:
         raise ConfigError(
-            f"{out}: holds {foreign[0]!r}, which is no prediction (name a new or an empty folder)"
+            f"{out}: holds {counted(len(foreign), 'thing')} that no prediction wrote, the first by "
+            f"name {_kind(foreign[0])} (--out must be a new folder, an empty one, or an earlier "
+            "prediction, which is replaced); name another folder, or move away what is there"
         )
+
+
+def _kind(path: Path) -> str:
+    """Say what is there without its name."""
+    if path.is_dir():
+        return "a folder"
+    ending = path.suffix.lower()
+    return f"a file ending in {ending}" if ending in KNOWN_ENDINGS else "a file of another kind"
 
 
 def _is_ours(path: Path) -> bool:

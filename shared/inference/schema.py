@@ -7,10 +7,11 @@ one is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from shared.findings.facts import (
     Fact,
@@ -58,8 +59,9 @@ class ModelFacts(Fact):
     `metrics` were recorded on validation patients, of sBMD in g/cm²; `metric_names` gives the
     name that each region has in them (``mae_NAME``), and `grade_metrics`, of a task that grades,
     each metric that has to be above what saying the same of everybody gives: its words and that
-    value. `record_trouble` says why there is a record that cannot be used; empty where it can be,
-    or where there is none.
+    value. A metric that is no number counts against the version, and is not written: a reader
+    finds no null among numbers. `record_trouble` says why there is a record that cannot be used;
+    empty where it can be, or where there is none.
     """
 
     task: str
@@ -71,6 +73,10 @@ class ModelFacts(Fact):
     metric_names: dict[str, str] = Field(default_factory=dict)
     grade_metrics: dict[str, tuple[str, float]] = Field(default_factory=dict)
     record_trouble: str = ""
+
+    @field_serializer("metrics")
+    def _numbers(self, metrics: dict[str, float]) -> dict[str, float]:
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 class ImageFacts(Fact):

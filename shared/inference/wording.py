@@ -6,16 +6,18 @@ calls an estimate a measurement, always says where to go next.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
-from shared.findings.words import VIEW_WORDS, listed, region_words, signed
+from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.inference.fitness import unscored_gaps
 from shared.inference.fractures import graded_findings
 from shared.inference.impression import impression
 from shared.inference.schema import Conclusion, ModelFacts, Narrative, SeriesFacts
+from shared.phrases import capital, listed, signed
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
 from shared.regions import VERTEBRA_CODES
 
@@ -163,7 +165,7 @@ def _findings(findings: Findings, conclusions: Sequence[Conclusion]) -> tuple[st
 
 def _measurement_sentence(found: Measurement, kind: str) -> str:
     """What was measured first, then the estimate beside it."""
-    text = f"{_capital(region_words(found.region))}: "
+    text = f"{capital(region_words(found.region))}: "
     if found.reported is not None:
         own = {"T": found.reported_t_score, "Z": found.reported_z_score}.get(kind)
         by_us = f" ({_score(own, kind)} by this program's references)" if own else ""
@@ -212,7 +214,7 @@ def _limit_of_estimates(measurements: Sequence[Measurement], models: Sequence[Mo
         f"{name.removeprefix('mae_').replace('_', ' ')} {value:.3f} g/cm²"
         for model in models
         for name, value in sorted(model.metrics.items())
-        if model.task in tasks and name.startswith("mae_")
+        if model.task in tasks and name.startswith("mae_") and math.isfinite(value)
     ]
     error = (
         f"Mean absolute error of this version on validation patients: {', '.join(errors)}."
@@ -234,7 +236,7 @@ def _limit_of_grades(findings: Findings, models: Sequence[ModelFacts]) -> list[s
         f"{words}: {model.metrics[name]:.2f}"
         for model in models
         for name, (words, _) in model.grade_metrics.items()
-        if name in model.metrics
+        if math.isfinite(model.metrics.get(name, math.nan))
     ]
     sentences = []
     if findings.grades:
@@ -259,7 +261,3 @@ def _difference(value: float, unit: str) -> str:
     if value == 0:
         return "equal to the measured value"
     return f"{abs(value):.3f} {unit} {'below' if value < 0 else 'above'} the measured value"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

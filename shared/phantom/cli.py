@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
-from shared.words import counted
+from shared.phrases import counted
 
 app = command_group("phantom", "Digital patients with known truth.")
 

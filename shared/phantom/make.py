@@ -18,10 +18,10 @@ from typing import Any, Final, Protocol
 from shared.errors import PhantomError
 from shared.phantom.rendered import RenderedStudy
 from shared.phantom.workers import in_order
+from shared.phrases import counted
 from shared.records import DXA_VIEWS
 from shared.runtime.folders import appearing_whole, in_use
 from shared.settings.files import LabelColumns
-from shared.words import counted
 
 from .writers import MODELS, WrittenStudy, write_study
 from .writers.tables import write_tables

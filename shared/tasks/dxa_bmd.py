@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from shared.clinical.cross_calibration import standardised_bmd
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, bmd_measurement
-from shared.findings.words import VIEW_WORDS, listed, region_words
+from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.metrics import regression
 from shared.metrics.named import sums_of
 from shared.metrics.released import ReleasedSums
 from shared.metrics.told import Told, told_loss, told_regression
+from shared.phrases import listed
 from shared.records import StudyRecord, Vendor, View
 from shared.settings.contract import CompletenessRule, CountRule, DataContract
 from shared.tasks.augmentation import Variation, vary

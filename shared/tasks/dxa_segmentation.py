@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from shared.findings.facts import NotAssessed, QualityFlag, RegionArea
 from shared.findings.findings import Findings, RegionMap, region_areas
-from shared.findings.words import VIEW_WORDS, region_words
+from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
 from shared.metrics.told import Told

@@ -15,7 +15,7 @@ from torch.nn import functional
 from shared.findings.completion import completed
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, vertebra_grade
-from shared.findings.words import levels
+from shared.findings.region_names import levels
 from shared.metrics import agreement, ranking
 from shared.metrics.named import sums_of
 from shared.metrics.told import Told, told_agreement

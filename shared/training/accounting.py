@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import BudgetInvalidError
-from shared.words import counted
+from shared.phrases import counted
 
 #: Rényi orders. Any set of orders gives a valid (upper) bound; a fine one gives a
 #: tight bound. The optimum lies near 1 + sqrt(2·log(1/delta)/rho) with rho the

@@ -173,6 +173,11 @@ def test_a_public_class_name_has_one_meaning() -> None:
     assert {name: places for name, places in where.items() if len(places) > 1} == {}
 
 
+def test_a_modules_name_says_what_is_in_it() -> None:
+    bare = {"words", "utils", "helpers", "misc"}
+    assert {path for path in modules() if path.stem in bare} == set()
+
+
 def test_tests_stand_where_what_they_test_stands() -> None:
     for package in PACKAGES:
         for folder in (ROOT / "tests" / package).rglob("test_*.py"):

@@ -29,9 +29,9 @@ from server.rounds.aggregation.rules import (
 from server.rounds.aggregation.update_check import check_update
 from server.rounds.aggregation.update_store import SpooledUpdate
 from shared.errors import AggregationRefusedError
+from shared.phrases import counted
 from shared.protocol.codec import Arrays
 from shared.settings.files import StrategySettings
-from shared.words import counted
 
 
 class Aggregator:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from torch import Tensor
 
-from shared.findings.words import levels as level_words
+from shared.findings.region_names import levels as level_words
 from shared.regions import LUMBAR
 from shared.tasks.ct.landmarks import (
     HALF_BODY,

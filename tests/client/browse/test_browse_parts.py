@@ -16,6 +16,14 @@ from PIL import Image
 
 from client.browse.charts import histogram, nice_step, strips
 from client.browse.contracts import contracts
+from client.browse.names_and_advice import (
+    ADVICE,
+    advice,
+    age_words,
+    method_words,
+    no_flag_words,
+    reason_sentence,
+)
 from client.browse.pictures import (
     EDGE_ALPHA,
     FILL_ALPHA,
@@ -29,14 +37,6 @@ from client.browse.pictures import (
 )
 from client.browse.serve import LOOPBACK, listen
 from client.browse.slices import PLANES, cut_slice, slice_spacing, slices_through_spine
-from client.browse.words import (
-    ADVICE,
-    advice,
-    age_words,
-    method_words,
-    no_flag_words,
-    reason_sentence,
-)
 from shared.dicom.verdicts import REASONS
 from shared.errors import ConfigValueError
 from shared.records import PADDING_HU

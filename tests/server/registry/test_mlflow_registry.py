@@ -246,8 +246,25 @@ def test_a_registry_that_is_not_there_is_a_sentence_and_nothing_is_made(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def labels_drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect what the lines of a picture are called while it is drawn."""
+    from matplotlib.axes import Axes
+
+    labels: list[str] = []
+    plot = Axes.plot
+
+    def noted(axes: Axes, *data: Any, **how: Any) -> Any:
+        labels.append(how["label"])
+        return plot(axes, *data, **how)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    return labels
+
+
 @pytest.mark.parametrize("plain", [0, 7])
-def test_the_papers_of_a_version_say_where_it_came_from(tmp_path: Path, plain: int) -> None:
+def test_the_papers_of_a_version_say_where_it_came_from(
+    tmp_path: Path, plain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     planned = PlannedTask(
         settings=TINY_TASK, rounds=2, start_from=None, start_digest="", strategy=StrategySettings()
     )
@@ -259,7 +276,8 @@ def test_the_papers_of_a_version_say_where_it_came_from(tmp_path: Path, plain: i
     rounds = [
         RoundFacts(
             round=n, attempts=1, seconds=1.0, bytes_down=2, bytes_up=1, patients={"alpha": 20},
-            site_seconds={}, epsilon={"alpha": 0.5 * n}, plain_rounds={"alpha": plain}, absent=[],
+            site_seconds={}, epsilon={"alpha": 0.5 * n, "beta": 0.2}, delta={"alpha": 1e-3 / n},
+            plain_rounds={"alpha": plain}, absent=[],
         )
         for n in (1, 2)
     ]  # fmt: skip
@@ -268,12 +286,17 @@ def test_the_papers_of_a_version_say_where_it_came_from(tmp_path: Path, plain: i
     write_card(tmp_path / "card.json", plan, planned, rounds, curve, {"digest": "d"})
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["sites"] == ["alpha"]
-    assert card["privacy"]["epsilon_by_site"] == {"alpha": 1.0}
+    assert card["privacy"]["spent_by_site"] == {
+        "alpha": {"epsilon": 1.0, "delta": 5e-4},
+        "beta": {"epsilon": 0.2, "delta": None},  # an older build kept none
+    }
     assert card["privacy"]["plain_rounds_by_site"] == ({"alpha": 7} if plain else {})
     said = "no epsilon covers the sites that trained without privacy, rounds: alpha (7)"
     assert (said in card["privacy"]["not_covered"]) == bool(plain)
     assert (card["run"], card["digest"], card["rounds"]) == ("run-1", "d", 2)
+    labels = labels_drawn(monkeypatch)
     draw_curves(tmp_path / "curves.png", "dice", rounds, curve)
+    assert labels[-2:] == ["alpha, at delta 0.0005", "beta, delta not kept"]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,12 +1,15 @@
 """When an estimate is scored: by the recorded error of its version, and by nothing else."""
 
+import json
 import math
+import re
 
 import pytest
 
+from shared.inference.assemble import assemble
 from shared.inference.fitness import error_t, judge, why_not_graded
 from shared.inference.schema import ModelFacts
-from tests.shared.inference_cases import GRADE_METRICS
+from tests.shared.inference_cases import GRADE_METRICS, hand_made, make_subject, recorded
 
 REGION, NAME = "total_hip", "total_hip"
 
@@ -93,3 +96,24 @@ def test_a_version_grades_where_its_record_allows_it(
     assert (why_not_graded(found) == "") == graded
     assert why_not_graded(found.model_copy(update={"record_trouble": "it is torn"}))
     assert why_not_graded(found.model_copy(update={"grade_metrics": {}})) == ""
+
+
+def test_a_metric_that_is_no_number_counts_and_is_not_written() -> None:
+    metrics = {"auc_grade2": math.nan, "kappa": math.inf, "auc_grade1": 0.7}
+    found = version().model_copy(update={"metrics": metrics, "grade_metrics": GRADE_METRICS})
+    assert "by vertebra: no number, where that gives 0.50" in why_not_graded(found)
+    assert json.loads(found.model_dump_json())["metrics"] == {"auc_grade1": 0.7}
+
+
+def test_the_text_shows_no_metric_that_is_no_number() -> None:
+    subject = make_subject()
+    metrics = {"mae_lumbar": math.nan, "mae_total_hip": 0.05, "auc_grade2": math.nan}
+    facts = [
+        one.model_copy(update={"metrics": metrics, "grade_metrics": GRADE_METRICS})
+        for one in recorded()
+    ]
+    prediction = assemble(subject, hand_made(subject), facts)[0]
+    assert "total hip 0.050 g/cm²" in " ".join(prediction.narrative.limits)
+    text = prediction.model_dump_json()
+    assert not re.search(r"\bnan\b", text)
+    assert all(None not in one["metrics"].values() for one in json.loads(text)["models"])

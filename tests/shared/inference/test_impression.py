@@ -191,13 +191,58 @@ def test_what_the_hospital_reads_leads_also_where_no_model_graded_the_vertebra()
     prediction = predict(subject, None)
     assert prediction.grades == ()
     sentences = prediction.narrative.impression
-    assert sentences[0] == "Vertebral fracture by the hospital's own reading: T8 severe."
+    assert sentences[0].startswith("Vertebral fracture by the hospital's own reading: T8 severe.")
     assert "Vertebral fractures were not assessed by the model." in sentences
     assert sentences[-1].startswith("Refer to a physician; a radiologist should confirm")
     page = " ".join(html(subject, None).split())
     assert '<td>Hospital\'s grade</td><td><span class="chip alert">3</span></td><td>0</td>' in page
     assert "Model's grade" not in page
     assert '<section class="impression alert">' in page
+
+
+ALL = dict.fromkeys(VERTEBRAE, (0.02, 0.08, 0.75, 0.15))
+
+
+def test_many_fractures_are_named_before_their_grades() -> None:
+    read = StudyLabels(genant=dict.fromkeys(VERTEBRAE, 2))
+    first = predict(make_subject(labels=read), NORMAL).narrative.impression[0]
+    own = "Vertebral fractures by the hospital's own reading: T4 to L4. The hospital's grades: T4 "
+    assert first.startswith(own)
+    first = predict(make_subject(), NORMAL, ALL).narrative.impression[0]
+    seen = "Vertebral fractures suspected by the model: T4 to L4. The model's grades: T4 at least "
+    assert first.startswith(seen)
+    assert "L4 at least moderate (90%)" in first
+
+
+@pytest.mark.parametrize("own", [StudyLabels(), StudyLabels(bmd={"total_hip": 1.1})])
+def test_the_first_lines_say_of_which_findings_no_error_is_recorded(own: StudyLabels) -> None:
+    """Federated versions of fractures record none: sums that tell it leave no hospital."""
+    subject = make_subject(labels=own)
+    density = {"mae_lumbar": 0.05, "mae_femoral_neck": 0.05, "mae_total_hip": 0.05}
+    by_task = {"dxa-segmentation": {"dice": 0.9}, "dxa-bmd": density, "vfa-fracture": {"kappa": 1}}
+    words = {"dxa-segmentation": "outlines", "dxa-bmd": "bone density", "vfa-fracture": "fractures"}
+
+    def first(*silent: str) -> str:
+        facts = [
+            one.model_copy(update={"metrics": {} if one.task in silent else by_task[one.task]})
+            for one in recorded()
+        ]
+        prediction = assemble(subject, hand_made(subject, NORMAL), facts)[0]
+        assert len(prediction.grades) == 13
+        assert all(one.t_score for one in prediction.measurements)
+        return prediction.narrative.impression[0]
+
+    assert "recorded" not in first()
+    for task in ("dxa-segmentation", "vfa-fracture"):
+        said = f"No error is recorded of the model's {words[task]}: how good they are is not known."
+        assert first(task).endswith(said)
+    leads = "how far the version is off is not recorded" in first("dxa-bmd")
+    assert leads == (own == StudyLabels())
+    measured_leads = (
+        "No error is recorded of the model's bone density: how good it is is not known."
+    )
+    assert (measured_leads in first("dxa-bmd")) == (not leads)
+    assert "the model's fractures and outlines: " in first("dxa-segmentation", "vfa-fracture")
 
 
 def test_an_outline_in_pieces_is_doubtful() -> None:

@@ -2,16 +2,19 @@
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.inference.pictures.views import marks, outline, overlay_png, view_svg
-from shared.inference.report import shown_date, shown_name
+from shared.inference.report import LONGEST_BOLD, headline, shown_date, shown_name
 from shared.inference.schema import Prediction
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
-from shared.regions import REGION_CODES
+from shared.regions import REGION_CODES, VERTEBRAE
 from tests.shared.inference_cases import (
     MODERATE,
     OSTEOPOROTIC,
@@ -159,6 +162,51 @@ def test_what_was_measured_stands_before_the_estimate() -> None:
     assert 'class="estimate"' in CASES["young"]
     assert 'class="own"' not in CASES["young"]
     assert 'class="own"' in CASES["whole"]
+
+
+LONG = {
+    "a diagnosis": StudyLabels(classes={"status after several fractures " * 9: 1.0}),
+    "fractures read": StudyLabels(genant=dict.fromkeys(VERTEBRAE, 2), bmd={"total_hip": 0.6}),
+    "differing": StudyLabels(bmd={"total_hip": 1.1}, classes={"osteoporosis": 1.0}),
+}
+
+
+@pytest.mark.parametrize("page", [*CASES.values(), *(html(make_subject(labels=one), OSTEOPOROTIC,
+                         dict.fromkeys(VERTEBRAE, MODERATE)) for one in LONG.values())],
+                         ids=[*CASES, *LONG])  # fmt: skip
+def test_the_bold_headline_is_short(page: str) -> None:
+    [bold] = re.findall(r"<section class=\"impression.*?<p><strong>(.*?)</strong>", page, re.DOTALL)
+    assert 20 <= len(unescape(bold)) <= LONGEST_BOLD
+
+
+@pytest.mark.parametrize("bmd", [0.6, 0.8, 1.1])
+def test_the_bold_headline_has_the_score_that_was_measured(bmd: float) -> None:
+    prediction = predict(make_subject(labels=StudyLabels(bmd={"total_hip": bmd})))
+    bold, _ = headline(prediction.narrative.impression[0])
+    assert re.search(r"lowest T-score [−+]\d\.\d", bold)
+
+
+@pytest.mark.parametrize(
+    ("text", "bold"),
+    [
+        ("Short.", "Short."),
+        ("A first sentence. " * 12, "A first sentence. " * 7 + "A first sentence."),
+        (f"Not assessed: density, because {'x ' * 99}", "Not assessed: density,"),
+        (f"Lowest T-score −2.8 (its error, {'x ' * 99}).", "Lowest T-score −2.8"),
+        (f"Read: {'T4 mild, ' * 20}", "Read: " + ("T4 mild, " * 17)[:-1]),
+        ("x" * 300, "x" * LONGEST_BOLD),
+        ("(" + "x " * 100, ("(" + "x " * 100)[:LONGEST_BOLD]),
+    ],
+)
+def test_a_headline_is_divided_where_it_may_be(text: str, bold: str) -> None:
+    assert headline(text) == (bold, text.removeprefix(bold))
+
+
+@given(st.text(st.sampled_from("aB.,;:() "), max_size=400))
+def test_nothing_of_a_headline_is_lost(text: str) -> None:
+    bold, rest = headline(text)
+    assert bold + rest == text
+    assert len(bold) <= LONGEST_BOLD
 
 
 def test_labels_of_regions_are_drawn() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.findings.words import levels, listed, signed
+from shared.findings.region_names import levels
 from shared.inference.assemble import assemble
 from shared.records import Covariates, StudyLabels, View
 from shared.regions import REGION_CODES
@@ -186,13 +186,6 @@ def test_no_report_claims_what_no_image_can_show(
     assert said.impression[-1].count("physician") == 1
 
 
-def test_words_are_joined_as_in_speech() -> None:
-    assert listed([]) == ""
-    assert listed(["a"]) == "a"
-    assert listed(["a", "b"]) == "a and b"
-    assert listed(["a", "b", "c"]) == "a, b and c"
-
-
 def test_vertebrae_in_a_row_are_named_by_their_ends() -> None:
     assert levels(["T4", "T5", "T6", "L1", "L3", "L4"]) == "T4 to T6, L1, L3 and L4"
     assert levels(["L1", "T12", "T11"]) == "T11 to L1"
@@ -207,11 +200,6 @@ def test_doubtful_outlines_reach_the_impression() -> None:
     prediction, _ = assemble(subject, findings, models())
     assert any(s.startswith("Doubtful outlines of L2") for s in prediction.narrative.impression)
     assert not any("Doubtful" in s for s in predict(subject).narrative.impression)
-
-
-@pytest.mark.parametrize(("score", "text"), [(-2.5, "−2.5"), (0.3, "+0.3"), (0.0, "0.0")])
-def test_scores_carry_their_sign(score: float, text: str) -> None:
-    assert signed(score) == text
 
 
 def test_nothing_is_said_of_estimates_where_there_are_none() -> None:

@@ -1,9 +1,10 @@
-"""Words for regions, views and lists of them, the same in findings and reports."""
+"""What regions, views and vertebrae are called, the same in findings and reports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shared.phrases import listed
 from shared.records import View
 from shared.regions import VERTEBRAE
 
@@ -26,18 +27,6 @@ def region_words(region: str) -> str:
     """Name of a region, or of a whole image, as a reader says it."""
     views = {view.value: f"the {words}" for view, words in VIEW_WORDS.items()}
     return REGION_WORDS.get(region) or views.get(region, region)
-
-
-def listed(words: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
-
-
-def signed(score: float) -> str:
-    """Score with its sign, one decimal, a true minus: ``−2.5``, ``+0.3``, ``0.0``."""
-    if score == 0:
-        return "0.0"
-    return f"{'−' if score < 0 else '+'}{abs(score):.1f}"
 
 
 def levels(names: Sequence[str]) -> str:

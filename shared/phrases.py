@@ -1,6 +1,12 @@
-"""Numbers as people are told them: a count of things, and the delta of an epsilon."""
+"""How counts, lists, scores and epsilons are said to people, everywhere in the same way."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+#: Said in place of a delta that an older build did not keep.
+DELTA_NOT_KEPT: Final = "delta not kept"
 
 
 def counted(number: int, one: str, several: str = "") -> str:
@@ -35,10 +41,27 @@ def with_delta(epsilon: float, delta: float | None, digits: int = 3) -> str:
     digits : int
         Decimals of the epsilon.
     """
-    at = "delta not kept" if delta is None else at_delta(delta)
+    at = DELTA_NOT_KEPT if delta is None else at_delta(delta)
     return f"{epsilon:.{digits}f} {at}"
 
 
 def at_delta(delta: float) -> str:
     """Say at which delta an epsilon holds; alone an epsilon promises nothing."""
     return f"at delta {delta:g}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
+
+
+def signed(score: float) -> str:
+    """Score with its sign, one decimal, a true minus: ``−2.5``, ``+0.3``, ``0.0``."""
+    if score == 0:
+        return "0.0"
+    return f"{'−' if score < 0 else '+'}{abs(score):.1f}"
+
+
+def capital(text: str) -> str:
+    """Begin with a capital letter; the rest stays as it is (``str.capitalize`` lowers it)."""
+    return text[:1].upper() + text[1:]
