@@ -30,7 +30,7 @@ from shared.tasks.ct.landmarks import (
     slice_of_slab,
 )
 from shared.tasks.ct.levels import doubts_in_words, read_levels
-from shared.tasks.ct.moving import move_canvas
+from shared.tasks.ct.moving import move_canvas, recount
 from shared.tasks.ct.series import chosen_series
 from shared.tasks.ct.slabs import SLAB_MM, Slabs, SlabsError, to_slabs
 from shared.tasks.inputs import TaskInputs
@@ -43,6 +43,8 @@ NEAR: Final = (15, 80)
 OFF_ROWS: Final = 2.0
 #: Rows around the true one that count as nearly right (SD).
 BLUR_ROWS: Final = 1.0
+#: A landmark is asked for if so much of the rows around it was shown.
+MOSTLY_SHOWN: Final = 0.7
 #: A row that nobody is asked for.
 NO_ROW: Final = -1.0
 #: A level is shifted if it is off by more than this: more than half the way to its neighbour, mm.
@@ -95,8 +97,8 @@ class CtLocalisation(Task):
         return sample_of(drawn, None if chosen is None else chosen[1], slabs)
 
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Move, stretch, cut and shade the projections; the second network is shown L1."""
-        return show_l1(move_canvas(sample, generator), generator)
+        """Recount, move, stretch, cut and shade the projections; the second network is shown L1."""
+        return show_l1(move_canvas(recount(sample, generator), generator), generator)
 
     def network(self) -> nn.Module:
         """Make the two U-Nets."""
@@ -114,13 +116,14 @@ class CtLocalisation(Task):
         places = torch.arange(CANVAS[0] + 1, device=output.device)  # the last is "nowhere"
         near = torch.exp(-0.5 * ((places - row[..., None]) / BLUR_ROWS) ** 2)
         near[..., -1] = 0
+        # What the second network was not shown is no question to it, not at the edge either.
+        shown = near[..., :-1] * (output > UNSEEN / 2)
+        asked = known * ((row < 0) | (shown.sum(-1) > MOSTLY_SHOWN * near.sum(-1))).float()
+        near = functional.pad(shown, (0, 1))
         near = near / near.sum(-1, keepdim=True).clamp(min=1e-6)
         nowhere = functional.one_hot(torch.full_like(row, CANVAS[0]).long(), CANVAS[0] + 1)
         target = torch.where((row < 0)[..., None], nowhere.to(near.dtype), near)
         surprise = -(target * with_nowhere(output.float()).log_softmax(-1)).sum(-1)  # (B, 6)
-        at = row.round().long().clamp(min=0)[..., None]
-        # A row that the second network was not shown is no question to it.
-        asked = known * ((row < 0) | (output.gather(-1, at)[..., 0] > UNSEEN / 2)).float()
         return batch["weight"] * (surprise * asked).sum(1) / asked.sum(1).clamp(min=1)
 
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:

@@ -27,7 +27,7 @@ from shared.tasks.ct.landmarks import (
 )
 from shared.tasks.ct.levels import BONE, doubts_in_words, read_levels, shows_ribs
 from shared.tasks.ct.localisation import NEAR, CtLocalisation
-from shared.tasks.ct.moving import move_canvas
+from shared.tasks.ct.moving import move_canvas, recount
 from shared.tasks.ct.slabs import SLAB_MM, to_slabs
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample, collate, fold
@@ -123,6 +123,35 @@ def test_landmarks_move_with_the_picture() -> None:
     assert moved > 20
 
 
+def test_a_vertebra_above_the_sacrum_is_taken_out_or_stands_twice() -> None:
+    volume = made_up(densities=4.0)
+    marks = {**volume.marked_slices, SACRUM: volume.marked_slices["L5"] - 6}
+    sample = TASK.sample(study(replace(volume, marked_slices=marks)))
+    before = sample["row"][0]
+    kinds = set()
+    for number in range(60):
+        other = recount(sample, np.random.default_rng(number))
+        row = other["row"][0]
+        assert torch.equal(row[:5], before[:5])  # L1 to L4 are counted from above
+        end = round(float(before[5]))
+        step = round(float(before[4] - before[3]))
+        change = int(other["scanned"][0, 1] - sample["scanned"][0, 1])
+        kinds.add(change)
+        first = end - step
+        assert torch.equal(other["image"][:, :, :first], sample["image"][:, :, :first])
+        if change < 0:
+            assert torch.equal(other["image"][:, :, first : 200 - step],
+                               sample["image"][:, :, end:200])  # fmt: skip
+            assert row[5] == end - step
+        if change > 0:
+            assert torch.equal(other["image"][:, :, end : end + step],
+                               other["image"][:, :, first:end])  # fmt: skip
+            assert row[5] == end + step
+    assert kinds == {-11, 0, 11}
+    unmarked = TASK.sample(study(volume))
+    assert all(recount(unmarked, np.random.default_rng(n)) is unmarked for n in range(9))
+
+
 def test_what_is_cut_away_is_known_to_be_nowhere() -> None:
     sample = TASK.sample(study(made_up()))
     cut = [move_canvas(sample, np.random.default_rng(number)) for number in range(60)]
@@ -161,6 +190,17 @@ def test_an_unmarked_landmark_has_no_say() -> None:
     odd = right.clone()
     odd[:, LANDMARKS.index(SACRUM)] = 50.0
     assert torch.equal(TASK.loss(right, batch), TASK.loss(odd, batch))
+
+
+@pytest.mark.parametrize("beyond", [-3, -1, 0, 1, 2, 40])
+def test_what_the_second_network_was_hardly_shown_is_no_question(beyond: int) -> None:
+    sample = TASK.sample(study(made_up()))
+    batch = fold(collate([sample]))
+    edge = round(float(sample["row"][0, 3])) - beyond  # of what was shown, towards the feet
+    output = peaked(sample)
+    output[:, 1:, edge + 1 :] = UNSEEN
+    loss = float(TASK.loss(output, batch))
+    assert 0 < loss < 3
 
 
 def test_the_second_network_looks_around_what_the_first_found_or_is_shown() -> None:
