@@ -31,6 +31,8 @@ LEAST_CHANCE: Final = 0.5
 #: [U] Middles of neighbouring lumbar vertebrae are so far apart, mm: small women with fractures
 #: to tall men.
 WAY_MM: Final = (20.0, 50.0)
+#: [U] The longest way is at most so many times the shortest, a severe fracture included.
+MOST_UNEVEN: Final = 1.35
 #: Both stages disagree if they put L1 further apart than this share of the way to the next.
 DISAGREEMENT: Final = 0.5
 #: The twelfth rib leaves T12 in this height above L1, beside the spine by so much, mm.
@@ -131,11 +133,17 @@ def _out_of_step(rows: Mapping[str, float]) -> str:
 
     A vertebra was then left out or taken twice, and which of the names are right is not known.
     """
-    for upper, lower in pairwise(LUMBAR):
-        if upper in rows and lower in rows:
-            way = way_mm(rows, upper, lower)
-            if not WAY_MM[0] <= way <= WAY_MM[1]:
-                return f"{upper} and {lower} seem {way:.0f} mm apart"
+    found = [name for name in LUMBAR if name in rows]
+    steps = {
+        (upper, lower): way_mm(rows, upper, lower) / (LUMBAR.index(lower) - LUMBAR.index(upper))
+        for upper, lower in pairwise(found)
+    }
+    for (upper, lower), step in steps.items():
+        if not WAY_MM[0] <= step <= WAY_MM[1]:
+            return f"{upper} and {lower} seem {way_mm(rows, upper, lower):.0f} mm apart"
+    if steps and max(steps.values()) > MOST_UNEVEN * min(steps.values()):
+        most, least = max(steps.values()), min(steps.values())
+        return f"neighbours seem {least:.0f} to {most:.0f} mm apart, more unevenly than in a spine"
     return ""
 
 

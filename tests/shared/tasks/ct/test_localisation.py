@@ -275,6 +275,15 @@ def test_levels_out_of_step_and_not_found_are_named() -> None:
     assert doubts_in_words(read.doubts) == [
         ("L1 to L4", "is not certain: L3 and L4 seem 9 mm apart")
     ]
+    uneven = {**ROWS, "L4": ROWS["L3"] + 1.4 * STEP}
+    assert (
+        "more unevenly than in a spine"
+        in read_levels(sure(uneven), with_ribs(), WHOLE).doubts["L1"]
+    )
+    gap = {name: row for name, row in uneven.items() if name != "L2"} | {
+        "L4": ROWS["L3"] + 1.5 * STEP
+    }
+    assert "50 mm apart" in read_levels(sure(gap), with_ribs(), WHOLE).doubts["L1"]
     few = {name: row for name, row in ROWS.items() if name != "L4"}
     assert read_levels(sure(few), with_ribs(), WHOLE).doubts == {"L4": "was not found"}
     unsure = sure(ROWS, chance=0.3)
