@@ -28,6 +28,7 @@ REVIEWED = {
     "dxa-bmd": ReleasedSums(regressions=("lumbar", "femoral_neck", "total_hip")),
     "vfa-fracture": ReleasedSums(),
     "xray-vertebrae": ReleasedSums(means=("dice",)),
+    "ct-segmentation": ReleasedSums(means=("dice", "dice_L1", "dice_L2", "dice_L3", "dice_L4")),
 }  # fmt: skip
 
 
@@ -41,7 +42,9 @@ def test_a_task_is_listed_by_its_own_name() -> None:
 
 
 def test_a_task_that_is_not_listed_is_one_sentence() -> None:
-    with pytest.raises(UnknownTaskError, match=r"'os\.system' \(must be one of dxa-bmd, "):
+    with pytest.raises(
+        UnknownTaskError, match=r"'os\.system' \(must be one of ct-segmentation, dxa-bmd, "
+    ):
         task_class("os.system")
 
 

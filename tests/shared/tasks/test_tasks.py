@@ -19,22 +19,28 @@ from shared.tasks.base import Task
 from shared.tasks.sample import add_statistics, collate, fold
 from shared.training.compute import Compute
 from shared.training.local_round import RoundKey, evaluate, train_plain
+from tests.shared.ct_standins import SERIES, spine_ct
 from tests.shared.standins import Standins
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "tasks"
 
 
-class WithRadiographs(Standins):
-    """Stand-ins whose spine is on a radiograph besides, for the task that looks at one."""
+class WithEverything(Standins):
+    """Stand-ins with a radiograph of the spine and a CT besides, for tasks that look at those."""
 
     def studies(self, patient: str) -> list[StudyRecord]:
+        volumes = {SERIES: spine_ct(np.random.default_rng(int(patient[1:])))}
         return [
-            replace(study, images={**study.images, View.LUMBAR_AP: study.images[View.SPINE_PA]})
+            replace(
+                study,
+                images={**study.images, View.LUMBAR_AP: study.images[View.SPINE_PA]},
+                volumes=volumes,
+            )
             for study in super().studies(patient)
         ]
 
 
-SOURCE = WithRadiographs(6, seed=3)
+SOURCE = WithEverything(6, seed=3)
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +159,10 @@ def test_a_study_without_labels_is_not_used_but_can_be_read(task: Task) -> None:
         study,
         labels=StudyLabels(),
         images={view: replace(image, regions=None) for view, image in study.images.items()},
+        volumes={
+            uid: replace(volume, regions=None, marked_slices={})
+            for uid, volume in study.volumes.items()
+        },
     )
     assert task.uses(study)
     assert not task.uses(bare)
@@ -162,7 +172,7 @@ def test_a_study_without_labels_is_not_used_but_can_be_read(task: Task) -> None:
 
 
 def test_a_study_without_images_is_not_used(task: Task) -> None:
-    assert not task.uses(replace(studies()[0], images={}))
+    assert not task.uses(replace(studies()[0], images={}, volumes={}))
     for view in task.inputs.views if task.inputs.every_view else ():
         images = {other: image for other, image in studies()[0].images.items() if other != view}
         assert not task.uses(replace(studies()[0], images=images))
@@ -185,7 +195,10 @@ def test_an_unscanned_margin_has_no_say(task: Task) -> None:
     assert bool(torch.isfinite(sample["image"]).all())
 
 
-STEPS_TO_LEARN = {"dxa-segmentation": 12, "dxa-bmd": 40, "vfa-fracture": 14, "xray-vertebrae": 12}
+STEPS_TO_LEARN = {
+    "dxa-segmentation": 12, "dxa-bmd": 40, "vfa-fracture": 14, "xray-vertebrae": 12,
+    "ct-segmentation": 4,
+}  # fmt: skip
 
 
 def test_a_few_steps_lower_the_loss(task: Task) -> None:
@@ -203,5 +216,5 @@ def test_a_few_steps_lower_the_loss(task: Task) -> None:
 
 
 def test_views_are_named_as_records_do(task: Task) -> None:
-    assert task.inputs.views
+    assert bool(task.inputs.views) != task.inputs.series
     assert all(isinstance(view, View) for view in task.inputs.views)
