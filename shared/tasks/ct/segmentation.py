@@ -32,7 +32,7 @@ from shared.tasks.ct.level_slabs import (
     slabs_of_levels,
 )
 from shared.tasks.ct.series import chosen_series
-from shared.tasks.ct.slabs import Slabs, SlabsError, regions_of_series, to_slabs
+from shared.tasks.ct.slabs import PIXEL_MM, Slabs, SlabsError, regions_of_series, to_slabs
 from shared.tasks.ct.spine_frame import mask, on_slab, picture
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.pixels import halvable
@@ -249,8 +249,6 @@ def _own_mask(chances: Tensor, level: LevelSlabs) -> NDArray[np.bool_] | None:
     The body is the largest part by far: 12 cm² of each slab.
     """
     from scipy import ndimage
-
-    from shared.tasks.ct.slabs import PIXEL_MM
 
     bone = np.stack([on_slab(one) for one in chances])
     bone[[slab is None for slab in level.slabs]] = False

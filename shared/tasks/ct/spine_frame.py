@@ -13,7 +13,8 @@ from torch.nn import functional
 from shared.tasks.ct.slabs import FRAME, PIXEL_MM
 
 #: Rows and columns of the part, mm: from the frame's back towards the front, and about its
-#: middle. On 49 digital patients (24 of them near to life) whole vertebrae lie inside of it.
+#: middle. L1 to L4 of 48 digital patients, 24 of them near to life, reach 138 mm from the back
+#: and 52 mm from the middle; the rest is for those who are heavier or whose spine is bent.
 FIELD_MM: Final = (192.0, 144.0)
 #: The same in pixels of a slab.
 FIELD: Final = (round(FIELD_MM[0] / PIXEL_MM), round(FIELD_MM[1] / PIXEL_MM))
