@@ -9,6 +9,10 @@ A mean teacher would keep an average of weights that was never released, so ther
 teaches is the network of the same step, held fixed. Both variations are units of one patient,
 so nothing of the loss mixes patients, and clipping bounds it as any other loss. A sample has
 as many units as before: without variation each of K once, and nothing here adds to the loss.
+
+What it brings is not shown: after 160 steps of two patients (24 plain patients, middle slabs
+annotated, pictures of 2 mm; 24 near-to-life patients of other scanners, three seeds) the Dice is
+0.883 with it and 0.889 without, 0.894 with every slab annotated. Seeds differ by more than that.
 """
 
 from __future__ import annotations
