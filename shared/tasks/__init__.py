@@ -20,6 +20,7 @@ LISTED: Final[dict[str, Callable[[], type[Task]]]] = {
     "vfa-fracture": lambda: import_module("shared.tasks.vfa_fracture").VfaFracture,
     "xray-vertebrae": lambda: import_module("shared.tasks.xray_vertebrae").XrayVertebrae,
     "ct-localisation": lambda: import_module("shared.tasks.ct.localisation").CtLocalisation,
+    "ct-segmentation": lambda: import_module("shared.tasks.ct.segmentation").CtSegmentation,
 }
 #: What a new site's policy permits until its engineer says otherwise. A task is not permitted
 #: by being on the list above: sites that exist keep what their site.yaml names.

@@ -282,6 +282,13 @@ def test_a_ct_is_shown_with_the_levels_that_were_found(
     assert "the middles of L1 and L2 were found" in report
 
 
+def test_levels_that_nobody_found_on_a_ct_are_not_assessed(champions: Path, tmp_path: Path) -> None:
+    write_ct(tmp_path / "ct")
+    result = predict_folder(tmp_path / "ct", tmp_path / "out", models=champions, device="cpu")
+    [prediction] = result.predictions.values()
+    assert {gap.what for gap in prediction.not_assessed} >= {"outline of L1", "outline of L4"}
+
+
 def test_a_folder_with_other_files_is_left_alone(
     study: Path, champions: Path, tmp_path: Path
 ) -> None:

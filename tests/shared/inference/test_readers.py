@@ -29,7 +29,13 @@ def test_every_task_finds_something_or_says_that_it_stands_in_no_report() -> Non
 
 def test_a_task_reads_a_study_after_those_whose_findings_it_needs() -> None:
     names = list(reporting_tasks())
-    assert names == ["dxa-segmentation", "dxa-bmd", "ct-localisation", "vfa-fracture"]
+    assert names == [
+        "dxa-segmentation",
+        "dxa-bmd",
+        "ct-localisation",
+        "vfa-fracture",
+        "ct-segmentation",
+    ]
     for name, task in reporting_tasks().items():
         assert all(names.index(before) < names.index(name) for before in task.after)
 

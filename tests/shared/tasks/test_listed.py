@@ -29,6 +29,7 @@ REVIEWED = {
     "vfa-fracture": ReleasedSums(),
     "xray-vertebrae": ReleasedSums(means=("dice",)),
     "ct-localisation": ReleasedSums(means=("error_mm", "shifted")),
+    "ct-segmentation": ReleasedSums(means=("dice", "dice_L1", "dice_L2", "dice_L3", "dice_L4")),
 }  # fmt: skip
 
 
