@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
+from shared.findings.ct_estimates import only_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
 from shared.findings.words import VIEW_WORDS, listed, region_words, signed
@@ -182,7 +183,9 @@ def _limits(
     sentences = [DISCLAIMER]
     if findings.measurements:
         sentences.append(_limit_of_estimates(findings.measurements, models))
-    if findings.measurements or _with_bmd(conclusions):
+    if _with_bmd(conclusions) or (
+        findings.measurements and not only_from_ct(findings.measurements)
+    ):
         sentences += [
             f"Converting between scanners adds about {CROSS_CALIBRATION_ERROR:.1%} of error for "
             "one patient.",

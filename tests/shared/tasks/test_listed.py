@@ -27,6 +27,7 @@ REVIEWED = {
     ),
     "dxa-bmd": ReleasedSums(regressions=("lumbar", "femoral_neck", "total_hip")),
     "vfa-fracture": ReleasedSums(),
+    "ct-bmd": ReleasedSums(regressions=("l1", "l2", "l3", "l4", "spine")),
     "xray-vertebrae": ReleasedSums(means=("dice",)),
 }  # fmt: skip
 
@@ -41,7 +42,7 @@ def test_a_task_is_listed_by_its_own_name() -> None:
 
 
 def test_a_task_that_is_not_listed_is_one_sentence() -> None:
-    with pytest.raises(UnknownTaskError, match=r"'os\.system' \(must be one of dxa-bmd, "):
+    with pytest.raises(UnknownTaskError, match=r"'os\.system' \(must be one of ct-bmd, "):
         task_class("os.system")
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from shared.errors import UnknownTaskError
-from shared.records import StudyLabels, StudyRecord, View
+from shared.records import PairedLabels, StudyLabels, StudyRecord, Vendor, View
+from shared.regions import LUMBAR
 from shared.settings.files import load_settings
 from shared.settings.task import OptimiserSettings, TaskSettings
 from shared.tasks import TASKS, make_task
@@ -19,22 +20,32 @@ from shared.tasks.base import Task
 from shared.tasks.sample import add_statistics, collate, fold
 from shared.training.compute import Compute
 from shared.training.local_round import RoundKey, evaluate, train_plain
+from tests.shared.ct_samples import outlined_series
 from tests.shared.standins import Standins
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "tasks"
 
 
-class WithRadiographs(Standins):
-    """Stand-ins whose spine is on a radiograph besides, for the task that looks at one."""
+class OfEveryKind(Standins):
+    """Stand-ins whose spine is on a radiograph and in a CT series besides."""
 
     def studies(self, patient: str) -> list[StudyRecord]:
-        return [
-            replace(study, images={**study.images, View.LUMBAR_AP: study.images[View.SPINE_PA]})
-            for study in super().studies(patient)
-        ]
+        return [with_every_kind(study) for study in super().studies(patient)]
 
 
-SOURCE = WithRadiographs(6, seed=3)
+def with_every_kind(study: StudyRecord) -> StudyRecord:
+    """Add a radiograph and a CT series, whose labels are those of another visit."""
+    density = study.labels.bmd["L1-L4"]
+    bmd = {level: density + 0.02 * place for place, level in enumerate(LUMBAR)}
+    return replace(
+        study,
+        images={**study.images, View.LUMBAR_AP: study.images[View.SPINE_PA]},
+        volumes={"1.2": outlined_series(**{one: 500 * bmd[one] - 350 for one in LUMBAR[::-1]})},
+        paired=PairedLabels(StudyLabels(bmd=bmd), Vendor.GENERIC, 1.0),
+    )
+
+
+SOURCE = OfEveryKind(6, seed=3)
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +164,8 @@ def test_a_study_without_labels_is_not_used_but_can_be_read(task: Task) -> None:
         study,
         labels=StudyLabels(),
         images={view: replace(image, regions=None) for view, image in study.images.items()},
+        volumes={uid: replace(one, regions=None) for uid, one in study.volumes.items()},
+        paired=None,
     )
     assert task.uses(study)
     assert not task.uses(bare)
@@ -162,7 +175,7 @@ def test_a_study_without_labels_is_not_used_but_can_be_read(task: Task) -> None:
 
 
 def test_a_study_without_images_is_not_used(task: Task) -> None:
-    assert not task.uses(replace(studies()[0], images={}))
+    assert not task.uses(replace(studies()[0], images={}, volumes={}))
     for view in task.inputs.views if task.inputs.every_view else ():
         images = {other: image for other, image in studies()[0].images.items() if other != view}
         assert not task.uses(replace(studies()[0], images=images))
@@ -185,7 +198,13 @@ def test_an_unscanned_margin_has_no_say(task: Task) -> None:
     assert bool(torch.isfinite(sample["image"]).all())
 
 
-STEPS_TO_LEARN = {"dxa-segmentation": 12, "dxa-bmd": 40, "vfa-fracture": 14, "xray-vertebrae": 12}
+STEPS_TO_LEARN = {
+    "ct-bmd": 16,
+    "dxa-segmentation": 12,
+    "dxa-bmd": 40,
+    "vfa-fracture": 14,
+    "xray-vertebrae": 12,
+}
 
 
 def test_a_few_steps_lower_the_loss(task: Task) -> None:
@@ -203,5 +222,5 @@ def test_a_few_steps_lower_the_loss(task: Task) -> None:
 
 
 def test_views_are_named_as_records_do(task: Task) -> None:
-    assert task.inputs.views
+    assert task.inputs.views or task.inputs.series
     assert all(isinstance(view, View) for view in task.inputs.views)
