@@ -163,9 +163,9 @@ def test_a_level_that_cannot_be_assessed_says_why() -> None:
     def metal(hu: Any) -> None:
         hu[2 + 8, 30, 30] = 2800  # L4
 
-    found = find(replace(with_hu(metal), regions=np.where(
-        np.asarray(VOLUME.regions) == code_of("L1", "volume"), 0, VOLUME.regions
-    ).astype(np.uint8)))  # fmt: skip
+    without = np.array(VOLUME.regions)
+    without[without == code_of("L1", "volume")] = 0
+    found = find(replace(with_hu(metal), regions=without))
     assert [one.region for one in found.measurements] == ["L1-L4", "L2", "L3"]
     assert "L2 and L3" in found.measurements[0].quantity
     assert {gap.what: gap.why for gap in found.not_assessed} == {
@@ -204,3 +204,15 @@ def test_outlines_of_the_task_before_are_read() -> None:
     reading = Reading(Says(0.9), seen, StudyLabels(), before)
     assert len(TASK.find(reading).measurements) == 5
     assert TASK.find(replace(reading, before=Findings())).measurements == ()
+
+
+def test_whitening_changes_no_output() -> None:
+    torch.manual_seed(0)
+    network = TASK.network().eval()
+    torch.nn.init.normal_(network.head.weight, std=0.2)
+    generator = np.random.default_rng(0)
+    public = [TASK.augment(TASK.sample(study()), generator) for _ in range(6)]
+    before = network(public[0]["image"], public[0]["covariates"])
+    TASK.settle(network, public)
+    after = network(public[0]["image"], public[0]["covariates"])
+    assert after.detach().numpy() == pytest.approx(before.detach().numpy(), abs=1e-4)
