@@ -1,7 +1,7 @@
 """Bone density that a model estimates from CT: a number with its error, and nothing like a score.
 
 A T-score compares what DXA measured with what DXA measured of others; an estimate from CT has
-none, nor a Z-score, nor a class (docs/glossary.md). It sends to DXA.
+none, nor a Z-score, nor a class. It sends to DXA.
 """
 
 from __future__ import annotations

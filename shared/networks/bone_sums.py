@@ -44,8 +44,9 @@ SHARPNESS: Final = 8.0
 #: Kept away from zero: shares of a pixel, and of the image.
 LEAST_SHARE: Final = 0.05
 LEAST_AREA: Final = 1e-3
-#: Middle and spread of what is measured of lumbar vertebrae in crops of 147 mm: a fixed change of
-#: unit, so that all is learnt at about the same pace. Shares of parts and their sums have one each.
+#: Middle and spread of what is measured of 48 digital patients' vertebrae in crops of 147 mm,
+#: rounded: a fixed change of unit, so that all is learnt at about the same pace. Shares of parts
+#: and their sums have one each.
 WHOLE_MIDDLE: Final = (0.61, 0.069, 0.16, 0.17, 0.24)
 WHOLE_SPREAD: Final = (0.12, 0.009, 0.034, 0.016, 0.04)
 PART_MIDDLE: Final = (0.25, 0.15)

@@ -209,7 +209,7 @@ def test_outlines_of_the_task_before_are_read() -> None:
 def test_whitening_changes_no_output() -> None:
     torch.manual_seed(0)
     network = TASK.network().eval()
-    torch.nn.init.normal_(network.head.weight, std=0.2)
+    torch.nn.init.normal_(dict(network.named_parameters())["head.weight"], std=0.2)
     generator = np.random.default_rng(0)
     public = [TASK.augment(TASK.sample(study()), generator) for _ in range(6)]
     before = network(public[0]["image"], public[0]["covariates"])
