@@ -101,6 +101,23 @@ def at_120_kv(hu: float, kilovolts: float) -> At120:
     return At120(found, min(found, other), max(found, other))
 
 
+def from_120_kv(hu: float, kilovolts: float | None) -> float:
+    """What a tube voltage shows of bone that 120 kV shows as `hu`, by the computed spectra.
+
+    Parameters
+    ----------
+    hu : float
+        At 120 kV.
+    kilovolts : float or None
+        Where it is not known, or not one of 80 to 140, `hu` is given back.
+    """
+    known = sorted(MINERAL_HU)
+    if kilovolts is None or not known[0] <= kilovolts <= known[-1]:
+        return hu
+    ratio = _mineral(kilovolts) / _mineral(REFERENCE_KV)
+    return _marrow(kilovolts) + (hu - _marrow(REFERENCE_KV)) * ratio
+
+
 def _mineral(kilovolts: float) -> float:
     return float(np.interp(kilovolts, list(MINERAL_HU), list(MINERAL_HU.values())))
 

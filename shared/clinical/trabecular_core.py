@@ -16,15 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from shared.clinical.attenuation import from_120_kv
+
 #: Away from the surface, mm: cortex or end plate (1.5), half a slice of 5 mm and a soft kernel.
 MARGIN_MM: Final = 5.0
 #: A core reaches back as far as this share of the body's depth, from the front.
 IN_FRONT_OF_VEIN: Final = 0.6
 #: The least that is a core and not a few voxels, mm³.
 LEAST_MM3: Final = 500.0
-#: Above what trabecular bone has: metal or cement.
+#: Above what bone has at 120 kV: metal or cement.
 METAL_HU: Final = 1_500
-#: [U] A core of which so much lies below −130 or above 500 HU is not trabecular bone alone.
+#: [U] A core of which so much lies below −130 or above 500 HU (at 120 kV) is not trabecular bone
+#: alone.
 STRANGE_SHARE: Final = 0.05
 STRANGE_HU: Final = (-130, 500)
 
@@ -55,6 +58,7 @@ def read_core(
     level: NDArray[np.bool_],
     spacing_mm: Sequence[float],
     ends: tuple[bool, bool] = (True, True),
+    kilovolts: float | None = None,
 ) -> CoreReading:
     """Measure the core of one vertebra.
 
@@ -69,6 +73,8 @@ def read_core(
         Distance of voxel centres along the axes.
     ends : (bool, bool)
         Whether the first and the last slice are those of the series.
+    kilovolts : float, optional
+        Tube voltage: sound cortex at 80 kV is as dense as metal would be at 120.
 
     Raises
     ------
@@ -78,8 +84,9 @@ def read_core(
     """
     if not level.any():
         raise NoCoreError("is not outlined")
-    if (hu[level] > METAL_HU).any():
-        raise NoCoreError(f"holds metal or cement (over {METAL_HU:,} HU)")
+    metal = from_120_kv(METAL_HU, kilovolts)
+    if (hu[level] > metal).any():
+        raise NoCoreError(f"holds metal or cement (over {metal:,.0f} HU)")
     core = core_of(level, spacing_mm, ends)
     if (ends[0] and core[0].any()) or (ends[1] and core[-1].any()):
         raise NoCoreError("is cut off by the end of the series")
@@ -89,7 +96,7 @@ def read_core(
             f"has no part of {LEAST_MM3:g} mm³ that lies {MARGIN_MM:g} mm inside its outline"
         )
     values = hu[core].astype(np.float64)
-    low, high = STRANGE_HU
+    low, high = STRANGE_HU[0], round(from_120_kv(STRANGE_HU[1], kilovolts))
     strange = float(np.mean((values < low) | (values > high)))
     if strange > STRANGE_SHARE:
         raise NoCoreError(

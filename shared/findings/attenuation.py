@@ -103,7 +103,9 @@ def read_attenuation(
             if level in fractured:
                 raise NoCoreError("is fractured by the hospital's reading, and denser for it")
             ends = box[0].start == 0, box[0].stop == len(regions)
-            core = read_core(volume.hu[box], regions[box] == code, volume.spacing_mm, ends)
+            core = read_core(
+                volume.hu[box], regions[box] == code, volume.spacing_mm, ends, volume.kvp
+            )
         except NoCoreError as error:
             left.append(NotAssessed(what=f"{WHAT} of {level}", why=f"{level} {error}"))
             continue

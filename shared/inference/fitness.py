@@ -14,10 +14,12 @@ from typing import Final, Literal
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import t_score_difference
+from shared.findings.ct_estimates import is_from_ct
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import Findings
 from shared.findings.region_names import levels, region_words
 from shared.inference.schema import ModelFacts
+from shared.phrases import listed
 
 #: A mean absolute error of more T-scores than this tells no WHO class from its neighbour:
 #: from normal to osteoporosis it is 1.5.
@@ -146,7 +148,8 @@ def unrecorded(found: Findings, models: Iterable[ModelFacts]) -> list[str]:
 def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings:
     """Take off scores, classes and grades whose version is not good enough.
 
-    A density itself stays, and what the hospital reports beside it. A grade goes as a whole.
+    A density itself stays, and what the hospital reports beside it. A grade goes as a whole, and
+    so does an estimate from CT, which has nothing but itself.
 
     Parameters
     ----------
@@ -162,19 +165,30 @@ def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings
     """
     by_task = {model.task: model for model in models}
     measurements = []
+    from_ct: dict[str, list[str]] = {}
     for one in found.measurements:
         model = by_task.get(one.task)
         unfit = None if model is None else judge(model, one.region)
+        if unfit is not None and model is not None and is_from_ct(one):
+            from_ct.setdefault(_unfit_for_ct(model, one.region, unfit), []).append(one.region)
+            continue
         if unfit is not None:
             off = {"t_score": None, "z_score": None, "bone_class": None, "not_scored": unfit.words}
             one = one.model_copy(update=off)
         measurements.append(one)
+    gaps = [
+        NotAssessed(
+            what=f"bone density of the {listed(list(map(region_words, regions)))} from CT",
+            why=f"this version is {why}",
+        )
+        for why, regions in from_ct.items()
+    ]
     ungraded = ungraded_reasons(models)
     lost: dict[str, list[str]] = {}
     for grade in found.grades:
         if grade.task in ungraded:
             lost.setdefault(grade.task, []).append(grade.region)
-    gaps = [
+    gaps += [
         NotAssessed(what=f"fractures of {levels(names)}", why=ungraded[task])
         for task, names in lost.items()
     ]
@@ -184,6 +198,14 @@ def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings
         grades=tuple(grade for grade in found.grades if grade.task not in ungraded),
         not_assessed=(*unscored_gaps(measurements), *gaps, *found.not_assessed),
     )
+
+
+def _unfit_for_ct(model: ModelFacts, region: str, unfit: Unfit) -> str:
+    """Words of `Unfit` for an estimate that no T-score is spoken of with."""
+    if unfit.kind != "error":
+        return unfit.words
+    error = recorded_error(model, region) or 0.0
+    return f"off by {error:.3f} g/cm² on average on validation patients, which is too far"
 
 
 def ungraded_reasons(models: Iterable[ModelFacts]) -> dict[str, str]:

@@ -178,7 +178,7 @@ def _graphs(rows: Sequence[DensityRow], given: ReportInput, kind: str) -> list[M
 
 def _scale(prediction: Prediction, given: ReportInput) -> Vendor:
     """Whose scale the densities are on: a CT has none of its own."""
-    scales = {Vendor(m.scale) for m in prediction.measurements if m.quantity == "areal BMD"}
+    scales = {Vendor(m.scale) for m in prediction.measurements if m.unit == "g/cm²"}
     return next(iter(scales)) if len(scales) == 1 else given.vendor
 
 

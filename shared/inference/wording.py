@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
+from shared.findings.ct_estimates import only_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
 from shared.findings.region_names import VIEW_WORDS, region_words
@@ -192,7 +193,9 @@ def _limits(
     sentences = [DISCLAIMER]
     if findings.measurements:
         sentences.append(_limit_of_estimates(findings.measurements, models))
-    if findings.measurements or _with_bmd(conclusions):
+    if _with_bmd(conclusions) or (
+        findings.measurements and not only_from_ct(findings.measurements)
+    ):
         sentences += [
             f"Converting between scanners adds about {CROSS_CALIBRATION_ERROR:.1%} of error for "
             "one patient.",

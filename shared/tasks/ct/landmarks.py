@@ -13,6 +13,7 @@ from torch import Tensor
 from shared.networks.levels import UNSEEN, with_nowhere
 from shared.records import VolumeRecord
 from shared.regions import LUMBAR
+from shared.tasks.ct.level_slabs import middle_slices
 from shared.tasks.ct.projections import frontal, sagittal
 from shared.tasks.ct.slabs import SLAB_MM, SlabPlacement, Slabs
 
@@ -84,16 +85,16 @@ def slice_of_slab(slab: float, placed: SlabPlacement) -> int:
 
 
 def marked_rows(volume: VolumeRecord, slabs: Slabs) -> dict[str, float]:
-    """Rows of the landmarks that somebody marked by a slice.
+    """Rows of the landmarks that somebody marked by a slice, or drew.
 
     The upper end of L1 is where half a body ends, as the middles of L1 and L2 give it.
     """
     canvas = Canvas(len(slabs.hu))
     first, last = canvas.scanned
+    marked = {name: at for name, at in volume.marked_slices.items() if name == SACRUM}
     rows = {
         name: canvas.row_of(slab_of_slice(place, slabs.placed))
-        for name, place in volume.marked_slices.items()
-        if name in LANDMARKS
+        for name, place in (marked | middle_slices(volume)).items()
     }
     if "L1" in rows and "L2" in rows:
         rows[TOP] = rows["L1"] - HALF_BODY * (rows["L2"] - rows["L1"])

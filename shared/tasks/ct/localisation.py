@@ -71,9 +71,12 @@ class CtLocalisation(Task):
     outlines: ClassVar[bool] = False
 
     def uses(self, study: StudyRecord) -> bool:
-        """Use a study with a series in which the middles of L1 and L2 are marked."""
+        """Use a study with a series in which the middles of L1 and L2 are marked, or one drawn."""
         chosen = chosen_series(study)
-        return chosen is not None and {"L1", "L2"} <= set(chosen[1].marked_slices)
+        if chosen is None:
+            return False
+        marked = {"L1", "L2"} <= set(chosen[1].marked_slices)
+        return marked or chosen[1].regions is not None
 
     def sample(self, study: StudyRecord) -> Sample:
         """Draw the projections of the series.

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from shared.errors import UnknownTaskError
-from shared.records import PairedLabels, StudyLabels, StudyRecord, View, VolumeRecord
+from shared.records import PairedLabels, StudyLabels, StudyRecord, Vendor, View, VolumeRecord
+from shared.regions import LUMBAR
 from shared.settings.files import load_settings
 from shared.settings.task import OptimiserSettings, TaskSettings
 from shared.tasks import TASKS, make_task
@@ -30,19 +31,23 @@ class WithEverything(Standins):
     """Stand-ins with a radiograph of the spine and a CT besides, for the tasks that read them."""
 
     def studies(self, patient: str) -> list[StudyRecord]:
-        return [
-            replace(
-                study,
-                images={**study.images, View.LUMBAR_AP: study.images[View.SPINE_PA]},
-                volumes={"ct": self.volume(patient)},
-                paired=PairedLabels(study.labels, study.vendor, 2.0),
-            )
-            for study in super().studies(patient)
-        ]
+        return [self.with_everything(study) for study in super().studies(patient)]
 
     @cache  # noqa: B019
-    def volume(self, patient: str) -> VolumeRecord:
-        return lumbar_ct(np.random.default_rng(int(patient[-3:])))
+    def volume(self, patient: str, density: float) -> VolumeRecord:
+        core = dict.fromkeys(LUMBAR, (500 * density - 350) / 150)
+        return lumbar_ct(np.random.default_rng(int(patient[-3:])), core)
+
+    def with_everything(self, study: StudyRecord) -> StudyRecord:
+        density = study.labels.bmd["L1-L4"]
+        return replace(
+            study,
+            images={**study.images, View.LUMBAR_AP: study.images[View.SPINE_PA]},
+            volumes={"ct": self.volume(study.patient, density)},
+            paired=PairedLabels(
+                StudyLabels(bmd=dict.fromkeys(LUMBAR, density)), Vendor.GENERIC, 1.0
+            ),
+        )
 
 
 SOURCE = WithEverything(6, seed=3)
@@ -202,6 +207,7 @@ def test_an_unscanned_margin_has_no_say(task: Task) -> None:
 
 
 STEPS_TO_LEARN = {
+    "ct-bmd": 16,
     "dxa-segmentation": 12,
     "dxa-bmd": 40,
     "vfa-fracture": 14,

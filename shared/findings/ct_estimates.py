@@ -1,0 +1,92 @@
+"""Bone density that a model estimates from CT: a number with its error, and nothing like a score.
+
+A T-score compares what DXA measured with what DXA measured of others; an estimate from CT has
+none, nor a Z-score, nor a class. It sends to DXA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from shared.findings.facts import Measurement
+from shared.phrases import listed
+from shared.records import Vendor
+
+#: What the quantity of such an estimate begins with.
+FROM_CT: Final = "areal BMD from CT"
+#: Region of the levels' mean.
+CT_SPINE: Final = "L1-L4"
+
+
+def ct_bmd_measurements(task: str, standardised: Mapping[str, float]) -> tuple[Measurement, ...]:
+    """Make findings of the levels that were assessed, and of their mean.
+
+    Parameters
+    ----------
+    task : str
+        Who estimated them.
+    standardised : mapping of str to float
+        sBMD in g/cm² by level, L1 to L4; one at least.
+
+    Returns
+    -------
+    tuple of Measurement
+        The mean first; which levels it is of stands in its quantity.
+    """
+    mean = sum(standardised.values()) / len(standardised)
+    of = f"{FROM_CT}, mean of {listed(list(standardised))}"
+    return (
+        _estimate(task, CT_SPINE, of, mean),
+        *(_estimate(task, level, FROM_CT, value) for level, value in standardised.items()),
+    )
+
+
+def is_from_ct(found: Measurement) -> bool:
+    """Say whether a finding is such an estimate."""
+    return found.quantity.startswith(FROM_CT)
+
+
+def estimate_sentence(found: Sequence[Measurement], errors: Mapping[str, float]) -> str:
+    """Say what is estimated from CT, with its error and where to go next; empty without any.
+
+    Parameters
+    ----------
+    found : sequence of Measurement
+        All of a study.
+    errors : mapping of str to float
+        Recorded mean absolute error of the levels' mean, g/cm², by task; absent where none is.
+    """
+    sentences = []
+    for one in found:
+        if not is_from_ct(one) or one.region != CT_SPINE:
+            continue
+        error = errors.get(one.task)
+        off = (
+            "how far this version is off is not recorded"
+            if error is None
+            else f"this version is off by {error:.3f} {one.unit} on average on validation patients"
+        )
+        sentences.append(
+            f"Estimated {one.quantity}: {one.value:.3f} {one.unit} ({off}). It is an estimate on "
+            "the standardised scale, not a DXA measurement; refer to DXA."
+        )
+    return " ".join(sentences)
+
+
+def only_from_ct(found: Collection[Measurement]) -> bool:
+    """Say whether every density of a study is such an estimate; False without any."""
+    return bool(found) and all(map(is_from_ct, found))
+
+
+def _estimate(task: str, region: str, quantity: str, value: float) -> Measurement:
+    rounded = round(value, 3)
+    return Measurement(
+        task=task,
+        quantity=quantity,
+        region=region,
+        value=rounded,
+        unit="g/cm²",
+        scale=Vendor.GENERIC.value,
+        standardised=rounded,
+    )
