@@ -208,7 +208,7 @@ def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]
 def _series_figures(prediction: Prediction, given: ReportInput) -> list[dict[str, str]]:
     """Two projections of each CT series in which something was found."""
     found = []
-    for (uid, volume), facts in zip(given.volumes.items(), prediction.series, strict=True):
+    for (uid, volume), facts in zip(given.volumes.items(), prediction.series, strict=False):
         regions = given.volume_maps.get(uid)
         if not facts.levels and (regions is None or not regions.any()):
             continue

@@ -119,7 +119,7 @@ class BoneSumsNetwork(nn.Module):
         Mean attenuation, area, sum by the root of area, spread across and from front to back;
         each part's share of the area and of the sum; covariates.
         """
-        bone, mask = image[:, :1], image[:, 1:2]
+        bone, mask = image[:, :1], image[:, 1:2].clamp(min=0)  # a share, whatever is given
         parts = self.tell(image)
         areas, sums = (parts * mask).mean((2, 3)), (parts * bone).mean((2, 3))
         area = areas.sum(1, keepdim=True) + LEAST_AREA
