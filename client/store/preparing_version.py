@@ -239,7 +239,7 @@ def _kept_marks(path: Path, study: StudyRecord) -> dict[str, dict[str, int]] | N
     """Find marks that were made before; None if there are none or they are not whole."""
     try:
         return _as_marks(json.loads(path.read_text(encoding="utf-8")), study)
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return None
 
 

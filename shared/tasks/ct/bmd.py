@@ -32,6 +32,7 @@ from shared.tasks.ct.bone_images import (
     line_to_120,
     read_bones,
 )
+from shared.tasks.ct.localisation import CtLocalisation
 from shared.tasks.ct.mosaic import as_crops, as_mosaics
 from shared.tasks.ct.segmentation import CtSegmentation
 from shared.tasks.ct.series import chosen_series
@@ -77,7 +78,7 @@ class CtBmd(Task):
     assesses: ClassVar[str] = (
         "the model's estimate of the bone density of the lumbar vertebrae from CT"
     )
-    after: ClassVar[tuple[str, ...]] = (CtSegmentation.name,)
+    after: ClassVar[tuple[str, ...]] = (CtLocalisation.name, CtSegmentation.name)
     metric_names: ClassVar[Mapping[str, str]] = METRIC_NAMES
     contract: ClassVar[DataContract] = DataContract(
         completeness=(CompletenessRule(of="label:paired_bmd", at_least=0.5, weight="should"),)

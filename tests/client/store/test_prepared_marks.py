@@ -74,7 +74,7 @@ def test_marks_that_are_not_whole_are_made_again(
     version: PreparingVersion, study: StudyRecord
 ) -> None:
     version.findings(study, Findings())
-    for damage in ('{"ct": {"L1"', '{"ct": 3}', '{"ct": {"L1": "x"}}'):
+    for damage in ('{"ct": {"L1"', '{"ct": 3}', '{"ct": {"L1": "x"}}', '{"ct": {"L1": Infinity}}'):
         (version.folder / "s1" / MARKS).write_text(damage)
         assert version.findings(study, Findings()).marked_slices == FOUND
 
