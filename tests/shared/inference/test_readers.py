@@ -35,6 +35,7 @@ def test_a_task_reads_a_study_after_those_whose_findings_it_needs() -> None:
         "ct-localisation",
         "vfa-fracture",
         "ct-segmentation",
+        "ct-bmd",
     ]
     for name, task in reporting_tasks().items():
         assert all(names.index(before) < names.index(name) for before in task.after)
