@@ -23,7 +23,7 @@ from shared.clinical.trabecular_core import MARGIN_MM, NoCoreError, read_core
 from shared.findings.findings import FRACTURE_GRADE
 from shared.records import StudyRecord, VolumeRecord
 from shared.regions import LUMBAR, VERTEBRA_CODES, code_of
-from shared.tasks.ct.mosaic import cut_level, mosaic, slab_of_slice
+from shared.tasks.ct.mosaic import cut_level, mosaic
 from shared.tasks.ct.slabs import SlabsError, regions_to_slabs, to_slabs
 
 #: HU at 120 kV that are shown: fat to the densest cortex. Outside they are cut off.
@@ -90,10 +90,10 @@ def read_bones(volume: VolumeRecord, side: int) -> BoneImages:
         if level in gaps:
             continue
         marked = volume.marked_slices.get(level)
-        middle = None if marked is None else slab_of_slice(marked, slabs.placed)
+        middle = None if marked is None else round(slabs.placed.slab_at(marked))
         cut = cut_level(slabs.hu, placed == code_of(level, "volume"), middle)
         if cut is None:
-            gaps[level] = f"the series does not hold all of {level}"
+            gaps[level] = f"the series or the outline does not hold all of {level}"
             continue
         hu = np.clip(cut.hu * line[0] + line[1], *WINDOW) / UNIT_HU
         levels[level] = mosaic(np.stack([hu * cut.mask, cut.mask]).astype(np.float32), side)

@@ -73,15 +73,9 @@ def draw_canvas(slabs: Slabs) -> Tensor:
     return drawn
 
 
-def slab_of_slice(place: float, placed: SlabPlacement) -> float:
-    """Slab, counted from the feet, of a slice of the series."""
-    return (place - placed.first[0]) / placed.step[0]
-
-
 def slice_of_slab(slab: float, placed: SlabPlacement) -> int:
     """Slice of the series that lies nearest to a slab's place, inside of the series."""
-    place = round(placed.first[0] + placed.step[0] * slab)
-    return min(max(place, 0), placed.original[0] - 1)
+    return min(max(round(placed.slice_at(slab)), 0), placed.original[0] - 1)
 
 
 def marked_rows(volume: VolumeRecord, slabs: Slabs) -> dict[str, float]:
@@ -93,7 +87,7 @@ def marked_rows(volume: VolumeRecord, slabs: Slabs) -> dict[str, float]:
     first, last = canvas.scanned
     marked = {name: at for name, at in volume.marked_slices.items() if name == SACRUM}
     rows = {
-        name: canvas.row_of(slab_of_slice(place, slabs.placed))
+        name: canvas.row_of(slabs.placed.slab_at(place))
         for name, place in (marked | middle_slices(volume)).items()
     }
     if "L1" in rows and "L2" in rows:

@@ -110,7 +110,7 @@ def slabs_of_levels(
     found = []
     for level in LUMBAR:
         if level in middles:
-            middle = round((middles[level] - placed.first[0]) / placed.step[0])
+            middle = round(placed.slab_at(middles[level]))
             wanted = [middle + offset for offset in OFFSETS]
             slabs = tuple(slab if 0 <= slab < count else None for slab in wanted)
             found.append(LevelSlabs(level, slabs))
@@ -146,7 +146,7 @@ def drawn_on_slab(
     """
     if not len(drawn):
         return None
-    place = placed.first[0] + placed.step[0] * slab
+    place = placed.slice_at(slab)
     nearest = int(drawn[np.abs(drawn - place).argmin()])
     # Half a slab away, or half a slice where slices are thicker than slabs.
     if abs(nearest - place) > max(placed.step[0], 1.0) / 2 + 1e-6:

@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from shared.tasks.ct.slabs import SlabPlacement
+from shared.tasks.ct.level_slabs import OFFSETS
 
-#: Slabs of a level by their way from its middle, from the head down; feet are the lower index.
-AROUND_MIDDLE: Final = (1, 0, -1, -2)
 #: Row and column of each in the mosaic: counter-clockwise from the top left.
 CORNERS: Final = ((0, 0), (1, 0), (1, 1), (0, 1))
 #: From this part of a slab on, the slab above is a body's middle.
@@ -39,7 +37,7 @@ class LevelCrops:
     Attributes
     ----------
     hu : ndarray of float32, shape (4, 196, 196)
-        From the head down (`AROUND_MIDDLE`).
+        From the head down (`level_slabs.OFFSETS`).
     mask : ndarray of bool, same shape
         The vertebra.
     """
@@ -65,14 +63,15 @@ def cut_level(
     Returns
     -------
     LevelCrops or None
-        None if one of the slabs is outside of the series, or none of them has any of the mask.
+        None if one of the slabs is outside of the series or has nothing of the mask: where only
+        the middle of a vertebra was drawn, the rest of it would count as no bone.
         What is outside of a slab's frame is 0 HU and not of the mask.
     """
     if not level.any():
         return None
     at = middle_slab(level) if middle is None else middle
-    places = [at + step for step in AROUND_MIDDLE]
-    if min(places) < 0 or max(places) >= len(hu) or not level[places].any():
+    places = [at + step for step in OFFSETS]
+    if min(places) < 0 or max(places) >= len(hu) or not level[places].any((1, 2)).all():
         return None
     _, row, column = ndimage.center_of_mass(level[places])
     corner = round(row - (CROP - 1) / 2), round(column - (CROP - 1) / 2)
@@ -89,11 +88,6 @@ def middle_slab(level: NDArray[np.bool_]) -> int:
     front = level[:, : math.ceil(ndimage.center_of_mass(level)[1])]
     heights = (front if front.any() else level).sum((1, 2))
     return math.ceil(np.average(np.arange(len(heights)), weights=heights) - NEARLY_HALF)
-
-
-def slab_of_slice(index: int, placed: SlabPlacement) -> int:
-    """Slab in which the middle of a slice of the series lies, counted from the lowest."""
-    return round((index - placed.first[0]) / placed.step[0])
 
 
 def mosaic(crops: NDArray[np.float32], side: int) -> NDArray[np.float32]:

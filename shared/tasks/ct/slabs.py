@@ -53,6 +53,14 @@ class SlabPlacement:
     step: tuple[float, float, float]
     original: tuple[int, int, int]
 
+    def slab_at(self, place: float) -> float:
+        """Where a slice of the series lies, in slabs from the feet; 0 is the middle of the first."""
+        return (place - self.first[0]) / self.step[0]
+
+    def slice_at(self, slab: float) -> float:
+        """Where a slab lies, in slices of the series."""
+        return self.first[0] + self.step[0] * slab
+
 
 @dataclass(frozen=True)
 class Slabs:

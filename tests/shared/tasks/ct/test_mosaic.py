@@ -6,21 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+from shared.tasks.ct.level_slabs import OFFSETS
 from shared.tasks.ct.mosaic import (
-    AROUND_MIDDLE,
     CROP,
     as_crops,
     as_mosaics,
     cut_level,
     middle_slab,
     mosaic,
-    slab_of_slice,
 )
 from shared.tasks.ct.slabs import SlabPlacement
 
 
 def test_slabs_go_from_the_head_to_the_feet_counter_clockwise() -> None:
-    assert AROUND_MIDDLE == (1, 0, -1, -2)
+    assert OFFSETS == (1, 0, -1, -2)
     crops = np.zeros((1, 4, CROP, CROP), np.float32) + np.arange(4)[:, None, None]
     laid = mosaic(crops.astype(np.float32), 392)[0]
     assert laid[0, 0] == 0
@@ -52,10 +51,18 @@ def test_a_level_is_cut_out_around_its_middle() -> None:
 def test_a_level_at_the_end_of_the_series_is_not_cut() -> None:
     hu, level = np.zeros((6, 200, 200), np.float32), np.zeros((6, 200, 200), bool)
     assert cut_level(hu, level) is None
-    level[0:3, 90:100, 90:100] = True
+    level[0:4, 90:100, 90:100] = True
     assert cut_level(hu, level, 1) is None
     assert cut_level(hu, level, 2) is not None
     assert cut_level(hu, level, 5) is None
+
+
+@pytest.mark.parametrize("drawn", [[2], [1, 2], [0, 2, 3], [0, 1, 3]])
+def test_a_level_that_was_drawn_on_some_of_its_slabs_only_is_not_cut(drawn: list[int]) -> None:
+    """Where a hospital drew the middle slice alone, the others would count as no bone."""
+    hu, level = np.zeros((6, 200, 200), np.float32), np.zeros((6, 200, 200), bool)
+    level[drawn, 90:100, 90:100] = True
+    assert cut_level(hu, level, 2) is None
 
 
 def test_the_middle_is_that_of_the_body_and_of_a_mask_of_four_slabs() -> None:
@@ -70,7 +77,7 @@ def test_the_middle_is_that_of_the_body_and_of_a_mask_of_four_slabs() -> None:
 
 def test_a_slice_lies_in_its_slab() -> None:
     placed = SlabPlacement((1.0, 0.0, 0.0), (3.0, 1.0, 1.0), (30, 9, 9))
-    assert [slab_of_slice(index, placed) for index in (0, 1, 2, 3, 4)] == [0, 0, 0, 1, 1]
+    assert [round(placed.slab_at(index)) for index in (0, 1, 2, 3, 4)] == [0, 0, 0, 1, 1]
 
 
 def test_mosaics_are_taken_apart_and_laid_again() -> None:
