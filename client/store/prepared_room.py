@@ -143,7 +143,10 @@ def _undrawn_files(
     store: SiteStore, images: Mapping[str, Sequence[Image]],
     volumes: Mapping[str, Sequence[Volume]], inputs: TaskInputs,
 ) -> Iterator[Path]:  # fmt: skip
-    """Files of the images and volumes that a task reads and nobody drew on."""
+    """Files of the images and volumes that a task reads and nobody drew on.
+
+    Which volumes were drawn on some slices only is not looked up: all of them may be.
+    """
     views = {view.value for view in inputs.views}
     for rows in images.values():
         for image in rows:
@@ -151,8 +154,7 @@ def _undrawn_files(
                 yield store.array_path(image.study, image.view, "pixels")
     for series in volumes.values() if inputs.series else ():
         for volume in series:
-            if volume.mask_digest is None:
-                yield store.array_path(volume.study, volume.series, "hu")
+            yield store.array_path(volume.study, volume.series, "hu")
 
 
 def _map_of(path: Path) -> int:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from client.store.arrays import array_path, check_whole, mapped, write_array
 from shared.errors import PolicyRefusedError, StoreMissingError
-from shared.findings.completion import blind, findings_of
+from shared.findings.completion import blind, findings_of, is_partly_drawn
 from shared.findings.findings import Findings, RegionMap
 from shared.records import StudyLabels, StudyRecord
 from shared.regions import VERTEBRA_CODES
@@ -244,13 +244,18 @@ def _kept_marks(path: Path, study: StudyRecord) -> dict[str, dict[str, int]] | N
 
 
 def undrawn(study: StudyRecord, inputs: TaskInputs) -> dict[str, tuple[int, ...]]:
-    """Give the shape of each view and series that a task reads and nobody drew on, by name."""
+    """Give the shape of each view and series that a task reads and nobody drew on, by name.
+
+    A series whose vertebrae were drawn on some slices only is one of them.
+    """
     images = {view: study.images[view] for view in inputs.views if view in study.images}
     grids: dict[str, tuple[int, ...]] = {
         view.value: image.pixels.shape for view, image in images.items() if image.regions is None
     }
     volumes = study.volumes.items() if inputs.series else ()
-    return grids | {uid: one.hu.shape for uid, one in volumes if one.regions is None}
+    return grids | {
+        uid: one.hu.shape for uid, one in volumes if one.regions is None or is_partly_drawn(one)
+    }
 
 
 def kept_weights(

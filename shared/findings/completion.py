@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shared.findings.findings import Findings, RegionMap
-from shared.records import StudyLabels, StudyRecord
+from shared.records import StudyLabels, StudyRecord, VolumeRecord
+
+#: A vertebra that was drawn over less than this, mm, was drawn on some of its slices only.
+WHOLE_MM: Final = 12.0
+#: Looked for in every so many rows and columns: no vertebra is as small.
+EVERY: Final = 4
 
 
 def completed(study: StudyRecord, found: Findings) -> StudyRecord:
@@ -24,7 +33,8 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
     -------
     StudyRecord
         Images and volumes without drawn regions have the found ones, if there are any; volumes
-        without any marked slice the found marks.
+        without any marked slice the found marks. Where vertebrae were drawn on some slices only
+        (`is_partly_drawn`), the found ones stand on all others.
     """
     images = {
         view: image if image.regions is not None else replace(image, regions=regions)
@@ -34,12 +44,34 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
     volumes = {
         uid: replace(
             volume,
-            regions=found.volume_maps.get(uid) if volume.regions is None else volume.regions,
+            regions=_filled(volume, found.volume_maps.get(uid)),
             marked_slices=volume.marked_slices or found.marked_slices.get(uid, {}),
         )
         for uid, volume in study.volumes.items()
     }
     return replace(study, images={**study.images, **images}, volumes=volumes)
+
+
+def is_partly_drawn(volume: VolumeRecord) -> bool:
+    """Say whether a vertebra of a series was drawn on some of its slices only.
+
+    Annotators often draw the slice through the middle of each vertebra and no other. Of a whole
+    vertebra no task can be given that: the rest of it would count as no bone.
+    """
+    if volume.regions is None:
+        return False
+    seen = np.asarray(volume.regions[:, ::EVERY, ::EVERY])
+    drawn = np.stack([np.bincount(one.ravel(), minlength=256) > 0 for one in seen])  # (Z, 256)
+    heights = drawn[:, 1:].sum(0) * volume.spacing_mm[0]
+    return bool(np.any((heights > 0) & (heights < WHOLE_MM)))
+
+
+def _filled(volume: VolumeRecord, found: RegionMap | None) -> NDArray[np.uint8] | None:
+    """Give a volume's regions: what was drawn, and what was found where nobody drew."""
+    if volume.regions is None or found is None or not is_partly_drawn(volume):
+        return found if volume.regions is None else volume.regions
+    drawn = np.asarray(volume.regions)
+    return np.where(drawn.any((1, 2), keepdims=True), drawn, found).astype(np.uint8)
 
 
 def findings_of(study: StudyRecord, maps: Mapping[str, RegionMap]) -> Findings:

@@ -54,7 +54,7 @@ class SlabPlacement:
     original: tuple[int, int, int]
 
     def slab_at(self, place: float) -> float:
-        """Where a slice of the series lies, in slabs from the feet; 0 is the middle of the first."""
+        """Where a slice of the series lies, in slabs; 0 is the middle of the one at the feet."""
         return (place - self.first[0]) / self.step[0]
 
     def slice_at(self, slab: float) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from client.store.prepared_source import PreparedSource
-from client.store.preparing_version import HOLDING, MARKS, PreparingVersion
+from client.store.preparing_version import HOLDING, MARKS, PreparingVersion, undrawn
 from shared.errors import PolicyRefusedError
 from shared.findings.findings import Findings
 from shared.protocol.preparation import Preparation
@@ -131,3 +131,15 @@ def test_found_marks_reach_later_versions_and_no_study(
     assert np.all(np.asarray(prepared.volumes["ct"].regions) == 20)
     alone = PreparedSource(store, READS_CT, (version,))  # type: ignore[arg-type]
     assert alone.studies("p")[0].volumes["ct"].regions is None
+
+
+def test_a_series_of_which_middles_were_drawn_is_outlined_by_a_version(study: StudyRecord) -> None:
+    """Otherwise a task of whole vertebrae would take what nobody drew for no bone."""
+    volume = study.volumes["ct"]
+    drawn = np.zeros(volume.hu.shape, np.uint8)
+    drawn[40, 50:60, 50:60] = 20
+    partly = replace(study, volumes={"ct": replace(volume, regions=drawn)})
+    assert set(undrawn(partly, READS_CT)) == {"ct"}
+    whole = np.repeat(drawn[40][None], len(drawn), axis=0)
+    drawn_whole = replace(study, volumes={"ct": replace(volume, regions=whole)})
+    assert undrawn(drawn_whole, READS_CT) == {}

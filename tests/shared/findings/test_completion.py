@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shared.findings.completion import blind, completed
+from shared.findings.completion import blind, completed, is_partly_drawn
 from shared.findings.findings import Findings
 from shared.records import (
     Covariates,
@@ -60,3 +60,35 @@ def test_a_network_sees_nothing_that_somebody_drew_or_marked() -> None:
     assert seen.volumes == {"1.2.3": bare_volume}
     assert (seen.patient, seen.study, seen.labels) == ("", "", StudyLabels())
     assert study.images[View.SPINE_LATERAL].boxes == (box,)
+
+
+def drawn_series(heights: dict[int, tuple[int, int]], step: float = 3.0) -> VolumeRecord:
+    """A series of 30 slices on which each code was drawn from one slice to before another."""
+    regions = np.zeros((30, 24, 24), np.uint8)
+    for code, (first, last) in heights.items():
+        regions[first:last, 8:16, 6:18] = code
+    return VolumeRecord(np.zeros(regions.shape, np.int16), (step, 1.0, 1.0), regions=regions)
+
+
+def test_a_vertebra_of_which_the_middle_was_drawn_is_partly_drawn() -> None:
+    assert not is_partly_drawn(drawn_series({20: (3, 11), 21: (14, 22)}))
+    assert is_partly_drawn(drawn_series({20: (3, 11), 21: (14, 15)}))
+    assert is_partly_drawn(drawn_series({20: (7, 10)}))
+    assert not is_partly_drawn(drawn_series({20: (7, 10)}, step=5.0))
+    assert not is_partly_drawn(drawn_series({}))
+    assert not is_partly_drawn(replace(drawn_series({}), regions=None))
+
+
+def test_what_was_found_stands_on_slices_that_nobody_drew() -> None:
+    volume = drawn_series({20: (7, 8), 21: (15, 16)})
+    found = np.full(volume.hu.shape, 22, np.uint8)
+    study = StudyRecord("p", "s", Vendor.OTHER, {}, StudyLabels(), Covariates(), {"1.2.3": volume})
+    [filled] = completed(study, Findings(volume_maps={"1.2.3": found})).volumes.values()
+    assert filled.regions is not None
+    assert volume.regions is not None
+    assert np.array_equal(filled.regions[[7, 15]], volume.regions[[7, 15]])
+    rest = np.delete(filled.regions, [7, 15], axis=0)
+    assert (rest == 22).all()
+    whole = replace(study, volumes={"1.2.3": drawn_series({20: (3, 11)})})
+    [kept] = completed(whole, Findings(volume_maps={"1.2.3": found})).volumes.values()
+    assert kept.regions is whole.volumes["1.2.3"].regions
