@@ -139,7 +139,8 @@ def pair(study: Visit, visits: Iterable[Visit], months: float) -> PairedLabels |
     usable = [(days, one) for days, one in near if one.has_value]
     if usable:
         days, one = min(usable, key=_nearness)
-        return PairedLabels(StudyLabels(bmd=one.labels.bmd), one.vendor, days / DAYS_PER_MONTH)
+        labels = StudyLabels(bmd=one.labels.bmd, genant=one.labels.genant)
+        return PairedLabels(labels, one.vendor, days / DAYS_PER_MONTH)
     days, _ = min(near or dated, key=_nearness)
     return Unpaired("vendor_unknown" if near else "too_far", days / DAYS_PER_MONTH)
 

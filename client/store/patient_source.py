@@ -197,7 +197,9 @@ def _facts_of_volume(volume: Volume) -> list[Any]:
 
 
 def _facts_of_pair(paired: PairedLabels) -> list[Any]:
-    return ["paired", paired.vendor, paired.months, sorted(paired.labels.bmd.items())]
+    facts: list[Any] = ["paired", paired.vendor, paired.months, sorted(paired.labels.bmd.items())]
+    # Left out where there are none, so that digests of before stay.
+    return [*facts, sorted(paired.labels.genant.items())] if paired.labels.genant else facts
 
 
 def _facts_of_marks(image: str, marks: list[KeptMark]) -> list[Any]:

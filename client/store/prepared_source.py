@@ -17,6 +17,7 @@ from client.store.preparing_version import PreparingVersion, undrawn
 from shared.findings.completion import completed, findings_of
 from shared.findings.findings import Findings, RegionMap, join
 from shared.records import StudyRecord
+from shared.tasks import task_class
 from shared.tasks.inputs import TaskInputs
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class PreparedSource:
 
 def lacks_findings(task: Task, source: StoreSource) -> bool:
     """Say whether a patient could be used if somebody had drawn, or a version found, regions."""
+    if not any(task_class(name).outlines for name in task.after):
+        return False
     studies = (study for patient in source.patients for study in source.studies(patient))
     unused = (study for study in studies if not task.uses(study))
     return any(task.uses(_with_empty_maps(study, task)) for study in unused)

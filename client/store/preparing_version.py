@@ -153,6 +153,7 @@ class PreparingVersion:
             try:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 with appearing(path) as part:
+                    part.touch(mode=OWNER_ONLY)
                     part.write_text(json.dumps(marks, sort_keys=True), encoding="utf-8")
             except FileNotFoundError:
                 raise _removed(self.task.name) from None

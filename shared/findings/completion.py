@@ -56,14 +56,16 @@ def is_partly_drawn(volume: VolumeRecord) -> bool:
     """Say whether a vertebra of a series was drawn on some of its slices only.
 
     Annotators often draw the slice through the middle of each vertebra and no other. Of a whole
-    vertebra no task can be given that: the rest of it would count as no bone.
+    vertebra no task can be given that: the rest of it would count as no bone. One that the end
+    of the series cuts off is drawn as far as it is there.
     """
     if volume.regions is None:
         return False
     seen = np.asarray(volume.regions[:, ::EVERY, ::EVERY])
     drawn = np.stack([np.bincount(one.ravel(), minlength=256) > 0 for one in seen])  # (Z, 256)
     heights = drawn[:, 1:].sum(0) * volume.spacing_mm[0]
-    return bool(np.any((heights > 0) & (heights < WHOLE_MM)))
+    cut_off = drawn[0, 1:] | drawn[-1, 1:]
+    return bool(np.any((heights > 0) & (heights < WHOLE_MM) & ~cut_off))
 
 
 def _filled(volume: VolumeRecord, found: RegionMap | None) -> NDArray[np.uint8] | None:

@@ -17,10 +17,12 @@ from shared.records import Vendor
 FROM_CT: Final = "areal BMD from CT"
 #: Region of the levels' mean.
 CT_SPINE: Final = "L1-L4"
+#: One vertebra is no spine.
+FEWEST: Final = 2
 
 
 def ct_bmd_measurements(task: str, standardised: Mapping[str, float]) -> tuple[Measurement, ...]:
-    """Make findings of the levels that were assessed, and of their mean.
+    """Make findings of the levels that were assessed, and of the mean of two or more.
 
     Parameters
     ----------
@@ -34,12 +36,12 @@ def ct_bmd_measurements(task: str, standardised: Mapping[str, float]) -> tuple[M
     tuple of Measurement
         The mean first; which levels it is of stands in its quantity.
     """
+    levels = tuple(_estimate(task, level, FROM_CT, value) for level, value in standardised.items())
+    if len(levels) < FEWEST:
+        return levels
     mean = sum(standardised.values()) / len(standardised)
     of = f"{FROM_CT}, mean of {listed(list(standardised))}"
-    return (
-        _estimate(task, CT_SPINE, of, mean),
-        *(_estimate(task, level, FROM_CT, value) for level, value in standardised.items()),
-    )
+    return (_estimate(task, CT_SPINE, of, mean), *levels)
 
 
 def is_from_ct(found: Measurement) -> bool:
@@ -58,17 +60,18 @@ def estimate_sentence(found: Sequence[Measurement], errors: Mapping[str, float])
         Recorded mean absolute error of the levels' mean, g/cm², by task; absent where none is.
     """
     sentences = []
-    for one in found:
-        if not is_from_ct(one) or one.region != CT_SPINE:
-            continue
+    from_ct = [one for one in found if is_from_ct(one)]
+    means = [one for one in from_ct if one.region == CT_SPINE]
+    for one in means or from_ct:
         error = errors.get(one.task)
+        quantity = one.quantity if one in means else f"{one.quantity}, {one.region} alone"
         off = (
             "how far this version is off is not recorded"
             if error is None
             else f"this version is off by {error:.3f} {one.unit} on average on validation patients"
         )
         sentences.append(
-            f"Estimated {one.quantity}: {one.value:.3f} {one.unit} ({off}). It is an estimate on "
+            f"Estimated {quantity}: {one.value:.3f} {one.unit} ({off}). It is an estimate on "
             "the standardised scale, not a DXA measurement; refer to DXA."
         )
     return " ".join(sentences)

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import t_score_difference
-from shared.findings.ct_estimates import is_from_ct
+from shared.findings.ct_estimates import CT_SPINE, is_from_ct
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import Findings
 from shared.findings.region_names import levels, region_words
@@ -28,7 +28,7 @@ LARGEST_ERROR_T: Final = 1.0
 #: Beginnings of the recorded metrics that are looked at; what follows names the region, or, of
 #: grades, the grade.
 RECORDED: Final = ("mae_", "rmse_", "bias_", "r_", "ccc_", "r2_", "baseline_mae_",
-                   "auc_", "kappa", "dice")  # fmt: skip
+                   "auc_", "kappa", "dice", "error_mm")  # fmt: skip
 
 
 def recorded_error(model: ModelFacts, region: str) -> float | None:
@@ -169,8 +169,11 @@ def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings
     for one in found.measurements:
         model = by_task.get(one.task)
         unfit = None if model is None else judge(model, one.region)
+        if is_from_ct(one) and model is not None:
+            # whoever is too far off for the mean is not right about its parts
+            unfit = unfit or judge(model, CT_SPINE)
         if unfit is not None and model is not None and is_from_ct(one):
-            from_ct.setdefault(_unfit_for_ct(model, one.region, unfit), []).append(one.region)
+            from_ct.setdefault(_unfit_for_ct(model, unfit), []).append(one.region)
             continue
         if unfit is not None:
             off = {"t_score": None, "z_score": None, "bone_class": None, "not_scored": unfit.words}
@@ -200,11 +203,11 @@ def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings
     )
 
 
-def _unfit_for_ct(model: ModelFacts, region: str, unfit: Unfit) -> str:
+def _unfit_for_ct(model: ModelFacts, unfit: Unfit) -> str:
     """Words of `Unfit` for an estimate that no T-score is spoken of with."""
     if unfit.kind != "error":
         return unfit.words
-    error = recorded_error(model, region) or 0.0
+    error = recorded_error(model, CT_SPINE) or 0.0
     return f"off by {error:.3f} g/cm² on average on validation patients, which is too far"
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from shared.findings.completion import completed
 from shared.findings.ct_estimates import CT_SPINE, ct_bmd_measurements
 from shared.findings.facts import NotAssessed
-from shared.findings.findings import Findings
+from shared.findings.findings import FRACTURE_GRADE, Findings
 from shared.metrics import regression
 from shared.metrics.named import sums_of
 from shared.metrics.released import ReleasedSums
@@ -107,7 +107,8 @@ class CtBmd(Task):
             "image" (4, 2, S, S) as `bone_images.BoneImages`, zeros where a level cannot be
             assessed, "covariates" (4, 1) whether a contrast agent was given (`CONTRAST`),
             "weight" (4,) 1 where a level is assessed and has a label, "bmd" (4, 1) sBMD in
-            g/cm², 0 where unknown, "placed" (4,) 1 where a level is assessed.
+            g/cm², 0 where unknown, "labelled" (4,) 1 where it is known, "placed" (4,) 1 where a
+            level is assessed.
         """
         chosen = chosen_series(study)
         bones = BoneImages() if chosen is None else read_bones(chosen[1], self.side)
@@ -124,6 +125,7 @@ class CtBmd(Task):
             "covariates": torch.full((len(LUMBAR), 1), CONTRAST[contrast]),
             "weight": torch.tensor(known),
             "bmd": torch.tensor([[labels.get(level, 0.0)] for level in LUMBAR]),
+            "labelled": torch.tensor([float(level in labels) for level in LUMBAR]),
             "placed": torch.tensor([float(level in bones.levels) for level in LUMBAR]),
         }
 
@@ -171,12 +173,18 @@ class CtBmd(Task):
         return batch["weight"] * torch.where(error < HUBER_KNEE, 0.5 * error.square(), linear)
 
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:
-        """Sum errors and moments by level and of patients' means; one value a patient in each."""
-        predicted, true, weight = (
+        """Sum errors and moments by level and of patients' means; one value a patient in each.
+
+        Who is counted follows from labels alone. Which levels are outlined may be what weights
+        found that a coordinator chose, and a sum over those would say whom they outlined: one
+        that is not assessed counts as `CENTRE`.
+        """
+        said = torch.where(batch["placed"][:, None] > 0, output, torch.full_like(output, CENTRE))
+        predicted, true, labelled = (
             one.double().reshape(-1, self.units).cpu().numpy()
-            for one in (output, batch["bmd"], batch["weight"])
+            for one in (said, batch["bmd"], batch["labelled"])
         )
-        known = weight > 0
+        known = labelled > 0
         pairs = {
             level: (predicted[known[:, place], place], true[known[:, place], place])
             for place, level in enumerate(LUMBAR)
@@ -234,11 +242,15 @@ class CtBmd(Task):
         if chosen is None:
             return Findings(not_assessed=_gaps(dict.fromkeys(LUMBAR, "the study has no CT series")))
         bones = read_bones(chosen[1], self.side)
-        gaps = dict(bones.gaps)
+        gaps = dict(bones.gaps) | {
+            level: f"{level} is fractured by the hospital's reading, and denser for it"
+            for level in LUMBAR
+            if reading.labels.genant.get(level, 0) >= FRACTURE_GRADE
+        }
         output = reading.run(self._sample(study, bones))[:, 0].tolist()
         values = {}
         for level, value in zip(LUMBAR, output, strict=True):
-            if level not in bones.levels:
+            if level not in bones.levels or level in gaps:
                 continue
             if is_possible(value):
                 values[level] = value

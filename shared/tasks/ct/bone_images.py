@@ -60,7 +60,8 @@ def read_bones(volume: VolumeRecord, side: int) -> BoneImages:
     Parameters
     ----------
     volume : VolumeRecord
-        With `regions`, and `marked_slices` where there are any.
+        With `regions`. Marked slices are not used: the middle of a vertebra is where its outline
+        says, in training as in reading, where no mark reaches this.
     side : int
         Rows and columns of a mosaic.
     """
@@ -89,9 +90,7 @@ def read_bones(volume: VolumeRecord, side: int) -> BoneImages:
     for level in LUMBAR:
         if level in gaps:
             continue
-        marked = volume.marked_slices.get(level)
-        middle = None if marked is None else round(slabs.placed.slab_at(marked))
-        cut = cut_level(slabs.hu, placed == code_of(level, "volume"), middle)
+        cut = cut_level(slabs.hu, placed == code_of(level, "volume"))
         if cut is None:
             gaps[level] = f"the series or the outline does not hold all of {level}"
             continue
@@ -115,8 +114,8 @@ def level_labels(study: StudyRecord) -> dict[str, float]:
     """Give the single vertebrae's densities of the paired visit, sBMD in g/cm².
 
     The line of the whole spine stands for single vertebrae [U]. A vertebra that the technologist
-    left out, that the hospital flagged or that is fractured has no label, nor has one whose value
-    no bone has.
+    left out, or that the hospital graded as fractured, has no label, nor has one whose value no
+    bone has. Quality codes are not kept by a store.
     """
     if study.paired is None:
         return {}
@@ -124,9 +123,7 @@ def level_labels(study: StudyRecord) -> dict[str, float]:
     found = {
         level: standardised_bmd(labels.bmd[level], study.paired.vendor, level)
         for level in LUMBAR
-        if level in labels.bmd
-        and not labels.quality.get(level, 0)
-        and labels.genant.get(level, 0) < FRACTURE_GRADE
+        if level in labels.bmd and labels.genant.get(level, 0) < FRACTURE_GRADE
     }
     return {level: value for level, value in found.items() if is_possible(value)}
 

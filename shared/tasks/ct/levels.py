@@ -42,6 +42,7 @@ RIB_BESIDE_MM: Final = (30.0, 75.0)
 BONE: Final = 0.5
 RIB_ROWS: Final = 4
 USUAL: Final = 5
+MOST_LUMBAR: Final = 6
 #: The count of vertebrae above the sacrum is clear if it is so near to a whole number.
 CLEAR: Final = 0.3
 
@@ -56,15 +57,12 @@ class ReadLevels:
         Middle of each level that is certain, in slabs from the feet.
     doubts : mapping of str to str
         Why a level is not certain, in words that follow its name.
-    lumbar : int or None
-        How many lumbar vertebrae there are; None = the sacrum is not in view, or it is not clear.
     note : str
         What else a doctor should know; empty = nothing.
     """
 
     slabs: Mapping[str, float]
     doubts: Mapping[str, str]
-    lumbar: int | None = None
     note: str = ""
 
 
@@ -90,14 +88,17 @@ def read_levels(found: Mapping[str, FoundLandmark], picture: Tensor, canvas: Can
     odd = _out_of_step(rows)
     if odd:
         return _none(odd)
+    if not _stages_agree(rows):
+        return _none("the two stages of the search disagree where L1 is")
+    lumbar, note = _count(rows) if sacrum else (None, "")
+    if not ribs and lumbar != USUAL:
+        return _none("the ribs are not in view, and five vertebrae above the sacrum are not "
+                     "certain")  # fmt: skip
+    if lumbar is not None and lumbar > MOST_LUMBAR:
+        return _none(f"{lumbar} vertebrae seem to lie between the ribs and the sacrum")
     doubts = {name: "was not found" for name in LUMBAR if name not in rows}
-    if "L1" in rows and "L2" in rows:
-        apart = abs(way_mm(rows, TOP, "L1") - HALF_BODY * way_mm(rows, "L1", "L2"))
-        if apart > DISAGREEMENT * way_mm(rows, "L1", "L2"):
-            return _none("the two stages of the search disagree where L1 is")
     certain = {name: canvas.slab_of(rows[name]) for name in LUMBAR if name not in doubts}
-    lumbar, note = _count(rows, ribs=ribs) if sacrum else (None, "")
-    return ReadLevels(certain, doubts, lumbar, note)
+    return ReadLevels(certain, doubts, note)
 
 
 def shows_ribs(picture: Tensor, top: float, canvas: Canvas) -> bool:
@@ -147,7 +148,18 @@ def _out_of_step(rows: Mapping[str, float]) -> str:
     return ""
 
 
-def _count(rows: Mapping[str, float], *, ribs: bool) -> tuple[int | None, str]:
+def _stages_agree(rows: Mapping[str, float]) -> bool:
+    """Say whether the levels of the second stage lie where the first one's end of L1 has them."""
+    found = [name for name in LUMBAR if name in rows]
+    if len(found) < 2:
+        return False
+    first, last = found[0], found[-1]
+    step = way_mm(rows, first, last) / (LUMBAR.index(last) - LUMBAR.index(first))
+    expected = (HALF_BODY + LUMBAR.index(first)) * step
+    return abs(way_mm(rows, TOP, first) - expected) <= DISAGREEMENT * step
+
+
+def _count(rows: Mapping[str, float]) -> tuple[int | None, str]:
     """Count the lumbar vertebrae between the upper end of L1 and the sacrum."""
     ways = [way_mm(rows, u, w) for u, w in pairwise(LUMBAR) if u in rows and w in rows]
     if not ways:
@@ -158,10 +170,9 @@ def _count(rows: Mapping[str, float], *, ribs: bool) -> tuple[int | None, str]:
         return None, "how many lumbar vertebrae there are is not clear"
     if nearest == USUAL:
         return nearest, ""
-    counted = "the ribs" if ribs else "the upper end of L1, without ribs in view"
     return nearest, (
         f"there seem to be {nearest} lumbar vertebrae (usually {USUAL}); levels are counted down "
-        f"from {counted}"
+        "from the ribs"
     )
 
 

@@ -34,7 +34,7 @@ from shared.tasks.ct.level_slabs import (
 from shared.tasks.ct.localisation import CtLocalisation
 from shared.tasks.ct.series import chosen_series
 from shared.tasks.ct.slabs import PIXEL_MM, Slabs, SlabsError, regions_of_series, to_slabs
-from shared.tasks.ct.spine_frame import mask, on_slab, picture
+from shared.tasks.ct.spine_frame import is_cut, mask, on_slab, picture
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.pixels import halvable
 from shared.tasks.reading import Reading
@@ -222,12 +222,15 @@ class CtSegmentation(Task):
         sample = self._sample_of(slabs, levels, replace(volume, regions=None))
         chances = reading.run(sample).softmax(1)[:, 1]  # (16, H, W)
         whole = np.zeros(slabs.hu.shape, np.uint8)
-        empty = []
+        empty, cut = [], []
         for one in levels:
             first = LUMBAR.index(one.level) * len(OFFSETS)
             bone = _own_mask(chances[first : first + len(OFFSETS)], one)
             if bone is None:
                 empty.append(one.level)
+                continue
+            if is_cut(bone):
+                cut.append(one.level)
                 continue
             for place, slab in zip(bone, one.slabs, strict=True):
                 if slab is not None:
@@ -236,6 +239,9 @@ class CtSegmentation(Task):
         gaps = (
             *_nothing(absent, "its level was not found on the CT").not_assessed,
             *_nothing(empty, "no bone was recognised where it should be").not_assessed,
+            *_nothing(
+                cut, "it reaches beyond the part of the series that is looked at"
+            ).not_assessed,
         )
         maps = {name: regions_of_series(whole, slabs.placed)} if whole.any() else {}
         return Findings(not_assessed=gaps, volume_maps=maps)

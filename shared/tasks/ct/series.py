@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from shared.records import StudyRecord, VolumeRecord
@@ -15,6 +16,10 @@ SHARP: Final = re.compile(
     r"(PLUS|[\s\\].*)?",
     re.IGNORECASE,
 )
+
+
+#: Before an injection first, then what nobody says anything about.
+CONTRAST_LAST: Final[Mapping[bool | None, int]] = {False: 0, None: 1, True: 2}
 
 
 def is_sharp(kernel: str) -> bool:
@@ -34,13 +39,13 @@ def chosen_series(study: StudyRecord) -> tuple[str, VolumeRecord] | None:
         The series' name in the study and itself; None if there is none.
     """
 
-    def place(one: tuple[str, VolumeRecord]) -> tuple[bool, bool, bool, float, float, str]:
+    def place(one: tuple[str, VolumeRecord]) -> tuple[bool, bool, int, float, float, str]:
         name, volume = one
         thick = thickness(volume)
         return (
             thick > THICKEST_MM,
             is_sharp(volume.kernel),
-            bool(volume.contrast),
+            CONTRAST_LAST[volume.contrast],
             abs(thick - SLAB_MM),
             -len(volume.hu) * volume.spacing_mm[0],
             name,

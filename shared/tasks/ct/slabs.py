@@ -22,6 +22,8 @@ PIXEL_MM: Final = 0.75
 FRAME: Final = (392, 392)
 #: Thicker slices, or slices further apart, are no basis for a slab.
 THICKEST_MM: Final = 5.0
+#: No scanner's table goes further: a series that says more is not one, and would fill memory.
+HIGHEST_MM: Final = 2500.0
 #: The frame ends so far behind the skin of the back, mm.
 BEHIND_MM: Final = 12.0
 #: What is not scanned counts as air.
@@ -90,14 +92,16 @@ def to_slabs(volume: VolumeRecord) -> Slabs:
     Raises
     ------
     SlabsError
-        If its slices are too thick or too far apart, it is lower than one slab, or no body is
-        in it.
+        If its slices are too thick or too far apart, it is lower than one slab or higher than a
+        scanner's table goes, or no body is in it.
     """
     thickest = max(volume.slice_thickness_mm or 0.0, volume.spacing_mm[0])
     if thickest > THICKEST_MM:
         raise SlabsError(f"its slices are {thickest:g} mm thick (must be at most {THICKEST_MM:g})")
     height = len(volume.hu) * volume.spacing_mm[0]
     count = int(height // SLAB_MM)
+    if height > HIGHEST_MM:
+        raise SlabsError(f"it is {height:g} mm high (must be at most {HIGHEST_MM:g})")
     if count < 1:
         raise SlabsError(f"it is {height:g} mm high (must be {SLAB_MM:g} or more)")
     back, middle = find_body(volume)
@@ -163,17 +167,37 @@ def regions_to_slabs(regions: NDArray[np.uint8], placed: SlabPlacement) -> NDArr
 
 
 def regions_of_series(slabs: NDArray[np.uint8], placed: SlabPlacement) -> NDArray[np.uint8]:
-    """Codes of the slab voxels that lie nearest, shape of the series; 0 outside of the frame."""
+    """Codes of the slab voxels that lie nearest, shape of the series; 0 outside of the frame.
+
+    Of thick slices each that lies nearest to an outlined slab has its outline, so that
+    `regions_to_slabs` finds again what was outlined.
+    """
     regions = np.zeros(placed.original, np.uint8)
     inside, taken = [], []
     for axis, size in enumerate(placed.original):
         place = (np.arange(size) - placed.first[axis]) / placed.step[axis]
         nearest = np.rint(place).astype(int)
+        if axis == 0:
+            nearest = _outlined_first(nearest, slabs, placed)
         known = (nearest >= 0) & (nearest < slabs.shape[axis])
         inside.append(np.flatnonzero(known))
         taken.append(nearest[known])
     regions[np.ix_(*inside)] = slabs[np.ix_(*taken)]
     return regions
+
+
+def _outlined_first(
+    nearest: NDArray[np.int_], slabs: NDArray[np.uint8], placed: SlabPlacement
+) -> NDArray[np.int_]:
+    """Of the slabs that a slice is nearest to, let an outlined one count; then the nearest."""
+    chosen = nearest.copy()
+    best = np.full(len(nearest), np.inf)
+    for slab in np.flatnonzero(slabs.any((1, 2))):
+        place = placed.slice_at(float(slab))
+        at = round(place)
+        if 0 <= at < len(chosen) and abs(place - at) < best[at]:
+            chosen[at], best[at] = slab, abs(place - at)
+    return chosen
 
 
 def _shape(hu: NDArray[np.int16]) -> tuple[int, int, int]:

@@ -30,6 +30,14 @@ def inside() -> tuple[slice, slice]:
     return slice(FRAME[0] - FIELD[0], FRAME[0]), slice(left, left + FIELD[1])
 
 
+def is_cut(bone: NDArray[np.bool_]) -> bool:
+    """Say whether masks, (..., 392, 392), reach the part's border: what lies beyond is lost."""
+    rows, columns = inside()
+    part = bone[..., rows, columns]
+    borders = (part[..., 0, :], part[..., -1, :], part[..., 0], part[..., -1])
+    return any(bool(one.any()) for one in borders)
+
+
 def picture(hu: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
     """Bring a slab's part to a picture; water is 0.
 

@@ -34,7 +34,7 @@ def test_the_nearest_visit_is_taken_with_its_scale_and_signed_months() -> None:
     near = visit("near", 1061, Vendor.HOLOGIC, 0.9)
     found = pair(CT, [visit("far", 800), CT, near, visit("farther", 1300)], 12)
     assert found == PairedLabels(
-        StudyLabels(bmd={"L1-L4": 0.9}), Vendor.HOLOGIC, 61 / DAYS_PER_MONTH
+        StudyLabels(bmd={"L1-L4": 0.9}, genant={"L1": 1}), Vendor.HOLOGIC, 61 / DAYS_PER_MONTH
     )
 
 

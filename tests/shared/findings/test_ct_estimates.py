@@ -65,11 +65,13 @@ def test_a_report_gives_the_estimate_with_its_error_and_sends_to_dxa() -> None:
         ({"mae_spine": 0.06, "r2_spine": -0.1}, "no better on validation patients"),
     ],
 )
-def test_an_unfit_version_gives_no_mean(recorded: dict[str, float], why: str) -> None:
+def test_an_unfit_version_gives_no_mean_and_no_vertebra(
+    recorded: dict[str, float], why: str
+) -> None:
     prediction, _ = predicted(recorded)
-    assert [one.region for one in prediction.measurements] == ["L1", "L3"]
+    assert prediction.measurements == ()
     [gap] = prediction.not_assessed
-    assert gap.what == "bone density of the lumbar spine L1-L4 from CT"
+    assert gap.what == "bone density of the lumbar spine L1-L4, L1 and L3 from CT"
     assert why in gap.why
     assert "T-score" not in " ".join(prediction.narrative.impression)
 

@@ -29,7 +29,7 @@ REVIEWED = {
     "vfa-fracture": ReleasedSums(),
     "ct-bmd": ReleasedSums(regressions=("l1", "l2", "l3", "l4", "spine")),
     "xray-vertebrae": ReleasedSums(means=("dice",)),
-    "ct-localisation": ReleasedSums(means=("error_mm", "shifted")),
+    "ct-localisation": ReleasedSums(means=("error_mm",)),
     "ct-segmentation": ReleasedSums(means=("dice", "dice_L1", "dice_L2", "dice_L3", "dice_L4")),
 }  # fmt: skip
 

@@ -110,7 +110,7 @@ def test_labels_are_of_the_paired_visit_on_the_shared_scale(
 
 def test_a_vertebra_that_was_left_out_is_no_label() -> None:
     kept = {level: BMD[level] for level in ("L1", "L2", "L4")}
-    left = level_labels(study(bmd=kept | {"L4": 9.0}, quality={"L2": 6}, genant={"L3": 2}))
+    left = level_labels(study(bmd=kept | {"L4": 9.0}, genant={"L1": 1, "L2": 2}))
     assert set(left) == {"L1"}
     assert not TASK.uses(study(bmd={"L1-L4": 1.0}))
     assert not TASK.uses(replace(study(), paired=None))
@@ -123,6 +123,26 @@ def test_only_whether_there_is_a_map_decides_who_is_counted() -> None:
     assert TASK.sample(study(empty))["weight"].tolist() == [0, 0, 0, 0]
     assert not TASK.uses(study(replace(VOLUME, regions=None)))
     assert not TASK.uses(study(replace(VOLUME, kvp=None)))
+
+
+def test_who_is_counted_does_not_follow_from_what_was_outlined() -> None:
+    """Weights that outline a vertebra in some patients only must not choose a sum's patients."""
+    drawn = np.asarray(VOLUME.regions)
+    fewer = np.where(drawn == code_of("L2", "volume"), 0, drawn).astype(np.uint8)
+    batches = [
+        fold(collate([TASK.sample(study(one))]))
+        for one in (VOLUME, replace(VOLUME, regions=fewer), replace(VOLUME, regions=0 * fewer))
+    ]
+    output = torch.full((4, 1), 0.9)
+    counted = []
+    for batch in batches:
+        sums = TASK.statistics(output, batch)
+        counted.append(
+            {key: value for key, value in sums.items() if key.split(":")[-1] in ("n", "y", "yy")}
+        )
+    assert counted[0] == counted[1] == counted[2]
+    assert counted[0]["l2:n"] == counted[0]["spine:n"] == 1.0
+    assert batches[1]["weight"].tolist() == [1, 0, 1, 1]
 
 
 def test_a_variation_keeps_what_is_measured(sample: dict[str, torch.Tensor]) -> None:

@@ -234,7 +234,6 @@ def test_levels_that_fit_are_believed_and_counted() -> None:
     rows = ROWS | {SACRUM: ROWS[TOP] + 5 * STEP}
     read = read_levels(sure(rows), with_ribs(), WHOLE)
     assert read.doubts == {}
-    assert read.lumbar == 5
     assert read.note == ""
     assert {name: WHOLE.row_of(slab) for name, slab in read.slabs.items()} == pytest.approx(
         {name: ROWS[name] for name in LUMBAR}
@@ -245,9 +244,34 @@ def test_levels_that_fit_are_believed_and_counted() -> None:
 def test_four_or_six_lumbar_vertebrae_are_said(number: int) -> None:
     rows = ROWS | {SACRUM: ROWS[TOP] + number * STEP}
     read = read_levels(sure(rows), with_ribs(), WHOLE)
-    assert read.lumbar == number
+    assert set(read.slabs) == set(LUMBAR)
     assert f"{number} lumbar vertebrae (usually 5)" in read.note
     assert "from the ribs" in read.note
+
+
+@pytest.mark.parametrize("number", [4, 4.5, 6, 7])
+def test_without_ribs_only_five_vertebrae_above_the_sacrum_are_named(number: float) -> None:
+    """A level too many or too few is what a shift by one looks like."""
+    bare = torch.zeros(2, *CANVAS)
+    rows = ROWS | {SACRUM: ROWS[TOP] + number * STEP}
+    read = read_levels(sure(rows), bare, WHOLE)
+    assert read.slabs == {}
+    assert "the ribs are not in view" in read.doubts["L2"]
+
+
+def test_seven_vertebrae_between_ribs_and_sacrum_are_none() -> None:
+    rows = ROWS | {SACRUM: ROWS[TOP] + 7 * STEP}
+    read = read_levels(sure(rows), with_ribs(), WHOLE)
+    assert read.slabs == {}
+    assert "7 vertebrae seem to lie" in read.doubts["L1"]
+
+
+def test_the_stages_are_held_against_each_other_without_l1() -> None:
+    rows = {name: row for name, row in ROWS.items() if name != "L1"}
+    read = read_levels(sure(rows), with_ribs(), WHOLE)
+    assert set(read.slabs) == {"L2", "L3", "L4"}
+    shifted = rows | {TOP: rows[TOP] - STEP}
+    assert read_levels(sure(shifted), with_ribs(shifted[TOP]), WHOLE).slabs == {}
 
 
 def test_with_neither_ribs_nor_sacrum_nothing_is_said_of_any_level() -> None:

@@ -18,7 +18,7 @@ from shared.settings.task import TaskSettings
 from shared.tasks.ct.level_slabs import MIDDLE, OFFSETS
 from shared.tasks.ct.segmentation import CtSegmentation
 from shared.tasks.ct.slabs import FRAME
-from shared.tasks.ct.spine_frame import mask, on_slab
+from shared.tasks.ct.spine_frame import inside, is_cut, mask, on_slab
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample, collate, fold
 from shared.training.per_patient_gradients import per_patient_gradients, take_gradients
@@ -213,6 +213,17 @@ def test_an_empty_mask_is_not_assessed() -> None:
     found = read(soft, dict(volume.marked_slices))
     assert {gap.why for gap in found.not_assessed} == {"no bone was recognised where it should be"}
     assert dict(found.volume_maps) == {}
+
+
+def test_a_vertebra_that_reaches_beyond_the_part_is_cut() -> None:
+    bone = np.zeros((4, *FRAME), bool)
+    rows, columns = inside()
+    bone[:, rows.start + 1 : rows.stop - 1, columns.start + 1 : columns.stop - 1] = True
+    assert not is_cut(bone)
+    for row, column in ((rows.start, 200), (300, columns.start), (300, columns.stop - 1)):
+        beyond = bone.copy()
+        beyond[2, row, column] = True
+        assert is_cut(beyond)
 
 
 def test_a_series_too_thick_is_said_in_a_sentence() -> None:

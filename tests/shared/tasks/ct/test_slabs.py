@@ -113,12 +113,25 @@ def test_outlines_go_there_and_back(grid: tuple[float, float, float]) -> None:
     assert both > 0.9
 
 
+@pytest.mark.parametrize("step", [1.0, 2.5, 3.0, 4.0, 5.0])
+@pytest.mark.parametrize("lowest", range(3, 9))
+def test_four_outlined_slabs_are_found_again(step: float, lowest: int) -> None:
+    """Where slices are thicker than slabs, two slabs share one."""
+    volume, _ = made_up((step, 2.0, 2.0))
+    placed = to_slabs(volume).placed
+    outlined = np.zeros((30, *FRAME), np.uint8)
+    outlined[lowest : lowest + 4, 200:240, 180:220] = 21
+    again = regions_to_slabs(regions_of_series(outlined, placed), placed)
+    assert set(range(lowest, lowest + 4)) <= set(np.flatnonzero(again.any((1, 2))))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"slice_thickness_mm": 7.0}, r"its slices are 7 mm thick \(must be at most 5\)"),
         ({"spacing_mm": (6.0, 1.0, 1.0)}, "its slices are 6 mm thick"),
         ({"hu": np.zeros((2, 64, 64), np.int16), "spacing_mm": (1.0, 1.0, 1.0)}, "2 mm high"),
+        ({"hu": np.zeros((600, 4, 4), np.int16), "spacing_mm": (5.0, 1.0, 1.0)}, "3000 mm high"),
         ({"hu": np.full((9, 64, 64), -1000, np.int16)}, "no body is in the field"),
     ],
 )
