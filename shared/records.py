@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -140,7 +141,8 @@ class VolumeRecord:
         Vertebra levels in the codes that `shared.regions.VERTEBRA_CODES` has for volumes;
         None where nobody drew any.
     marked_slices : mapping of str to int
-        Index along axis 0 of the slice that marks a vertebra, T1 to L5.
+        Index along axis 0 of the slice that marks a vertebra, T1 to L5; of digital patients also
+        that of the sacrum's upper end plate (`shared.regions.SACRUM`).
     """
 
     hu: NDArray[np.int16]
@@ -153,7 +155,32 @@ class VolumeRecord:
     regions: NDArray[np.uint8] | None = None
     marked_slices: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def thickest_mm(self) -> float:
+        """How thick the slices are, or how far apart if that is more."""
+        return max(self.slice_thickness_mm or 0.0, self.spacing_mm[0])
 
+    @cached_property
+    def is_partly_drawn(self) -> bool:
+        """Whether a vertebra was drawn on some of its slices only; the whole map is read for it.
+
+        Annotators often draw the slice through the middle of each vertebra and no other. Of a
+        whole vertebra no task can be given that: the rest of it would count as no bone. One that
+        the end of the series cuts off is drawn as far as it is there.
+        """
+        if self.regions is None:
+            return False
+        seen = np.asarray(self.regions[:, ::EVERY, ::EVERY])
+        drawn = np.stack([np.bincount(one.ravel(), minlength=256) > 0 for one in seen])  # (Z, 256)
+        heights = drawn[:, 1:].sum(0) * self.spacing_mm[0]
+        cut_off = drawn[0, 1:] | drawn[-1, 1:]
+        return bool(np.any((heights > 0) & (heights < WHOLE_MM) & ~cut_off))
+
+
+#: A vertebra that was drawn over less than this, mm, was drawn on some of its slices only.
+WHOLE_MM = 12.0
+#: It is looked for in every so many rows and columns: no vertebra is as small.
+EVERY = 4
 #: Below anything a scanner measures (air is -1000).
 PADDING_HU = -1024
 
@@ -194,6 +221,10 @@ class StudyLabels:
     genant: Mapping[str, int] = field(default_factory=dict)
     quality: Mapping[str, int] = field(default_factory=dict)
     classes: Mapping[str, float] = field(default_factory=dict)
+
+
+#: A twelfth of the Julian year of 365.25 days.
+DAYS_PER_MONTH = 30.4375
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,9 @@ VERTEBRA_CODES: Final[dict[MapKind, dict[str, int]]] = {
 #: Levels that masks of CT series are read for, from cranial to caudal.
 CT_LEVELS: Final[tuple[str, ...]] = (*LUMBAR, "L5")
 
+#: The sacrum's upper end plate, where a slice marks it.
+SACRUM: Final = "S1"
+
 #: Reported regions that are unions of mapped ones.
 UNIONS: Final[dict[str, tuple[str, ...]]] = {
     "total_hip": HIP,

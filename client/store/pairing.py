@@ -13,10 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from shared.records import DXA_VENDORS, PairedLabels, StudyLabels, Vendor
-
-#: A twelfth of the Julian year of 365.25 days.
-DAYS_PER_MONTH: Final = 30.4375
+from shared.records import DAYS_PER_MONTH, DXA_VENDORS, PairedLabels, StudyLabels, Vendor
 
 Reason = Literal["day_unknown", "no_other_visit", "too_far", "vendor_unknown"]
 #: Why a study stays unpaired, for people, and what to do.

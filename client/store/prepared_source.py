@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from client.store.patient_source import StoreSource
-from client.store.preparing_version import PreparingVersion, undrawn
+from client.store.preparing_version import PreparingVersion, undrawn, without_map
 from shared.findings.completion import completed, findings_of
 from shared.findings.findings import Findings, RegionMap, join
 from shared.records import StudyRecord
@@ -74,9 +74,11 @@ class PreparedSource:
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
     def _completed(self, study: StudyRecord) -> StudyRecord:
+        # Counting asks only whether there is a map, which needs no array.
+        lacking = without_map if self.only_counts else undrawn
         outlining = [one for one in self.versions if one.task.outlines]
-        reached = {name for one in outlining for name in undrawn(study, one.task.inputs)}
-        grids = undrawn(study, self.inputs)
+        reached = {name for one in outlining for name in lacking(study, one.task.inputs)}
+        grids = lacking(study, self.inputs)
         wanted = {name: shape for name, shape in grids.items() if name in reached}
         if not wanted:
             return study
@@ -106,7 +108,7 @@ def lacks_findings(task: Task, source: StoreSource) -> bool:
 
 
 def _with_empty_maps(study: StudyRecord, task: Task) -> StudyRecord:
-    return completed(study, findings_of(study, _empty_maps(undrawn(study, task.inputs))))
+    return completed(study, findings_of(study, _empty_maps(without_map(study, task.inputs))))
 
 
 def _empty_maps(grids: Mapping[str, tuple[int, ...]]) -> dict[str, RegionMap]:

@@ -16,7 +16,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from client.store.arrays import array_path, check_whole, mapped, write_array
 from shared.errors import PolicyRefusedError, StoreMissingError
-from shared.findings.completion import blind, findings_of, is_partly_drawn
+from shared.findings.completion import blind, findings_of
 from shared.findings.findings import Findings, RegionMap
 from shared.records import StudyLabels, StudyRecord
 from shared.regions import VERTEBRA_CODES
@@ -150,13 +151,9 @@ class PreparingVersion:
         kept = _kept_marks(path, study)
         if kept is None:
             marks = _as_marks(self._read(study, before).marked_slices, study)
-            try:
-                path.parent.mkdir(mode=0o700, exist_ok=True)
-                with appearing(path) as part:
-                    part.touch(mode=OWNER_ONLY)
-                    part.write_text(json.dumps(marks, sort_keys=True), encoding="utf-8")
-            except FileNotFoundError:
-                raise _removed(self.task.name) from None
+            with self._writing(path.parent), appearing(path) as part:
+                part.touch(mode=OWNER_ONLY)
+                part.write_text(json.dumps(marks, sort_keys=True), encoding="utf-8")
             kept = _kept_marks(path, study)
         return kept or {}
 
@@ -178,17 +175,23 @@ class PreparingVersion:
     def _make(
         self, study: StudyRecord, before: Findings, grids: Mapping[str, tuple[int, ...]]
     ) -> None:
-        """Read a study with the network, and keep a map on each grid.
+        """Read a study with the network, and keep a map on each grid."""
+        maps = self._read(study, before).maps
+        with self._writing(self.folder / study.study):
+            for name, shape in grids.items():
+                with appearing(array_path(self.folder, study.study, name, "regions")) as part:
+                    write_array(part, _as_map(maps.get(name), shape))
+
+    @contextmanager
+    def _writing(self, folder: Path) -> Iterator[None]:
+        """Make a study's folder to write to, if the version is still kept.
 
         Another process of the site may remove the version meanwhile: what was kept then would
         count as nothing.
         """
-        maps = self._read(study, before).maps
         try:
-            (self.folder / study.study).mkdir(mode=0o700, exist_ok=True)
-            for name, shape in grids.items():
-                with appearing(array_path(self.folder, study.study, name, "regions")) as part:
-                    write_array(part, _as_map(maps.get(name), shape))
+            folder.mkdir(mode=0o700, exist_ok=True)
+            yield
         except FileNotFoundError:
             raise _removed(self.task.name) from None
 
@@ -244,19 +247,25 @@ def _kept_marks(path: Path, study: StudyRecord) -> dict[str, dict[str, int]] | N
         return None
 
 
-def undrawn(study: StudyRecord, inputs: TaskInputs) -> dict[str, tuple[int, ...]]:
-    """Give the shape of each view and series that a task reads and nobody drew on, by name.
-
-    A series whose vertebrae were drawn on some slices only is one of them.
-    """
+def without_map(study: StudyRecord, inputs: TaskInputs) -> dict[str, tuple[int, ...]]:
+    """Give the shape of each view and series that a task reads and that has no map, by name."""
     images = {view: study.images[view] for view in inputs.views if view in study.images}
     grids: dict[str, tuple[int, ...]] = {
         view.value: image.pixels.shape for view, image in images.items() if image.regions is None
     }
     volumes = study.volumes.items() if inputs.series else ()
-    return grids | {
-        uid: one.hu.shape for uid, one in volumes if one.regions is None or is_partly_drawn(one)
-    }
+    return grids | {uid: one.hu.shape for uid, one in volumes if one.regions is None}
+
+
+def undrawn(study: StudyRecord, inputs: TaskInputs) -> dict[str, tuple[int, ...]]:
+    """Give the shape of each view and series that a task reads and a version has to outline.
+
+    Those without a map, and a series whose vertebrae were drawn on some slices only: the maps of
+    all series are read for it.
+    """
+    volumes = study.volumes.items() if inputs.series else ()
+    partly = {uid: one.hu.shape for uid, one in volumes if one.is_partly_drawn}
+    return without_map(study, inputs) | partly
 
 
 def kept_weights(

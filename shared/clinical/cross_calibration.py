@@ -9,10 +9,14 @@ own scanner. A single patient's BMD is off by about 3.5 % after conversion
 
 from __future__ import annotations
 
+from typing import Final
+
 from shared.clinical.references import STANDARDISATION, Line
 from shared.records import Vendor
 from shared.regions import LUMBAR
 
+#: sBMD outside this range is a typing error, not a bone, g/cm².
+PLAUSIBLE_SBMD: Final = (0.2, 2.5)
 _IDENTITY = Line(0.0, 1.0, "", next(iter(STANDARDISATION.values()))["spine"].mark)
 
 
@@ -25,6 +29,11 @@ def _line(vendor: Vendor, region: str) -> Line:
             f"{region}: no cross-calibration (known: {', '.join([*LUMBAR, 'L1-L4', *known])})"
         )
     return _IDENTITY if vendor is Vendor.GENERIC else STANDARDISATION[vendor][name]
+
+
+def is_plausible(standardised: float) -> bool:
+    """Say whether bone can have an sBMD, g/cm²; NaN cannot be."""
+    return PLAUSIBLE_SBMD[0] <= standardised <= PLAUSIBLE_SBMD[1]
 
 
 def standardised_bmd(bmd: float, vendor: Vendor, region: str) -> float:

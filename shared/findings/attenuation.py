@@ -84,12 +84,11 @@ def read_attenuation(
     fractured : collection of str
         Levels that the hospital graded as fractured: they are not measured.
     """
-    regions, thickness = volume.regions, volume.slice_thickness_mm
+    regions, thickest = volume.regions, volume.thickest_mm
     if regions is None or not regions.any():
         return _nothing("no vertebra is outlined in this series")
     if regions.shape != volume.hu.shape:
         return _nothing("its outlines have another grid than the series")
-    thickest = max(thickness or 0.0, volume.spacing_mm[0])
     if thickest > THICKEST_MM:
         return _nothing(f"its slices are {thickest:g} mm thick (must be at most {THICKEST_MM:g})")
     found, left = [], []

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.findings.findings import Findings, RegionMap
 from shared.records import StudyLabels, StudyRecord, VolumeRecord
-
-#: A vertebra that was drawn over less than this, mm, was drawn on some of its slices only.
-WHOLE_MM: Final = 12.0
-#: Looked for in every so many rows and columns: no vertebra is as small.
-EVERY: Final = 4
 
 
 def completed(study: StudyRecord, found: Findings) -> StudyRecord:
@@ -34,7 +28,7 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
     StudyRecord
         Images and volumes without drawn regions have the found ones, if there are any; volumes
         without any marked slice the found marks. Where vertebrae were drawn on some slices only
-        (`is_partly_drawn`), the found ones stand on all others.
+        (`VolumeRecord.is_partly_drawn`), the found ones stand on all others.
     """
     images = {
         view: image if image.regions is not None else replace(image, regions=regions)
@@ -47,30 +41,15 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
             regions=_filled(volume, found.volume_maps.get(uid)),
             marked_slices=volume.marked_slices or found.marked_slices.get(uid, {}),
         )
-        for uid, volume in study.volumes.items()
+        for uid in {*found.volume_maps, *found.marked_slices}
+        if (volume := study.volumes.get(uid)) is not None
     }
-    return replace(study, images={**study.images, **images}, volumes=volumes)
-
-
-def is_partly_drawn(volume: VolumeRecord) -> bool:
-    """Say whether a vertebra of a series was drawn on some of its slices only.
-
-    Annotators often draw the slice through the middle of each vertebra and no other. Of a whole
-    vertebra no task can be given that: the rest of it would count as no bone. One that the end
-    of the series cuts off is drawn as far as it is there.
-    """
-    if volume.regions is None:
-        return False
-    seen = np.asarray(volume.regions[:, ::EVERY, ::EVERY])
-    drawn = np.stack([np.bincount(one.ravel(), minlength=256) > 0 for one in seen])  # (Z, 256)
-    heights = drawn[:, 1:].sum(0) * volume.spacing_mm[0]
-    cut_off = drawn[0, 1:] | drawn[-1, 1:]
-    return bool(np.any((heights > 0) & (heights < WHOLE_MM) & ~cut_off))
+    return replace(study, images={**study.images, **images}, volumes={**study.volumes, **volumes})
 
 
 def _filled(volume: VolumeRecord, found: RegionMap | None) -> NDArray[np.uint8] | None:
     """Give a volume's regions: what was drawn, and what was found where nobody drew."""
-    if volume.regions is None or found is None or not is_partly_drawn(volume):
+    if volume.regions is None or found is None or not volume.is_partly_drawn:
         return found if volume.regions is None else volume.regions
     drawn = np.asarray(volume.regions)
     return np.where(drawn.any((1, 2), keepdims=True), drawn, found).astype(np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.phrases import listed
 from shared.records import View
@@ -27,6 +27,15 @@ def region_words(region: str) -> str:
     """Name of a region, or of a whole image, as a reader says it."""
     views = {view.value: f"the {words}" for view, words in VIEW_WORDS.items()}
     return REGION_WORDS.get(region) or views.get(region, region)
+
+
+def levels_by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    """Put vertebrae with the same reason together, from the head down."""
+    found: dict[str, list[str]] = {}
+    for level in VERTEBRAE:
+        if level in reasons:
+            found.setdefault(reasons[level], []).append(level)
+    return found
 
 
 def levels(names: Sequence[str]) -> str:

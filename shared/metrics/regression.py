@@ -100,6 +100,18 @@ def explained(sums: Mapping[str, float]) -> float:
     return 1.0 - _sum(sums, "sq") / sums["n"] / y if y > 1e-15 else math.nan
 
 
+def agreement_metrics(sums: Mapping[str, float], name: str) -> dict[str, float]:
+    """Give ``mae_NAME``, ``rmse_``, ``bias_``, ``r_``, ``ccc_`` and ``r2_NAME`` of some sums."""
+    return {
+        f"mae_{name}": mae(sums),
+        f"rmse_{name}": rmse(sums),
+        f"bias_{name}": bias(sums),
+        f"r_{name}": pearson_r(sums),
+        f"ccc_{name}": concordance(sums),
+        f"r2_{name}": explained(sums),
+    }
+
+
 def error_of_constant(sums: Mapping[str, float], constant: float) -> float:
     """Mean absolute error of always saying one value.
 

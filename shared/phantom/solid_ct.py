@@ -24,7 +24,7 @@ from shared.phantom.person.person import draw_person
 from shared.phantom.solids.anatomy import Anatomy, build_anatomy
 from shared.phantom.solids.skeleton import Lie
 from shared.phantom.solids.spine import SpineBody
-from shared.regions import CT_LEVELS, LUMBAR, VERTEBRA_CODES
+from shared.regions import CT_LEVELS, LUMBAR, SACRUM, VERTEBRA_CODES
 from shared.seeds import numpy_generator
 
 from .writers.common import WrittenCt
@@ -48,8 +48,6 @@ BELOW: Final = (20.0, 90.0)
 #: Fields of view are whole steps, and leave so much beside the body, mm.
 FIELD_STEP: Final = 20.0
 BESIDE: Final = 20.0
-#: The sacrum's upper end plate is marked by this name.
-SACRUM: Final = "S1"
 #: SD of the trunk's roll on the table, degrees, and of how far the field is off the middle, mm.
 ROLL_SD: Final = 1.5
 CENTRE_SD: Final = 8.0

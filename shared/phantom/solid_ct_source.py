@@ -19,6 +19,7 @@ import numpy as np
 from shared.errors import PhantomError
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS, generic_ct_scanner
 from shared.records import (
+    DAYS_PER_MONTH,
     Covariates,
     PairedLabels,
     StudyLabels,
@@ -41,7 +42,6 @@ CT_VERSION: Final = 1
 GENERIC_SCANNERS: Final = 8
 #: What a patient's only series is called.
 SERIES: Final = "ct"
-DAYS_A_MONTH: Final = 365.25 / 12
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def ct_patient(number: int, order: CtOrder) -> StudyRecord:
         StudyLabels(),
         one.anatomy.person.covariates,
         {SERIES: volume_of(one, rng)},
-        PairedLabels(visit.labels, vendor, -one.days_later / DAYS_A_MONTH),
+        PairedLabels(visit.labels, vendor, -one.days_later / DAYS_PER_MONTH),
     )
 
 

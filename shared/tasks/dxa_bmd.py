@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.clinical.cross_calibration import standardised_bmd
+from shared.clinical.cross_calibration import is_plausible, standardised_bmd
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, bmd_measurement
 from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.metrics import regression
-from shared.metrics.named import sums_of
+from shared.metrics.named import mean_loss, sums_of
 from shared.metrics.released import ReleasedSums
 from shared.metrics.told import Told, told_loss, told_regression
 from shared.phrases import listed
@@ -24,6 +24,7 @@ from shared.settings.contract import CompletenessRule, CountRule, DataContract
 from shared.tasks.augmentation import Variation, vary
 from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
+from shared.tasks.losses import huber
 from shared.tasks.pixels import frame_image
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample, Statistics
@@ -40,8 +41,6 @@ METRIC_NAMES: Final[Mapping[str, str]] = {
 #: and rounded. They only set the unit in which the network learns.
 CENTRES: Final[tuple[float, ...]] = (1.0, 0.88, 0.86)
 SCALES: Final[tuple[float, ...]] = (0.16, 0.14, 0.13)
-#: sBMD outside this range is a typing error, not a bone, g/cm².
-PLAUSIBLE: Final = (0.2, 2.5)
 #: Scanners that may have a calibration of their own; any other is all zeros.
 VENDORS: Final[tuple[Vendor, ...]] = (Vendor.LUNAR, Vendor.HOLOGIC)
 #: Sides of pixels that differ by this share of themselves are told apart well.
@@ -54,8 +53,6 @@ FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (112, 80), "published": 
 CONSTANTS: Final[tuple[float, ...]] = tuple(round(0.60 + 0.05 * step, 2) for step in range(17))
 #: Grey levels are left alone: they are what is measured.
 VARIATION: Final = Variation(rotation=0.06, shift=4.0, zoom=0.04, noise=0.01)
-#: Knee of the loss, in units of `SCALES`: beyond it an error counts linearly.
-HUBER_KNEE: Final = 1.0
 
 
 class DxaBmd(Task):
@@ -152,11 +149,8 @@ class DxaBmd(Task):
         """Huber loss in units of `SCALES`, mean over the known regions; shape (B,)."""
         scales = torch.tensor(SCALES, device=output.device)
         error = (output.float() - batch["bmd"]).abs() / scales
-        smooth = torch.where(
-            error < HUBER_KNEE, 0.5 * error.square(), HUBER_KNEE * (error - 0.5 * HUBER_KNEE)
-        )
         known = batch["known"]
-        return batch["weight"] * (smooth * known).sum(1) / known.sum(1).clamp(min=1.0)
+        return batch["weight"] * (huber(error) * known).sum(1) / known.sum(1).clamp(min=1.0)
 
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:
         """Sum errors and moments by region."""
@@ -187,16 +181,10 @@ class DxaBmd(Task):
             sums = sums_of(statistics, name)
             if sums.get("n", 0.0) < 1:
                 continue
-            found[f"mae_{name}"] = regression.mae(sums)
-            found[f"rmse_{name}"] = regression.rmse(sums)
-            found[f"bias_{name}"] = regression.bias(sums)
-            found[f"r_{name}"] = regression.pearson_r(sums)
-            found[f"ccc_{name}"] = regression.concordance(sums)
-            found[f"r2_{name}"] = regression.explained(sums)
+            found |= regression.agreement_metrics(sums, name)
             mean = sums["y"] / sums["n"]
             found[f"baseline_mae_{name}"] = regression.error_of_constant(sums, mean)
-        if statistics.get("patients", 0) > 0:
-            found["loss"] = statistics["loss_sum"] / statistics["patients"]
+        found |= mean_loss(statistics)
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
     def tell(self, statistics: Mapping[str, float]) -> list[Told]:
@@ -218,7 +206,7 @@ class DxaBmd(Task):
             return Findings(not_assessed=(NotAssessed(what=what, why=why),))
         study = reading.study
         found = densities(reading.run(self.sample(study)))
-        odd = [region for region, value in found.items() if not _possible(value)]
+        odd = [region for region, value in found.items() if not is_plausible(value)]
         return Findings(
             measurements=tuple(
                 bmd_measurement(
@@ -237,11 +225,6 @@ class DxaBmd(Task):
         )
 
 
-def _possible(standardised: float) -> bool:
-    """Say whether an sBMD, g/cm², can be; NaN cannot."""
-    return PLAUSIBLE[0] <= standardised <= PLAUSIBLE[1]
-
-
 def standard_labels(study: StudyRecord) -> dict[str, float]:
     """Give the reported densities on the shared scale, sBMD in g/cm², plausible ones only."""
     labels = {
@@ -249,9 +232,7 @@ def standard_labels(study: StudyRecord) -> dict[str, float]:
         for region in OUTPUTS
         if region in study.labels.bmd
     }
-    return {
-        region: value for region, value in labels.items() if PLAUSIBLE[0] <= value <= PLAUSIBLE[1]
-    }
+    return {region: value for region, value in labels.items() if is_plausible(value)}
 
 
 def scanner_code(study: StudyRecord) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from shared.findings.facts import NotAssessed, QualityFlag, RegionArea
 from shared.findings.findings import Findings, RegionMap, region_areas
 from shared.findings.region_names import VIEW_WORDS, region_words
+from shared.metrics.named import mean_loss, means_of
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
 from shared.metrics.told import Told
@@ -201,14 +202,7 @@ class DxaSegmentation(Task):
         whatever their name), ``dice_<region>``, ``level_shift`` (share of lateral
         bodies that mostly carry another's name), ``loss``.
         """
-        found = {
-            name.removesuffix("_n"): statistics[f"{name.removesuffix('_n')}_sum"] / count
-            for name, count in statistics.items()
-            if name.endswith("_n") and count > 0
-        }
-        if statistics.get("patients", 0) > 0:
-            found["loss"] = statistics["loss_sum"] / statistics["patients"]
-        return found
+        return means_of(statistics) | mean_loss(statistics)
 
     def tell(self, statistics: Mapping[str, float]) -> list[Told]:
         """Tell Dice by region; which share of lateral bodies carries another's name, in %."""

@@ -17,7 +17,7 @@ from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, vertebra_grade
 from shared.findings.region_names import levels
 from shared.metrics import agreement, ranking
-from shared.metrics.named import sums_of
+from shared.metrics.named import mean_loss, sums_of
 from shared.metrics.told import Told, told_agreement
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import REGION_CODES, VERTEBRAE
@@ -220,8 +220,7 @@ class VfaFracture(Task):
             for name in (f"auc_grade{threshold}", f"auc_patient_grade{threshold}")
         }
         found["kappa"] = agreement.quadratic_kappa(sums_of(statistics, "kappa"), GRADES)
-        if statistics.get("patients", 0) > 0:
-            found["loss"] = statistics["loss_sum"] / statistics["patients"]
+        found |= mean_loss(statistics)
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
     def tell(self, statistics: Mapping[str, float]) -> list[Told]:

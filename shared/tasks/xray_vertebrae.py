@@ -9,8 +9,8 @@ from typing import ClassVar, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from shared.metrics.named import mean_loss, means_of
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
 from shared.records import ImageRecord, StudyRecord, View
@@ -19,6 +19,7 @@ from shared.settings.contract import CompletenessRule, DataContract
 from shared.tasks.augmentation import Variation, vary
 from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
+from shared.tasks.losses import overlap_loss, structure_logit
 from shared.tasks.pixels import Placement, drawn_boxes, frame_image, halvable, to_zero_mean
 from shared.tasks.sample import Sample, Statistics
 
@@ -27,8 +28,6 @@ VIEW: Final = View.LUMBAR_AP
 #: a spacing. A vertebra is about 5 pixels high at the small size.
 FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (160, 80), "published": (512, 256)}
 CLASSES: Final = 2
-#: Added to both sides of the soft Dice, in pixels.
-SMOOTHING: Final = 1.0
 GREY_LEVELS: Final = 256
 VARIATION: Final = Variation(rotation=0.12, shift=7.0, zoom=0.12, noise=0.15, gamma=0.3, blur=0.8)
 #: A spine bends to either side.
@@ -109,13 +108,7 @@ class XrayVertebrae(Task):
 
     def loss(self, output: Tensor, batch: Sample) -> Tensor:
         """Soft Dice plus cross-entropy, shape (B,)."""
-        true = batch["vertebra"].flatten(1).float()  # (B, H·W)
-        logit = (output[:, 1] - output[:, 0]).float().flatten(1)
-        chance = logit.sigmoid()
-        both = 2 * (chance * true).sum(1) + SMOOTHING
-        missed = 1 - both / (chance.sum(1) + true.sum(1) + SMOOTHING)
-        surprise = functional.binary_cross_entropy_with_logits(logit, true, reduction="none")
-        return batch["weight"] * (missed + surprise.mean(1))
+        return batch["weight"] * overlap_loss(structure_logit(output), batch["vertebra"])
 
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:
         """Sum the Dice over patients."""
@@ -130,12 +123,7 @@ class XrayVertebrae(Task):
 
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
         """Give ``dice``, a mean over patients, and ``loss``."""
-        found = {}
-        if statistics.get("dice_n", 0) > 0:
-            found["dice"] = statistics["dice_sum"] / statistics["dice_n"]
-        if statistics.get("patients", 0) > 0:
-            found["loss"] = statistics["loss_sum"] / statistics["patients"]
-        return found
+        return means_of(statistics) | mean_loss(statistics)
 
 
 def frame_radiograph(

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shared.clinical.cross_calibration import is_plausible
 from shared.findings.completion import completed
 from shared.findings.ct_estimates import CT_SPINE, ct_bmd_measurements
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import FRACTURE_GRADE, Findings
+from shared.findings.region_names import levels_by_reason
 from shared.metrics import regression
-from shared.metrics.named import sums_of
+from shared.metrics.named import mean_loss, sums_of
 from shared.metrics.released import ReleasedSums
 from shared.metrics.told import Told, told_loss, told_regression
 from shared.phrases import listed
@@ -27,7 +29,6 @@ from shared.tasks.base import Headline, Task
 from shared.tasks.ct.bone_images import (
     UNIT_HU,
     BoneImages,
-    is_possible,
     level_labels,
     line_to_120,
     read_bones,
@@ -37,6 +38,7 @@ from shared.tasks.ct.mosaic import as_crops, as_mosaics
 from shared.tasks.ct.segmentation import CtSegmentation
 from shared.tasks.ct.series import chosen_series
 from shared.tasks.inputs import TaskInputs
+from shared.tasks.losses import huber
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample, Statistics
 
@@ -50,8 +52,6 @@ METRIC_NAMES: Final[Mapping[str, str]] = {level: level.lower() for level in LUMB
 #: Middle and spread of a vertebra's sBMD, g/cm²: the unit in which the network learns.
 CENTRE: Final = 1.05
 SCALE: Final = 0.2
-#: Knee of the loss, in units of `SCALE`: beyond it an error counts linearly.
-HUBER_KNEE: Final = 1.0
 #: Moved by pixels of the small size. A zoom changes what is measured, so it is small.
 VARIATION: Final = Variation(rotation=0.1, shift=2.0, zoom=0.02)
 MIRRORED_SHARE: Final = 0.5
@@ -169,8 +169,7 @@ class CtBmd(Task):
     def loss(self, output: Tensor, batch: Sample) -> Tensor:
         """Huber loss in units of `SCALE`, shape (B,)."""
         error = (output.float() - batch["bmd"]).abs()[:, 0] / SCALE
-        linear = HUBER_KNEE * (error - 0.5 * HUBER_KNEE)
-        return batch["weight"] * torch.where(error < HUBER_KNEE, 0.5 * error.square(), linear)
+        return batch["weight"] * huber(error)
 
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:
         """Sum errors and moments by level and of patients' means; one value a patient in each.
@@ -214,14 +213,8 @@ class CtBmd(Task):
             sums = sums_of(statistics, name)
             if sums.get("n", 0.0) < 1:
                 continue
-            found[f"mae_{name}"] = regression.mae(sums)
-            found[f"rmse_{name}"] = regression.rmse(sums)
-            found[f"bias_{name}"] = regression.bias(sums)
-            found[f"r_{name}"] = regression.pearson_r(sums)
-            found[f"r2_{name}"] = regression.explained(sums)
-            found[f"ccc_{name}"] = regression.concordance(sums)
-        if statistics.get("patients", 0) > 0:
-            found["loss"] = statistics["loss_sum"] / statistics["patients"]
+            found |= regression.agreement_metrics(sums, name)
+        found |= mean_loss(statistics)
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
     def tell(self, statistics: Mapping[str, float]) -> list[Told]:
@@ -252,7 +245,7 @@ class CtBmd(Task):
         for level, value in zip(LUMBAR, output, strict=True):
             if level not in bones.levels or level in gaps:
                 continue
-            if is_possible(value):
+            if is_plausible(value):
                 values[level] = value
             else:
                 gaps[level] = "the model's estimate is no density that bone has"
@@ -264,11 +257,7 @@ class CtBmd(Task):
 
 def _gaps(reasons: Mapping[str, str]) -> tuple[NotAssessed, ...]:
     """Say what is not assessed, levels of one reason together."""
-    by_why: dict[str, list[str]] = {}
-    for level in LUMBAR:
-        if level in reasons:
-            by_why.setdefault(reasons[level], []).append(level)
     return tuple(
         NotAssessed(what=f"bone density of {listed(levels)} from CT", why=why)
-        for why, levels in by_why.items()
+        for why, levels in levels_by_reason(reasons).items()
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from shared.clinical.attenuation import REFERENCE_KV, at_120_kv
-from shared.clinical.cross_calibration import standardised_bmd
+from shared.clinical.cross_calibration import is_plausible, standardised_bmd
 from shared.clinical.trabecular_core import MARGIN_MM, NoCoreError, read_core
 from shared.findings.findings import FRACTURE_GRADE
 from shared.records import StudyRecord, VolumeRecord
@@ -33,8 +33,6 @@ UNIT_HU: Final = 500.0
 #: [U] What is outlined over less than this is a part of a vertebra, as the four slabs that a
 #: segmentation draws; the body goes on above and below as it is on the outermost of them.
 PART_MM: Final = 18.0
-#: sBMD outside this range is a typing error, not a bone, g/cm².
-PLAUSIBLE: Final = (0.2, 2.5)
 
 
 @dataclass(frozen=True)
@@ -125,12 +123,7 @@ def level_labels(study: StudyRecord) -> dict[str, float]:
         for level in LUMBAR
         if level in labels.bmd and labels.genant.get(level, 0) < FRACTURE_GRADE
     }
-    return {level: value for level, value in found.items() if is_possible(value)}
-
-
-def is_possible(standardised: float) -> bool:
-    """Say whether an sBMD, g/cm², can be; NaN cannot."""
-    return PLAUSIBLE[0] <= standardised <= PLAUSIBLE[1]
+    return {level: value for level, value in found.items() if is_plausible(value)}
 
 
 def _why_not(volume: VolumeRecord, level: str, box: tuple[slice, ...]) -> str:

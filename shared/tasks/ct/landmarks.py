@@ -12,14 +12,13 @@ from torch import Tensor
 
 from shared.networks.levels import UNSEEN, with_nowhere
 from shared.records import VolumeRecord
-from shared.regions import LUMBAR
+from shared.regions import LUMBAR, SACRUM
 from shared.tasks.ct.level_slabs import middle_slices
 from shared.tasks.ct.projections import frontal, sagittal
 from shared.tasks.ct.slabs import SLAB_MM, SlabPlacement, Slabs
 
 #: The upper end of L1, the middles of L1 to L4, the sacrum's upper end plate.
 TOP: Final = "top of L1"
-SACRUM: Final = "S1"
 LANDMARKS: Final[tuple[str, ...]] = (TOP, *LUMBAR, SACRUM)
 #: Rows and columns of the canvas: 672 mm, from thighs to chest, by 288 mm; row 0 is at the head.
 CANVAS: Final = (224, 96)

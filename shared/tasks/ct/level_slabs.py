@@ -19,8 +19,6 @@ from shared.tasks.ct.slabs import SlabPlacement, regions_to_slabs
 
 #: Slabs from a level's middle, higher ones nearer to the head; in the order of a level's units.
 OFFSETS: Final[tuple[int, ...]] = (1, 0, -1, -2)
-#: Place of the middle slab among them.
-MIDDLE: Final = OFFSETS.index(0)
 #: A vertebra's front share, from the front of its body to the tip of its spinous process, that
 #: is body. [U] 34 of 90 mm.
 BODY_SHARE: Final = 0.38

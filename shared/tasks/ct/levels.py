@@ -15,10 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from shared.findings.region_names import levels as level_words
-from shared.regions import LUMBAR
+from shared.findings.region_names import levels_by_reason
+from shared.regions import LUMBAR, SACRUM
 from shared.tasks.ct.landmarks import (
     HALF_BODY,
-    SACRUM,
     TOP,
     Canvas,
     FoundLandmark,
@@ -182,8 +182,4 @@ def _none(why: str) -> ReadLevels:
 
 def doubts_in_words(doubts: Mapping[str, str]) -> list[tuple[str, str]]:
     """Put levels with the same doubt together: (levels in words, why), from the head down."""
-    by_why: dict[str, list[str]] = {}
-    for level in LUMBAR:
-        if level in doubts:
-            by_why.setdefault(doubts[level], []).append(level)
-    return [(level_words(names), why) for why, names in by_why.items()]
+    return [(level_words(names), why) for why, names in levels_by_reason(doubts).items()]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings
+from shared.metrics.named import mean_loss, means_of
 from shared.metrics.released import ReleasedSums
 from shared.networks.levels import UNSEEN, with_nowhere
 from shared.records import StudyRecord, VolumeRecord
@@ -149,12 +150,7 @@ class CtLocalisation(Task):
 
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
         """Give ``error_mm`` and ``shifted``, means over patients, and ``loss``."""
-        found = {}
-        for name in ("error_mm", "shifted"):
-            if statistics.get(f"{name}_n", 0) > 0:
-                found[name] = statistics[f"{name}_sum"] / statistics[f"{name}_n"]
-        if statistics.get("patients", 0) > 0:
-            found["loss"] = statistics["loss_sum"] / statistics["patients"]
+        found = means_of(statistics) | mean_loss(statistics)
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
     def find(self, reading: Reading) -> Findings:

@@ -46,9 +46,7 @@ class LevelCrops:
     mask: NDArray[np.bool_]
 
 
-def cut_level(
-    hu: NDArray[np.float32], level: NDArray[np.bool_], middle: int | None = None
-) -> LevelCrops | None:
+def cut_level(hu: NDArray[np.float32], level: NDArray[np.bool_]) -> LevelCrops | None:
     """Cut the four slabs of a vertebra around the centre of its mask on them.
 
     Parameters
@@ -57,8 +55,6 @@ def cut_level(
         `slabs.Slabs.hu`.
     level : ndarray of bool, same shape
         The vertebra.
-    middle : int, optional
-        Slab through the middle of its body; by default as its mask says.
 
     Returns
     -------
@@ -69,8 +65,8 @@ def cut_level(
     """
     if not level.any():
         return None
-    at = middle_slab(level) if middle is None else middle
-    places = [at + step for step in OFFSETS]
+    middle = middle_slab(level)
+    places = [middle + step for step in OFFSETS]
     if min(places) < 0 or max(places) >= len(hu) or not level[places].any((1, 2)).all():
         return None
     _, row, column = ndimage.center_of_mass(level[places])

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.tasks.ct.landmarks import CANVAS, LANDMARKS, SACRUM, TOP
+from shared.regions import SACRUM
+from shared.tasks.ct.landmarks import CANVAS, LANDMARKS, TOP
 from shared.tasks.sample import Sample
 
 #: Factor on sizes, way up and down in rows and aside in columns, logarithm of gamma and of

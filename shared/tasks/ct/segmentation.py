@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from shared.findings.completion import completed
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings
+from shared.metrics.named import mean_loss, means_of
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
 from shared.metrics.told import Told
@@ -36,6 +36,7 @@ from shared.tasks.ct.series import chosen_series
 from shared.tasks.ct.slabs import PIXEL_MM, Slabs, SlabsError, regions_of_series, to_slabs
 from shared.tasks.ct.spine_frame import is_cut, mask, on_slab, picture
 from shared.tasks.inputs import TaskInputs
+from shared.tasks.losses import overlap_loss, structure_logit
 from shared.tasks.pixels import halvable
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample, Statistics
@@ -43,8 +44,6 @@ from shared.tasks.sample import Sample, Statistics
 #: Pixels of a picture of 192 x 144 mm (`spine_frame`): of 1.5 mm, and of 0.75 mm as published.
 FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (128, 96), "published": (256, 192)}
 CLASSES: Final = 2
-#: Added to both sides of the soft Dice, in pixels.
-SMOOTHING: Final = 1.0
 #: How much agreement of two variations counts beside what is annotated.
 CONSISTENCY: Final = 1.0
 #: Less bone than this on all slabs of a level is no vertebra, cm².
@@ -155,13 +154,8 @@ class CtSegmentation(Task):
 
     def loss(self, output: Tensor, batch: Sample) -> Tensor:
         """Soft Dice plus cross-entropy where annotated, plus disagreement; shape (N·16,)."""
-        true = batch["bone"].flatten(1).float()  # (N·16, H·W)
-        logit = (output[:, 1] - output[:, 0]).float().flatten(1)
-        chance = logit.sigmoid()
-        both = 2 * (chance * true).sum(1) + SMOOTHING
-        missed = 1 - both / (chance.sum(1) + true.sum(1) + SMOOTHING)
-        surprise = functional.binary_cross_entropy_with_logits(logit, true, reduction="none")
-        supervised = batch["weight"] * batch["annotated"] * (missed + surprise.mean(1))
+        logit = structure_logit(output)
+        supervised = batch["weight"] * batch["annotated"] * overlap_loss(logit, batch["bone"])
         return supervised + CONSISTENCY * disagreement(logit, batch, self.units)
 
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:
@@ -187,14 +181,7 @@ class CtSegmentation(Task):
 
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
         """Give ``dice`` (mean of the levels) and ``dice_L1`` …, means over patients; ``loss``."""
-        found = {
-            name: statistics[f"{name}_sum"] / statistics[f"{name}_n"]
-            for name in self.released.means
-            if statistics.get(f"{name}_n", 0) > 0
-        }
-        if statistics.get("patients", 0) > 0:
-            found["loss"] = statistics["loss_sum"] / statistics["patients"]
-        return found
+        return means_of(statistics) | mean_loss(statistics)
 
     def tell(self, statistics: Mapping[str, float]) -> list[Told]:
         """Tell Dice by level."""

@@ -41,7 +41,7 @@ def chosen_series(study: StudyRecord) -> tuple[str, VolumeRecord] | None:
 
     def place(one: tuple[str, VolumeRecord]) -> tuple[bool, bool, int, float, float, str]:
         name, volume = one
-        thick = thickness(volume)
+        thick = volume.thickest_mm
         return (
             thick > THICKEST_MM,
             is_sharp(volume.kernel),
@@ -52,8 +52,3 @@ def chosen_series(study: StudyRecord) -> tuple[str, VolumeRecord] | None:
         )
 
     return min(study.volumes.items(), key=place, default=None)
-
-
-def thickness(volume: VolumeRecord) -> float:
-    """How thick a series' slices are, or how far apart if that is more, mm."""
-    return max(volume.slice_thickness_mm or 0.0, volume.spacing_mm[0])

@@ -95,7 +95,7 @@ def to_slabs(volume: VolumeRecord) -> Slabs:
         If its slices are too thick or too far apart, it is lower than one slab or higher than a
         scanner's table goes, or no body is in it.
     """
-    thickest = max(volume.slice_thickness_mm or 0.0, volume.spacing_mm[0])
+    thickest = volume.thickest_mm
     if thickest > THICKEST_MM:
         raise SlabsError(f"its slices are {thickest:g} mm thick (must be at most {THICKEST_MM:g})")
     height = len(volume.hu) * volume.spacing_mm[0]

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from client.cli.main import app
 from client.store.catalogue import Label, Study
 from client.store.exclusions import leave_out
-from client.store.pairing import DAYS_PER_MONTH, Unpaired, Visit, pair
+from client.store.pairing import Unpaired, Visit, pair
 from client.store.site_store import SiteStore
 from client.store.split import SPLITS
 from client.store.statistics import describe_store
-from shared.records import PairedLabels, StudyLabels, StudyRecord, Vendor
+from shared.records import DAYS_PER_MONTH, PairedLabels, StudyLabels, StudyRecord, Vendor
 from shared.settings.files import LabelPairing, SiteConfig, load_settings, save_settings
 from tests.client.told_hospital import FIRST, SECOND, ToldHospital, line, scan_of
 

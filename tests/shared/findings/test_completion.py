@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shared.findings.completion import blind, completed, is_partly_drawn
+from shared.findings.completion import blind, completed
 from shared.findings.findings import Findings
 from shared.records import (
     Covariates,
@@ -71,12 +71,12 @@ def drawn_series(heights: dict[int, tuple[int, int]], step: float = 3.0) -> Volu
 
 
 def test_a_vertebra_of_which_the_middle_was_drawn_is_partly_drawn() -> None:
-    assert not is_partly_drawn(drawn_series({20: (3, 11), 21: (14, 22)}))
-    assert is_partly_drawn(drawn_series({20: (3, 11), 21: (14, 15)}))
-    assert is_partly_drawn(drawn_series({20: (7, 10)}))
-    assert not is_partly_drawn(drawn_series({20: (7, 10)}, step=5.0))
-    assert not is_partly_drawn(drawn_series({}))
-    assert not is_partly_drawn(replace(drawn_series({}), regions=None))
+    assert not drawn_series({20: (3, 11), 21: (14, 22)}).is_partly_drawn
+    assert drawn_series({20: (3, 11), 21: (14, 15)}).is_partly_drawn
+    assert drawn_series({20: (7, 10)}).is_partly_drawn
+    assert not drawn_series({20: (7, 10)}, step=5.0).is_partly_drawn
+    assert not drawn_series({}).is_partly_drawn
+    assert not replace(drawn_series({}), regions=None).is_partly_drawn
 
 
 def test_what_was_found_stands_on_slices_that_nobody_drew() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from shared.errors import PhantomError
 from shared.phantom import solid_ct_source
-from shared.phantom.solid_ct import SACRUM, draw_examination, middles_of
+from shared.phantom.solid_ct import draw_examination, middles_of
 from shared.phantom.solid_ct_source import (
     SERIES,
     CtOrder,
@@ -25,7 +25,7 @@ from shared.records import (
     Vendor,
     VolumeRecord,
 )
-from shared.regions import LUMBAR, code_of
+from shared.regions import LUMBAR, SACRUM, code_of
 from shared.seeds import numpy_generator
 
 

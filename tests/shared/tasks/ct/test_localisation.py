@@ -11,14 +11,13 @@ from torch import Tensor
 
 from shared.networks.levels import UNSEEN, LevelNetwork
 from shared.records import Covariates, StudyLabels, StudyRecord, Vendor, VolumeRecord
-from shared.regions import LUMBAR
+from shared.regions import LUMBAR, SACRUM
 from shared.settings.task import TaskSettings
 from shared.tasks.ct.landmarks import (
     AROUND,
     CANVAS,
     HALF_BODY,
     LANDMARKS,
-    SACRUM,
     TOP,
     Canvas,
     FoundLandmark,

@@ -38,7 +38,8 @@ def test_a_level_is_cut_out_around_its_middle() -> None:
     hu = np.random.default_rng(0).normal(size=(12, 300, 320)).astype(np.float32)
     level = np.zeros(hu.shape, bool)
     level[3:9, 280:300, 10:60] = True  # near two edges of the frame
-    cut = cut_level(hu, level, 6)
+    assert middle_slab(level) == 6
+    cut = cut_level(hu, level)
     assert cut is not None
     assert cut.mask.sum() == 4 * 20 * 50
     rows, columns = np.nonzero(cut.mask[0])
@@ -51,10 +52,11 @@ def test_a_level_is_cut_out_around_its_middle() -> None:
 def test_a_level_at_the_end_of_the_series_is_not_cut() -> None:
     hu, level = np.zeros((6, 200, 200), np.float32), np.zeros((6, 200, 200), bool)
     assert cut_level(hu, level) is None
-    level[0:4, 90:100, 90:100] = True
-    assert cut_level(hu, level, 1) is None
-    assert cut_level(hu, level, 2) is not None
-    assert cut_level(hu, level, 5) is None
+    for middle, drawn in ((1, slice(0, 3)), (2, slice(0, 4)), (5, slice(4, 6))):
+        level[:] = False
+        level[drawn, 90:100, 90:100] = True
+        assert middle_slab(level) == middle
+        assert (cut_level(hu, level) is not None) == (middle == 2)
 
 
 @pytest.mark.parametrize("drawn", [[2], [1, 2], [0, 2, 3], [0, 1, 3]])
@@ -62,7 +64,8 @@ def test_a_level_that_was_drawn_on_some_of_its_slabs_only_is_not_cut(drawn: list
     """Where a hospital drew the middle slice alone, the others would count as no bone."""
     hu, level = np.zeros((6, 200, 200), np.float32), np.zeros((6, 200, 200), bool)
     level[drawn, 90:100, 90:100] = True
-    assert cut_level(hu, level, 2) is None
+    assert middle_slab(level) == 2
+    assert cut_level(hu, level) is None
 
 
 def test_the_middle_is_that_of_the_body_and_of_a_mask_of_four_slabs() -> None:

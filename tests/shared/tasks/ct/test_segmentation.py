@@ -15,7 +15,7 @@ from shared.findings.findings import Findings
 from shared.records import Covariates, StudyLabels, StudyRecord, Vendor, VolumeRecord
 from shared.regions import LUMBAR, code_of
 from shared.settings.task import TaskSettings
-from shared.tasks.ct.level_slabs import MIDDLE, OFFSETS
+from shared.tasks.ct.level_slabs import OFFSETS
 from shared.tasks.ct.segmentation import CtSegmentation
 from shared.tasks.ct.slabs import FRAME
 from shared.tasks.ct.spine_frame import inside, is_cut, mask, on_slab
@@ -66,7 +66,7 @@ def test_every_slab_is_shown_and_only_the_drawn_ones_are_annotated() -> None:
     sample = TASK.sample(study_of(middles_only(0)))
     assert sample["weight"].tolist() == [1.0] * 16
     annotated = sample["annotated"].reshape(len(LUMBAR), len(OFFSETS))
-    assert annotated[:, MIDDLE].tolist() == [1.0] * 4
+    assert annotated[:, OFFSETS.index(0)].tolist() == [1.0] * 4
     # Slices of 4 mm reach into the next slab.
     assert float(annotated[:, [0, 3]].sum()) == 0.0
     bone = sample["bone"].flatten(1).sum(1)
