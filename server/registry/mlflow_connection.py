@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from server.registry.new_database import make_database
 from shared.errors import RegistryUnavailableError
 from shared.inference.registry_file import SQLITE
-from shared.runtime.files import alone_with
 from shared.runtime.registry_trouble import masked, registry_trouble
 
 #: MLflow phones nobody, waits for nobody for minutes, and refuses any pickle.
@@ -22,6 +22,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # A dozen processes of its server that judge answers of language models.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 
 
@@ -48,7 +50,7 @@ class MlflowConnection:
             for name in ("mlflow", "alembic"):
                 logging.getLogger(name).setLevel(logging.ERROR)
             if uri.startswith(SQLITE):
-                _make_database(Path(uri.removeprefix(SQLITE)))
+                make_database(Path(uri.removeprefix(SQLITE)))
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             self.client = mlflow.MlflowClient(uri, uri)
@@ -67,24 +69,3 @@ class MlflowConnection:
             raise RegistryUnavailableError(
                 f"{masked(self.uri)}: the model registry cannot be used: {registry_trouble(error)}"
             ) from None
-
-
-def _make_database(path: Path) -> None:
-    """Make a new SQLite file with MLflow's tables, there whole or not at all.
-
-    MLflow makes its tables in many steps and cannot go on with half of them: whoever is
-    killed in between would leave a registry that never opens again.
-    """
-    if path.exists():
-        return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with alone_with(path.with_name(f".{path.name}.lock")):
-        if path.exists():
-            return
-        part.unlink(missing_ok=True)
-        store = SqlAlchemyStore(f"{SQLITE}{part}", (path.parent / "artifacts").resolve().as_uri())
-        store.engine.dispose()
-        part.replace(path)
