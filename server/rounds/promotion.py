@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from server.state.result import Measured, Verdict
 from shared.errors import AggregationRefusedError
 from shared.metrics.released import NEVER_NEGATIVE, ReleasedSums
+from shared.metrics.statistics import add_statistics
 from shared.phrases import counted
-from shared.tasks.sample import add_statistics
 
 if TYPE_CHECKING:
     from shared.tasks.base import Task

@@ -24,13 +24,14 @@ from torch import Tensor, nn
 
 from shared.findings.findings import Findings
 from shared.metrics.released import ReleasedSums
+from shared.metrics.statistics import Statistics
 from shared.metrics.told import NO_LIMIT, Told, told_loss
 from shared.records import Modality, PatientSource, StudyRecord
 from shared.settings.contract import DataContract
 from shared.settings.task import TaskSettings
 from shared.tasks.inputs import TaskInputs, example_study
 from shared.tasks.reading import Reading
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 
 
 class Headline(NamedTuple):

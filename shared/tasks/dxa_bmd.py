@@ -17,6 +17,7 @@ from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.metrics import regression
 from shared.metrics.named import mean_loss, sums_of
 from shared.metrics.released import ReleasedSums
+from shared.metrics.statistics import Statistics
 from shared.metrics.told import Told, told_loss, told_regression
 from shared.phrases import listed
 from shared.records import StudyRecord, Vendor, View
@@ -27,7 +28,7 @@ from shared.tasks.inputs import TaskInputs
 from shared.tasks.losses import huber
 from shared.tasks.pixels import frame_image
 from shared.tasks.reading import Reading
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 
 #: Outputs in their order, and what each is called in a metric's name.
 OUTPUTS: Final[tuple[str, ...]] = ("L1-L4", "femoral_neck", "total_hip")

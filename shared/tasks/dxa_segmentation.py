@@ -18,6 +18,7 @@ from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.metrics.named import mean_loss, means_of
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
+from shared.metrics.statistics import Statistics
 from shared.metrics.told import Told
 from shared.quality.regions import fragment_flags
 from shared.records import ImageRecord, StudyRecord, View
@@ -36,7 +37,7 @@ from shared.tasks.inputs import TaskInputs
 from shared.tasks.pixels import Placement, frame_image, halvable, put_back, to_zero_mean
 from shared.tasks.reading import Reading
 from shared.tasks.region_maps import largest_parts, nearest_bodies
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 
 #: Projections in the order of the units.
 VIEWS: Final[tuple[View, ...]] = (View.SPINE_PA, View.HIP_LEFT, View.SPINE_LATERAL)

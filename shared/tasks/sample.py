@@ -1,8 +1,6 @@
-"""Tensors of patients, one by one and in batches, and the sums that are made of them."""
+"""Tensors of patients, one by one and in batches."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -11,15 +9,6 @@ from torch import Tensor
 #: Always holds "image" (K, C, H, W) or (K, C, D, H, W) float32, "covariates" (K, F) float32
 #: and "weight" (K,) float32; targets are the task's own.
 Sample = dict[str, Tensor]
-
-#: Sums that add up over patients and over sites; always holds "patients" and
-#: "loss_sum".
-Statistics = dict[str, float]
-
-
-def add_statistics(left: Mapping[str, float], right: Mapping[str, float]) -> Statistics:
-    """Add two sets of sums; a key that one lacks counts as zero."""
-    return {key: left.get(key, 0.0) + right.get(key, 0.0) for key in sorted({*left, *right})}
 
 
 def collate(samples: list[Sample]) -> Sample:

@@ -18,6 +18,7 @@ from shared.findings.findings import Findings, vertebra_grade
 from shared.findings.region_names import levels
 from shared.metrics import agreement, ranking
 from shared.metrics.named import mean_loss, sums_of
+from shared.metrics.statistics import Statistics
 from shared.metrics.told import Told, told_agreement
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import REGION_CODES, VERTEBRAE
@@ -28,7 +29,7 @@ from shared.tasks.dxa_segmentation import DxaSegmentation
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.pixels import crop_around, region_centres_mm
 from shared.tasks.reading import Reading
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 
 #: Genant grades: none, mild, moderate, severe.
 GRADES: Final = 4

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from shared.metrics.named import mean_loss, means_of
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
+from shared.metrics.statistics import Statistics
 from shared.records import ImageRecord, StudyRecord, View
 from shared.regions import REGION_CODES, UNNAMED_VERTEBRA, VERTEBRAE
 from shared.settings.contract import CompletenessRule, DataContract
@@ -21,7 +22,7 @@ from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.losses import overlap_loss, structure_logit
 from shared.tasks.pixels import Placement, drawn_boxes, frame_image, halvable, to_zero_mean
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 
 VIEW: Final = View.LUMBAR_AP
 #: The whole radiograph fills the frame, whatever its shape: radiographs often come without

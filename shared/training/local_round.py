@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.errors import CohortTooSmallError
+from shared.metrics.statistics import Statistics, add_statistics
 from shared.records import PatientSource
 from shared.settings.task import OptimiserSettings, PrivateSettings
 from shared.tasks.base import Task
-from shared.tasks.sample import Sample, Statistics, add_statistics
+from shared.tasks.sample import Sample
 from shared.training.arrays import get_arrays, trainable_names
 from shared.training.batches import (
     Patients,

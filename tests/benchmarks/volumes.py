@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.metrics.statistics import Statistics
 from shared.records import StudyRecord
 from shared.settings.task import TaskSettings
 from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 
 
 class VolumeTask(Task):

@@ -17,13 +17,13 @@ from typing import Final
 
 import torch
 
+from shared.metrics.statistics import Statistics
 from shared.protocol.codec import Arrays
 from shared.seeds import numpy_generator
 from shared.settings.files import StrategySettings
 from shared.settings.task import OptimiserSettings, PrivateSettings
 from shared.tasks import make_task
 from shared.tasks.base import Task
-from shared.tasks.sample import Statistics
 from shared.training.accounting import noise_multiplier_for
 from shared.training.arrays import get_arrays, set_arrays
 from shared.training.batches import Patients, RoundKey, to_batch

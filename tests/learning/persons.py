@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.metrics.statistics import Statistics
 from shared.records import StudyRecord
 from shared.tasks.base import Task
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 from shared.tasks.vfa_fracture import THRESHOLDS
 from shared.training.batches import Patients, to_batch
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.metrics.named import sums_of
+from shared.metrics.statistics import Statistics
 from shared.seeds import numpy_generator
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Task
 from shared.tasks.dxa_bmd import METRIC_NAMES
-from shared.tasks.sample import Statistics
 from tests.learning.stored import Run
 
 REPLICATES: Final = 1000

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.tasks.sample import Statistics
+from shared.metrics.statistics import Statistics
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from shared.clinical.cross_calibration import vendor_bmd
+from shared.metrics.statistics import Statistics
 from shared.phantom.person.generator import NEAR_TO_LIFE
 from shared.records import Covariates, StudyRecord
 from shared.regions import VERTEBRAE
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
-from shared.tasks.sample import Statistics
 from shared.training.batches import Patients
 from tests.learning.persons import by_persons_alone, facts_of
 from tests.learning.stored import Run, run_of

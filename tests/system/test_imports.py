@@ -192,3 +192,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 def test_a_command_imports_only_what_it_may(ran: dict[str, dict[str, Any]], command: str) -> None:
     assert ran[command]["code"] == REFUSED.get(command, 0), ran[command]["said"]
     assert heavy(ran[command]) <= MAY_IMPORT[command]
+
+
+def test_a_run_is_planned_and_watched_without_what_its_own_program_loads() -> None:
+    """`server run` only plans and watches: the program that it starts trains and aggregates."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import server.runtime.run, sys; print(*sys.modules)"],
+        cwd=ROOT, capture_output=True, text=True, timeout=100, check=True,
+    )  # fmt: skip
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert HEAVY & loaded <= SETTINGS

@@ -42,6 +42,7 @@ from shared.inference.predict import predict_folder
 from shared.metrics import regression
 from shared.metrics.named import sums_of
 from shared.metrics.released import ReleasedSums
+from shared.metrics.statistics import Statistics
 from shared.records import StudyRecord, Vendor, View, VolumeRecord
 from shared.settings.contract import CompletenessRule, CountRule, DataContract
 from shared.settings.files import (
@@ -63,7 +64,7 @@ from shared.tasks import LISTED, make_task
 from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.reading import Reading
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 from shared.training.arrays import get_arrays
 from shared.training.weights import Weights, digest_arrays, load_weights, save_weights
 from tests.shared.ct_samples import write_ct

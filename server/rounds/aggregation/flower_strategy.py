@@ -48,6 +48,8 @@ def check_strategy(settings: StrategySettings, origin: str) -> None:
                 f"{origin}: strategy.options.{option}: {settings.name} has no such option "
                 f"(known: {', '.join(known) or 'none'})"
             )
+    if not settings.options:
+        return  # nothing to be wrong; Flower is not loaded for it
     try:
         _make_strategy(settings)
     except ValueError as error:

@@ -19,6 +19,7 @@ from shared.findings.region_names import levels_by_reason
 from shared.metrics import regression
 from shared.metrics.named import mean_loss, sums_of
 from shared.metrics.released import ReleasedSums
+from shared.metrics.statistics import Statistics
 from shared.metrics.told import Told, told_loss, told_regression
 from shared.phrases import listed
 from shared.records import StudyRecord
@@ -40,7 +41,7 @@ from shared.tasks.ct.series import chosen_series
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.losses import huber
 from shared.tasks.reading import Reading
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 
 #: Rows and columns of a mosaic; the published pixels are 0.75 mm wide, the small ones 5.25 mm:
 #: pixels of 3 and of 1.5 mm were measured no better on digital patients.

@@ -15,6 +15,7 @@ from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings
 from shared.metrics.named import mean_loss, means_of
 from shared.metrics.released import ReleasedSums
+from shared.metrics.statistics import Statistics
 from shared.networks.levels import UNSEEN, with_nowhere
 from shared.records import StudyRecord, VolumeRecord
 from shared.regions import LUMBAR
@@ -36,7 +37,7 @@ from shared.tasks.ct.series import chosen_series
 from shared.tasks.ct.slabs import SLAB_MM, Slabs, SlabsError, to_slabs
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.reading import Reading
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 
 #: The second network sees so many rows: 45 mm above L1's upper end, 240 mm in all.
 NEAR: Final = (15, 80)

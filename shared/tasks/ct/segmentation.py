@@ -17,6 +17,7 @@ from shared.findings.findings import Findings
 from shared.metrics.named import mean_loss, means_of
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
+from shared.metrics.statistics import Statistics
 from shared.metrics.told import Told
 from shared.records import StudyRecord, VolumeRecord
 from shared.regions import LUMBAR, VERTEBRA_CODES, code_of
@@ -39,7 +40,7 @@ from shared.tasks.inputs import TaskInputs
 from shared.tasks.losses import overlap_loss, structure_logit
 from shared.tasks.pixels import halvable
 from shared.tasks.reading import Reading
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 
 #: Pixels of a picture of 192 x 144 mm (`spine_frame`): of 1.5 mm, and of 0.75 mm as published.
 FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (128, 96), "published": (256, 192)}

@@ -20,7 +20,8 @@ import numpy as np
 
 from client.store.site_store import SiteStore, init_site
 from client.store.split import SPLITS, Split
-from shared.demo.hospitals import HOSPITALS, Hospital
+from shared.demo.settings import Hospital, read_demo_settings
+from shared.metrics.statistics import Statistics, add_statistics
 from shared.phantom.source import DigitalPatients
 from shared.protocol.codec import Arrays
 from shared.records import View
@@ -28,7 +29,6 @@ from shared.settings.files import SiteCompute, SiteConfig, SitePolicy, load_sett
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from shared.tasks.base import Task
-from shared.tasks.sample import Statistics, add_statistics
 from shared.training.arrays import set_arrays
 from shared.training.batches import Patients
 from shared.training.compute import Compute
@@ -40,8 +40,9 @@ from tests.server.tiny_sites import fill_store
 
 RADIOGRAPHS: Final = "xray-vertebrae"
 TASKS: Final = ("dxa-bmd", RADIOGRAPHS)
-MEMBERS: Final = tuple(one.name for one in HOSPITALS if one.takes_part)
-TESTS: Final = next(one.name for one in HOSPITALS if not one.takes_part)
+CAST: Final = read_demo_settings(ROOT / "configs")
+MEMBERS: Final = tuple(one.name for one in CAST.members)
+TESTS: Final = CAST.outsider.name
 #: What the peers are given by task; the names of a sample's tensors.
 GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "dxa-bmd": ("image", "covariates", "bmd", "known"),
@@ -110,7 +111,7 @@ def prepare(folder: Path, cast: Cast) -> Ready:
         return ready
     if folder.is_dir() and any(folder.iterdir()):
         raise SystemExit(f"{folder}: holds something else; name a new folder")
-    for one in HOSPITALS:
+    for one in CAST.hospitals:
         if cast.task == RADIOGRAPHS:
             _fill_with_radiographs(ready.sites / one.name, one, cast.patients)
         else:

@@ -17,7 +17,7 @@ from sklearn import metrics as reference
 
 from shared.metrics import agreement, ranking, regression
 from shared.metrics.overlap import dice, overlaps
-from shared.tasks.sample import add_statistics
+from shared.metrics.statistics import add_statistics
 
 RANDOM = np.random.default_rng(8)
 CONSTANTS = tuple(np.round(np.arange(0.5, 1.6, 0.05), 2))

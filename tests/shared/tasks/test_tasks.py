@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from shared.errors import UnknownTaskError
+from shared.metrics.statistics import add_statistics
 from shared.records import PairedLabels, StudyLabels, StudyRecord, Vendor, View, VolumeRecord
 from shared.regions import LUMBAR
 from shared.settings.files import load_settings
 from shared.settings.task import OptimiserSettings, TaskSettings
 from shared.tasks import TASKS, make_task
 from shared.tasks.base import Task
-from shared.tasks.sample import add_statistics, collate, fold
+from shared.tasks.sample import collate, fold
 from shared.training.compute import Compute
 from shared.training.local_round import RoundKey, evaluate, train_plain
 from tests.shared.ct_standins import lumbar_ct

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from shared.metrics.statistics import Statistics
 from shared.records import StudyRecord
 from shared.settings.task import PrivateSettings, TaskSettings
 from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
-from shared.tasks.sample import Sample, Statistics
+from shared.tasks.sample import Sample
 from shared.training.arrays import get_arrays, trainable_names
 from shared.training.compute import Compute
 from shared.training.local_round import RoundKey, train_private
