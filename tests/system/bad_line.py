@@ -1,4 +1,4 @@
-"""A bad line between a hospital and the coordinator: cuts connections, or is slow."""
+"""A line between a hospital and the coordinator that is good, or cuts connections, or is slow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class BadLine:
     `cut_every`: each n-th connection is cut after `cut_after_bytes` from either side.
     `bytes_per_second`: what one direction of one connection carries (0: no limit).
     `life_seconds`: a connection is closed when it is older and idle, as firewalls do
-    (0: never), so that there are many of them.
+    (0: never), so that there are many of them. All four may change while it runs: the next
+    connections are as they say then, and a rate holds at once for those that there are.
     """
 
     host: str
@@ -62,8 +63,7 @@ class BadLine:
             asyncio.create_task(self._pump(reader, far_writer, left, last)),
             asyncio.create_task(self._pump(far_reader, writer, left, last)),
         ]
-        if self.life_seconds:
-            ways.append(asyncio.create_task(self._grow_old(last)))
+        ways.append(asyncio.create_task(self._grow_old(last)))
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
@@ -75,7 +75,9 @@ class BadLine:
 
     async def _grow_old(self, last: list[float]) -> None:
         born = time.monotonic()
-        while time.monotonic() < max(born + self.life_seconds, last[0] + IDLE_SECONDS):
+        while not self.life_seconds or time.monotonic() < max(
+            born + self.life_seconds, last[0] + IDLE_SECONDS
+        ):
             await asyncio.sleep(0.05)
 
     async def _pump(
@@ -105,19 +107,9 @@ class BadLine:
 
 
 @contextmanager
-def bad_line(
-    host: str,
-    port: int,
-    *,
-    cut_every: int = 0,
-    bytes_per_second: int = 0,
-    life_seconds: float = 0.0,
-) -> Iterator[BadLine]:
-    """Run a bad line to an address; its own port is `listen`."""
-    line = BadLine(
-        host, port, cut_every=cut_every, bytes_per_second=bytes_per_second,
-        life_seconds=life_seconds,
-    )  # fmt: skip
+def line_to(host: str, port: int) -> Iterator[BadLine]:
+    """Run a line to an address, good until it is told otherwise; its own port is `listen`."""
+    line = BadLine(host, port)
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     thread = threading.Thread(target=line.run, args=(stop, loop), daemon=True)

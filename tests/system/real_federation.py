@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,12 @@ from typing import Any
 
 import psutil
 
+from client.node.code_approval import approve, read_bundle
+from client.node.enrol import enrol
+from server.deployment.members import admit
+from server.deployment.pki import make_home
 from server.deployment.readiness import read_up
+from server.runtime.bundle import make_bundle
 from shared.audit.chain import ChainLine
 from shared.runtime.flower import free_port
 from shared.runtime.processes import living_in, marked, sessions_of
@@ -200,20 +205,42 @@ def make_sites(folder: Path) -> None:
         tiny_site(folder / name, name, seed=seed, privacy=privacy)
 
 
+def enrol_all(federation: Federation) -> None:
+    """Make the home, and have each site enrolled, its code approved and itself admitted.
+
+    By the functions behind the commands: a dozen programs that only start cost more than all
+    that they do. `enrol_all_by_commands` types what people type.
+    """
+    make_home(federation.home, "127.0.0.1", port=federation.port)
+    make_bundle(federation.folder / "osteofed.fab")
+    code = read_bundle(federation.folder / "osteofed.fab")
+    for name in NAMES:
+        site = federation.site(name)
+        enrol(site, federation.home / "invitation.json")
+        approve(site, code)
+        admit(federation.home, site / "enrolment.json")
+
+
+def enrol_all_by_commands(federation: Federation) -> None:
+    """Do the same by the commands."""
+    home, bundle = federation.home, federation.folder / "osteofed.fab"
+    federation.run("server", "pki", home, "--name", "127.0.0.1", "--port", federation.port)
+    federation.run("server", "bundle", bundle)
+    for name in NAMES:
+        site = federation.site(name)
+        federation.run("site", "enrol", site, home / "invitation.json")
+        federation.run("site", "approve", site, bundle, "--yes")
+        federation.run("server", "admit", home, site / "enrolment.json")
+
+
 @contextmanager
-def real_federation(folder: Path) -> Iterator[Federation]:
+def real_federation(
+    folder: Path, set_up: Callable[[Federation], None] = enrol_all
+) -> Iterator[Federation]:
     """Three enrolled and approved sites and a served home; nodes are not joined yet."""
     federation = Federation(folder)
     make_sites(folder)
-    federation.run(
-        "server", "pki", federation.home, "--name", "127.0.0.1", "--port", federation.port
-    )
-    federation.run("server", "bundle", folder / "osteofed.fab")
-    for name in NAMES:
-        site = federation.site(name)
-        federation.run("site", "enrol", site, federation.home / "invitation.json")
-        federation.run("site", "approve", site, folder / "osteofed.fab", "--yes")
-        federation.run("server", "admit", federation.home, site / "enrolment.json")
+    set_up(federation)
     try:
         federation.up()
         yield federation

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from shared.audit.keys import read_key
 from shared.settings.files import Quorum
 from tests.server.tiny_sites import TINY_TASK
 from tests.suite.waiting import HANG_SECONDS, wait_for
-from tests.system.bad_line import bad_line
+from tests.system.bad_line import BadLine, line_to
 from tests.system.real_federation import (
     MISSING_NGINX,
     NAMES,
@@ -89,11 +90,23 @@ def copy_site(site: Path, to: Path) -> None:
     shutil.copytree(site, to, ignore=own)
 
 
+@dataclass
+class BadDays(Federation):
+    """A federation whose sites call through a line of their own."""
+
+    lines: dict[str, BadLine] = field(default_factory=dict)
+
+    def join(self, name: str, *options: object) -> None:
+        super().join(name, "--superlink", f"127.0.0.1:{self.lines[name].listen}", *options)
+
+
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BadDays]:
     folder = tmp_path_factory.mktemp("bad-days")
     with ExitStack() as stack:
-        made = stack.enter_context(real_federation(folder))
+        plain = stack.enter_context(real_federation(folder))
+        lines = {name: stack.enter_context(line_to("127.0.0.1", plain.port)) for name in NAMES}
+        made = BadDays(folder, plain.token, plain.port, plain.running, lines)
         for name in NAMES:
             shutil.copytree(made.site(name), folder / "good" / name)
             (folder / "good" / name / "coordinator.json").unlink()
@@ -105,7 +118,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
         made.end()  # before its disks go
 
 
-def all_connected(federation: Federation) -> None:
+def all_connected(federation: BadDays) -> None:
     """Join whoever is not there, and wait until all three are connected."""
     for name in NAMES:
         process = federation.running.get(f"join-{name}")
@@ -115,14 +128,14 @@ def all_connected(federation: Federation) -> None:
 
 
 @pytest.fixture
-def federation(served: Federation) -> Federation:
+def federation(served: BadDays) -> BadDays:
     """The federation with all three sites connected, whatever came before."""
     all_connected(served)
     return served
 
 
 @pytest.fixture(scope="module")
-def copied(served: Federation) -> Path:
+def copied(served: BadDays) -> Path:
     """A copy of alpha, tried beside it and refused, while alpha trained in the run "copy"."""
     all_connected(served)
     copy = served.folder / "alpha-copy"
@@ -158,29 +171,23 @@ def check_books(federation: Federation, run: str, rounds: dict[str, int]) -> Non
     verify_chain(federation.home / "audit.jsonl", key)
 
 
-def test_lines_that_are_cut_or_slow_change_nothing(federation: Federation) -> None:
+def test_lines_that_are_cut_or_slow_change_nothing(federation: BadDays) -> None:
     """Every third connection of alpha is cut, beta has 64 kB/s."""
-    with (
-        bad_line("127.0.0.1", federation.port, cut_every=3, life_seconds=2.0) as cut,
-        bad_line("127.0.0.1", federation.port, bytes_per_second=64_000) as slow,
-    ):
-        for name, listen in (("alpha", cut.listen), ("beta", slow.listen)):
-            federation.leave(name)
-            federation.join(name, "--superlink", f"127.0.0.1:{listen}")
-        federation.connected(*NAMES)
+    cut, slow = federation.lines["alpha"], federation.lines["beta"]
+    before = slow.carried
+    cut.cut_every, cut.life_seconds = 3, 2.0
+    slow.bytes_per_second = 64_000
+    try:
         path = write_agreement(federation.folder, rounds=3, name="line", quorum=quorum())
         federation.run("server", "run", path, "--home", federation.home)
         assert cut.cuts >= 3, f"{cut.connections} connections, {cut.cuts} cut"
-        assert slow.carried > 1_000_000
-        for name in ("alpha", "beta"):
-            federation.leave(name)
+        assert slow.carried - before > 1_000_000
+    finally:
+        cut.cut_every, cut.life_seconds, slow.bytes_per_second = 0, 0.0, 0
     digest = federation.result()["tasks"][TINY_TASK.task]["digest"]
     assert digest == good_day(federation, "line", 3)
     assert [sorted(one["patients"]) for one in federation.rounds("line")] == [list(NAMES)] * 3
     check_books(federation, "line", dict.fromkeys(NAMES, 3))
-    for name in ("alpha", "beta"):
-        federation.join(name)
-    federation.connected(*NAMES)
 
 
 @needs_root

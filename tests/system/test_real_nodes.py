@@ -27,6 +27,7 @@ from tests.system.real_federation import (
     MISSING_NGINX,
     NAMES,
     Federation,
+    enrol_all_by_commands,
     has_nginx,
     real_federation,
     write_agreement,
@@ -41,7 +42,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    with real_federation(tmp_path_factory.mktemp("real")) as served:
+    with real_federation(tmp_path_factory.mktemp("real"), enrol_all_by_commands) as served:
         # The same sites before anything happened, for the simulation to compare with.
         for name in NAMES:
             copy = served.folder / "simulated" / name
