@@ -17,13 +17,22 @@ def demo_command(
         Path, typer.Option(help="Folder of the demo; an earlier demo there is replaced.")
     ] = Path("runs/demo"),
     configs: Annotated[Path, typer.Option(help="The project's configs folder.")] = CONFIGS,
+    modality: Annotated[
+        str, typer.Option(help="What is shown: dxa, or ct-abdomen (bone density from a CT).")
+    ] = "dxa",
+    smallest: Annotated[
+        bool,
+        typer.Option(
+            "--smallest", help="Only take every step (ct-abdomen): the models are of no use."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train three models at three digital hospitals, and read patients of a fourth with them."""
     from shared.demo.report import print_summary
     from shared.demo.run import read_json, run_demo
 
-    summary = run_demo(out, configs)
+    summary = run_demo(out, configs, modality, smallest=smallest)
     facts = read_json(summary)
     print_facts(facts, as_json, lambda: print_summary(facts, out))
     if not as_json:

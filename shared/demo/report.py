@@ -12,9 +12,8 @@ from rich.table import Table
 
 from shared.command_line import console
 from shared.demo.headlines import against_start, standing_words
-from shared.demo.hospitals import HOSPITALS, Hospital, start_label
-from shared.demo.settings import TrainingMean
-from shared.demo.state import DemoState
+from shared.demo.settings import Hospital, TrainingMean
+from shared.demo.state import DemoState, start_label
 from shared.demo.summary import DemoSummary
 from shared.metrics.named import sums_of
 from shared.metrics.regression import error_of_constant
@@ -59,7 +58,7 @@ def summarise(state: DemoState, report: Path) -> DemoSummary:
         "seconds": round(time.monotonic() - state.started, 1),
         "stages": state.stages,
         "peak_rss_mb": round(state.commands.peak_rss_mb, 1),
-        "hospitals": {h.name: _hospital(state, h) for h in HOSPITALS},
+        "hospitals": {h.name: _hospital(state, h) for h in state.settings.hospitals},
         "tasks": {name: task_summary(state, name, task) for name, task in tasks.items()},
         "comparison": {state.settings.compared: _comparison(state)},
         "report": str(report.relative_to(state.out)),

@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from shared.demo.commands import Commands
 from shared.demo.display import Display
-from shared.demo.hospitals import HOSPITALS, start_label
 from shared.demo.patient import patient_with_worst_fracture
-from shared.demo.settings import FILE
-from shared.demo.state import DemoState
+from shared.demo.settings import DXA, FILE, DemoSettings, Hospital, settings_file
+from shared.demo.state import DemoState, start_label
 from shared.errors import ConfigError, InputMissingError
 from shared.runtime.processes import termination_as_interrupt
 from shared.settings.contract import DataContract
@@ -28,19 +27,20 @@ from shared.settings.files import (
     PrivacyTarget,
     SimulationRuntime,
     SiteConfig,
+    SitePolicy,
     StrategySettings,
     TaskRun,
     load_settings,
     save_settings,
 )
 from shared.settings.task import TaskSettings
+from shared.tasks import PERMITTED_AT_FIRST
 
 MARKER = ".osteofed-demo"
-EPSILON_PER_RUN = 4.0
 DELTA = 1e-4
 
 
-def run_demo(out: Path, configs: Path) -> Path:
+def run_demo(out: Path, configs: Path, modality: str = DXA, *, smallest: bool = False) -> Path:
     """Run the whole demo into a folder that it owns.
 
     Parameters
@@ -49,6 +49,10 @@ def run_demo(out: Path, configs: Path) -> Path:
         Folder of the demo; what an earlier demo left there is replaced.
     configs : Path
         The project's ``configs`` folder.
+    modality : str
+        One of `shared.demo.settings.MODALITIES`.
+    smallest : bool
+        Only take every step, in a few minutes: the models are of no use.
 
     Returns
     -------
@@ -58,13 +62,13 @@ def run_demo(out: Path, configs: Path) -> Path:
     Raises
     ------
     ConfigError
-        If `out` holds something that is not a demo.
+        If `out` holds something that is not a demo, or there is no such modality or size.
     InputMissingError
         If `configs` is not there.
     """
     from shared.demo.report import write_results
 
-    _take_over(out, configs)
+    _take_over(out, configs, modality, smallest=smallest)
     with termination_as_interrupt(), Commands(out) as commands:
         state = DemoState(out=out, configs=configs, commands=commands)
         for lanes in PLAN:
@@ -85,53 +89,109 @@ def _take(state: DemoState, lane: Sequence[Step]) -> None:
         state.stages[step.title] = round(time.monotonic() - began, 1)
 
 
-def _take_over(out: Path, configs: Path) -> None:
-    if not (configs / "tasks").is_dir() or not (configs / FILE).is_file():
+def _take_over(out: Path, configs: Path, modality: str, *, smallest: bool) -> None:
+    """Make the demo's folder, with its own settings and those of the tasks that it trains."""
+    file = settings_file(configs, modality)
+    if not (configs / "tasks").is_dir() or not file.is_file():
         raise InputMissingError(
             f"{configs}: no task settings there; run the demo from the project's folder"
         )
+    settings = load_settings(file, DemoSettings)
+    if smallest:
+        settings = settings.at_smallest_size()
     if out.exists() and any(out.iterdir()):
         if not (out / MARKER).exists():
             raise ConfigError(f"{out}: is not empty and not a demo; give another --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(configs / FILE, out / FILE)
+    save_settings(settings, out / FILE)
+    if smallest and settings.smallest is not None:
+        (out / "tasks").mkdir()
+        for name in settings.rounds:
+            task = load_settings(configs / "tasks" / f"{name}.yaml", TaskSettings)
+            save_settings(_shorter(task, settings.smallest.steps), out / "tasks" / f"{name}.yaml")
     (out / MARKER).write_text("This folder belongs to `osteofed demo` and is replaced by it.\n")
+
+
+def _shorter(task: TaskSettings, steps: int) -> TaskSettings:
+    """Take no more steps than so many, in a pretraining and in a round."""
+    parts = ("plain", "private", "pretrain")
+    return task.model_copy(
+        update={
+            part: one.model_copy(update={"steps_per_round": min(steps, one.steps_per_round)})
+            for part in parts
+            for one in [getattr(task, part)]
+        }
+    )
 
 
 def make_hospitals(state: DemoState) -> None:
     """Digital patients of four hospitals, as DICOM studies of two vendors."""
-    for hospital in HOSPITALS:
+    made = state.settings.examinations
+    options = [] if made.anatomy == "points" else ["--anatomy", made.anatomy]
+    options += ["--ct"] if made.ct else []
+    for hospital in state.settings.hospitals:
         state.commands.run(
             "phantom", "make", "--out", state.out / "pacs" / hospital.name,
             "--scanner", hospital.scanner, "--population", hospital.population,
             "--patients", str(hospital.patients), "--seed", str(hospital.seed), "--workers", "2",
+            *options,
         )  # fmt: skip
 
 
 def ingest(state: DemoState) -> None:
     """Each hospital makes its site and takes its own studies in."""
-    state.commands.run_together(
-        [("site", "init", state.site(h), "--name", h.name) for h in HOSPITALS]
-    )
+    hospitals = state.settings.hospitals
+    state.commands.run_together([_new_site(state, hospital) for hospital in hospitals])
+    for hospital in hospitals:
+        _set_policy(state, hospital)
     reports = state.commands.run_together(
-        [("site", "ingest", state.site(h), state.out / "pacs" / h.name) for h in HOSPITALS]
+        [("site", "ingest", state.site(h), state.out / "pacs" / h.name) for h in hospitals]
     )
-    counts = state.commands.run_together([("site", "studies", state.site(h)) for h in HOSPITALS])
-    for hospital, report, count in zip(HOSPITALS, reports, counts, strict=True):
+    counts = state.commands.run_together([("site", "studies", state.site(h)) for h in hospitals])
+    for hospital, report, count in zip(hospitals, reports, counts, strict=True):
         state.sites[hospital.name] = {"ingest": report, "studies": count}
     # As the data came, before any training, so that trainings need not wait for each other.
     for hospital in state.members:
         _copy_site(state.site(hospital), state.copy_of_site(hospital), state.commands.display)
 
 
+def _new_site(state: DemoState, hospital: Hospital) -> list[str | Path]:
+    """Put together the command that makes a site; it permits what is new only where told."""
+    words: list[str | Path] = ["site", "init", state.site(hospital), "--name", hospital.name]
+    if not set(state.settings.rounds) <= set(PERMITTED_AT_FIRST):
+        for task in state.settings.rounds:
+            words += ["--task", task]
+    return words
+
+
+def _set_policy(state: DemoState, hospital: Hospital) -> None:
+    """Write what the hospital allows other than a new site does into its settings."""
+    usual = SitePolicy().model_dump()
+    changed = {
+        key: value
+        for key, value in state.settings.policy.model_dump().items()
+        if value != usual[key]
+    }
+    if not changed:
+        return
+    path = state.site(hospital) / "site.yaml"
+    said = ", ".join(f"{key}: {value}" for key, value in changed.items())
+    state.commands.display.say(f"# in {path}: policy: {{{said}}}")
+    config = load_settings(path, SiteConfig)
+    policy = config.policy.model_copy(update=changed)
+    save_settings(config.model_copy(update={"policy": policy}), path)
+
+
 def pretrain(state: DemoState) -> None:
     """Public weights from digital patients of a made-up scanner: they cost no privacy."""
     # The longest first, so that two workers end together.
     files = reversed(state.task_files().values())
+    number = state.settings.public_patients
     state.commands.run(
         "server", "pretrain", *files,
         "--out", state.out / "pretrained", "--seed", "1", "--workers", "2",
+        *([] if number is None else ["--patients", str(number)]),
     )  # fmt: skip
 
 
@@ -139,11 +199,22 @@ def train_privately(state: DemoState) -> None:
     """Three tasks, one after another, over the three hospitals, under privacy."""
     path = state.out / "federation.yaml"
     save_settings(_agreement(state, "private", list(state.settings.rounds)), path)
+    _check_agreement(state, path, state.site)
     state.federation = state.commands.run("server", "run", path)
     statements = state.commands.run_together(
         [("site", "ledger", state.site(h)) for h in state.members]
     )
     state.ledgers = {h.name: one for h, one in zip(state.members, statements, strict=True)}
+
+
+def _check_agreement(state: DemoState, path: Path, folder: Callable[[Hospital], Path]) -> None:
+    """Each hospital reads what is agreed where another version is to look at its studies."""
+    tasks = [run.settings.stem for run in load_settings(path, FederationConfig).tasks
+             if run.prepare_with]  # fmt: skip
+    state.commands.run_together(
+        [("site", "check", folder(h), task, "--agreement", path)
+         for h in state.members for task in tasks]
+    )  # fmt: skip
 
 
 def train_alone(state: DemoState) -> None:
@@ -153,8 +224,9 @@ def train_alone(state: DemoState) -> None:
         state.settings.rounds[state.settings.compared]
         * load_settings(settings, TaskSettings).plain.steps_per_round
     )
-    start = _pretrained(state, state.settings.compared)
+    start = state.public_weights(state.settings.compared)
     common: list[str | Path] = ["--settings", settings, "--start-from", start]
+    common += _prepared_with(state, [state.settings.compared])
     folder = state.out / "comparison"
     trainings: list[list[str | Path]] = [
         # Pooled training takes as many steps as the three hospitals together.
@@ -173,6 +245,7 @@ def train_plainly(state: DemoState) -> None:
     """What privacy costs: the same task, federated without it."""
     path = state.out / "comparison" / "federation.yaml"
     save_settings(_agreement(state, "plain", [state.settings.compared]), path)
+    _check_agreement(state, path, state.copy_of_site)
     state.plain = state.commands.run("server", "run", path)
 
 
@@ -181,7 +254,7 @@ def test(state: DemoState) -> None:
     folder = state.out / "comparison"
     champions = {name: Path(task["weights"]) for name, task in state.federation["tasks"].items()}
     others = {
-        **{start_label(name): _pretrained(state, name) for name in state.settings.rounds},
+        **{start_label(name): state.public_weights(name) for name in state.settings.rounds},
         "pooled": folder / "pooled.safetensors",
         **{f"alone-{h.name}": folder / f"alone-{h.name}.safetensors" for h in state.members},
     }
@@ -189,9 +262,9 @@ def test(state: DemoState) -> None:
     task = state.settings.training_mean.task
     mean = {task: champions[task]}
     commands = [
-        _evaluation(state.site(state.outsider), champions | others, "all"),
-        *(_evaluation(state.site(h), champions, "test") for h in state.members),
-        *(_evaluation(state.site(h), mean, "train") for h in state.members),
+        _evaluation(state, state.outsider, champions | others, "all"),
+        *(_evaluation(state, h, champions, "test") for h in state.members),
+        *(_evaluation(state, h, mean, "train") for h in state.members),
     ]
     results = iter(state.commands.run_together(commands))
     state.tests = {name: next(results) for name in ["unseen", *(h.name for h in state.members)]}
@@ -201,15 +274,23 @@ def test(state: DemoState) -> None:
 def test_plain(state: DemoState) -> None:
     """The fourth hospital tests the model that was federated without privacy, too."""
     model = {"federated": Path(state.plain["tasks"][state.settings.compared]["weights"])}
-    state.plain_test = state.commands.run(*_evaluation(state.site(state.outsider), model, "all"))
+    state.plain_test = state.commands.run(*_evaluation(state, state.outsider, model, "all"))
 
 
-def _evaluation(site: Path, models: Mapping[str, Path], split: str) -> list[str | Path]:
+def _evaluation(
+    state: DemoState, hospital: Hospital, models: Mapping[str, Path], split: str
+) -> list[str | Path]:
     """Put together the command that tests models at a hospital."""
-    words: list[str | Path] = ["site", "evaluate", site]
+    words: list[str | Path] = ["site", "evaluate", state.site(hospital)]
     for name, path in models.items():
         words += ["--weights", f"{name}={path}"]
-    return [*words, "--split", split]
+    return [*words, "--split", split, *_prepared_with(state, state.settings.rounds)]
+
+
+def _prepared_with(state: DemoState, tasks: Iterable[str]) -> list[str | Path]:
+    """Name the weights whose findings complete the studies that tasks read."""
+    files = {path for task in tasks for path in state.preparing(task).values()}
+    return [word for path in sorted(files) for word in ("--prepare-with", path)]
 
 
 def predict(state: DemoState) -> None:
@@ -253,10 +334,6 @@ PLAN: tuple[tuple[tuple[Step, ...], ...], ...] = (
 )
 
 
-def _pretrained(state: DemoState, task: str) -> Path:
-    return state.out / "pretrained" / f"{task}.safetensors"
-
-
 def _agreement(state: DemoState, mode: str, tasks: list[str]) -> FederationConfig:
     plain = mode == "plain"
     contracts = _contracts(state)
@@ -266,16 +343,19 @@ def _agreement(state: DemoState, mode: str, tasks: list[str]) -> FederationConfi
         workspace=(state.out / ("comparison/server" if plain else "server")).resolve(),
         runtime=SimulationRuntime(sites=tuple(folder(h).resolve() for h in state.members)),
         privacy=PrivacyTarget(
-            mode="plain" if plain else "private", epsilon_per_run=EPSILON_PER_RUN, delta=DELTA
+            mode="plain" if plain else "private",
+            epsilon_per_run=state.settings.epsilon_per_run,
+            delta=DELTA,
         ),
         register_versions=not plain,
         tasks=tuple(
             TaskRun(
                 settings=state.task_files()[name].resolve(),
                 rounds=state.settings.rounds[name],
-                start_from=_pretrained(state, name).resolve(),
+                start_from=state.public_weights(name).resolve(),
                 strategy=StrategySettings(name="FedAvg"),
                 contract=contracts.get(name),
+                prepare_with={task: path.resolve() for task, path in state.preparing(name).items()},
             )
             for name in tasks
         ),

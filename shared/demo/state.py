@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from shared.demo.commands import Commands
-from shared.demo.hospitals import HOSPITALS, Hospital
-from shared.demo.settings import DemoSettings, read_demo_settings
+from shared.demo.settings import DemoSettings, Hospital, read_demo_settings
+from shared.tasks import task_class
+
+
+def start_label(task: str) -> str:
+    """What the demo's tests call the public weights that a task started from."""
+    return f"start-{task}"
 
 
 @dataclass
@@ -33,18 +38,18 @@ class DemoState:
 
     @cached_property
     def settings(self) -> DemoSettings:
-        """Which tasks are trained, and which of them is compared."""
-        return read_demo_settings(self.configs)
+        """Who takes part, which tasks are trained, and which of them is compared."""
+        return read_demo_settings(self.out)
 
     @property
     def members(self) -> list[Hospital]:
         """The hospitals that take part."""
-        return [hospital for hospital in HOSPITALS if hospital.takes_part]
+        return self.settings.members
 
     @property
     def outsider(self) -> Hospital:
         """The hospital that only tests."""
-        return next(hospital for hospital in HOSPITALS if not hospital.takes_part)
+        return self.settings.outsider
 
     def site(self, hospital: Hospital) -> Path:
         """A hospital's site folder."""
@@ -55,5 +60,17 @@ class DemoState:
         return self.out / "comparison" / "sites" / hospital.name
 
     def task_files(self) -> dict[str, Path]:
-        """Task name -> settings file, in order of training."""
-        return {name: self.configs / "tasks" / f"{name}.yaml" for name in self.settings.rounds}
+        """Task name -> settings file, in order of training; the demo's own where it has any."""
+        own = self.out / "tasks"
+        folder = own if own.is_dir() else self.configs / "tasks"
+        return {name: folder / f"{name}.yaml" for name in self.settings.rounds}
+
+    def public_weights(self, task: str) -> Path:
+        """What public pretraining wrote for a task."""
+        return self.out / "pretrained" / f"{task}.safetensors"
+
+    def preparing(self, task: str) -> dict[str, Path]:
+        """Weights, by task, whose findings complete the studies that a task is trained on."""
+        if task not in self.settings.prepared:
+            return {}
+        return {name: self.public_weights(name) for name in task_class(task).after}

@@ -23,23 +23,31 @@ from shared.demo.commands import Commands, DemoStepError
 from shared.demo.curves import draw_curves
 from shared.demo.display import Display
 from shared.demo.headlines import against_start
-from shared.demo.hospitals import HOSPITALS
 from shared.demo.overview import render_overview
 from shared.demo.patient import patient_with_worst_fracture
 from shared.demo.report import stages_table, task_summary
 from shared.demo.run import PLAN, Step, run_demo
-from shared.demo.settings import read_demo_settings
+from shared.demo.settings import (
+    CT_ABDOMEN,
+    MODALITIES,
+    DemoSettings,
+    read_demo_settings,
+    settings_file,
+)
 from shared.demo.state import DemoState
 from shared.demo.summary import DemoSummary
 from shared.errors import ConfigError, InputEmptyError, InputMissingError
 from shared.phantom.imaging.scanner import SCANNERS
 from shared.phantom.population import POPULATIONS
 from shared.runtime.processes import marked
-from shared.settings.files import LabelColumns
+from shared.settings.files import LabelColumns, load_settings
+from shared.settings.task import TaskSettings
 from shared.tasks import TASKS
 
 CONFIGS = Path("configs")
-HEADLINES = {name: TASKS[name].headline for name in read_demo_settings(CONFIGS).rounds}
+SETTINGS = read_demo_settings(CONFIGS)
+HOSPITALS = SETTINGS.hospitals
+HEADLINES = {name: TASKS[name].headline for name in SETTINGS.rounds}
 
 
 def summary() -> dict[str, Any]:
@@ -191,9 +199,12 @@ def test_a_model_stands_against_its_start_as_the_figures_that_are_shown(
     assert against_start(start, trained, more_is_better=headline.more_is_better) == stands
 
 
-def test_what_the_demo_trains_and_promises_is_of_tasks_that_there_are() -> None:
-    settings = read_demo_settings(CONFIGS)
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_what_the_demo_trains_and_promises_is_of_tasks_that_there_are(modality: str) -> None:
+    settings = load_settings(settings_file(CONFIGS, modality), DemoSettings)
     assert settings.compared in settings.rounds
+    assert set(settings.prepared) <= set(settings.rounds)
+    assert all((CONFIGS / "tasks" / f"{name}.yaml").is_file() for name in settings.rounds)
     assert (
         settings.training_mean.regression in TASKS[settings.training_mean.task].released.regressions
     )
@@ -203,12 +214,23 @@ def test_what_the_demo_trains_and_promises_is_of_tasks_that_there_are() -> None:
         assert (promise.at_least is not None) == better
 
 
+def test_a_task_is_prepared_by_the_public_weights_of_those_before_it(tmp_path: Path) -> None:
+    (tmp_path / "demo.yaml").write_bytes(settings_file(CONFIGS, CT_ABDOMEN).read_bytes())
+    with Commands(tmp_path) as commands:
+        state = DemoState(tmp_path, CONFIGS, commands)
+    assert state.preparing("ct-segmentation") == {}
+    assert state.preparing("ct-bmd") == {
+        name: tmp_path / "pretrained" / f"{name}.safetensors"
+        for name in ("ct-localisation", "ct-segmentation")
+    }
+
+
 def test_the_start_is_measured_at_the_unseen_hospital(tmp_path: Path) -> None:
     def model(value: float) -> dict[str, Any]:
         return {"metrics": {"mae_lumbar": value}, "patients": 90}
 
     with Commands(tmp_path) as commands:
-        state = DemoState(tmp_path, tmp_path, commands)
+        state = DemoState(tmp_path, CONFIGS, commands)
     state.tests = {
         "unseen": {"models": {"dxa-bmd": model(0.051), "start-dxa-bmd": model(0.039)}},
         "riverside": {"models": {"dxa-bmd": model(0.030)}},
@@ -276,15 +298,60 @@ def test_the_cast_is_three_members_of_two_vendors_and_one_outsider() -> None:
     assert len(HOSPITALS) == 4
     assert {SCANNERS[h.scanner].vendor.value for h in members} == {"lunar", "hologic"}
     assert len({h.population for h in members}) == 3
-    assert all(h.population in POPULATIONS for h in HOSPITALS)
     assert all(120 <= h.patients <= 240 for h in members)
-    assert len({h.seed for h in HOSPITALS}) == 4
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_every_hospital_is_of_a_population_and_a_scanner_there_are(modality: str) -> None:
+    hospitals = load_settings(settings_file(CONFIGS, modality), DemoSettings).hospitals
+    assert all(h.population in POPULATIONS for h in hospitals)
+    assert all(h.scanner in SCANNERS for h in hospitals)
+    assert len({h.seed for h in hospitals}) == len({h.name for h in hospitals}) == 4
+
+
+def test_an_unknown_demo_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ct-heads.*known: dxa, ct-abdomen"):
+        run_demo(tmp_path / "out", CONFIGS, "ct-heads")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_smallest_demo_takes_few_steps_on_few_patients_and_promises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.demo.run.PLAN", ())
+    monkeypatch.setattr("shared.demo.report.write_results", lambda state: state)
+    run_demo(tmp_path, CONFIGS, CT_ABDOMEN, smallest=True)
+    found = read_demo_settings(tmp_path)
+    assert {hospital.patients for hospital in found.hospitals} == {5}
+    assert set(found.rounds.values()) == {1}
+    assert found.promises == ()
+    with Commands(tmp_path) as commands:
+        files = DemoState(tmp_path, CONFIGS, commands).task_files()
+    for name, path in files.items():
+        task, given = (load_settings(one, TaskSettings)
+                       for one in (path, CONFIGS / "tasks" / f"{name}.yaml"))  # fmt: skip
+        assert max(task.plain.steps_per_round, task.pretrain.steps_per_round) == 3
+        assert task.private.steps_per_round <= 3
+        assert task.network == given.network
+
+
+def test_a_demo_of_one_size_has_no_smallest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--smallest: this demo has one size"):
+        run_demo(tmp_path / "out", CONFIGS, smallest=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_demo_without_a_hospital_that_only_tests_is_refused() -> None:
+    given = SETTINGS.model_dump()
+    given["hospitals"] = given["hospitals"][:3]
+    with pytest.raises(ValidationError, match="one hospital that takes no part"):
+        DemoSettings.model_validate(given)
 
 
 def test_the_last_lines_are_files_that_can_be_opened_from_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def finished(out: Path, configs: Path) -> Path:
+    def finished(out: Path, configs: Path, modality: str, *, smallest: bool) -> Path:
         demo_folder(out)
         (out / "summary.json").write_text(json.dumps(summary()))
         return out / "summary.json"
