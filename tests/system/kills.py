@@ -11,9 +11,8 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from client.node.status import site_status
 from server.deployment.readiness import read_up
-from server.runtime.status import run_status, server_status
+from server.runtime.status import run_status
 from shared.seeds import numpy_generator
 from tests.suite.waiting import HANG_SECONDS, comes
 from tests.system.real_federation import NAMES, Federation
@@ -24,7 +23,7 @@ SEED: Final = 3
 TARGETS: Final = ("serverapp", "superlink", "nginx", "supernode", "clientapp")
 #: What a site's chain says last when the moment has come.
 MOMENTS: Final = {"before": "asked", "during": "reserved", "after": "released"}
-#: How often status is asked; each question looks through all processes.
+#: How often status is asked; each question is a program that starts.
 ASK_SECONDS: Final = 5.0
 
 
@@ -118,14 +117,18 @@ class Faults:
         )
 
     def server_says(self) -> dict[str, Any]:
-        """What ``osteofed server status --json`` prints now."""
-        return server_status(self.federation.folder / "work", self.federation.home).model_dump(
-            mode="json"
+        """What ``osteofed server status --json`` says now."""
+        work = self.federation.folder / "work"
+        said = self.federation.run(
+            "server", "status", work, "--home", self.federation.home, "--json"
         )
+        return dict(json.loads(said))
 
     def site_says(self, name: str) -> dict[str, Any]:
-        """What ``osteofed site status --json`` prints now."""
-        return dict(json.loads(json.dumps(site_status(self.federation.site(name)))))
+        """What ``osteofed site status --json`` says now."""
+        return dict(
+            json.loads(self.federation.run("site", "status", self.federation.site(name), "--json"))
+        )
 
     def says(self, kill: Kill, since: float) -> dict[str, Any]:
         """What status of the target's side says, asked at `since` or later.
