@@ -11,7 +11,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import (
     InputEmptyError,
@@ -244,7 +244,7 @@ def read_study(
     """Run every task that the study concerns, and put the results together.
 
     The networks see neither the hospital's labels nor drawn regions. What a task in `absent`
-    assesses is not assessed: no version of it is champion.
+    assesses is not assessed, if it concerns the study: no version of it is champion.
 
     Returns
     -------
@@ -274,16 +274,12 @@ def read_study(
     subject = Subject(
         _identity(study), study.vendor, seen.images, study.labels, study.covariates, seen.volumes
     )
+    missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(
         subject,
-        [*found.values(), *map(_without_champion, absent)],
+        [*found.values(), *map(_without_champion, missed)],
         [
-            model.champion.facts.model_copy(
-                update={
-                    "metric_names": dict(model.task.metric_names),
-                    "grade_metrics": dict(model.task.grade_metrics),
-                }
-            )
+            model.champion.facts.model_copy(update=_names_of_metrics(model.task))
             for model in ready
             if model.task.name in found
         ],
@@ -299,6 +295,17 @@ def read_study(
         volume_maps=everything.volume_maps,
     )
     return prediction, render_report(prediction, given), everything
+
+
+def _names_of_metrics(task: Task) -> dict[str, Any]:
+    """Say what the metrics of a task's versions are of, as `ModelFacts` has it."""
+    estimates = task.metric_names or task.grade_metrics
+    shown = () if estimates else (task.headline, *task.beside)
+    return {
+        "metric_names": dict(task.metric_names),
+        "grade_metrics": dict(task.grade_metrics),
+        "outline_metrics": {one.metric: one.words for one in shown},
+    }
 
 
 def _without_champion(task: type[Task]) -> Findings:
@@ -369,7 +376,7 @@ def _nothing_usable(
         reasons[verdict.sentence] = reasons.get(verdict.sentence, 0) + 1
     most = sorted(reasons.items(), key=lambda item: -item[1])[:3]
     words = "; ".join(f"{count} × {sentence}" for sentence, count in most) or "no file"
-    text = f"{study_dir}: no DXA study could be read ({words})"
+    text = f"{study_dir}: no study could be read ({words})"
     damaged = any(
         verdict.verdict == "refused" and verdict.reason not in ("not_dicom", "media_index")
         for verdict in result.files

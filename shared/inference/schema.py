@@ -59,9 +59,10 @@ class ModelFacts(Fact):
     `metrics` were recorded on validation patients, of sBMD in g/cm²; `metric_names` gives the
     name that each region has in them (``mae_NAME``), and `grade_metrics`, of a task that grades,
     each metric that has to be above what saying the same of everybody gives: its words and that
-    value. A metric that is no number counts against the version, and is not written: a reader
-    finds no null among numbers. `record_trouble` says why there is a record that cannot be used;
-    empty where it can be, or where there is none.
+    value. `outline_metrics`, of a task that outlines or finds levels, are the words of those that
+    tell how well. A metric that is no number counts against the version, and is not written: a
+    reader finds no null among numbers. `record_trouble` says why there is a record that cannot be
+    used; empty where it can be, or where there is none.
     """
 
     task: str
@@ -72,6 +73,7 @@ class ModelFacts(Fact):
     metrics: dict[str, float] = Field(default_factory=dict)
     metric_names: dict[str, str] = Field(default_factory=dict)
     grade_metrics: dict[str, tuple[str, float]] = Field(default_factory=dict)
+    outline_metrics: dict[str, str] = Field(default_factory=dict)
     record_trouble: str = ""
 
     @field_serializer("metrics")

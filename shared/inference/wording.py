@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
-from shared.findings.ct_estimates import only_from_ct
+from shared.findings.ct_estimates import is_from_ct, only_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
 from shared.findings.region_names import VIEW_WORDS, region_words
@@ -96,11 +96,16 @@ def _technique(
         return (*sentences, T_SCORE_SENTENCE) if scored else tuple(sentences)
     views = listed([VIEW_WORDS[view] for view in DXA_VIEWS if view in images]) or "none"
     sentences.append(f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.")
-    if findings.measurements:
+    if not all(map(is_from_ct, findings.measurements)):
         sentences.append(
             "The model's bone density was estimated from the displayed images by a neural network "
             "on the standardised scale (sBMD) and converted to the scanner's scale; it was not "
             "measured from calibrated dual-energy data."
+        )
+    if any(map(is_from_ct, findings.measurements)):
+        sentences.append(
+            "The bone density from CT is a neural network's estimate on the standardised scale "
+            "(sBMD), converted to no scanner's."
         )
     if _with_bmd(conclusions):
         sentences.append(
@@ -203,6 +208,7 @@ def _limits(
             "of a Korean cohort (marked *), which need not fit this patient.",
         ]
     sentences += _limit_of_grades(findings, models)
+    sentences += _limit_of_outlines(findings, models)
     sentences += [
         "A finding that is absent does not mean health.",
         "No fracture risk over ten years is computed; use a validated tool for that.",
@@ -252,6 +258,22 @@ def _limit_of_grades(findings: Findings, models: Sequence[ModelFacts]) -> list[s
     elif findings.grades:
         sentences.append("How well this version tells fractures is not recorded.")
     return sentences
+
+
+def _limit_of_outlines(findings: Findings, models: Sequence[ModelFacts]) -> list[str]:
+    """What is recorded of how well the versions outline regions and find levels."""
+    if not (findings.regions or findings.maps or findings.marked_slices):
+        return []
+    drawing = [model for model in models if model.outline_metrics]
+    recorded = [
+        f"{words}: {model.metrics[name]:.2f}"
+        for model in drawing
+        for name, words in model.outline_metrics.items()
+        if math.isfinite(model.metrics.get(name, math.nan))
+    ]
+    if recorded:
+        return [f"Of what the model draws, recorded on validation patients: {'; '.join(recorded)}."]
+    return ["How well this version draws is not recorded."] if drawing else []
 
 
 def _with_bmd(conclusions: Sequence[Conclusion]) -> bool:

@@ -11,6 +11,7 @@ from shared.inference.report import ReportInput, render_report
 from shared.inference.schema import ModelFacts, Prediction
 from shared.records import Covariates, StudyLabels, Vendor
 from tests.shared.ct_samples import outlined_series
+from tests.shared.inference_cases import hand_made, make_subject, models
 
 TASK = "some-task"
 FOUND = ct_bmd_measurements(TASK, {"L1": 0.81, "L3": 0.9})
@@ -74,6 +75,17 @@ def test_an_unfit_version_gives_no_mean_and_no_vertebra(
     assert gap.what == "bone density of the lumbar spine L1-L4, L1 and L3 from CT"
     assert why in gap.why
     assert "T-score" not in " ".join(prediction.narrative.impression)
+
+
+def test_of_a_ct_and_a_dxa_in_one_study_each_scale_is_said() -> None:
+    subject = make_subject()
+    both = [*hand_made(subject), Findings(measurements=FOUND)]
+    said, _ = assemble(subject, both, models())
+    technique = " ".join(said.narrative.technique)
+    assert "on the standardised scale (sBMD) and converted to the scanner's scale" in technique
+    assert "The bone density from CT is a neural network's estimate" in technique
+    of_dxa, _ = assemble(subject, hand_made(subject), models())
+    assert "CT" not in " ".join(of_dxa.narrative.technique)
 
 
 def test_an_error_that_nobody_recorded_is_said_to_be_so() -> None:

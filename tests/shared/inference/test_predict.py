@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared.dicom.read import read_study_folder
 from shared.dicom.verdicts import judge
 from shared.errors import (
     ConfigError,
@@ -22,13 +23,13 @@ from shared.findings.findings import Findings
 from shared.inference import predict as module
 from shared.inference import results
 from shared.inference.cli import unused_files
-from shared.inference.predict import predict_folder
+from shared.inference.predict import predict_folder, read_study
 from shared.inference.schema import Prediction
 from shared.phantom.make import make_hospital
 from shared.records import Modality
 from shared.regions import REGION_CODES
 from shared.settings.task import TaskSettings
-from shared.tasks import make_task, reporting_tasks
+from shared.tasks import TASKS, make_task, reporting_tasks
 from shared.tasks.ct.localisation import CtLocalisation
 from shared.tasks.reading import Reading
 from shared.training.arrays import get_arrays
@@ -130,6 +131,17 @@ def test_a_task_without_champion_is_not_assessed_and_the_others_read(
     assert gap.why == "no model for it is in use (no version of vfa-fracture is champion)"
     said = next(one for one in prediction.narrative.impression if "Could not" in one)
     assert f"{gap.what}, because {gap.why}" in said
+
+
+def test_a_task_without_champion_is_no_matter_of_a_study_that_it_does_not_concern(
+    study: Path,
+) -> None:
+    """A visit has a DXA and a CT: the report of the one says nothing of the other's models."""
+    [dxa] = read_study_folder(study).studies
+    absent = [TASKS["ct-bmd"], TASKS["vfa-fracture"]]
+    prediction, _, _ = read_study(dxa, [], absent=absent)
+    without = [gap.what for gap in prediction.not_assessed if "is champion" in gap.why]
+    assert without == [TASKS["vfa-fracture"].assesses]
 
 
 def test_each_reporting_task_says_in_words_what_it_assesses() -> None:
@@ -234,7 +246,7 @@ def test_wrong_use_is_one_sentence_with_its_own_code(
     with pytest.raises(InputEmptyError, match="holds no files"):
         predict_folder(tmp_path / "empty", out, models=champions)
     (tmp_path / "empty" / "notes.txt").write_text("hello")
-    with pytest.raises(InputEmptyError, match="no DXA study"):
+    with pytest.raises(InputEmptyError, match="no study could be read"):
         predict_folder(tmp_path / "empty", out, models=champions)
     write_radiograph(tmp_path / "film" / "1.dcm")
     with pytest.raises(InputEmptyError, match=r"1 radiograph but no CT series and DXA scans"):
@@ -246,7 +258,7 @@ def test_wrong_use_is_one_sentence_with_its_own_code(
         predict_folder(tmp_path / "ct", out, models=tmp_path / "dxa")
     for path in study.iterdir():
         path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputUnreadableError, match="no DXA study"):
+    with pytest.raises(InputUnreadableError, match="no study could be read"):
         predict_folder(study, out, models=champions)
     with pytest.raises(NoChampionError):
         predict_folder(study, out, models=tmp_path / "empty")

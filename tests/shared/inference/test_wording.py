@@ -1,6 +1,8 @@
 """What the report says in words, case by case, and what it never says."""
 
+import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -158,6 +160,27 @@ def test_the_versions_own_error_is_shown_where_it_is_known() -> None:
     subject = make_subject()
     prediction, _ = assemble(subject, hand_made(subject), models(mae_lumbar=0.0613))
     assert "lumbar 0.061 g/cm²" in " ".join(prediction.narrative.limits)
+
+
+def test_how_well_a_version_draws_is_said_where_something_was_drawn() -> None:
+    subject = make_subject()
+    words = {"dice": "mean Dice, frontal views"}
+
+    def limits(**recorded: float) -> str:
+        said = [
+            one.model_copy(update={"outline_metrics": words, "metrics": dict(recorded)})
+            if one.task == "dxa-segmentation"
+            else one
+            for one in models()
+        ]
+        return " ".join(assemble(subject, hand_made(subject), said)[0].narrative.limits)
+
+    assert "recorded on validation patients: mean Dice, frontal views: 0.91." in limits(dice=0.912)
+    for silent in (limits(), limits(dice=math.nan)):
+        assert "How well this version draws is not recorded." in silent
+    undrawn = [replace(one, regions=(), region_maps={}) for one in hand_made(subject)]
+    nothing = assemble(subject, undrawn, models())[0].narrative.limits
+    assert not any("draws" in sentence for sentence in nothing)
 
 
 @settings(max_examples=60, deadline=None)

@@ -208,7 +208,7 @@ def test_an_unscanned_margin_has_no_say(task: Task) -> None:
 
 
 STEPS_TO_LEARN = {
-    "ct-bmd": 16,
+    "ct-bmd": 8,
     "dxa-segmentation": 12,
     "dxa-bmd": 40,
     "vfa-fracture": 14,
