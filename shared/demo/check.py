@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from shared.command_line import console
@@ -32,13 +32,8 @@ def promises(
         ("peak resident memory, MB", summary.peak_rss_mb, "<=", MAXIMUM_RSS_MB),
         *(_row(summary, promise) for promise in settings.promises),
     ]
-    for name, compared in summary.comparison.items():
-        headline = TASKS[name].headline
-        gained = compared.federated_private - compared.pretrained
-        gained = gained if headline.more_is_better else -gained
-        what = f"{headline.words}: gained by joining under privacy"
-        if settings.most_lost_by_joining is not None:
-            rows.append((what, gained, ">=", -settings.most_lost_by_joining))
+    if settings.most_lost_by_joining is not None:
+        rows += _joining(summary, -settings.most_lost_by_joining)
     for hospital in settings.hospitals:
         one = summary.hospitals[hospital.name]
         what = f"epsilon spent, {at_delta(one.delta)}, {hospital.name}"
@@ -47,6 +42,15 @@ def promises(
         path = Path(name) if Path(name).is_absolute() else folder / name
         rows.append((f"bytes in {name}", float(path.stat().st_size), ">=", 1000.0))
     return rows
+
+
+def _joining(summary: DemoSummary, at_least: float) -> Iterator[tuple[str, float, str, float]]:
+    """What private training gained over the public weights, and the least that it may."""
+    for name, compared in summary.comparison.items():
+        headline = TASKS[name].headline
+        gained = compared.federated_private - compared.pretrained
+        gained = gained if headline.more_is_better else -gained
+        yield f"{headline.words}: gained by joining under privacy", gained, ">=", at_least
 
 
 def _row(summary: DemoSummary, promise: DemoPromise) -> tuple[str, float, str, float]:

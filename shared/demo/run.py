@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from shared.demo.commands import Commands
 from shared.demo.display import Display
@@ -27,7 +27,6 @@ from shared.settings.files import (
     PrivacyTarget,
     SimulationRuntime,
     SiteConfig,
-    SitePolicy,
     StrategySettings,
     TaskRun,
     load_settings,
@@ -115,14 +114,12 @@ def _take_over(out: Path, configs: Path, modality: str, *, smallest: bool) -> No
 
 def _shorter(task: TaskSettings, steps: int) -> TaskSettings:
     """Take no more steps than so many, in a pretraining and in a round."""
+
+    def cut(one: Any) -> Any:
+        return one.model_copy(update={"steps_per_round": min(steps, one.steps_per_round)})
+
     parts = ("plain", "private", "pretrain")
-    return task.model_copy(
-        update={
-            part: one.model_copy(update={"steps_per_round": min(steps, one.steps_per_round)})
-            for part in parts
-            for one in [getattr(task, part)]
-        }
-    )
+    return task.model_copy(update={part: cut(getattr(task, part)) for part in parts})
 
 
 def make_hospitals(state: DemoState) -> None:
@@ -167,20 +164,23 @@ def _new_site(state: DemoState, hospital: Hospital) -> list[str | Path]:
 
 def _set_policy(state: DemoState, hospital: Hospital) -> None:
     """Write what the hospital allows other than a new site does into its settings."""
-    usual = SitePolicy().model_dump()
-    changed = {
-        key: value
-        for key, value in state.settings.policy.model_dump().items()
-        if value != usual[key]
-    }
+    changed = state.settings.policy.model_dump(exclude_defaults=True)
     if not changed:
         return
-    path = state.site(hospital) / "site.yaml"
     said = ", ".join(f"{key}: {value}" for key, value in changed.items())
-    state.commands.display.say(f"# in {path}: policy: {{{said}}}")
+    site = state.site(hospital)
+    state.commands.display.say(f"# in {site / 'site.yaml'}: policy: {{{said}}}")
+    _change_settings(site, "policy", changed)
+
+
+def _change_settings(
+    site: Path, part: Literal["policy", "privacy"], changed: dict[str, Any]
+) -> None:
+    """Change keys of one part of a site's settings, as its engineer would by hand."""
+    path = site / "site.yaml"
     config = load_settings(path, SiteConfig)
-    policy = config.policy.model_copy(update=changed)
-    save_settings(config.model_copy(update={"policy": policy}), path)
+    whole = getattr(config, part).model_copy(update=changed)
+    save_settings(config.model_copy(update={part: whole}), path)
 
 
 def pretrain(state: DemoState) -> None:
@@ -198,8 +198,7 @@ def pretrain(state: DemoState) -> None:
 def train_privately(state: DemoState) -> None:
     """Three tasks, one after another, over the three hospitals, under privacy."""
     path = state.out / "federation.yaml"
-    save_settings(_agreement(state, "private", list(state.settings.rounds)), path)
-    _check_agreement(state, path, state.site)
+    _agree(state, "private", list(state.settings.rounds), path)
     state.federation = state.commands.run("server", "run", path)
     statements = state.commands.run_together(
         [("site", "ledger", state.site(h)) for h in state.members]
@@ -207,14 +206,20 @@ def train_privately(state: DemoState) -> None:
     state.ledgers = {h.name: one for h, one in zip(state.members, statements, strict=True)}
 
 
-def _check_agreement(state: DemoState, path: Path, folder: Callable[[Hospital], Path]) -> None:
-    """Each hospital reads what is agreed where another version is to look at its studies."""
-    tasks = [run.settings.stem for run in load_settings(path, FederationConfig).tasks
-             if run.prepare_with]  # fmt: skip
+def _agree(state: DemoState, mode: str, tasks: list[str], path: Path) -> None:
+    """Write what is agreed; each hospital checks it where other versions read its studies."""
+    save_settings(_agreement(state, mode, tasks), path)
+    prepared = [task for task in tasks if state.preparing(task)]
     state.commands.run_together(
-        [("site", "check", folder(h), task, "--agreement", path)
-         for h in state.members for task in tasks]
+        [("site", "check", site, task, "--agreement", path)
+         for site in _sites(state, mode) for task in prepared]
     )  # fmt: skip
+
+
+def _sites(state: DemoState, mode: str) -> list[Path]:
+    """Folders of those that take part: the copies, where privacy is left out."""
+    folder = state.copy_of_site if mode == "plain" else state.site
+    return [folder(hospital) for hospital in state.members]
 
 
 def train_alone(state: DemoState) -> None:
@@ -244,8 +249,7 @@ def train_alone(state: DemoState) -> None:
 def train_plainly(state: DemoState) -> None:
     """What privacy costs: the same task, federated without it."""
     path = state.out / "comparison" / "federation.yaml"
-    save_settings(_agreement(state, "plain", [state.settings.compared]), path)
-    _check_agreement(state, path, state.copy_of_site)
+    _agree(state, "plain", [state.settings.compared], path)
     state.plain = state.commands.run("server", "run", path)
 
 
@@ -337,11 +341,10 @@ PLAN: tuple[tuple[tuple[Step, ...], ...], ...] = (
 def _agreement(state: DemoState, mode: str, tasks: list[str]) -> FederationConfig:
     plain = mode == "plain"
     contracts = _contracts(state)
-    folder = state.copy_of_site if plain else state.site
     return FederationConfig(
         name=f"demo-{mode}",
         workspace=(state.out / ("comparison/server" if plain else "server")).resolve(),
-        runtime=SimulationRuntime(sites=tuple(folder(h).resolve() for h in state.members)),
+        runtime=SimulationRuntime(sites=tuple(site.resolve() for site in _sites(state, mode))),
         privacy=PrivacyTarget(
             mode="plain" if plain else "private",
             epsilon_per_run=state.settings.epsilon_per_run,
@@ -373,9 +376,7 @@ def _copy_site(site: Path, copy: Path, display: Display) -> None:
     display.say(f"cp -r {site} {copy}   # and allow_plain_runs: true in it")
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(site, copy, ignore=shutil.ignore_patterns("answers"))
-    config = load_settings(copy / "site.yaml", SiteConfig)
-    privacy = config.privacy.model_copy(update={"allow_plain_runs": True})
-    save_settings(config.model_copy(update={"privacy": privacy}), copy / "site.yaml")
+    _change_settings(copy, "privacy", {"allow_plain_runs": True})
 
 
 def read_json(path: Path) -> Any:

@@ -7,7 +7,7 @@ calls an estimate a measurement, always says where to go next.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.findings.ct_estimates import is_from_ct, only_from_ct
@@ -241,12 +241,9 @@ def _limit_of_estimates(measurements: Sequence[Measurement], models: Sequence[Mo
 
 def _limit_of_grades(findings: Findings, models: Sequence[ModelFacts]) -> list[str]:
     """What the grades are, and what is recorded of how well the version tells them."""
-    recorded = [
-        f"{words}: {model.metrics[name]:.2f}"
-        for model in models
-        for name, (words, _) in model.grade_metrics.items()
-        if math.isfinite(model.metrics.get(name, math.nan))
-    ]
+    recorded = _recorded(
+        (model, name, words) for model in models for name, (words, _) in model.grade_metrics.items()
+    )
     sentences = []
     if findings.grades:
         sentences.append(
@@ -260,17 +257,23 @@ def _limit_of_grades(findings: Findings, models: Sequence[ModelFacts]) -> list[s
     return sentences
 
 
+def _recorded(metrics: Iterable[tuple[ModelFacts, str, str]]) -> list[str]:
+    """Say those metrics (version, name, words) that are recorded and are numbers."""
+    return [
+        f"{words}: {model.metrics[name]:.2f}"
+        for model, name, words in metrics
+        if math.isfinite(model.metrics.get(name, math.nan))
+    ]
+
+
 def _limit_of_outlines(findings: Findings, models: Sequence[ModelFacts]) -> list[str]:
     """What is recorded of how well the versions outline regions and find levels."""
     if not (findings.regions or findings.maps or findings.marked_slices):
         return []
     drawing = [model for model in models if model.outline_metrics]
-    recorded = [
-        f"{words}: {model.metrics[name]:.2f}"
-        for model in drawing
-        for name, words in model.outline_metrics.items()
-        if math.isfinite(model.metrics.get(name, math.nan))
-    ]
+    recorded = _recorded(
+        (model, name, words) for model in drawing for name, words in model.outline_metrics.items()
+    )
     if recorded:
         return [f"Of what the model draws, recorded on validation patients: {'; '.join(recorded)}."]
     return ["How well this version draws is not recorded."] if drawing else []

@@ -64,7 +64,7 @@ def summary() -> dict[str, Any]:
         "dxa-bmd": {"mae_lumbar": 0.06, "mae_lumbar_training_mean": 0.12, "n": 120},
         "vfa-fracture": {"auc_grade2": 0.9, "n": 120},
     }
-    places = ["unseen", *(h.name for h in HOSPITALS if h.takes_part)]
+    places = ["unseen", *(h.name for h in SETTINGS.members)]
     return {
         "schema": 1, "seconds": 300.0, "peak_rss_mb": 3000.0,
         "stages": {"Public pretraining": 120.4, "Tests": 200.0},
@@ -293,7 +293,7 @@ def test_the_legends_of_the_curves_cover_nothing(
 
 
 def test_the_cast_is_three_members_of_two_vendors_and_one_outsider() -> None:
-    members = [h for h in HOSPITALS if h.takes_part]
+    members = SETTINGS.members
     assert len(members) == 3
     assert len(HOSPITALS) == 4
     assert {SCANNERS[h.scanner].vendor.value for h in members} == {"lunar", "hologic"}
