@@ -18,6 +18,7 @@ from tests.verify import (
     population,
     quality,
 )
+from tests.verify.abdomen import topic as abdomen
 from tests.verify.topic import Topic
 
 _ALL: Final = (
@@ -33,6 +34,7 @@ _ALL: Final = (
     hospital.TOPIC,
     learning.TOPIC,
     generators.TOPIC,
+    abdomen.TOPIC,
     poisoning.LARGE,
 )
 TOPICS: Final[dict[str, Topic]] = {topic.name: topic for topic in _ALL}
