@@ -10,6 +10,7 @@ import pytest
 
 from shared.clinical.ct_gates import GATES, is_sharp, refusing_gate, why_not_measured
 from shared.dicom.verdicts import REASONS
+from shared.phantom.imaging.ct.scanner import CT_SCANNERS
 from shared.records import Covariates, StudyLabels, StudyRecord, Vendor, VolumeRecord
 from shared.tasks.ct.series import NO_SERIES, chosen_series, why_none
 
@@ -49,6 +50,12 @@ def test_kernels_for_bone_and_lung_are_sharp(kernel: str) -> None:
 @pytest.mark.parametrize("kernel", ["", "STANDARD", "SOFT", "B30f", "Br40d\\3", "FC08", "B", "C"])
 def test_other_kernels_are_not(kernel: str) -> None:
     assert not is_sharp(kernel)
+
+
+def test_digital_scanners_call_their_sharp_kernels_sharp_and_no_others() -> None:
+    for scanner in CT_SCANNERS.values():
+        for sharpness, kernel in scanner.kernels.items():
+            assert is_sharp(kernel.name) == (sharpness == "sharp"), kernel.name
 
 
 def test_every_rule_is_a_reason_of_a_series_that_is_kept_and_stands_on_the_page() -> None:
