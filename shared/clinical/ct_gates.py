@@ -65,7 +65,9 @@ def _not_axial(volume: VolumeRecord) -> str | None:
 
 def _thick(volume: VolumeRecord) -> str | None:
     thickest = volume.thickest_mm
-    return f"{thickest:g} mm" if thickest > THICKEST_MM else None
+    if thickest <= THICKEST_MM:
+        return None
+    return f"{thickest:g} mm {'thick' if thickest == volume.slice_thickness_mm else 'apart'}"
 
 
 def _sharp(volume: VolumeRecord) -> str | None:

@@ -240,14 +240,14 @@ NOT_MEASURED: list[tuple[str, Write, str, str]] = [
         partial(small, change=said_of_all(SliceThickness="10")),
         "series_thick",
         "bone is not measured on CT slices that are thicker or further apart than 5 mm; give a "
-        "series of thinner ones (10 mm)",
+        "series of thinner ones (10 mm thick)",
     ),
     (
         "slices 10 mm apart",
         partial(small, positions=np.array([[0, 0, 10.0 * k] for k in range(6)])),
         "series_thick",
         "bone is not measured on CT slices that are thicker or further apart than 5 mm; give a "
-        "series of thinner ones (10 mm)",
+        "series of thinner ones (10 mm apart)",
     ),
     (
         "bone kernel",

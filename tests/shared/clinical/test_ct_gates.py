@@ -88,6 +88,6 @@ def test_where_no_series_is_eligible_each_reason_is_told_once() -> None:
     given = study(a=thick, b=thick, c=replace(GOOD, kernel="LUNG"))
     assert chosen_series(given) is None
     first, second = why_none(given).split("; bone")
-    assert first.endswith("(8 mm)")
+    assert first.endswith("(8 mm thick)")
     assert second.endswith("(kernel LUNG)")
     assert why_none(study()) == NO_SERIES
