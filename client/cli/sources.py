@@ -146,9 +146,11 @@ def show_taken(facts: dict[str, Any]) -> None:
         )
     store = facts["store"]
     console().print(table)
-    for series in facts["series_not_taken"]:
+    named = [("not taken", series) for series in facts["series_not_taken"]]
+    named += [("kept, not measured", series) for series in facts["series_not_measured"]]
+    for outcome, series in named:
         console().print(
-            f"CT series not taken: {series['path']} and the rest of its "
+            f"CT series {outcome}: {series['path']} and the rest of its "
             f"{counted(series['files'], 'file')}: {series['reason']}, {series['sentence']}",
             markup=False,
         )

@@ -24,7 +24,7 @@ from client.ingest.staging import StagingJob, crashed, stage, staging
 from client.ingest.worker_pool import WorkerPool, workers_for
 from client.ingest.writer import IngestWriter
 from client.store.site_store import SiteStore
-from shared.dicom.ct.eligibility import SeriesVerdict, series_not_taken
+from shared.dicom.ct.eligibility import SeriesVerdict, series_not_measured, series_not_taken
 from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, scan_folder
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
@@ -60,6 +60,8 @@ class IngestReport:
         Visits of which only labels came and that were not in the store before.
     series_not_taken : list of SeriesVerdict
         CT series of which nothing was taken, and the rule that refused each.
+    series_not_measured : list of SeriesVerdict
+        CT series that are kept and on which no bone is measured, likewise.
     """
 
     site: str
@@ -69,6 +71,7 @@ class IngestReport:
     counts: dict[str, int]
     visits_new: int = 0
     series_not_taken: list[SeriesVerdict] = field(default_factory=list)
+    series_not_measured: list[SeriesVerdict] = field(default_factory=list)
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:
@@ -95,6 +98,7 @@ class IngestReport:
             "store": self.counts,
             "outcomes": self.outcomes,
             "series_not_taken": [asdict(series) for series in self.series_not_taken],
+            "series_not_measured": [asdict(series) for series in self.series_not_measured],
             "files": [
                 {"path": f.path, "verdict": f.verdict, "reason": f.reason, "sentence": f.sentence}
                 for f in self.files
@@ -165,6 +169,7 @@ def ingest(
             store.counts(),
             writer.studies.visits.visits_new,
             series_not_taken(scan.series, verdicts),
+            series_not_measured(scan.series, verdicts),
         )
     finally:
         store.close()

@@ -170,4 +170,5 @@ def _joined(reports: list[IngestReport]) -> IngestReport:
         last.counts,
         sum(report.visits_new for report in reports),
         [series for report in reports for series in report.series_not_taken],
+        [series for report in reports for series in report.series_not_measured],
     )

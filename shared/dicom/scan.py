@@ -288,8 +288,9 @@ def _study(study_uid: str, members: list[ScannedFile], scan: FolderScan) -> Stud
         elif file.kind == "slice":
             group.series.setdefault(file.series_uid, []).append(file)
     for uid, slices in list(group.series.items()):
-        if sum(len(file.places) for file in slices) < FEWEST_SLICES:
-            scan.verdicts += [judge(file.name, "series_too_short") for file in slices]
+        number = sum(len(file.places) for file in slices)
+        if number < FEWEST_SLICES:
+            scan.verdicts += [judge(file.name, "series_too_short", f"{number}") for file in slices]
             del group.series[uid]
     return group
 

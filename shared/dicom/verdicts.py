@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from shared.clinical.ct_gates import GATES
+
 Verdict = Literal["taken", "quarantined", "refused"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("taken", "quarantined", "refused")
 
@@ -22,6 +24,8 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
         "no images of that patient on that day: the label is kept as a visit of its own",
     ),
     "labels_unreadable": ("taken", "the image is used, but its block of results cannot be read"),
+    # --- kept, but no CT task reads it ---
+    **{gate.name: ("taken", gate.sentence) for gate in GATES},
     # --- to be corrected, or left ---
     "report_page": (
         "quarantined",
@@ -78,20 +82,42 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "series_already_stored": ("quarantined", "the series is stored already with other content"),
     "for_processing": ("quarantined", "raw detector values, not meant to be looked at as they are"),
     "polarity_unsure": ("quarantined", "bone looks darker than what is beside it: maybe inverted"),
-    "localizer": ("quarantined", "a localizer or scout image of a CT, not a slice"),
+    "localizer": (
+        "quarantined",
+        "a localizer or scout image of a CT, not a slice; give the axial series",
+    ),
     "slices_derived": ("quarantined", "a projection or rendering of slices, not slices"),
     "multi_energy": (
         "quarantined",
         "made of several X-ray energies: its values are not those of one tube voltage",
     ),
-    "series_too_short": ("quarantined", "a CT series of fewer than three slices"),
-    "series_too_large": ("quarantined", "a CT series of more voxels than are read at once"),
+    "series_too_short": ("quarantined", "a CT series of fewer than three slices; give all of it"),
+    "series_too_large": (
+        "quarantined",
+        "a CT series of more voxels than are read at once; give one of thicker slices",
+    ),
     "series_incomplete": ("quarantined", "another slice of the series cannot be used"),
-    "slices_missing": ("quarantined", "the gaps between the slices say that some are missing"),
-    "slices_twice": ("quarantined", "the series has more than one slice at one position"),
-    "slices_scattered": ("quarantined", "the slices of the series do not lie along one line"),
-    "orientation_mixed": ("quarantined", "the slices of the series are turned differently"),
-    "grid_mixed": ("quarantined", "the slices of the series differ in size or pixel spacing"),
+    "slices_missing": (
+        "quarantined",
+        "the gaps between the slices of a CT series say that some are missing; export it whole",
+    ),
+    "slices_twice": (
+        "quarantined",
+        "a CT series with more than one slice at one position, as two phases or reconstructions "
+        "under one number; export each as a series of its own",
+    ),
+    "slices_scattered": (
+        "quarantined",
+        "the slices of a CT series do not lie along one line; export the axial series alone",
+    ),
+    "orientation_mixed": (
+        "quarantined",
+        "the slices of a CT series are turned differently; export the axial series alone",
+    ),
+    "grid_mixed": (
+        "quarantined",
+        "the slices of a CT series differ in size or pixel spacing; export the axial series alone",
+    ),
     "geometry_missing": ("quarantined", "position, orientation or spacing of a slice is not given"),
     "hu_unknown": ("quarantined", "what its values are in Hounsfield units is not given"),
     "mask_other_grid": ("quarantined", "the mask lies on another grid than its series"),

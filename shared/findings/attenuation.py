@@ -12,6 +12,7 @@ from typing import Final
 from scipy import ndimage
 
 from shared.clinical.attenuation import L1_CUT_OFFS, REFERENCE_KV, At120, at_120_kv
+from shared.clinical.ct_gates import THICKEST_MM
 from shared.clinical.trabecular_core import CoreReading, NoCoreError, read_core
 from shared.findings.facts import NotAssessed
 from shared.phrases import listed
@@ -20,8 +21,6 @@ from shared.regions import VERTEBRA_CODES
 
 #: Levels that are read, from the head down.
 LEVELS: Final = ("T12", "L1", "L2", "L3", "L4")
-#: Thicker slices blur end plates into the core.
-THICKEST_MM: Final = 5.0
 WHAT: Final = "trabecular attenuation"
 #: Before this age no class is given, by attenuation either.
 YOUNGEST: Final = 50.0

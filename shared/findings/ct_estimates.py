@@ -15,13 +15,17 @@ from shared.records import Vendor
 
 #: What the quantity of such an estimate begins with.
 FROM_CT: Final = "areal BMD from CT"
+#: And where a contrast agent was given: such an estimate stands in a row of its own.
+ENHANCED: Final = f"{FROM_CT} with contrast agent"
 #: Region of the levels' mean.
 CT_SPINE: Final = "L1-L4"
 #: One vertebra is no spine.
 FEWEST: Final = 2
 
 
-def ct_bmd_measurements(task: str, standardised: Mapping[str, float]) -> tuple[Measurement, ...]:
+def ct_bmd_measurements(
+    task: str, standardised: Mapping[str, float], contrast: bool | None = None
+) -> tuple[Measurement, ...]:
     """Make findings of the levels that were assessed, and of the mean of two or more.
 
     Parameters
@@ -29,18 +33,21 @@ def ct_bmd_measurements(task: str, standardised: Mapping[str, float]) -> tuple[M
     task : str
         Who estimated them.
     standardised : mapping of str to float
-        sBMD in g/cm² by level, L1 to L4; one at least.
+        sBMD in g/cm² by level, L1 to L4.
+    contrast : bool, optional
+        Whether a contrast agent was given, None = the files do not say.
 
     Returns
     -------
     tuple of Measurement
         The mean first; which levels it is of stands in its quantity.
     """
-    levels = tuple(_estimate(task, level, FROM_CT, value) for level, value in standardised.items())
+    what = ENHANCED if contrast else FROM_CT
+    levels = tuple(_estimate(task, level, what, value) for level, value in standardised.items())
     if len(levels) < FEWEST:
         return levels
     mean = sum(standardised.values()) / len(standardised)
-    of = f"{FROM_CT}, mean of {listed(list(standardised))}"
+    of = f"{what}, mean of {listed(list(standardised))}"
     return (_estimate(task, CT_SPINE, of, mean), *levels)
 
 
@@ -70,6 +77,8 @@ def estimate_sentence(found: Sequence[Measurement], errors: Mapping[str, float])
             if error is None
             else f"this version is off by {error:.3f} {one.unit} on average on validation patients"
         )
+        if one.quantity.startswith(ENHANCED):
+            off += "; how far with a contrast agent is not recorded apart"
         sentences.append(
             f"Estimated {quantity}: {one.value:.3f} {one.unit} ({off}). It is an estimate on "
             "the standardised scale, not a DXA measurement; refer to DXA."

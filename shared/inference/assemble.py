@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from shared.clinical.ct_gates import why_not_measured
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, join
 from shared.findings.quality_flags import hospital_quality, image_quality
@@ -41,7 +42,11 @@ class StudyIdentity:
 
 @dataclass(frozen=True)
 class Subject:
-    """One study as it was read, with the hospital's labels for comparison."""
+    """One study as it was read, with the hospital's labels for comparison.
+
+    `volumes` and what was done to them (`ReadVolume.resampled`) are by SeriesInstanceUID; `used`
+    is the one that CT tasks read.
+    """
 
     identity: StudyIdentity
     vendor: Vendor
@@ -49,6 +54,8 @@ class Subject:
     labels: StudyLabels
     covariates: Covariates
     volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
+    resampled: Mapping[str, str] = field(default_factory=dict)
+    used: str | None = None
 
 
 def assemble(
@@ -81,8 +88,7 @@ def assemble(
     if own is not None:
         conclusions.append(own)
     series = tuple(
-        _series_facts(volume, found.marked_slices.get(uid, {}))
-        for uid, volume in subject.volumes.items()
+        _series_facts(subject, uid, found.marked_slices.get(uid, {})) for uid in subject.volumes
     )
     narrative = narrate(
         dict(subject.images), subject.vendor, subject.covariates, found, conclusions, models, series
@@ -159,7 +165,8 @@ def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
     )
 
 
-def _series_facts(volume: VolumeRecord, levels: Mapping[str, int]) -> SeriesFacts:
+def _series_facts(subject: Subject, uid: str, levels: Mapping[str, int]) -> SeriesFacts:
+    volume = subject.volumes[uid]
     depth, height, width = volume.hu.shape
     return SeriesFacts(
         shape=(depth, height, width),
@@ -169,6 +176,9 @@ def _series_facts(volume: VolumeRecord, levels: Mapping[str, int]) -> SeriesFact
         thickness_mm=volume.slice_thickness_mm,
         contrast=volume.contrast,
         levels=dict(levels),
+        resampled=subject.resampled.get(uid, ""),
+        used=uid == subject.used,
+        not_measured=why_not_measured(volume),
     )
 
 

@@ -251,6 +251,7 @@ def read_study(
     (Prediction, str, Findings)
         For ``prediction.json``, the HTML report, and the findings with their maps.
     """
+    from shared.tasks.ct.series import chosen_series
     from shared.tasks.reading import Reading
 
     seen = blind(
@@ -271,8 +272,16 @@ def read_study(
             before = join(found[name] for name in task.after if name in found)
             reading = Reading(model.network, seen, study.labels, before, device)
             found[task.name] = task.find(reading)
+    chosen = chosen_series(seen)
     subject = Subject(
-        _identity(study), study.vendor, seen.images, study.labels, study.covariates, seen.volumes
+        _identity(study),
+        study.vendor,
+        seen.images,
+        study.labels,
+        study.covariates,
+        seen.volumes,
+        {uid: volume.resampled for uid, volume in study.volumes.items()},
+        None if chosen is None else chosen[0],
     )
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(

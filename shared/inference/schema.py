@@ -96,7 +96,9 @@ class SeriesFacts(Fact):
     """One CT series as it was read; `shape` and `spacing_mm` are slice, row, column.
 
     `levels` are the slices through the middles of the vertebrae that a model found, from 0 at
-    the feet.
+    the feet. `resampled` says what was done to the slices: empty, ``tilt``, ``gaps`` or
+    ``gaps+tilt``. Of a study's series one is `used`; `not_measured` says why no bone is measured
+    on a series, empty where it could be.
     """
 
     shape: tuple[int, int, int]
@@ -106,6 +108,9 @@ class SeriesFacts(Fact):
     thickness_mm: float | None = None
     contrast: bool | None = None
     levels: Mapping[str, int] = Field(default_factory=dict)
+    resampled: str = ""
+    used: bool = False
+    not_measured: str = ""
 
 
 class StudyFacts(Fact):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.findings.ct_estimates import is_from_ct, only_from_ct
@@ -86,7 +87,9 @@ def _technique(
     findings: Findings,
     conclusions: Sequence[Conclusion],
 ) -> tuple[str, ...]:
-    sentences = [_series_sentence(one) for one in series]
+    sentences = [
+        _series_sentence(one, number, len(series)) for number, one in enumerate(series, start=1)
+    ]
     scored = any(found.t_score or found.reported_t_score for found in findings.measurements)
     scored = scored or any(one.kind == "T" and one.site for one in conclusions)
     scored = scored and not any(one.kind == "Z" for one in conclusions)  # those show no T-score
@@ -121,15 +124,30 @@ def _technique(
     return tuple(sentences)
 
 
-def _series_sentence(series: SeriesFacts) -> str:
+#: What was done to the slices of a series (`SeriesFacts.resampled`).
+RESAMPLED: Final[Mapping[str, str]] = {
+    "tilt": "tilted slices, resampled upright",
+    "gaps": "slices at uneven distances, resampled at even ones",
+    "gaps+tilt": "tilted slices at uneven distances, resampled upright at even ones",
+}
+
+
+def _series_sentence(series: SeriesFacts, number: int, of: int) -> str:
+    """Say what a CT series is, and of several which is used and why others are not."""
     slices, *_ = series.shape
     voltage = "tube voltage not given" if series.kvp is None else f"{series.kvp:.0f} kV"
     kernel = f"kernel {series.kernel}" if series.kernel else "kernel not given"
     agent = {True: "with contrast agent", False: "without contrast agent"}
     phase = "contrast agent not stated" if series.contrast is None else agent[series.contrast]
+    name = "Computed tomography" if of == 1 else f"CT series {number} of {of}"
+    role = f"; {RESAMPLED[series.resampled]}" if series.resampled else ""
+    if series.not_measured:
+        role += f"; not used: {series.not_measured}"
+    elif of > 1:
+        role += "; the one that is used" if series.used else "; eligible, not used"
     return (
-        f"Computed tomography: {slices} slices, {series.spacing_mm[0]:.2g} mm apart; {voltage}, "
-        f"{kernel}, {phase}."
+        f"{name}: {slices} slices, {series.spacing_mm[0]:.2g} mm apart; {voltage}, "
+        f"{kernel}, {phase}{role}."
     )
 
 

@@ -17,6 +17,7 @@ from tests.verify import (
     poisoning,
     population,
     quality,
+    thin_ct,
 )
 from tests.verify.abdomen import topic as abdomen
 from tests.verify.topic import Topic
@@ -29,6 +30,7 @@ _ALL: Final = (
     circularity.TOPIC,
     pictures.TOPIC,
     quality.TOPIC,
+    thin_ct.TOPIC,
     poisoning.SMALL,
     mutations.TOPIC,
     hospital.TOPIC,

@@ -7,7 +7,8 @@ refuses by the values of the pixels (`shared.dicom.ct.volume`) is not among them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from shared.clinical.ct_gates import GATES
 from shared.dicom.attributes import number_of, text_of
 from shared.dicom.verdicts import REASONS, FileVerdict, SetAsideError
+from shared.phrases import listed
 
 from .geometry import FEWEST_SLICES, MOST_VOXELS, SlicePlace, Stack, nearest_axes
 from .slices import DERIVED, LOCALIZERS, MULTI_ENERGY
@@ -138,24 +141,44 @@ def _too_short(places: Places) -> str | None:
 
 
 def _mixed_grid(places: Places) -> str | None:
-    shapes = {place.shape for place in places}
-    return "" if len(shapes) > 1 or _differ([p.spacing for p in places], 1e-3) else None
+    sizes = Counter(f"{place.shape[0]} x {place.shape[1]}" for place in places)
+    if len(sizes) > 1:
+        return listed([f"{number} of {size}" for size, number in sizes.most_common()])
+    rows = [place.spacing[0] for place in places]
+    if not _differ([place.spacing for place in places], 1e-3):
+        return None
+    return f"pixels of {min(rows):g} to {max(rows):g} mm" if min(rows) < max(rows) else ""
 
 
 def _mixed_orientation(places: Places) -> str | None:
-    return "" if _differ([place.orientation for place in places], SAME_ORIENTATION) else None
+    if not _differ([place.orientation for place in places], SAME_ORIENTATION):
+        return None
+    first = np.array(places[0].orientation)
+    turned = sum(np.abs(first - one.orientation).max() > SAME_ORIENTATION for one in places)
+    return f"{turned} of {len(places)} otherwise than the first"
 
 
 def _twice(places: Places) -> str | None:
-    return "" if np.diff(_line_of(places).offsets).min() < SAME_PLACE_MM else None
+    doubled = int((np.diff(_line_of(places).offsets) < SAME_PLACE_MM).sum())
+    return f"{doubled} too many of {len(places)}" if doubled else None
 
 
 def _missing(places: Places) -> str | None:
-    steps = np.diff(_line_of(places).offsets)
+    line = _line_of(places)
+    steps = np.diff(line.offsets)
     usual = float(np.median(steps))
-    if steps.max() < MISSING_GAP * usual:
+    gaps = np.flatnonzero(steps >= MISSING_GAP * usual)
+    if not len(gaps):
         return None
-    return f"a gap of {steps.max():.2f} mm, usual {usual:.2f}"
+    missing = sum(round(steps[gap] / usual) - 1 for gap in gaps)
+    ends = line.positions[gaps[0] : gaps[0] + 2]
+    axis = int(np.abs(ends[1] - ends[0]).argmax())
+    low, high = sorted(ends[:, axis])
+    more = f", the first of {len(gaps)}" if len(gaps) > 1 else ""
+    return (
+        f"{missing} missing beside {len(places)}; a gap of {steps[gaps[0]]:.2f} mm where "
+        f"{usual:.2f} are usual, from {'xyz'[axis]} = {low:.1f} to {high:.1f} mm{more}"
+    )
 
 
 def _scattered(places: Places) -> str | None:
@@ -252,7 +275,7 @@ FOLLOWING: Final = frozenset({"series_incomplete"})
 
 @dataclass(frozen=True)
 class SeriesVerdict:
-    """One CT series that was not taken.
+    """One CT series that was not taken, or that is kept and not measured.
 
     Attributes
     ----------
@@ -284,11 +307,37 @@ def series_not_taken(
     verdicts : iterable of FileVerdict
         How each file ended.
     """
-    by_path = {verdict.path: verdict for verdict in verdicts}
     found = []
-    for paths in series.values():
-        mine = [by_path[path] for path in sorted(paths) if path in by_path]
-        if mine and all(verdict.verdict != "taken" for verdict in mine):
+    for mine in _by_series(series, verdicts):
+        if all(verdict.verdict != "taken" for verdict in mine):
             cause = min(mine, key=lambda verdict: (verdict.reason in FOLLOWING, verdict.path))
             found.append(SeriesVerdict(mine[0].path, len(mine), cause.reason, cause.sentence))
     return sorted(found, key=lambda one: one.path)
+
+
+def series_not_measured(
+    series: Mapping[str, Sequence[str]], verdicts: Iterable[FileVerdict]
+) -> list[SeriesVerdict]:
+    """Name the series that were taken and on which no bone is measured, each with the rule.
+
+    Parameters as for `series_not_taken`.
+    """
+    gates = {gate.name for gate in GATES}
+    found = []
+    for mine in _by_series(series, verdicts):
+        gated = [verdict for verdict in mine if verdict.reason in gates]
+        if gated:
+            first = gated[0]
+            found.append(SeriesVerdict(mine[0].path, len(mine), first.reason, first.sentence))
+    return sorted(found, key=lambda one: one.path)
+
+
+def _by_series(
+    series: Mapping[str, Sequence[str]], verdicts: Iterable[FileVerdict]
+) -> Iterator[list[FileVerdict]]:
+    """Verdicts of each series' files, sorted by path; of those that have any."""
+    by_path = {verdict.path: verdict for verdict in verdicts}
+    for paths in series.values():
+        mine = [by_path[path] for path in sorted(paths) if path in by_path]
+        if mine:
+            yield mine

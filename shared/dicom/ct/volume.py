@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from shared.clinical.ct_gates import refusing_gate
 from shared.dicom.attributes import number_of, text_of, value_of
 from shared.dicom.masks.volume_masks import Drawn, Parsed, nobody_looks, read_drawn
 from shared.dicom.parsing import parse
@@ -96,7 +97,9 @@ def read_series(
         return None, None, blamed + [judge(f.name, aside.reason, aside.detail) for f in rest]
     drawn = read_drawn(masks, _uids(files), stack, parsed)
     volume = _with_regions(volume, drawn)
-    return volume, header, [judge(file.name, "ok") for file in files] + drawn.verdicts
+    refused = refusing_gate(volume.record)
+    reason, detail = ("ok", "") if refused is None else (refused[0].name, refused[1])
+    return volume, header, [judge(f.name, reason, detail) for f in files] + drawn.verdicts
 
 
 def _uids(files: Sequence[ScannedFile]) -> list[str]:

@@ -37,7 +37,7 @@ from shared.tasks.ct.bone_images import (
 from shared.tasks.ct.localisation import CtLocalisation
 from shared.tasks.ct.mosaic import as_crops, as_mosaics
 from shared.tasks.ct.segmentation import CtSegmentation
-from shared.tasks.ct.series import chosen_series
+from shared.tasks.ct.series import chosen_series, why_none
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.losses import huber
 from shared.tasks.reading import Reading
@@ -234,7 +234,7 @@ class CtBmd(Task):
         study = completed(reading.study, reading.before)
         chosen = chosen_series(study)
         if chosen is None:
-            return Findings(not_assessed=_gaps(dict.fromkeys(LUMBAR, "the study has no CT series")))
+            return Findings(not_assessed=_gaps(dict.fromkeys(LUMBAR, why_none(study))))
         bones = read_bones(chosen[1], self.side)
         gaps = dict(bones.gaps) | {
             level: f"{level} is fractured by the hospital's reading, and denser for it"
@@ -251,7 +251,7 @@ class CtBmd(Task):
             else:
                 gaps[level] = "the model's estimate is no density that bone has"
         return Findings(
-            measurements=ct_bmd_measurements(self.name, values) if values else (),
+            measurements=ct_bmd_measurements(self.name, values, chosen[1].contrast),
             not_assessed=_gaps(gaps),
         )
 

@@ -33,7 +33,7 @@ from shared.tasks.ct.landmarks import (
 )
 from shared.tasks.ct.levels import doubts_in_words, read_levels
 from shared.tasks.ct.moving import move_canvas, recount
-from shared.tasks.ct.series import chosen_series
+from shared.tasks.ct.series import chosen_series, why_none
 from shared.tasks.ct.slabs import SLAB_MM, Slabs, SlabsError, to_slabs
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.reading import Reading
@@ -159,7 +159,7 @@ class CtLocalisation(Task):
         chosen = chosen_series(reading.study)
         what = "which vertebra is which"
         if chosen is None:
-            return Findings(not_assessed=(NotAssessed(what=what, why="the study has no CT"),))
+            return Findings(not_assessed=(NotAssessed(what=what, why=why_none(reading.study)),))
         uid, volume = chosen
         try:
             slabs = to_slabs(volume)

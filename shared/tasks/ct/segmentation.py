@@ -33,7 +33,7 @@ from shared.tasks.ct.level_slabs import (
     slabs_of_levels,
 )
 from shared.tasks.ct.localisation import CtLocalisation
-from shared.tasks.ct.series import chosen_series
+from shared.tasks.ct.series import chosen_series, why_none
 from shared.tasks.ct.slabs import PIXEL_MM, Slabs, SlabsError, regions_of_series, to_slabs
 from shared.tasks.ct.spine_frame import is_cut, mask, on_slab, picture
 from shared.tasks.inputs import TaskInputs
@@ -197,7 +197,7 @@ class CtSegmentation(Task):
         """Outline the vertebrae whose middle slices are known, on the grid of the series."""
         chosen = chosen_series(completed(reading.study, reading.before))
         if chosen is None:
-            return _nothing(LUMBAR, "the study has no CT series")
+            return _nothing(LUMBAR, why_none(reading.study))
         name, volume = chosen
         middles = middle_slices(volume)
         if not middles:

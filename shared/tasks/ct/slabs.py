@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
+from shared.clinical.ct_gates import THICKEST_MM
 from shared.records import VolumeRecord
 
 SLAB_MM: Final = 3.0
 PIXEL_MM: Final = 0.75
 #: Rows and columns of the frame: 294 mm, which holds spine, psoas and aorta of anybody.
 FRAME: Final = (392, 392)
-#: Thicker slices, or slices further apart, are no basis for a slab.
-THICKEST_MM: Final = 5.0
 #: No scanner's table goes further: a series that says more is not one, and would fill memory.
 HIGHEST_MM: Final = 2500.0
 #: The frame ends so far behind the skin of the back, mm.

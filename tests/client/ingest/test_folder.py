@@ -242,7 +242,7 @@ def test_a_series_that_is_not_taken_is_named_with_the_rule(tmp_path: Path) -> No
             "path": "short/000.dcm",
             "files": 2,
             "reason": "series_too_short",
-            "sentence": "a CT series of fewer than three slices",
+            "sentence": "a CT series of fewer than three slices; give all of it (2)",
         }
     ]
 

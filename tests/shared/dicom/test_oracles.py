@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
-from shared.dicom.ct.geometry import places_of
+from shared.dicom.ct.eligibility import find_stack
+from shared.dicom.ct.geometry import SlicePlace, places_of
 from shared.dicom.ct.volume import read_series
+from shared.dicom.labels.structured_report import label_rows
+from shared.dicom.masks.levels import LEVELS
+from shared.dicom.masks.segmentation import read_levels
 from shared.dicom.masks.write_regions import write_volume_regions
 from shared.dicom.parsing import parse
 from shared.dicom.read import read_study_folder
 from shared.dicom.study_files import ScannedFile
+from shared.dicom.verdicts import SetAsideError
 from shared.phantom.writers import write_study
 from shared.records import PADDING_HU, VolumeRecord
 from tests.shared.ct_samples import STEP, write_ct
@@ -156,6 +163,89 @@ def test_a_segmentation_of_a_real_series_is_read_back_exactly(tmp_path: Path) ->
     (volume,) = study.volumes.values()
     assert volume.record.regions is not None
     assert np.array_equal(volume.record.regions, regions)
+
+
+@needs_real_images
+def test_a_real_mask_of_a_series_is_read_as_simpleitk_reads_it(tmp_path: Path) -> None:
+    """A spine without levels: its file's name says which one to take it for."""
+    folder = REAL_IMAGES / "ct_slices_seg_sr"
+    for path in folder.glob("0*.dcm"):
+        shutil.copy(path, tmp_path)
+    shutil.copy(folder / "spine_seg.nrrd", tmp_path / "vertebrae_L3.nrrd")
+    (study,) = read_study_folder(tmp_path).studies
+    (volume,) = study.volumes.values()
+    given = sitk.DICOMOrient(sitk.ReadImage(str(folder / "spine_seg.nrrd")), "LPS")
+    drawn = sitk.GetArrayFromImage(given) > 0
+    assert drawn.sum() == 12_439
+    assert volume.record.regions is not None
+    assert np.array_equal(volume.record.regions, np.where(drawn, LEVELS["L3"], 0))
+    assert volume.record.origin_mm == pytest.approx(given.GetOrigin(), abs=1e-2)
+
+
+@needs_real_images
+def test_a_real_segmentation_has_the_volume_that_its_real_report_gives() -> None:
+    """Of a tumour on PET: what is read of it here stands for a level."""
+    folder = REAL_IMAGES / "ct_slices_seg_sr"
+    mask = dcmread(folder / "seg.dcm")
+    frames = mask.pixel_array
+    mask.SegmentSequence[0].SegmentLabel = "L3"
+    shared = mask.SharedFunctionalGroupsSequence[0]
+    turned = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+    rows_mm, columns_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    positions = [
+        tuple(map(float, one.PlanePositionSequence[0].ImagePositionPatient))
+        for one in mask.PerFrameFunctionalGroupsSequence
+    ]
+    places = [
+        SlicePlace(position, tuple(map(float, turned)), (rows_mm, columns_mm), frames.shape[1:])  # type: ignore[arg-type]
+        for position in positions
+    ]
+    stack = find_stack(places)
+    found = read_levels(mask, [f"2.25.{n}" for n in range(len(places))], stack)
+    assert np.array_equal(found[np.argsort(stack.order)] > 0, frames > 0)
+    report = dcmread(folder / "sr.dcm")
+    volume = next(one for one in numbers(report) if meaning(one) == "Volume")
+    millilitres = float((found > 0).sum() * np.prod(stack.spacing_mm)) / 1000
+    given = float(volume.MeasuredValueSequence[0].NumericValue)
+    assert millilitres == pytest.approx(given, abs=5e-4)
+
+
+def numbers(item: Dataset) -> Iterator[Dataset]:
+    """Measured numbers of a report, in its order."""
+    for child in item.get("ContentSequence", []):
+        if child.ValueType == "NUM":
+            yield child
+        yield from numbers(child)
+
+
+def meaning(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeMeaning)
+
+
+@needs_real_images
+def test_no_number_of_a_real_report_is_taken_for_a_density_and_one_that_is_one_is_found() -> None:
+    report = dcmread(REAL_IMAGES / "ct_slices_seg_sr" / "sr.dcm")
+    assert len(list(numbers(report))) == 24
+    with pytest.raises(SetAsideError, match="report_without_labels"):
+        label_rows(report, "sr.dcm")
+    (site,) = (
+        item
+        for group in report.ContentSequence
+        for inner in group.get("ContentSequence", [])
+        for item in inner.get("ContentSequence", [])
+        if item.get("ConceptNameCodeSequence") and meaning(item) == "Finding Site"
+    )
+    site.ConceptCodeSequence[0].CodeValue = "36470004"
+    site.ConceptCodeSequence[0].CodeMeaning = "L3 vertebra"
+    lowest = next(
+        one
+        for one in numbers(report)
+        if float(one.MeasuredValueSequence[0].NumericValue) == 2.91136
+    )
+    lowest.ConceptNameCodeSequence[0].CodeValue = "24966-4"
+    lowest.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = "g/cm2"
+    (row,) = label_rows(report, "sr.dcm")
+    assert (row.patient_id, row.name, row.value) == (report.PatientID, "L3", 2.91136)
 
 
 @pytest.mark.parametrize("scanner", ["lunar", "hologic"])

@@ -200,6 +200,7 @@ def test_a_level_that_cannot_be_assessed_says_why() -> None:
         (replace(VOLUME, kvp=None), "not named in the files"),
         (replace(VOLUME, regions=None), "no vertebra is outlined in this series"),
         (replace(VOLUME, slice_thickness_mm=10.0), "10 mm thick"),
+        (replace(VOLUME, kernel="Br64f"), "a CT series of a sharp kernel"),
     ],
 )
 def test_a_series_that_cannot_be_read_says_why(volume: VolumeRecord, why: str) -> None:
