@@ -21,6 +21,7 @@ from client.privacy import firewall, policy
 from client.privacy.ledger import DEFAULT_COHORT
 from client.privacy.reservation import Reservation
 from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
+from client.round.kept_patients import patients_of
 from client.round.known_networks import KnownHere
 from client.round.open_site import Site
 from client.round.received_model import keep_received
@@ -255,7 +256,10 @@ def _validate(site: Site, task: Task, network: nn.Module, source: SiteSource) ->
     from shared.training.local_round import evaluate
 
     compute = Compute.from_settings(site.store.config.compute)
-    return dict(evaluate(task, network, source, compute)) if source.patients else {}
+    if not source.patients:
+        return {}
+    patients = patients_of(task, source, [(site.store, source)])
+    return dict(evaluate(task, network, patients, compute))
 
 
 def _hold_ledger(site: Site) -> None:
@@ -312,17 +316,17 @@ def _train(request: TrainRequest, digest: str, reservation: Reservation) -> Loca
 
     site, job = request.site, request.job
     compute = Compute.from_settings(site.store.config.compute)
-    source = request.prepared
+    patients = patients_of(request.task, request.prepared, [(site.store, request.prepared)])
     key = RoundKey(
         site.store.secret, job.run, job.round, digest, reservation.attempt, str(compute.device),
         reservation.noise_key,
     )  # fmt: skip
     if job.mode == "plain":
         return train_plain(
-            request.task, request.network, source, job.settings.plain, key, compute,
+            request.task, request.network, patients, job.settings.plain, key, compute,
             rounds=job.rounds, proximal_mu=job.proximal_mu,
         )  # fmt: skip
     return train_private(
-        request.task, request.network, source, job.settings.private,
+        request.task, request.network, patients, job.settings.private,
         job.noise_multiplier, key, compute, rounds=job.rounds, proximal_mu=job.proximal_mu,
     )  # fmt: skip

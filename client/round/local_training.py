@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from client.privacy import policy
 from client.privacy.ledger import DEFAULT_COHORT
 from client.round.answer import cohort_digest
+from client.round.kept_patients import patients_of
 from client.round.named_preparation import Named, keep_named, refuse_undrawn, versions_here
 from client.round.open_site import Site, open_site
 from client.round.received_preparation import prepared_source
@@ -24,13 +25,14 @@ from client.round.train_request import usable_patients
 from client.store.site_store import SiteStore
 from client.store.split import SPLITS
 from shared.protocol.preparation import digests_of
-from shared.records import PatientSource, StudyRecord
+from shared.records import StudyRecord
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
 from shared.training.initial_weights import start_network
 from shared.training.weights import Weights, load_weights
 
 if TYPE_CHECKING:
+    from client.store.prepared_source import SiteSource
     from client.store.preparing_version import PreparingVersion
     from shared.tasks.base import Task
 
@@ -41,7 +43,8 @@ NOTHING_NAMED: Final[Named] = {}
 class PooledSource:
     """Patients of several sources as one; pseudonyms of different sites never collide."""
 
-    def __init__(self, sources: Sequence[PatientSource]) -> None:
+    def __init__(self, sources: Sequence[SiteSource]) -> None:
+        self.sources = tuple(sources)
         self._where = {patient: source for source in sources for patient in source.patients}
         self._patients = tuple(sorted(self._where))
 
@@ -109,7 +112,8 @@ def train_at_site(
         for site, versions in zip(sites, preparing, strict=True)
     ]
     network, start = start_network(settings, start_from)
-    source = PooledSource(own)
+    stores = [site.store for site in sites]
+    source = patients_of(task, PooledSource(own), list(zip(stores, own, strict=True)))
     compute = Compute.from_settings(sites[0].store.config.compute)
     run = "alone" if len(sites) == 1 else "pooled"
     asked = f"{settings.model_dump_json()}|{start}|{steps}|{cohort_digest(own)}"
@@ -182,7 +186,8 @@ def evaluate_at_site(
         source = split_source(store, split, task, preparing)
         network = task.network()
         set_arrays(network, one.arrays, strict=True)
-        statistics = evaluate(task, network, source, compute)
+        patients_here = patients_of(task, source, [(store, one) for one in source.sources])
+        statistics = evaluate(task, network, patients_here, compute)
         patients = int(statistics.get("patients", 0))
         models[label] = {
             "task": one.settings.task,
@@ -199,7 +204,7 @@ def evaluate_at_site(
 
 def split_source(
     store: SiteStore, split: Split, task: Task, preparing: tuple[PreparingVersion, ...]
-) -> PatientSource:
+) -> PooledSource:
     """Patients of one split of a store, or of all of them, as a task reads them.
 
     Raises

@@ -78,23 +78,32 @@ class StoreSource:
         digest = hashlib.sha256()
         for patient in self.patients:
             for study in self.studies_by_patient[patient]:
-                labels = self.labels.get(study.uid, StudyLabels())
-                facts = [
-                    [patient, study.uid, study.vendor, study.sex, study.age_years],
-                    [study.height_cm, study.weight_kg, study.ethnic_group],
-                    [_facts_of(image) for image in self.images.get(study.uid, ())],
-                    sorted(labels.bmd.items()),
-                    sorted(labels.genant.items()),
-                ]
-                # A study without volumes has the digest that it had before there were any.
-                facts += [_facts_of_volume(one) for one in self.volumes.get(study.uid, ())]
-                if labels.classes:
-                    facts.append(["classes", *sorted(labels.classes)])
-                if study.uid in self.paired:
-                    facts.append(_facts_of_pair(self.paired[study.uid]))
-                facts += [_facts_of_marks(*some) for some in self._marks_of(study.uid).items()]
-                digest.update(json.dumps(facts).encode() + b"\n")
+                digest.update(self._told(patient, study))
         return digest.hexdigest()
+
+    def facts_digest(self, patient: str, study: int) -> str:
+        """SHA-256 over everything that training reads of a patient's study, by its number."""
+        told = self._told(patient, self.studies_by_patient[patient][study])
+        return hashlib.sha256(told).hexdigest()
+
+    def _told(self, patient: str, study: Study) -> bytes:
+        """All that a digest holds of a study, as a line."""
+        labels = self.labels.get(study.uid, StudyLabels())
+        facts = [
+            [patient, study.uid, study.vendor, study.sex, study.age_years],
+            [study.height_cm, study.weight_kg, study.ethnic_group],
+            [_facts_of(image) for image in self.images.get(study.uid, ())],
+            sorted(labels.bmd.items()),
+            sorted(labels.genant.items()),
+        ]
+        # A study without volumes has the digest that it had before there were any.
+        facts += [_facts_of_volume(one) for one in self.volumes.get(study.uid, ())]
+        if labels.classes:
+            facts.append(["classes", *sorted(labels.classes)])
+        if study.uid in self.paired:
+            facts.append(_facts_of_pair(self.paired[study.uid]))
+        facts += [_facts_of_marks(*some) for some in self._marks_of(study.uid).items()]
+        return json.dumps(facts).encode() + b"\n"
 
     def _record(self, study: Study) -> StudyRecord:
         images = {View(image.view): image for image in self.images.get(study.uid, ())}

@@ -1,24 +1,35 @@
-"""Room on the disk for what versions of other tasks find in studies, and what goes to make it.
+"""Room on the disk for what is made of studies once, and what goes to make it.
 
 <site>/store/prepared/<task>/<key>/holding.json   which version it is, and what it may take
 
-A version is counted by what all its maps may take, from the sizes of the images in the store:
-never by the maps that are there. So neither what is removed nor what is refused follows from
-what was found, or from who was drawn into a step.
+Two kinds of folders share it: what versions of other tasks find in studies, and samples that
+take long to make (`client.store.kept_samples`). Each is counted by what all of it may take, from
+the sizes of the images in the store: never by what is there. So neither what is removed nor
+what is refused follows from what was found, or from who was drawn into a step.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
+from client.store.kept_samples import (
+    SampleShelf,
+    is_kept,
+    remove_samples_of_others,
+    sample_bytes,
+    sample_folder,
+    sample_key,
+)
+from client.store.prepared_source import PreparedSource, SiteSource
 from client.store.preparing_version import FOLDER, HOLDING, PreparingVersion
 from client.store.split import SPLITS
 from shared.errors import PolicyRefusedError
@@ -34,11 +45,12 @@ from shared.settings.base import Count, Settings
 if TYPE_CHECKING:
     from client.store.catalogue import Image, Volume
     from client.store.site_store import SiteStore
+    from shared.tasks.base import Task
     from shared.tasks.inputs import TaskInputs
 
 #: Ends the name of a version's folder that is being removed.
 GOING: Final = ".going"
-#: Versions whose folders stay, over all tasks, unless a contract names more.
+#: Folders that stay, over all tasks, unless a contract names more versions.
 VERSIONS_KEPT: Final = 8
 GIGABYTE: Final = 1e9
 #: What a file or folder takes at least, and what each is rounded up to.
@@ -96,30 +108,103 @@ def keep_in_room(
     """
     if not versions:
         return
+    names = {(one.task.name, one.preparation.digest) for one in versions}
+    with _alone(store) as root:
+        using = _make_room(store, root, _sizes(store, versions), named - names)
+        for one in versions:
+            _write(one.folder, Holding(digest=one.preparation.digest, bytes=using[one.folder]))
+            one.keep()
+
+
+def keep_samples_in_room(
+    store: SiteStore, task: Task, source: SiteSource, named: Set[tuple[str, str]]
+) -> SampleShelf | None:
+    """Give samples of a task a place, if there is room for those of all studies of the store.
+
+    They stand in the same room as what versions find, and like it go when they were not used
+    for longest. A coordinator chooses the size of a network and with it that of samples, so
+    whether there is room is no reason to refuse: then they are made anew in each round.
+
+    Parameters
+    ----------
+    store : SiteStore
+        Whose patients they are.
+    task : Task
+        Whose samples.
+    source : SiteSource
+        Patients of one of its splits; what prepares them is in use and stays.
+    named : set of (str, str)
+        As for `keep_in_room`.
+
+    Returns
+    -------
+    SampleShelf or None
+        None if the task's samples are not kept (`kept_samples.is_kept`) or there is no room.
+    """
+    if not is_kept(task):
+        return None
+    key = sample_key(task, source)
+    folder = sample_folder(store, task, key)
+    own, versions = (
+        (source.source, source.versions) if isinstance(source, PreparedSource) else (source, ())
+    )
+    sizes = _sizes(store, versions)
+    studies = {
+        study.uid
+        for split in SPLITS
+        for some in store.source(split).studies_by_patient.values()
+        for study in some
+    }
+    sizes[folder] = BESIDES + len(studies) * (_on_disk(sample_bytes(task)) + BLOCK)
+    with _alone(store) as root:
+        try:
+            using = _make_room(store, root, sizes, named)
+        except PolicyRefusedError:
+            return None
+        _write(folder, Holding(digest=key, bytes=using[folder]))
+        os.utime(folder)
+        remove_samples_of_others(folder, studies)
+    return SampleShelf(folder, own)
+
+
+@contextmanager
+def _alone(store: SiteStore) -> Iterator[Path]:
+    """Hold the room of a store alone; gives its folder."""
     root = store.arrays.parent / FOLDER
     make_private_folder(root)
     with alone_with(root / "lock"):
-        kept = {one.folder: one for one in _all_kept(root)}
-        before = {folder: one.holding.bytes for folder, one in kept.items()}
-        using = {
-            folder: max(size, before.get(folder, 0))  # what was drawn since is still there
-            for folder, size in _sizes(store, versions).items()
-        }
-        others = [one for folder, one in kept.items() if folder not in using]
-        names = {(one.task.name, one.preparation.digest) for one in versions}
-        staying = _staying(others, named - names)
-        wanted = sum(using.values()) + sum(one.holding.bytes for one in staying)
-        limit = store.config.policy.maximum_prepared_gigabytes
-        if wanted > limit * GIGABYTE:
-            raise _no_room(wanted, limit)
-        going = [one for one in others if one not in staying]
-        room = limit * GIGABYTE - wanted
-        _remove_unknown(root, set(kept) | set(using))
-        left = _remove_oldest(going, room, VERSIONS_KEPT - len(using) - len(staying))
-        if left > room:
-            raise _no_room(wanted + left, limit)
-        for one in versions:
-            _write(one, using[one.folder])
+        yield root
+
+
+def _make_room(
+    store: SiteStore, root: Path, sizes: Mapping[Path, int], named: Set[tuple[str, str]]
+) -> dict[Path, int]:
+    """Make room for folders that are used now, by what each may take; return what they hold.
+
+    Raises
+    ------
+    PolicyRefusedError
+        If there is none.
+    """
+    kept = {one.folder: one for one in _all_kept(root)}
+    before = {folder: one.holding.bytes for folder, one in kept.items()}
+    using = {
+        folder: max(size, before.get(folder, 0))  # what was drawn since is still there
+        for folder, size in sizes.items()
+    }
+    others = [one for folder, one in kept.items() if folder not in using]
+    staying = _staying(others, named)
+    wanted = sum(using.values()) + sum(one.holding.bytes for one in staying)
+    limit = store.config.policy.maximum_prepared_gigabytes
+    if wanted > limit * GIGABYTE:
+        raise _no_room(wanted, limit)
+    going = [one for one in others if one not in staying]
+    room = limit * GIGABYTE - wanted
+    _remove_unknown(root, set(kept) | set(using))
+    left = _remove_oldest(going, room, VERSIONS_KEPT - len(using) - len(staying))
+    if left > room:
+        raise _no_room(wanted + left, limit)
+    return using
 
 
 def _sizes(store: SiteStore, versions: Sequence[PreparingVersion]) -> dict[Path, int]:
@@ -223,13 +308,11 @@ def _age(one: _Kept) -> tuple[float, Path]:
     return one.used, one.folder
 
 
-def _write(version: PreparingVersion, size: int) -> None:
-    """Keep a version, first what it may take."""
-    for folder in (version.folder.parent, version.folder):
-        make_private_folder(folder)
-    holding = Holding(digest=version.preparation.digest, bytes=size)
-    write_text_atomically(version.folder / HOLDING, holding.model_dump_json(), mode=OWNER_ONLY)
-    version.keep()
+def _write(folder: Path, holding: Holding) -> None:
+    """Write down what a folder may take, before anything stands in it."""
+    for one in (folder.parent, folder):
+        make_private_folder(one)
+    write_text_atomically(folder / HOLDING, holding.model_dump_json(), mode=OWNER_ONLY)
 
 
 def _no_room(wanted: float, limit: float) -> PolicyRefusedError:

@@ -10,7 +10,7 @@
 <site>/store/arrays/<study>/<view>.regions.npy   uint8
 <site>/store/arrays/<study>/<series>.hu.npy      int16, Hounsfield units
 <site>/store/arrays/<study>/<series>.regions.npy
-<site>/store/prepared/<task>/<key>/...           what versions of other tasks found in studies
+<site>/store/prepared/<task>/<key>/...           what is made of studies once and kept
 <site>/store/staging-*                           arrays of an ingest that is going on
 
 The folder is its owner's alone (0700), so nothing in it depends on the umask.

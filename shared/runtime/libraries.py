@@ -6,14 +6,31 @@ Importing them takes seconds; a process that is forked of one that has them pays
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 
 @cache
 def versions_of(*programs: str) -> tuple[str, ...]:
     """Name programs with their versions, as digests of what follows from them hold them."""
     return tuple(f"{name} {version(name)}" for name in programs)
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the source of everything in `shared`, by name.
+
+    A version stays the same while a program is worked on; what is made by changed code has
+    another digest.
+    """
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        source = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(root)}|{source}\n".encode())
+    return digest.hexdigest()
 
 
 def load_libraries() -> None:

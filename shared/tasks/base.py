@@ -96,7 +96,12 @@ class Task(ABC):
 
     @abstractmethod
     def sample(self, study: StudyRecord) -> Sample:
-        """Make the deterministic tensors of one study, targets where labels exist."""
+        """Make the deterministic tensors of one study, targets where labels exist.
+
+        They follow from the study, the settings of the network and this program alone: where
+        making them takes long, a hospital keeps them from round to round. Their shapes are those
+        of `example`.
+        """
 
     @abstractmethod
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:

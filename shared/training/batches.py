@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -82,15 +83,37 @@ class RoundKey:
         return KeyStream(hmac.new(secret, message, hashlib.sha256).digest())
 
 
+class KeptSamples(Protocol):
+    """Where samples outlive a training: each is what `Task.sample` made of the study."""
+
+    def find(self, patient: str, study: int) -> Sample | None:
+        """Give the sample of a patient's study, by its number; None if it is not kept."""
+        ...
+
+    def keep(self, patient: str, study: int, sample: Sample) -> None:
+        """Keep a sample, if there is room."""
+        ...
+
+
 class Patients:
     """The patients of a source that a task can use, as prepared samples.
 
     A patient with several usable studies gives one of them to each step.
+
+    Parameters
+    ----------
+    task : Task
+        Which prepares them.
+    source : PatientSource
+        Whose they are.
+    kept : KeptSamples, optional
+        Where samples are from round to round; without, each is made anew.
     """
 
-    def __init__(self, task: Task, source: PatientSource) -> None:
+    def __init__(self, task: Task, source: PatientSource, kept: KeptSamples | None = None) -> None:
         self.task = task
         self.source = source
+        self._kept = kept
         usable = {
             patient: tuple(
                 number for number, study in enumerate(source.studies(patient)) if task.uses(study)
@@ -112,11 +135,15 @@ class Patients:
         return len(self.names)
 
     def prepared(self, patient: str, study: int) -> Sample:
-        """Give the deterministic sample of one study, from memory if it is there."""
+        """Give the deterministic sample of one study, from memory or where it is kept."""
         known = self._prepared.get((patient, study))
         if known is not None:
             return known
-        sample = self.task.sample(self.source.studies(patient)[study])
+        sample = None if self._kept is None else self._kept.find(patient, study)
+        if sample is None:
+            sample = self.task.sample(self.source.studies(patient)[study])
+            if self._kept is not None:
+                self._kept.keep(patient, study, sample)
         size = sum(value.numel() * value.element_size() for value in sample.values())
         if self._bytes + size <= CACHE_BYTES:
             self._prepared[patient, study] = sample

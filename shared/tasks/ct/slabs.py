@@ -7,6 +7,7 @@ by the body itself: its middle from side to side, its skin at the back.
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,7 +71,8 @@ class Slabs:
     Attributes
     ----------
     hu : ndarray of float32, shape (Z, 392, 392)
-        Axes as in `shared.records.VolumeRecord`: feet to head, front to back, right to left.
+        Axes as in `shared.records.VolumeRecord`: feet to head, front to back, right to left;
+        read-only.
     placed : SlabPlacement
         Where they lie in the series.
     """
@@ -79,8 +81,13 @@ class Slabs:
     placed: SlabPlacement
 
 
+#: The slabs that were made last, with their series' array and spacing. Tasks that read a study
+#: one after the other all begin with them; they are gone with the array.
+_LAST: Final[list[tuple[weakref.ref[Any], tuple[float, float, float], Slabs]]] = []
+
+
 def to_slabs(volume: VolumeRecord) -> Slabs:
-    """Bring a series to slabs.
+    """Bring a series to slabs; asked for the same series in a row, they are made once.
 
     Parameters
     ----------
@@ -103,6 +110,16 @@ def to_slabs(volume: VolumeRecord) -> Slabs:
         raise SlabsError(f"it is {height:g} mm high (must be at most {HIGHEST_MM:g})")
     if count < 1:
         raise SlabsError(f"it is {height:g} mm high (must be {SLAB_MM:g} or more)")
+    for series, spacing, known in _LAST:
+        if series() is volume.hu and spacing == volume.spacing_mm:
+            return known
+    slabs = _made(volume, count)
+    _LAST[:] = [(weakref.ref(volume.hu, lambda gone: _LAST.clear()), volume.spacing_mm, slabs)]
+    return slabs
+
+
+def _made(volume: VolumeRecord, count: int) -> Slabs:
+    """Make `count` slabs of a series."""
     back, middle = find_body(volume)
     steps = tuple(
         new / old for new, old in zip((SLAB_MM, PIXEL_MM, PIXEL_MM), volume.spacing_mm, strict=True)
@@ -124,6 +141,7 @@ def to_slabs(volume: VolumeRecord) -> Slabs:
         taken = np.maximum(volume.hu[used[0] : used[-1] + 1], AIR_HU).astype(np.float32)
         mean = np.tensordot(shares[used[0] : used[-1] + 1], taken, 1)
         slabs[place] = (columns @ (rows @ mean).T).T + AIR_HU * outside
+    slabs.flags.writeable = False
     return Slabs(slabs, placed)
 
 
