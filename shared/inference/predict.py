@@ -272,8 +272,10 @@ def read_study(
             reading = Reading(model.network, seen, study.labels, before, device)
             found[task.name] = task.find(reading)
     subject = Subject(
-        _identity(study), study.vendor, seen.images, study.labels, study.covariates, seen.volumes
-    )
+        _identity(study), study.vendor, seen.images, study.labels, study.covariates, seen.volumes,
+        {uid: one.record.regions for uid, one in study.volumes.items()
+         if one.record.regions is not None},
+    )  # fmt: skip
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(
         subject,

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from pydantic import Field, field_serializer
 
+from shared.findings.attenuation import SeriesAttenuation
 from shared.findings.facts import (
     Fact,
     Grade,
@@ -96,7 +97,7 @@ class SeriesFacts(Fact):
     """One CT series as it was read; `shape` and `spacing_mm` are slice, row, column.
 
     `levels` are the slices through the middles of the vertebrae that a model found, from 0 at
-    the feet.
+    the feet. `attenuation` is what its Hounsfield units say without a network's estimate.
     """
 
     shape: tuple[int, int, int]
@@ -106,6 +107,7 @@ class SeriesFacts(Fact):
     thickness_mm: float | None = None
     contrast: bool | None = None
     levels: Mapping[str, int] = Field(default_factory=dict)
+    attenuation: SeriesAttenuation | None = None
 
 
 class StudyFacts(Fact):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.verify import (
+    attenuation,
     auditing,
     circularity,
     generators,
@@ -28,6 +29,7 @@ _ALL: Final = (
     circularity.TOPIC,
     pictures.TOPIC,
     quality.TOPIC,
+    attenuation.TOPIC,
     poisoning.SMALL,
     mutations.TOPIC,
     hospital.TOPIC,
