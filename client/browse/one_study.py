@@ -27,7 +27,7 @@ from client.store.patient_source import open_volume, pair_stored
 from client.store.site_store import SiteStore
 from shared.dicom.labels.marks import KeptMark
 from shared.errors import StoreMissingError
-from shared.findings.attenuation import read_attenuation
+from shared.findings.attenuation import calibration_sentence, read_attenuation
 from shared.records import PairedLabels, View
 from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
 
@@ -233,6 +233,7 @@ def _volume(
         "planes": planes,
         "regions": regions,
         "attenuation": attenuation,
+        "mineral": "" if attenuation is None else calibration_sentence(attenuation),
         "masked": volume.mask_digest is not None,
         "slices_marked": _slices(marks),
         "slices": volume.slices,

@@ -94,8 +94,8 @@ def at_120_kv(hu: float, kilovolts: float) -> At120:
     known = sorted(MINERAL_HU)
     if not known[0] <= kilovolts <= known[-1]:
         raise ValueError(f"{kilovolts:g} kV (must be {known[0]:g} to {known[-1]:g})")
-    marrow, mineral = _marrow(kilovolts), _mineral(kilovolts)
-    at_120, reference = _marrow(REFERENCE_KV), _mineral(REFERENCE_KV)
+    marrow, mineral = marrow_hu(kilovolts), _mineral(kilovolts)
+    at_120, reference = marrow_hu(REFERENCE_KV), _mineral(REFERENCE_KV)
     found = at_120 + (hu - marrow) * reference / mineral
     other = hu / _as_measured(kilovolts)
     return At120(found, min(found, other), max(found, other))
@@ -115,14 +115,15 @@ def from_120_kv(hu: float, kilovolts: float | None) -> float:
     if kilovolts is None or not known[0] <= kilovolts <= known[-1]:
         return hu
     ratio = _mineral(kilovolts) / _mineral(REFERENCE_KV)
-    return _marrow(kilovolts) + (hu - _marrow(REFERENCE_KV)) * ratio
+    return marrow_hu(kilovolts) + (hu - marrow_hu(REFERENCE_KV)) * ratio
 
 
 def _mineral(kilovolts: float) -> float:
     return float(np.interp(kilovolts, list(MINERAL_HU), list(MINERAL_HU.values())))
 
 
-def _marrow(kilovolts: float) -> float:
+def marrow_hu(kilovolts: float) -> float:
+    """HU of the usual vertebral marrow without mineral at 80 to 140 kV."""
     red, yellow = np.asarray(list(MARROW_HU.values())).T
     share = red + MARROW_FAT * (yellow - red)
     return float(np.interp(kilovolts, list(MARROW_HU), share))
@@ -132,7 +133,7 @@ def _as_measured(kilovolts: float) -> float:
     """What a voltage shows over 120 kV, its excess as much smaller as real series say of 80."""
 
     def computed(voltage: float) -> float:
-        return _marrow(voltage) + 10 * USUAL_CORE * _mineral(voltage)
+        return marrow_hu(voltage) + 10 * USUAL_CORE * _mineral(voltage)
 
     excess = computed(kilovolts) / computed(REFERENCE_KV) - 1
     largest = computed(80.0) / computed(REFERENCE_KV) - 1

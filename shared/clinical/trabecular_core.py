@@ -59,6 +59,7 @@ def read_core(
     spacing_mm: Sequence[float],
     ends: tuple[bool, bool] = (True, True),
     kilovolts: float | None = None,
+    slab: bool = False,
 ) -> CoreReading:
     """Measure the core of one vertebra.
 
@@ -75,6 +76,9 @@ def read_core(
         Whether the first and the last slice are those of the series.
     kilovolts : float, optional
         Tube voltage: sound cortex at 80 kV is as dense as metal would be at 120.
+    slab : bool
+        Whether only slices through the middle of the vertebra were outlined: it goes on above
+        and below them.
 
     Raises
     ------
@@ -87,8 +91,8 @@ def read_core(
     metal = from_120_kv(METAL_HU, kilovolts)
     if (hu[level] > metal).any():
         raise NoCoreError(f"holds metal or cement (over {metal:,.0f} HU)")
-    core = core_of(level, spacing_mm, ends)
-    if (ends[0] and core[0].any()) or (ends[1] and core[-1].any()):
+    core = core_of(level, spacing_mm, (True, True) if slab else ends)
+    if not slab and ((ends[0] and core[0].any()) or (ends[1] and core[-1].any())):
         raise NoCoreError("is cut off by the end of the series")
     voxel = float(np.prod(spacing_mm))
     if core.sum() * voxel < LEAST_MM3:
@@ -111,8 +115,9 @@ def core_of(
 ) -> NDArray[np.bool_]:
     """Voxels of a vertebra's trabecular core, same shape (Z, Y, X); none if it has none.
 
-    What reaches the first or last slice of the series is taken to go on beyond it: only a body
-    that is cut off has a part of its core there. Parameters as for `read_core`.
+    What reaches the first or last slice is taken to go on beyond it where `ends` says so: of
+    whole vertebrae only a body that is cut off has a part of its core there. Parameters as for
+    `read_core`.
     """
     more = math.ceil(2 * MARGIN_MM / spacing_mm[0])
     below, above = more * ends[0], more * ends[1]

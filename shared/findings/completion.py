@@ -38,7 +38,7 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
     volumes = {
         uid: replace(
             volume,
-            regions=_filled(volume, found.volume_maps.get(uid)),
+            regions=filled_regions(volume, found.volume_maps.get(uid)),
             marked_slices=volume.marked_slices or found.marked_slices.get(uid, {}),
         )
         for uid in {*found.volume_maps, *found.marked_slices}
@@ -47,7 +47,7 @@ def completed(study: StudyRecord, found: Findings) -> StudyRecord:
     return replace(study, images={**study.images, **images}, volumes={**study.volumes, **volumes})
 
 
-def _filled(volume: VolumeRecord, found: RegionMap | None) -> NDArray[np.uint8] | None:
+def filled_regions(volume: VolumeRecord, found: RegionMap | None) -> NDArray[np.uint8] | None:
     """Give a volume's regions: what was drawn, and what was found where nobody drew."""
     if volume.regions is None or found is None or not volume.is_partly_drawn:
         return found if volume.regions is None else volume.regions

@@ -9,12 +9,13 @@ import numpy as np
 
 from shared.clinical.ct_gates import why_not_measured
 from shared.findings.facts import NotAssessed
-from shared.findings.findings import Findings, join
+from shared.findings.findings import Findings, RegionMap, join
 from shared.findings.quality_flags import hospital_quality, image_quality
 from shared.findings.region_names import VIEW_WORDS
 from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
 from shared.inference.fitness import without_the_unfit
 from shared.inference.schema import ImageFacts, ModelFacts, Prediction, SeriesFacts, StudyFacts
+from shared.inference.second_opinion import second_opinion
 from shared.inference.wording import narrate
 from shared.records import (
     DXA_VIEWS,
@@ -45,7 +46,9 @@ class Subject:
     """One study as it was read, with the hospital's labels for comparison.
 
     `volumes` and what was done to them (`ReadVolume.resampled`) are by SeriesInstanceUID; `used`
-    is the one that CT tasks read.
+    is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
+    outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
+    no network.
     """
 
     identity: StudyIdentity
@@ -56,6 +59,7 @@ class Subject:
     volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
     resampled: Mapping[str, str] = field(default_factory=dict)
     used: str | None = None
+    drawn: Mapping[str, RegionMap] = field(default_factory=dict)
 
 
 def assemble(
@@ -67,7 +71,7 @@ def assemble(
     ----------
     subject : Subject
     findings : sequence of Findings
-        One per task, in the order of the report.
+        One per task, in the order of the report; those of `models` first and in their order.
     models : sequence of ModelFacts
 
     Returns
@@ -88,7 +92,8 @@ def assemble(
     if own is not None:
         conclusions.append(own)
     series = tuple(
-        _series_facts(subject, uid, found.marked_slices.get(uid, {})) for uid in subject.volumes
+        _series_facts(uid, subject, found, _who_outlined(uid, findings, models))
+        for uid in subject.volumes
     )
     narrative = narrate(
         dict(subject.images), subject.vendor, subject.covariates, found, conclusions, models, series
@@ -165,9 +170,26 @@ def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
     )
 
 
-def _series_facts(subject: Subject, uid: str, levels: Mapping[str, int]) -> SeriesFacts:
+def _who_outlined(uid: str, findings: Sequence[Findings], models: Sequence[ModelFacts]) -> str:
+    """Name the version whose outlines of a series count; empty without any."""
+    names = [
+        f"{model.task} version {model.version}"
+        for model, one in zip(models, findings, strict=False)
+        if uid in one.volume_maps
+    ]
+    return names[-1] if names else ""
+
+
+def _series_facts(uid: str, subject: Subject, found: Findings, outliner: str) -> SeriesFacts:
     volume = subject.volumes[uid]
     depth, height, width = volume.hu.shape
+    opinion = second_opinion(
+        replace(volume, regions=subject.drawn.get(uid)),
+        found.volume_maps.get(uid),
+        outliner,
+        subject.covariates.age_years,
+        subject.labels.genant,
+    )
     return SeriesFacts(
         shape=(depth, height, width),
         spacing_mm=volume.spacing_mm,
@@ -175,10 +197,11 @@ def _series_facts(subject: Subject, uid: str, levels: Mapping[str, int]) -> Seri
         kernel=volume.kernel,
         thickness_mm=volume.slice_thickness_mm,
         contrast=volume.contrast,
-        levels=dict(levels),
+        levels=dict(found.marked_slices.get(uid, {})),
         resampled=subject.resampled.get(uid, ""),
         used=uid == subject.used,
         not_measured=why_not_measured(volume),
+        attenuation=opinion,
     )
 
 

@@ -282,7 +282,9 @@ def read_study(
         seen.volumes,
         {uid: volume.resampled for uid, volume in study.volumes.items()},
         None if chosen is None else chosen[0],
-    )
+        {uid: one.record.regions for uid, one in study.volumes.items()
+         if one.record.regions is not None},
+    )  # fmt: skip
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(
         subject,

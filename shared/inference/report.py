@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
+from shared.findings.attenuation import calibration_sentence, published_cut_offs
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
 from shared.findings.region_names import VIEW_WORDS, region_words
@@ -96,6 +97,9 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         kind=kind,
         views=_views(prediction, given),
         series_figures=_series_figures(prediction, given),
+        opinions=[one.attenuation for one in prediction.series if one.attenuation is not None],
+        published_cut_offs=published_cut_offs(),
+        calibration_sentence=calibration_sentence,
         graphs=_graphs(rows, given, kind),
         rows=rows,
         patient_name=shown_name(given.patient_name),
@@ -264,6 +268,8 @@ def _worst_tone(prediction: Prediction) -> str:
         tones.append("watch")
     grades = [g.grade for g in prediction.grades]
     grades += [grade for one in prediction.conclusions for grade in one.grades.values()]
+    if any(one.attenuation and one.attenuation.statement for one in prediction.series):
+        tones.append("watch")
     if max(grades, default=0) >= FRACTURE_GRADE:
         tones.append("alert")
     order = ["", "good", "watch", "alert"]

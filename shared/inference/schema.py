@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from pydantic import Field, field_serializer
 
+from shared.findings.attenuation import SeriesAttenuation
 from shared.findings.facts import (
     Fact,
     Grade,
@@ -98,7 +99,8 @@ class SeriesFacts(Fact):
     `levels` are the slices through the middles of the vertebrae that a model found, from 0 at
     the feet. `resampled` says what was done to the slices: empty, ``tilt``, ``gaps`` or
     ``gaps+tilt``. Of a study's series one is `used`; `not_measured` says why no bone is measured
-    on a series, empty where it could be.
+    on a series, empty where it could be. `attenuation` is what its Hounsfield units say without
+    a network's estimate.
     """
 
     shape: tuple[int, int, int]
@@ -111,6 +113,7 @@ class SeriesFacts(Fact):
     resampled: str = ""
     used: bool = False
     not_measured: str = ""
+    attenuation: SeriesAttenuation | None = None
 
 
 class StudyFacts(Fact):

@@ -19,6 +19,7 @@ from shared.inference.fitness import unscored_gaps
 from shared.inference.fractures import graded_findings
 from shared.inference.impression import impression
 from shared.inference.schema import Conclusion, ModelFacts, Narrative, SeriesFacts
+from shared.inference.second_opinion import opinion_sentences
 from shared.phrases import capital, listed, signed
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
 from shared.regions import VERTEBRA_CODES
@@ -71,10 +72,14 @@ def narrate(
     -------
     Narrative
     """
+    opinions = [one.attenuation for one in series if one.attenuation is not None]
+    said = [f"Second opinion by attenuation: {one.statement}" for one in opinions if one.statement]
+    *concluded, advice = impression(findings, conclusions, covariates, models)
+    measured = [sentence for one in opinions for sentence in opinion_sentences(one)]
     return Narrative(
         technique=_technique(images, vendor, covariates, series, findings, conclusions),
-        findings=_findings(findings, conclusions),
-        impression=impression(findings, conclusions, covariates, models),
+        findings=(*_findings(findings, conclusions), *measured),
+        impression=(*concluded, *said, advice),
         limits=_limits(findings, conclusions, models),
     )
 
@@ -95,7 +100,7 @@ def _technique(
     scored = scored and not any(one.kind == "Z" for one in conclusions)  # those show no T-score
     if series and not images:
         if findings.measurements or findings.grades:
-            sentences.append("What is estimated comes from a neural network; nothing was measured.")
+            sentences.append("What is estimated comes from a neural network and was not measured.")
         return (*sentences, T_SCORE_SENTENCE) if scored else tuple(sentences)
     views = listed([VIEW_WORDS[view] for view in DXA_VIEWS if view in images]) or "none"
     sentences.append(f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.")

@@ -166,6 +166,38 @@ def write_radiograph(
     return save(dataset, path)
 
 
+def abdomen(
+    air: float = -1000, fat: float = -107, muscle: float = 43, core: float = 130, noise: float = 12
+) -> tuple[np.ndarray, np.ndarray]:
+    """HU and a vertebra's outline of five equal slices, 2 mm by 1.5 by 1.5 mm, one noise each.
+
+    A body with skin, fat, kidneys, muscle beside and behind the vertebra, and gas in front, on a
+    couch of a mattress that touches it and a shell.
+    """
+    rows, columns = (np.indices((200, 260)) + 0.5) * 1.5
+    y, x = rows - 140, columns - 195
+
+    def ellipse(middle: tuple[float, float], half: tuple[float, float]) -> np.ndarray:
+        return ((y - middle[0]) / half[0]) ** 2 + ((x - middle[1]) / half[1]) ** 2 < 1
+
+    hu = np.full(rows.shape, air)
+    hu[(y > 108) & (y < 118)] = -960
+    hu[(y > 118) & (y < 121)] = 220
+    hu[ellipse((0, 0), (112, 165))] = 25
+    hu[ellipse((0, 0), (110, 163))] = fat
+    hu[ellipse((0, 0), (84, 137))] = 30
+    hu[ellipse((-45, 30), (18, 30))] = -985
+    for side in (-1, 1):
+        hu[ellipse((25, 85 * side), (22, 18))] = 32
+    hu[ellipse((0, 0), (84, 137)) & (y > 25) & (np.abs(x) < 60)] = muscle
+    body = ellipse((28, 0), (16, 22))
+    bone = body | ((np.abs(x) < 5) & (y > 30) & (y < 78))
+    hu[bone] = 600
+    hu[ellipse((28, 0), (14, 20))] = core
+    stack = hu + np.random.default_rng(5).normal(0, noise, (5, *hu.shape))
+    return np.rint(stack).astype(np.int16), np.broadcast_to(bone, stack.shape)
+
+
 def outlined_series(**cores: float) -> VolumeRecord:
     """Blocks of 40 by 34 by 28 mm with a shell, by level from the feet up, 10 mm apart.
 

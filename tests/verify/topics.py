@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.verify import (
+    attenuation,
     auditing,
     circularity,
     generators,
@@ -19,6 +20,7 @@ from tests.verify import (
     quality,
     thin_ct,
 )
+from tests.verify.abdomen import real as abdomen_real
 from tests.verify.abdomen import topic as abdomen
 from tests.verify.topic import Topic
 
@@ -31,12 +33,14 @@ _ALL: Final = (
     pictures.TOPIC,
     quality.TOPIC,
     thin_ct.TOPIC,
+    attenuation.TOPIC,
     poisoning.SMALL,
     mutations.TOPIC,
     hospital.TOPIC,
     learning.TOPIC,
     generators.TOPIC,
     abdomen.TOPIC,
+    abdomen_real.TOPIC,
     poisoning.LARGE,
 )
 TOPICS: Final[dict[str, Topic]] = {topic.name: topic for topic in _ALL}

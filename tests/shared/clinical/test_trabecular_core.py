@@ -91,6 +91,18 @@ def test_what_cannot_be_measured_says_why() -> None:
         read_core(hu, thin, SPACING)
 
 
+@pytest.mark.parametrize("slices", [1, 4, 8])
+def test_slices_through_the_middle_are_read_as_a_part_of_a_whole(slices: int) -> None:
+    hu, level = made_up()
+    some = np.s_[16 - slices // 2 : 16 - slices // 2 + slices]
+    with pytest.raises(NoCoreError):
+        read_core(hu[some], level[some], SPACING)
+    found = read_core(hu[some], level[some], SPACING, slab=True)
+    whole = core_of(level, SPACING)[some]
+    assert found.median_hu == 140
+    assert found.volume_mm3 == pytest.approx(whole.sum() * np.prod(SPACING), rel=0.15)
+
+
 @lru_cache(maxsize=1)
 def patients() -> list[tuple[float, float]]:
     """True mineral of L1 in g/cm³ and the median of its core, of some digital patients."""

@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 
 from shared.clinical.attenuation import At120
-from shared.findings.attenuation import read_attenuation, what_l1_says
-from tests.shared.ct_samples import outlined_series
+from shared.findings.attenuation import (
+    SeriesAttenuation,
+    calibration_sentence,
+    published_cut_offs,
+    read_attenuation,
+    what_l1_says,
+)
+from shared.records import VolumeRecord
+from shared.regions import code_of
+from tests.shared.ct_samples import abdomen, outlined_series
 
 OTHER_GRID = np.full((3, 60, 60), 20, np.uint8)
 
@@ -100,6 +108,76 @@ def test_a_part_of_a_large_series_is_read_alone() -> None:
     found = read_attenuation(cut, 67)
     assert [one.level for one in found.levels] == ["L2"]
     assert [one.why for one in found.not_assessed] == ["L1 is cut off by the end of the series"]
+
+
+def in_a_body(core: float = 130, **changes: Any) -> VolumeRecord:
+    """L1 outlined on five slices through its middle, with tissues around it."""
+    hu, level = abdomen(core=core)
+    regions = np.where(level, code_of("L1", "volume"), 0).astype(np.uint8)
+    around = np.zeros((2, *hu.shape[1:]), np.uint8)
+    volume = VolumeRecord(
+        np.concatenate([hu[:2], hu, hu[:2]]), (2.0, 1.5, 1.5), kvp=120.0, slice_thickness_mm=2.0,
+        contrast=False, regions=np.concatenate([around, regions, around]),
+    )  # fmt: skip
+    return replace(volume, **changes)
+
+
+def test_mineral_is_read_by_the_tissues_around() -> None:
+    found = read_attenuation(in_a_body(), 67)
+    [level] = found.levels
+    assert level.core.median_hu == pytest.approx(130, abs=2)
+    assert level.density is not None
+    # (130 + 20.65) of the 138 HU that 100 mg/cm³ show
+    assert level.density.value == pytest.approx(109, abs=2)
+    assert found.calibration is not None
+    assert found.calibration.residual_hu < 3
+    assert found.not_calibrated == ""
+    assert "air, fat and muscle show −1000, −107 and 43 HU" in calibration_sentence(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"contrast": True}, "a contrast agent was given"),
+        ({"contrast": None}, "do not say whether a contrast agent"),
+        ({"kvp": None}, "do not name the tube voltage"),
+        ({"kvp": 70.0}, "nothing was computed for 70 kV"),
+    ],
+)
+def test_without_what_a_calibration_needs_there_is_no_mineral(
+    changes: dict[str, Any], why: str
+) -> None:
+    found = read_attenuation(in_a_body(**changes), 67)
+    assert [one.density for one in found.levels] == [None]
+    assert found.calibration is None
+    assert why in found.not_calibrated
+    assert why in calibration_sentence(found)
+
+
+def test_a_missing_tissue_is_named() -> None:
+    found = read_attenuation(outlined_series(L1=95), 67)
+    assert found.not_calibrated == "no air and fat could be measured around the vertebrae"
+    assert found.levels[0].density is None
+
+
+def test_tissues_that_do_not_fit_each_other_give_no_mineral() -> None:
+    volume = in_a_body()
+    volume.hu[(volume.hu > -160) & (volume.hu < -60)] -= 36
+    found = read_attenuation(volume, 67)
+    assert "off one line" in found.not_calibrated
+    assert found.levels[0].density is None
+
+
+def test_what_is_read_is_written_and_read_again() -> None:
+    found = read_attenuation(in_a_body(), 67)
+    assert SeriesAttenuation.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_cut_offs_are_said_with_what_their_source_gives() -> None:
+    said = published_cut_offs()
+    assert "110 HU (specificity 90%)" in said
+    assert "160 HU (sensitivity 90%)" in said
+    assert "A value above them says nothing" in said
 
 
 @pytest.mark.parametrize(
