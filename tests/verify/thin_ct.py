@@ -130,8 +130,8 @@ def read_all(folder: Path, out: Path) -> int:
             box[:] = code_of(name, "volume")
         return Findings(volume_maps={chosen[0]: regions_of_series(drawn, slabs.placed)})
 
-    CtLocalisation.find = levels  # type: ignore[method-assign]
-    CtSegmentation.find = outlines  # type: ignore[method-assign]
+    CtLocalisation.find = levels  # type: ignore[method-assign, assignment]
+    CtSegmentation.find = outlines  # type: ignore[method-assign, assignment]
     torch.manual_seed(0)
     models = out.parent / "models"
     models.mkdir()
