@@ -68,6 +68,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.commands
 	$(BIN)/python -m tests.benchmarks.start_up
 	$(BIN)/python -m tests.benchmarks.step
+	$(BIN)/python -m tests.benchmarks.ct_study
 	$(BIN)/python -m tests.benchmarks.rounds $(if $(NVFLARE),--nvflare $(NVFLARE))
 	$(BIN)/python -m tests.benchmarks.sites
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import PhantomError
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS, generic_ct_scanner
@@ -223,7 +224,7 @@ def _make(number: int, order: CtOrder, cache: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     [volume] = study.volumes.values()
     np.save(folder / "hu.npy", volume.hu)
-    np.save(folder / "regions.npy", np.asarray(volume.regions))
+    _save_sparsely(folder / "regions.npy", np.asarray(volume.regions))
     facts = asdict(study) | {"volumes": None, "images": None}
     facts["volume"] = {
         name: getattr(volume, name)
@@ -233,6 +234,16 @@ def _make(number: int, order: CtOrder, cache: Path) -> None:
     # written last: a folder with facts is whole
     with appearing(folder / "facts.json", durably=False, alone=True) as part:
         part.write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _save_sparsely(path: Path, regions: NDArray[np.uint8]) -> None:
+    """Save a map so that blocks of nothing but zeros take no disk: most rows have no vertebra."""
+    kept = np.lib.format.open_memmap(path, "w+", regions.dtype, regions.shape)
+    for place, one in enumerate(regions):
+        rows = np.flatnonzero(one.any(1))
+        if len(rows):
+            kept[place, rows[0] : rows[-1] + 1] = one[rows[0] : rows[-1] + 1]
+    kept.flush()
 
 
 def _read(folder: Path, name: str) -> StudyRecord:

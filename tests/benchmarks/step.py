@@ -15,10 +15,11 @@ import argparse
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
@@ -28,6 +29,8 @@ from torch import Tensor, nn
 
 from shared.command_line import console
 from shared.phantom.source import DigitalPatients
+from shared.records import Covariates, PairedLabels, StudyLabels, StudyRecord, Vendor
+from shared.regions import LUMBAR
 from shared.settings.files import load_settings
 from shared.settings.task import TaskSettings
 from shared.tasks import make_task
@@ -42,11 +45,20 @@ from shared.training.optimising import autocast
 from shared.training.per_patient_gradients import per_patient_gradients
 from tests.benchmarks.commands import ROOT
 from tests.benchmarks.volumes import GradesVolumes, SegmentsVolumes, VolumeTask
+from tests.shared.ct_standins import lumbar_ct
 
 SEED = 1
 RATE, CLIP, NOISE = 1e-4, 1.0, 1.0
 
 NETWORKS = {"U-Net": "dxa-segmentation", "DenseNet": "dxa-bmd", "ResNet": "vfa-fracture"}
+#: Of the CT tasks, whose patients are stand-ins: a step's cost hangs on shapes alone.
+CT_NETWORKS = {
+    "U-Nets, CT levels": "ct-localisation",
+    "U-Net, CT slabs": "ct-segmentation",
+    "sums, CT mosaics": "ct-bmd",
+}
+#: Different ones of the CT patients; the others are the same again.
+CT_STANDINS = 4
 VOLUMES: dict[str, type[VolumeTask]] = {"U-Net 3-D": SegmentsVolumes, "ResNet 3-D": GradesVolumes}
 
 Step = Callable[[], None]
@@ -148,16 +160,40 @@ def ratio(turns: list[list[float]], which: int) -> tuple[str, str]:
     return f"{middle:.2f}", f"{low:.2f}-{high:.2f}"
 
 
-def cases(count: int, cache: Path | None) -> Iterator[tuple[str, Task, list[Sample]]]:
-    """Give every network's name, task and patients, of images and of volumes."""
-    source = DigitalPatients(count, SEED, cache=cache)
+def cases(
+    count: int, cache: Path | None, size: str, wanted: Set[str]
+) -> Iterator[tuple[str, Task, list[Sample]]]:
+    """Give the name, task and patients of every network that is wanted, of images and volumes."""
+    named = "" if size == "small" else f".{size}"
+    settings = {
+        name: load_settings(ROOT / f"configs/tasks/{name}{named}.yaml", TaskSettings)
+        for name in (*NETWORKS.values(), *CT_NETWORKS.values())
+    }
+    if wanted & NETWORKS.keys():
+        source = DigitalPatients(count, SEED, cache=cache)
     for network, name in NETWORKS.items():
-        task = make_task(load_settings(ROOT / f"configs/tasks/{name}.yaml", TaskSettings))
-        patients = Patients(task, source)
-        yield network, task, [patients.newest(patient) for patient in patients.names]
+        if network in wanted:
+            patients = Patients(make_task(settings[name]), source)
+            yield network, patients.task, [patients.newest(patient) for patient in patients.names]
+    for network, name in CT_NETWORKS.items():
+        if network in wanted:
+            task = make_task(settings[name])
+            few = [task.sample(ct_standin(number)) for number in range(min(count, CT_STANDINS))]
+            yield network, task, [few[number % len(few)] for number in range(count)]
     for network, kind in VOLUMES.items():
-        of_volumes = kind()
-        yield network, of_volumes, [of_volumes.drawn(patient) for patient in range(count)]
+        if network in wanted:
+            of_volumes = kind()
+            yield network, of_volumes, [of_volumes.drawn(patient) for patient in range(count)]
+
+
+def ct_standin(number: int) -> StudyRecord:
+    """Make a study of a CT of a few lines with outlines, marks and labels."""
+    volume = lumbar_ct(np.random.default_rng(number))
+    paired = PairedLabels(StudyLabels(bmd=dict.fromkeys(LUMBAR, 1.0)), Vendor.LUNAR, 1.0)
+    return StudyRecord(
+        f"s{number}", f"s{number}", Vendor.OTHER, {}, StudyLabels(), Covariates(), {"ct": volume},
+        paired,
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -167,20 +203,21 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=16)
     parser.add_argument("--cache", type=Path, help="folder in which rendered patients are kept")
     parser.add_argument("--only", nargs="+", help="networks, by the names in the table")
+    parser.add_argument("--size", choices=("small", "published"), default="small")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
     table = Table(
-        title=f"one step, {options.patients} patients, all weights, 1 thread, seed {SEED}; "
+        title=f"one step, {options.patients} patients, {options.size} size, all weights, 1 "
+        f"thread, seed {SEED}; "
         f"processor ms, medians of {options.runs} turns",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     for column in ("network", "plain", "private", "ratio", "half", "Opacus", "ratio", "half"):
         table.add_column(column)
-    for network, task, samples in cases(options.patients, options.cache):
-        if options.only and network not in options.only:
-            continue
+    wanted = set(options.only or (*NETWORKS, *CT_NETWORKS, *VOLUMES))
+    for network, task, samples in cases(options.patients, options.cache, options.size, wanted):
         kinds = (plain_step, our_step, opacus_step)
         turns = times([kind(task, samples) for kind in kinds], options.runs)
         plain, ours, theirs = (

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from shared.tasks.ct.level_slabs import OFFSETS
@@ -69,7 +68,7 @@ def cut_level(hu: NDArray[np.float32], level: NDArray[np.bool_]) -> LevelCrops |
     places = [middle + step for step in OFFSETS]
     if min(places) < 0 or max(places) >= len(hu) or not level[places].any((1, 2)).all():
         return None
-    _, row, column = ndimage.center_of_mass(level[places])
+    row, column = _middle(level[places], 1), _middle(level[places], 2)
     corner = round(row - (CROP - 1) / 2), round(column - (CROP - 1) / 2)
     return LevelCrops(_window(hu[places], corner), _window(level[places], corner))
 
@@ -81,9 +80,16 @@ def middle_slab(level: NDArray[np.bool_]) -> int:
     far to the next slab, that is taken: a mask of nothing but the four slabs, whose centre is
     half a slab below the middle, gives the one it was made by.
     """
-    front = level[:, : math.ceil(ndimage.center_of_mass(level)[1])]
+    front = level[:, : math.ceil(_middle(level, 1))]
     heights = (front if front.any() else level).sum((1, 2))
     return math.ceil(np.average(np.arange(len(heights)), weights=heights) - NEARLY_HALF)
+
+
+def _middle(mask: NDArray[np.bool_], axis: int) -> float:
+    """Middle of a mask (Z, Y, X) along an axis, by counts: exact, where sums of places round."""
+    others = tuple(one for one in range(mask.ndim) if one != axis)
+    counts = np.count_nonzero(mask, axis=others)
+    return float(counts @ np.arange(len(counts)) / counts.sum())
 
 
 def mosaic(crops: NDArray[np.float32], side: int) -> NDArray[np.float32]:
