@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from shared.dicom.read import read_study_folder
 from shared.findings.attenuation import SeriesAttenuation
 from shared.findings.ct_estimates import ct_bmd_measurements
 from shared.findings.findings import Findings, RegionMap
 from shared.inference.assemble import StudyIdentity, Subject, assemble
+from shared.inference.predict import read_study
 from shared.inference.report import ReportInput, render_report
 from shared.inference.schema import ModelFacts, Prediction
 from shared.records import Covariates, StudyLabels, Vendor, VolumeRecord
-from tests.shared.ct_samples import outlined_series
+from tests.shared.ct_samples import outlined_series, write_ct
 
 SERIES = "1"
 DRAWN = outlined_series(L2=120, L1=104, T12=131)
@@ -54,6 +57,20 @@ def read(
         everything.volume_maps,
     )  # fmt: skip
     return prediction, render_report(prediction, given)
+
+
+def test_outlines_of_the_hospitals_files_reach_it_and_no_network(tmp_path: Path) -> None:
+    write_ct(
+        tmp_path, DRAWN.hu, spacing=(1.0, 1.0),
+        positions=np.array([[0.0, 0.0, 2.0 * place] for place in range(len(DRAWN.hu))]),
+    )  # fmt: skip
+    [study] = read_study_folder(tmp_path).studies
+    [(uid, volume)] = study.volumes.items()
+    drawn = replace(volume, record=replace(volume.record, regions=WHOLE))
+    prediction, _, _ = read_study(replace(study, volumes={uid: drawn}), [])
+    found = opinion(prediction)
+    assert found.outlined_by == "the hospital"
+    assert [one.core.median_hu for one in found.levels] == [131, 104, 120]
 
 
 def opinion(prediction: Prediction) -> SeriesAttenuation:
