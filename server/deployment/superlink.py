@@ -28,6 +28,8 @@ from shared.runtime.processes import own_module
 from shared.runtime.supervisor import Program, born_of, until_stopped
 
 LOCK: Final = "up.lock"
+#: Starts Flower's SuperLink.
+PROGRAM: Final = "server.deployment.lean_superlink"
 #: Largest body: a model of 512 MB travels in pieces of 5 MB, so this is ample.
 LARGEST_BODY: Final = "64m"
 #: The SuperLink is asked for programs to start all the time, and has one a run: a second's
@@ -138,11 +140,10 @@ def _prepare(folder: Path, nginx: str, host: str, port: int) -> _Up:
     write_connection(folder, superlink_port)
     environment = environment_for(flwr_home(folder)) | STARTS_RARELY | {STARTED_FOR: str(folder)}
     superlink_log, nginx_log = logs_of(folder)
-    serving, own = own_module("server.deployment.lean_superlink", environment)
     superlink, proxy = (
-        [*serving, *_superlink(folder, superlink_port)],
-        _nginx(nginx, folder, host, port, superlink_port),
-    )
+        _superlink(folder, superlink_port), _nginx(nginx, folder, host, port, superlink_port),
+    )  # fmt: skip
+    _, own = own_module(PROGRAM, environment)
     return _Up(
         folder,
         Program("superlink", superlink, own, superlink_log, SUPEREXEC),
@@ -154,9 +155,10 @@ def _prepare(folder: Path, nginx: str, host: str, port: int) -> _Up:
 
 
 def _superlink(folder: Path, port: int) -> list[str]:
+    command, _ = own_module(PROGRAM, {})
     # Node authentication wants TLS, also on loopback.
     return [
-        "--host", "127.0.0.1", "--port", str(port),
+        *command, "--host", "127.0.0.1", "--port", str(port),
         "--ssl-certfile", str(folder / SERVER), "--ssl-keyfile", str(folder / SERVER_KEY),
         "--ssl-ca-certfile", str(folder / CA), "--enable-supernode-auth",
         "--disable-runtime-dependency-installation", "--isolation", "subprocess",
