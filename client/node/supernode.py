@@ -3,8 +3,9 @@
 ``python -m client.node.supernode`` takes the arguments of ``flower-supernode``. Flower 1.41
 has no settings for what is changed here (docs/decisions/0009-waiting.md):
 
-- A node asks for messages every 3 seconds, always. Here it asks twice a second as long
-  as it was given work within the last two minutes, and every 3 seconds when it was not.
+- A node asks for messages every 3 seconds, always. Here it asks twice a second after it has
+  answered one, and more and more rarely the longer it is given none, down to every 3 seconds
+  after a minute: who has waited long may well wait a twentieth of that longer.
 - A node that was killed counts as there for a minute (two heartbeats of 30 seconds), and
   is not let in again before. Here a heartbeat is 10 seconds, the shortest that the
   SuperLink takes.
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 #: Flower's pause between two questions for messages, which is told from other pauses by it.
 FLOWERS_PAUSE_SECONDS: Final = 3.0
 BUSY_PAUSE_SECONDS: Final = 0.5
-#: A node counts as busy for so long after a message.
-BUSY_SECONDS: Final = 120.0
+#: The pause in parts of the time since the node last had work.
+PAUSE_SHARE: Final = 0.05
 #: Flower's shortest (HEARTBEAT_MIN_INTERVAL); it is late after two.
 HEARTBEAT_SECONDS: Final = 10
 LAST_NODE: Final = "OSTEOFED_LAST_NODE"
@@ -43,22 +44,24 @@ REACHED: Final = "OSTEOFED_REACHED"
 
 
 class Clock:
-    """The module `time`, with a shorter pause while a node is busy."""
+    """The module `time`, with a shorter pause while a node has something to do."""
 
     def __init__(self) -> None:
-        self.busy_until = 0.0
+        self.worked_at: float | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
 
     def sleep(self, seconds: float) -> None:
-        """Pause: the one between two questions for messages is shorter when busy."""
-        busy = seconds == FLOWERS_PAUSE_SECONDS and time.monotonic() < self.busy_until
-        time.sleep(BUSY_PAUSE_SECONDS if busy else seconds)
+        """Pause: the one between two questions for messages is shorter soon after work."""
+        if seconds == FLOWERS_PAUSE_SECONDS and self.worked_at is not None:
+            wanted = PAUSE_SHARE * (time.monotonic() - self.worked_at)
+            seconds = min(max(wanted, BUSY_PAUSE_SECONDS), seconds)
+        time.sleep(seconds)
 
     def note_work(self) -> None:
-        """Note that a message came."""
-        self.busy_until = time.monotonic() + BUSY_SECONDS
+        """Note that a message came, or was answered."""
+        self.worked_at = time.monotonic()
 
 
 def fit(loop: ModuleType, connection: ModuleType, heartbeat: ModuleType) -> Clock:
@@ -116,11 +119,19 @@ def note_answers(connection: ModuleType, reached: Path) -> None:
 
 
 def _noting(receive: Callable[[], Any], clock: Clock) -> Callable[[], Any]:
-    """Ask for a message, and note when there was one."""
+    """Ask for a message; note when there was one, and when it is answered.
+
+    The node asks for the next one only when the one before is answered.
+    """
+    had = False
 
     def noting() -> Any:
+        nonlocal had
+        if had:
+            clock.note_work()
         found = receive()
-        if found is not None:
+        had = found is not None
+        if had:
             clock.note_work()
         return found
 

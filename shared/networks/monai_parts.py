@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, Final
 #: What MONAI looks for and does without.
 OPTIONAL: Final = frozenset(
     {
-        "ignite", "itk", "matplotlib", "mlflow", "nibabel", "pandas", "skimage", "sklearn",
-        "tensorboard", "transformers",
+        "PIL", "ignite", "itk", "jsonschema", "matplotlib", "mlflow", "nibabel", "pandas",
+        "pydicom", "scipy.optimize", "scipy.signal", "scipy.sparse", "scipy.stats", "skimage",
+        "sklearn", "tensorboard", "transformers",
     }
 )  # fmt: skip
 #: Packages of MONAI whose own start loads far more than the networks, outer ones first.
@@ -43,7 +44,8 @@ class _Hidden:
         self.thread = threading.get_ident()
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
-        if name.partition(".")[0] in OPTIONAL and threading.get_ident() == self.thread:
+        hidden = name in OPTIONAL or name.partition(".")[0] in OPTIONAL
+        if hidden and threading.get_ident() == self.thread:
             raise ModuleNotFoundError(f"{name} is not loaded with MONAI", name=name)
 
 

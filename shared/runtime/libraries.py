@@ -45,9 +45,9 @@ def load_libraries() -> None:
         import sqlalchemy.orm  # noqa: F401
         import yaml  # noqa: F401
     with contextlib.suppress(Exception):
-        import opacus  # noqa: F401
-
-        # Any optimiser imports it, which takes a second.
-        import torch._dynamo  # noqa: F401
+        import torch  # noqa: F401
 
         from shared.networks.monai_parts import RandAffine  # noqa: F401  (and all of MONAI with it)
+        from shared.training.opacus_parts import OPTIMISER, part
+
+        part(OPTIMISER)

@@ -1,14 +1,19 @@
-"""Opacus's optimiser with noise from the site's own key (heavy to import: Opacus)."""
+"""Opacus's optimiser with noise from the site's own key (heavy to import: torch)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opacus.optimizers import DPOptimizer
 from torch import Tensor
 
 from shared.training.noise import KeyStream
+from shared.training.opacus_parts import OPTIMISER, part
+
+if TYPE_CHECKING:
+    from opacus.optimizers import DPOptimizer
+else:
+    DPOptimizer = part(OPTIMISER).DPOptimizer
 
 
 class KeyedDPOptimizer(DPOptimizer):

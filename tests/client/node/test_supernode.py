@@ -24,18 +24,19 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def test_a_busy_node_asks_often_and_an_idle_one_as_flower_does(
+def test_a_node_asks_often_after_work_and_rarely_when_it_has_none(
     slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     clock = Clock()
     clock.sleep(3)
     clock.note_work()
     clock.sleep(3)
     clock.sleep(0.5)
-    later = time.monotonic() + 1000
-    monkeypatch.setattr(time, "monotonic", lambda: later)
-    clock.sleep(3)
-    assert slept == [3, BUSY_PAUSE_SECONDS, 0.5, 3]
+    for now in (1010.0, 1040.0, 1060.0, 2000.0):  # noqa: B007 - the lambda reads it
+        clock.sleep(3)
+    assert slept == [3, BUSY_PAUSE_SECONDS, 0.5, BUSY_PAUSE_SECONDS, 2.0, 3, 3]
     assert clock.strftime is time.strftime
 
 
@@ -72,14 +73,22 @@ ARGUMENTS = ("host:1", False, b"ca", ("private", "public"), None, None)
 
 
 def test_work_is_noted_and_nothing_is_lost_on_the_way() -> None:
-    flower = Flower([None, ("message", "tree")])
+    flower = Flower([None, ("message", "tree"), None, None])
     clock = fit(flower.loop, flower.connection, flower.heartbeat)
     with flower.loop.http_request_response(*ARGUMENTS) as (node, receive, *others):
         assert (node, others) == (7, ["send", "get_run"])
         assert receive() is None
-        assert clock.busy_until == 0.0
+        assert clock.worked_at is None
         assert receive() == ("message", "tree")
-        assert clock.busy_until > time.monotonic()
+        came = clock.worked_at
+        assert came is not None
+        # It asks again only when the message is answered, however long that took.
+        assert receive() is None
+        answered = clock.worked_at
+        assert answered is not None
+        assert answered > came
+        assert receive() is None
+        assert clock.worked_at == answered
     assert flower.loop.time is clock
     assert flower.connection.HEARTBEAT_DEFAULT_INTERVAL == 10
 

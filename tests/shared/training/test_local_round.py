@@ -25,7 +25,7 @@ from shared.training.local_round import (
     train_plain,
     train_private,
 )
-from shared.training.optimising import Moment, set_rate
+from shared.training.optimising import Moment, optimiser_of, set_rate
 from shared.training.per_patient_gradients import per_patient_gradients
 from tests.shared.standins import Standins
 from tests.shared.training.tiny_training import (
@@ -260,3 +260,27 @@ def test_asking_for_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigValueError, match=r"compute\.device: 'cuda'"):
         Compute.from_settings(SiteCompute(device="cuda"))
     assert Compute.from_settings(SiteCompute(device="auto")).device == "cpu"
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_an_optimiser_steps_as_torchs_own_bit_by_bit(name: str) -> None:
+    """Made without what torch adds to compile it (`optimising.optimiser_of`)."""
+    settings = OptimiserSettings(optimiser=name, momentum=0.9, learning_rate=0.3)
+    ours, theirs = (torch.nn.Parameter(torch.linspace(-1.0, 1.0, 7)) for _ in range(2))
+    made = optimiser_of(settings, [ours])
+    own = {
+        "sgd": lambda: torch.optim.SGD([theirs], lr=0.3, momentum=0.9),
+        "adam": lambda: torch.optim.Adam([theirs], lr=0.3),
+    }[name]()
+    for step in range(3):
+        for weight in (ours, theirs):
+            weight.grad = torch.cos(weight.detach() * (step + 1))
+        made.step()
+        own.step()
+        assert torch.equal(ours, theirs)
+        assert not ours.grad_fn
+    for optimiser in (made, own):
+        optimiser.zero_grad()
+    assert ours.grad is theirs.grad is None
+    assert str(made.state_dict()) == str(own.state_dict())
+    assert isinstance(made, type(own))
