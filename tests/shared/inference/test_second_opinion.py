@@ -43,7 +43,7 @@ def read(
     subject = Subject(
         StudyIdentity("P1", "Doe^Jane", "1.2.3", "2026-01-31", "A1"), Vendor.OTHER, {}, labels,
         Covariates("F", age, 160.0, 60.0), {SERIES: volume},
-        {} if drawn is None else {SERIES: drawn},
+        drawn={} if drawn is None else {SERIES: drawn},
     )  # fmt: skip
     found = [
         Findings(volume_maps={} if outlines is None else {SERIES: outlines}),
