@@ -16,7 +16,6 @@ is. If Flower's own code is no longer what is expected, it is left as it is, and
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
@@ -44,36 +43,43 @@ def is_traced(_: Scope) -> bool:
     return os.environ.get("FLWR_TRACING_ENABLED") == "1"
 
 
-#: Layers by the module of Flower that they stand in, and which requests they do something for.
-LAYERS: Final[dict[tuple[str, str], Concerns]] = {
-    ("flwr.superlink.routers.control.middlewares", "ControlSensitiveResponseMiddleware"): (
-        is_control
-    ),
-    ("flwr.superlink.routers.control.middlewares", "ControlAuthenticationMiddleware"): is_control,
-    ("flwr.superlink.routers.control.middlewares", "ControlLicenseMiddleware"): is_control,
-    ("flwr.superlink.routers.control.middlewares", "ControlEventLogMiddleware"): is_control,
-    ("flwr.superlink.routers.fleet.middlewares", "FleetEventLogMiddleware"): is_logged,
-    ("flwr.supercore.routers.runtime.tracing", "RuntimeTracingMiddleware"): is_traced,
-}
+def layers() -> dict[Any, Concerns]:
+    """Give Flower's layers that hand most requests on, and which they do something for.
+
+    Raises
+    ------
+    ImportError, AttributeError
+        If this Flower has them elsewhere.
+    """
+    from flwr.supercore.routers.runtime.tracing import RuntimeTracingMiddleware
+    from flwr.superlink.routers.control import middlewares as control
+    from flwr.superlink.routers.fleet.middlewares import FleetEventLogMiddleware
+
+    return {
+        control.ControlSensitiveResponseMiddleware: is_control,
+        control.ControlAuthenticationMiddleware: is_control,
+        control.ControlLicenseMiddleware: is_control,
+        control.ControlEventLogMiddleware: is_control,
+        FleetEventLogMiddleware: is_logged,
+        RuntimeTracingMiddleware: is_traced,
+    }
 
 
 def fit() -> list[str]:
-    """Let requests go past the layers that do nothing for them; name the layers.
+    """Let requests go past the layers that do nothing for them.
 
     Returns
     -------
     list of str
-        Those of `LAYERS` that this Flower has.
+        The layers' names; empty if this Flower has them elsewhere, and stays as it is.
     """
-    fitted = []
-    for (module, name), concerns in LAYERS.items():
-        try:
-            layer = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError):  # another Flower: it stays as it is
-            continue
+    try:
+        found = layers()
+    except (ImportError, AttributeError):
+        return []
+    for layer, concerns in found.items():
         layer.__call__ = _past(layer.__call__, concerns)
-        fitted.append(name)
-    return fitted
+    return [layer.__name__ for layer in found]
 
 
 def _past(whole: Callable[..., Awaitable[None]], concerns: Concerns) -> Callable[..., Any]:

@@ -48,6 +48,3 @@ def load_libraries() -> None:
         import torch  # noqa: F401
 
         from shared.networks.monai_parts import RandAffine  # noqa: F401  (and all of MONAI with it)
-        from shared.training.opacus_parts import OPTIMISER, part
-
-        part(OPTIMISER)
