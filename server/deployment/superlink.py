@@ -22,14 +22,11 @@ from server.deployment.pki import CA, SERVER, SERVER_KEY, facts_of_home
 from server.deployment.readiness import UP, is_healthy, is_up
 from shared.errors import RuntimeUnavailableError
 from shared.runtime.files import make_private_folder, write_text_atomically
-from shared.runtime.flower import SUPEREXEC, environment_for, free_port
+from shared.runtime.flower import SUPEREXEC, environment_for, free_port, program
 from shared.runtime.leftovers import STARTED_FOR, end_leftovers, only_one, require_free
-from shared.runtime.processes import own_module
 from shared.runtime.supervisor import Program, born_of, until_stopped
 
 LOCK: Final = "up.lock"
-#: Starts Flower's SuperLink.
-PROGRAM: Final = "server.deployment.lean_superlink"
 #: Largest body: a model of 512 MB travels in pieces of 5 MB, so this is ample.
 LARGEST_BODY: Final = "64m"
 #: The SuperLink is asked for programs to start all the time, and has one a run: a second's
@@ -143,10 +140,9 @@ def _prepare(folder: Path, nginx: str, host: str, port: int) -> _Up:
     superlink, proxy = (
         _superlink(folder, superlink_port), _nginx(nginx, folder, host, port, superlink_port),
     )  # fmt: skip
-    _, own = own_module(PROGRAM, environment)
     return _Up(
         folder,
-        Program("superlink", superlink, own, superlink_log, SUPEREXEC),
+        Program("superlink", superlink, environment, superlink_log, SUPEREXEC),
         Program("nginx", proxy, environment, nginx_log),
         superlink_port,
         host,
@@ -155,10 +151,9 @@ def _prepare(folder: Path, nginx: str, host: str, port: int) -> _Up:
 
 
 def _superlink(folder: Path, port: int) -> list[str]:
-    command, _ = own_module(PROGRAM, {})
     # Node authentication wants TLS, also on loopback.
     return [
-        *command, "--host", "127.0.0.1", "--port", str(port),
+        program("flower-superlink"), "--host", "127.0.0.1", "--port", str(port),
         "--ssl-certfile", str(folder / SERVER), "--ssl-keyfile", str(folder / SERVER_KEY),
         "--ssl-ca-certfile", str(folder / CA), "--enable-supernode-auth",
         "--disable-runtime-dependency-installation", "--isolation", "subprocess",
