@@ -15,13 +15,28 @@ from numpy.typing import NDArray
 
 from shared.records import VolumeRecord
 from shared.regions import LUMBAR, code_of
-from shared.tasks.ct.slabs import SlabPlacement, regions_to_slabs
+from shared.tasks.ct.slabs import PIXEL_MM, SlabPlacement, regions_to_slabs
 
 #: Slabs from a level's middle, higher ones nearer to the head; in the order of a level's units.
 OFFSETS: Final[tuple[int, ...]] = (1, 0, -1, -2)
 #: A vertebra's front share, from the front of its body to the tip of its spinous process, that
 #: is body. [U] 34 of 90 mm.
 BODY_SHARE: Final = 0.38
+#: Less bone than this on all slabs of a level is no vertebra, cm².
+LEAST_CM2: Final = 4.0
+#: A body's back is where so little is bone, and the canal behind it is so deep at least, mm.
+HALF: Final = 0.5
+CANAL_MM: Final = 8.0
+#: The body's back is looked for so near to its middle, mm to either side.
+NEAR_MIDDLE_MM: Final = 6.0
+#: [U] An arch begins so far behind its body at most, mm: the canal is 14 to 20 mm deep. The
+#: spinous process of the level above lies behind the arch, 28 mm and more from the body.
+ARCH_WITHIN_MM: Final = 24.0
+#: [U] An arch has 4 cm² on each slab; a body with less than this behind it on all four together
+#: has none, only the ends of the pedicles.
+LEAST_ARCH_CM2: Final = 3.0
+#: [U] It begins so near to the middle, mm to either side: facets and what touches them.
+ARCH_BESIDE_MM: Final = 25.0
 
 
 @dataclass(frozen=True)
@@ -152,3 +167,63 @@ def drawn_on_slab(
     (_, *first), (_, *step), (_, *size) = placed.first, placed.step, placed.original
     alone = SlabPlacement((0.0, first[0], first[1]), (1.0, step[0], step[1]), (1, size[0], size[1]))
     return regions_to_slabs(np.asarray(regions[nearest : nearest + 1]), alone)[0]
+
+
+def own_bone(bone: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Which of the bone on a level's four slabs is its own.
+
+    The body is the largest part by far: 12 cm² of each slab. What hangs together with it over
+    the slabs is its own, as the arch does by the pedicles. Where these lie above the slabs, as
+    low in a lordosis, the body stands alone: then its arch is what begins right behind the canal.
+    The spinous process of the level above begins further back.
+
+    Parameters
+    ----------
+    bone : ndarray of bool, shape (4, 392, 392)
+        All that is bone, the neighbours' as well.
+
+    Returns
+    -------
+    ndarray of bool, shape (4, 392, 392), or None
+        None if there is less than `LEAST_CM2` of it.
+    """
+    from scipy import ndimage
+
+    parts, many = ndimage.label(bone, ndimage.generate_binary_structure(3, 3))
+    if not many:
+        return None
+    sizes = np.bincount(parts.ravel())[1:]
+    if sizes.max() * PIXEL_MM**2 / 100 < LEAST_CM2:
+        return None
+    body = 1 + int(sizes.argmax())
+    own = np.asarray(parts == body)
+    places = [place for slab in own if (place := _behind_body(slab)) is not None]
+    if not places:
+        return own
+    # The slabs lie within 9 mm: one on which half of a body was missed says nothing.
+    row, middle = (round(float(each)) for each in np.median(places, axis=0))
+    if own[:, row:].sum() * PIXEL_MM**2 / 100 >= LEAST_ARCH_CM2:
+        return own
+    beside = round(ARCH_BESIDE_MM / PIXEL_MM)
+    near = parts[
+        :, row : row + round(ARCH_WITHIN_MM / PIXEL_MM), max(middle - beside, 0) : middle + beside
+    ]
+    arch = np.unique(near[near > 0])
+    return np.asarray(np.isin(parts, [body, *arch]))
+
+
+def _behind_body(own: NDArray[np.bool_]) -> tuple[int, int] | None:
+    """First row behind a body on a slab, and its middle column; None where it is not there."""
+    if not own.any():
+        return None
+    rows, _ = np.nonzero(own)
+    front = own[: rows.min() + round(2 * CANAL_MM / PIXEL_MM)]
+    middle = round(float(np.nonzero(front)[1].mean()))
+    near = round(NEAR_MIDDLE_MM / PIXEL_MM)
+    solid = own[:, max(middle - near, 0) : middle + near + 1].mean(1) >= HALF
+    deep = round(CANAL_MM / PIXEL_MM)
+    first = int(rows.min())
+    for row in range(first + deep, len(solid) - deep):
+        if not solid[row : row + deep].any() and solid[first:row].any():
+            return row, middle
+    return None

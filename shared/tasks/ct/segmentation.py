@@ -30,11 +30,12 @@ from shared.tasks.ct.level_slabs import (
     drawn_on_slab,
     drawn_slices,
     middle_slices,
+    own_bone,
     slabs_of_levels,
 )
 from shared.tasks.ct.localisation import CtLocalisation
 from shared.tasks.ct.series import chosen_series, why_none
-from shared.tasks.ct.slabs import PIXEL_MM, Slabs, SlabsError, regions_of_series, to_slabs
+from shared.tasks.ct.slabs import Slabs, SlabsError, regions_of_series, to_slabs
 from shared.tasks.ct.spine_frame import is_cut, mask, on_slab, picture
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.losses import overlap_loss, structure_logit
@@ -47,8 +48,6 @@ FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (128, 96), "published": 
 CLASSES: Final = 2
 #: How much agreement of two variations counts beside what is annotated.
 CONSISTENCY: Final = 1.0
-#: Less bone than this on all slabs of a level is no vertebra, cm².
-LEAST_CM2: Final = 4.0
 
 
 class CtSegmentation(Task):
@@ -58,7 +57,8 @@ class CtSegmentation(Task):
     process of the level above and its lower facets lie on a level's upper slab and look like
     its own. Telling them apart needs the slabs above, which a network of single slabs does not
     see, and an annotator of single slices does not either. A level's own mask is what hangs
-    together with its body over the four slabs; a neighbour's facets that touch stay in it.
+    together with its body over the four slabs, and its arch where the pedicles lie above them
+    (`level_slabs.own_bone`); a neighbour's facets that touch stay in it.
 
     What is annotated. A slice of the series on which somebody drew; on all others nobody
     looked, and their slabs are learnt from by `consistency`. Boxes cannot stand in for outlines
@@ -240,21 +240,10 @@ def _is_vertebra(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _own_mask(chances: Tensor, level: LevelSlabs) -> NDArray[np.bool_] | None:
-    """What hangs together with the body over the slabs, (4, 392, 392); None if there is none.
-
-    The body is the largest part by far: 12 cm² of each slab.
-    """
-    from scipy import ndimage
-
+    """What of the bone on the slabs is the level's own, (4, 392, 392); None if there is none."""
     bone = np.stack([on_slab(one) for one in chances])
     bone[[slab is None for slab in level.slabs]] = False
-    parts, many = ndimage.label(bone, ndimage.generate_binary_structure(3, 3))
-    if not many:
-        return None
-    sizes = np.bincount(parts.ravel())[1:]
-    if sizes.max() * PIXEL_MM**2 / 100 < LEAST_CM2:
-        return None
-    return np.asarray(parts == 1 + int(sizes.argmax()))
+    return own_bone(bone)
 
 
 def _nothing(levels: tuple[str, ...] | list[str], why: str) -> Findings:

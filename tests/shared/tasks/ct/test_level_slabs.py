@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from shared.regions import code_of
 from shared.tasks.ct.level_slabs import (
@@ -14,9 +15,10 @@ from shared.tasks.ct.level_slabs import (
     drawn_on_slab,
     drawn_slices,
     middle_slices,
+    own_bone,
     slabs_of_levels,
 )
-from shared.tasks.ct.slabs import FRAME, SlabPlacement
+from shared.tasks.ct.slabs import FRAME, PIXEL_MM, SlabPlacement
 from tests.shared.spine_standins import drawn_only_on, spine_ct
 
 L1 = code_of("L1", "volume")
@@ -93,3 +95,47 @@ def test_where_nobody_drew_nothing_is_annotated() -> None:
     volume = spine_ct(np.random.default_rng(0))
     assert drawn_slices(None).tolist() == []
     assert drawn_slices(drawn_only_on(volume, [4])).tolist() == [4]
+
+
+def pieces(pedicles: bool, missed: bool = False) -> dict[str, NDArray[np.bool_]]:
+    """Bone on four slabs: a body, its arch, the process of the level above, lime before it."""
+    y, x = (axis * PIXEL_MM for axis in np.mgrid[: FRAME[0], : FRAME[1]])
+    x = x - FRAME[1] * PIXEL_MM / 2
+    body = np.tile((x / 24) ** 2 + ((y - 150) / 16) ** 2 <= 1, (4, 1, 1))  # its back is at 166 mm
+    if missed:  # on the lowest slab all but the rim, as where the core is dense
+        body[3] &= (x / 20) ** 2 + ((y - 150) / 12) ** 2 > 1
+        body[3] &= (y < 160) | (np.abs(x) > 15)
+    legs = np.abs(np.abs(x) - 0.7 * (y - 182)) <= 3
+    arch = np.tile(
+        (np.abs(x) <= 4) & (y > 188) & (y < 205) | legs & (y > 182) & (y < 200), (4, 1, 1)
+    )
+    feet = np.zeros_like(arch)
+    feet[0] = (np.abs(np.abs(x) - 14) <= 4) & (y > 160) & (y < (204 if pedicles else 170))
+    above = np.zeros_like(arch)
+    above[0] = (x / 4) ** 2 + ((y - 215) / 6) ** 2 <= 1
+    lime = np.tile((x / 3) ** 2 + ((y - 120) / 3) ** 2 <= 1, (4, 1, 1))
+    return {"body": body | feet, "arch": arch, "above": above, "lime": lime}
+
+
+@pytest.mark.parametrize(("pedicles", "missed"), [(True, False), (False, False), (False, True)])
+def test_the_arch_is_a_levels_own_where_its_pedicles_lie_above_the_slabs(
+    pedicles: bool, missed: bool
+) -> None:
+    some = pieces(pedicles, missed)
+    own = own_bone(np.logical_or.reduce(list(some.values())))
+    assert own is not None
+    assert not (own & (some["above"] | some["lime"])).any()
+    for name in ("body", "arch"):
+        assert own[some[name]].mean() > 0.97, name
+
+
+def test_a_body_without_an_arch_in_reach_stands_alone() -> None:
+    some = pieces(pedicles=False)
+    own = own_bone(some["body"] | some["above"] | some["lime"])
+    assert own is not None
+    assert np.array_equal(own, some["body"])
+
+
+def test_a_speck_is_no_vertebra() -> None:
+    assert own_bone(np.zeros((4, *FRAME), bool)) is None
+    assert own_bone(pieces(pedicles=False)["lime"]) is None
