@@ -12,13 +12,14 @@ from torch import nn
 
 from shared.clinical.cross_calibration import standardised_bmd
 from shared.findings.ct_estimates import CT_SPINE
+from shared.findings.findings import RegionMap
 from shared.phantom.person.covariates import POPULATIONS
 from shared.phantom.person.generator import GENERATORS
 from shared.phantom.person.person import draw_person
 from shared.phantom.solid_ct_source import SERIES, ct_patient
 from shared.phantom.solid_source import render_by_names
-from shared.records import StudyRecord, Vendor
-from shared.regions import LUMBAR
+from shared.records import StudyRecord, Vendor, VolumeRecord
+from shared.regions import LUMBAR, code_of
 from shared.tasks import make_task
 from tests.verify.abdomen.arms import every_arm, ready
 from tests.verify.abdomen.cast import HOSPITALS, TASKS, Cast, settings_of
@@ -63,7 +64,8 @@ def read_patient(study: StudyRecord, networks: Mapping[str, nn.Module]) -> dict[
     dict
         ``error_mm`` and ``shifted``, ``dice``: of the first two tasks, each alone, given what
         is true of those before it. End to end: ``off_mm`` by level that was named, ``bmd`` by
-        level that was estimated and of their mean, g/cm².
+        level that was estimated and of their mean, g/cm²; ``outlined`` by level, how much of
+        what is truly its own on the slices that were outlined; ``why`` levels were not named.
     """
     alone: dict[str, float] = {}
     for name in TASKS[:2]:
@@ -84,7 +86,24 @@ def read_patient(study: StudyRecord, networks: Mapping[str, nn.Module]) -> dict[
         **{key: alone[key] for key in ("error_mm", "shifted", "dice") if key in alone},
         "off_mm": off,
         "bmd": {one.region: one.value for one in found["ct-bmd"].measurements},
+        "outlined": outlined(volume, found["ct-segmentation"].volume_maps.get(SERIES)),
+        "why": sorted({one.why for one in found["ct-localisation"].not_assessed}),
     }
+
+
+def outlined(volume: VolumeRecord, found: RegionMap | None) -> dict[str, float]:
+    """Area that was outlined of each level over what is its own, on the slices that were."""
+    if found is None or volume.regions is None:
+        return {}
+    slices = np.flatnonzero(found.any((1, 2)))
+    ours, truth = found[slices], np.asarray(volume.regions[slices])
+    shares = {}
+    for level in LUMBAR:
+        mine, own = (array == code_of(level, "volume") for array in (ours, truth))
+        there = mine.any((1, 2))
+        if own[there].any():
+            shares[level] = float(mine[there].sum() / own[there].sum())
+    return shares
 
 
 def true_facts(number: int, party: Cast) -> dict[str, Any]:
