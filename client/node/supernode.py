@@ -127,7 +127,8 @@ def _noting(receive: Callable[[], Any], clock: Clock) -> Callable[[], Any]:
 
     def noting() -> Any:
         nonlocal had
-        if had:
+        had, before = False, had  # asking may fail, and is then no work
+        if before:
             clock.note_work()
         found = receive()
         had = found is not None

@@ -35,6 +35,9 @@ ARCH_WITHIN_MM: Final = 24.0
 #: [U] An arch has 4 cm² on each slab; a body with less than this behind it on all four together
 #: has none, only the ends of the pedicles.
 LEAST_ARCH_CM2: Final = 3.0
+#: [U] So much of an arch lies within that: half of it without its spinous process. What only
+#: reaches in is another level's.
+ARCH_SHARE: Final = 0.2
 #: [U] It begins so near to the middle, mm to either side: facets and what touches them.
 ARCH_BESIDE_MM: Final = 25.0
 
@@ -208,7 +211,8 @@ def own_bone(bone: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     near = parts[
         :, row : row + round(ARCH_WITHIN_MM / PIXEL_MM), max(middle - beside, 0) : middle + beside
     ]
-    arch = np.unique(near[near > 0])
+    touched = np.bincount(near.ravel(), minlength=many + 1)[1:]
+    arch = 1 + np.flatnonzero(touched >= np.maximum(ARCH_SHARE * sizes, 1))
     return np.asarray(np.isin(parts, [body, *arch]))
 
 

@@ -136,6 +136,17 @@ def test_a_body_without_an_arch_in_reach_stands_alone() -> None:
     assert np.array_equal(own, some["body"])
 
 
+def test_what_only_reaches_in_behind_a_body_is_another_levels() -> None:
+    some = pieces(pedicles=False)
+    reaching = some["above"].copy()
+    reaching[0, 252 : round(210 / PIXEL_MM), FRAME[1] // 2] = (
+        True  # 189 mm: a thread to the process
+    )
+    own = own_bone(some["body"] | reaching)
+    assert own is not None
+    assert np.array_equal(own, some["body"])
+
+
 def test_a_speck_is_no_vertebra() -> None:
     assert own_bone(np.zeros((4, *FRAME), bool)) is None
     assert own_bone(pieces(pedicles=False)["lime"]) is None
