@@ -28,6 +28,7 @@ from tests.verify.abdomen.cast import (
     DELTA,
     EPSILON,
     HOSPITALS,
+    METHOD,
     PRIVATE_ROUNDS,
     PUBLIC,
     ROUNDS,
@@ -93,7 +94,7 @@ def ready(party: Cast, tell: Tell) -> list[Path]:
 
 def _told(party: Cast) -> list[str]:
     told = [party.order.told]
-    return told if party is PUBLIC else [*told, *_public_told(SEEDS[0])]
+    return told if party is PUBLIC else [*told, str(METHOD), *_public_told(SEEDS[0])]
 
 
 def _public_told(seed: int) -> list[str]:
