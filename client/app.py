@@ -35,11 +35,18 @@ app = ClientApp()
 
 
 def load() -> None:
-    """Import what answering imports, for processes that are forked of this one to answer."""
+    """Import what answering imports, for processes that are forked of this one to answer.
+
+    The code's digest is taken here too: files that an update puts in the place of these are not
+    what has been imported.
+    """
     import client.round.answer  # noqa: F401
     import shared.training.accounting
     import shared.training.keyed_optimiser
     import shared.training.local_round  # noqa: F401
+    from shared.runtime.libraries import code_digest
+
+    code_digest()
 
 
 @app.train()

@@ -36,14 +36,17 @@ from shared.dicom.content import content_digest
 from shared.dicom.phi.deidentify import keyed_digest
 from shared.dicom.scan import LARGEST_FILE
 from shared.dicom.verdicts import FileVerdict
-from shared.runtime.files import OWNER_ONLY, alone_with, settle_folder, write_text_atomically
+from shared.runtime.files import (
+    OWNER_ONLY,
+    alone_with,
+    leaves_room,
+    settle_folder,
+    write_text_atomically,
+)
 
 Channel = Literal["fetching", "pushed"]
 OWNERS_FOLDER: Final = 0o700
 PART: Final = ".part"
-#: Free space that no source may use up: the ledger and the audit chain are on the same disk,
-#: and a site that cannot write them cannot train.
-ROOM_TO_LEAVE: Final = 1024**3
 
 
 class TooLargeError(OSError):
@@ -98,7 +101,8 @@ class Inbox:
         TooLargeError
             If no study has a file of that size.
         OSError
-            If it would leave less than `ROOM_TO_LEAVE` on the disk, or cannot be written.
+            If it would leave too little on the disk (`shared.runtime.files.leaves_room`), or
+            cannot be written.
         """
         if len(data) > LARGEST_FILE:
             raise TooLargeError(f"an object of {len(data)} bytes (at most {LARGEST_FILE})")
@@ -122,7 +126,7 @@ class Inbox:
 
     def _require_room(self, size: int) -> None:
         """Refuse what would leave too little room on the disk, as the disk does when it is full."""
-        if shutil.disk_usage(self.arriving).free < size + ROOM_TO_LEAVE:
+        if not leaves_room(self.arriving, size):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.arriving))
 
     def forget(self, study_uid: str) -> None:

@@ -20,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from client.ingest.folder import IngestReport, ProgressCallback, ingest, remember_names
-from client.ingest.inbox import OWNERS_FOLDER, ROOM_TO_LEAVE, Inbox
+from client.ingest.inbox import OWNERS_FOLDER, Inbox
 from client.store.site_store import SiteStore
 from shared.dicom.scan import LARGEST_FILE
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.errors import DiskFullError, InputEmptyError, InputMissingError, InputUnreadableError
 from shared.phrases import counted
-from shared.runtime.files import OWNER_ONLY
+from shared.runtime.files import OWNER_ONLY, ROOM_TO_LEAVE
 
 #: No export has more files than this, nor more bytes.
 MOST_ENTRIES: Final = 1_000_000

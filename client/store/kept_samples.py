@@ -1,17 +1,18 @@
 """Samples of studies that take long to make, kept in the store from round to round.
 
-<site>/store/prepared/<task>/<key>/<study>.sample    safetensors, 0600
+<site>/store/prepared/<task>/<key>/<study>.<facts>.sample    safetensors, 0600
 
 A sample follows from its study, the network's settings, the versions that prepare the input,
-and the programs: these are the folder's key, and the study's facts stand in the file. What does
-not fit is made anew. Losing any of it costs time only.
+and the programs: these are the folder's key. The study's facts stand in the file, and the
+beginning of their digest in its name, so that names alone say which samples nobody can use any
+more. What does not fit is made anew. Losing any of it costs time only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from client.store.prepared_source import PreparedSource, SiteSource
 from client.store.preparing_version import FOLDER, HOLDING
 from shared.audit.keys import digest_of
-from shared.runtime.files import OWNER_ONLY, appearing
+from shared.runtime.files import OWNER_ONLY, appearing, leaves_room
 from shared.runtime.libraries import code_digest, versions_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ ENDING: Final = ".sample"
 FACTS: Final = "facts"
 #: What the header of a sample's file takes at most.
 HEADER_BYTES: Final = 4096
+#: Hexadecimal digits of the digest of a study's facts that stand in a file's name.
+DIGITS: Final = 16
 
 
 def is_kept(task: Task) -> bool:
@@ -96,19 +99,21 @@ class SampleShelf:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        if not (self.folder / HOLDING).exists():
-            return
         facts = {FACTS: self.source.facts_digest(patient, study)}
         whole = {name: value.contiguous() for name, value in sample.items()}
-        # A folder that was removed meanwhile, or a full disk: it is made again next time.
+        size = HEADER_BYTES + sum(one.numel() * one.element_size() for one in whole.values())
         path = self._path(patient, study)
-        with suppress(OSError, SafetensorError), appearing(path, durably=False) as part:
-            part.touch(mode=OWNER_ONLY)
-            save_file(whole, part, metadata=facts)
-            part.chmod(OWNER_ONLY)
+        # A folder that was removed meanwhile, or a full disk: it is made again next time.
+        with suppress(OSError, SafetensorError):
+            if not (self.folder / HOLDING).exists() or not leaves_room(self.folder, size):
+                return
+            with appearing(path, durably=False) as part:
+                part.touch(mode=OWNER_ONLY)
+                save_file(whole, part, metadata=facts)
+                part.chmod(OWNER_ONLY)
 
     def _path(self, patient: str, study: int) -> Path:
-        return self.folder / f"{self.source.studies_by_patient[patient][study].uid}{ENDING}"
+        return self.folder / _name(self.source, patient, study)
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,33 @@ class SampleShelves:
             shelf.keep(patient, study, sample)
 
 
-def remove_samples_of_others(folder: Path, studies: Collection[str]) -> None:
-    """Remove samples of studies that are not among these: taken out of the store, or left out."""
-    with suppress(OSError):
-        for path in folder.glob(f"*{ENDING}"):
-            if path.stem not in studies:
+def names_of_samples(source: StoreSource) -> Iterator[str]:
+    """Give the name of a sample's file for each study with a series, as its facts are now."""
+    for patient, studies in source.studies_by_patient.items():
+        for number, study in enumerate(studies):
+            if source.volumes.get(study.uid):
+                yield _name(source, patient, number)
+
+
+def _name(source: StoreSource, patient: str, study: int) -> str:
+    facts = source.facts_digest(patient, study)[:DIGITS]
+    return f"{source.studies_by_patient[patient][study].uid}.{facts}{ENDING}"
+
+
+def remove_other_samples(root: Path, names: Collection[str]) -> None:
+    """Remove samples of all tasks whose names are not among these, and parts of samples.
+
+    Their studies were taken out of the store, left out, or are not what they were. A part that
+    another process writes at this moment goes too: its sample is made again next time.
+
+    Parameters
+    ----------
+    root : Path
+        Where a store keeps what was made of its studies.
+    names : collection of str
+        Of `names_of_samples`, over all splits.
+    """
+    for path in root.glob(f"*/*/*{ENDING}*"):
+        if path.name not in names:
+            with suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -82,8 +82,17 @@ class StoreSource:
         return digest.hexdigest()
 
     def facts_digest(self, patient: str, study: int) -> str:
-        """SHA-256 over everything that training reads of a patient's study, by its number."""
-        told = self._told(patient, self.studies_by_patient[patient][study])
+        """SHA-256 over everything that training reads of a patient's study, by its number.
+
+        How its volumes were acquired is in it, which `digest` leaves out: requests keep the
+        digests that they had.
+        """
+        row = self.studies_by_patient[patient][study]
+        acquired = [
+            [one.kvp, one.contrast, one.kernel, one.thickness_mm]
+            for one in self.volumes.get(row.uid, ())
+        ]
+        told = self._told(patient, row) + json.dumps(acquired).encode()
         return hashlib.sha256(told).hexdigest()
 
     def _told(self, patient: str, study: Study) -> bytes:

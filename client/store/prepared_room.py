@@ -10,6 +10,7 @@ what is refused follows from what was found, or from who was drawn into a step.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections import Counter
@@ -24,7 +25,8 @@ from pydantic import ValidationError
 from client.store.kept_samples import (
     SampleShelf,
     is_kept,
-    remove_samples_of_others,
+    names_of_samples,
+    remove_other_samples,
     sample_bytes,
     sample_folder,
     sample_key,
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from client.store.site_store import SiteStore
     from shared.tasks.base import Task
     from shared.tasks.inputs import TaskInputs
+
+LOG: Final = logging.getLogger(__name__)
 
 #: Ends the name of a version's folder that is being removed.
 GOING: Final = ".going"
@@ -119,11 +123,13 @@ def keep_in_room(
 def keep_samples_in_room(
     store: SiteStore, task: Task, source: SiteSource, named: Set[tuple[str, str]]
 ) -> SampleShelf | None:
-    """Give samples of a task a place, if there is room for those of all studies of the store.
+    """Give samples of a task a place, if there is room for those of all series of the store.
 
     They stand in the same room as what versions find, and like it go when they were not used
     for longest. A coordinator chooses the size of a network and with it that of samples, so
-    whether there is room is no reason to refuse: then they are made anew in each round.
+    whether there is room is no reason to refuse: then they are made anew in each round, as they
+    are where the disk is full, for privacy was reserved before. Samples, of any task, of studies
+    that are not there any more or not as they were go in any case.
 
     Parameters
     ----------
@@ -139,32 +145,48 @@ def keep_samples_in_room(
     Returns
     -------
     SampleShelf or None
-        None if the task's samples are not kept (`kept_samples.is_kept`) or there is no room.
+        None if the task's samples are not kept (`kept_samples.is_kept`), there is no room, or
+        the disk cannot be read or written.
     """
     if not is_kept(task):
         return None
-    key = sample_key(task, source)
-    folder = sample_folder(store, task, key)
     own, versions = (
         (source.source, source.versions) if isinstance(source, PreparedSource) else (source, ())
     )
-    sizes = _sizes(store, versions)
-    studies = {
-        study.uid
-        for split in SPLITS
-        for some in store.source(split).studies_by_patient.values()
-        for study in some
-    }
-    sizes[folder] = BESIDES + len(studies) * (_on_disk(sample_bytes(task)) + BLOCK)
-    with _alone(store) as root:
-        try:
-            using = _make_room(store, root, sizes, named)
-        except PolicyRefusedError:
-            return None
-        _write(folder, Holding(digest=key, bytes=using[folder]))
-        os.utime(folder)
-        remove_samples_of_others(folder, studies)
+    using = {(one.task.name, one.preparation.digest) for one in versions}
+    try:
+        names = {name for split in SPLITS for name in names_of_samples(store.source(split))}
+        with _alone(store) as root:
+            remove_other_samples(root, names)
+            folder = _place_samples(
+                store, root, sample_key(task, source), task, versions, len(names), named - using
+            )
+    except PolicyRefusedError:
+        return None
+    except OSError as error:
+        LOG.warning("%s: samples are not kept (%s)", task.name, error.strerror)
+        return None
     return SampleShelf(folder, own)
+
+
+def _place_samples(
+    store: SiteStore, root: Path, key: str, task: Task, versions: Sequence[PreparingVersion],
+    count: int, named: Set[tuple[str, str]],
+) -> Path:  # fmt: skip
+    """Make the folder of a number of samples of a task, and room for them.
+
+    Raises
+    ------
+    PolicyRefusedError
+        If there is none.
+    """
+    folder = sample_folder(store, task, key)
+    sizes = _sizes(store, versions)
+    sizes[folder] = BESIDES + count * (_on_disk(sample_bytes(task)) + BLOCK)
+    using = _make_room(store, root, sizes, named)
+    _write(folder, Holding(digest=key, bytes=using[folder]))
+    os.utime(folder)
+    return folder
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from shared.findings.findings import Findings, RegionMap
 from shared.records import StudyLabels, StudyRecord
 from shared.regions import VERTEBRA_CODES
 from shared.runtime.files import OWNER_ONLY, appearing, make_private_folder
-from shared.runtime.libraries import versions_of
+from shared.runtime.libraries import code_digest, versions_of
 from shared.tasks import make_task
 from shared.training.weights import Arrays, digest_arrays, kept_tensors, save_tensors
 
@@ -285,6 +285,7 @@ def _key(preparation: Preparation, compute: Compute, before: tuple[str, ...]) ->
         preparation.digest,
         compute.device,
         versions_of(*LIBRARIES),
+        code_digest(),  # a version of the program stays while its code is worked on
         *before,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -23,6 +23,9 @@ OWNERS_FOLDER: Final = 0o700
 FULL: Final = ("disk is full", "No space left")
 SQLITE_IN_NEED: Final = ("unable to open database file", "disk I/O error")
 LEAST_ROOM_BYTES: Final = 1_000_000
+#: Free space that nothing may use up which can come, or be made, again: the ledger and the audit
+#: chain are on the same disk, and a site that cannot write them cannot train.
+ROOM_TO_LEAVE: Final = 1024**3
 
 
 @contextlib.contextmanager
@@ -145,6 +148,11 @@ def require_private(path: Path, what: str) -> None:
             f"{path}: mode {mode:04o} lets others read {what} (must be 0600; run "
             f"`chmod 600 {path}`)"
         )
+
+
+def leaves_room(folder: Path, size: int) -> bool:
+    """Say whether `ROOM_TO_LEAVE` is still free on a folder's disk with so many bytes more."""
+    return shutil.disk_usage(folder).free >= size + ROOM_TO_LEAVE
 
 
 def is_disk_full(error: BaseException | None, folder: Path) -> bool:

@@ -10,6 +10,11 @@ import hashlib
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
+
+#: Where the code stands that samples and maps follow from: what reads a store, and all that is
+#: made of it.
+PLACES: Final = ("shared", "client/store")
 
 
 @cache
@@ -20,14 +25,18 @@ def versions_of(*programs: str) -> tuple[str, ...]:
 
 @cache
 def code_digest() -> str:
-    """SHA-256 over the source of everything in `shared`, by name.
+    """Digest of the code that runs, as it is when this is first asked: `digest_of_code`.
 
     A version stays the same while a program is worked on; what is made by changed code has
     another digest.
     """
-    root = Path(__file__).resolve().parents[1]
+    return digest_of_code(Path(__file__).resolve().parents[2])
+
+
+def digest_of_code(root: Path) -> str:
+    """SHA-256 over the source in `PLACES` below a folder, by name."""
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for place in PLACES for path in (root / place).rglob("*.py")):
         source = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(root)}|{source}\n".encode())
     return digest.hexdigest()

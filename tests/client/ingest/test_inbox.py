@@ -15,7 +15,7 @@ from pydicom import dcmread
 
 import client.ingest.inbox
 from client.ingest.folder import ingest
-from client.ingest.inbox import ROOM_TO_LEAVE, Inbox, TooLargeError, take_inbox
+from client.ingest.inbox import Inbox, TooLargeError, take_inbox
 from client.sources.fetch import fetch_all
 from client.sources.listen import Quiet
 from client.sources.nodes import Deliver
@@ -24,6 +24,7 @@ from client.sources.retry import HungUpError, StudyFailedError, TryAgainError, p
 from client.store.site_store import SiteStore, init_site
 from shared.errors import ConfigValueError, SourceRefusedError, SourceUnavailableError
 from shared.phantom.make import make_hospital
+from shared.runtime.files import ROOM_TO_LEAVE
 from shared.settings.files import SiteConfig
 from shared.settings.pacs import RetrySettings
 from tests.shared.rendered_samples import sample_study

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import stat
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,12 +23,15 @@ from sqlalchemy.orm import Session
 from client.round.answer import answer_train
 from client.round.kept_patients import patients_of
 from client.round.open_site import Site, open_site
-from client.store.catalogue import Patient, Study, Volume
+from client.store.catalogue import Label, Patient, Study, Volume
 from client.store.exclusions import leave_out
 from client.store.kept_samples import ENDING
-from client.store.prepared_room import Holding
-from client.store.preparing_version import HOLDING
+from client.store.prepared_room import GIGABYTE, Holding, keep_samples_in_room
+from client.store.prepared_source import PreparedSource
+from client.store.preparing_version import HOLDING, PreparingVersion
 from client.store.site_store import SiteStore, init_site, origin_text
+from shared.protocol.preparation import Preparation
+from shared.runtime.files import ROOM_TO_LEAVE
 from shared.settings.files import SiteCompute, SiteConfig, SitePolicy, SitePrivacy
 from shared.settings.task import NetworkSettings, PrivateSettings, TaskSettings
 from shared.tasks import make_task
@@ -31,6 +39,7 @@ from shared.tasks.base import Task
 from shared.tasks.ct import localisation, segmentation, slabs
 from shared.tasks.ct.slabs import FRAME
 from shared.training.arrays import get_arrays
+from shared.training.compute import Compute
 from shared.training.initial_weights import start_network
 from tests.server.jobs import job, train_message
 from tests.shared import ct_standins
@@ -135,6 +144,24 @@ def samples(site: Site) -> list[Path]:
     return sorted((site.store.arrays.parent / "prepared").rglob(f"*{ENDING}"))
 
 
+def study_of(sample: Path) -> str:
+    return sample.stem.rpartition(".")[0]
+
+
+def counted(site: Site) -> int:
+    """Bytes that the only folder of samples may take."""
+    [holding] = (site.store.arrays.parent / "prepared").glob(f"*/*/{HOLDING}")
+    return Holding.model_validate_json(holding.read_text()).bytes
+
+
+def with_room(site: Site, gigabytes: float) -> Site:
+    """Give the site as it is with other room for what is kept."""
+    config = site.store.config
+    policy = config.policy.model_copy(update={"maximum_prepared_gigabytes": gigabytes})
+    store = replace(site.store, config=config.model_copy(update={"policy": policy}))
+    return replace(site, store=store)
+
+
 def test_two_rounds_make_slabs_and_projections_of_a_series_once(
     site: Site, made: Counter[str]
 ) -> None:
@@ -157,7 +184,7 @@ def test_what_is_kept_is_the_sample_bit_for_bit(site: Site) -> None:
     task, source = make_task(SETTINGS), site.store.source("train")
     for patient in source.patients:
         [study] = source.studies(patient)
-        [path] = [one for one in samples(site) if one.stem == study.study]
+        [path] = [one for one in samples(site) if study_of(one) == study.study]
         kept, sample = load_file(path), task.sample(study)
         assert kept.keys() == sample.keys()
         assert all(torch.equal(kept[name], value) for name, value in sample.items())
@@ -176,6 +203,10 @@ CHANGES = {
     "outlines": sa.update(Volume).values(mask_digest="1" * 64),
     "spacing": sa.update(Volume).values(row_mm=Volume.row_mm + 0.1),
     "covariate": sa.update(Study).values(age_years=50.0),
+    "voltage": sa.update(Volume).values(kvp=80.0),
+    "contrast": sa.update(Volume).values(contrast=True),
+    "kernel": sa.update(Volume).values(kernel="another"),
+    "thickness": sa.update(Volume).values(thickness_mm=4.5),
 }
 
 
@@ -208,9 +239,95 @@ def test_what_is_damaged_is_made_anew(site: Site, made: Counter[str]) -> None:
 def test_nothing_of_a_study_that_is_left_out_stays(site: Site) -> None:
     prepare(site)
     [gone, *others] = samples(site)
-    leave_out(site.store.folder, gone.stem)
+    part = gone.with_name(f"{gone.name}.{os.getpid()}.part")  # of a round that was killed
+    of_other_code = gone.parent.with_name("other") / gone.name
+    of_other_task = gone.parents[2] / "ct-segmentation" / "key" / gone.name
+    for path in (part, of_other_code, of_other_task):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(gone, path)
+        (path.parent / HOLDING).write_text(Holding(digest="0" * 64, bytes=1).model_dump_json())
+    stays = of_other_task.with_name(others[0].name)
+    shutil.copy(others[0], stays)
+    leave_out(site.store.folder, study_of(gone))
     prepare(site)
+    assert samples(site) == sorted([*others, stays])
+    assert list(gone.parents[2].rglob(f"*{ENDING}.*")) == []
+
+
+def test_what_is_left_out_goes_where_there_is_no_room(site: Site) -> None:
+    prepare(site)
+    [gone, *others] = samples(site)
+    leave_out(site.store.folder, study_of(gone))
+    prepare(with_room(site, 1e-4))
     assert samples(site) == others
+
+
+def test_the_sample_of_a_study_as_it_was_goes(site: Site) -> None:
+    """Somebody retracted its label, or left out the DXA that it was paired with."""
+    label = {"study": "2.25.10", "kind": "bmd", "name": "L1", "value": 0.9, "disputed": False}
+    with Session(site.store.engine) as session, session.begin():
+        session.add(Label(**label))
+    prepare(site)
+    before = samples(site)
+    with site.store.engine.begin() as connection:
+        connection.execute(sa.delete(Label))
+    assert keep_samples_in_room(
+        site.store, make_task(SETTINGS), site.store.source("train"), frozenset()
+    )
+    assert [study_of(path) for path in before if not path.exists()] == [label["study"]]
+
+
+@pytest.mark.parametrize("spare", [-1, 1 << 20])
+def test_samples_leave_room_on_the_disk(
+    site: Site, monkeypatch: pytest.MonkeyPatch, spare: int
+) -> None:
+    free = SimpleNamespace(free=ROOM_TO_LEAVE + spare)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    prepare(site)
+    assert len(samples(site)) == (TRAINED if spare > 0 else 0)
+
+
+FAILING = ("make_private_folder", "alone_with", "write_text_atomically", "os.utime")
+
+
+@pytest.mark.parametrize("failing", FAILING)
+def test_a_full_disk_costs_no_round(
+    site: Site, made: Counter[str], monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def full(*given: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(f"client.store.prepared_room.{failing}", full)
+    prepare(site)
+    assert made["projections"] == TRAINED
+    assert samples(site) == []
+
+
+def test_room_is_counted_for_series_alone(site: Site) -> None:
+    prepare(site)
+    before = counted(site)
+    with Session(site.store.engine) as session, session.begin():
+        session.add(Study(uid="2.25.99", patient="p0", vendor="other", day=2))
+    shutil.rmtree(site.store.arrays.parent / "prepared")
+    prepare(site)
+    assert counted(site) == before
+
+
+def test_a_version_in_use_is_not_kept_twice_for_samples(site: Site) -> None:
+    """Of one that a contract names, a copy by other programs goes where samples need its room."""
+    task, named = make_task(OUTLINES), Preparation(settings=SETTINGS, digest="d" * 64)
+    one = PreparingVersion(site.store.arrays.parent, named, Compute(), {})
+    source = PreparedSource(site.store.source("train"), task.inputs, (one,))
+    names = frozenset({(one.task.name, "d" * 64)})
+    assert keep_samples_in_room(site.store, task, source, names)
+    large = with_room(site, 1.5 * counted(site) / GIGABYTE)
+    copy = one.folder.with_name("copy")
+    copy.mkdir(parents=True)
+    (copy / HOLDING).write_text(
+        Holding(digest="d" * 64, bytes=10 * counted(site)).model_dump_json()
+    )
+    assert keep_samples_in_room(large.store, task, source, names)
+    assert not copy.exists()
 
 
 def test_without_room_nothing_is_kept(tmp_path: Path, made: Counter[str]) -> None:
@@ -236,5 +353,4 @@ def test_nothing_is_kept_once_its_room_is_gone(site: Site) -> None:
 def test_what_is_kept_takes_no_more_than_is_counted(site: Site) -> None:
     prepare(site)
     [folder] = (site.store.arrays.parent / "prepared").glob("*/*")
-    counted = Holding.model_validate_json((folder / HOLDING).read_text()).bytes
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= counted
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= counted(site)

@@ -266,3 +266,11 @@ def test_a_damaged_contract_names_no_version(site: Site) -> None:
     path.write_text(path.read_text().replace(PREPARATION.digest, "0" * 64))
     path.with_name(f"{FRACTURE.task}.checked.json").write_text("{}")
     assert versions_named(site.store.folder) == frozenset()
+
+
+def test_a_version_of_changed_code_makes_its_maps_anew(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [before] = fill(site, 0)
+    monkeypatch.setattr("client.store.preparing_version.code_digest", lambda: "of other code")
+    assert version(site, 0).folder != before
