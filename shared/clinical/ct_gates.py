@@ -16,6 +16,8 @@ from shared.records import VolumeRecord
 
 #: Thicker slices, or slices further apart, blur end plates into the bone between them, mm.
 THICKEST_MM: Final = 5.0
+#: Steps are told from positions that files round: so much more is the same thickness, mm.
+ROUNDED_MM: Final = 0.05
 #: [U] Slices across another axis are told by steps that are so many times a pixel's side.
 LONG_STEP: Final = 1.5
 #: Kernels for bone and lung as makers name them: they sharpen edges, and with them noise.
@@ -63,9 +65,14 @@ def _not_axial(volume: VolumeRecord) -> str | None:
     return f"slices {way}, {max(back, left):g} mm apart"
 
 
+def is_thick(volume: VolumeRecord) -> bool:
+    """Say whether slices are thicker or further apart than `THICKEST_MM`, but for rounding."""
+    return volume.thickest_mm > THICKEST_MM + ROUNDED_MM
+
+
 def _thick(volume: VolumeRecord) -> str | None:
     thickest = volume.thickest_mm
-    if thickest <= THICKEST_MM:
+    if not is_thick(volume):
         return None
     return f"{thickest:g} mm {'thick' if thickest == volume.slice_thickness_mm else 'apart'}"
 

@@ -4,10 +4,15 @@ Air is looked for in front of the body, where there is no couch; gas inside the 
 Fat is what lies under the skin, at least `SKIN_MM` below the surface. Muscle is what lies beside
 the spinous process, where there is neither kidney nor bowel. A voxel counts if it shows about
 what its tissue is computed to show and everything around it within `MARGIN_MM` does, too.
+
+About: within `OFF_HU` of what is computed, and then once more of what that gave, so that a scanner
+with an offset or muscle that holds fat is not cut off on one side. A tissue that is farther off
+than that is still missing or read too near to what is expected; the residual cannot show it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -39,7 +44,10 @@ SKIN_MM: Final = (4.0, 40.0)
 #: Muscle lies so far to either side of the vertebra's middle, mm: beside the spinous process, and
 #: not yet where kidneys are.
 BESIDE_MM: Final = (12.0, 50.0)
-#: How far a voxel of a tissue may be off what is computed, HU.
+#: Behind the body's back the outline must go on so far, mm, or no spinous process is in it: then
+#: nothing tells the muscle of the back from psoas, crura and kidneys.
+PROCESS_MM: Final = 25.0
+#: How far a voxel of a tissue may be off what is computed, and then off what that gave, HU.
 OFF_HU: Final = 40.0
 #: Everything within this of a voxel is of its tissue, mm.
 MARGIN_MM: Final = 2.5
@@ -49,11 +57,15 @@ LEAST_MM2: Final = 100.0
 
 @dataclass(frozen=True)
 class SeenTissues:
-    """What was found of the reference tissues around a level, HU; None where one was not."""
+    """What was found of the reference tissues around a level, HU; None where one was not.
+
+    `process` says whether the outline holds a spinous process, without which no muscle is read.
+    """
 
     air: float | None
     fat: float | None
     muscle: float | None
+    process: bool = True
 
 
 def read_tissues(
@@ -103,18 +115,22 @@ def read_tissues(
     measured = ~_padded(plane, pixel_mm)
     rows = np.flatnonzero(bone.any(1))
     beyond = ndimage.distance_transform_edt(~body, pixel_mm)
-    air = (np.abs(blurred - expected.air) < OFF_HU) & _between(beyond, AIR_MM) & measured
+    air = _between(beyond, AIR_MM) & measured
     air[rows[0] :] = False  # the couch is behind
     # Where the field ends the body goes on: that is no surface.
     fat = body & measured & _between(_depth(body | ~measured, pixel_mm), SKIN_MM)
-    fat &= np.abs(blurred - expected.fat) < OFF_HU
-    centre_row, centre_column = ndimage.center_of_mass(bone)
+    back = _back(bone, pixel_mm)
+    reach_mm = (np.flatnonzero(level.any((0, 2)))[-1] / down - back) * pixel_mm[0]
+    centre_column = ndimage.center_of_mass(bone)[1]
     aside = np.abs(np.arange(plane.shape[1]) - centre_column) * pixel_mm[1]
     muscle = body & measured & ~bone & _between(aside, BESIDE_MM)[None, :]
-    muscle[: int(centre_row)] = False
+    muscle[: math.ceil(back)] = False
     muscle[rows[-1] + 1 :] = False
-    muscle &= np.abs(blurred - expected.muscle) < OFF_HU
-    return SeenTissues(*(_median(plane, one, pixel_mm) for one in (air, fat, muscle)))
+    process = bool(reach_mm >= PROCESS_MM)
+    muscle &= process
+    places = ((air, expected.air), (fat, expected.fat), (muscle, expected.muscle))
+    read = (_reading(plane, blurred, *one, pixel_mm) for one in places)
+    return SeenTissues(*read, process)
 
 
 def together(seen: Sequence[SeenTissues]) -> tuple[TissueHu | None, tuple[str, ...]]:
@@ -123,16 +139,18 @@ def together(seen: Sequence[SeenTissues]) -> tuple[TissueHu | None, tuple[str, .
     Returns
     -------
     TissueHu or None, tuple of str
-        The median of the levels that show a tissue, and the names of tissues that none shows;
-        without one of them there is no TissueHu.
+        The median of the levels that show a tissue, and the names of tissues that none shows,
+        with the reason where one is known; without one of them there is no TissueHu.
     """
     values = {
         name: [value for one in seen if (value := getattr(one, name)) is not None]
         for name in ("air", "fat", "muscle")
     }
-    missing = tuple(name for name, found in values.items() if not found)
+    missing = [name for name, found in values.items() if not found]
     if missing:
-        return None, missing
+        if missing[-1] == "muscle" and seen and not any(one.process for one in seen):
+            missing[-1] += " (no outline holds a spinous process)"
+        return None, tuple(missing)
     return TissueHu(**{name: float(np.median(found)) for name, found in values.items()}), ()
 
 
@@ -172,6 +190,27 @@ def _depth(mask: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
 
 def _between(distance: NDArray[np.float64], bounds: tuple[float, float]) -> Mask:
     return np.asarray((distance >= bounds[0]) & (distance <= bounds[1]))
+
+
+def _back(bone: Mask, pixel_mm: tuple[float, float]) -> float:
+    """Row of the back of a vertebral body: where the largest disc inside the bone ends.
+
+    It lies in the body, which is as deep as wide or less; arch and processes are thinner.
+    """
+    depth = _depth(np.pad(bone, 1), pixel_mm)
+    row = int(np.unravel_index(int(np.argmax(depth)), depth.shape)[0]) - 1
+    return row + float(depth.max()) / pixel_mm[0]
+
+
+def _reading(
+    plane: Plane, blurred: Plane, place: Mask, expected: float, pixel_mm: tuple[float, float]
+) -> float | None:
+    """Median of what shows about what is expected, then of what shows about that."""
+    found: float | None = expected
+    for _ in range(2):
+        if found is not None:
+            found = _median(plane, place & (np.abs(blurred - found) < OFF_HU), pixel_mm)
+    return found
 
 
 def _median(plane: Plane, region: Mask, pixel_mm: tuple[float, float]) -> float | None:

@@ -6,7 +6,7 @@ by internal calibration. It is never put together with what a network estimates.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import astuple
 from typing import Final, TypeVar
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from shared.clinical.attenuation import L1_CUT_OFFS, REFERENCE_KV, At120, at_120_kv
-from shared.clinical.ct_gates import THICKEST_MM
+from shared.clinical.ct_gates import why_not_measured
 from shared.clinical.internal_calibration import (
     InternalCalibration,
     MineralDensity,
@@ -36,6 +36,11 @@ LEVELS: Final = ("T12", "L1", "L2", "L3", "L4")
 #: with its processes the flattest is higher.
 SLAB_MM: Final = 16.0
 WHAT: Final = "trabecular attenuation"
+#: Why nothing is measured where nobody outlined anything.
+NOT_OUTLINED: Final = "no vertebra is outlined in this series"
+#: [U] Mineral of any trabecular core, mg/cm³: what 500 HU show, above which none is taken for one,
+#: is 377.
+POSSIBLE_MINERAL: Final = (0.0, 400.0)
 #: Before this age no class is given, by attenuation either.
 YOUNGEST: Final = 50.0
 #: Patients of the study that the cut-offs are from.
@@ -56,13 +61,25 @@ class LevelAttenuation(Fact):
     at_120 : At120 or None
         At 120 kV; None where the voltage is unknown or was not computed.
     density : MineralDensity or None
-        By internal calibration, mg/cm³ hydroxyapatite; None where the series has none.
+        By internal calibration, mg/cm³ hydroxyapatite; None where the series has none, or what
+        was read cannot be (`POSSIBLE_MINERAL`).
+    slices_mm : float or None
+        How high the outline is where it was taken as slices through the middle; nothing says that
+        they are. None of a whole vertebra.
     """
 
     level: str
     core: CoreReading
     at_120: At120 | None = None
     density: MineralDensity | None = None
+    slices_mm: float | None = None
+
+    @property
+    def taken_as(self) -> str:
+        """What an outline of some slices was taken as; empty of a whole vertebra."""
+        if self.slices_mm is None:
+            return ""
+        return f"on slices of {self.slices_mm:g} mm together, taken as the middle"
 
 
 class TissueLine(Fact):
@@ -99,7 +116,8 @@ class SeriesAttenuation(Fact):
     not_calibrated : str
         Why there is none.
     not_assessed : tuple of NotAssessed
-        Levels that are outlined and were not measured, or the whole series, each with why.
+        Levels that are outlined and were not measured, levels whose mineral cannot be, or the
+        whole series, each with why.
     caution : str
         Why the cut-offs do not apply; empty where they do.
     statement : str
@@ -129,30 +147,34 @@ def read_attenuation(
     ----------
     volume : VolumeRecord
         With `regions`, or nothing is measured. Vertebrae may be outlined as a whole or on slices
-        through their middles.
+        through their middles. Where bone is not measured (`shared.clinical.ct_gates`), nothing
+        is here either.
     age_years : float, optional
         Of the patient; without it, and under `YOUNGEST`, L1 says nothing.
     fractured : collection of str
         Levels that the hospital graded as fractured: they are not measured.
     """
-    regions, thickest = volume.regions, volume.thickest_mm
+    regions = volume.regions
     if regions is None or not regions.any():
-        return _nothing("no vertebra is outlined in this series")
+        return _nothing(NOT_OUTLINED)
     if regions.shape != volume.hu.shape:
         return _nothing("its outlines have another grid than the series")
-    if thickest > THICKEST_MM:
-        return _nothing(f"its slices are {thickest:g} mm thick (must be at most {THICKEST_MM:g})")
+    if why := why_not_measured(volume):
+        return _nothing(why)
     boxes = _boxes(regions)
     cores, left = _cores(volume, boxes, fractured)
     line, not_calibrated = _calibrated(volume, {level: boxes[level] for level in cores})
-    found = [_level(level, core, volume.kvp, line) for level, core in cores.items()]
+    found = [
+        _level(level, core, volume.kvp, line, _slices_mm(volume, boxes[level]))
+        for level, core in cores.items()
+    ]
     caution = _caution(volume, age_years)
     first = next((one for one in found if one.level == "L1"), None)
     return SeriesAttenuation(
         levels=tuple(found),
         calibration=None if line is None else _told(line),
         not_calibrated=not_calibrated,
-        not_assessed=left,
+        not_assessed=(*left, *_impossible(cores, line)),
         caution=caution,
         statement="" if caution or first is None else what_l1_says(first.at_120),
     )
@@ -213,6 +235,12 @@ def calibration_sentence(found: SeriesAttenuation) -> str:
     )
 
 
+def with_range(found: MineralDensity) -> str:
+    """Say mineral, with what two ways of comparing voltages give where they differ."""
+    value, low, high = (round(one) for one in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})" if found.high - found.low >= 1 else f"{value}"
+
+
 def _nothing(why: str) -> SeriesAttenuation:
     return SeriesAttenuation(not_assessed=(NotAssessed(what=WHAT, why=why),))
 
@@ -235,6 +263,13 @@ def _outline(volume: VolumeRecord, level: str, box: tuple[slice, ...]) -> NDArra
     return np.asarray(np.asarray(volume.regions)[box] == VERTEBRA_CODES["volume"][level])
 
 
+def _slices_mm(volume: VolumeRecord, box: tuple[slice, ...]) -> float | None:
+    """How high an outline is that is taken as slices through the middle; None of a whole one."""
+    height = (box[0].stop - box[0].start) * volume.spacing_mm[0]
+    at_an_end = box[0].start == 0 or box[0].stop == len(volume.hu)
+    return None if at_an_end or height >= SLAB_MM else round(height, 1)
+
+
 def _cores(
     volume: VolumeRecord, boxes: Boxes, fractured: Collection[str]
 ) -> tuple[dict[str, CoreReading], tuple[NotAssessed, ...]]:
@@ -243,8 +278,7 @@ def _cores(
     left = []
     for level, box in boxes.items():
         first, last = box[0].start == 0, box[0].stop == len(volume.hu)
-        height = (box[0].stop - box[0].start) * volume.spacing_mm[0]
-        slab = height < SLAB_MM and not (first or last)
+        slab = _slices_mm(volume, box) is not None
         try:
             if level in fractured:
                 raise NoCoreError("is fractured by the hospital's reading, and denser for it")
@@ -281,15 +315,42 @@ def _calibrated(volume: VolumeRecord, boxes: Boxes) -> tuple[InternalCalibration
 
 
 def _level(
-    level: str, core: CoreReading, kilovolts: float | None, line: InternalCalibration | None
+    level: str,
+    core: CoreReading,
+    kilovolts: float | None,
+    line: InternalCalibration | None,
+    slices_mm: float | None,
 ) -> LevelAttenuation:
     at_120 = _at_120(core.median_hu, kilovolts)
+    density = None if line is None else line.density(core.median_hu)
     return LevelAttenuation(
         level=level,
         core=_tenths(core),
         at_120=None if at_120 is None else _tenths(at_120),
-        density=None if line is None else _tenths(line.density(core.median_hu)),
+        density=None if density is None or not _can_be(density) else _tenths(density),
+        slices_mm=slices_mm,
     )
+
+
+def _can_be(density: MineralDensity) -> bool:
+    least, most = POSSIBLE_MINERAL
+    return least <= round(density.low) and round(density.high) <= most  # as they are shown
+
+
+def _impossible(
+    cores: Mapping[str, CoreReading], line: InternalCalibration | None
+) -> Iterator[NotAssessed]:
+    """Name the levels whose mineral would be less than none, or more than bone has."""
+    if line is None:
+        return
+    least, most = POSSIBLE_MINERAL
+    for level, core in cores.items():
+        density = line.density(core.median_hu)
+        if not _can_be(density):
+            shown = with_range(density).replace("-", "−")
+            why = f"with marrow taken as half fat it would be {shown} mg/cm³"
+            why += f" (must be {least:.0f} to {most:.0f})"
+            yield NotAssessed(what=f"mineral of {level}", why=why)
 
 
 def _told(line: InternalCalibration) -> TissueLine:

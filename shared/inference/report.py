@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
-from shared.findings.attenuation import calibration_sentence, published_cut_offs
+from shared.findings.attenuation import calibration_sentence, published_cut_offs, with_range
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
 from shared.findings.region_names import VIEW_WORDS, region_words
@@ -23,6 +23,7 @@ from shared.inference.pictures.score_graph import GraphPoint, score_graph
 from shared.inference.pictures.series import series_svgs
 from shared.inference.pictures.views import GRADE_COLOURS, marks, view_svg
 from shared.inference.schema import Prediction
+from shared.inference.second_opinion import concluded_opinion, told_opinions
 from shared.inference.wording import VENDOR_WORDS
 from shared.phrases import capital, listed, signed
 from shared.records import (
@@ -97,9 +98,10 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         kind=kind,
         views=_views(prediction, given),
         series_figures=_series_figures(prediction, given),
-        opinions=[one.attenuation for one in prediction.series if one.attenuation is not None],
+        opinions=[(name, one.attenuation) for name, one in told_opinions(prediction.series)],
         published_cut_offs=published_cut_offs(),
         calibration_sentence=calibration_sentence,
+        with_range=with_range,
         graphs=_graphs(rows, given, kind),
         rows=rows,
         patient_name=shown_name(given.patient_name),
@@ -268,7 +270,7 @@ def _worst_tone(prediction: Prediction) -> str:
         tones.append("watch")
     grades = [g.grade for g in prediction.grades]
     grades += [grade for one in prediction.conclusions for grade in one.grades.values()]
-    if any(one.attenuation and one.attenuation.statement for one in prediction.series):
+    if concluded_opinion(prediction.series):
         tones.append("watch")
     if max(grades, default=0) >= FRACTURE_GRADE:
         tones.append("alert")

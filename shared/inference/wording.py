@@ -19,7 +19,7 @@ from shared.inference.fitness import unscored_gaps
 from shared.inference.fractures import graded_findings
 from shared.inference.impression import impression
 from shared.inference.schema import Conclusion, ModelFacts, Narrative, SeriesFacts
-from shared.inference.second_opinion import opinion_sentences
+from shared.inference.second_opinion import concluded_opinion, opinion_sentences
 from shared.phrases import capital, listed, signed
 from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
 from shared.regions import VERTEBRA_CODES
@@ -72,13 +72,12 @@ def narrate(
     -------
     Narrative
     """
-    opinions = [one.attenuation for one in series if one.attenuation is not None]
-    said = [f"Second opinion by attenuation: {one.statement}" for one in opinions if one.statement]
+    opinion = concluded_opinion(series)
+    said = [f"Second opinion by attenuation: {opinion}"] if opinion else []
     *concluded, advice = impression(findings, conclusions, covariates, models)
-    measured = [sentence for one in opinions for sentence in opinion_sentences(one)]
     return Narrative(
         technique=_technique(images, vendor, covariates, series, findings, conclusions),
-        findings=(*_findings(findings, conclusions), *measured),
+        findings=(*_findings(findings, conclusions), *opinion_sentences(series)),
         impression=(*concluded, *said, advice),
         limits=_limits(findings, conclusions, models),
     )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-from shared.clinical.ct_gates import THICKEST_MM
+from shared.clinical.ct_gates import THICKEST_MM, is_thick
 from shared.records import VolumeRecord
 
 SLAB_MM: Final = 3.0
@@ -101,9 +101,10 @@ def to_slabs(volume: VolumeRecord) -> Slabs:
         If its slices are too thick or too far apart, it is lower than one slab or higher than a
         scanner's table goes, or no body is in it.
     """
-    thickest = volume.thickest_mm
-    if thickest > THICKEST_MM:
-        raise SlabsError(f"its slices are {thickest:g} mm thick (must be at most {THICKEST_MM:g})")
+    if is_thick(volume):
+        raise SlabsError(
+            f"its slices are {volume.thickest_mm:g} mm thick (must be at most {THICKEST_MM:g})"
+        )
     height = len(volume.hu) * volume.spacing_mm[0]
     count = int(height // SLAB_MM)
     if height > HIGHEST_MM:

@@ -39,6 +39,9 @@ def test_no_rule_refuses_a_usual_series_and_every_rule_is_tried_above() -> None:
     assert why_not_measured(GOOD) == ""
     assert why_not_measured(replace(GOOD, spacing_mm=(1.0, 1.0, 1.0))) == ""
     assert why_not_measured(replace(GOOD, slice_thickness_mm=5.0)) == ""
+    # Positions are rounded in files.
+    assert why_not_measured(replace(GOOD, spacing_mm=(5.0003, 0.7, 0.7))) == ""
+    assert "5.1 mm apart" in why_not_measured(replace(GOOD, spacing_mm=(5.1, 0.7, 0.7)))
     assert {gate.name for gate in GATES} == {name for name, _ in REFUSED}
 
 

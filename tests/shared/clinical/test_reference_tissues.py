@@ -64,6 +64,50 @@ def test_a_tissue_that_shows_something_else_is_missing() -> None:
     assert read_tissues(*abdomen(air=-900), SPACING, 120).air is None
 
 
+def streaked(hu: np.ndarray, row_mm: float, spread: float) -> np.ndarray:
+    """The same slices, from front to back beside the spinous process ever brighter."""
+    rows = (np.arange(hu.shape[1]) + 0.5) * row_mm - 140
+    change = np.clip((rows - 61) / 17, -1, 1) * spread
+    return np.rint(hu + np.where(abs(hu - 8) < 60, change[None, :, None], 0)).astype(np.int16)
+
+
+def test_what_is_off_the_computed_values_is_not_cut_off_on_one_side() -> None:
+    """Fat and muscle that show 35 HU too little, and muscle that varies by 35 HU about that."""
+    shift = 35
+    hu, level = abdomen(-1000 + shift, -107 - shift, 43 - shift, noise=3)
+    found = read_tissues(streaked(hu, 1.5, 35), level, SPACING, 120)
+    assert found.fat == pytest.approx(-107 - shift, abs=2)
+    assert found.muscle == pytest.approx(43 - shift, abs=5)
+    assert found.air == pytest.approx(-1000 + shift, abs=2)
+
+
+def test_without_a_spinous_process_in_the_outline_no_muscle_is_read() -> None:
+    """Beside a body lie psoas, crura and kidneys."""
+    hu, level = abdomen()
+    body = level.copy()
+    body[:, 124:] = False
+    found = read_tissues(hu, body, SPACING, 120)
+    assert (found.muscle, found.process) == (None, False)
+    assert found.fat == pytest.approx(-107, abs=1.5)
+    assert together([found]) == (None, ("muscle (no outline holds a spinous process)",))
+    assert together([found, SeenTissues(-1000, -107, 40)])[1] == ()
+    # On finer pixels, and an arch that is too short for a process.
+    arch = level.copy()
+    arch[:, 134:] = False
+    assert not read_tissues(hu, arch, SPACING, 120).process
+    fine = [np.repeat(np.repeat(one, 2, 1), 2, 2) for one in (hu, level, body)]
+    assert read_tissues(fine[0], fine[1], (2.0, 0.75, 0.75), 120).process
+    assert not read_tissues(fine[0], fine[2], (2.0, 0.75, 0.75), 120).process
+
+
+def test_what_lies_beside_the_body_is_no_muscle_of_the_back() -> None:
+    hu, level = abdomen(muscle=43)
+    rows = (np.arange(hu.shape[1]) + 0.5) * 1.5 - 140
+    beside = (np.abs(hu - 43) < 60) & ((rows > 0) & (rows < 43))[None, :, None]
+    hu[beside] = 20
+    assert read_tissues(hu, level, SPACING, 120).muscle == pytest.approx(43, abs=1.5)
+
+
 def test_a_voltage_that_was_not_computed_is_refused() -> None:
     with pytest.raises(NotCalibratedError, match="70 kV"):
         read_tissues(*abdomen(), SPACING, 70)

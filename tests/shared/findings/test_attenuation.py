@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from shared.clinical.attenuation import At120
+from shared.clinical.internal_calibration import MineralDensity
 from shared.findings.attenuation import (
     SeriesAttenuation,
     calibration_sentence,
     published_cut_offs,
     read_attenuation,
     what_l1_says,
+    with_range,
 )
 from shared.records import VolumeRecord
 from shared.regions import code_of
@@ -58,14 +60,17 @@ def test_where_the_cut_offs_do_not_apply_nothing_is_concluded(
             {"regions": np.full((3, 60, 60), 20, np.uint8)},
             "its outlines have another grid than the series",
         ),
-        ({"slice_thickness_mm": 7.0}, "its slices are 7 mm thick (must be at most 5)"),
-        ({"spacing_mm": (10.0, 1.0, 1.0)}, "its slices are 10 mm thick (must be at most 5)"),
+        ({"slice_thickness_mm": 7.0}, "give a series of thinner ones (7 mm thick)"),
+        ({"spacing_mm": (10.0, 1.0, 1.0)}, "give a series of thinner ones (10 mm apart)"),
+        ({"kernel": "B60f"}, "give one of a soft or standard one (kernel B60f)"),
+        ({"spacing_mm": (1.0, 2.0, 1.0)}, "give the axial one (slices from front to back, 2 mm"),
     ],
 )
 def test_a_series_that_cannot_be_measured_says_why(changes: dict[str, Any], why: str) -> None:
     found = read_attenuation(replace(outlined_series(L1=90), **changes), 67)
     assert found.levels == ()
-    assert [one.why for one in found.not_assessed] == [why]
+    [one] = found.not_assessed
+    assert why in one.why
 
 
 def test_a_level_that_cannot_be_measured_does_not_stop_the_others() -> None:
@@ -122,6 +127,49 @@ def in_a_body(core: float = 130, **changes: Any) -> VolumeRecord:
     return replace(volume, **changes)
 
 
+@pytest.mark.parametrize(("core", "shown"), [(-60, "−29"), (-27, "−5")])
+def test_less_than_no_mineral_is_not_assessed(core: float, shown: str) -> None:
+    found = read_attenuation(in_a_body(core), 67)
+    assert [one.level for one in found.levels] == ["L1"]
+    assert found.levels[0].density is None
+    [gap] = found.not_assessed
+    assert gap.what == "mineral of L1"
+    assert gap.why == f"with marrow taken as half fat it would be {shown} mg/cm³ (must be 0 to 400)"
+    assert found.calibration is not None
+
+
+def test_more_mineral_than_bone_has_is_not_assessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.findings.attenuation.POSSIBLE_MINERAL", (0.0, 100.0))
+    found = read_attenuation(in_a_body(130), 67)
+    assert [one.density for one in found.levels] == [None]
+    assert found.not_assessed[0].why.endswith("it would be 109 mg/cm³ (must be 0 to 100)")
+
+
+def test_mineral_is_said_with_its_range_where_there_is_one() -> None:
+    assert with_range(MineralDensity(109.4, 109.4, 109.4)) == "109"
+    assert with_range(MineralDensity(95.2, 91.7, 104.0)) == "95 (92 to 104)"
+    assert with_range(MineralDensity(-0.2, -0.4, 1.2)) == "0 (0 to 1)"
+
+
+def test_slices_that_were_taken_as_the_middle_are_called_so() -> None:
+    [level] = read_attenuation(in_a_body(), 67).levels
+    assert level.slices_mm == 10
+    assert level.taken_as == "on slices of 10 mm together, taken as the middle"
+    [whole] = read_attenuation(outlined_series(L1=95), 67).levels
+    assert (whole.slices_mm, whole.taken_as) == (None, "")
+
+
+def test_bodies_that_are_outlined_without_their_processes_give_no_mineral() -> None:
+    volume = in_a_body()
+    assert volume.regions is not None
+    volume.regions[:, 124:] = 0
+    found = read_attenuation(volume, 67)
+    assert found.calibration is None
+    assert found.not_calibrated == (
+        "no muscle (no outline holds a spinous process) could be measured around the vertebrae"
+    )
+
+
 def test_mineral_is_read_by_the_tissues_around() -> None:
     found = read_attenuation(in_a_body(), 67)
     [level] = found.levels
@@ -156,7 +204,8 @@ def test_without_what_a_calibration_needs_there_is_no_mineral(
 
 def test_a_missing_tissue_is_named() -> None:
     found = read_attenuation(outlined_series(L1=95), 67)
-    assert found.not_calibrated == "no air and fat could be measured around the vertebrae"
+    assert found.not_calibrated.startswith("no air, fat and muscle (no outline holds a spinous")
+    assert found.not_calibrated.endswith("could be measured around the vertebrae")
     assert found.levels[0].density is None
 
 

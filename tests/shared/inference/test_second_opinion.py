@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shared.clinical.internal_calibration import MineralDensity, TissueHu
 from shared.dicom.read import read_study_folder
-from shared.findings.attenuation import SeriesAttenuation
+from shared.findings.attenuation import SeriesAttenuation, TissueLine, read_attenuation
 from shared.findings.ct_estimates import ct_bmd_measurements
 from shared.findings.findings import Findings, RegionMap
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.predict import read_study
 from shared.inference.report import ReportInput, render_report
-from shared.inference.schema import ModelFacts, Prediction
+from shared.inference.schema import ModelFacts, Prediction, SeriesFacts
+from shared.inference.second_opinion import concluded_opinion, opinion_sentences, told_opinions
 from shared.records import Covariates, StudyLabels, Vendor, VolumeRecord
 from tests.shared.ct_samples import outlined_series, write_ct
 
@@ -42,7 +44,7 @@ def read(
     labels = StudyLabels(genant=genant or {})
     subject = Subject(
         StudyIdentity("P1", "Doe^Jane", "1.2.3", "2026-01-31", "A1"), Vendor.OTHER, {}, labels,
-        Covariates("F", age, 160.0, 60.0), {SERIES: volume},
+        Covariates("F", age, 160.0, 60.0), {SERIES: volume}, used=SERIES,
         drawn={} if drawn is None else {SERIES: drawn},
     )  # fmt: skip
     found = [
@@ -89,7 +91,7 @@ def test_each_level_stands_in_the_report_and_in_the_file() -> None:
     again = Prediction.model_validate_json(prediction.model_dump_json(by_alias=True))
     assert opinion(again) == found
     said = " ".join(prediction.narrative.findings)
-    assert "median trabecular HU T12 131, L1 104 and L2 120" in said
+    assert "median trabecular HU at 120 kV T12 131, L1 104 and L2 120." in said
 
 
 def test_it_says_inside_whose_outlines() -> None:
@@ -156,3 +158,81 @@ def test_levels_that_were_not_measured_say_why() -> None:
     assert "L1" not in [one.level for one in opinion(prediction).levels]
     _, nothing = read()
     assert "no vertebra is outlined in this series" in nothing
+
+
+def test_of_a_series_of_a_sharp_kernel_neither_hu_nor_mineral_is_given() -> None:
+    prediction, page = read(WHOLE, kernel="B60f")
+    [series] = prediction.series
+    assert series.not_measured
+    found = opinion(prediction)
+    assert found.levels == ()
+    assert [gap.why for gap in found.not_assessed] == [series.not_measured]
+    assert "104" not in page
+    assert not any("Second opinion" in one for one in prediction.narrative.impression)
+
+
+def facts(found: SeriesAttenuation, used: bool = False, kvp: float | None = 120.0) -> SeriesFacts:
+    return SeriesFacts(
+        shape=(9, 9, 9), spacing_mm=(3.0, 0.7, 0.7), kvp=kvp, used=used, attenuation=found
+    )
+
+
+LOW = read_attenuation(DRAWN, 67).model_copy(update={"outlined_by": "the hospital"})
+NOTHING = read_attenuation(replace(DRAWN, regions=None), 67)
+
+
+def test_mineral_stands_in_the_narrative_with_its_range_and_what_it_is_not() -> None:
+    level = LOW.levels[0].model_copy(update={"density": MineralDensity(95.2, 91.7, 104.0)})
+    tissues = TissueHu(-1000, -107, 43)
+    line = TissueLine(found=tissues, expected=tissues, slope=1, offset_hu=0, residual_hu=3)
+    found = LOW.model_copy(update={"levels": (level,), "calibration": line})
+    said = " ".join(opinion_sentences([facts(found, kvp=100.0)]))
+    assert "median trabecular HU at 100 kV T12 131." in said
+    assert "calibration: T12 95 (92 to 104) mg/cm³" in said
+    assert "it is not comparable with quantitative CT" in said
+    without = found.model_copy(update={"levels": LOW.levels})
+    assert "ineral" not in " ".join(opinion_sentences([facts(without)]))
+    assert "at an unknown tube voltage" in opinion_sentences([facts(LOW, kvp=None)])[0]
+
+
+def test_of_several_series_each_sentence_says_whose_it_is() -> None:
+    series = [facts(NOTHING), facts(LOW), facts(NOTHING, used=True), facts(NOTHING)]
+    said = opinion_sentences(series)
+    assert all(one.startswith(("CT series 2 of 4: ", "CT series 3 of 4: ")) for one in said)
+    outlined = [one for one in said if "no vertebra is outlined" in one]
+    assert len(outlined) == 1
+    assert outlined[0].startswith("CT series 3 of 4: ")
+    assert [name for name, _ in told_opinions(series)] == ["CT series 2 of 4", "CT series 3 of 4"]
+
+
+def test_only_the_series_that_is_used_speaks_in_the_impression() -> None:
+    assert concluded_opinion([facts(LOW), facts(NOTHING, used=True)]) == ""
+    assert concluded_opinion([facts(NOTHING), facts(LOW, used=True)]) == LOW.statement
+
+
+def test_a_report_of_two_series_names_them_and_takes_its_tone_from_the_one_that_is_used() -> None:
+    for used, speaks in (("a", True), ("b", False)):
+        bare = replace(DRAWN, regions=None)
+        subject = Subject(
+            StudyIdentity("P1", "Doe^Jane", "1.2.3", "2026-01-31", "A1"), Vendor.OTHER, {},
+            StudyLabels(), Covariates("F", 67.0, 160.0, 60.0), {"a": bare, "b": bare},
+            used=used, drawn={"a": WHOLE},
+        )  # fmt: skip
+        prediction, _ = assemble(subject, [], [])
+        given = ReportInput(
+            "Doe^Jane", Vendor.OTHER, subject.covariates, subject.labels, {}, {}, subject.volumes
+        )
+        page = render_report(prediction, given)
+        assert "Second opinion: attenuation, CT series 1 of 2" in page
+        assert ("attenuation, CT series 2 of 2" in page) != speaks
+        assert ('class="impression watch"' in page) == speaks
+        said = [one for one in prediction.narrative.impression if "Second opinion" in one]
+        assert bool(said) == speaks
+
+
+def test_slices_taken_as_the_middle_are_called_so_in_their_row() -> None:
+    some = WHOLE.copy()
+    some[np.arange(len(some)) % 19 != 9] = 0
+    _, page = read(some)
+    assert "on slices of 2 mm together, taken as the middle" in page
+    assert "taken as the middle" not in read(WHOLE)[1]

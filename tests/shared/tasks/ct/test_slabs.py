@@ -141,6 +141,11 @@ def test_what_gives_no_slabs_says_why(change: dict[str, object], said: str) -> N
         to_slabs(replace(volume, **change))  # type: ignore[arg-type]
 
 
+def test_a_thickness_that_rounding_made_is_as_good_as_the_thickest() -> None:
+    volume, _ = made_up((5.0003, 2.0, 2.0))
+    assert len(to_slabs(volume).hu) == 50
+
+
 def test_projections_show_bone_and_not_the_table_in_front_of_it() -> None:
     volume, _ = made_up((3.0, 0.75, 0.75))
     hu = to_slabs(volume).hu
