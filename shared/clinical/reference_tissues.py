@@ -128,9 +128,12 @@ def read_tissues(
     muscle[rows[-1] + 1 :] = False
     process = bool(reach_mm >= PROCESS_MM)
     muscle &= process
-    places = ((air, expected.air), (fat, expected.fat), (muscle, expected.muscle))
-    read = (_reading(plane, blurred, *one, pixel_mm) for one in places)
-    return SeenTissues(*read, process)
+    return SeenTissues(
+        air=_reading(plane, blurred, air, expected.air, pixel_mm),
+        fat=_reading(plane, blurred, fat, expected.fat, pixel_mm),
+        muscle=_reading(plane, blurred, muscle, expected.muscle, pixel_mm),
+        process=process,
+    )
 
 
 def together(seen: Sequence[SeenTissues]) -> tuple[TissueHu | None, tuple[str, ...]]:
