@@ -50,6 +50,8 @@ def test_a_simulated_density_is_the_same_at_four_voltages() -> None:
         pixels, side = slices[name], about["mm_per_px"]
         rows, columns = (np.indices(pixels.shape) - (pixels.shape[0] - 1) / 2) * side
         level = (columns / 24) ** 2 + ((rows - 35) / 18) ** 2 < 1
+        # The slices have a body and no process; an outline without one has no muscle beside it.
+        level |= (np.abs(columns) < 3) & (rows > 35) & (rows < 85)
         seen = read_tissues(pixels[None], level[None], (1.0, side, side), about["kvp"])
         tissues, missing = together([seen])
         assert tissues is not None, missing
