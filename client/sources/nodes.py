@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ OUT_OF_RESOURCES: Final = 0xA700
 CANNOT_UNDERSTAND: Final = 0xC000
 #: A study is thousands of packets; larger ones cost fewer turns.
 PDU_BYTES: Final = 131_072
+#: How long a listener that ends waits for callers who are leaving.
+LEAVING_SECONDS: Final = 2.0
 
 #: What C-GET offers to take: 128 contexts is the most there are (PS3.8, 9.3.2.2), so each
 #: class that a bone study may hold with what its pixels may be encoded in.
@@ -201,7 +204,21 @@ def serving(
     try:
         yield
     finally:
-        node.shutdown()
+        _stop(node)
+
+
+def _stop(node: AE) -> None:
+    """End a node that listens, and what is still connected to it.
+
+    A caller that was rejected or has left closes the connection itself; to abort its association
+    before that is an error that pynetdicom raises in a thread of its own.
+    """
+    until = time.monotonic() + LEAVING_SECONDS
+    while time.monotonic() < until and any(
+        not one.is_established for one in node.active_associations
+    ):
+        time.sleep(0.02)
+    node.shutdown()
 
 
 def storing(deliver: Deliver) -> Callable[[evt.Event], int]:
