@@ -63,8 +63,9 @@ def sample_folder(store: SiteStore, task: Task, key: str) -> Path:
 
 def sample_bytes(task: Task) -> int:
     """What the file of a sample takes at most: every study's has the shapes of the example's."""
-    example = task.sample(task.example())
-    return HEADER_BYTES + sum(one.numel() * one.element_size() for one in example.values())
+    from shared.tasks.sample import bytes_of
+
+    return HEADER_BYTES + bytes_of(task.sample(task.example()))
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,11 @@ class SampleShelf:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
+        from shared.tasks.sample import bytes_of
+
         facts = {FACTS: self.source.facts_digest(patient, study)}
         whole = {name: value.contiguous() for name, value in sample.items()}
-        size = HEADER_BYTES + sum(one.numel() * one.element_size() for one in whole.values())
+        size = HEADER_BYTES + bytes_of(sample)
         path = self._path(patient, study)
         # A folder that was removed meanwhile, or a full disk: it is made again next time.
         with suppress(OSError, SafetensorError):

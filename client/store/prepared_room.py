@@ -235,7 +235,7 @@ def _sizes(store: SiteStore, versions: Sequence[PreparingVersion]) -> dict[Path,
     for one in versions:
         numbers = sum(array.nbytes for array in one.arrays.values())
         sizes[one.folder] += _on_disk(numbers) + BESIDES
-    for split in SPLITS:
+    for split in SPLITS if versions else ():  # the catalogue is read for it
         source = store.source(split)
         for one in versions:
             files = _undrawn_files(store, source.images, source.volumes, one.task.inputs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from client.store.patient_source import StoreSource
 from client.store.preparing_version import PreparingVersion, undrawn, without_map
 from shared.findings.completion import completed, findings_of
-from shared.findings.findings import Findings, RegionMap, join
+from shared.findings.findings import Findings, RegionMap, found_in_order, join
 from shared.records import StudyRecord
 from shared.tasks import task_class
 from shared.tasks.inputs import TaskInputs
@@ -91,10 +92,9 @@ class PreparedSource:
 
     def _found(self, study: StudyRecord) -> Findings:
         """What all versions find, each given what those before it found."""
-        found: dict[str, Findings] = {}
-        for version in self.versions:
-            before = join(found[name] for name in version.task.after if name in found)
-            found[version.task.name] = version.findings(study, before)
+        found = found_in_order(
+            (one.task.name, one.task.after, partial(one.findings, study)) for one in self.versions
+        )
         return join(found.values())
 
 

@@ -118,15 +118,24 @@ def from_120_kv(hu: float, kilovolts: float | None) -> float:
     return marrow_hu(kilovolts) + (hu - marrow_hu(REFERENCE_KV)) * ratio
 
 
+def at_voltage(table: Mapping[float, float], kilovolts: float) -> float:
+    """Value of a table by tube voltage in kV, on a line between those that stand in it."""
+    return float(np.interp(kilovolts, list(table), list(table.values())))
+
+
+def mineral_of(hu: float) -> float:
+    """Mineral in mg/cm³ hydroxyapatite of trabecular bone with `hu` at 120 kV, marrow half fat."""
+    return 100 * (hu - marrow_hu(REFERENCE_KV)) / MINERAL_HU[REFERENCE_KV]
+
+
 def _mineral(kilovolts: float) -> float:
-    return float(np.interp(kilovolts, list(MINERAL_HU), list(MINERAL_HU.values())))
+    return at_voltage(MINERAL_HU, kilovolts)
 
 
 def marrow_hu(kilovolts: float) -> float:
     """HU of the usual vertebral marrow without mineral at 80 to 140 kV."""
-    red, yellow = np.asarray(list(MARROW_HU.values())).T
-    share = red + MARROW_FAT * (yellow - red)
-    return float(np.interp(kilovolts, list(MARROW_HU), share))
+    usual = {kv: red + MARROW_FAT * (yellow - red) for kv, (red, yellow) in MARROW_HU.items()}
+    return at_voltage(usual, kilovolts)
 
 
 def _as_measured(kilovolts: float) -> float:

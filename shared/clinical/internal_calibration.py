@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from .attenuation import MINERAL_HU, REFERENCE_KV, at_120_kv, marrow_hu
+from .attenuation import at_120_kv, at_voltage, mineral_of
 
 #: HU of air at every tube voltage, by the definition of the scale.
 AIR_HU: Final = -1000.0
@@ -102,11 +102,7 @@ class InternalCalibration:
         against mineral there.
         """
         brought = at_120_kv((hu - self.offset) / self.slope, self.kilovolts)
-        value, low, high = (
-            100 * (one - marrow_hu(REFERENCE_KV)) / MINERAL_HU[REFERENCE_KV]
-            for one in (brought.hu, brought.low, brought.high)
-        )
-        return MineralDensity(value, low, high)
+        return MineralDensity(*map(mineral_of, (brought.hu, brought.low, brought.high)))
 
 
 def expected_hu(kilovolts: float) -> TissueHu:
@@ -127,11 +123,7 @@ def expected_hu(kilovolts: float) -> TissueHu:
         raise NotCalibratedError(
             f"nothing was computed for {kilovolts:g} kV (must be {known[0]:g} to {known[-1]:g})"
         )
-    fat, muscle = (
-        float(np.interp(kilovolts, list(table), list(table.values())))
-        for table in (FAT_HU, MUSCLE_HU)
-    )
-    return TissueHu(AIR_HU, fat, muscle)
+    return TissueHu(AIR_HU, at_voltage(FAT_HU, kilovolts), at_voltage(MUSCLE_HU, kilovolts))
 
 
 def calibrate(found: TissueHu, kilovolts: float) -> InternalCalibration:

@@ -36,6 +36,7 @@ LEVELS: Final = ("T12", "L1", "L2", "L3", "L4")
 #: with its processes the flattest is higher.
 SLAB_MM: Final = 16.0
 WHAT: Final = "trabecular attenuation"
+NO_VOLTAGE: Final = "the files do not name the tube voltage"
 #: Why nothing is measured where nobody outlined anything.
 NOT_OUTLINED: Final = "no vertebra is outlined in this series"
 #: [U] Mineral of any trabecular core, mg/cm³: what 500 HU show, above which none is taken for one,
@@ -73,6 +74,17 @@ class LevelAttenuation(Fact):
     at_120: At120 | None = None
     density: MineralDensity | None = None
     slices_mm: float | None = None
+
+    @property
+    def hu_at_120(self) -> str:
+        """HU at 120 kV in words, with its range; empty where that is not known."""
+        one = self.at_120
+        return "" if one is None else with_range(one.hu, one.low, one.high)
+
+    @property
+    def mineral(self) -> str:
+        """Mineral in words, mg/cm³ with its range; empty where it is not assessed."""
+        return "" if self.density is None else _mineral(self.density)
 
     @property
     def taken_as(self) -> str:
@@ -235,10 +247,14 @@ def calibration_sentence(found: SeriesAttenuation) -> str:
     )
 
 
-def with_range(found: MineralDensity) -> str:
-    """Say mineral, with what two ways of comparing voltages give where they differ."""
-    value, low, high = (round(one) for one in (found.value, found.low, found.high))
-    return f"{value} ({low} to {high})" if found.high - found.low >= 1 else f"{value}"
+def with_range(value: float, low: float, high: float) -> str:
+    """Say a value, with what two ways of comparing voltages give where they differ."""
+    told = f"{round(value)}"
+    return f"{told} ({round(low)} to {round(high)})" if high - low >= 1 else told
+
+
+def _mineral(found: MineralDensity) -> str:
+    return with_range(found.value, found.low, found.high)
 
 
 def _nothing(why: str) -> SeriesAttenuation:
@@ -293,9 +309,12 @@ def _cores(
 
 def _calibrated(volume: VolumeRecord, boxes: Boxes) -> tuple[InternalCalibration | None, str]:
     """Calibrate a series by the tissues around its measured levels, or say why not."""
-    why = _agent(volume) or ("" if volume.kvp else "the files do not name the tube voltage")
-    if why or volume.kvp is None or not boxes:
-        return None, why or "no level was measured"
+    if why := _agent(volume):
+        return None, why
+    if not volume.kvp:
+        return None, NO_VOLTAGE
+    if not boxes:
+        return None, "no level was measured"
     try:
         seen = [
             read_tissues(
@@ -347,7 +366,7 @@ def _impossible(
     for level, core in cores.items():
         density = line.density(core.median_hu)
         if not _can_be(density):
-            shown = with_range(density).replace("-", "−")
+            shown = _mineral(density).replace("-", "−")
             why = f"with marrow taken as half fat it would be {shown} mg/cm³"
             why += f" (must be {least:.0f} to {most:.0f})"
             yield NotAssessed(what=f"mineral of {level}", why=why)
@@ -392,7 +411,7 @@ def _caution(volume: VolumeRecord, age_years: float | None) -> str:
     if agent := _agent(volume):
         reasons.append(agent)
     if volume.kvp is None:
-        reasons.append("the files do not name the tube voltage")
+        reasons.append(NO_VOLTAGE)
     elif _at_120(0.0, volume.kvp) is None:
         reasons.append(f"{volume.kvp:g} kV cannot be compared with {REFERENCE_KV:g} kV")
     return f"Published cut-offs do not apply: {listed(reasons)}." if reasons else ""

@@ -6,7 +6,7 @@ grade and any region map; it knows no task by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,6 +80,28 @@ def join(parts: Iterable[Findings]) -> Findings:
         volume_maps={uid: regions for part in parts for uid, regions in part.volume_maps.items()},
         marked_slices={uid: marks for part in parts for uid, marks in part.marked_slices.items()},
     )
+
+
+def found_in_order(
+    tasks: Iterable[tuple[str, Sequence[str], Callable[[Findings], Findings]]],
+) -> dict[str, Findings]:
+    """Let tasks find one after the other, each given what those found that it comes after.
+
+    Parameters
+    ----------
+    tasks : iterable of (str, sequence of str, callable)
+        Name of a task, the names that it comes after (`shared.tasks.base.Task.after`), and what
+        finds, given the findings of those of them that are there.
+
+    Returns
+    -------
+    dict of str to Findings
+        By the task's name, in their order.
+    """
+    found: dict[str, Findings] = {}
+    for name, after, find in tasks:
+        found[name] = find(join(found[one] for one in after if one in found))
+    return found
 
 
 def bmd_measurement(

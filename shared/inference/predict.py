@@ -10,6 +10,7 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from shared.errors import (
 )
 from shared.findings.completion import blind
 from shared.findings.facts import NotAssessed
-from shared.findings.findings import Findings, join
+from shared.findings.findings import Findings, found_in_order
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
 from shared.inference.report import ReportInput, render_report
@@ -265,13 +266,15 @@ def read_study(
             volumes={uid: volume.record for uid, volume in study.volumes.items()},
         )
     )
-    found: dict[str, Findings] = {}
-    for model in ready:
-        task = model.task
-        if task.inputs.concern(seen.modalities):
-            before = join(found[name] for name in task.after if name in found)
-            reading = Reading(model.network, seen, study.labels, before, device)
-            found[task.name] = task.find(reading)
+
+    def find(model: ReadyModel, before: Findings) -> Findings:
+        return model.task.find(Reading(model.network, seen, study.labels, before, device))
+
+    found = found_in_order(
+        (one.task.name, one.task.after, partial(find, one))
+        for one in ready
+        if one.task.inputs.concern(seen.modalities)
+    )
     chosen = chosen_series(seen)
     subject = Subject(
         _identity(study),

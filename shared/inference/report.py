@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
-from shared.findings.attenuation import calibration_sentence, published_cut_offs, with_range
+from shared.findings.attenuation import calibration_sentence, published_cut_offs
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
 from shared.findings.region_names import VIEW_WORDS, region_words
@@ -101,7 +101,6 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         opinions=[(name, one.attenuation) for name, one in told_opinions(prediction.series)],
         published_cut_offs=published_cut_offs(),
         calibration_sentence=calibration_sentence,
-        with_range=with_range,
         graphs=_graphs(rows, given, kind),
         rows=rows,
         patient_name=shown_name(given.patient_name),

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from shared.findings.attenuation import (
-    NOT_OUTLINED,
-    SeriesAttenuation,
-    read_attenuation,
-    with_range,
-)
+from shared.findings.attenuation import NOT_OUTLINED, SeriesAttenuation, read_attenuation
 from shared.findings.completion import filled_regions
 from shared.findings.findings import RegionMap
 from shared.inference.schema import SeriesFacts
@@ -107,9 +102,7 @@ def _mineral_sentences(found: SeriesAttenuation) -> list[str]:
     """Say mineral with its range, or why there is none; why of single levels is not assessed."""
     if found.calibration is None:
         return [f"Not assessed: mineral by internal calibration, because {found.not_calibrated}."]
-    minerals = [
-        f"{one.level} {with_range(one.density)}" for one in found.levels if one.density is not None
-    ]
+    minerals = [f"{one.level} {one.mineral}" for one in found.levels if one.mineral]
     if not minerals:
         return []
     return [

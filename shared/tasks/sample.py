@@ -11,6 +11,11 @@ from torch import Tensor
 Sample = dict[str, Tensor]
 
 
+def bytes_of(sample: Sample) -> int:
+    """What the numbers of a sample take."""
+    return sum(value.numel() * value.element_size() for value in sample.values())
+
+
 def collate(samples: list[Sample]) -> Sample:
     """Stack samples of patients along a new leading axis, (K, ...) -> (N, K, ...)."""
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}

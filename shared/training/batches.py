@@ -16,7 +16,7 @@ import torch
 from shared.records import PatientSource
 from shared.seeds import derive_seed, numpy_generator
 from shared.tasks.base import Task
-from shared.tasks.sample import Sample, collate, fold
+from shared.tasks.sample import Sample, bytes_of, collate, fold
 from shared.training.compute import Compute
 from shared.training.noise import KeyStream
 
@@ -144,7 +144,7 @@ class Patients:
             sample = self.task.sample(self.source.studies(patient)[study])
             if self._kept is not None:
                 self._kept.keep(patient, study, sample)
-        size = sum(value.numel() * value.element_size() for value in sample.values())
+        size = bytes_of(sample)
         if self._bytes + size <= CACHE_BYTES:
             self._prepared[patient, study] = sample
             self._bytes += size

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,21 +50,34 @@ class Figure:
 
 
 def measure(command: list[str]) -> Figure:
-    """Run a command once; raise if it fails."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    started = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    said = process.stderr.read().decode(errors="replace")
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    """Run a command once with one thread; raise if it fails."""
+    return run_alone(command, os.environ | {"OMP_NUM_THREADS": "1"})[1]
+
+
+def run_alone(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> tuple[str, Figure]:
+    """Run a command once in a process of its own; give what it printed, and its cost.
+
+    Raises
+    ------
+    SystemExit
+        If it fails, with what it said.
+    """
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as said:
+        started = time.monotonic()
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=printed, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        told = []
+        for file in (printed, said):
+            file.seek(0)
+            told.append(file.read().decode(errors="replace"))
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed: {said.strip().splitlines()[-1:]}")
-    return Figure(
-        time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-    )
+        raise SystemExit(f"{' '.join(command)} failed: {told[1].strip()}")
+    cost = Figure(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return told[0], cost
 
 
 def cases(folder: Path) -> list[Case]:

@@ -33,8 +33,8 @@ from rich import box
 from rich.table import Table
 
 from shared.command_line import console
+from tests.benchmarks.commands import ROOT, Figure, run_alone
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 SLICES: Final = 120
 #: Distance and thickness of the slices, mm.
 APART_MM: Final = 3.0
@@ -195,30 +195,17 @@ def read(folder: Path) -> dict[str, Seconds]:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Figure):
     """What one cold process cost, and its stages' seconds."""
 
-    wall_seconds: float
-    processor_seconds: float
-    peak_mb: float
     stages: dict[str, Seconds]
 
 
 def measure(folder: Path) -> Cost:
     """Read the study once in a process of its own; raise if it fails."""
     words = [sys.executable, "-m", "tests.benchmarks.ct_study", "--read", str(folder)]
-    started = time.monotonic()
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    if process.stdout is None:
-        raise SystemExit("the process says nothing")
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(words)} failed")
-    used = usage.ru_utime + usage.ru_stime
-    return Cost(wall, used, usage.ru_maxrss / 1024, json.loads(said))
+    said, cost = run_alone(words)
+    return Cost(**asdict(cost), stages=json.loads(said))
 
 
 def show(costs: list[Cost], size: str) -> None:

@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ from pathlib import Path
 from rich.table import Table
 
 from shared.command_line import console, progress
+from tests.benchmarks.commands import ROOT, Figure, run_alone
 
-ROOT = Path(__file__).resolve().parents[2]
 RUNS = 5
 HELP_SECONDS, STATUS_SECONDS, PREDICT_SECONDS = 0.6, 2.0, 4.0
 PREDICT_MB = 500.0
@@ -38,15 +37,6 @@ class Case:
     words: tuple[str, ...]
     wall_seconds: float
     peak_mb: float | None = None
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one finished process cost."""
-
-    wall_seconds: float
-    processor_seconds: float
-    peak_mb: float
 
 
 def cases(folder: Path) -> list[Case]:
@@ -73,26 +63,12 @@ def cases(folder: Path) -> list[Case]:
     ]  # fmt: skip
 
 
-def measure(words: Sequence[str]) -> Cost:
+def measure(words: Sequence[str]) -> Figure:
     """Run a command once, in its own process; raise if it fails."""
-    started = time.monotonic()
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "shared.cli", *words],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise SystemExit(f"{' '.join(words)} failed: {said.read().decode(errors='replace')}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return run_alone([sys.executable, "-m", "shared.cli", *words])[1]
 
 
-def show(found: dict[Case, list[Cost]], runs: int) -> None:
+def show(found: dict[Case, list[Figure]], runs: int) -> None:
     """Print the medians beside the targets."""
     table = Table(title=f"medians of {runs} runs, whole processes, {os.cpu_count()} cores")
     for column in ("command", "wall s", "at most", "processor s", "peak MB", "at most", ""):
@@ -108,7 +84,7 @@ def show(found: dict[Case, list[Cost]], runs: int) -> None:
     console().print(table)
 
 
-def middle(costs: Sequence[Cost]) -> tuple[float, float, float]:
+def middle(costs: Sequence[Figure]) -> tuple[float, float, float]:
     """Medians of wall seconds, processor seconds and peak megabytes."""
     return (
         statistics.median(cost.wall_seconds for cost in costs),
@@ -130,7 +106,7 @@ def main() -> None:
             [sys.executable, "-m", "tests.benchmarks.ground", made], cwd=ROOT, check=True
         )
         chosen = [case for case in cases(Path(made)) if options.only in case.name]
-        found: dict[Case, list[Cost]] = {case: [] for case in chosen}
+        found: dict[Case, list[Figure]] = {case: [] for case in chosen}
         with progress() as bar:
             for _ in bar.track(range(options.runs), description="runs"):
                 for case in chosen:

@@ -11,10 +11,12 @@ import pytest
 from shared.findings.ct_estimates import CT_SPINE
 from shared.regions import LUMBAR
 from shared.training.accounting import Mechanism, epsilon, noise_multiplier_for
+from tests.learning.arms import DELTA
 from tests.verify.abdomen.arms import ARMS, private_epsilons
-from tests.verify.abdomen.cast import DELTA, EPSILON, PRIVATE_ROUNDS, TASKS, settings_of
+from tests.verify.abdomen.cast import EPSILON, PRIVATE_ROUNDS, TASKS, settings_of
 from tests.verify.abdomen.errors import LINE, PERSONS, Errors, agreement, shifts
 from tests.verify.abdomen.reading import fitted_lines, said_without
+from tests.verify.abdomen.real import dice_of
 from tests.verify.abdomen.topic import TOPIC, judge
 from tests.verify.stored import Stored
 
@@ -104,3 +106,9 @@ def test_what_is_worse_than_published_does_not_hold() -> None:
         assert lines["federated, MAE of a vertebra, g/cm²"].holds is holds
     assert TOPIC.tables is not None
     assert "| federated |" in TOPIC.tables({"seed-1/northfield-000": good})
+
+
+def test_what_outlines_nothing_has_no_overlap() -> None:
+    nothing, drawn = np.zeros((3, 4, 4), bool), np.ones((3, 4, 4), bool)
+    assert dice_of(nothing, drawn) == 0.0
+    assert dice_of(drawn, drawn) == 1.0

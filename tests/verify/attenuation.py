@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.clinical.attenuation import MINERAL_HU, REFERENCE_KV, marrow_hu
+from shared.clinical.attenuation import mineral_of
 from shared.findings.attenuation import LEVELS, SeriesAttenuation, read_attenuation
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS
 from shared.phantom.imaging.ct.stack import SliceStack
@@ -216,7 +216,7 @@ def tables(runs: Runs) -> str:
 
 def _row(name: str, persons: Sequence[Figures], phase: str) -> str:
     found = columns(persons, phase)
-    plain = 100 * (found["at_120"] - marrow_hu(REFERENCE_KV)) / MINERAL_HU[REFERENCE_KV]
+    plain = np.array([mineral_of(hu) for hu in found["at_120"]])
     by_line, without = _off(found), _off({"true": found["true"], "density": plain})
     residuals = [one[phase]["residual"] for one in persons if "residual" in one[phase]]
     return (

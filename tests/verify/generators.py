@@ -28,7 +28,7 @@ from tests.learning.scores import Scored
 from tests.learning.stored import Run, load_run, path_of, save_run, stored_runs
 from tests.verify.learning import CACHE, CONFIGS, PRIVATE_ROUNDS, ROUNDS, WORKERS, bench_at_work
 from tests.verify.stored import RESULTS, ROOT, Shelf, Stored, digest_of
-from tests.verify.topic import Line, Planned, Runs, Tell, Topic, at_least
+from tests.verify.topic import Line, Planned, Runs, Tell, Topic, above_zero, at_least
 
 TASKS: Final = ("dxa-bmd", "vfa-fracture", "dxa-segmentation")
 SEEDS: Final = (1, 2, 3)
@@ -111,9 +111,7 @@ def _lines(name: str, arms: dict[str, list[Run]]) -> list[Line]:
         lines.append(found)
     if {PRIVATE, "pretrained"} <= set(scored):
         gain = scored[PRIVATE].above(scored["pretrained"])
-        lines.append(
-            Line(f"{name}: private above the start", str(gain), "interval > 0", gain.low > 0)
-        )
+        lines.append(above_zero(gain, f"{name}: private above the start"))
     return lines
 
 

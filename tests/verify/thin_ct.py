@@ -8,10 +8,8 @@ series hangs on its shape alone.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from tests.benchmarks.commands import run_alone
 from tests.shared.ct_samples import body_slice, write_ct
-from tests.verify.stored import ROOT, digest_of
+from tests.verify.stored import digest_of
 from tests.verify.topic import Line, Planned, Runs, Tell, Topic, at_most
 
 SLICES: Final = 1200
@@ -161,23 +160,14 @@ def measured(kind: str, tell: Tell) -> dict[str, Any]:
         tell("slices", 0.0)
         write_thin(Path(room) / "ct")
         tell(KINDS[kind], 0.3)
-        started = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.verify.thin_ct", kind, f"{room}/ct", f"{room}/out"],
-            cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        said = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"{kind} of {SLICES} slices failed with {process.returncode}")
+        words = [sys.executable, "-m", "tests.verify.thin_ct", kind, f"{room}/ct", f"{room}/out"]
+        said, cost = run_alone(words, os.environ | {"OMP_NUM_THREADS": "1"})
         return {
             "kind": kind,
             "came of it": int(said.split()[-1]),
-            "seconds": time.monotonic() - started,
-            "processor seconds": usage.ru_utime + usage.ru_stime,
-            "peak GB": usage.ru_maxrss * 1024 / 1e9,
+            "seconds": cost.wall_seconds,
+            "processor seconds": cost.processor_seconds,
+            "peak GB": cost.peak_mb * 2**20 / 1e9,
         }
 
 

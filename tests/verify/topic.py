@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.learning.scores import Figure
 from tests.verify.stored import RESULTS, ROOT, Shelf, Stored
 
 #: Told what is being done and how far it is, from 0 to 1.
@@ -93,6 +94,11 @@ def within(found: float, low: float, high: float, what: str, digits: int = 3) ->
 def at_most(found: float, most: float, what: str, digits: int = 3) -> Line:
     """Hold a figure against what it may be at most."""
     return Line(what, f"{found:.{digits}f}", f"at most {most:.{digits}f}", found <= most)
+
+
+def above_zero(found: Figure, what: str) -> Line:
+    """Hold a figure's interval against zero."""
+    return Line(what, str(found), "interval > 0", found.low > 0)
 
 
 def at_least(found: float, least: float, what: str, digits: int = 3) -> Line:

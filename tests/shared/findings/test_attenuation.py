@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from shared.clinical.attenuation import At120
-from shared.clinical.internal_calibration import MineralDensity
 from shared.findings.attenuation import (
     SeriesAttenuation,
     calibration_sentence,
@@ -146,9 +145,9 @@ def test_more_mineral_than_bone_has_is_not_assessed(monkeypatch: pytest.MonkeyPa
 
 
 def test_mineral_is_said_with_its_range_where_there_is_one() -> None:
-    assert with_range(MineralDensity(109.4, 109.4, 109.4)) == "109"
-    assert with_range(MineralDensity(95.2, 91.7, 104.0)) == "95 (92 to 104)"
-    assert with_range(MineralDensity(-0.2, -0.4, 1.2)) == "0 (0 to 1)"
+    assert with_range(109.4, 109.4, 109.4) == "109"
+    assert with_range(95.2, 91.7, 104.0) == "95 (92 to 104)"
+    assert with_range(-0.2, -0.4, 1.2) == "0 (0 to 1)"
 
 
 def test_slices_that_were_taken_as_the_middle_are_called_so() -> None:

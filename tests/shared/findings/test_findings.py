@@ -1,5 +1,6 @@
 """From numbers to findings with a unit, and from findings to a conclusion."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.clinical.cross_calibration import standardised_bmd
-from shared.findings.findings import bmd_measurement, region_areas, vertebra_grade
+from shared.findings.facts import NotAssessed
+from shared.findings.findings import (
+    Findings,
+    bmd_measurement,
+    found_in_order,
+    region_areas,
+    vertebra_grade,
+)
 from shared.findings.quality_flags import image_quality
 from shared.inference.conclusions import (
     conclude_estimates,
@@ -263,3 +271,20 @@ def test_a_site_without_a_reference_is_said_not_to_be_judged() -> None:
         for region in ("femoral_neck", "total_hip")
     ]
     assert list(conclude_estimates(found, man, {}).not_judged) == ["femoral_neck"]
+
+
+def test_tasks_find_in_order_each_given_what_it_comes_after() -> None:
+    told: dict[str, set[str]] = {}
+
+    def finding(name: str) -> Callable[[Findings], Findings]:
+        def find(before: Findings) -> Findings:
+            told[name] = {gap.what for gap in before.not_assessed}
+            return Findings(not_assessed=(NotAssessed(what=name, why="it is asked here"),))
+
+        return find
+
+    tasks: tuple[tuple[str, tuple[str, ...]], ...]
+    tasks = (("levels", ()), ("bone", ("levels",)), ("density", ("levels", "bone", "absent")))
+    found = found_in_order((name, after, finding(name)) for name, after in tasks)
+    assert list(found) == ["levels", "bone", "density"]
+    assert told == {"levels": set(), "bone": {"levels"}, "density": {"levels", "bone"}}

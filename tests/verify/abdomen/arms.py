@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,6 @@ from torch import nn
 
 from shared.phantom.workers import in_order
 from shared.protocol.codec import Arrays
-from shared.settings.files import StrategySettings
 from shared.tasks import make_task
 from shared.tasks.base import Task
 from shared.training.accounting import Mechanism, epsilon, noise_multiplier_for
@@ -23,9 +22,9 @@ from shared.training.compute import Compute
 from shared.training.local_round import train_plain
 from shared.training.pretraining import train_on_public
 from shared.training.weights import Weights, load_weights, save_weights
+from tests.learning.arms import DELTA, FEDAVG
 from tests.learning.federating import federate
 from tests.verify.abdomen.cast import (
-    DELTA,
     EPSILON,
     HOSPITALS,
     METHOD,
@@ -50,7 +49,6 @@ ARMS: Final = (
 )  # fmt: skip
 COMPUTE: Final = Compute("cpu", 1, 16)
 WORKERS: Final = 2
-FEDAVG: Final = StrategySettings(name="FedAvg")
 
 
 def networks_of(seed: int, arm: str, tell: Tell) -> dict[str, nn.Module]:
@@ -175,9 +173,3 @@ def _centrally(
         progress=lambda done, all_of_it, _: tell(f"{task.name}, {arm}", done / all_of_it),
     )  # fmt: skip
     return get_arrays(network)
-
-
-def every_arm(seed: int, tell: Tell) -> Iterator[tuple[str, dict[str, nn.Module]]]:
-    """Each way of training with its three networks."""
-    for arm in ARMS:
-        yield arm, networks_of(seed, arm, tell)

@@ -11,6 +11,7 @@ from shared.phantom.person.generator import NEAR_TO_LIFE
 from shared.phantom.solid_ct_source import CtOrder
 from shared.settings.files import load_settings
 from shared.settings.task import TaskSettings
+from tests.learning.arms import DELTA
 from tests.verify.stored import ROOT, digest_of
 
 #: As the tasks come one after the other.
@@ -20,8 +21,6 @@ EPSILON: Final = 8.0
 #: Changes whenever the same settings would give other patients or weights, so that older runs are
 #: made anew. 2: a level's arch is outlined where its pedicles lie above the slabs.
 METHOD: Final = 2
-#: At most 1/(10·patients), as everywhere.
-DELTA: Final = 1e-4
 #: Rounds of a plain and of a private federated run, by task.
 ROUNDS: Final[Mapping[str, int]] = {"ct-localisation": 6, "ct-segmentation": 4, "ct-bmd": 20}
 PRIVATE_ROUNDS: Final[Mapping[str, int]] = {

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from tests.learning.scores import LEVEL
 from tests.verify.abdomen.arms import START
 from tests.verify.abdomen.errors import LINE, Patient, by_seed, pairs
 from tests.verify.abdomen.topic import TOPIC, UNITS
@@ -28,7 +29,6 @@ DRAWN: Final = {
 }  # fmt: skip
 COLOURS: Final = ("tab:blue", "tab:orange", "tab:green")
 OUT: Final = ROOT / "docs" / "images" / "abdominal-ct.png"
-LEVEL: Final = 0.95
 Floats = NDArray[np.float64]
 #: Where a point lies, of an estimate and its label.
 Placed = Callable[[Floats, Floats], tuple[Floats, Floats]]

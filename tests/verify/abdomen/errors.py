@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.regions import LUMBAR
+from shared.tasks.ct.localisation import SHIFTED_MM
 from tests.learning.scores import Figure, draws, interval
 from tests.verify.topic import Runs
 
-SHIFTED_MM: Final = 16.0
 #: Ways without a network: a line on the true level's attenuation, and who the patient is.
 LINE: Final = "line"
 PERSONS: Final = "persons"
@@ -63,7 +63,7 @@ def estimates(patient: Patient, arm: str) -> Mapping[str, float]:
 class Errors:
     """Absolute errors of an arm on the patients of every seed, resampled by patient.
 
-    `beside` names arms: only vertebrae that all of them estimated count, for each alike.
+    Only vertebrae that all of the `arms` estimated count, for each alike.
     """
 
     def __init__(
@@ -73,16 +73,14 @@ class Errors:
         self.arms = list(arms)
         many = min(len(some) for some in seeds.values())
         weights = draws(many)
-        totals, counts = [], []
+        values, replicates = [], []
         for some in seeds.values():
             each = [_common(patient, of, self.arms, truth) for patient in some[:many]]
-            totals.append(np.array([np.abs(e).sum(1) for e in each]))  # (patients, arms)
-            counts.append(np.array([e.shape[1] for e in each], float))
-        self._sums = [(t, c) for t, c in zip(totals, counts, strict=True)]
-        self._replicates = np.mean(
-            [(weights @ t) / (weights @ c)[:, None] for t, c in self._sums], axis=0
-        )
-        self._values = np.mean([t.sum(0) / c.sum() for t, c in self._sums], axis=0)
+            total = np.array([np.abs(e).sum(1) for e in each])  # (patients, arms)
+            count = np.array([e.shape[1] for e in each], float)
+            values.append(total.sum(0) / count.sum())
+            replicates.append((weights @ total) / (weights @ count)[:, None])
+        self._values, self._replicates = np.mean(values, axis=0), np.mean(replicates, axis=0)
 
     def error(self, arm: str) -> Figure:
         """Mean absolute error, mean over seeds."""

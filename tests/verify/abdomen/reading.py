@@ -21,7 +21,7 @@ from shared.phantom.solid_source import render_by_names
 from shared.records import StudyRecord, Vendor, VolumeRecord
 from shared.regions import LUMBAR, code_of
 from shared.tasks import make_task
-from tests.verify.abdomen.arms import every_arm, ready
+from tests.verify.abdomen.arms import ARMS, networks_of, ready
 from tests.verify.abdomen.cast import HOSPITALS, TASKS, Cast, settings_of
 from tests.verify.abdomen.ready import facts_of, kept_facts, read
 from tests.verify.topic import Tell
@@ -40,7 +40,7 @@ def read_block(party: Cast, seed: int, numbers: Sequence[int], tell: Tell) -> di
     dict
         ``patients``: of each its facts, and under ``arms`` what `read_patient` gives.
     """
-    networks = dict(every_arm(seed, tell))
+    networks = {arm: networks_of(seed, arm, tell) for arm in ARMS}
     lines = fitted_lines(
         [kept_facts(path) for one in HOSPITALS for path in ready(one, tell)]
     )  # fmt: skip

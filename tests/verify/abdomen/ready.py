@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +19,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from shared.clinical.attenuation import at_120_kv
-from shared.clinical.trabecular_core import NoCoreError, read_core
+from shared.findings.attenuation import read_attenuation
 from shared.findings.completion import blind, completed
-from shared.findings.findings import Findings, join
+from shared.findings.findings import Findings, found_in_order
 from shared.phantom.solid_ct_source import SERIES, CtOrder, ct_patient
 from shared.records import StudyLabels, StudyRecord
-from shared.regions import LUMBAR, code_of
+from shared.regions import LUMBAR
 from shared.runtime.files import appearing
 from shared.tasks import make_task
 from shared.tasks.base import Task
@@ -38,8 +38,6 @@ from tests.verify.abdomen.cast import TASKS, settings_of
 FACTS: Final = "facts"
 #: Samples of a hospital's patient as if somebody had drawn every slice.
 WHOLLY: Final = "wholly drawn/"
-#: Of a level's box, so that a core's surroundings are in it, mm.
-AROUND_MM: Final = 12.0
 Networks = Mapping[str, nn.Module]
 
 
@@ -83,12 +81,13 @@ def _samples(studies: Mapping[str, StudyRecord], begin: str = "") -> dict[str, T
 
 def read(study: StudyRecord, networks: Networks) -> dict[str, Findings]:
     """What each network finds in a study, in their order, each with what those before it found."""
-    seen, found = blind(study), dict[str, Findings]()
-    for name, network in networks.items():
-        task = make_task(settings_of(name))
-        before = join(found[one] for one in task.after if one in found)
-        found[name] = task.find(Reading(network, seen, StudyLabels(), before))
-    return found
+    seen = blind(study)
+
+    def find(task: Task, network: nn.Module, before: Findings) -> Findings:
+        return task.find(Reading(network, seen, StudyLabels(), before))
+
+    tasks = [(make_task(settings_of(name)), network) for name, network in networks.items()]
+    return found_in_order((task.name, task.after, partial(find, task, one)) for task, one in tasks)
 
 
 def drawn_in_the_middles(study: StudyRecord) -> StudyRecord:
@@ -127,28 +126,8 @@ def facts_of(study: StudyRecord) -> dict[str, Any]:
 
 def true_attenuation(study: StudyRecord) -> dict[str, float]:
     """Median HU of the core of each true level at 120 kV; levels that have none are absent."""
-    volume = study.volumes[SERIES]
-    regions, kilovolts = np.asarray(volume.regions), volume.kvp
-    found = {}
-    for level in LUMBAR:
-        drawn = regions == code_of(level, "volume")
-        if kilovolts is None or not drawn.any():
-            continue
-        box = tuple(
-            slice(max(0, int(places.min()) - more), int(places.max()) + 1 + more)
-            for places, more in zip(
-                np.nonzero(drawn),
-                (round(AROUND_MM / step) for step in volume.spacing_mm),
-                strict=True,
-            )
-        )
-        ends = box[0].start == 0, box[0].stop >= len(regions)
-        try:
-            core = read_core(volume.hu[box], drawn[box], volume.spacing_mm, ends, kilovolts)
-        except NoCoreError:
-            continue
-        found[level] = at_120_kv(core.median_hu, kilovolts).hu
-    return found
+    found = read_attenuation(study.volumes[SERIES]).levels
+    return {one.level: one.at_120.hu for one in found if one.at_120 and one.level in LUMBAR}
 
 
 class ReadyPatients(Patients):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
 
 TASK: Final = "ct-segmentation"
 LEVEL: Final = "L3"
-#: Labels of the crop's vertebrae, the middle one's, and of its vertebral body's parts.
-VERTEBRAE: Final = (21, 22, 23)
+#: Labels of the crop's middle vertebra, and of a vertebral body among its parts.
 OWN: Final = 22
 BODY: Final = 49
 CROP: Final = Path("ct_l3_crop")
@@ -92,8 +90,7 @@ def outlined(study: StudyRecord, seed: int, arm: str, tell: Tell) -> NDArray[np.
     task, network = make_task(settings_of(TASK)), networks_of(seed, arm, tell)[TASK]
     volume = study.volumes["ct"]
     marks = Findings(marked_slices={"ct": volume.marked_slices})
-    seen = blind(replace(study, volumes={"ct": volume}))
-    found = task.find(Reading(network, seen, StudyLabels(), marks))
+    found = task.find(Reading(network, blind(study), StudyLabels(), marks))
     regions = found.volume_maps.get("ct", np.zeros(volume.hu.shape, np.uint8))
     return np.asarray(regions == code_of(LEVEL, "volume"))
 
@@ -101,6 +98,8 @@ def outlined(study: StudyRecord, seed: int, arm: str, tell: Tell) -> NDArray[np.
 def dice_of(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Dice on the slices that were outlined, 0 without any."""
     slices = found.any((1, 2))
+    if not slices.any():
+        return 0.0
     ours, theirs = found[slices], truth[slices]
     return dice(float((ours & theirs).sum()), float(ours.sum()), float(theirs.sum()))
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from shared.findings.ct_estimates import CT_SPINE
 from shared.regions import LUMBAR
-from tests.learning.scores import Figure, draws, interval
+from tests.learning.scores import draws, interval
 from tests.verify.abdomen.arms import ALONE, ARMS, START
-from tests.verify.abdomen.cast import BLOCK, SEEDS, UNSEEN, Cast, training_digest
+from tests.verify.abdomen.cast import BLOCK, SEEDS, UNSEEN, training_digest
 from tests.verify.abdomen.errors import (
     LINE,
     PERSONS,
@@ -26,7 +26,7 @@ from tests.verify.abdomen.errors import (
 )
 from tests.verify.abdomen.reading import read_block
 from tests.verify.stored import ROOT, digest_of
-from tests.verify.topic import Line, Planned, Runs, Topic, at_least, at_most
+from tests.verify.topic import Line, Planned, Runs, Topic, above_zero, at_least, at_most
 
 #: Published end to end (design/clinical.md): error and correlation of a vertebra and a patient.
 ERRORS: Final = {"vertebra": 0.079, "patient": 0.066}
@@ -46,11 +46,7 @@ def plan() -> Iterator[Planned]:
                 numbers = range(first, min(first + BLOCK, party.patients))
                 told = digest_of([training_digest(seed), party.order.told, list(numbers)])
                 key = f"seed-{seed}/{party.name}-{first:03d}"
-                yield Planned(key, told, partial(_run, party, seed, numbers))
-
-
-def _run(party: Cast, seed: int, numbers: Sequence[int], tell: Any) -> dict[str, Any]:
-    return read_block(party, seed, numbers, tell)
+                yield Planned(key, told, partial(read_block, party, seed, numbers))
 
 
 def judge(runs: Runs) -> list[Line]:
@@ -67,14 +63,16 @@ def judge(runs: Runs) -> list[Line]:
         r = float(np.mean([agreement(some, "federated", of)["r"] for some in seeds.values()]))
         lines.append(at_least(r, CORRELATIONS[of], f"federated, r of a {of}"))
         gain = Errors(seeds, of, ["federated", LINE]).gain("federated", LINE)
-        lines.append(_above(gain, f"federated nearer than a line on HU, a {of}, g/cm²"))
+        lines.append(above_zero(gain, f"federated nearer than a line on HU, a {of}, g/cm²"))
         beside = Errors(seeds, of, ["federated", "pooled", "private", START])
         lines.append(
             at_least(beside.share("federated", "pooled").value, KEPT_OF_POOLED,
                      f"federated of pooled, error of a {of}")
         )  # fmt: skip
         lines.append(
-            _above(beside.gain("private", START), f"private nearer than the start, a {of}, g/cm²")
+            above_zero(
+                beside.gain("private", START), f"private nearer than the start, a {of}, g/cm²"
+            )
         )
     lines += _steps_before(everyone)
     return lines
@@ -97,12 +95,10 @@ def _steps_before(patients: Sequence[Patient]) -> Iterator[Line]:
     share = float(np.mean(dices["federated"]) / np.mean(dices["pooled"]))
     yield at_least(share, KEPT_OF_POOLED, "federated of pooled, Dice")
     for what, values, sign in (("error of the middles, mm", errors, -1), ("Dice", dices, 1)):
-        pair = [np.array(values[arm]) for arm in ("private", START)]
-        if len(pair[0]) == len(pair[1]):
-            gain = sign * (pair[0] - pair[1])
-            weights = draws(len(gain))
-            found = interval(float(gain.mean()), weights @ gain / len(gain))
-            yield _above(found, f"private better than the start, {what}")
+        private, start = (np.array(values[arm]) for arm in ("private", START))
+        gain = sign * (private - start)
+        found = interval(float(gain.mean()), draws(len(gain)) @ gain / len(gain))
+        yield above_zero(found, f"private better than the start, {what}")
 
 
 def _kinds(patients: Sequence[Patient]) -> dict[str, list[Patient]]:
@@ -111,17 +107,13 @@ def _kinds(patients: Sequence[Patient]) -> dict[str, list[Patient]]:
     return {what: some for what, some in kinds.items() if some}
 
 
-def _above(found: Figure, what: str) -> Line:
-    return Line(what, str(found), "interval > 0", found.low > 0)
-
-
 def tables(runs: Runs) -> str:
     """What every way of training reaches, beside what needs no network."""
     seeds = by_seed(runs)
     everyone = [one for some in seeds.values() for one in some]
     head = (
         "| way of training | MAE of a vertebra | r | R² | MAE of a patient | r | R² | "
-        "assessed | middles off, mm | shifted | Dice |\n" + "| --- |" * 1 + " --- |" * 10
+        "assessed | middles off, mm | shifted | Dice |\n|" + " --- |" * 11
     )
     rows = [head]
     for arm in (PERSONS, LINE, *ARMS):
