@@ -116,6 +116,25 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
+class ScanChoice:
+    """Which of several scans of a view is used.
+
+    Attributes
+    ----------
+    scans : int
+        How many there are, the used one included.
+    why : str
+        By what it was chosen, as part of a sentence.
+    instance_uid : str
+        SOP instance UID of the used one.
+    """
+
+    scans: int
+    why: str
+    instance_uid: str
+
+
+@dataclass(frozen=True)
 class VolumeRecord:
     """One CT series.
 

@@ -60,7 +60,30 @@ class KnownFiles:
             return [judge(file.name, "patient_conflict") for file in files]
         if not self._all_there(stored.uid, group):
             return None
-        return [judge(file.name, "already_there") for file in files]
+        others = {file.name for view in group.settled for file in group.repeats.get(view, [])}
+        return [
+            judge(file.name, "view_repeated" if file.name in others else "already_there")
+            for file in files
+        ]
+
+    def settle(self, group: StudyGroup) -> None:
+        """Let the scan of a view that the store has stand before the others of the same view.
+
+        A store keeps the scan that it has, however many newer ones come: rounds have learnt of
+        it, and its patient's split, its labels and digests are of it.
+        """
+        if not group.repeats:
+            return
+        uid = replaced_uid(self.secret, group.study_uid)
+        columns = select(Image.view, Image.digest).where(Image.study == uid)
+        stored = {(row.view, row.digest) for row in self.session.execute(columns)}
+        for view in group.repeats:
+            scans = group.scans(view)
+            for file in scans:
+                if (view.value, self.content(file.digest)) in stored:
+                    group.images[view] = file
+                    group.repeats[view] = [one for one in scans if one is not file]
+                    group.settled.add(view)
 
     def stored(self, uid: str) -> Any:
         """Uid, patient and vendor of a study that is in the store."""
@@ -80,7 +103,11 @@ class KnownFiles:
             columns = select(table.digest, table.mask_digest).where(table.study == uid)
             known |= {digest for row in self.session.execute(columns) for digest in row}
         slices = {file.digest for series in group.series.values() for file in series}
+        # Of a view that is settled no other scan is ever taken.
+        others = {file.name for view in group.settled for file in group.repeats.get(view, [])}
         for file in group.files:
+            if file.name in others:
+                continue
             if file.digest not in slices:
                 if self.content(file.digest) not in known:
                     return False

@@ -157,7 +157,9 @@ class StudyWriter:
     ) -> Iterator[_Piece]:
         """Images and volumes of a study, as they would stand in the catalogue."""
         masks = {mask.digest: mask.name for mask in job.group.masks}
+        names = {file.digest: file.name for file in job.group.files}
         for view, image in study.images.items():
+            choice = study.choices.get(view)
             yield _Piece(
                 table=Image,
                 key={"study": uid, "view": view.value},
@@ -167,10 +169,12 @@ class StudyWriter:
                     "spacing_provenance": image.spacing_provenance,
                     "lossy": study.lossy.get(view),
                     "turned": turned_text(study.turned.get(view, (False, False))),
+                    "scans": 1 if choice is None else choice.scans,
+                    "chosen": None if choice is None else choice.why,
                 },
                 digest=self.files.content(study.digests[view]),
                 mask_digest=study.mask_digests.get(view),
-                files=[job.group.images[view].name],
+                files=[names[study.digests[view]]],
                 mask=masks.get(study.mask_digests.get(view, ""), ""),
                 staged=view.value,
                 stored=view.value,
@@ -208,8 +212,7 @@ class StudyWriter:
         if there is not None:
             changed = {name: judge(name, "already_there") for name in piece.files}
             if table is Image:
-                turned = {"turned": piece.facts["turned"]}
-                self.session.execute(update(Image).filter_by(**piece.key).values(turned))
+                self._tell_again(piece)
         if mask is not None and there is not None and there.mask_digest is not None:
             same = there.mask_digest == mask
             changed[piece.mask] = judge(piece.mask, "already_there" if same else "mask_twice")
@@ -225,6 +228,14 @@ class StudyWriter:
             row = {**piece.key, **piece.facts, "digest": piece.digest, "mask_digest": mask}
             self._rows[table].append(row)
         return there is None, changed
+
+    def _tell_again(self, piece: _Piece) -> None:
+        """Keep what an older version did not of an image that is there, and how often it came."""
+        kept = update(Image).filter_by(**piece.key)
+        self.session.execute(kept.values(turned=piece.facts["turned"]))
+        more = func.coalesce(Image.scans, 1) < piece.facts["scans"]
+        values = {name: piece.facts[name] for name in ("scans", "chosen")}
+        self.session.execute(kept.where(Image.scans.is_(None) | more).values(values))
 
     def _move(self, folder: Path, piece: _Piece, what: What) -> None:
         """Put an array where it stays; one of the same name holds the same or is named by none."""

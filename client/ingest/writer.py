@@ -46,8 +46,10 @@ class IngestWriter:
 
         Depends on what was in the store before this ingest only.
         """
+        self.files.settle(group)
         verdicts = self.files.judged_before(group)
-        if verdicts and all(verdict.reason == "already_there" for verdict in verdicts):
+        known = ("already_there", "view_repeated")
+        if verdicts and all(verdict.reason in known for verdict in verdicts):
             # What stands in them was seen when they were taken; their names may be others now.
             self.identifiers.see_names(file.name for file in group.files)
             self.identifiers.looked_at |= {file.name for file in group.files}

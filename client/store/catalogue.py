@@ -24,9 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 #: "1" knew no volumes, quality or identifiers, "2" not how large volumes are and which levels
-#: their masks have, "3" neither marks nor how images were turned; `client.store.site_store`
-#: brings such a store up.
-SCHEMA: Final = "4"
+#: their masks have, "3" neither marks nor how images were turned, "4" not of how many scans an
+#: image was chosen; `client.store.site_store` brings such a store up.
+SCHEMA: Final = "5"
 
 
 class Base(DeclarativeBase):
@@ -80,7 +80,9 @@ class Image(Base):
 
     `turned` says which of its array's axes are in the reverse order of its file's: ``rows``,
     ``columns``, both with a blank between them, or none; of an image that schema 3 stored it is
-    unknown until its file is taken in again.
+    unknown until its file is taken in again. `scans` is how many scans of this view came with it,
+    itself included, and `chosen` why it is used (`shared.dicom.repeats`), empty of a single one;
+    both are unknown of an image that schema 4 stored.
     """
 
     __tablename__ = "images"
@@ -93,6 +95,8 @@ class Image(Base):
     mask_digest: Mapped[str | None] = mapped_column(String(64))
     lossy: Mapped[bool | None]
     turned: Mapped[str | None] = mapped_column(String(16))
+    scans: Mapped[int | None]
+    chosen: Mapped[str | None] = mapped_column(String(80))
 
 
 class Volume(Base):

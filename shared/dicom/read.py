@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -23,13 +24,14 @@ from shared.dicom.phi.identifiers import SeenIdentifier, identifiers_of
 from shared.dicom.pixels.grey_values import is_lossy, stored_values, unit_values
 from shared.dicom.pixels.orientation import flips, turn
 from shared.dicom.pixels.spacing import find_spacing
-from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.records import Covariates, ImageRecord, ScanChoice, StudyLabels, Vendor, View
 from shared.settings.files import LabelColumns
 from shared.settings.pacs import ReadingSettings
 
 from .attributes import covariates_of, quietly, study_date, text_of
 from .parsing import parse
 from .read_study import ReadStudy, StudyHeader
+from .repeats import STORED, Coverage, choose, coverage_of
 from .scan import scan_folder
 from .study_files import ScannedFile, StudyGroup
 from .vendors import RULES, VendorRules, radiograph
@@ -108,13 +110,8 @@ def read_group(
     """
     parts = _Parts(settings or ReadingSettings())
     with quietly():
-        for view, file in group.images.items():
-            try:
-                _take(parts, view, file, group.masks)
-            except SetAsideError as aside:
-                parts.verdicts.append(judge(file.name, aside.reason, aside.detail))
-            except Exception as error:  # one bad file never stops the batch
-                parts.verdicts.append(judge(file.name, "damaged", type(error).__name__))
+        for view in group.images:
+            _take_view(parts, view, group)
         for uid, slices in group.series.items():
             _take_series(parts, uid, slices, group.masks)
     judged = {verdict.path for verdict in parts.verdicts}
@@ -130,11 +127,13 @@ def read_group(
         images=parts.images,
         labels=StudyLabels(bmd=parts.bmd),
         covariates=parts.covariates,
-        digests={view: group.images[view].digest for view in parts.images},
+        digests=parts.digests,
         mask_digests=parts.mask_digests,
         volumes=parts.volumes,
         lossy=parts.lossy,
         turned=parts.turned,
+        choices={view: one for view, one in parts.choices.items() if view in parts.images},
+        set_aside=parts.set_aside,
         maker=parts.maker,
         model=parts.model,
         identifiers=frozenset(parts.identifiers),
@@ -153,7 +152,10 @@ class _Parts:
     lossy: dict[View, bool] = field(default_factory=dict)
     turned: dict[View, tuple[bool, bool]] = field(default_factory=dict)
     bmd: dict[str, float] = field(default_factory=dict)
+    digests: dict[View, str] = field(default_factory=dict)
     mask_digests: dict[View, str] = field(default_factory=dict)
+    choices: dict[View, ScanChoice] = field(default_factory=dict)
+    set_aside: dict[View, str] = field(default_factory=dict)
     verdicts: list[FileVerdict] = field(default_factory=list)
     covariates: Covariates = field(default_factory=Covariates)
     header: StudyHeader | None = None
@@ -167,12 +169,64 @@ class _Parts:
         self.identifiers |= identifiers_of(dataset, file.name)
         self.identified.add(file.name)
 
+    def refuse(self, view: View, files: Sequence[ScannedFile], reason: str, detail: str) -> None:
+        """Set files of a view aside, and keep why it has no image unless one is taken."""
+        judged = [judge(file.name, reason, detail) for file in files]
+        self.verdicts += judged
+        self.set_aside.setdefault(view, f"its image was set aside: {judged[0].sentence}")
+
     def describe(self, dataset: Dataset, file: ScannedFile, covariates: Covariates) -> None:
         """Keep what a data set says of the study; the first one that says it counts."""
         self.covariates = covariates
         self.header = self.header or _header(dataset, file.study_uid)
         self.maker = self.maker or text_of(dataset, "Manufacturer")[:LONGEST_NAME]
         self.model = self.model or text_of(dataset, "ManufacturerModelName")[:LONGEST_NAME]
+
+
+def _take_view(parts: _Parts, view: View, group: StudyGroup) -> None:
+    """Read the scan of a view that is used into the study, and say why the others are not."""
+    scans = group.scans(view)
+    if len(scans) > 1:
+        chosen, why = (scans[0], STORED) if view in group.settled else _chosen(parts, view, scans)
+        if chosen is None:
+            return
+        parts.choices[view] = ScanChoice(len(scans), why, chosen.instance_uid)
+        judged = {verdict.path for verdict in parts.verdicts}
+        others = [file for file in scans if file is not chosen and file.name not in judged]
+        parts.verdicts += [judge(file.name, "view_repeated") for file in others]
+        scans = [chosen]
+    with _refusals(parts, view, scans[0]):
+        _take(parts, view, scans[0], group.masks)
+        parts.set_aside.pop(view, None)
+
+
+@contextmanager
+def _refusals(parts: _Parts, view: View, file: ScannedFile) -> Iterator[None]:
+    """Turn what goes wrong with a file into its verdict: one bad file never stops the batch."""
+    try:
+        yield
+    except SetAsideError as aside:
+        parts.refuse(view, [file], aside.reason, aside.detail)
+    except Exception as error:
+        parts.refuse(view, [file], "damaged", type(error).__name__)
+
+
+def _chosen(
+    parts: _Parts, view: View, scans: Sequence[ScannedFile]
+) -> tuple[ScannedFile | None, str]:
+    """Choose among several scans of a view, and say why; None if none can be used."""
+    usable: list[Coverage] = []
+    for file in scans:
+        with _refusals(parts, view, file):
+            dataset = parse(file.path.read_bytes(), pixels=True)
+            image, _ = _read_image(dataset, file, parts.settings)
+            usable.append(coverage_of(file, view, image))
+    if not usable:
+        return None, ""
+    chosen, why = choose(usable)
+    if chosen is None:
+        parts.refuse(view, [one.file for one in usable], "view_twice", "")
+    return chosen, why
 
 
 def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]) -> None:
@@ -189,6 +243,7 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
         parts.mask_digests[view] = mask[1].digest
     # Nothing below can fail, so a study never holds half a file.
     parts.images[view] = image
+    parts.digests[view] = file.digest
     parts.lossy[view] = lossy
     parts.turned[view] = reversals
     parts.bmd |= labels.bmd

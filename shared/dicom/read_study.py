@@ -12,6 +12,7 @@ from shared.records import (
     Covariates,
     ImageRecord,
     Modality,
+    ScanChoice,
     StudyLabels,
     Vendor,
     View,
@@ -65,6 +66,10 @@ class ReadStudy:
     turned : mapping of View to (bool, bool)
         Whether the rows and the columns of an image are in the reverse order of its file's;
         absent = they are not.
+    choices : mapping of View to ScanChoice
+        Of views with more than one scan.
+    set_aside : mapping of View to str
+        Why there is no image of a view though there are files of it, as part of a sentence.
     maker, model : str
         Manufacturer and model as the files say.
     identifiers : frozenset of SeenIdentifier
@@ -83,6 +88,8 @@ class ReadStudy:
     volumes: Mapping[str, ReadVolume] = field(default_factory=dict)
     lossy: Mapping[View, bool] = field(default_factory=dict)
     turned: Mapping[View, tuple[bool, bool]] = field(default_factory=dict)
+    choices: Mapping[View, ScanChoice] = field(default_factory=dict)
+    set_aside: Mapping[View, str] = field(default_factory=dict)
     maker: str = ""
     model: str = ""
     identifiers: frozenset[SeenIdentifier] = frozenset()

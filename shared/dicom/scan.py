@@ -33,6 +33,7 @@ from .ct import slices as ct
 from .labels import structured_report
 from .masks import segmentation
 from .parsing import parse
+from .repeats import made_when
 from .study_files import ScannedFile, StudyGroup
 from .vendors import recognise
 from .verdicts import FileVerdict, SetAsideError, judge
@@ -230,7 +231,8 @@ def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFi
     view = rules.view_of(dataset)
     if unlinked:
         raise SetAsideError("uid_missing")
-    return ScannedFile(kind="image", vendor=rules.vendor, view=view, **common)
+    made = made_when(dataset)
+    return ScannedFile(kind="image", vendor=rules.vendor, view=view, made=made, **common)
 
 
 def _describe_slices(dataset: Dataset, common: dict[str, Any], *, unlinked: bool) -> ScannedFile:
@@ -279,12 +281,11 @@ def _group(files: list[ScannedFile], scan: FolderScan) -> None:
 def _study(study_uid: str, members: list[ScannedFile], scan: FolderScan) -> StudyGroup:
     """Sort the files of one study."""
     group = StudyGroup(study_uid, masks=[file for file in members if file.kind == "mask"])
-    views = Counter(file.view for file in members if file.view is not None)
     for file in members:
-        if file.view is not None and views[file.view] == 1:
-            group.images[file.view] = file
+        if file.view is not None and file.view in group.images:
+            group.repeats.setdefault(file.view, []).append(file)
         elif file.view is not None:
-            scan.verdicts.append(judge(file.name, "view_twice"))
+            group.images[file.view] = file
         elif file.kind == "slice":
             group.series.setdefault(file.series_uid, []).append(file)
     for uid, slices in list(group.series.items()):

@@ -30,6 +30,8 @@ class ScannedFile:
         Where a mask without DICOM lies (NRRD, NIfTI); it has no UIDs.
     rows : tuple of LabelRow
         Labels of a structured report.
+    made : tuple of str
+        When a projection was made (`shared.dicom.repeats.made_when`).
     """
 
     path: Path
@@ -46,20 +48,33 @@ class ScannedFile:
     places: tuple[SlicePlace, ...] = ()
     grid: MaskGrid | None = None
     rows: tuple[LabelRow, ...] = ()
+    made: tuple[str, ...] = ()
 
 
 @dataclass
 class StudyGroup:
-    """The files of one study, before their pixels are read."""
+    """The files of one study, before their pixels are read.
+
+    Of several scans of a view one is among `images` and the others in `repeats`: which is used
+    shows once their pixels are read (`shared.dicom.repeats`). Of the views of `settled` a store
+    has one already, which then is among `images` and stays.
+    """
 
     study_uid: str
     images: dict[View, ScannedFile] = field(default_factory=dict)
+    repeats: dict[View, list[ScannedFile]] = field(default_factory=dict)
+    settled: set[View] = field(default_factory=set)
     #: Slices of CT series, by SeriesInstanceUID.
     series: dict[str, list[ScannedFile]] = field(default_factory=dict)
     masks: list[ScannedFile] = field(default_factory=list)
 
     @property
     def files(self) -> list[ScannedFile]:
-        """Images, slices, then masks."""
+        """Images and their repeats, slices, then masks."""
+        repeats = [one for others in self.repeats.values() for one in others]
         slices = [one for series in self.series.values() for one in series]
-        return [*self.images.values(), *slices, *self.masks]
+        return [*self.images.values(), *repeats, *slices, *self.masks]
+
+    def scans(self, view: View) -> list[ScannedFile]:
+        """All scans of a view, the first the one among `images`."""
+        return [self.images[view], *self.repeats.get(view, [])]

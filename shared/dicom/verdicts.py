@@ -40,7 +40,11 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "document": ("quarantined", "an object without an image (report, presentation, document)"),
     "view_not_used": ("quarantined", "a scan type that no task uses yet"),
     "scan_type_unknown": ("quarantined", "the scan type cannot be told from its attributes"),
-    "view_twice": ("quarantined", "the study has more than one scan of this view"),
+    "view_twice": (
+        "quarantined",
+        "the study has more than one scan of this view, and nothing says which is the newest",
+    ),
+    "view_repeated": ("quarantined", "another scan of this view is used"),
     "view_already_stored": ("quarantined", "another scan of this view is stored for the study"),
     "patient_conflict": ("quarantined", "the study's files name different patients"),
     "vendor_conflict": ("quarantined", "the study's images come from different vendors"),

@@ -21,6 +21,7 @@ from shared.records import (
     DXA_VIEWS,
     Covariates,
     ImageRecord,
+    ScanChoice,
     StudyLabels,
     Vendor,
     View,
@@ -48,7 +49,7 @@ class Subject:
     `volumes` and what was done to them (`ReadVolume.resampled`) are by SeriesInstanceUID; `used`
     is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
     outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
-    no network.
+    no network. `choices` and `set_aside` are those of `ReadStudy`.
     """
 
     identity: StudyIdentity
@@ -60,6 +61,8 @@ class Subject:
     resampled: Mapping[str, str] = field(default_factory=dict)
     used: str | None = None
     drawn: Mapping[str, RegionMap] = field(default_factory=dict)
+    choices: Mapping[View, ScanChoice] = field(default_factory=dict)
+    set_aside: Mapping[View, str] = field(default_factory=dict)
 
 
 def assemble(
@@ -95,13 +98,14 @@ def assemble(
         _series_facts(uid, subject, found, _who_outlined(uid, findings, models))
         for uid in subject.volumes
     )
+    images = tuple(_image_facts(view, subject) for view in subject.images)
     narrative = narrate(
-        dict(subject.images), subject.vendor, subject.covariates, found, conclusions, models, series
+        images, subject.vendor, subject.covariates, found, conclusions, models, series
     )
     prediction = Prediction(
         software=f"{SOFTWARE} {_version()}",
         study=_study_facts(subject),
-        images=tuple(_image_facts(view, image) for view, image in subject.images.items()),
+        images=images,
         series=series,
         models=tuple(models),
         measurements=found.measurements,
@@ -121,7 +125,7 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
     flags = [*found.quality, *hospital_quality(subject.labels)]
     for view, image in subject.images.items():
         flags += image_quality(view, image, found.region_maps.get(view), subject.vendor)
-    gaps = [*_missing_views(subject.images), *found.not_assessed]
+    gaps = [*_missing_views(subject), *found.not_assessed]
     once = {(flag.source, flag.code, flag.subject): flag for flag in reversed(flags)}
     return replace(
         found,
@@ -130,14 +134,17 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
     )
 
 
-def _missing_views(images: Mapping[View, ImageRecord]) -> list[NotAssessed]:
-    """Name what a DXA study lacks; of a study of another kind nothing is missing."""
-    if not set(images) & set(DXA_VIEWS):
+def _missing_views(subject: Subject) -> list[NotAssessed]:
+    """Name what a DXA study lacks, and why; of a study of another kind nothing is missing."""
+    if not set(subject.images) & set(DXA_VIEWS):
         return []
     return [
-        NotAssessed(what=f"the {VIEW_WORDS[view]}", why="the study has no such image")
+        NotAssessed(
+            what=f"the {VIEW_WORDS[view]}",
+            why=subject.set_aside.get(view, "the study has no such image"),
+        )
         for view in DXA_VIEWS
-        if view not in images
+        if view not in subject.images
     ]
 
 
@@ -156,7 +163,9 @@ def _study_facts(subject: Subject) -> StudyFacts:
     )
 
 
-def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
+def _image_facts(view: View, subject: Subject) -> ImageFacts:
+    image = subject.images[view]
+    choice = subject.choices.get(view, ScanChoice(1, "", ""))
     height, width = image.pixels.shape
     scanned = float(np.isfinite(np.asarray(image.pixels, dtype=np.float32)).mean())
     row_mm, column_mm = image.spacing_mm
@@ -167,6 +176,9 @@ def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
         spacing_provenance=image.spacing_provenance,
         scanned_fraction=round(scanned, 4),
         overlay=f"overlay_{view.value}.png",
+        scans=choice.scans,
+        chosen=choice.why,
+        instance_uid=choice.instance_uid,
     )
 
 

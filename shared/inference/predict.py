@@ -287,6 +287,8 @@ def read_study(
         None if chosen is None else chosen[0],
         {uid: one.record.regions for uid, one in study.volumes.items()
          if one.record.regions is not None},
+        study.choices,
+        study.set_aside,
     )  # fmt: skip
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(
@@ -307,6 +309,7 @@ def read_study(
         region_maps=everything.region_maps,
         volumes=seen.volumes,
         volume_maps=everything.volume_maps,
+        set_aside=study.set_aside,
     )
     return prediction, render_report(prediction, given), everything
 

@@ -74,6 +74,7 @@ class ReportInput:
     region_maps: Mapping[View, RegionMap]
     volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
     volume_maps: Mapping[str, RegionMap] = field(default_factory=dict)
+    set_aside: Mapping[View, str] = field(default_factory=dict)
 
 
 def render_report(prediction: Prediction, given: ReportInput) -> str:
@@ -196,7 +197,8 @@ def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]
         image = given.images.get(view)
         name = capital(VIEW_WORDS[view])
         if image is None:
-            entries.append({"view": view.value, "name": name, "drawn": None, "plain": None})
+            why = given.set_aside.get(view, "not in this study")
+            entries.append({"view": view.value, "name": name, "drawn": None, "why": why})
             continue
         drawn = marks(view, given.region_maps.get(view), prediction.grades)
         entries.append(

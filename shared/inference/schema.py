@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_serializer
 
@@ -83,7 +83,11 @@ class ModelFacts(Fact):
 
 
 class ImageFacts(Fact):
-    """One view as it was read; `spacing_mm` is row, column."""
+    """One view as it was read; `spacing_mm` is row, column.
+
+    `scans` is how many of this view the study has; of several this is the one `chosen`, which says
+    by what, and `instance_uid` is its own.
+    """
 
     view: str
     shape: tuple[int, int]
@@ -91,6 +95,9 @@ class ImageFacts(Fact):
     spacing_provenance: str
     scanned_fraction: Probability
     overlay: str | None = None
+    scans: Annotated[int, Field(ge=1)] = 1
+    chosen: str = ""
+    instance_uid: str = ""
 
 
 class SeriesFacts(Fact):

@@ -18,10 +18,16 @@ from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.inference.fitness import unscored_gaps
 from shared.inference.fractures import graded_findings
 from shared.inference.impression import impression
-from shared.inference.schema import Conclusion, ModelFacts, Narrative, SeriesFacts
+from shared.inference.schema import (
+    Conclusion,
+    ImageFacts,
+    ModelFacts,
+    Narrative,
+    SeriesFacts,
+)
 from shared.inference.second_opinion import concluded_opinion, opinion_sentences
 from shared.phrases import capital, listed, signed
-from shared.records import DXA_VIEWS, Covariates, ImageRecord, Vendor, View
+from shared.records import DXA_VIEWS, Covariates, Vendor, View
 from shared.regions import VERTEBRA_CODES
 
 VENDOR_WORDS = {
@@ -46,7 +52,7 @@ T_SCORE_SENTENCE = (
 
 
 def narrate(
-    images: dict[View, ImageRecord],
+    images: Sequence[ImageFacts],
     vendor: Vendor,
     covariates: Covariates,
     findings: Findings,
@@ -84,7 +90,7 @@ def narrate(
 
 
 def _technique(
-    images: dict[View, ImageRecord],
+    images: Sequence[ImageFacts],
     vendor: Vendor,
     covariates: Covariates,
     series: Sequence[SeriesFacts],
@@ -101,8 +107,15 @@ def _technique(
         if findings.measurements or findings.grades:
             sentences.append("What is estimated comes from a neural network and was not measured.")
         return (*sentences, T_SCORE_SENTENCE) if scored else tuple(sentences)
-    views = listed([VIEW_WORDS[view] for view in DXA_VIEWS if view in images]) or "none"
+    there = {image.view for image in images}
+    views = listed([VIEW_WORDS[view] for view in DXA_VIEWS if view in there]) or "none"
     sentences.append(f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.")
+    sentences += [
+        f"The study has {image.scans} scans of the {VIEW_WORDS[View(image.view)]}; used is "
+        f"{image.chosen}."
+        for image in images
+        if image.scans > 1
+    ]
     if not all(map(is_from_ct, findings.measurements)):
         sentences.append(
             "The model's bone density was estimated from the displayed images by a neural network "
