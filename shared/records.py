@@ -21,12 +21,14 @@ class View(StrEnum):
 
     SPINE_PA = "spine_pa"
     HIP_LEFT = "hip_left"
+    HIP_RIGHT = "hip_right"  # mirrored, so that it lies as a left one does
     SPINE_LATERAL = "spine_lateral"
     LUMBAR_AP = "lumbar_ap"  # a radiograph, not a DXA scan
 
 
-#: What a DXA study has.
+#: What a DXA study has, and what it can have besides.
 DXA_VIEWS = (View.SPINE_PA, View.HIP_LEFT, View.SPINE_LATERAL)
+ALL_DXA_VIEWS = (View.SPINE_PA, View.HIP_LEFT, View.HIP_RIGHT, View.SPINE_LATERAL)
 
 
 class Modality(StrEnum):
@@ -39,7 +41,7 @@ class Modality(StrEnum):
 
 def modality_of(view: View) -> Modality:
     """Say which kind of image a view is."""
-    return Modality.DXA if view in DXA_VIEWS else Modality.RADIOGRAPH
+    return Modality.DXA if view in ALL_DXA_VIEWS else Modality.RADIOGRAPH
 
 
 def modalities_of(views: Iterable[View], *, series: bool) -> frozenset[Modality]:
@@ -93,8 +95,8 @@ class ImageRecord:
     ----------
     pixels : ndarray of float16 or float32, shape (H, W)
         Display values scaled to [0, 1], dense bone bright; NaN = not scanned.
-        Row 0 is cranial. In PA views column 0 is the patient's right, in a left
-        hip column 0 is medial, in the lateral view column 0 is anterior.
+        Row 0 is cranial. In PA views column 0 is the patient's right, in a hip column 0
+        is medial (so a right one is mirrored), in the lateral view column 0 is anterior.
     spacing_mm : (float, float)
         Millimetres per pixel, row first.
     spacing_provenance : str

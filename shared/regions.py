@@ -62,6 +62,21 @@ BMD_REGIONS: Final[tuple[str, ...]] = (
     "L1", "L2", "L3", "L4", "L1-L4", "femoral_neck", "trochanter", "total_hip",
 )  # fmt: skip
 
+#: Regions of a hip whose BMD is reported. A name without a side is the left hip's.
+HIP_REPORTED: Final[tuple[str, ...]] = ("femoral_neck", "trochanter", "total_hip")
+#: Those of a right hip, and the same region of a left one: maps and references have only that.
+RIGHT_HIP: Final[dict[str, str]] = {f"right_{name}": name for name in HIP_REPORTED}
+
+
+def right_of(region: str) -> str:
+    """Name of a region of the right hip; any other region has the same name on both sides."""
+    return f"right_{region}" if region in (*HIP, *HIP_REPORTED) else region
+
+
+def sideless(region: str) -> str:
+    """Name of a region as maps and references have it, which know no sides."""
+    return region.removeprefix("right_")
+
 
 def codes_of(region: str) -> tuple[int, ...]:
     """Codes that make up a region, unions included.

@@ -10,6 +10,7 @@ from shared.records import Vendor, View
 VIEWS: Final[dict[str, str]] = {
     View.SPINE_PA: "Lumbar spine, PA (DXA)",
     View.HIP_LEFT: "Left hip (DXA)",
+    View.HIP_RIGHT: "Right hip, mirrored (DXA)",
     View.SPINE_LATERAL: "Lateral spine, VFA (DXA)",
     View.LUMBAR_AP: "Lumbar spine, AP (radiograph)",
 }
@@ -18,12 +19,14 @@ SIDES: Final[dict[str, tuple[str, str]]] = {
     View.SPINE_PA: ("R", "L"),
     View.LUMBAR_AP: ("R", "L"),
     View.HIP_LEFT: ("medial", "lateral"),
+    View.HIP_RIGHT: ("medial", "lateral"),
     View.SPINE_LATERAL: ("A", "P"),
 }
 SIDES_IN_WORDS: Final[dict[str, str]] = {
     View.SPINE_PA: "R and L: the patient's right and left",
     View.LUMBAR_AP: "R and L: the patient's right and left",
     View.HIP_LEFT: "Medial: towards the middle of the body",
+    View.HIP_RIGHT: "Medial: towards the middle of the body",
     View.SPINE_LATERAL: "A: front of the body, P: back",
 }
 VENDORS: Final[dict[str, str]] = {
@@ -38,6 +41,9 @@ REGIONS: Final[dict[str, str]] = {
     "trochanter": "Trochanter",
     "intertrochanteric": "Intertrochanteric",
     "total_hip": "Total hip",
+    "right_femoral_neck": "Right femoral neck",
+    "right_trochanter": "Right trochanter",
+    "right_total_hip": "Right total hip",
 }
 #: What fits into a picture.
 SHORT_REGIONS: Final[dict[str, str]] = {
@@ -107,6 +113,9 @@ ADVICE: Final[dict[str, str]] = {
     "view_not_used": "Nothing: it is not needed yet.",
     "scan_type_unknown": "Look at the scan's protocol name on the scanner and correct it there.",
     "view_twice": "Export only the scan that the clinic reported from.",
+    "view_repeated": "If the clinic reported from this one, export it without the others.",
+    "both_hips": "Export each hip by itself.",
+    "hip_side_unknown": "Export it with its laterality, or under the protocol of one side.",
     "view_already_stored": "If the stored scan is the wrong one, leave that study out.",
     "patient_conflict": "Have the PACS administrator correct which patient the study belongs to.",
     "vendor_conflict": "Export each scanner's study on its own.",

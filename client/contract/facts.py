@@ -28,6 +28,7 @@ from client.store.site_store import SiteStore
 from shared.clinical.references import DIAGNOSTIC_REGIONS, OSTEOPOROSIS_T
 from shared.clinical.scores import reported_score, t_score
 from shared.dicom.labels.marks import slices_of
+from shared.hips import as_left, hip_of, labels_as_left
 from shared.quality import assess
 from shared.records import DXA_VENDORS, ImageRecord, PairedLabels, StudyLabels, Vendor, View
 from shared.regions import CT_LEVELS, code_of
@@ -199,6 +200,8 @@ class TaskFacts:
         for study in self.studies:
             if view.value in study.images:
                 path = self.store.array_path(study.study, view.value, "pixels")
+                if view is View.HIP_LEFT and not path.exists():
+                    path = self.store.array_path(study.study, View.HIP_RIGHT.value, "pixels")
                 pixels = np.load(path, mmap_mode="r", allow_pickle=False)
                 scanned = pixels[np.isfinite(pixels)].astype(np.float32)
                 counts += np.histogram(scanned, bins=GREY_STEPS, range=(0.0, 1.0))[0]
@@ -228,6 +231,7 @@ def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFact
     """
     inputs = task_class(task).inputs
     views = [view.value for view in inputs.views]
+    views += [View.HIP_RIGHT.value] if View.HIP_LEFT in inputs.views else []
     unused = left_out(store.folder)
     mine = select(Patient.pseudonym).where(Patient.split.in_(LOOKED_AT))
     uids = select(Study.uid).where(Study.patient.in_(mine))
@@ -282,7 +286,10 @@ def _study(
     labels: Mapping[str, StudyLabels],
     paired: Mapping[str, PairedLabels],
 ) -> StoredStudyFacts:
-    known, other = labels.get(study.uid, StudyLabels()), paired.get(study.uid)
+    hip = hip_of([View(view) for view in images])
+    known, other = labels_as_left(labels.get(study.uid, StudyLabels()), hip), paired.get(study.uid)
+    of_hip = as_left({View(view): one for view, one in images.items()}, hip)
+    images = {view.value: one for view, one in of_hip.items()}
     facts = StoredStudyFacts(
         study.uid, study.patient, split, study.sex, study.age_years, study.vendor, study.model,
         images, volumes, known.bmd, known.genant, tuple(known.classes),

@@ -20,6 +20,7 @@ from client.store.exclusions import left_out
 from client.store.marks import Marks, marks_on, read_marks
 from client.store.pairing import Pairing, Visit, pair_all
 from shared.dicom.labels.marks import KeptMark, boxes_of, points_of, slices_of
+from shared.hips import as_left, hip_of, labels_as_left
 from shared.records import (
     Covariates,
     ImageRecord,
@@ -115,7 +116,8 @@ class StoreSource:
         return json.dumps(facts).encode() + b"\n"
 
     def _record(self, study: Study) -> StudyRecord:
-        images = {View(image.view): image for image in self.images.get(study.uid, ())}
+        kept = {View(image.view): image for image in self.images.get(study.uid, ())}
+        images = as_left(kept)
         volumes = {volume.series: volume for volume in self.volumes.get(study.uid, ())}
         rows: list[Image | Volume] = [*images.values(), *volumes.values()]
         for row in rows:
@@ -125,7 +127,7 @@ class StoreSource:
             study=study.uid,
             vendor=Vendor(study.vendor),
             images=_Opened(images, self._image),
-            labels=self.labels.get(study.uid, StudyLabels()),
+            labels=labels_as_left(self.labels.get(study.uid, StudyLabels()), hip_of(kept)),
             covariates=Covariates(
                 sex=study.sex,
                 age_years=study.age_years,

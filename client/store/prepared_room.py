@@ -35,7 +35,9 @@ from client.store.prepared_source import PreparedSource, SiteSource
 from client.store.preparing_version import FOLDER, HOLDING, PreparingVersion
 from client.store.split import SPLITS
 from shared.errors import PolicyRefusedError
+from shared.hips import as_left
 from shared.protocol.signatures import Digest
+from shared.records import View
 from shared.runtime.files import (
     OWNER_ONLY,
     alone_with,
@@ -254,10 +256,9 @@ def _undrawn_files(
 
     Which volumes were drawn on some slices only is not looked up: all of them may be.
     """
-    views = {view.value for view in inputs.views}
     for rows in images.values():
-        for image in rows:
-            if image.mask_digest is None and image.view in views:
+        for view, image in as_left({View(image.view): image for image in rows}).items():
+            if image.mask_digest is None and view in inputs.views:
                 yield store.array_path(image.study, image.view, "pixels")
     for series in volumes.values() if inputs.series else ():
         for volume in series:

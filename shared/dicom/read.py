@@ -328,7 +328,8 @@ def _read_mask(
         try:
             dataset = parse(mask.path.read_bytes(), pixels=True)
             parts.identify(dataset, mask)
-            regions = read_regions(dataset, (shape[0], shape[1]))
+            right = image.view is View.HIP_RIGHT
+            regions = read_regions(dataset, (shape[0], shape[1]), right=right)
         except SetAsideError as aside:
             return None, [judge(mask.name, aside.reason, aside.detail)]
         except Exception as error:  # one bad file never stops the batch

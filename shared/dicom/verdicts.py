@@ -39,6 +39,11 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     ),
     "document": ("quarantined", "an object without an image (report, presentation, document)"),
     "view_not_used": ("quarantined", "a scan type that no task uses yet"),
+    "both_hips": (
+        "quarantined",
+        "one image of both hips, which is not divided; export each hip by itself",
+    ),
+    "hip_side_unknown": ("quarantined", "a scan of a hip, and nothing says of which side"),
     "scan_type_unknown": ("quarantined", "the scan type cannot be told from its attributes"),
     "view_twice": (
         "quarantined",

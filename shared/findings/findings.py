@@ -34,7 +34,7 @@ from shared.findings.facts import (
 )
 from shared.quality.regions import EXPECTED_REGIONS
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
-from shared.regions import REGION_CODES
+from shared.regions import REGION_CODES, sideless
 
 RegionMap = NDArray[np.uint8]
 
@@ -162,6 +162,7 @@ def scores_of(
 ) -> tuple[Score | None, Score | None]:
     """T- and Z-score of a BMD on the vendor's scale, None where there is no reference."""
     t = z = None
+    region = sideless(region)
     reference = YOUNG_FEMALE.get(region)
     if reference is not None and _is_adult(covariates):
         t = Score(
@@ -180,7 +181,7 @@ def scores_of(
 def class_of(t: Score | None, z: Score | None, region: str, covariates: Covariates) -> str | None:
     """Class of a diagnostic region by the score in use; None for every other region."""
     kind = score_in_use(covariates.sex, covariates.age_years)
-    if region not in DIAGNOSTIC_REGIONS:
+    if sideless(region) not in DIAGNOSTIC_REGIONS:
         return None
     if kind is ScoreKind.T and t is not None:
         return who_class(t.value).value

@@ -10,6 +10,7 @@ from shared.findings.findings import RegionMap
 from shared.quality import WORDS, assess
 from shared.quality.regions import region_flags
 from shared.records import ImageRecord, StudyLabels, Vendor, View
+from shared.regions import right_of
 
 #: Words of the NHANES quality codes.
 QUALITY_WORDS: Mapping[int, str] = {
@@ -52,7 +53,8 @@ def image_quality(
     known = regions is not None and regions.any()  # no region at all is said as not assessed
     if regions is not None and known:
         for found in region_flags(image, view, regions):
-            flag(found.code, found.subject, found.words)
+            right = view is View.HIP_RIGHT
+            flag(found.code, right_of(found.subject) if right else found.subject, found.words)
     for mark in assess(replace(image, regions=None), view, vendor):
         if mark.flag != "cut_off" or not known:  # regions tell better, and which
             flag(mark.flag, view.value, WORDS[mark.flag])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from shared.phrases import listed
 from shared.records import View
-from shared.regions import VERTEBRAE
+from shared.regions import HIP, HIP_REPORTED, VERTEBRAE, right_of
 
 REGION_WORDS = {
     "L1-L4": "lumbar spine L1-L4",
@@ -15,9 +15,11 @@ REGION_WORDS = {
     "trochanter": "trochanter",
     "intertrochanteric": "intertrochanteric region",
 }
+REGION_WORDS |= {right_of(name): f"right {REGION_WORDS[name]}" for name in (*HIP, *HIP_REPORTED)}
 VIEW_WORDS = {
     View.SPINE_PA: "posteroanterior lumbar spine",
     View.HIP_LEFT: "left proximal femur",
+    View.HIP_RIGHT: "right proximal femur",
     View.SPINE_LATERAL: "lateral spine (VFA)",
     View.LUMBAR_AP: "anteroposterior lumbar radiograph",
 }

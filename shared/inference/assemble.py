@@ -12,12 +12,14 @@ from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, RegionMap, join
 from shared.findings.quality_flags import hospital_quality, image_quality
 from shared.findings.region_names import VIEW_WORDS
+from shared.hips import hip_of
 from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
 from shared.inference.fitness import without_the_unfit
 from shared.inference.schema import ImageFacts, ModelFacts, Prediction, SeriesFacts, StudyFacts
 from shared.inference.second_opinion import second_opinion
 from shared.inference.wording import narrate
 from shared.records import (
+    ALL_DXA_VIEWS,
     DXA_VIEWS,
     Covariates,
     ImageRecord,
@@ -136,15 +138,18 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
 
 def _missing_views(subject: Subject) -> list[NotAssessed]:
     """Name what a DXA study lacks, and why; of a study of another kind nothing is missing."""
-    if not set(subject.images) & set(DXA_VIEWS):
+    if not set(subject.images) & set(ALL_DXA_VIEWS):
         return []
+    lacking = [view for view in DXA_VIEWS if view not in subject.images]
+    if hip_of(subject.images) and View.HIP_LEFT not in subject.set_aside:
+        lacking = [view for view in lacking if view is not View.HIP_LEFT]  # either hip will do
+    lacking += [view for view in subject.set_aside if view not in (*DXA_VIEWS, *subject.images)]
     return [
         NotAssessed(
             what=f"the {VIEW_WORDS[view]}",
             why=subject.set_aside.get(view, "the study has no such image"),
         )
-        for view in DXA_VIEWS
-        if view not in subject.images
+        for view in lacking
     ]
 
 

@@ -23,8 +23,13 @@ from shared.findings.region_names import region_words
 from shared.inference.schema import Conclusion
 from shared.phrases import listed
 from shared.records import Covariates, StudyLabels, Vendor
-from shared.regions import LUMBAR, VERTEBRAE
+from shared.regions import LUMBAR, RIGHT_HIP, VERTEBRAE, sideless
 
+#: Sites that a diagnosis may rest on, the right hip's last.
+SITES: Final = (
+    *DIAGNOSTIC_REGIONS,
+    *(right for right, name in RIGHT_HIP.items() if name in DIAGNOSTIC_REGIONS),
+)
 _NO_SCORE = "sex and an adult's age must be known"
 #: With whom a spine compares that is put together of single vertebrae.
 _OF_SINGLE = "Hologic's own reference, white women, of the single vertebrae"
@@ -95,7 +100,7 @@ def conclude_estimates(
     not_judged: dict[str, str] = {}
     for m in measurements:
         score = m.t_score if kind is ScoreKind.T else m.z_score
-        if m.quantity != "areal BMD" or m.region not in DIAGNOSTIC_REGIONS:
+        if m.quantity != "areal BMD" or sideless(m.region) not in DIAGNOSTIC_REGIONS:
             continue
         if score is None:
             not_judged[m.region] = (
@@ -165,7 +170,7 @@ def _of_bmd(
         return Conclusion(basis="hospital", kind="neither", note=_NO_SCORE)
     scores: dict[str, Score] = {}
     not_judged: dict[str, str] = {}
-    for region in DIAGNOSTIC_REGIONS:
+    for region in SITES:
         if region in labels.bmd:
             t, z = scores_of(labels.bmd[region], region, vendor, covariates)
             score = t if kind is ScoreKind.T else z
@@ -231,7 +236,7 @@ def _concluded(
     note: str = "",
 ) -> Conclusion:
     """Rest the conclusion on the lowest diagnostic site."""
-    lowest = lowest_diagnostic({region: score.value for region, score in scores.items()})
+    lowest = _lowest({region: score.value for region, score in scores.items()})
     notes = [
         f"the {region_words(one)} is not judged because {why}" for one, why in not_judged.items()
     ]
@@ -250,6 +255,17 @@ def _concluded(
     judged = who_class(score) if kind is ScoreKind.T else age_class(score)
     facts |= {"site": site, "score": score, "bone_class": judged.value}
     return Conclusion.model_validate(facts | {"verified": scores[site].verified})
+
+
+def _lowest(scores: Mapping[str, float]) -> tuple[str, float] | None:
+    """Site and score on which a diagnosis rests; of both hips the lower one counts."""
+    site_of: dict[str, str] = {}
+    for site in SITES:
+        known = site_of.get(sideless(site))
+        if site in scores and (known is None or scores[site] < scores[known]):
+            site_of[sideless(site)] = site
+    lowest = lowest_diagnostic({name: scores[site] for name, site in site_of.items()})
+    return None if lowest is None else (site_of[lowest[0]], lowest[1])
 
 
 def _told(name: str, why: str) -> str:

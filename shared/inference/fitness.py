@@ -20,6 +20,7 @@ from shared.findings.findings import Findings
 from shared.findings.region_names import levels, region_words
 from shared.inference.schema import ModelFacts
 from shared.phrases import listed
+from shared.regions import sideless
 
 #: A mean absolute error of more T-scores than this tells no WHO class from its neighbour:
 #: from normal to osteoporosis it is 1.5.
@@ -33,7 +34,7 @@ RECORDED: Final = ("mae_", "rmse_", "bias_", "r_", "ccc_", "r2_", "baseline_mae_
 
 def recorded_error(model: ModelFacts, region: str) -> float | None:
     """Mean absolute error that is recorded of a version, sBMD in g/cm²; None where none is."""
-    return model.metrics.get(f"mae_{model.metric_names.get(region)}")
+    return model.metrics.get(f"mae_{model.metric_names.get(sideless(region))}")
 
 
 def error_t(model: ModelFacts, region: str) -> float | None:
@@ -47,9 +48,9 @@ def error_t(model: ModelFacts, region: str) -> float | None:
         L1-L4, femoral_neck or total_hip.
     """
     error = recorded_error(model, region)
-    if error is None or region not in DIAGNOSTIC_REGIONS:
+    if error is None or sideless(region) not in DIAGNOSTIC_REGIONS:
         return None
-    return t_score_difference(error, region)
+    return t_score_difference(error, sideless(region))
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _is_no_better_than_the_mean(model: ModelFacts, region: str) -> bool:
     Earlier versions have no R². Where their r or concordance is not above 0, estimate and truth
     do not rise together, and R² cannot be above 0 either; where both are, it is not known.
     """
-    name = model.metric_names.get(region)
+    name = model.metric_names.get(sideless(region))
     recorded = model.metrics
     error, of_mean = recorded.get(f"mae_{name}"), recorded.get(f"baseline_mae_{name}")
     if error is not None and of_mean is not None and not error < of_mean:

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from markupsafe import Markup
 
-from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import BoneClass, reported_score, t_score
 from shared.findings.attenuation import calibration_sentence, published_cut_offs
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
 from shared.findings.region_names import VIEW_WORDS, region_words
+from shared.hips import hip_of
+from shared.inference.conclusions import SITES
 from shared.inference.fractures import is_uncertain
 from shared.inference.impression import diagnosed
 from shared.inference.pictures.score_graph import GraphPoint, score_graph
 from shared.inference.pictures.series import series_svgs
-from shared.inference.pictures.views import GRADE_COLOURS, marks, view_svg
+from shared.inference.pictures.views import GRADE_COLOURS, as_scanned, marks, view_svg
 from shared.inference.schema import Prediction
 from shared.inference.second_opinion import concluded_opinion, told_opinions
 from shared.inference.wording import VENDOR_WORDS
@@ -35,7 +36,7 @@ from shared.records import (
     View,
     VolumeRecord,
 )
-from shared.regions import BMD_REGIONS, LUMBAR, VERTEBRAE
+from shared.regions import BMD_REGIONS, LUMBAR, RIGHT_HIP, VERTEBRAE, sideless
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -147,7 +148,7 @@ def _density_rows(prediction: Prediction, given: ReportInput) -> list[DensityRow
         for m in prediction.measurements
     ]  # fmt: skip
     shown = {row.region for row in rows}
-    for region in DIAGNOSTIC_REGIONS:
+    for region in SITES:
         if region in given.labels.bmd and region not in shown:
             own = given.labels.bmd[region]
             t, z = scores_of(own, region, given.vendor, given.covariates)
@@ -171,11 +172,11 @@ def _graphs(rows: Sequence[DensityRow], given: ReportInput, kind: str) -> list[M
     graphs = []
     for row in rows:
         found = row.estimate
-        if row.region not in DIAGNOSTIC_REGIONS or (found and found.quantity != "areal BMD"):
+        if row.region not in SITES or (found and found.quantity != "areal BMD"):
             continue
         scale = given.vendor if found is None else Vendor(found.scale)
         estimate = None if found is None or found.not_scored else found.value
-        point = GraphPoint(row.region, row.own, estimate)
+        point = GraphPoint(sideless(row.region), row.own, estimate)
         title = capital(region_words(row.region))
         svg = score_graph(point, scale, given.covariates, kind, title)
         graphs.append(Markup(svg))  # noqa: S704 - made by us; every text in it is escaped
@@ -193,14 +194,19 @@ def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]
     entries: list[dict[str, object]] = []
     if prediction.series and not prediction.images:
         return entries
-    for view in DXA_VIEWS:
+    either = hip_of(given.images) is View.HIP_RIGHT
+    wanted = (View.SPINE_PA, View.HIP_RIGHT, View.SPINE_LATERAL) if either else DXA_VIEWS
+    both = View.HIP_RIGHT in given.images and not either
+    for view in (*wanted, View.HIP_RIGHT) if both else wanted:
         image = given.images.get(view)
         name = capital(VIEW_WORDS[view])
         if image is None:
             why = given.set_aside.get(view, "not in this study")
-            entries.append({"view": view.value, "name": name, "drawn": None, "why": why})
+            nothing = {"drawn": None, "plain": None, "why": why}
+            entries.append({"view": view.value, "name": name, **nothing})
             continue
-        drawn = marks(view, given.region_maps.get(view), prediction.grades)
+        image, regions = as_scanned(view, image, given.region_maps.get(view))
+        drawn = marks(view, regions, prediction.grades)
         entries.append(
             {
                 "view": view.value,
@@ -233,12 +239,12 @@ def _own_rows(
     shown = {row.region for row in above if row.own is not None}
     left_out = _left_out(prediction, "hospital")
     rows: list[dict[str, object]] = []
-    for region in BMD_REGIONS:
+    for region in (*BMD_REGIONS, *RIGHT_HIP):
         if region not in given.labels.bmd or region in shown:
             continue
         bmd = given.labels.bmd[region]
-        has_score = region in LUMBAR or region in DIAGNOSTIC_REGIONS
-        score = reported_score(t_score(bmd, region, given.vendor)) if has_score else None
+        has_score = region in LUMBAR or region in SITES
+        score = reported_score(t_score(bmd, sideless(region), given.vendor)) if has_score else None
         rows.append(
             {"region": region, "bmd": bmd, "score": score, "left_out": left_out.get(region)}
         )

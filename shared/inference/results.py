@@ -12,7 +12,7 @@ import numpy as np
 
 from shared.errors import ConfigError
 from shared.findings.findings import Findings
-from shared.inference.pictures.views import marks, overlay_png
+from shared.inference.pictures.views import as_scanned, marks, overlay_png
 from shared.inference.schema import Prediction
 from shared.phrases import counted
 from shared.records import ImageRecord, View
@@ -99,11 +99,15 @@ def write_results(
         (part / PREDICTION).write_text(text + "\n", encoding="utf-8")
         (part / REPORT).write_text(report, encoding="utf-8")
         arrays = findings.maps
+        right = View.HIP_RIGHT.value
+        if right in arrays:  # as its file has it
+            arrays[right] = arrays[right][:, ::-1]
         if arrays:
             with (part / MASKS).open("wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)
         for view, image in images.items():
-            drawn = marks(view, findings.region_maps.get(view), findings.grades)
+            image, regions = as_scanned(view, image, findings.region_maps.get(view))
+            drawn = marks(view, regions, findings.grades)
             (part / f"overlay_{view.value}.png").write_bytes(overlay_png(image, drawn))
         _swap(part, folder)
     except BaseException:

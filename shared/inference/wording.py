@@ -27,7 +27,7 @@ from shared.inference.schema import (
 )
 from shared.inference.second_opinion import concluded_opinion, opinion_sentences
 from shared.phrases import capital, listed, signed
-from shared.records import DXA_VIEWS, Covariates, Vendor, View
+from shared.records import ALL_DXA_VIEWS, Covariates, Vendor, View
 from shared.regions import VERTEBRA_CODES
 
 VENDOR_WORDS = {
@@ -108,7 +108,7 @@ def _technique(
             sentences.append("What is estimated comes from a neural network and was not measured.")
         return (*sentences, T_SCORE_SENTENCE) if scored else tuple(sentences)
     there = {image.view for image in images}
-    views = listed([VIEW_WORDS[view] for view in DXA_VIEWS if view in there]) or "none"
+    views = listed([VIEW_WORDS[view] for view in ALL_DXA_VIEWS if view in there]) or "none"
     sentences.append(f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.")
     sentences += [
         f"The study has {image.scans} scans of the {VIEW_WORDS[View(image.view)]}; used is "

@@ -8,7 +8,7 @@ trochanter of a hip and motion in a lateral view are not assessed.
 ============== ===================================== ===================== =====
 flag           views                                 from                  code
 ============== ===================================== ===================== =====
-motion         spine_pa, hip_left                    pixels                5
+motion         spine_pa, hip_left, hip_right         pixels                5
 cut_off        spine_pa; any DXA view with regions   pixels, regions       4
 rotation       spine_pa                              pixels
 metal          spine_pa                              pixels                1
@@ -28,7 +28,7 @@ import numpy as np
 from shared.quality import field, metal, motion, regions, rotation, saturation
 from shared.quality.axis import spine_axis
 from shared.quality.pixels import Picture, strength_of
-from shared.records import DXA_VIEWS, ImageRecord, QualityMark, Vendor, View
+from shared.records import ALL_DXA_VIEWS, ImageRecord, QualityMark, Vendor, View
 
 #: From this strength on a flag is raised.
 RAISED: Final = 0.5
@@ -80,9 +80,9 @@ def strengths_of(image: ImageRecord, view: View, vendor: Vendor) -> dict[str, fl
         return {}
     found = {"unscanned_margin": field.unscanned_margin(picture)}
     found["saturation"] = saturation.saturation(picture, view)
-    if view in DXA_VIEWS and image.regions is not None:
+    if view in ALL_DXA_VIEWS and image.regions is not None:
         found["cut_off"] = regions.cut_off(image, view)
-    if view is View.HIP_LEFT:
+    if view in (View.HIP_LEFT, View.HIP_RIGHT):
         found["motion"] = motion.of_hip(picture)
     if view is View.SPINE_PA:
         found |= _of_spine(picture, vendor, found["saturation"])

@@ -18,6 +18,7 @@ RegionMap = NDArray[np.uint8]
 EXPECTED_REGIONS: Final[Mapping[View, tuple[str, ...]]] = {
     View.SPINE_PA: LUMBAR,
     View.HIP_LEFT: HIP,
+    View.HIP_RIGHT: HIP,
     View.SPINE_LATERAL: VERTEBRAE,
 }
 #: Projected areas, cm², outside which a region was hardly segmented right

@@ -13,6 +13,7 @@ CEILING: Final = 0.995
 SHARES: Final = {
     View.SPINE_PA: 0.115,
     View.HIP_LEFT: 0.11,
+    View.HIP_RIGHT: 0.11,
     View.SPINE_LATERAL: 0.04,
     View.LUMBAR_AP: 0.115,
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from shared.regions import BMD_REGIONS, VERTEBRAE
+from shared.regions import BMD_REGIONS, RIGHT_HIP, VERTEBRAE
 from shared.settings.files import LabelColumns
 
 from .marks import MarkedPlace, MarkKind, box_of, point_of, slice_of
@@ -103,7 +103,9 @@ def _one(_: str) -> float:
 
 
 LABEL_KINDS: Final[tuple[LabelKind, ...]] = (
-    LabelKind("bmd", lambda c: (c.region, c.bmd), _one_of(BMD_REGIONS), _bmd, alone=True),
+    LabelKind(
+        "bmd", lambda c: (c.region, c.bmd), _one_of((*BMD_REGIONS, *RIGHT_HIP)), _bmd, alone=True
+    ),
     LabelKind("genant", lambda c: (c.vertebra, c.genant), _one_of(VERTEBRAE), _grade, alone=True),
     LabelKind("class", lambda c: (c.image_class,) * 2, _class, _one, alone=False),
     LabelKind(

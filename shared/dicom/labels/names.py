@@ -7,7 +7,13 @@ import re
 from typing import Final
 
 from shared.records import Vendor
-from shared.regions import BMD_REGIONS, REGION_CODES, VERTEBRA_CODES, VERTEBRAE
+from shared.regions import (
+    BMD_REGIONS,
+    REGION_CODES,
+    VERTEBRA_CODES,
+    VERTEBRAE,
+    right_of,
+)
 
 #: g/cm²; below and above, a value is a slip of the pen or another unit.
 POSSIBLE_BMD: Final = (0.1, 3.0)
@@ -32,6 +38,7 @@ VENDOR_WORDS: Final[dict[Vendor, re.Pattern[str]]] = {
     Vendor.HOLOGIC: re.compile(r"hologic|\b(apex|horizon|discovery|qdr)\b", re.I),
     Vendor.GENERIC: re.compile(r"^generic$", re.I),
 }
+RIGHT: Final = re.compile(r"^(right|rt)\s+|\s+right$")
 _KNOWN: Final[dict[str, str]] = {
     re.sub(r"[\s_\-]+", " ", name.lower()): name
     for name in (*BMD_REGIONS, *REGION_CODES, *VERTEBRAE)
@@ -42,7 +49,11 @@ def region_named(text: str) -> str | None:
     """Our name of a region that a table or a mask names, None if it is none of ours."""
     key = re.sub(r"[\s_\-]+", " ", text.strip().lower())
     key = re.sub(r"^(left|lt)\s+|\s+(left|vertebra)$", "", key)
-    return _KNOWN.get(key) or ALIASES.get(key)
+    sideless = RIGHT.sub("", key)
+    region = _KNOWN.get(sideless) or ALIASES.get(sideless)
+    if sideless == key or region is None:
+        return region
+    return right_of(region) if right_of(region) != region else None
 
 
 def vertebra_named(text: str) -> str | None:

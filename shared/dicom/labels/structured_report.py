@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from shared.dicom.attributes import number_of, study_date, text_of, value_of
 from shared.dicom.verdicts import SetAsideError
-from shared.regions import BMD_REGIONS
+from shared.regions import BMD_REGIONS, RIGHT_HIP, right_of
 
 from .names import is_bmd, region_named
 from .tables import LabelRow
@@ -53,7 +53,7 @@ def label_rows(dataset: Dataset, name: str) -> list[LabelRow]:
     Returns
     -------
     list of LabelRow
-        BMD in g/cm² by region, of the left hip only.
+        BMD in g/cm² by region; those of a right hip have names of their own.
 
     Raises
     ------
@@ -119,9 +119,11 @@ def _density(item: Dataset, site: str, *, right: bool) -> tuple[str, float] | No
         right = right or _is_right(child)
     region = LOINC_REGIONS.get(concept) or site
     value = number_of(measured[0], "NumericValue")
-    if region not in BMD_REGIONS or value is None or not is_bmd(value) or right:
+    if region in RIGHT_HIP:  # said by the region's own name
+        right, region = True, RIGHT_HIP[region]
+    if region not in BMD_REGIONS or value is None or not is_bmd(value):
         return None
-    return region, value
+    return (right_of(region) if right else region), value
 
 
 def _region(item: Dataset, keyword: str) -> str:

@@ -18,7 +18,7 @@ from shared.dicom.labels.names import region_named
 from shared.dicom.pixels.codestreams import check_codestream
 from shared.dicom.pixels.grey_values import MOST_PIXELS
 from shared.dicom.verdicts import SetAsideError
-from shared.regions import NUMBER_OF_CODES, REGION_CODES
+from shared.regions import NUMBER_OF_CODES, REGION_CODES, sideless
 
 from .levels import level_of_segment
 
@@ -53,7 +53,9 @@ def referenced_images(dataset: Dataset) -> set[str]:
     return {str(uid) for uid in found}
 
 
-def read_regions(dataset: Dataset, shape: tuple[int, int]) -> NDArray[np.uint8]:
+def read_regions(
+    dataset: Dataset, shape: tuple[int, int], *, right: bool = False
+) -> NDArray[np.uint8]:
     """Read the segmentation of a projection into one region map.
 
     Parameters
@@ -62,6 +64,8 @@ def read_regions(dataset: Dataset, shape: tuple[int, int]) -> NDArray[np.uint8]:
         A Segmentation object with its pixels, binary or a label map.
     shape : (int, int)
         Rows and columns of the image it was drawn on.
+    right : bool
+        Whether that is of a right hip, whose regions may be called right ones.
 
     Returns
     -------
@@ -78,7 +82,8 @@ def read_regions(dataset: Dataset, shape: tuple[int, int]) -> NDArray[np.uint8]:
         raise SetAsideError("mask_wrong_size", f"{dataset.Rows} x {dataset.Columns}, not {shape}")
     codes = {}
     for segment in dataset.SegmentSequence:
-        region = region_named(text_of(segment, "SegmentLabel"))
+        region = region_named(text_of(segment, "SegmentLabel")) or ""
+        region = sideless(region) if right else region
         if region in REGION_CODES:
             codes[int(segment.SegmentNumber)] = REGION_CODES[region]
     labelled = _check_kind(dataset)

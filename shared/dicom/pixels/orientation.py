@@ -11,10 +11,11 @@ from shared.dicom.verdicts import SetAsideError
 from shared.records import View
 
 #: Where columns lead to: patient's left (right side at column 0; medial in a left
-#: hip), posterior (anterior side at column 0).
+#: hip), patient's right in a right hip (medial at column 0), posterior (anterior side at column 0).
 COLUMNS_LEAD_TO: Final[dict[View, str]] = {
     View.SPINE_PA: "L",
     View.HIP_LEFT: "L",
+    View.HIP_RIGHT: "R",
     View.SPINE_LATERAL: "P",
     View.LUMBAR_AP: "L",
 }
@@ -40,7 +41,9 @@ def flips(orientation: str, view: View) -> tuple[bool, bool]:
     """
     parts = tuple(part.strip().upper()[:1] for part in orientation.split("\\"))
     if not orientation or parts == DEFAULT:
-        return False, False
+        # Scanners show every scan from the front with the patient's left to the right, so that of
+        # a right hip the medial side is the last column.
+        return False, view is View.HIP_RIGHT
     if len(parts) != 2 or parts[1] not in "HF":
         raise SetAsideError("orientation_unknown", orientation[:16])
     wanted = COLUMNS_LEAD_TO[view]

@@ -42,8 +42,11 @@ FRONTAL_WORDS: Final = re.compile(r"\b(ap|pa)\b", re.IGNORECASE)
 ROWS: Final[dict[View, dict[str, str]]] = {
     View.SPINE_PA: {"l1": "L1", "l2": "L2", "l3": "L3", "l4": "L4", "total": "L1-L4"},
     View.HIP_LEFT: {"neck": "femoral_neck", "troch": "trochanter", "total": "total_hip"},
+    View.HIP_RIGHT: {
+        "neck": "right_femoral_neck", "troch": "right_trochanter", "total": "right_total_hip",
+    },
     View.SPINE_LATERAL: {},
-}
+}  # fmt: skip
 #: The total of a spine is that of L1-L4 only if no vertebra was left out.
 WHOLE_SPINE: Final = ("L1", "L2", "L3", "L4")
 
@@ -65,9 +68,7 @@ def view_of(dataset: Dataset) -> View:
         side = text_of(dataset, "Laterality").upper() or text_of(dataset, "ImageLaterality").upper()
         if side not in {"L", "R"}:
             raise SetAsideError("scan_type_unknown", "side of the hip")
-        if side == "R":
-            raise SetAsideError("view_not_used")
-        return View.HIP_LEFT
+        return View.HIP_RIGHT if side == "R" else View.HIP_LEFT
     if part not in SPINE:
         raise SetAsideError("view_not_used" if part else "scan_type_unknown")
     position = text_of(dataset, "ViewPosition").upper()

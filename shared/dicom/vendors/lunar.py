@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from shared.dicom.pixels.margins import unscanned_margin
-from shared.records import Covariates, StudyLabels, View
+from shared.dicom.pixels.spacing import find_spacing
+from shared.records import Covariates, StudyLabels, Vendor, View
 
 from ..attributes import text_of
 from ..verdicts import SetAsideError
@@ -21,12 +22,18 @@ MODEL: Final = re.compile(r"LUNAR|IDXA|PRODIGY|\bDPX|ENCORE", re.IGNORECASE)
 PROTOCOLS: Final[dict[str, View]] = {
     "ap spine": View.SPINE_PA,
     "left femur": View.HIP_LEFT,
+    "right femur": View.HIP_RIGHT,
     "lva": View.SPINE_LATERAL,
 }
+#: Scans of both hips, by one protocol; each is a file of its own, or both are one image.
+DUAL: Final = frozenset({"dual femur", "dualfemur"})
+SIDES: Final[dict[str, View]] = {"L": View.HIP_LEFT, "R": View.HIP_RIGHT}
+#: A field that is wider than this, mm, shows both.
+WIDEST_HIP_MM: Final = 250.0
 #: Scans that exist and that no task uses yet.
 UNUSED: Final = frozenset(
     {
-        "right femur", "dual femur", "total body", "left knee", "right knee", "left forearm",
+        "total body", "left knee", "right knee", "left forearm",
         "right forearm", "lateral spine", "hand", "apva", "orthopedic hip", "orthopedic knee",
     }
 )  # fmt: skip
@@ -47,7 +54,7 @@ def matches(dataset: Dataset) -> bool:
         return False
     if model:
         return MODEL.search(model) is not None or "lunar" in maker.lower()
-    return "lunar" in maker.lower() or _protocol(dataset) in {*PROTOCOLS, *UNUSED}
+    return "lunar" in maker.lower() or _protocol(dataset) in {*PROTOCOLS, *DUAL, *UNUSED}
 
 
 def view_of(dataset: Dataset) -> View:
@@ -55,9 +62,32 @@ def view_of(dataset: Dataset) -> View:
     if dataset.get("SOPClassUID") == SecondaryCaptureImageStorage:
         raise SetAsideError("report_page")
     protocol = _protocol(dataset)
+    if protocol in DUAL:
+        return view_of_hips(dataset)
     if protocol in PROTOCOLS:
         return PROTOCOLS[protocol]
     raise SetAsideError("view_not_used" if protocol in UNUSED else "scan_type_unknown")
+
+
+def view_of_hips(dataset: Dataset) -> View:
+    """View of a scan that names the hips together: one file a side, or both in one image.
+
+    Raises
+    ------
+    SetAsideError
+        ``both_hips`` for one image of both, which is not divided; ``hip_side_unknown`` where
+        nothing says which one it is.
+    """
+    said = text_of(dataset, "Laterality") or text_of(dataset, "ImageLaterality")
+    side = said.upper()[:1]
+    if side == "B":
+        raise SetAsideError("both_hips")
+    (_, column_mm), provenance = find_spacing(dataset, Vendor.LUNAR)
+    if provenance != "none" and int(dataset.get("Columns") or 0) * column_mm > WIDEST_HIP_MM:
+        raise SetAsideError("both_hips")
+    if side not in SIDES:
+        raise SetAsideError("hip_side_unknown")
+    return SIDES[side]
 
 
 def unscanned(unit: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
@@ -74,6 +74,17 @@ def outline(mask: NDArray[np.bool_]) -> list[Polygon]:
     padded = np.pad(mask.astype(np.float64), 1)
     lines = contour_generator(z=padded).lines(0.5)
     return [np.asarray(line, dtype=np.float64) - 1.0 for line in lines if len(line) > 3]
+
+
+def as_scanned(
+    view: View, image: ImageRecord, regions: RegionMap | None
+) -> tuple[ImageRecord, RegionMap | None]:
+    """Give an image and its map as a scanner shows them: a right hip is kept mirrored."""
+    if view is not View.HIP_RIGHT:
+        return image, regions
+    return replace(image, pixels=image.pixels[:, ::-1]), None if regions is None else regions[
+        :, ::-1
+    ]
 
 
 def marks(view: View, regions: RegionMap | None, grades: Sequence[Grade]) -> list[FigureMark]:
