@@ -34,6 +34,7 @@ from shared.dicom.read import ReadVolume
 from shared.dicom.read_study import ReadStudy
 from shared.dicom.verdicts import FileVerdict, judge
 from shared.records import QualityMark, View
+from shared.regions import HIP_REPORTED, RIGHT_HIP
 
 #: Flag of an image that was assessed and about which nothing is to be said.
 NOTHING_FOUND: Final = QualityMark("none", 0.0)
@@ -103,12 +104,17 @@ class StudyWriter:
         else:
             self._labels.load([uid])
         changed: _Verdicts = {}
+        kept: set[str] = set()
         for piece in self._pieces(uid, job, study, staged.extents):
             is_new, more = self._put(piece, job.folder, study_is_new=stored is None)
             changed |= more
+            if piece.table is Image and all(one.reason != piece.other for one in more.values()):
+                kept.add(piece.key["view"])
             if is_new and piece.table is Image:
                 self._add_marks(piece.key, staged.marks[View(piece.key["view"])])
-        for name, value in study.labels.bmd.items():
+        # What a scan says that is not kept would dispute what the stored one says.
+        measured = {name: v for name, v in study.labels.bmd.items() if _view_of(name) in kept}
+        for name, value in measured.items():
             self._labels.add(uid, "bmd", name, value)
         for name, grade in study.labels.genant.items():
             self._labels.add(uid, "genant", name, float(grade))
@@ -270,6 +276,13 @@ class StudyWriter:
     def send_labels(self) -> None:
         """Write the labels that are waiting, whose studies are written already."""
         self._labels.send()
+
+
+def _view_of(region: str) -> View:
+    """View in which a density is measured."""
+    if region in RIGHT_HIP:
+        return View.HIP_RIGHT
+    return View.HIP_LEFT if region in HIP_REPORTED else View.SPINE_PA
 
 
 def _facts_of(volume: ReadVolume) -> dict[str, Any]:

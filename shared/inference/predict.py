@@ -10,7 +10,6 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +22,14 @@ from shared.errors import (
 )
 from shared.findings.completion import blind
 from shared.findings.facts import NotAssessed
-from shared.findings.findings import Findings, found_in_order, join
-from shared.findings.sides import hip_alone, named_right
-from shared.hips import as_left, hip_of, labels_as_left
+from shared.findings.findings import Findings
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
 from shared.inference.report import ReportInput, render_report
 from shared.inference.results import REPORT, check_out, write_results
 from shared.inference.schema import Prediction
 from shared.phrases import counted, listed
-from shared.records import Modality, StudyLabels, StudyRecord, View, modality_of
+from shared.records import Modality, StudyLabels, StudyRecord, modality_of
 from shared.settings.files import LabelColumns
 from shared.training.compute import choose_device
 
@@ -255,6 +252,7 @@ def read_study(
         For ``prediction.json``, the HTML report, and the findings with their maps.
     """
     from shared.tasks.ct.series import chosen_series
+    from shared.tasks.reading import found_in_study
 
     seen = blind(
         StudyRecord(
@@ -268,7 +266,8 @@ def read_study(
         )
     )
 
-    found = _found_of_hips(seen, study.labels, ready, device)
+    readers = [(one.task, one.network) for one in ready]
+    found = found_in_study(seen, study.labels, readers, device)
     chosen = chosen_series(seen)
     subject = Subject(
         _identity(study),
@@ -306,45 +305,6 @@ def read_study(
         set_aside=study.set_aside,
     )
     return prediction, render_report(prediction, given), everything
-
-
-def _found_of_hips(
-    seen: StudyRecord, labels: StudyLabels, ready: Sequence[ReadyModel], device: str
-) -> dict[str, Findings]:
-    """Read a study with every task that it concerns; of two hips each by itself, the right last."""
-    first = hip_of(seen.images)
-    found = _found(seen, labels, ready, device, first)
-    if first is View.HIP_RIGHT:
-        return {name: named_right(one) for name, one in found.items()}
-    if first is None or View.HIP_RIGHT not in seen.images:
-        return found
-    readers = [one for one in ready if View.HIP_LEFT in one.task.inputs.views]
-    more = _found(seen, labels, readers, device, View.HIP_RIGHT)
-    right = {name: named_right(hip_alone(one)) for name, one in more.items()}
-    return {name: join([one, right[name]]) if name in right else one for name, one in found.items()}
-
-
-def _found(
-    seen: StudyRecord,
-    labels: StudyLabels,
-    ready: Sequence[ReadyModel],
-    device: str,
-    hip: View | None,
-) -> dict[str, Findings]:
-    """What each task finds in a study that has one hip, in the left one's place."""
-    from shared.tasks.reading import Reading
-
-    study = replace(seen, images=as_left(seen.images, hip))
-    own = labels_as_left(labels, hip)
-
-    def find(model: ReadyModel, before: Findings) -> Findings:
-        return model.task.find(Reading(model.network, study, own, before, device))
-
-    return found_in_order(
-        (one.task.name, one.task.after, partial(find, one))
-        for one in ready
-        if one.task.inputs.concern(seen.modalities)
-    )
 
 
 def _names_of_metrics(task: Task) -> dict[str, Any]:

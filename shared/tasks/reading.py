@@ -1,16 +1,23 @@
-"""What a task is given when it reads one study with a trained network."""
+"""What a task is given when it reads one study with a trained network, and who reads what."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
 
-from shared.findings.findings import Findings
-from shared.records import StudyLabels, StudyRecord
+from shared.findings.findings import Findings, found_in_order, join
+from shared.findings.sides import hip_alone, named_right
+from shared.hips import as_left, hip_of, labels_as_left
+from shared.records import StudyLabels, StudyRecord, View
 from shared.tasks.sample import Sample
+
+if TYPE_CHECKING:
+    from shared.tasks.base import Task
 
 #: Numbers of images that a CPU computes at a time. What a network makes of more is as large as
 #: the memory that the system gives and takes page by page at every layer.
@@ -56,3 +63,57 @@ class Reading:
                 for some, told in zip(image.split(many), covariates.split(many), strict=True)
             ]
         return torch.cat(outputs)
+
+
+#: Tasks with their networks.
+Readers = Sequence[tuple["Task", nn.Module]]
+
+
+def found_in_study(
+    seen: StudyRecord, labels: StudyLabels, readers: Readers, device: str
+) -> dict[str, Findings]:
+    """Read a study with every task that it concerns; of two hips each by itself, the right last.
+
+    Parameters
+    ----------
+    seen : StudyRecord
+        As networks see it.
+    labels : StudyLabels
+        The hospital's.
+    readers : sequence of (Task, Module)
+        Those that may read it.
+    device : str
+        Where the networks are.
+
+    Returns
+    -------
+    dict of str to Findings
+        By the task's name. What was found in a right hip has its names.
+    """
+    first = hip_of(seen.images)
+    found = _found(seen, labels, readers, device, first)
+    if first is View.HIP_RIGHT:
+        return {name: named_right(one) for name, one in found.items()}
+    if first is None or View.HIP_RIGHT not in seen.images:
+        return found
+    of_hips = [one for one in readers if View.HIP_LEFT in one[0].inputs.views]
+    more = _found(seen, labels, of_hips, device, View.HIP_RIGHT)
+    right = {name: named_right(hip_alone(one)) for name, one in more.items()}
+    return {name: join([one, right[name]]) if name in right else one for name, one in found.items()}
+
+
+def _found(
+    seen: StudyRecord, labels: StudyLabels, readers: Readers, device: str, hip: View | None
+) -> dict[str, Findings]:
+    """What each task finds in a study that has one hip, in the left one's place."""
+    study = replace(seen, images=as_left(seen.images, hip))
+    own = labels_as_left(labels, hip)
+
+    def find(task: Task, network: nn.Module, before: Findings) -> Findings:
+        return task.find(Reading(network, study, own, before, device))
+
+    return found_in_order(
+        (task.name, task.after, partial(find, task, network))
+        for task, network in readers
+        if task.inputs.concern(seen.modalities)
+    )

@@ -239,6 +239,24 @@ def test_two_scans_that_nothing_tells_apart_are_set_aside_and_the_report_says_so
     assert "no such image" not in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_what_a_scan_says_that_is_not_kept_disputes_nothing(tmp_path: Path) -> None:
+    """A second scan of a spine has other densities in its file than the one that is stored."""
+    written = write_study(sample_study(1, scanner="hologic"), tmp_path / "first")
+    take(tmp_path, tmp_path / "first")
+    before = stored(tmp_path).labels.bmd
+    path = tmp_path / "first" / written.folder / "LSPINE_AP.dcm"
+    dataset = pydicom.dcmread(path)
+    block = dataset[0x0019, 0x1000]
+    block.value = str(block.value).replace(f"{before['L1']:.3f}", "1.234")
+    dataset.SOPInstanceUID += ".77"
+    dataset.PixelData = bytes(len(dataset.PixelData) - 2) + b"\xff\xff"
+    (tmp_path / "second").mkdir()
+    dataset.save_as(tmp_path / "second" / "spine.dcm")
+    assert read_study_folder(tmp_path / "second").studies[0].labels.bmd["L1"] == 1.234
+    assert told(take(tmp_path, tmp_path / "second")) == {"spine.dcm": "view_already_stored"}
+    assert stored(tmp_path).labels.bmd == before
+
+
 @pytest.mark.parametrize("together", [False, True])
 def test_a_newer_scan_that_comes_later_leaves_what_the_store_has(
     study: Path, tmp_path: Path, *, together: bool

@@ -132,7 +132,9 @@ def _region(item: Dataset, keyword: str) -> str:
 
 
 def _is_right(item: Dataset) -> bool:
-    """Say whether an item, or one right below it, says the right side."""
+    """Say whether a code, or one right below it, says the right side; a group says it of itself."""
+    if text_of(item, "ValueType") != "CODE":
+        return False
     nested = [item, *(value_of(item, "ContentSequence") or [])]
     return any(
         text_of(one, "ValueType") == "CODE" and _code(one, "ConceptCodeSequence") in RIGHT

@@ -127,10 +127,16 @@ AREA = code("9", "99X", "Area")
 NECK = site("29627003", "Neck of femur")
 
 
+def test_a_density_of_the_right_hip_is_a_label_of_its_own(tmp_path: Path) -> None:
+    """Never the left one's, of which the same study has another."""
+    made = report(group(NECK, RIGHT, number(0.7)), group(NECK, number(0.8)))
+    bmd = with_study(tmp_path, made).studies[0].labels.bmd
+    assert (bmd["right_femoral_neck"], bmd["femoral_neck"]) == (0.7, 0.8)
+
+
 @pytest.mark.parametrize(
     ("reason", "made"),
     [
-        ("report_without_labels", report(group(NECK, RIGHT, number(0.7)))),
         ("report_without_labels", report(group(NECK, number(0.7, unit="mg/cm3")))),
         ("report_without_labels", report(group(NECK, number(7.0)))),
         ("report_without_labels", report(group(number(0.7)))),

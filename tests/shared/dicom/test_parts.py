@@ -191,7 +191,7 @@ def test_lunar_is_told_by_maker_model_and_protocol(
         ("AP Spine", View.SPINE_PA),
         (" left  FEMUR", View.HIP_LEFT),
         ("LVA", View.SPINE_LATERAL),
-        ("Right Femur", "view_not_used"),
+        ("Right Femur", View.HIP_RIGHT),
         ("Total Body", "view_not_used"),
         ("", "scan_type_unknown"),
         ("Hand study 7", "scan_type_unknown"),
@@ -284,7 +284,7 @@ def test_identifiers_of_the_block_are_never_picked() -> None:
     ("attributes", "outcome"),
     [
         ({"BodyPartExamined": "HIP", "Laterality": "L"}, View.HIP_LEFT),
-        ({"BodyPartExamined": "HIP", "Laterality": "R"}, "view_not_used"),
+        ({"BodyPartExamined": "HIP", "Laterality": "R"}, View.HIP_RIGHT),
         ({"BodyPartExamined": "HIP"}, "scan_type_unknown"),
         ({"BodyPartExamined": "LSPINE", "ViewPosition": "LL"}, View.SPINE_LATERAL),
         ({"BodyPartExamined": "LSPINE", "SeriesDescription": "IVA Lateral"}, View.SPINE_LATERAL),
