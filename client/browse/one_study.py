@@ -29,7 +29,7 @@ from shared.dicom.labels.marks import KeptMark
 from shared.errors import StoreMissingError
 from shared.findings.attenuation import calibration_sentence, read_attenuation
 from shared.records import PairedLabels, View
-from shared.regions import BMD_REGIONS, REGION_CODES, UNIONS, VERTEBRAE
+from shared.regions import BMD_REGIONS, REGION_CODES, RIGHT_HIP, UNIONS, VERTEBRAE, sideless
 
 
 def one_study(session: Session, store: SiteStore, uid: str) -> dict[str, Any] | None:
@@ -122,6 +122,8 @@ def _image(
     )
     kind = "genant" if image.view == View.SPINE_LATERAL else "bmd"
     used = {label.name: label for label in labels if label.kind == kind and not label.disputed}
+    if image.view == View.HIP_RIGHT:  # its map has the names of a left one's regions
+        used = {sideless(name): one for name, one in used.items() if name in RIGHT_HIP}
     place = {name: n for n, name in enumerate(dict.fromkeys((*VERTEBRAE, *REGION_CODES)))}
     return {
         "view": image.view,
@@ -133,6 +135,8 @@ def _image(
         "columns": size[1],
         "row_mm": image.row_mm,
         "column_mm": image.column_mm,
+        "scans": image.scans or 1,
+        "chosen": image.chosen or "",
         "provenance": names.SPACING.get(image.spacing_provenance, image.spacing_provenance),
         "lossy": image.lossy,
         "masked": image.mask_digest is not None,
@@ -249,7 +253,7 @@ def _volume(
 
 def _bmd(labels: list[Label]) -> list[dict[str, Any]]:
     """BMD by region in the order of a report, g/cm²."""
-    order = {name: place for place, name in enumerate(BMD_REGIONS)}
+    order = {name: place for place, name in enumerate((*BMD_REGIONS, *RIGHT_HIP))}
     return [
         {
             "region": names.region_words(label.name),

@@ -14,7 +14,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from sqlalchemy.orm import Session
 
+from client.browse.one_study import one_study
 from client.contract.facts import read_facts
 from client.ingest.folder import IngestReport, ingest
 from client.store.site_store import SiteStore, init_site
@@ -350,8 +352,16 @@ def test_a_right_hip_is_kept_with_its_side_and_learnt_from_as_a_left_one(
     assert np.array_equal(one.images[View.HIP_LEFT].pixels, want.astype(np.float16), equal_nan=True)
     assert one.labels.bmd == {"L1-L4": 1.0, "femoral_neck": 0.7}  # not the left one's 0.8
     store = SiteStore.open(site_of(tmp_path))
-    facts = read_facts(store, "dxa-bmd").studies
-    assert all("hip_left" in one.images for one in facts)
+    with sqlite3.connect(site_of(tmp_path) / "store" / "catalogue.sqlite") as found:
+        found.execute("UPDATE patients SET split = 'train'")  # a contract looks at no test patient
+    (facts,) = read_facts(store, "dxa-bmd").studies
+    assert {*facts.images} == {"spine_pa", "hip_left"}
+    with Session(store.engine) as session:
+        page = one_study(session, store, one.study)
+    assert page is not None
+    (hip,) = [image for image in page["images"] if image["view"] == "hip_right"]
+    assert hip["name"] == "Right hip, mirrored (DXA)"
+    assert ("Right femoral neck", 0.7) in [(bmd["region"], bmd["value"]) for bmd in page["bmd"]]
 
 
 def test_of_both_hips_each_is_read_by_itself(
