@@ -47,6 +47,8 @@ def labels_as_left(labels: StudyLabels, hip: View | None) -> StudyLabels:
 
     A name without a side is the left hip's, so it never stands beside a right one's image.
     """
+    if hip is not View.HIP_RIGHT and not RIGHT_HIP.keys() & {*labels.bmd, *labels.quality}:
+        return labels
     return replace(labels, bmd=_as_left(labels.bmd, hip), quality=_as_left(labels.quality, hip))
 
 
