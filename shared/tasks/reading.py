@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import ClassVar, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,8 @@ from shared.findings.findings import Findings, found_in_order, join
 from shared.findings.sides import hip_alone, named_right
 from shared.hips import as_left, hip_of, labels_as_left
 from shared.records import StudyLabels, StudyRecord, View
+from shared.tasks.inputs import TaskInputs
 from shared.tasks.sample import Sample
-
-if TYPE_CHECKING:
-    from shared.tasks.base import Task
 
 #: Numbers of images that a CPU computes at a time. What a network makes of more is as large as
 #: the memory that the system gives and takes page by page at every layer.
@@ -65,8 +63,20 @@ class Reading:
         return torch.cat(outputs)
 
 
+class Finder(Protocol):
+    """What reads a study: a task, of which this module knows no more."""
+
+    name: ClassVar[str]
+    after: ClassVar[tuple[str, ...]]
+    inputs: ClassVar[TaskInputs]
+
+    def find(self, reading: Reading) -> Findings:
+        """Read a study with a trained network."""
+        ...
+
+
 #: Tasks with their networks.
-Readers = Sequence[tuple["Task", nn.Module]]
+Readers = Sequence[tuple[Finder, nn.Module]]
 
 
 def found_in_study(
@@ -80,7 +90,7 @@ def found_in_study(
         As networks see it.
     labels : StudyLabels
         The hospital's.
-    readers : sequence of (Task, Module)
+    readers : sequence of (Finder, Module)
         Those that may read it.
     device : str
         Where the networks are.
@@ -109,7 +119,7 @@ def _found(
     study = replace(seen, images=as_left(seen.images, hip))
     own = labels_as_left(labels, hip)
 
-    def find(task: Task, network: nn.Module, before: Findings) -> Findings:
+    def find(task: Finder, network: nn.Module, before: Findings) -> Findings:
         return task.find(Reading(network, study, own, before, device))
 
     return found_in_order(

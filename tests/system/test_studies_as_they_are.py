@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -42,14 +43,20 @@ NO_TIMES = dict.fromkeys(
 Grey = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Lunar study without masks: spine, left hip, lateral."""
-    folder = tmp_path / "export"
-    written = write_study(sample_study(1), folder)
+    folder = tmp_path_factory.mktemp("written")
+    found = write_study(sample_study(1), folder)
     for mask in folder.rglob("*_SEG.dcm"):
         mask.unlink()
-    return folder / written.folder
+    return folder / found.folder
+
+
+@pytest.fixture
+def study(written: Path, tmp_path: Path) -> Path:
+    """A copy of it, free to be changed."""
+    return Path(shutil.copytree(written, tmp_path / "export"))
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +84,9 @@ class Read:
 
 
 @pytest.fixture(scope="module")
-def whole(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Read:
+def whole(written: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Read:
     folder = tmp_path_factory.mktemp("whole")
-    written = write_study(sample_study(1), folder / "export")
-    prediction = predicted(folder / "export" / written.folder, models, folder / "out")
+    prediction = predicted(written, models, folder / "out")
     with np.load(folder / "out" / "masks.npz") as masks:
         return Read(prediction, dict(masks))
 
