@@ -30,7 +30,7 @@ DIGITS: Final = 191
 #: Binary digits of them that the first word decides on; its last one is the sign.
 FIRST: Final = WORD - 1
 #: How far the exponential in float64 may lie off. Its argument is at most 17.5 and is made by
-#: four roundings (2**-53 each, relatively), of a number known to 2**-64; the value is at most
+#: four roundings (2**-53 each, relatively), of a number known to 2**-63; the value is at most
 #: 1 and its own error a few units of 2**-53: together under 2**-45.
 MARGIN: Final = 2.0**-40
 #: Share of the attempts that give a number, (√(2π)/2) / ((√(2π)+1)/2), rounded down.
@@ -50,8 +50,13 @@ def _shares() -> tuple[int, ...]:
 
 
 SHARES: Final = _shares()
-#: The first digits of the shares.
-HEADS: Final = np.array([share >> (DIGITS - FIRST) for share in SHARES], dtype=np.uint64)
+#: The first digits of the shares, behind one that no number has.
+HEADS: Final = np.array(
+    [2**WORD - 1, *(share >> (DIGITS - FIRST) for share in SHARES)], dtype=np.uint64
+)
+ONE: Final = np.uint64(1)
+#: Attempts at a time: they fit in a processor's cache.
+BLOCK: Final = 8192
 
 
 def rounded_gaussian(
@@ -92,8 +97,8 @@ def rounded_gaussian(
     numbers = np.empty(count, dtype=np.int64)
     done = 0
     while done < count:
-        found = _attempt(stream, int((count - done) / ACCEPTED) + WORD, bits, margin)
-        found = found[: count - done]
+        attempts = min(BLOCK, int((count - done) / ACCEPTED) + WORD)
+        found = _attempt(stream, attempts, bits, margin)[: count - done]
         numbers[done : done + len(found)] = found
         done += len(found)
     return numbers
@@ -102,32 +107,35 @@ def rounded_gaussian(
 def _attempt(stream: KeyStream, attempts: int, bits: int, margin: float) -> NDArray[np.int64]:
     """Give the numbers of the attempts that succeed."""
     first, fractions, tests = stream.words(3 * attempts).reshape(3, attempts)
-    negative = (first & np.uint64(1)).astype(bool)
-    whole = _whole_parts(stream, first >> np.uint64(1))
-    fraction = fractions * 2.0**-WORD
+    whole = _whole_parts(stream, first >> ONE)
+    fraction, drawn = _between_0_and_1(fractions), _between_0_and_1(tests)
     chance = np.exp(fraction * (2.0 * whole + fraction) * -0.5)
-    drawn = tests * 2.0**-WORD
-    taken = drawn < chance
-    for place in np.flatnonzero(np.abs(drawn - chance) < margin):
+    drawn -= chance
+    taken = drawn < 0
+    for place in np.flatnonzero(np.abs(drawn, out=drawn) < margin):
         number, test, part = int(fractions[place]), int(tests[place]), int(whole[place])
         taken[place] = is_taken(part, number, test, WORD, lambda: int(stream.words(1)[0]))
     # A shift by all digits is none for a processor: halve first.
-    size = (whole << bits) + (
-        (fractions >> np.uint64(1)) >> np.uint64(WORD - 1 - bits)
-    ).astype(np.int64)  # fmt: skip
-    # Rounded down: what lies between -n-1 and -n becomes -n-1.
-    return np.where(negative, -1 - size, size)[taken]
+    size = (whole << bits) + ((fractions >> ONE) >> np.uint64(WORD - 1 - bits)).view(np.int64)
+    # Rounded down: what lies between -n-1 and -n becomes -n-1, which is what flips all bits.
+    return (size ^ -(first & ONE).view(np.int64))[taken]
+
+
+def _between_0_and_1(words: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Read words as binary digits after the point, to 2**-53."""
+    # Signed numbers become real ones in a third of the time.
+    return (words >> ONE).view(np.int64) * 2.0 ** (1 - WORD)
 
 
 def _whole_parts(stream: KeyStream, heads: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Choose whole parts by the first digits of uniform numbers."""
-    whole = np.searchsorted(HEADS, heads, side="right")
+    whole = np.searchsorted(HEADS[1:], heads, side="right")
     # Where a number's first digits are a share's, what follows decides which is larger.
-    for place in np.flatnonzero(np.isin(heads, HEADS)):
+    for place in np.flatnonzero(HEADS[whole] == heads):
         rest = int(stream.words(1)[0]) << WORD | int(stream.words(1)[0])
         number = int(heads[place]) << (DIGITS - FIRST) | rest
         whole[place] = sum(number >= share for share in SHARES)
-    return whole.astype(np.int64)
+    return whole.astype(np.int64, copy=False)
 
 
 def is_taken(whole: int, fraction: int, test: int, digits: int, more: Callable[[], int]) -> bool:

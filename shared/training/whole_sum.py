@@ -106,16 +106,15 @@ class ClippingGrid:
             int64, shape (D,).
         """
         nothing = torch.zeros(gradient.shape, dtype=torch.int64, device=gradient.device)
-        norm = float(torch.linalg.vector_norm(gradient))
+        norm = math.sqrt(float(torch.dot(gradient, gradient)))
         if not math.isfinite(norm):
             return nothing
         limit = self.clip * WITHIN
-        scale = 1.0 if norm <= limit else limit / norm
-        scaled = (gradient * scale) / self.step
+        scale = (1.0 if norm <= limit else limit / norm) / self.step
         # Squares of what is longer would not fit in 64 bits.
-        if not float(torch.linalg.vector_norm(scaled)) < 2.0 ** (CLIP_DIGITS + 1):
+        if not norm * scale < 2.0 ** (CLIP_DIGITS + 1):
             return nothing
-        whole = scaled.trunc().to(torch.int64)
+        whole = (gradient * scale).to(torch.int64)  # toward zero
         return whole if int((whole * whole).sum()) <= self.longest else nothing
 
 

@@ -105,7 +105,7 @@ def test_numbers_on_the_edge_of_a_share_are_decided_by_what_follows() -> None:
         rest = share & (2 ** (DIGITS - FIRST) - 1)
         for nudge, whole in ((-1, place), (0, place + 1), (1, place + 1)):
             words = [(rest + nudge) >> 64, (rest + nudge) & (2**64 - 1)]
-            assert module._whole_parts(Told(words), HEADS[place : place + 1])[0] == whole
+            assert module._whole_parts(Told(words), HEADS[place + 1 : place + 2])[0] == whole
 
 
 def test_shares_are_those_of_the_squares() -> None:
