@@ -42,7 +42,6 @@ def load() -> None:
     """
     import client.round.answer  # noqa: F401
     import shared.training.accounting
-    import shared.training.keyed_optimiser
     import shared.training.local_round  # noqa: F401
     from shared.runtime.libraries import code_digest
 

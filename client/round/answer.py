@@ -22,7 +22,6 @@ from client.privacy.ledger import DEFAULT_COHORT
 from client.privacy.reservation import Reservation
 from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
 from client.round.kept_patients import patients_of
-from client.round.known_networks import KnownHere
 from client.round.open_site import Site
 from client.round.received_model import keep_received
 from client.round.received_preparation import (
@@ -98,7 +97,6 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     statistics: dict[str, float] = {}
     if measured and not job.prepared_with:
         statistics = _validate(site, request.task, request.network, site.store.source("validation"))
-    _refuse_what_mixes(request)
     reservation = _reserve(site, job, digest)
     site.chain.append(
         "reserved", **_named(job), attempt=reservation.attempt, entry=reservation.entry
@@ -290,24 +288,6 @@ def _is_repeatable(site: Site) -> bool:
     from shared.training.compute import Compute
 
     return str(Compute.from_settings(site.store.config.compute).device) == "cpu"
-
-
-def _refuse_what_mixes(request: TrainRequest) -> None:
-    """Refuse a network that mixes patients, before anything is reserved for it.
-
-    Training asks again, and this process then knows the answer.
-    """
-    from shared.training.compute import Compute
-    from shared.training.mixing import refuse_what_mixes
-    from shared.training.optimising import training
-
-    job = request.job
-    if job.mode == "plain":
-        return
-    store = request.site.store
-    compute = Compute.from_settings(store.config.compute)
-    with training(request.task, request.network, job.settings.private, compute):
-        refuse_what_mixes(request.task, request.network, compute, KnownHere(store.folder))
 
 
 def _train(request: TrainRequest, digest: str, reservation: Reservation) -> LocalRound:

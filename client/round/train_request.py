@@ -154,6 +154,14 @@ def has_a_delta_for_so_many_patients(request: TrainRequest) -> None:
         ) from error
 
 
+def has_noise_that_can_be_made(request: TrainRequest) -> None:
+    """Refuse a private round whose noise has no grid; what it costs cannot be counted either."""
+    from shared.training.whole_sum import ClippingGrid
+
+    if request.job.mode == "private":
+        ClippingGrid.of(request.job.max_grad_norm, request.job.noise_multiplier)
+
+
 def asks_no_more_than_the_policy_permits(request: TrainRequest) -> None:
     """Refuse less noise, more steps, or training without privacy, beyond the hospital's rules."""
     policy.permit_job(request.job, request.site.store.config, len(request.source.patients))
@@ -169,6 +177,14 @@ def meets_the_data_contract(request: TrainRequest) -> None:
 def brings_a_model_of_the_task(request: TrainRequest) -> None:
     """Refuse tensors of other names or shapes, and values that are not finite."""
     _ = request.model
+
+
+def keeps_nothing_of_patients(request: TrainRequest) -> None:
+    """Refuse a private round of a network with layers that keep statistics of samples."""
+    from shared.training.one_patient import refuse_statistics
+
+    if request.job.mode == "private":
+        refuse_statistics(request.network)
 
 
 def brings_what_prepares_the_input(request: TrainRequest) -> None:
@@ -200,9 +216,11 @@ CHECKS: Final[tuple[Callable[[TrainRequest], None], ...]] = (
     is_of_a_permitted_task,
     comes_at_a_permitted_hour,
     has_a_delta_for_so_many_patients,
+    has_noise_that_can_be_made,
     asks_no_more_than_the_policy_permits,
     meets_the_data_contract,
     brings_a_model_of_the_task,
+    keeps_nothing_of_patients,
     brings_what_prepares_the_input,
     trains_on_enough_patients,
     is_what_the_ticket_is_over,

@@ -1,9 +1,8 @@
 """What a network must not have when every patient's gradient is to be known alone.
 
-A layer that mixes samples (batch normalisation) makes a patient's gradient depend
-on the others, so that clipping bounds nothing. A layer that works in place
-overwrites what another has kept for the backward pass. How every patient's gradient is
-taken: `shared.training.per_patient_gradients`.
+A layer that mixes samples (batch normalisation) keeps statistics of them, which neither
+clipping nor noise hides. A layer that works in place overwrites what another has kept for the
+backward pass. How every patient's gradient is taken: `shared.training.one_patient`.
 """
 
 from __future__ import annotations

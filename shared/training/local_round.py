@@ -1,15 +1,18 @@
 """One local round: private (DP-SGD) or plain, over the same patients in the same way.
 
-Which generator draws the noise, and what that means
-----------------------------------------------------
-The noise of `train_private` comes from AES-256 in counter mode
-(`shared.training.noise`), whose cipher runs on the CPU whatever trains, under a key of
-256 bits: HMAC-SHA256 of the site's secret over run, round, request, attempt and device.
-Poisson sampling has keys of its own, so that sampling and noise are independent.
-The same key on the same CPU gives the same release, bit for bit. The guarantee is
-computational, not information-theoretic: it holds against whoever does not know
-the secret and cannot break AES or HMAC. Noise in floating point (rounded to
-float32) is not protected against attacks on its lowest bits (Mironov 2012).
+What makes the bound of `train_private` exact
+---------------------------------------------
+A patient's gradient is computed alone (`shared.training.one_patient`), is clipped to whole
+numbers whose norm is checked in whole numbers, and is summed in them
+(`shared.training.whole_sum`). The noise is an ideal Gaussian rounded to the same numbers
+(`shared.training.rounded_gaussian`). It comes from AES-256 in counter mode
+(`shared.training.noise`), whatever device trains, under a key of 256 bits: HMAC-SHA256 of the
+site's secret over run, round, request, attempt and device. Poisson sampling has keys of its
+own, so that sampling and noise are independent. The same key on the same CPU, with the same
+number of threads, gives the same release, bit for bit. The guarantee is computational, not
+information-theoretic: it holds against whoever does not know the secret and cannot break AES
+or HMAC. On a GPU it is not proven that a patient's gradient is the same in its last bits
+whoever else is drawn.
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +32,6 @@ from shared.metrics.statistics import Statistics, add_statistics
 from shared.records import PatientSource
 from shared.settings.task import OptimiserSettings, PrivateSettings
 from shared.tasks.base import Task
-from shared.tasks.sample import Sample
 from shared.training.arrays import get_arrays, trainable_names
 from shared.training.batches import (
     Patients,
@@ -43,7 +44,13 @@ from shared.training.batches import (
     to_batch,
 )
 from shared.training.compute import Compute
-from shared.training.mixing import refuse_what_mixes
+from shared.training.one_patient import (
+    buffers_of,
+    gradient_alone,
+    refuse_memory,
+    refuse_statistics,
+)
+from shared.training.onednn import volumes_by_onednn
 from shared.training.optimising import (
     Moment,
     autocast,
@@ -51,17 +58,17 @@ from shared.training.optimising import (
     optimiser_of,
     pull_towards,
     random_layers,
+    seed_layers,
     set_rate,
     threads,
     training,
 )
-from shared.training.per_patient_gradients import per_patient_gradients, take_gradients
+from shared.training.whole_sum import ClippingGrid, WholeSum, set_gradients
 
 __all__ = [
     "LocalRound",
     "RoundKey",
     "evaluate",
-    "private_gradients",
     "train_plain",
     "train_private",
 ]
@@ -213,10 +220,11 @@ def train_private(
     the number N in the normalisation held fixed, the arrays that are returned are a post-processing
     of T adaptive releases of the Poisson-subsampled Gaussian mechanism of rate q
     and noise σ: in each step every patient is drawn independently with
-    probability q, contributes one vector (the gradient of the mean loss of all
-    units of one study) of Euclidean norm at most C over all trained weights
-    together, and N(0, (σC)²) is added to every coordinate of the sum. The cost
-    is `accounting.epsilon([Mechanism(q, σ, T)], delta)`.
+    probability q and contributes one vector (the gradient of the mean loss of all
+    units of one study), which follows from that patient, the weights, the key and the number
+    of threads alone, and whose Euclidean norm over all trained weights together is at most C;
+    an ideal Gaussian N(0, (σC)²), rounded to the grid of the contributions, is added to every
+    coordinate of the sum. The cost is `accounting.epsilon([Mechanism(q, σ, T)], delta)`.
 
     ================================ ==============================================
     case                             what happens
@@ -230,10 +238,11 @@ def train_private(
     study that another version       a fixed function of that patient's own study: as any
     prepared
     σ = 0                            no privacy; clipped training, for tests
-    batch split into pieces          same sum up to rounding; noise is added once
+    another order of the patients    the same sum, bit for bit
+    layers that draw at random       draw for each patient from a seed of its own
     ================================ ==============================================
 
-    `train_loss` is outside the guarantee. The noise's generator is a matter of
+    `train_loss` is outside the guarantee. What the generator of the noise means is a matter of
     the module's docstring.
 
     Parameters
@@ -258,37 +267,50 @@ def train_private(
     CohortTooSmallError
         If no patient of the source can be used.
     NotImplementedError
-        Before any step, if the network has a layer that mixes samples or keeps
-        statistics of them, or a probe finds that one patient changes what comes out for another.
+        Before any step, if the network has a layer that keeps statistics of samples.
+    BudgetInvalidError
+        If there is no grid for the noise (`ClippingGrid.of`).
     """
     patients = _patients(task, source)
     settings = settings.slowed_by_noise(noise_multiplier, len(patients), rounds)
+    refuse_statistics(model)
+    grid = ClippingGrid.of(settings.max_grad_norm, noise_multiplier)
     steps = settings.steps_per_round
+    expected = settings.sample_rate * len(patients)
+    stream = key.stream("noise")
     mean = _Mean()
-    with training(task, model, settings, compute) as trained, random_layers(key, compute):
-        refuse_what_mixes(task, model, compute)
+    with (
+        training(task, model, settings, compute) as trained,
+        random_layers(key, compute),
+        volumes_by_onednn(model),
+    ):
         start = [weight.detach().clone() for weight in trained]
-        optimiser = _private_optimiser(settings, trained, noise_multiplier, key, len(patients))
-        with per_patient_gradients(model, task.units):
-            optimiser.attach_step_hook(lambda _: pull_towards(trained, start, proximal_mu))
-            drawn = (
-                poisson_draw(patients.names, settings.sample_rate, key, step)
-                for step in range(steps)
-            )
-            wanted = pieces_of(drawn, compute.physical_batch_patients)
-            made = batches_of(patients, wanted, key, compute, augment=settings.augment)
-            with closing(made):
-                for piece, batch in made:
-                    if piece.first:
-                        moment = Moment(piece.step, steps, key.round, rounds)
-                        set_rate(optimiser.original_optimizer, settings, moment)
-                    loss = private_gradients(
-                        task, model, batch, len(piece.names), trained, compute, settings.worst_first
+        before = buffers_of(model)
+        optimiser = optimiser_of(settings, trained)
+        size = sum(weight.numel() for weight in trained)
+        drawn = (
+            poisson_draw(patients.names, settings.sample_rate, key, step) for step in range(steps)
+        )
+        made = batches_of(patients, pieces_of(drawn, 1), key, compute, augment=settings.augment)
+        with closing(made):
+            for piece, sample in made:
+                if piece.first:
+                    total = WholeSum(grid, size, compute.device)
+                if sample:
+                    seed_layers(key, piece.step, piece.names[0])
+                    gradient, loss = gradient_alone(
+                        task, model, sample, trained, compute, settings.worst_first
                     )
-                    mean.add(loss, len(piece.names))
-                    optimiser.signal_skip_step(do_skip=not piece.last)
-                    optimiser.step()
-                    optimiser.zero_grad(set_to_none=True)
+                    total.add(gradient)
+                    mean.add(loss, 1)
+                if not piece.last:
+                    continue
+                refuse_memory(model, before)
+                set_rate(optimiser, settings, Moment(piece.step, steps, key.round, rounds))
+                set_gradients(trained, total.release(stream) / expected)
+                pull_towards(trained, start, proximal_mu)
+                optimiser.step()
+                optimiser.zero_grad()
         arrays = get_arrays(model, trainable_names(task, model, settings.trainable))
     return LocalRound(arrays, len(patients), steps, mean.value)
 
@@ -325,62 +347,6 @@ def evaluate(
     return sums
 
 
-def private_gradients(
-    task: Task,
-    model: nn.Module,
-    batch: Sample,
-    patients: int,
-    trained: list[nn.Parameter],
-    compute: Compute,
-    worst_first: float = 0.0,
-) -> float:
-    """Leave one gradient per patient in every weight's `grad_sample`, zeros where it is not finite.
-
-    Call it inside `per_patient_gradients`.
-
-    Parameters
-    ----------
-    task, model, compute
-        See `train_private`.
-    batch : Sample
-        Folded units, patient after patient, on the device; empty if nobody was drawn.
-    patients : int
-        Patients of the batch, as they were drawn: not what the batch's size says, since one
-        with more units than K would be clipped as several.
-    trained : list of Parameter
-        Weights that are trained.
-    worst_first : float
-        See `OptimiserSettings`.
-
-    Returns
-    -------
-    float
-        Summed loss, 0 where it is not finite.
-
-    Raises
-    ------
-    RuntimeError
-        If a patient has more or fewer units than K, or a weight has no gradient for each.
-    """
-    if not batch:
-        for weight in trained:
-            weight.grad_sample = weight.new_zeros((0, *weight.shape))  # type: ignore[attr-defined]
-        return 0.0
-    with autocast(compute):
-        output = model(batch["image"], batch["covariates"])
-    loss, value = objective(task, output.float(), batch, worst_first)
-    loss.backward()
-    gradients = take_gradients(trained, patients)
-    # One pass instead of two: a sum is finite only if all its terms are, and where a sum
-    # of finite terms overflows, their norm does too, which counts for nothing either way.
-    sums = torch.stack([gradient.reshape(len(gradient), -1).sum(1) for gradient in gradients])
-    finite = sums.isfinite().all(0)
-    if not bool(finite.all()):
-        for gradient in gradients:
-            gradient[~finite] = 0.0
-    return value if np.isfinite(value) else 0.0
-
-
 def _patients(task: Task, source: PatientSource | Patients) -> Patients:
     patients = Patients.of(task, source)
     if not len(patients):
@@ -389,23 +355,3 @@ def _patients(task: Task, source: PatientSource | Patients) -> Patients:
             "the views and labels that training needs (check what ingest took in)"
         )
     return patients
-
-
-def _private_optimiser(
-    settings: PrivateSettings,
-    trained: list[nn.Parameter],
-    noise_multiplier: float,
-    key: RoundKey,
-    patients: int,
-) -> Any:
-    """Make the optimiser that clips what the weights hold in `grad_sample`, and adds noise."""
-    from shared.training.keyed_optimiser import KeyedDPOptimizer
-
-    return KeyedDPOptimizer(
-        optimiser_of(settings, trained),
-        noise_multiplier=noise_multiplier,
-        max_grad_norm=settings.max_grad_norm,
-        expected_batch_size=settings.sample_rate * patients,
-        loss_reduction="mean",
-        stream=key.stream("noise"),
-    )

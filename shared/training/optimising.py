@@ -58,14 +58,17 @@ def training(
 def random_layers(key: RoundKey, compute: Compute) -> Iterator[None]:
     """Let layers that draw at random (dropout) draw the same whenever a round is repeated.
 
-    They draw from PyTorch's own generator, which is as it was afterwards. What they draw for
-    one patient depends on who else was drawn, so the bound on a patient's part needs it to be
-    as secret as the noise: its seed comes from the stream of this release alone.
+    They draw from PyTorch's own generator, which is as it was afterwards.
     """
     devices = [] if compute.device == "cpu" else [torch.device(compute.device)]
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(key.stream("layers").uniform(1)[0] * 2**53))
         yield
+
+
+def seed_layers(key: RoundKey, step: int, patient: str) -> None:
+    """Let layers that draw at random draw for one patient what does not hang on any other."""
+    torch.manual_seed(key.seed("layers", step, patient))
 
 
 def optimiser_of(settings: OptimiserSettings, trained: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@
 the same batch of the same patients through the same network, all weights trained, in
 turn (A B C A B C ...). Ratios are to the plain step, turn by turn; the table gives their
 medians and their middle halves. Time is the process's own on a processor, so that other work on
-the machine disturbs little. A step is everything from the collated batch to the changed
+the machine disturbs little. A step is everything from the samples to the changed
 weights: forward, loss, backward, and for the private ones the sums over a patient's
 units, clipping, noise and the mean.
 """
@@ -17,7 +17,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,11 +37,11 @@ from shared.tasks.base import Task
 from shared.tasks.sample import Sample
 from shared.training.batches import Patients, to_batch
 from shared.training.compute import Compute
-from shared.training.keyed_optimiser import KeyedDPOptimizer
-from shared.training.local_round import private_gradients
 from shared.training.noise import KeyStream
+from shared.training.one_patient import gradient_alone
+from shared.training.onednn import volumes_by_onednn
 from shared.training.optimising import autocast
-from shared.training.per_patient_gradients import per_patient_gradients
+from shared.training.whole_sum import ClippingGrid, WholeSum, set_gradients
 from tests.benchmarks.commands import ROOT
 from tests.benchmarks.volumes import GradesVolumes, SegmentsVolumes, VolumeTask
 from tests.shared.ct_standins import lumbar_ct
@@ -71,14 +70,6 @@ def start(task: Task, device: str) -> tuple[nn.Module, list[nn.Parameter]]:
     return network, list(network.parameters())
 
 
-def private(kind: type[DPOptimizer], weights: list[nn.Parameter], size: int, **how: Any) -> Any:
-    """Make an optimiser that clips and adds noise."""
-    return kind(
-        torch.optim.SGD(weights, lr=RATE),
-        noise_multiplier=NOISE, max_grad_norm=CLIP, expected_batch_size=size, **how,
-    )  # fmt: skip
-
-
 def plain_step(
     task: Task, samples: list[Sample], device: str = "cpu", *, mixed: bool = False
 ) -> Step:
@@ -100,17 +91,22 @@ def plain_step(
 def our_step(
     task: Task, samples: list[Sample], device: str = "cpu", *, mixed: bool = False
 ) -> Step:
-    """The step of `train_private`, by formulas or one patient at a time as it takes it."""
-    compute = Compute(device, 1, len(samples), mixed)
+    """The step of `train_private`: every patient alone, summed in whole numbers."""
+    compute = Compute(device, 1, 1, mixed)
     network, weights = start(task, device)
-    optimiser = private(KeyedDPOptimizer, weights, len(samples), stream=KeyStream(bytes(32)))
+    optimiser = torch.optim.SGD(weights, lr=RATE)
+    grid, stream = ClippingGrid.of(CLIP, NOISE), KeyStream(bytes(32))
+    size = sum(weight.numel() for weight in weights)
 
     def step() -> None:
-        with per_patient_gradients(network, task.units):
-            batch = to_batch(samples, device)
-            private_gradients(task, network, batch, len(samples), weights, compute)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        total = WholeSum(grid, size, device)
+        with volumes_by_onednn(network):
+            for sample in samples:
+                alone = to_batch([sample], device)
+                total.add(gradient_alone(task, network, alone, weights, compute)[0])
+        set_gradients(weights, total.release(stream) / len(samples))
+        optimiser.step()
+        optimiser.zero_grad()
 
     return step
 
@@ -119,7 +115,10 @@ def opacus_step(task: Task, samples: list[Sample], device: str = "cpu") -> Step:
     """Opacus as it comes, with a gradient per unit that is then summed per patient."""
     network, weights = start(task, device)
     hooked = GradSampleModule(network, loss_reduction="sum")
-    optimiser = private(DPOptimizer, weights, len(samples))
+    optimiser = DPOptimizer(
+        torch.optim.SGD(weights, lr=RATE), noise_multiplier=NOISE, max_grad_norm=CLIP,
+        expected_batch_size=len(samples),
+    )  # fmt: skip
 
     def step() -> None:
         total = mean_loss(task, hooked, to_batch(samples, device)) * len(samples)

@@ -1,6 +1,6 @@
 """The noise of the guarantee over a hundred million draws: normal far into its tails.
 
-`tests/shared/training/test_noise.py` holds the same at two hundred thousand.
+`tests/shared/training/test_rounded_gaussian.py` holds the same at two hundred thousand.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import torch
-from torch import nn
 
 from shared.training.batches import RoundKey
-from shared.training.keyed_optimiser import KeyedDPOptimizer
 from shared.training.noise import KeyStream
+from shared.training.rounded_gaussian import rounded_gaussian
+from shared.training.whole_sum import ClippingGrid, WholeSum
 from tests.verify.stored import digest_of
 from tests.verify.topic import Line, Planned, Runs, Tell, Topic, within
 
@@ -25,6 +24,8 @@ DRAWS: Final = 5_000_000
 #: How far from 0 the tails are counted.
 FAR: Final = (1.0, 2.0, 3.0, 4.0, 5.0)
 WEIGHTS: Final = 1_000_000
+#: Binary digits after the point of a standard normal number.
+BITS: Final = 30
 SIGMA, CLIP = 1.7, 0.6
 #: Standard errors that a figure may lie off: one good figure in two million does.
 ERRORS: Final = 5.0
@@ -33,14 +34,14 @@ ERRORS: Final = 5.0
 def plan() -> Iterator[Planned]:
     """A run a seed."""
     for seed in SEEDS:
-        digest = digest_of([seed, DRAWS, FAR, WEIGHTS, SIGMA, CLIP])
+        digest = digest_of([seed, DRAWS, FAR, WEIGHTS, SIGMA, CLIP, BITS])
         yield Planned(f"seed-{seed:02d}", digest, partial(measure, seed, DRAWS, WEIGHTS))
 
 
 def measure(seed: int, draws: int, weights: int, tell: Tell) -> dict[str, Any]:
     """Draw, and add up what moments and tails follow from."""
-    drawn = KeyStream(seed.to_bytes(32, "big")).normal(draws)
-    tell("the optimiser's noise", 0.7)
+    drawn = rounded_gaussian(KeyStream(seed.to_bytes(32, "big")), draws, BITS) / 2.0**BITS
+    tell("the noise of a sum", 0.7)
     sums = [float((drawn**power).sum()) for power in (1, 2, 3, 4)]
     half = draws // 2
     pairs = float(drawn[:half] @ drawn[half : 2 * half])
@@ -53,15 +54,10 @@ def measure(seed: int, draws: int, weights: int, tell: Tell) -> dict[str, Any]:
 
 
 def added_noise(seed: int, weights: int) -> np.ndarray:
-    """What one step of the optimiser adds to weights of which nobody has a gradient."""
-    weight = nn.Parameter(torch.zeros(weights, dtype=torch.float64))
-    optimiser = KeyedDPOptimizer(
-        torch.optim.SGD([weight], lr=1.0), noise_multiplier=SIGMA, max_grad_norm=CLIP,
-        expected_batch_size=1, stream=RoundKey(seed, "verify", 1, "noise").stream("noise"),
-    )  # fmt: skip
-    weight.grad_sample = torch.zeros(1, weights, dtype=torch.float64)  # type: ignore[attr-defined]
-    optimiser.step()
-    return np.asarray(weight.detach().numpy())
+    """What one step releases of weights of which nobody has a gradient."""
+    total = WholeSum(ClippingGrid.of(CLIP, SIGMA), weights)
+    stream = RoundKey(seed, "verify", 1, "noise").stream("noise")
+    return np.asarray(total.release(stream).numpy())
 
 
 def judge(runs: Runs) -> list[Line]:

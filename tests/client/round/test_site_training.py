@@ -21,6 +21,7 @@ from client.round.refusals import refusal_of
 from client.store.catalogue import Image, Label, Study
 from shared.errors import (
     BudgetExceededError,
+    BudgetInvalidError,
     CohortTooSmallError,
     ConfigError,
     FirewallRefusedError,
@@ -91,6 +92,15 @@ def test_asked_the_same_again_a_site_sends_the_same_bytes_and_spends_nothing(sit
     assert digest_arrays(again.update) == digest_arrays(first.update)
     assert again.account == first.account
     assert len(site.ledger.entries()) == 1
+
+
+@pytest.mark.parametrize("noise", [1e308, 2.0**21])
+def test_noise_that_cannot_be_made_is_refused_before_anything_is_spent(
+    site: Site, noise: float
+) -> None:
+    with pytest.raises(BudgetInvalidError, match=r"noise_multiplier: .* \(must be 0, or from"):
+        answer_train(site, message(job(noise_multiplier=noise)))
+    assert not site.ledger.entries()
 
 
 def damage_answers(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""MONAI's networks and Opacus's optimiser load alone; whoever wants the whole gets it, once."""
+"""MONAI's networks and Opacus's formulas load alone; whoever wants the whole gets it, once."""
 
 import subprocess
 import sys
@@ -12,23 +12,18 @@ from shared.training.opacus_parts import rdp
 assert "monai" not in sys.modules and "opacus" not in sys.modules
 assert not {"monai.transforms", "monai.data", "scipy.signal", "scipy.stats"} & set(sys.modules)
 
-# A private step, and a plain one of each optimiser, load neither Opacus nor torch's compiler.
+# What trains, and a step of each optimiser, load neither Opacus nor torch's compiler.
 import torch
 from shared.settings.task import OptimiserSettings
-from shared.training.keyed_optimiser import KeyedDPOptimizer
-from shared.training.noise import KeyStream
 from shared.training.optimising import optimiser_of
+from shared.training.local_round import train_private
 for name in ("adam", "sgd"):
     weight = torch.nn.Parameter(torch.ones(3))
-    plain = optimiser_of(OptimiserSettings(optimiser=name), [weight])
-    private = KeyedDPOptimizer(
-        plain, noise_multiplier=1.0, max_grad_norm=1.0, expected_batch_size=1,
-        stream=KeyStream(bytes(32)),
-    )
-    weight.grad_sample = torch.ones(1, 3)
-    private.step()
-    private.zero_grad(set_to_none=True)
-    plain.load_state_dict(plain.state_dict())
+    optimiser = optimiser_of(OptimiserSettings(optimiser=name), [weight])
+    weight.grad = torch.ones(3)
+    optimiser.step()
+    optimiser.zero_grad()
+    optimiser.load_state_dict(optimiser.state_dict())
 HEAVY = {"opacus", "scipy.stats", "sympy", "torch._dynamo", "torch.distributed.tensor"}
 assert not HEAVY & set(sys.modules)
 
@@ -50,7 +45,6 @@ for name in ("Unknown", "__path__"):
 from opacus.accountants.analysis import rdp as theirs
 assert theirs is rdp
 from opacus.optimizers import DPOptimizer
-assert issubclass(KeyedDPOptimizer, DPOptimizer)
 """
 
 

@@ -16,17 +16,16 @@ from shared.settings.base import LEAST_MODERATE
 from shared.settings.files import SiteCompute
 from shared.settings.task import OptimiserSettings
 from shared.training.arrays import get_arrays, set_arrays
-from shared.training.batches import Patients, to_batch
+from shared.training.batches import Patients
 from shared.training.compute import Compute
 from shared.training.local_round import (
     RoundKey,
     evaluate,
-    private_gradients,
     train_plain,
     train_private,
 )
+from shared.training.one_patient import gradient_alone
 from shared.training.optimising import Moment, optimiser_of, set_rate
-from shared.training.per_patient_gradients import per_patient_gradients
 from tests.shared.standins import Standins
 from tests.shared.training.tiny_training import (
     CLIP,
@@ -68,8 +67,6 @@ def test_a_network_is_as_usual_after_a_private_round() -> None:
     for weight in network.parameters():
         assert weight.requires_grad
         assert weight.grad is None
-        assert not hasattr(weight, "grad_sample")
-    train_private(TASK, network, Standins(4), private(), 1.0, KEY, CPU)  # hooks go on again
 
 
 def test_proximal_pull_keeps_weights_near_those_received() -> None:
@@ -159,36 +156,13 @@ def test_a_patients_gradient_counts_by_a_power_of_its_loss(power: float) -> None
     trained = list(network.parameters())
 
     def gradient(name: str, q: float) -> tuple[torch.Tensor, float]:
-        with per_patient_gradients(network, TASK.units):
-            batch = to_batch([patients.newest(name)], "cpu")
-            loss = private_gradients(TASK, network, batch, 1, trained, CPU, q)
-            found = torch.cat([one.grad_sample.flatten() for one in trained])  # type: ignore[attr-defined]
-            network.zero_grad(set_to_none=True)
-        return found, loss
+        return gradient_alone(TASK, network, patients.newest(name), trained, CPU, q)
 
     for name in patients.names:
         plain, loss = gradient(name, 0.0)
         raised, told = gradient(name, power)
         assert told == pytest.approx(loss, rel=1e-6)
         assert torch.allclose(raised, plain * loss**power, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize("units", [1, 4])
-def test_a_patient_with_more_or_fewer_units_than_the_task_has_is_refused(units: int) -> None:
-    """Else it would be clipped as several patients, or two as one."""
-    network, patients = TASK.network(), Patients(TASK, Standins(2))
-    trained = list(network.parameters())
-    samples = [patients.newest(name) for name in patients.names]
-    assert TASK.units == 2
-    wrong = [
-        {key: value[:1].repeat(units, *[1] * (value.dim() - 1)) for key, value in one.items()}
-        for one in samples
-    ]
-    with (
-        per_patient_gradients(network, TASK.units),
-        pytest.raises(RuntimeError, match=r"must be 2: freeze|units of a patient"),
-    ):
-        private_gradients(TASK, network, to_batch(wrong, "cpu"), 2, trained, CPU)
 
 
 def test_rounds_count_from_one() -> None:

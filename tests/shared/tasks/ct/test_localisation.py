@@ -30,7 +30,6 @@ from shared.tasks.ct.moving import move_canvas, recount
 from shared.tasks.ct.slabs import SLAB_MM, to_slabs
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample, collate, fold
-from shared.training.per_patient_gradients import per_patient_gradients, take_gradients
 from tests.shared.ct_standins import STEP_MM, lumbar_ct
 
 TASK = CtLocalisation(TaskSettings(task="ct-localisation"))
@@ -357,24 +356,3 @@ def test_what_is_not_found_says_why() -> None:
     assert "the upper end of L1 was not found" in why(study(volume))
     assert "8 mm thick" in why(study(replace(volume, slice_thickness_mm=8.0)))
     assert "has no CT" in why(replace(study(volume), volumes={}))
-
-
-def test_gradients_are_those_of_a_patient_alone() -> None:
-    torch.manual_seed(0)
-    network = LevelNetwork(2, 5, NEAR, "small").double()
-    image = torch.rand(2, 2, *CANVAS, dtype=torch.float64)
-    place = torch.tensor([[60.0], [120.0]], dtype=torch.float64)
-    weights = list(network.parameters())
-
-    def loss(output: Tensor) -> Tensor:
-        seen = output > UNSEEN / 2
-        return (output * seen).square().sum()
-
-    with per_patient_gradients(network, 1):
-        loss(network(image, place)).backward()
-        found = take_gradients(weights, 2)
-    for patient in range(2):
-        one = slice(patient, patient + 1)
-        alone = torch.autograd.grad(loss(network(image[one], place[one])), weights)
-        for each, expected in zip(found, alone, strict=True):
-            assert torch.allclose(each[patient], expected, rtol=1e-9, atol=1e-12)

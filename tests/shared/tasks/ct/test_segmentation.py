@@ -21,7 +21,6 @@ from shared.tasks.ct.slabs import FRAME
 from shared.tasks.ct.spine_frame import inside, is_cut, mask, on_slab
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample, collate, fold
-from shared.training.per_patient_gradients import per_patient_gradients, take_gradients
 from tests.shared.spine_standins import SERIES, drawn_only_on, spine_ct
 
 TASK = CtSegmentation(TaskSettings.model_validate({"task": "ct-segmentation"}))
@@ -152,25 +151,6 @@ def test_a_patients_loss_does_not_depend_on_who_else_is_there() -> None:
         for place, sample in enumerate(samples)
     ]
     assert torch.allclose(both, torch.cat(apart))
-
-
-def test_every_patients_gradient_is_that_of_the_patient_alone() -> None:
-    torch.manual_seed(0)
-    samples = [varied(SMALL.sample(study_of(middles_only(seed))), seed) for seed in (0, 1)]
-    network = SMALL.network()
-    trained = list(network.parameters())
-    with per_patient_gradients(network, SMALL.units):
-        batch = fold(collate(samples))
-        SMALL.loss(network(batch["image"], batch["covariates"]), batch).sum().backward()
-        together = take_gradients(trained, 2)
-    for patient, sample in enumerate(samples):
-        network.zero_grad()
-        batch = fold(collate([sample]))
-        SMALL.loss(network(batch["image"], batch["covariates"]), batch).sum().backward()
-        for found, weight in zip(together, trained, strict=True):
-            assert weight.grad is not None
-            scale = float(weight.grad.abs().max()) + 1e-6
-            assert float((found[patient] - weight.grad).abs().max()) < 1e-3 * scale
 
 
 def test_dice_counts_annotated_slabs_of_a_level_together_and_each_patient_once() -> None:
