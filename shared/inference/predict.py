@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared.clinical.whose_reference import HipReference
 from shared.errors import (
     InputEmptyError,
     InputMissingError,
@@ -92,6 +93,7 @@ def predict_folder(
     models: Path | None = None,
     labels: Path | None = None,
     columns: LabelColumns | None = None,
+    hip: HipReference = HipReference.NHANES,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> FolderResult:
@@ -111,6 +113,8 @@ def predict_folder(
         shown for comparison.
     columns : LabelColumns, optional
         Names of the hospital's columns.
+    hip : HipReference
+        With whom the site has its hips compared.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     progress : callable, optional
@@ -152,7 +156,7 @@ def predict_folder(
     if not ready:
         raise champions.missing[wanted[0]]
     absent = [tasks[name] for name in wanted if name in champions.missing]
-    predictions, failures = _read_each(studies, ready, absent, out, device, progress)
+    predictions, failures = _read_each(studies, ready, absent, out, device, hip, progress)
     if not predictions:
         raise InputUnreadableError(
             f"{study_dir}: none of {counted(len(failures), 'study', 'studies')} could be read: "
@@ -180,6 +184,7 @@ def _read_each(
     absent: Sequence[type[Task]],
     out: Path,
     device: str,
+    hip: HipReference,
     progress: Callable[[str], None] | None,
 ) -> tuple[dict[Path, Prediction], list[StudyFailure]]:
     """Read and write study by study; one bad study never stops the others."""
@@ -191,7 +196,7 @@ def _read_each(
         if progress is not None:
             progress(f"study {number} of {len(studies)}")
         try:
-            prediction, report, findings = read_study(study, ready, device, absent)
+            prediction, report, findings = read_study(study, ready, device, absent, hip)
             write_results(folder, prediction, report, study.images, findings)
             predictions[folder] = prediction
         except OsteofedError as error:
@@ -241,6 +246,7 @@ def read_study(
     ready: Sequence[ReadyModel],
     device: str = "cpu",
     absent: Sequence[type[Task]] = (),
+    hip: HipReference = HipReference.NHANES,
 ) -> tuple[Prediction, str, Findings]:
     """Run every task that the study concerns, and put the results together.
 
@@ -287,6 +293,7 @@ def read_study(
         None if chosen is None else chosen[0],
         {uid: one.record.regions for uid, one in study.volumes.items()
          if one.record.regions is not None},
+        hip,
     )  # fmt: skip
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(
@@ -307,6 +314,7 @@ def read_study(
         region_maps=everything.region_maps,
         volumes=seen.volumes,
         volume_maps=everything.volume_maps,
+        hip=hip,
     )
     return prediction, render_report(prediction, given), everything
 
