@@ -325,8 +325,8 @@ def combined_spine_t_score(
     if measured is None:
         return None
     reference = spine_reference(bmd, vendor, areas)
-    own = converted_bmd(measured, vendor, reference.scale, "L1-L4")
-    return (own - reference.mean) / reference.sd
+    together = converted_bmd(measured, vendor, reference.scale, "L1-L4")
+    return (together - reference.mean) / reference.sd
 
 
 def _stands_apart(name: str, left: list[str], scores: Mapping[str, float]) -> bool:

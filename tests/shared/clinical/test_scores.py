@@ -39,7 +39,7 @@ T = st.floats(-6, 6)
         (0.969, "L1-L4", Vendor.NORLAND, -0.681818),
     ],
 )
-def test_t_score_is_the_distance_from_young_women_on_the_scale_of_the_reference(
+def test_t_score_is_the_distance_from_young_women_on_the_hologic_scale(
     bmd: float, region: str, vendor: Vendor, expected: float
 ) -> None:
     assert t_score(bmd, region, vendor) == pytest.approx(expected, abs=1e-5)
