@@ -306,16 +306,9 @@ def read_study(
         ],
     )
     given = ReportInput(
-        patient_name=subject.identity.patient_name,
-        vendor=study.vendor,
-        covariates=study.covariates,
-        labels=study.labels,
-        images=seen.images,
-        region_maps=everything.region_maps,
-        volumes=seen.volumes,
-        volume_maps=everything.volume_maps,
-        hip=hip,
-    )
+        subject.identity.patient_name, study.vendor, study.covariates, study.labels, seen.images,
+        everything.region_maps, seen.volumes, everything.volume_maps, hip,
+    )  # fmt: skip
     return prediction, render_report(prediction, given), everything
 
 

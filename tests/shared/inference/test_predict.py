@@ -23,7 +23,7 @@ from shared.findings.findings import Findings
 from shared.inference import predict as module
 from shared.inference import results
 from shared.inference.cli import unused_files
-from shared.inference.predict import FolderResult, predict_folder, read_study
+from shared.inference.predict import predict_folder, read_study
 from shared.inference.schema import Prediction
 from shared.phantom.make import make_hospital
 from shared.records import Modality
@@ -397,30 +397,3 @@ def test_the_commands_settings_bring_the_hospitals_diagnoses_in(
         said.append([one["diagnoses"] for one in conclusions if one["basis"] == "hospital"])
     assert not any(diagnoses for diagnoses in said[0])
     assert said[1] == [["osteoporosis"]]
-
-
-# typer's import of click's old names
-@pytest.mark.filterwarnings("ignore:'click:DeprecationWarning")
-def test_the_command_compares_hips_with_whom_the_hospital_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import typer
-    from typer.testing import CliRunner
-
-    from shared.inference.cli import predict_command
-
-    asked = []
-
-    def predicted(*_: object, hip: str, **__: object) -> FolderResult:
-        asked.append(hip)
-        return FolderResult({})
-
-    monkeypatch.setattr("shared.inference.predict.predict_folder", predicted)
-    app = typer.Typer()
-    app.command()(predict_command)
-    site = tmp_path / "site.yaml"
-    site.write_text("site: riverside\nscores: {hip: scanner}\n")
-    for more in ([], ["--settings", str(site)]):
-        done = CliRunner().invoke(app, [str(tmp_path), "--out", str(tmp_path / "out"), *more])
-        assert done.exit_code == 0, done.output
-    assert asked == ["nhanes", "scanner"]
