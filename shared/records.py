@@ -58,12 +58,13 @@ class Vendor(StrEnum):
 
     LUNAR = "lunar"
     HOLOGIC = "hologic"
+    NORLAND = "norland"
     GENERIC = "generic"
     OTHER = "other"
 
 
 #: Makers whose BMD values are known.
-DXA_VENDORS = (Vendor.LUNAR, Vendor.HOLOGIC, Vendor.GENERIC)
+DXA_VENDORS = (Vendor.LUNAR, Vendor.HOLOGIC, Vendor.NORLAND, Vendor.GENERIC)
 
 SpacingProvenance = Literal["calibrated", "detector", "derived", "none"]
 

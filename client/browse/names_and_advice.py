@@ -32,6 +32,7 @@ SIDES_IN_WORDS: Final[dict[str, str]] = {
 VENDORS: Final[dict[str, str]] = {
     Vendor.LUNAR: "GE Lunar",
     Vendor.HOLOGIC: "Hologic",
+    Vendor.NORLAND: "Norland",
     Vendor.GENERIC: "Generic",
     Vendor.OTHER: "Other maker",
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.clinical.references import STANDARDISATION, Line
+from shared.clinical.references import COMBINATIONS, STANDARDISATION, Line
 from shared.records import Vendor
 from shared.regions import LUMBAR
 
@@ -23,7 +23,7 @@ _IDENTITY = Line(0.0, 1.0, "", next(iter(STANDARDISATION.values()))["spine"].mar
 def _line(vendor: Vendor, region: str) -> Line:
     """Find the line of a vendor and region; KeyError names what is known."""
     known = STANDARDISATION[Vendor.HOLOGIC]
-    name = "spine" if region in LUMBAR or region == "L1-L4" else region
+    name = "spine" if region in LUMBAR or region in COMBINATIONS else region
     if name not in known:
         raise KeyError(
             f"{region}: no cross-calibration (known: {', '.join([*LUMBAR, 'L1-L4', *known])})"
@@ -46,8 +46,8 @@ def standardised_bmd(bmd: float, vendor: Vendor, region: str) -> float:
     vendor : Vendor
         `Vendor.GENERIC` is on the standardised scale already (identity).
     region : str
-        L1, L2, L3, L4, L1-L4, femoral_neck, total_hip or trochanter. A single
-        vertebra uses the line that was published for the spine.
+        L1, L2, L3, L4, L1-L4 or vertebrae that stand together (L2-L4), femoral_neck,
+        total_hip or trochanter. A single vertebra uses the line that was published for the spine.
 
     Returns
     -------
@@ -91,11 +91,16 @@ def vendor_bmd(standardised: float, vendor: Vendor, region: str) -> float:
     return (standardised - line.intercept) / line.slope
 
 
-def hologic_bmd(bmd: float, vendor: Vendor, region: str) -> float:
-    """Convert areal BMD to the Hologic scale, on which the T-score references are.
+def converted_bmd(bmd: float, vendor: Vendor, target: Vendor, region: str) -> float:
+    """Convert areal BMD from one vendor's scale to that of `target`, on which a reference is.
 
-    Same parameters, units and errors as `standardised_bmd`.
+    Same units and errors as `standardised_bmd`.
     """
-    if vendor is Vendor.HOLOGIC:
+    if vendor is target:
         return bmd
-    return vendor_bmd(standardised_bmd(bmd, vendor, region), Vendor.HOLOGIC, region)
+    return vendor_bmd(standardised_bmd(bmd, vendor, region), target, region)
+
+
+def hologic_bmd(bmd: float, vendor: Vendor, region: str) -> float:
+    """Convert areal BMD to the Hologic scale, on which NHANES III is."""
+    return converted_bmd(bmd, vendor, Vendor.HOLOGIC, region)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from shared.records import Vendor
+from shared.regions import LUMBAR
 
 
 class Mark(StrEnum):
@@ -25,30 +26,70 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True)
 class YoungReference:
-    """Young adults with whom a T-score compares, areal BMD in g/cm², Hologic scale."""
+    """Young adults with whom a T-score compares, areal BMD in g/cm² on the scale of `scale`."""
 
     mean: float
     sd: float
     source: str
     mark: Mark
+    scale: Vendor = Vendor.HOLOGIC
 
 
 _LOOKER: Final = "NHANES III, white women aged 20-29 (Looker 1998)"
-_HOLOGIC: Final = "Hologic's own reference, white women"
+_HOLOGIC: Final = "Hologic's own young white women (no T-score that it printed confirms it)"
+_GE: Final = "GE Lunar's own young women, on its scale (recovered from printed reports)"
 
-#: ISCD 2023: the white female reference serves women and men of every ethnic
-#: group; NHANES III for the hip, the manufacturer's for the spine.
-YOUNG_FEMALE: Final[dict[str, YoungReference]] = {
-    "L1-L4": YoungReference(1.047, 0.110, _HOLOGIC, Mark.READ),
+#: Vertebrae that stand together, from cranial to caudal, by the name of what they make up.
+COMBINATIONS: Final[dict[str, tuple[str, ...]]] = {
+    f"{LUMBAR[first]}-{LUMBAR[last]}": LUMBAR[first : last + 1]
+    for first in range(len(LUMBAR))
+    for last in range(first + 1, len(LUMBAR))
+}
+
+#: Projected areas of women's vertebrae, cm²: only their ratios count, where a hospital gives no
+#: areas of its own (unverified; makers differ by 5 %). They bring the printed combinations of
+#: four vertebrae back to the decimal, and Hologic's single means to its L1-L4.
+USUAL_AREAS: Final[dict[str, float]] = {"L1": 11.0, "L2": 12.5, "L3": 14.5, "L4": 16.0}
+
+
+def _lunar(mean: float, sd: float = 0.12) -> YoungReference:
+    """Mean and SD that give all of 26 T-scores and percentages printed by GE's software."""
+    return YoungReference(mean, sd, _GE, Mark.COMPUTED, Vendor.LUNAR)
+
+
+def _hologic(mean: float) -> YoungReference:
+    """Of a single vertebra: only to find one that does not belong, and to combine the rest."""
+    return YoungReference(mean, 0.110, _HOLOGIC, Mark.UNVERIFIED)
+
+
+#: ISCD 2023: the white female reference serves women and men of every ethnic group; of the spine
+#: it is the manufacturer's, on the manufacturer's own scale.
+YOUNG_SPINES: Final[dict[Vendor, dict[str, YoungReference]]] = {
+    Vendor.LUNAR: {
+        "L1": _lunar(1.13), "L2": _lunar(1.20), "L3": _lunar(1.20), "L4": _lunar(1.20),
+        "L1-L2": _lunar(1.165), "L1-L3": _lunar(1.17), "L1-L4": _lunar(1.18),
+        "L2-L3": _lunar(1.20), "L2-L4": _lunar(1.20), "L3-L4": _lunar(1.20),
+    },
+    Vendor.HOLOGIC: {
+        "L1": _hologic(0.925), "L2": _hologic(1.028), "L3": _hologic(1.084), "L4": _hologic(1.115),
+        "L1-L4": YoungReference(1.047, 0.110, _HOLOGIC, Mark.READ),
+    },
+}  # fmt: skip
+
+#: ... and of the hip NHANES III.
+YOUNG_HIPS: Final[dict[str, YoungReference]] = {
     "femoral_neck": YoungReference(0.858, 0.120, _LOOKER, Mark.READ),
     "total_hip": YoungReference(0.942, 0.122, _LOOKER, Mark.READ),
-    # Of single vertebrae; serve only to find one that does not belong with its
-    # neighbours and to combine the rest, never for a diagnosis of one vertebra.
-    "L1": YoungReference(0.925, 0.110, _HOLOGIC, Mark.UNVERIFIED),
-    "L2": YoungReference(1.028, 0.110, _HOLOGIC, Mark.UNVERIFIED),
-    "L3": YoungReference(1.084, 0.110, _HOLOGIC, Mark.UNVERIFIED),
-    "L4": YoungReference(1.115, 0.110, _HOLOGIC, Mark.UNVERIFIED),
 }
+#: Hips as a maker's software has them on its own scale, for a site that asks for it. GE's are
+#: NHANES III too: Looker's values brought to GE's scale by the lines below are 1.0380 ± 0.1389
+#: and 1.0077 ± 0.1256.
+HIPS_OF_SCANNERS: Final[dict[Vendor, dict[str, YoungReference]]] = {
+    Vendor.LUNAR: {"femoral_neck": _lunar(1.038, 0.139), "total_hip": _lunar(1.007, 0.126)},
+}
+
+#: All that is on the Hologic scale.
+YOUNG_FEMALE: Final[dict[str, YoungReference]] = {**YOUNG_SPINES[Vendor.HOLOGIC], **YOUNG_HIPS}
 
 #: Sites from which a diagnosis may be made (ISCD 2023); never Ward's triangle,
 #: never the trochanter.
@@ -57,10 +98,12 @@ DIAGNOSTIC_REGIONS: Final[tuple[str, ...]] = ("L1-L4", "total_hip", "femoral_nec
 
 @dataclass(frozen=True)
 class AgeCurve:
-    """Mean and SD of areal BMD by age, g/cm², Hologic scale.
+    """Mean and SD of areal BMD by age, g/cm² on the scale of `scale`.
 
     Straight lines between `ages` (years); says nothing outside `age_from` to
-    `age_to`, and is level between those and the first and last of `ages`.
+    `age_to`, and is level between those and the first and last of `ages`. `people` are of whom
+    it is. Only where a scanner of `printed_by` printed Z-scores that it reproduces does it give
+    any; None: no printed Z-score is met, and it is drawn only.
     """
 
     ages: tuple[float, ...]
@@ -68,8 +111,11 @@ class AgeCurve:
     sds: tuple[float, ...]
     age_from: float
     age_to: float
+    people: str
     source: str
     mark: Mark
+    scale: Vendor = Vendor.HOLOGIC
+    printed_by: Vendor | None = None
 
 
 _BANDS: Final = (25.5, 35.5, 45.5, 55.5, 65.5, 75.5)
@@ -78,52 +124,33 @@ _BANDS: Final = (25.5, 35.5, 45.5, 55.5, 65.5, 75.5)
 def _nhanes(means: tuple[float, ...], sds: tuple[float, ...]) -> AgeCurve:
     """Curve through the middles of NHANES' decades 21-30 ... 71-80."""
     source = "NHANES reference values by decade, as printed in PMC12995607, table 3"
-    return AgeCurve(_BANDS, means, sds, 20.0, 81.0, source, Mark.READ)
+    people = "people of the United States (NHANES)"
+    return AgeCurve(_BANDS, means, sds, 20.0, 81.0, people, source, Mark.READ)
 
 
-def _korean(at_65: float, per_year: float, sd: float) -> AgeCurve:
-    """Line ``at_65 + per_year·(age − 65)`` at a BMI of 24 kg/m², with its residual SD.
-
-    Computed from a public data set whose scale looks like Hologic's. Unverified
-    for anyone of another population.
-    """
-    source = "967 Korean adults aged 50-95, linear fit (data of PLOS ONE e0260924)"
-    means = (at_65 - 15 * per_year, at_65 + 30 * per_year)
-    return AgeCurve((50.0, 95.0), means, (sd, sd), 50.0, 95.0, source, Mark.UNVERIFIED)
-
-
-def _young(region: str) -> AgeCurve:
-    """Young women's own reference, taken as level up to 50 years (unverified)."""
-    young = YOUNG_FEMALE[region]
-    source = f"{young.source}, taken as level from 20 to 50"
-    return AgeCurve((35.0,), (young.mean,), (young.sd,), 20.0, 50.0, source, Mark.UNVERIFIED)
-
-
-#: Age curves by sex ("F", "M") and region, the preferred one first. What is not
-#: here (a young man's femoral neck) has no Z-score: we have no source for it.
-AGE_CURVES: Final[dict[tuple[str, str], tuple[AgeCurve, ...]]] = {
-    ("F", "L1-L4"): (
-        _nhanes(
-            (1.064, 1.065, 1.056, 0.993, 0.952, 0.902), (0.106, 0.110, 0.134, 0.141, 0.142, 0.167)
-        ),
-        _korean(0.851, -0.0035, 0.130),
+#: Age curves by sex ("F", "M") and region; one each, so that none jumps where another begins.
+#: What is not here (the femoral neck) has none that we know of. The women's total hip is Looker's
+#: table 7 in sBMD, read at second hand and so unverified; its young mean and SD are those of
+#: `YOUNG_HIPS`. Its SD grows to 0.140 with age; the Z-scores that a Hologic Horizon printed for a
+#: woman of 36 (0.835: -0.8; 0.840: -0.7) need the young SD at every age. NHANES by decade gives
+#: -1.2 for the same woman's spine, where -1.0 was printed.
+AGE_CURVES: Final[dict[tuple[str, str], AgeCurve]] = {
+    ("F", "L1-L4"): _nhanes(
+        (1.064, 1.065, 1.056, 0.993, 0.952, 0.902), (0.106, 0.110, 0.134, 0.141, 0.142, 0.167)
     ),
-    ("F", "femoral_neck"): (_korean(0.793, -0.0083, 0.124), _young("femoral_neck")),
-    ("F", "total_hip"): (_korean(0.744, -0.0070, 0.100), _young("total_hip")),
-    ("M", "L1-L4"): (
-        _nhanes(
-            (1.057, 1.042, 1.051, 1.053, 1.070, 1.068), (0.110, 0.117, 0.129, 0.143, 0.142, 0.177)
-        ),
-        _korean(1.021, 0.0028, 0.181),
+    ("F", "total_hip"): AgeCurve(
+        (25.0, 35.0, 45.0, 55.0, 65.0), (0.955, 0.945, 0.920, 0.876, 0.809), (0.123,) * 5,
+        20.0, 70.0, "white women of the United States (NHANES III)",
+        "NHANES III, white women of the same age (Looker 1998, table 7)",
+        Mark.UNVERIFIED, Vendor.GENERIC, Vendor.HOLOGIC,
     ),
-    ("M", "femoral_neck"): (_korean(0.920, -0.0046, 0.154),),
-    ("M", "total_hip"): (
-        _nhanes(
-            (1.067, 1.029, 1.040, 1.015, 0.997, 0.961), (0.120, 0.134, 0.130, 0.142, 0.137, 0.143)
-        ),
-        _korean(0.890, -0.0032, 0.120),
+    ("M", "L1-L4"): _nhanes(
+        (1.057, 1.042, 1.051, 1.053, 1.070, 1.068), (0.110, 0.117, 0.129, 0.143, 0.142, 0.177)
     ),
-}
+    ("M", "total_hip"): _nhanes(
+        (1.067, 1.029, 1.040, 1.015, 0.997, 0.961), (0.120, 0.134, 0.130, 0.142, 0.137, 0.143)
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,6 +187,13 @@ STANDARDISATION: Final[dict[Vendor, dict[str, Line]]] = {
         "femoral_neck": Line(-0.023, 0.939, _FEMUR, Mark.READ),
         "total_hip": Line(-0.031, 0.979, _FEMUR, Mark.READ),
         "trochanter": Line(-0.042, 0.949, _FEMUR, Mark.READ),
+    },
+    # A Norland printed sBMD 962.9 mg/cm² for L2-L4 0.8942; Hui's line gives 970.7, 0.8 % more.
+    Vendor.NORLAND: {
+        "spine": _spine(0.9743, 0.969),
+        "femoral_neck": Line(0.006, 0.985, _FEMUR, Mark.READ),
+        "total_hip": Line(0.026, 1.012, _FEMUR, Mark.READ),
+        "trochanter": Line(0.057, 0.961, _FEMUR, Mark.READ),
     },
 }
 

@@ -1,7 +1,7 @@
 """T-scores, Z-scores, and what may be concluded from them by the rules of the ISCD (2023).
 
-Every BMD that comes in is on its own vendor's scale and is brought to the
-Hologic scale first, because the references are on it.
+Every BMD that comes in is on its own vendor's scale. It is brought to the scale of the reference
+that it compares with, if that is another one (`shared.clinical.whose_reference`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from shared.clinical.cross_calibration import hologic_bmd, standardised_bmd, vendor_bmd
+from shared.clinical.cross_calibration import converted_bmd, vendor_bmd
 from shared.clinical.references import (
     ADULT_AGE,
     AGE_CURVES,
@@ -24,8 +24,15 @@ from shared.clinical.references import (
     NORMAL_T,
     OSTEOPOROSIS_T,
     T_SCORE_AGE,
+    USUAL_AREAS,
     YOUNG_FEMALE,
     Mark,
+)
+from shared.clinical.whose_reference import (
+    HipReference,
+    spine_reference,
+    why_no_z,
+    young_reference,
 )
 from shared.records import Vendor
 from shared.regions import LUMBAR
@@ -58,7 +65,12 @@ class ZScore:
     mark: Mark
 
 
-def t_score(bmd: float, region: str, vendor: Vendor = Vendor.HOLOGIC) -> float:
+def t_score(
+    bmd: float,
+    region: str,
+    vendor: Vendor = Vendor.HOLOGIC,
+    hip: HipReference = HipReference.NHANES,
+) -> float:
     """T-score against young white women, for either sex and every ethnic group.
 
     Parameters
@@ -66,14 +78,17 @@ def t_score(bmd: float, region: str, vendor: Vendor = Vendor.HOLOGIC) -> float:
     bmd : float
         Areal BMD, g/cm², on the scale of `vendor` (`Vendor.GENERIC`: sBMD).
     region : str
-        L1-L4, femoral_neck, total_hip; L1 to L4 alone only to compare
-        neighbours (their reference means are unverified).
+        L1-L4, femoral_neck, total_hip; other vertebrae that stand together, and
+        L1 to L4 alone to compare neighbours.
     vendor : Vendor
+    hip : HipReference
+        With whom hips compare.
 
     Returns
     -------
     float
-        (BMD − young mean) / SD on the Hologic scale, in SD.
+        (BMD − young mean) / SD on the scale of the reference, in SD; `reported_score` rounds it
+        as scanners print it.
 
     Raises
     ------
@@ -84,10 +99,9 @@ def t_score(bmd: float, region: str, vendor: Vendor = Vendor.HOLOGIC) -> float:
     -----
     NHANES III for the hip (Looker 1998), the manufacturer's for the spine.
     """
-    if region not in YOUNG_FEMALE:
-        raise KeyError(f"{region}: no young reference (known: {', '.join(YOUNG_FEMALE)})")
-    reference = YOUNG_FEMALE[region]
-    return (hologic_bmd(bmd, vendor, region) - reference.mean) / reference.sd
+    reference = young_reference(region, vendor, hip)
+    own = converted_bmd(bmd, vendor, reference.scale, region)
+    return (own - reference.mean) / reference.sd
 
 
 def t_score_difference(difference: float, region: str) -> float:
@@ -116,19 +130,21 @@ def t_score_difference(difference: float, region: str) -> float:
     return hologic / YOUNG_FEMALE[region].sd
 
 
-def bmd_at_t_score(score: float, region: str, vendor: Vendor = Vendor.HOLOGIC) -> float:
+def bmd_at_t_score(
+    score: float,
+    region: str,
+    vendor: Vendor = Vendor.HOLOGIC,
+    hip: HipReference = HipReference.NHANES,
+) -> float:
     """BMD in g/cm² on the scale of `vendor` that has a T-score; inverse of `t_score`."""
-    reference = YOUNG_FEMALE[region]
-    hologic = reference.mean + score * reference.sd
-    if vendor is Vendor.HOLOGIC:
-        return hologic
-    return vendor_bmd(standardised_bmd(hologic, Vendor.HOLOGIC, region), vendor, region)
+    reference = young_reference(region, vendor, hip)
+    return converted_bmd(reference.mean + score * reference.sd, reference.scale, vendor, region)
 
 
 def z_score(
     bmd: float, region: str, sex: str, age_years: float, vendor: Vendor = Vendor.HOLOGIC
 ) -> ZScore | None:
-    """Z-score against people of the same age and sex, where we have a curve for them.
+    """Z-score against people of the same age and sex, where a table gives what scanners print.
 
     Parameters
     ----------
@@ -144,16 +160,15 @@ def z_score(
     Returns
     -------
     ZScore or None
-        None where no source covers that sex, region and age. `mark` says
-        whether the curve is verified for the patient's population; show it.
+        None where `shared.clinical.whose_reference.why_no_z` says why.
     """
-    for curve in AGE_CURVES.get((sex, region), ()):
-        if curve.age_from <= age_years <= curve.age_to:
-            mean = float(np.interp(age_years, curve.ages, curve.means))
-            sd = float(np.interp(age_years, curve.ages, curve.sds))
-            value = (hologic_bmd(bmd, vendor, region) - mean) / sd
-            return ZScore(value, curve.source, curve.mark)
-    return None
+    if why_no_z(region, sex, age_years, vendor):
+        return None
+    curve = AGE_CURVES[sex, region]
+    mean = float(np.interp(age_years, curve.ages, curve.means))
+    sd = float(np.interp(age_years, curve.ages, curve.sds))
+    value = (converted_bmd(bmd, vendor, curve.scale, region) - mean) / sd
+    return ZScore(value, curve.source, curve.mark)
 
 
 def reported_score(score: float) -> float:
@@ -288,7 +303,7 @@ def combined_spine_bmd(bmd: Mapping[str, float], areas: Mapping[str, float]) -> 
 def combined_spine_t_score(
     bmd: Mapping[str, float],
     vendor: Vendor = Vendor.HOLOGIC,
-    areas: Mapping[str, float] | None = None,
+    areas: Mapping[str, float] = USUAL_AREAS,
 ) -> float | None:
     """T-score of the vertebrae that were not left out.
 
@@ -297,22 +312,21 @@ def combined_spine_t_score(
     bmd : mapping of str to float
         g/cm² on the scale of `vendor`, by vertebra.
     vendor : Vendor
-    areas : mapping of str to float, optional
-        Projected areas; equal ones where they are not known.
+    areas : mapping of str to float
+        Projected areas; usual ones where they are not known (within 0.1 of what was printed).
 
     Returns
     -------
     float or None
-        None with fewer than two vertebrae. The reference mean is that of the
-        same vertebrae weighted by the same areas (unverified means), the SD 0.110.
+        None with fewer than two vertebrae. Against the reference of just these
+        (`shared.clinical.whose_reference.spine_reference`).
     """
-    weights = areas if areas is not None else dict.fromkeys(bmd, 1.0)
-    hologic = {name: hologic_bmd(value, vendor, name) for name, value in bmd.items()}
-    measured = combined_spine_bmd(hologic, weights)
-    expected = combined_spine_bmd({name: YOUNG_FEMALE[name].mean for name in bmd}, weights)
-    if measured is None or expected is None:
+    measured = combined_spine_bmd(bmd, areas)
+    if measured is None:
         return None
-    return (measured - expected) / YOUNG_FEMALE["L1-L4"].sd
+    reference = spine_reference(bmd, vendor, areas)
+    together = converted_bmd(measured, vendor, reference.scale, "L1-L4")
+    return (together - reference.mean) / reference.sd
 
 
 def _stands_apart(name: str, left: list[str], scores: Mapping[str, float]) -> bool:

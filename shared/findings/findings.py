@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shared.clinical.cross_calibration import vendor_bmd
 from shared.clinical.morphometry import GRADE_WORDS
-from shared.clinical.references import DIAGNOSTIC_REGIONS, YOUNG_FEMALE, Mark
+from shared.clinical.references import DIAGNOSTIC_REGIONS, Mark
 from shared.clinical.scores import (
     ScoreKind,
     age_class,
@@ -24,6 +24,7 @@ from shared.clinical.scores import (
     who_class,
     z_score,
 )
+from shared.clinical.whose_reference import HipReference, has_scale, young_reference
 from shared.findings.facts import (
     Grade,
     Measurement,
@@ -34,7 +35,7 @@ from shared.findings.facts import (
 )
 from shared.quality.regions import EXPECTED_REGIONS
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
-from shared.regions import REGION_CODES, sideless
+from shared.regions import LUMBAR, REGION_CODES, sideless
 
 RegionMap = NDArray[np.uint8]
 
@@ -158,15 +159,24 @@ def bmd_measurement(
 
 
 def scores_of(
-    bmd: float, region: str, vendor: Vendor, covariates: Covariates
+    bmd: float,
+    region: str,
+    vendor: Vendor,
+    covariates: Covariates,
+    hip: HipReference = HipReference.NHANES,
 ) -> tuple[Score | None, Score | None]:
-    """T- and Z-score of a BMD on the vendor's scale, None where there is no reference."""
+    """T- and Z-score of a BMD on the vendor's scale, None where there is no reference.
+
+    `hip` is with whom the site has its hips compared.
+    """
     t = z = None
     region = sideless(region)
-    reference = YOUNG_FEMALE.get(region)
-    if reference is not None and _is_adult(covariates):
+    if not has_scale(vendor):
+        return t, z
+    if (region in LUMBAR or region in DIAGNOSTIC_REGIONS) and _is_adult(covariates):
+        reference = young_reference(region, vendor, hip)
         t = Score(
-            value=reported_score(t_score(bmd, region, vendor)),
+            value=reported_score(t_score(bmd, region, vendor, hip)),
             reference=reference.source,
             verified=reference.mark is not Mark.UNVERIFIED,
         )
@@ -176,6 +186,27 @@ def scores_of(
             verified = found.mark is not Mark.UNVERIFIED
             z = Score(value=reported_score(found.value), reference=found.source, verified=verified)
     return t, z
+
+
+def with_hips_of(
+    found: Measurement, vendor: Vendor, covariates: Covariates, hip: HipReference
+) -> Measurement:
+    """Compare a finding of areal BMD once more, with whom the site has its hips compared."""
+    if found.quantity != "areal BMD" or found.t_score is None or not has_scale(vendor):
+        return found
+    t, z = scores_of(found.value, found.region, vendor, covariates, hip)
+    own_t, own_z = found.reported_t_score, found.reported_z_score
+    if found.reported is not None:
+        own_t, own_z = scores_of(found.reported, found.region, vendor, covariates, hip)
+    return found.model_copy(
+        update={
+            "t_score": t,
+            "z_score": z,
+            "bone_class": class_of(t, z, found.region, covariates),
+            "reported_t_score": own_t,
+            "reported_z_score": own_z,
+        }
+    )
 
 
 def class_of(t: Score | None, z: Score | None, region: str, covariates: Covariates) -> str | None:

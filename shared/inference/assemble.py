@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from shared.clinical.ct_gates import why_not_measured
+from shared.clinical.whose_reference import HipReference
 from shared.findings.facts import NotAssessed
-from shared.findings.findings import Findings, RegionMap, join
+from shared.findings.findings import Findings, RegionMap, join, with_hips_of
 from shared.findings.quality_flags import hospital_quality, image_quality
 from shared.findings.region_names import VIEW_WORDS
 from shared.hips import hip_of
@@ -51,7 +52,8 @@ class Subject:
     `volumes` and what was done to them (`ReadVolume.resampled`) are by SeriesInstanceUID; `used`
     is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
     outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
-    no network. `choices` and `set_aside` are those of `ReadStudy`.
+    no network. `choices` and `set_aside` are those of `ReadStudy`. `hip` is with whom the site
+    has its hips compared.
     """
 
     identity: StudyIdentity
@@ -65,6 +67,7 @@ class Subject:
     drawn: Mapping[str, RegionMap] = field(default_factory=dict)
     choices: Mapping[View, ScanChoice] = field(default_factory=dict)
     set_aside: Mapping[View, str] = field(default_factory=dict)
+    hip: HipReference = HipReference.NHANES
 
 
 def assemble(
@@ -87,12 +90,12 @@ def assemble(
         whose version is not good enough has no score, and its grades are gone
         (`shared.inference.fitness`).
     """
-    found = _with_quality(subject, without_the_unfit(join(findings), models))
+    found = _with_quality(subject, without_the_unfit(_compared(subject, join(findings)), models))
     bad = not_assessable(subject.labels, found.grades)
     conclusions = [conclude_estimates(found.measurements, subject.covariates, bad)]
     of_own = not_assessable(subject.labels)
     own = conclude_hospital(
-        subject.labels, subject.vendor, subject.covariates, of_own, found.grades
+        subject.labels, subject.vendor, subject.covariates, of_own, found.grades, subject.hip
     )
     if own is not None:
         conclusions.append(own)
@@ -102,7 +105,7 @@ def assemble(
     )
     images = tuple(_image_facts(view, subject) for view in subject.images)
     narrative = narrate(
-        images, subject.vendor, subject.covariates, found, conclusions, models, series
+        images, subject.vendor, subject.covariates, found, conclusions, models, series, subject.hip
     )
     prediction = Prediction(
         software=f"{SOFTWARE} {_version()}",
@@ -120,6 +123,17 @@ def assemble(
         masks="masks.npz" if found.region_maps or found.volume_maps else None,
     )
     return prediction, found
+
+
+def _compared(subject: Subject, found: Findings) -> Findings:
+    """Compare hips with whom the site says; tasks know nothing of a site's settings."""
+    if subject.hip is HipReference.NHANES:
+        return found
+    compared = (
+        with_hips_of(one, Vendor(one.scale), subject.covariates, subject.hip)
+        for one in found.measurements
+    )
+    return replace(found, measurements=tuple(compared))
 
 
 def _with_quality(subject: Subject, found: Findings) -> Findings:

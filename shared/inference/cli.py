@@ -13,7 +13,7 @@ from shared.command_line import JsonOption, console, print_facts
 
 if TYPE_CHECKING:
     from shared.dicom.verdicts import FileVerdict
-    from shared.settings.files import LabelColumns
+    from shared.settings.files import SiteConfig
 
 
 def predict_command(
@@ -37,7 +37,7 @@ def predict_command(
         Path | None,
         typer.Option(
             help="A site.yaml: what the tables' columns are called (labels), with the words of "
-            "the hospital's diagnoses (labels.classes)."
+            "the hospital's diagnoses (labels.classes), and with whom hips compare (scores.hip)."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
@@ -47,15 +47,18 @@ def predict_command(
 
     Research use only; not a medical device.
     """
+    from shared.clinical.whose_reference import HipReference
     from shared.inference.predict import predict_folder
 
+    site = _site(settings)
     result = predict_folder(
         study_dir,
         out,
         registry=registry,
         models=models,
         labels=labels,
-        columns=_columns(settings),
+        columns=None if site is None else site.labels,
+        hip=HipReference.NHANES if site is None else HipReference(site.scores.hip),
         device=device,
     )
 
@@ -108,10 +111,10 @@ def _is_line(path: str) -> bool:
     return path.rpartition(":")[2].isdigit()
 
 
-def _columns(settings: Path | None) -> LabelColumns | None:
-    """Names of the hospital's columns, and its diagnoses, by its own settings."""
+def _site(settings: Path | None) -> SiteConfig | None:
+    """The hospital's own settings, if they are named."""
     if settings is None:
         return None
     from shared.settings.files import SiteConfig, load_settings
 
-    return load_settings(settings, SiteConfig).labels
+    return load_settings(settings, SiteConfig)

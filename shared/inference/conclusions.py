@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from shared.clinical.references import DIAGNOSTIC_REGIONS
+from shared.clinical.references import DIAGNOSTIC_REGIONS, Mark
 from shared.clinical.scores import (
     ScoreKind,
     age_class,
@@ -17,6 +17,7 @@ from shared.clinical.scores import (
     t_score,
     who_class,
 )
+from shared.clinical.whose_reference import HipReference, has_scale, spine_reference, why_no_z
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, scores_of
 from shared.findings.region_names import region_words
@@ -31,9 +32,7 @@ SITES: Final = (
     *(right for right, name in RIGHT_HIP.items() if name in DIAGNOSTIC_REGIONS),
 )
 _NO_SCORE = "sex and an adult's age must be known"
-#: With whom a spine compares that is put together of single vertebrae.
-_OF_SINGLE = "Hologic's own reference, white women, of the single vertebrae"
-_NO_REFERENCE = "there is no reference for this sex and age"
+_NO_SCALE = "its scanner's scale is not known"
 
 #: Why a vertebra does not count that only a model takes for fractured.
 SUSPECTED: Final = "fracture suspected by the model"
@@ -104,7 +103,9 @@ def conclude_estimates(
             continue
         if score is None:
             not_judged[m.region] = (
-                f"this version is {m.not_scored}" if m.not_scored else _NO_REFERENCE
+                f"this version is {m.not_scored}"
+                if m.not_scored
+                else _no_score(kind, m.region, covariates, Vendor(m.scale))
             )
         elif m.region not in scores or score.value < scores[m.region].value:
             # Where two tasks estimate one region, the lower one counts: none hides another.
@@ -123,12 +124,12 @@ def conclude_hospital(
     covariates: Covariates,
     bad: Mapping[str, str],
     grades: Iterable[Grade] = (),
+    hip: HipReference = HipReference.NHANES,
 ) -> Conclusion | None:
     """Conclude from the BMD that the hospital itself reported; give its diagnoses and grades.
 
     Vertebrae that cannot be assessed or stand apart from their neighbours are
-    left out and the rest is combined, each vertebra counting the same (areas are
-    not among the labels).
+    left out and the rest is combined by usual areas (areas are not among the labels).
 
     Parameters
     ----------
@@ -139,6 +140,8 @@ def conclude_hospital(
     grades : iterable of Grade
         What models found. It takes nothing out: a vertebra that counts though a model suspects
         its fracture is named (`Conclusion.suspected`).
+    hip : HipReference
+        With whom the site has its hips compared.
 
     Returns
     -------
@@ -149,7 +152,7 @@ def conclude_hospital(
     own = {name: labels.genant[name] for name in VERTEBRAE if name in labels.genant}
     if not labels.bmd and not diagnoses and not own:
         return None
-    concluded = _of_bmd(labels, vendor, covariates, bad)
+    concluded = _of_bmd(labels, vendor, covariates, bad, hip)
     found = suspected_vertebrae(grades)
     measured = {*LUMBAR} if "L1-L4" in labels.bmd else {*LUMBAR} & {*labels.bmd}
     doubted = tuple(
@@ -160,7 +163,11 @@ def conclude_hospital(
 
 
 def _of_bmd(
-    labels: StudyLabels, vendor: Vendor, covariates: Covariates, bad: Mapping[str, str]
+    labels: StudyLabels,
+    vendor: Vendor,
+    covariates: Covariates,
+    bad: Mapping[str, str],
+    hip: HipReference,
 ) -> Conclusion:
     """Conclude from the BMD alone, if there is any; parameters as in `conclude_hospital`."""
     kind = score_in_use(covariates.sex, covariates.age_years)
@@ -168,14 +175,16 @@ def _of_bmd(
         return Conclusion(basis="hospital", kind=kind.value)
     if kind is ScoreKind.NEITHER:
         return Conclusion(basis="hospital", kind="neither", note=_NO_SCORE)
+    if not has_scale(vendor):
+        return Conclusion(basis="hospital", kind=kind.value, note=_NO_SCALE)
     scores: dict[str, Score] = {}
     not_judged: dict[str, str] = {}
     for region in SITES:
         if region in labels.bmd:
-            t, z = scores_of(labels.bmd[region], region, vendor, covariates)
+            t, z = scores_of(labels.bmd[region], region, vendor, covariates, hip)
             score = t if kind is ScoreKind.T else z
             if score is None:
-                not_judged[region] = _NO_REFERENCE
+                not_judged[region] = _no_score(kind, region, covariates, vendor)
             else:
                 scores[region] = score
     single = {name: labels.bmd[name] for name in LUMBAR if name in labels.bmd}
@@ -192,14 +201,23 @@ def _of_bmd(
         elif kind is ScoreKind.Z:
             not_judged["L1-L4"] = "there is no age reference for single vertebrae"
         else:
+            reference = spine_reference(kept, vendor)
+            verified = reference.mark is not Mark.UNVERIFIED
             scores["L1-L4"] = Score(
-                value=reported_score(combined), reference=_OF_SINGLE, verified=False
+                value=reported_score(combined), reference=reference.source, verified=verified
             )
             note = (
-                f"the spine's score was recomputed from {listed(list(kept))}, against reference "
-                "means that are not verified"
-            )
+                f"the spine's score was recomputed from {listed(list(kept))} by the usual areas of "
+                f"vertebrae, against {reference.source}"
+            ) + ("" if verified else ", which is not verified")
     return _concluded("hospital", kind, scores, left_out, not_judged, note)
+
+
+def _no_score(kind: ScoreKind, region: str, covariates: Covariates, vendor: Vendor) -> str:
+    """Why a site has a BMD and no score of the kind by which the patient is judged."""
+    if kind is ScoreKind.T or not has_scale(vendor):
+        return _NO_SCALE
+    return why_no_z(region, covariates.sex, covariates.age_years, vendor)
 
 
 def _left_out(
@@ -238,7 +256,9 @@ def _concluded(
     """Rest the conclusion on the lowest diagnostic site."""
     lowest = _lowest({region: score.value for region, score in scores.items()})
     notes = [
-        f"the {region_words(one)} is not judged because {why}" for one, why in not_judged.items()
+        f"the {listed(list(map(region_words, regions)))} {'is' if len(regions) == 1 else 'are'} "
+        f"not judged because {why}"
+        for why, regions in by_reason(not_judged).items()
     ]
     notes += [note] if note else []
     facts: dict[str, object] = {
@@ -254,7 +274,16 @@ def _concluded(
     site, score = lowest
     judged = who_class(score) if kind is ScoreKind.T else age_class(score)
     facts |= {"site": site, "score": score, "bone_class": judged.value}
-    return Conclusion.model_validate(facts | {"verified": scores[site].verified})
+    against = {"verified": scores[site].verified, "reference": scores[site].reference}
+    return Conclusion.model_validate(facts | against)
+
+
+def by_reason(not_judged: Mapping[str, str]) -> dict[str, list[str]]:
+    """Sites that are not judged for the same reason, in their order."""
+    found: dict[str, list[str]] = {}
+    for region, why in not_judged.items():
+        found.setdefault(why, []).append(region)
+    return found
 
 
 def _lowest(scores: Mapping[str, float]) -> tuple[str, float] | None:

@@ -19,6 +19,7 @@ from shared.findings.ct_estimates import (
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import FRACTURE_GRADE, Findings
 from shared.findings.region_names import region_words
+from shared.inference.conclusions import by_reason
 from shared.inference.fitness import (
     LARGEST_ERROR_T,
     error_t,
@@ -181,10 +182,10 @@ def _estimated(
 def _not_judged(conclusion: Conclusion, told: Collection[str] = ()) -> list[str]:
     """Say of the sites with a BMD that do not count why, but for those that are told elsewhere."""
     whose = "" if conclusion.basis == "hospital" else " of the estimates"
+    untold = {region: why for region, why in conclusion.not_judged.items() if region not in told}
     return [
-        f"Not judged{whose}: the {region_words(region)}, because {why}."
-        for region, why in conclusion.not_judged.items()
-        if region not in told
+        f"Not judged{whose}: the {listed(list(map(region_words, regions)))}, because {why}."
+        for why, regions in by_reason(untold).items()
     ]
 
 

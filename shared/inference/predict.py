@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared.clinical.whose_reference import HipReference
 from shared.errors import (
     InputEmptyError,
     InputMissingError,
@@ -91,6 +92,7 @@ def predict_folder(
     models: Path | None = None,
     labels: Path | None = None,
     columns: LabelColumns | None = None,
+    hip: HipReference = HipReference.NHANES,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> FolderResult:
@@ -110,6 +112,8 @@ def predict_folder(
         shown for comparison.
     columns : LabelColumns, optional
         Names of the hospital's columns.
+    hip : HipReference
+        With whom the site has its hips compared.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     progress : callable, optional
@@ -151,7 +155,7 @@ def predict_folder(
     if not ready:
         raise champions.missing[wanted[0]]
     absent = [tasks[name] for name in wanted if name in champions.missing]
-    predictions, failures = _read_each(studies, ready, absent, out, device, progress)
+    predictions, failures = _read_each(studies, ready, absent, out, device, hip, progress)
     if not predictions:
         raise InputUnreadableError(
             f"{study_dir}: none of {counted(len(failures), 'study', 'studies')} could be read: "
@@ -179,6 +183,7 @@ def _read_each(
     absent: Sequence[type[Task]],
     out: Path,
     device: str,
+    hip: HipReference,
     progress: Callable[[str], None] | None,
 ) -> tuple[dict[Path, Prediction], list[StudyFailure]]:
     """Read and write study by study; one bad study never stops the others."""
@@ -190,7 +195,7 @@ def _read_each(
         if progress is not None:
             progress(f"study {number} of {len(studies)}")
         try:
-            prediction, report, findings = read_study(study, ready, device, absent)
+            prediction, report, findings = read_study(study, ready, device, absent, hip)
             write_results(folder, prediction, report, study.images, findings)
             predictions[folder] = prediction
         except OsteofedError as error:
@@ -240,6 +245,7 @@ def read_study(
     ready: Sequence[ReadyModel],
     device: str = "cpu",
     absent: Sequence[type[Task]] = (),
+    hip: HipReference = HipReference.NHANES,
 ) -> tuple[Prediction, str, Findings]:
     """Run every task that the study concerns, and put the results together.
 
@@ -282,6 +288,7 @@ def read_study(
          if one.record.regions is not None},
         study.choices,
         study.set_aside,
+        hip,
     )  # fmt: skip
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(
@@ -303,6 +310,7 @@ def read_study(
         volumes=seen.volumes,
         volume_maps=everything.volume_maps,
         set_aside=study.set_aside,
+        hip=hip,
     )
     return prediction, render_report(prediction, given), everything
 

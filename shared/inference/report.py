@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from markupsafe import Markup
 
-from shared.clinical.scores import BoneClass, reported_score, t_score
+from shared.clinical.references import AGE_CURVES
+from shared.clinical.scores import BoneClass
+from shared.clinical.whose_reference import HipReference, has_scale, young_reference
 from shared.findings.attenuation import calibration_sentence, published_cut_offs
 from shared.findings.facts import Grade, Measurement, Score
 from shared.findings.findings import FRACTURE_GRADE, RegionMap, class_of, scores_of
@@ -36,7 +38,7 @@ from shared.records import (
     View,
     VolumeRecord,
 )
-from shared.regions import BMD_REGIONS, LUMBAR, RIGHT_HIP, VERTEBRAE, sideless
+from shared.regions import BMD_REGIONS, RIGHT_HIP, VERTEBRAE, sideless
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -76,6 +78,7 @@ class ReportInput:
     volumes: Mapping[str, VolumeRecord] = field(default_factory=dict)
     volume_maps: Mapping[str, RegionMap] = field(default_factory=dict)
     set_aside: Mapping[View, str] = field(default_factory=dict)
+    hip: HipReference = HipReference.NHANES
 
 
 def render_report(prediction: Prediction, given: ReportInput) -> str:
@@ -109,6 +112,8 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         study_date=shown_date(prediction.study.study_date),
         unsure=_unverified(rows, kind),
         own_rows=_own_rows(prediction, given, rows),
+        single=young_reference("L1", given.vendor).source if has_scale(given.vendor) else "",
+        curves=_curves(rows, given),
         left_out=_left_out(prediction, "hospital"),
         unused=_left_out(prediction, "estimate"),
         vertebrae=_vertebrae(prediction),
@@ -151,7 +156,7 @@ def _density_rows(prediction: Prediction, given: ReportInput) -> list[DensityRow
     for region in SITES:
         if region in given.labels.bmd and region not in shown:
             own = given.labels.bmd[region]
-            t, z = scores_of(own, region, given.vendor, given.covariates)
+            t, z = scores_of(own, region, given.vendor, given.covariates, given.hip)
             rows.append(
                 DensityRow(region, own, t, z, class_of(t, z, region, given.covariates), None)
             )
@@ -175,12 +180,20 @@ def _graphs(rows: Sequence[DensityRow], given: ReportInput, kind: str) -> list[M
         if row.region not in SITES or (found and found.quantity != "areal BMD"):
             continue
         scale = given.vendor if found is None else Vendor(found.scale)
+        if not has_scale(scale):
+            continue
         estimate = None if found is None or found.not_scored else found.value
         point = GraphPoint(sideless(row.region), row.own, estimate)
         title = capital(region_words(row.region))
-        svg = score_graph(point, scale, given.covariates, kind, title)
+        svg = score_graph(point, scale, given.covariates, kind, title, given.hip)
         graphs.append(Markup(svg))  # noqa: S704 - made by us; every text in it is escaped
     return graphs
+
+
+def _curves(rows: Sequence[DensityRow], given: ReportInput) -> list[str]:
+    """Of whom the curves by age are that the graphs show; no population goes unsaid."""
+    known = (AGE_CURVES.get((given.covariates.sex or "", sideless(row.region))) for row in rows)
+    return list(dict.fromkeys(curve.people for curve in known if curve is not None))
 
 
 def _scale(prediction: Prediction, given: ReportInput) -> Vendor:
@@ -243,10 +256,14 @@ def _own_rows(
         if region not in given.labels.bmd or region in shown:
             continue
         bmd = given.labels.bmd[region]
-        has_score = region in LUMBAR or region in SITES
-        score = reported_score(t_score(bmd, sideless(region), given.vendor)) if has_score else None
+        score, _ = scores_of(bmd, region, given.vendor, given.covariates, given.hip)
         rows.append(
-            {"region": region, "bmd": bmd, "score": score, "left_out": left_out.get(region)}
+            {
+                "region": region,
+                "bmd": bmd,
+                "score": None if score is None else score.value,
+                "left_out": left_out.get(region),
+            }
         )
     return rows
 

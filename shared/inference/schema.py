@@ -35,9 +35,9 @@ class Conclusion(Fact):
     reason of each lumbar vertebra that was not used. `diagnoses` are what the hospital says of
     the study as a whole, in its own words, and `grades` its own Genant grades by vertebra,
     those of vertebrae that no model graded, too. `verified` says whether the references of the
-    score are; None without a score. `not_judged` gives the reason of each site with a BMD that
-    the conclusion does not count. `suspected` are lumbar vertebrae that count here, as the
-    hospital measured them, though a model suspects a fracture.
+    score are, and `reference` which they are; None and empty without a score. `not_judged` gives
+    the reason of each site with a BMD that the conclusion does not count. `suspected` are lumbar
+    vertebrae that count here, as the hospital measured them, though a model suspects a fracture.
     """
 
     basis: Literal["estimate", "hospital"]
@@ -50,6 +50,7 @@ class Conclusion(Fact):
     diagnoses: tuple[str, ...] = ()
     grades: dict[str, int] = Field(default_factory=dict)
     verified: bool | None = None
+    reference: str = ""
     not_judged: dict[str, str] = Field(default_factory=dict)
     suspected: tuple[str, ...] = ()
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
+from shared.clinical.whose_reference import HipReference, has_scale, young_reference
 from shared.findings.ct_estimates import is_from_ct, only_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
@@ -33,6 +34,7 @@ from shared.regions import VERTEBRA_CODES
 VENDOR_WORDS = {
     Vendor.LUNAR: "GE Lunar",
     Vendor.HOLOGIC: "Hologic",
+    Vendor.NORLAND: "Norland",
     Vendor.GENERIC: "generic scanner, standardised BMD",
     Vendor.OTHER: "other maker",
 }
@@ -45,10 +47,21 @@ DISCLAIMER = (
 )
 
 
-T_SCORE_SENTENCE = (
-    "T-scores compare with young white women (NHANES III for the hip, Hologic's reference "
-    "for the spine), for women and men of every ethnic group (ISCD 2023)."
+#: With whom a Z-score compares, where there is any, and why there mostly is none.
+Z_SENTENCE: Final = (
+    "A Z-score is given only where a published table by age gives what a scanner printed: of a "
+    "woman's total hip of 20 to 70 years on a Hologic scanner, against white women of the United "
+    "States (NHANES III). Elsewhere it is withheld."
 )
+
+
+def references_sentence(vendor: Vendor, hip: HipReference = HipReference.NHANES) -> str:
+    """Say with whom T-scores compare, of spine and hip."""
+    spine, hips = (young_reference(one, vendor, hip).source for one in ("L1-L4", "total_hip"))
+    return (
+        "T-scores compare with young white women, for women and men of every ethnic group (ISCD "
+        f"2023): the spine with {spine}; the hip with {hips}."
+    )
 
 
 def narrate(
@@ -59,6 +72,7 @@ def narrate(
     conclusions: Sequence[Conclusion],
     models: Sequence[ModelFacts],
     series: Sequence[SeriesFacts] = (),
+    hip: HipReference = HipReference.NHANES,
 ) -> Narrative:
     """Write the report's text.
 
@@ -73,6 +87,8 @@ def narrate(
     models : sequence of ModelFacts
     series : sequence of SeriesFacts
         CT series of the study.
+    hip : HipReference
+        With whom hips were compared.
 
     Returns
     -------
@@ -82,7 +98,7 @@ def narrate(
     said = [f"Second opinion by attenuation: {opinion}"] if opinion else []
     *concluded, advice = impression(findings, conclusions, covariates, models)
     return Narrative(
-        technique=_technique(images, vendor, covariates, series, findings, conclusions),
+        technique=_technique(images, vendor, covariates, series, findings, conclusions, hip),
         findings=(*_findings(findings, conclusions), *opinion_sentences(series)),
         impression=(*concluded, *said, advice),
         limits=_limits(findings, conclusions, models),
@@ -96,6 +112,7 @@ def _technique(
     series: Sequence[SeriesFacts],
     findings: Findings,
     conclusions: Sequence[Conclusion],
+    hip: HipReference,
 ) -> tuple[str, ...]:
     sentences = [
         _series_sentence(one, number, len(series)) for number, one in enumerate(series, start=1)
@@ -103,10 +120,11 @@ def _technique(
     scored = any(found.t_score or found.reported_t_score for found in findings.measurements)
     scored = scored or any(one.kind == "T" and one.site for one in conclusions)
     scored = scored and not any(one.kind == "Z" for one in conclusions)  # those show no T-score
+    scored = scored and has_scale(vendor)
     if series and not images:
         if findings.measurements or findings.grades:
             sentences.append("What is estimated comes from a neural network and was not measured.")
-        return (*sentences, T_SCORE_SENTENCE) if scored else tuple(sentences)
+        return (*sentences, references_sentence(vendor, hip)) if scored else tuple(sentences)
     there = {image.view for image in images}
     views = listed([VIEW_WORDS[view] for view in ALL_DXA_VIEWS if view in there]) or "none"
     sentences.append(f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.")
@@ -129,11 +147,11 @@ def _technique(
         )
     if _with_bmd(conclusions):
         sentences.append(
-            "The hospital measured its BMD; its T- and Z-scores and classes here are computed by "
-            "this program's references and may differ from the hospital's own report."
+            "The hospital measured its BMD; T- and Z-scores and classes of it are computed by this "
+            "program's references; none is taken from the hospital's report, which may differ."
         )
     if scored:
-        sentences.append(T_SCORE_SENTENCE)
+        sentences.append(references_sentence(vendor, hip))
     if covariates.sex == "F" and covariates.age_years is not None and covariates.age_years >= 50:
         sentences.append("Menopause is not recorded; a woman of 50 or more is taken as past it.")
     elif covariates.sex == "F" and covariates.age_years is not None:
@@ -239,8 +257,7 @@ def _limits(
         sentences += [
             f"Converting between scanners adds about {CROSS_CALIBRATION_ERROR:.1%} of error for "
             "one patient.",
-            "Z-scores and the dashed line are means by age of NHANES (spine; total hip of men) or "
-            "of a Korean cohort (marked *), which need not fit this patient.",
+            Z_SENTENCE,
         ]
     sentences += _limit_of_grades(findings, models)
     sentences += _limit_of_outlines(findings, models)

@@ -19,6 +19,7 @@ COLUMN_MM: Final = 32.0
 CLIP_CONTRAST: Final = {
     Vendor.LUNAR: 0.50,
     Vendor.HOLOGIC: 0.31,
+    Vendor.NORLAND: 0.48,  # as of any: none was seen
     Vendor.GENERIC: 0.48,
     Vendor.OTHER: 0.48,
 }

@@ -239,6 +239,16 @@ class LabelPairing(Settings):
     months: Annotated[float, Field(ge=0, le=1200)] = 12.0
 
 
+class ScoreReferences(Settings):
+    """With whom T-scores compare where a site may choose.
+
+    `hip` is ``nhanes`` (NHANES III on the Hologic scale, ISCD 2023) or ``scanner``: as the
+    scanner's own software has it, where that is known.
+    """
+
+    hip: Literal["nhanes", "scanner"] = "nhanes"
+
+
 class SiteConfig(Settings):
     """``site.yaml``; relative paths are relative to the file."""
 
@@ -247,6 +257,7 @@ class SiteConfig(Settings):
     ledger: Path = Path("ledger.sqlite")
     secret: Path = Path("secret.key")
     labels: LabelColumns = LabelColumns()
+    scores: ScoreReferences = ScoreReferences()
     pairing: LabelPairing = LabelPairing()
     split: SplitFractions = SplitFractions()
     privacy: SitePrivacy = SitePrivacy()

@@ -36,6 +36,7 @@ VENDOR_WORDS: Final[dict[Vendor, re.Pattern[str]]] = {
         r"\b(ge|gems|general electric|prodigy|encore)\b|lunar|idxa|\bdpx", re.I
     ),
     Vendor.HOLOGIC: re.compile(r"hologic|\b(apex|horizon|discovery|qdr)\b", re.I),
+    Vendor.NORLAND: re.compile(r"norland", re.I),
     Vendor.GENERIC: re.compile(r"^generic$", re.I),
 }
 RIGHT: Final = re.compile(r"^(right|rt)\s+|\s+right$")

@@ -7,14 +7,14 @@ from html import escape
 
 import numpy as np
 
+from shared.clinical.cross_calibration import converted_bmd
 from shared.clinical.references import (
     AGE_CURVES,
-    BELOW_EXPECTED_Z,
     NORMAL_T,
     OSTEOPOROSIS_T,
-    YOUNG_FEMALE,
 )
 from shared.clinical.scores import bmd_at_t_score, t_score
+from shared.clinical.whose_reference import HipReference
 from shared.records import Covariates, Vendor
 
 _WIDTH, _HEIGHT = 200.0, 158.0
@@ -22,6 +22,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 28.0, 18.0, 30.0, 26.0
 _AGES = (20.0, 90.0)
 _T_RANGE = (-5.0, 3.0)
 _GREEN, _AMBER, _RED, _PLAIN = "#dcefdc", "#fdf0cd", "#f8d9d5", "#eef1f4"
+#: Bands about the mean by age, each of one SD to either side: the outer one first.
+_AGE_BANDS = ((2.0, "#dbe9f5"), (1.0, "#b7d3ea"))
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,12 @@ class GraphPoint:
 
 
 def score_graph(
-    point: GraphPoint, vendor: Vendor, covariates: Covariates, kind: str, title: str
+    point: GraphPoint,
+    vendor: Vendor,
+    covariates: Covariates,
+    kind: str,
+    title: str,
+    hip: HipReference = HipReference.NHANES,
 ) -> str:
     """Draw one site's panel as inline SVG.
 
@@ -48,9 +55,11 @@ def score_graph(
     covariates : Covariates
         An unknown age is drawn as a line across the panel.
     kind : str
-        ``T``: WHO zones. ``Z``: the band of the same age and sex, its lower
-        bound at −2 SD. ``neither``: no zones.
+        ``T``: WHO zones. ``Z``: bands of one SD about the mean of the same age and
+        sex, two to either side. ``neither``: no zones.
     title : str
+    hip : HipReference
+        With whom the right axis compares a hip.
 
     Returns
     -------
@@ -64,9 +73,9 @@ def score_graph(
         f"<title>{escape(title)}</title>",
         f'<text x="3" y="12" class="head">{escape(title)}</text>',
         *_zones(kind),
-        *_age_band(point.region, covariates, kind),
-        *_axes(point.region, vendor, with_t=kind != "Z"),
-        *_patient(point, vendor, covariates),
+        *_age_bands(point.region, vendor, covariates, kind, hip),
+        *_axes(point.region, vendor, kind != "Z", hip),
+        *_patient(point, vendor, covariates, hip),
         "</svg>",
     ]
     return "".join(parts)
@@ -105,34 +114,37 @@ def _zones(kind: str) -> list[str]:
     ]
 
 
-def _age_band(region: str, covariates: Covariates, kind: str) -> list[str]:
-    """Mean of the same sex by age, dashed; with Z also ±2 SD as a band."""
-    curves = AGE_CURVES.get((covariates.sex or "", region), ())
-    reference = YOUNG_FEMALE[region]
+def _age_bands(
+    region: str, vendor: Vendor, covariates: Covariates, kind: str, hip: HipReference
+) -> list[str]:
+    """Mean of the same sex by age, dashed; with Z also bands of one SD about it."""
+    curve = AGE_CURVES.get((covariates.sex or "", region))
+    if curve is None:
+        return []
+    ages = np.linspace(max(curve.age_from, _AGES[0]), min(curve.age_to, _AGES[1]), 40)
+    means = np.interp(ages, curve.ages, curve.means)
+    sds = np.interp(ages, curve.ages, curve.sds)
+
+    def places(off: float) -> list[str]:
+        """Along the ages, so many SD off the mean, on the patient's scale."""
+        values = (
+            converted_bmd(float(m + off * s), curve.scale, vendor, region)
+            for m, s in zip(means, sds, strict=True)
+        )
+        return [
+            f"{_x(age):.1f},{_y(t_score(value, region, vendor, hip)):.1f}"
+            for age, value in zip(ages, values, strict=True)
+        ]
+
     drawn = []
-    for curve in curves[:1] if kind != "Z" else curves:
-        ages = np.linspace(max(curve.age_from, _AGES[0]), min(curve.age_to, _AGES[1]), 40)
-        means = (np.interp(ages, curve.ages, curve.means) - reference.mean) / reference.sd
-        sds = np.interp(ages, curve.ages, curve.sds) / reference.sd
-        if kind == "Z":
-            upper = [
-                f"{_x(a):.1f},{_y(m - s * BELOW_EXPECTED_Z):.1f}"
-                for a, m, s in zip(ages, means, sds, strict=True)
-            ]
-            lower = [
-                f"{_x(a):.1f},{_y(m + s * BELOW_EXPECTED_Z):.1f}"
-                for a, m, s in zip(ages, means, sds, strict=True)
-            ]
-            points = " ".join([*upper, *reversed(lower)])
-            drawn.append(f'<polygon points="{points}" fill="#cfe3f3" fill-opacity="0.8"/>')
-        line = " ".join(f"{_x(a):.1f},{_y(m):.1f}" for a, m in zip(ages, means, strict=True))
-        drawn.append(f'<polyline points="{line}" class="mean"/>')
-        if kind == "Z" and curve.age_from <= (covariates.age_years or 0) <= curve.age_to:
-            break  # the curve that the score compares with; a second would contradict it
+    for off, colour in _AGE_BANDS if kind == "Z" else ():
+        points = " ".join([*places(off), *reversed(places(-off))])
+        drawn.append(f'<polygon points="{points}" fill="{colour}" fill-opacity="0.8"/>')
+    drawn.append(f'<polyline points="{" ".join(places(0.0))}" class="mean"/>')
     return drawn
 
 
-def _axes(region: str, vendor: Vendor, with_t: bool) -> list[str]:
+def _axes(region: str, vendor: Vendor, with_t: bool, hip: HipReference) -> list[str]:
     right = _WIDTH - _RIGHT
     parts = [
         f'<rect x="{_LEFT:.1f}" y="{_TOP:.1f}" width="{right - _LEFT:.1f}" '
@@ -154,7 +166,7 @@ def _axes(region: str, vendor: Vendor, with_t: bool) -> list[str]:
             label = f"{score:+d}".replace("-", "−") if score else "0"
             parts.append(f'<text x="{right + 3:.1f}" y="{y + 2.5:.1f}" class="tick">{label}</text>')
         if score % 2:
-            bmd = bmd_at_t_score(score, region, vendor)
+            bmd = bmd_at_t_score(score, region, vendor, hip)
             parts.append(
                 f'<text x="{_LEFT - 3:.1f}" y="{y + 2.5:.1f}" class="tick" '
                 f'text-anchor="end">{bmd:.2f}</text>'
@@ -165,13 +177,15 @@ def _axes(region: str, vendor: Vendor, with_t: bool) -> list[str]:
     return parts
 
 
-def _patient(point: GraphPoint, vendor: Vendor, covariates: Covariates) -> list[str]:
+def _patient(
+    point: GraphPoint, vendor: Vendor, covariates: Covariates, hip: HipReference
+) -> list[str]:
     """What was measured as a filled circle, the estimate as a hollow diamond around it."""
     parts = []
     for value, kind in ((point.estimate, "estimate"), (point.measured, "own")):
         if value is None:
             continue
-        y = _y(t_score(value, point.region, vendor))
+        y = _y(t_score(value, point.region, vendor, hip))
         if covariates.age_years is None:
             line = f'x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"'
             parts.append(f'<line {line} class="at {kind}"/>')

@@ -123,7 +123,8 @@ def test_the_bmd_of_a_day_is_of_its_dxa_scan_and_never_of_its_ct(hospital: ToldH
     ("makers", "expected"),
     [
         (["Hologic Horizon A"], ("hologic", "hologic")),
-        (["Norland"], ("other", "other")),
+        (["Norland"], ("norland", "norland")),
+        (["DMS Stratos"], ("other", "other")),
         (["", "GE Lunar"], ("lunar", "lunar")),
         ([""], ("other", None)),  # of two vendors, nobody knows which
     ],
@@ -169,7 +170,8 @@ def test_a_patient_whose_studies_are_left_out_is_in_no_split(hospital: ToldHospi
     [
         ("GE Healthcare", Vendor.LUNAR), ("LUNAR iDXA", Vendor.LUNAR), ("Prodigy", Vendor.LUNAR),
         ("HOLOGIC, Inc.", Vendor.HOLOGIC), ("Horizon W", Vendor.HOLOGIC), ("", Vendor.OTHER),
-        ("Norland XR-46", Vendor.OTHER), ("GE or Hologic", Vendor.OTHER),
+        ("Norland XR-46", Vendor.NORLAND), ("DMS Stratos", Vendor.OTHER),
+        ("GE or Hologic", Vendor.OTHER),
     ],
 )  # fmt: skip
 def test_vendors_are_known_by_their_names(text: str, vendor: Vendor) -> None:

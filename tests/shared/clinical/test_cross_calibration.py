@@ -30,13 +30,18 @@ REGIONS = st.sampled_from(BMD_REGIONS)
         (Vendor.LUNAR, "total_hip", 0.9, 0.8501),  # −0.031 + 0.8811
         (Vendor.HOLOGIC, "trochanter", 0.7, 0.7565),  # −0.017 + 0.7735
         (Vendor.LUNAR, "trochanter", 0.7, 0.6223),  # −0.042 + 0.6643
+        (Vendor.NORLAND, "L1-L4", 0.969, 1.0436),
+        (Vendor.NORLAND, "L2-L4", 0.8942, 0.970722),  # 1.0436 − 0.9743 · 0.0748
+        (Vendor.NORLAND, "femoral_neck", 0.8, 0.794),  # 0.006 + 0.788
+        (Vendor.NORLAND, "total_hip", 0.9, 0.9368),  # 0.026 + 0.9108
+        (Vendor.NORLAND, "trochanter", 0.7, 0.7297),  # 0.057 + 0.6727
         (Vendor.GENERIC, "total_hip", 0.9, 0.9),
     ],
 )
 def test_standardised_bmd_is_the_published_line(
     vendor: Vendor, region: str, bmd: float, expected: float
 ) -> None:
-    assert standardised_bmd(bmd, vendor, region) == pytest.approx(expected, abs=1e-9)
+    assert standardised_bmd(bmd, vendor, region) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("vertebra", ["L1", "L2", "L3", "L4"])
@@ -68,6 +73,11 @@ def test_genant_and_hui_agree_at_usual_densities() -> None:
         by_hui = hologic_bmd(lunar, Vendor.LUNAR, "L1-L4")
         by_genant = 0.906 * lunar - 0.025  # g/cm², Genant 1994: an older way
         assert by_genant == pytest.approx(by_hui, rel=0.01)
+
+
+def test_a_printed_norland_value_is_met_within_a_percent() -> None:
+    """It printed 962.9 mg/cm² of 0.8942; Hui's line is another, and the one that we use."""
+    assert standardised_bmd(0.8942, Vendor.NORLAND, "L2-L4") == pytest.approx(0.9629, rel=0.009)
 
 
 def test_hologic_is_its_own_scale() -> None:

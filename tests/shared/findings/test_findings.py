@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.clinical.cross_calibration import standardised_bmd
+from shared.clinical.whose_reference import HipReference
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import (
     Findings,
@@ -66,8 +67,10 @@ def test_a_child_gets_no_t_score_and_a_premenopausal_woman_no_who_class() -> Non
     child = bmd_measurement("t", "L1-L4", 0.7, Vendor.LUNAR, Covariates("F", 12.0), StudyLabels())
     assert child.t_score is None
     assert child.bone_class is None
-    young = bmd_measurement("t", "L1-L4", 0.7, Vendor.LUNAR, YOUNG_WOMAN, StudyLabels())
+    young = bmd_measurement("t", "total_hip", 0.6, Vendor.HOLOGIC, YOUNG_WOMAN, StudyLabels())
     assert young.bone_class == "below the expected range for age"
+    other = bmd_measurement("t", "total_hip", 0.6, Vendor.LUNAR, YOUNG_WOMAN, StudyLabels())
+    assert (other.z_score, other.bone_class) == (None, None)  # no table gives what GE prints
 
 
 @pytest.mark.parametrize(
@@ -252,25 +255,63 @@ def test_the_whole_spine_counts_where_a_vertebra_is_only_not_reported_alone() ->
 
 
 def test_a_recomputed_spine_says_that_its_reference_is_not_verified() -> None:
-    each = {"L1": 0.60, "L2": 0.70, "L3": 0.755, "L4": 0.80}
+    each = {"L1": 0.60, "L2": 0.70, "L3": 0.755}
     conclusion = conclude_hospital(StudyLabels(bmd=each), Vendor.HOLOGIC, WOMAN, {})
     assert conclusion is not None
     assert (conclusion.site, conclusion.verified) == ("L1-L4", False)
+    assert "put together of L1, L2, L3, which is not verified" in conclusion.note
+
+
+def test_a_recomputed_spine_of_ge_has_the_printed_score_of_just_these_vertebrae() -> None:
+    """L4 is 1.3 from L3; GE printed -1.1 of L1-L3 where it printed -1.3 of L1-L4."""
+    each = {"L1": 0.890, "L2": 1.056, "L3": 1.140, "L4": 0.984, "L1-L4": 1.022}
+    conclusion = conclude_hospital(StudyLabels(bmd=each), Vendor.LUNAR, WOMAN, {})
+    assert conclusion is not None
+    assert (list(conclusion.left_out), conclusion.score) == (["L4"], -1.1)
+    assert conclusion.verified
+    assert conclusion.reference.startswith("GE Lunar's own")
+    assert "recomputed from L1, L2 and L3 by the usual areas of vertebrae" in conclusion.note
+
+
+def test_bmd_of_a_scanner_whose_scale_is_not_known_has_no_class_and_says_so() -> None:
+    labels = StudyLabels(bmd={"L1-L4": 0.9})
+    conclusion = conclude_hospital(labels, Vendor.OTHER, WOMAN, {})
+    assert conclusion is not None
+    assert conclusion.bone_class is None
+    assert conclusion.note == "its scanner's scale is not known"
+
+
+def test_a_site_may_have_its_hips_compared_as_its_scanner_does() -> None:
+    """GE printed -1.6 of a total hip of 0.800; by Looker's values it is -1.65."""
+    labels = StudyLabels(bmd={"total_hip": 0.800})
+    subject = make_subject(labels=labels)
+    for hip, score in ((HipReference.NHANES, -1.7), (HipReference.SCANNER, -1.6)):
+        found = predict(replace(subject, hip=hip))
+        assert found.conclusions[-1].score == score
+        [own] = [one for one in found.measurements if one.region == "total_hip"]
+        assert own.reported_t_score is not None
+        assert own.reported_t_score.value == score
+        names = ("NHANES III" in " ".join(found.narrative.technique), hip is HipReference.NHANES)
+        assert names[0] == names[1]
 
 
 def test_a_site_without_a_reference_is_said_not_to_be_judged() -> None:
-    man = Covariates("M", 45.0)
     labels = StudyLabels(bmd={"femoral_neck": 0.5, "total_hip": 0.9})
-    own = conclude_hospital(labels, Vendor.HOLOGIC, man, {})
+    own = conclude_hospital(labels, Vendor.HOLOGIC, YOUNG_WOMAN, {})
     assert own is not None
     assert own.site == "total_hip"
-    assert own.not_judged == {"femoral_neck": "there is no reference for this sex and age"}
-    assert own.note.startswith("the femoral neck is not judged because there is no reference")
+    why = "no published table by age is known to reproduce the Z-scores that such a scanner prints"
+    assert list(own.not_judged) == ["femoral_neck"]
+    assert own.note.startswith(f"the femoral neck is not judged because {why}")
     found = [
-        bmd_measurement("t", region, 0.7, Vendor.HOLOGIC, man, StudyLabels())
+        bmd_measurement("t", region, 0.7, Vendor.HOLOGIC, YOUNG_WOMAN, StudyLabels())
         for region in ("femoral_neck", "total_hip")
     ]
-    assert list(conclude_estimates(found, man, {}).not_judged) == ["femoral_neck"]
+    assert list(conclude_estimates(found, YOUNG_WOMAN, {}).not_judged) == ["femoral_neck"]
+    none = conclude_hospital(labels, Vendor.LUNAR, YOUNG_WOMAN, {})
+    assert none is not None
+    assert none.bone_class is None
+    assert none.note.startswith(f"the total hip and femoral neck are not judged because {why}")
 
 
 def test_tasks_find_in_order_each_given_what_it_comes_after() -> None:

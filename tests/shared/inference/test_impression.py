@@ -11,7 +11,7 @@ from shared.findings.facts import QualityFlag
 from shared.findings.findings import Findings
 from shared.inference.assemble import Subject, assemble
 from shared.inference.schema import Prediction
-from shared.records import Covariates, StudyLabels, View
+from shared.records import Covariates, StudyLabels, Vendor, View
 from shared.regions import VERTEBRAE
 from tests.shared.inference_cases import (
     GRADE_METRICS,
@@ -287,8 +287,9 @@ def test_a_vertebra_that_a_model_suspects_stays_in_the_measured_spine_and_is_nam
 
 
 def test_a_score_against_an_unverified_reference_is_marked_in_the_headline_and_the_table() -> None:
-    woman = Covariates("F", 30.0)  # her hip is held against young women of any age
-    subject = make_subject(covariates=woman, labels=StudyLabels(bmd={"total_hip": 0.80}))
+    woman = Covariates("F", 30.0)  # the table by age of her hip was read at second hand
+    labels = StudyLabels(bmd={"total_hip": 0.80})
+    subject = make_subject(covariates=woman, labels=labels, vendor=Vendor.HOLOGIC)
     first = predict(subject, NORMAL).narrative.impression[0]
     assert "(reference unverified) at the total hip" in first
     [row] = re.findall(r">Total hip</td>.*?</tr>", html(subject, None), re.DOTALL)
@@ -306,8 +307,8 @@ def test_one_site_that_is_not_scored_has_no_score_there_only() -> None:
 
 
 def test_before_fifty_an_error_is_told_in_the_unit_of_the_density() -> None:
-    young = make_subject(covariates=Covariates("F", 35.0))
-    said = unfit(young, mae_lumbar=0.0613).narrative.impression[0]
+    young = make_subject(covariates=Covariates("F", 35.0), vendor=Vendor.HOLOGIC)
+    said = unfit(young, mae_total_hip=0.0613).narrative.impression[0]
     assert "(off by 0.061 g/cm² on average on validation patients)" in said
     poor = unfit(young, **BAD).narrative.impression[0]
     assert "off by 0.160 g/cm² at the lumbar spine L1-L4" in poor
@@ -317,10 +318,10 @@ def test_before_fifty_an_error_is_told_in_the_unit_of_the_density() -> None:
 
 def test_sites_that_are_not_judged_are_said_and_the_lowest_is_of_the_others() -> None:
     labels = StudyLabels(bmd={"femoral_neck": 0.6, "total_hip": 1.0})
-    man = make_subject(covariates=Covariates("M", 45.0), labels=labels)
-    first = predict(man, None).narrative.impression[0]
+    young = make_subject(covariates=Covariates("F", 45.0), labels=labels, vendor=Vendor.HOLOGIC)
+    first = predict(young, None).narrative.impression[0]
     assert "lowest Z-score of the sites judged " in first
-    assert "Not judged: the femoral neck, because there is no reference for this sex" in first
+    assert "Not judged: the femoral neck, because no published table by age is known to" in first
     assert "of the sites judged" not in predict(measured(1.0), None).narrative.impression[0]
 
 
@@ -380,9 +381,8 @@ def test_the_box_has_the_tone_of_the_worst_that_stands_in_it(
 
 def test_a_diagnosis_of_the_whos_is_no_class_by_age() -> None:
     young, labels = Covariates("F", 35.0), StudyLabels(classes={"normal": 1.0})
-    text = " ".join(
-        predict(make_subject(covariates=young, labels=labels), NORMAL).narrative.impression
-    )
+    subject = make_subject(covariates=young, labels=labels, vendor=Vendor.HOLOGIC)
+    text = " ".join(predict(subject, NORMAL).narrative.impression)
     assert "Estimated bone density within the expected range for age" in text
     assert "differs" not in text
     assert "same class" not in text

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.findings.region_names import levels
 from shared.inference.assemble import assemble
-from shared.records import Covariates, StudyLabels, View
+from shared.records import Covariates, StudyLabels, Vendor, View
 from shared.regions import REGION_CODES
 from tests.shared.inference_cases import (
     LOW,
@@ -53,19 +53,27 @@ def test_osteopenia() -> None:
 def test_osteoporosis_names_the_site_and_the_score() -> None:
     text = impression(make_subject(), OSTEOPOROTIC)
     assert "in the range of osteoporosis" in text
-    # sBMD 0.80 is Hologic (0.80 − 1.0436)/1.0550 + 0.972 = 0.741; (0.741 − 1.047)/0.110
+    # sBMD 0.80 is Lunar (0.80 − 1.0436)/0.9683 + 1.100 = 0.8484; (0.8484 − 1.18)/0.12
     assert "lowest estimated T-score −2.8 at the lumbar spine L1-L4" in text
     assert "physician" in text
 
 
-@pytest.mark.parametrize(("sex", "who"), [("F", "a woman under 50"), ("M", "a man under 50")])
-def test_before_fifty_the_z_score_counts_and_no_who_class_is_named(sex: str, who: str) -> None:
-    subject = make_subject(covariates=Covariates(sex, 35.0))
+@pytest.mark.parametrize("vendor", [Vendor.HOLOGIC, Vendor.LUNAR])
+@pytest.mark.parametrize("sex", ["F", "M"])
+def test_before_fifty_the_z_score_counts_and_no_who_class_is_named(
+    sex: str, vendor: Vendor
+) -> None:
+    """Only of a woman's total hip on a Hologic scanner; otherwise it is said to be withheld."""
+    subject = make_subject(covariates=Covariates(sex, 35.0), vendor=vendor)
     prediction = predict(subject, OSTEOPOROTIC)
     text = " ".join(prediction.narrative.impression)
-    assert "below the expected range for age" in text
-    assert who in text
-    assert "Z-score" in text
+    given = (sex, vendor) == ("F", Vendor.HOLOGIC)
+    assert ("below the expected range for age" in text) == given
+    assert ("for a woman under 50 the Z-score is used" in text) == given
+    withheld = "no published table by age is known to reproduce the Z-scores that such a scanner"
+    assert withheld in text
+    assert ("No class of bone density is given" in text) != given
+    assert any("Elsewhere it is withheld." in one for one in prediction.narrative.limits)
     everything = " ".join([*prediction.narrative.impression, *prediction.narrative.findings])
     assert "osteoporosis" not in everything
     assert "osteopenia" not in everything
@@ -213,6 +221,26 @@ def test_vertebrae_in_a_row_are_named_by_their_ends() -> None:
     assert levels(["T4", "T5", "T6", "L1", "L3", "L4"]) == "T4 to T6, L1, L3 and L4"
     assert levels(["L1", "T12", "T11"]) == "T11 to L1"
     assert levels([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("vendor", "spine", "hip"),
+    [
+        (Vendor.LUNAR, "GE Lunar's own young women, on its scale", "conversion to the Hologic"),
+        (Vendor.HOLOGIC, "Hologic's own young white women (no T-score that it printed", "III"),
+        (Vendor.NORLAND, "as Norland's own are not known", "conversion to the Hologic scale."),
+    ],
+)
+def test_the_report_says_with_whom_scores_compare_and_that_the_hospital_printed_none(
+    vendor: Vendor, spine: str, hip: str
+) -> None:
+    subject = make_subject(labels=StudyLabels(bmd={"L1-L4": 0.9}), vendor=vendor)
+    technique = predict(subject).narrative.technique
+    [said] = [one for one in technique if one.startswith("T-scores compare with")]
+    first, last = said.split("; the hip with NHANES III")
+    assert spine in first
+    assert hip in f"NHANES III{last}"
+    assert any("none is taken from the hospital's report" in one for one in technique)
 
 
 def test_doubtful_outlines_reach_the_impression() -> None:

@@ -63,6 +63,17 @@ def test_a_split_that_does_not_sum_to_one_is_refused(tmp_path: Path) -> None:
         load_settings(path, SiteConfig)
 
 
+def test_a_site_names_with_whom_its_hips_compare(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text("site: riverside\n")
+    assert load_settings(path, SiteConfig).scores.hip == "nhanes"
+    path.write_text("site: riverside\nscores: {hip: scanner}\n")
+    assert load_settings(path, SiteConfig).scores.hip == "scanner"
+    path.write_text("site: riverside\nscores: {hip: korean}\n")
+    with pytest.raises(ConfigError, match=r"scores.*hip"):
+        load_settings(path, SiteConfig)
+
+
 def test_saved_settings_load_as_they_were(tmp_path: Path) -> None:
     settings = SiteConfig(site="north")
     save_settings(settings, tmp_path / "site.yaml")

@@ -276,7 +276,8 @@ def test_the_vendor_is_a_covariate_and_generic_is_none() -> None:
         for vendor in DXA_VENDORS
     }
     assert codes == {
-        Vendor.LUNAR: [1.0, 0.0], Vendor.HOLOGIC: [0.0, 1.0], Vendor.GENERIC: [0.0, 0.0],
+        Vendor.LUNAR: [1.0, 0.0], Vendor.HOLOGIC: [0.0, 1.0],
+        Vendor.NORLAND: [0.0, 0.0], Vendor.GENERIC: [0.0, 0.0],
     }  # fmt: skip
 
 
