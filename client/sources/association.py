@@ -193,7 +193,16 @@ def limits(most_bytes: int, heard: Heard | None = None) -> list[Any]:
     def complete(event: evt.Event) -> None:
         counts[event.assoc] = 0
 
-    return [(evt.EVT_CONN_OPEN, opened), (evt.EVT_DIMSE_RECV, complete)]
+    def closed(event: evt.Event) -> None:
+        if event.assoc.is_acceptor and not event.assoc.is_established:
+            # Its thread waits for a request that will not come, and holds a caller's place.
+            event.assoc.dul.to_user_queue.put(None)
+
+    return [
+        (evt.EVT_CONN_OPEN, opened),
+        (evt.EVT_DIMSE_RECV, complete),
+        (evt.EVT_CONN_CLOSE, closed),
+    ]
 
 
 def _read(line: socket.socket | None, wanted: int, seconds: float) -> bytearray:

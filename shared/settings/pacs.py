@@ -36,7 +36,7 @@ class RetrySettings(Settings):
     attempts: Count = 6
     first_wait_seconds: Positive = 1.0
     longest_wait_seconds: Positive = 60.0
-    timeout_seconds: Positive = 30.0
+    timeout_seconds: Positive = 60.0
     patience_seconds: Positive = 600.0
 
 
