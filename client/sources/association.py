@@ -9,10 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 
 #: A peer keeps to `client.sources.nodes.PDU_BYTES`; with this much some that do not are read.
@@ -25,6 +25,8 @@ READ_BYTES: Final = 65_536
 #: What the library calls the events of something that is no DICOM, and of the end (PS3.8, 9.2.2).
 UNDERSTOOD_NOTHING: Final = "Evt19"
 CONNECTION_CLOSED: Final = "Evt17"
+#: How long a part may take where the association has no timeout.
+LONGEST_PART_SECONDS: Final = 60.0
 #: How long a peer may take to take its leave.
 LEAVING_SECONDS: Final = 2.0
 
@@ -156,53 +158,62 @@ def limits(most_bytes: int, heard: Heard | None = None) -> list[Any]:
         Told why.
     """
     said = heard if heard is not None else Heard()
-    counts: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
 
     def opened(event: evt.Event) -> None:
-        said.connected = True
         association = event.assoc
-        seconds = association.acse_timeout or 60.0
-        counts[association] = 0
-        line = association.dul.socket
-        if line is None:
-            return
+        said.connected = True
         if association.is_requestor:
-            said.line = line.socket
-        within = [False]  # the part whose beginning was read last
-
-        def read(wanted: int) -> bytearray:
-            begins, within[0] = not within[0], not within[0]
-            counts[association] = counts.get(association, 0) + wanted
-            if wanted > MOST_PDU_BYTES or counts[association] > most_bytes:
-                said.too_much = True
-                line._shutdown_socket()
-                raise OSError("more than is taken")
-            try:
-                data = _read(line.socket, wanted, seconds)
-            except OSError:
-                said.ended = not association._sent_abort
-                raise
-            said.ended = len(data) < wanted and not association._sent_abort
-            if begins and data and data[0] not in PDU_TYPES:
-                said.strange = bytes(data)
-            return data
-
-        line.recv = read
+            said.line = association.dul.socket.socket
+        reader = _Reader(association.dul, said, most_bytes)
+        association.dul.socket.recv = reader.read  # the library has no limit of its own
+        association.bind(evt.EVT_DIMSE_RECV, reader.complete)
         _survive(association, said)
-
-    def complete(event: evt.Event) -> None:
-        counts[event.assoc] = 0
 
     def closed(event: evt.Event) -> None:
         if event.assoc.is_acceptor and not event.assoc.is_established:
             # Its thread waits for a request that will not come, and holds a caller's place.
             event.assoc.dul.to_user_queue.put(None)
 
-    return [
-        (evt.EVT_CONN_OPEN, opened),
-        (evt.EVT_DIMSE_RECV, complete),
-        (evt.EVT_CONN_CLOSE, closed),
-    ]
+    return [(evt.EVT_CONN_OPEN, opened), (evt.EVT_CONN_CLOSE, closed)]
+
+
+@dataclass
+class _Reader:
+    """Reads in the stead of the library's own `AssociationSocket.recv`, within limits.
+
+    `bytes` are those of the message that is being read.
+    """
+
+    provider: DULServiceProvider
+    heard: Heard
+    most_bytes: int
+    bytes: int = 0
+    within: bool = False
+
+    def complete(self, event: evt.Event) -> None:
+        """Begin to count the next message."""
+        self.bytes = 0
+
+    def read(self, wanted: int) -> bytearray:
+        """Read so much; each part is asked for twice, its beginning and then its rest."""
+        line, association = self.provider.socket, self.provider.assoc
+        if line is None:
+            return bytearray()
+        self.within = not self.within
+        self.bytes += wanted
+        if wanted > MOST_PDU_BYTES or self.bytes > self.most_bytes:
+            self.heard.too_much = True
+            line._shutdown_socket()
+            raise OSError("more than is taken")
+        try:
+            data = _read(line.socket, wanted, association.acse_timeout or LONGEST_PART_SECONDS)
+        except OSError:
+            self.heard.ended = not association._sent_abort
+            raise
+        self.heard.ended = len(data) < wanted and not association._sent_abort
+        if self.within and data and data[0] not in PDU_TYPES:
+            self.heard.strange = bytes(data)
+        return data
 
 
 def _read(line: socket.socket | None, wanted: int, seconds: float) -> bytearray:

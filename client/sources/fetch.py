@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 MOST_WAITING_BYTES: Final = 20 * 1024**3
 #: After so many studies in a row that it hung up on or stood still at, a PACS is left alone.
 MOST_IN_VAIN: Final = 3
+NOT_ASKED: Final = (
+    f"was not asked for: the {MOST_IN_VAIN} before it were asked for in vain, one after the other"
+)
 
 
 class Pacs(Protocol):
@@ -164,36 +167,66 @@ def fetch_all(
     store.close()
     inbox = Inbox(store.folder, store.secret)
     reports: list[IngestReport] = []
-    left: list[StudyLeft] = []
-    fetched = known = vain = 0
     with inbox.alone("fetching"), pacs.ready():
         found = patiently(retry, pacs.name, lambda: pacs.find(wanted), say)
+        sweep = _Sweep(pacs, inbox, retry, say, again)
         for done, study in enumerate(found, start=1):
-            if not again and inbox.was_fetched(pacs.name, study.study_uid, study.instances):
-                known += 1
-            elif vain >= MOST_IN_VAIN:
-                left.append(StudyLeft(study.study_uid, "", _NOT_ASKED))
-            elif (failed := _fetch_one(pacs, study, inbox, retry, say)) is None:
-                fetched, vain = fetched + 1, 0
-            else:
-                left.append(_left(study, failed))
-                vain = vain + 1 if _in_vain(failed) else 0
-                if _in_vain(failed) and vain == MOST_IN_VAIN == len(left) == done:
-                    raise given_up(pacs.name, failed)
+            sweep.over(study)
             if inbox.waiting_bytes() > MOST_WAITING_BYTES:
                 reports.append(take_inbox(site_folder))
             if progress is not None:
                 progress(done, len(found))
         reports.append(take_inbox(site_folder))
-    return Fetched(
-        _joined(reports), pacs.name, len(found), fetched, known, len(left), tuple(left),
-        tuple(getattr(pacs, "notes", ())),
-    )  # fmt: skip
+    return sweep.told(_joined(reports))
 
 
-_NOT_ASKED: Final = (
-    f"was not asked for: the {MOST_IN_VAIN} before it were asked for in vain, one after the other"
-)
+@dataclass
+class _Sweep:
+    """Goes over the studies that were found, one after the other, and counts."""
+
+    pacs: Pacs
+    inbox: Inbox
+    retry: RetrySettings
+    say: Say
+    again: bool
+    fetched: int = 0
+    known: int = 0
+    in_vain: int = 0
+    left: list[StudyLeft] = field(default_factory=list)
+
+    def over(self, study: FoundStudy) -> None:
+        """Fetch one study, unless it was fetched before or the PACS is left alone."""
+        name = self.pacs.name
+        if not self.again and self.inbox.was_fetched(name, study.study_uid, study.instances):
+            self.known += 1
+        elif self.in_vain >= MOST_IN_VAIN:
+            self.left.append(StudyLeft(study.study_uid, "", NOT_ASKED))
+        elif (failed := _fetch_one(self.pacs, study, self.inbox, self.retry, self.say)) is None:
+            self.fetched, self.in_vain = self.fetched + 1, 0
+        else:
+            self.left.append(_left(study, failed))
+            self.in_vain = self.in_vain + 1 if _answered_nothing(failed) else 0
+            if _answered_nothing(failed) and self.in_vain == MOST_IN_VAIN and not self.came:
+                raise given_up(name, failed)
+
+    @property
+    def came(self) -> int:
+        """Studies that the PACS did give, now or before."""
+        return self.fetched + self.known
+
+    def told(self, report: IngestReport) -> Fetched:
+        """Make what is told in the end."""
+        found = self.came + len(self.left)
+        return Fetched(
+            report,
+            self.pacs.name,
+            found,
+            self.fetched,
+            self.known,
+            len(self.left),
+            tuple(self.left),
+            tuple(self.pacs.notes),
+        )
 
 
 def _left(study: FoundStudy, failed: Exception) -> StudyLeft:
@@ -204,7 +237,7 @@ def _left(study: FoundStudy, failed: Exception) -> StudyLeft:
     )
 
 
-def _in_vain(failed: Exception) -> TypeGuard[OfStudyError]:
+def _answered_nothing(failed: Exception) -> TypeGuard[OfStudyError]:
     """Whether the PACS answered nothing, as it may do for the next study too."""
     return isinstance(failed, OfStudyError) and not isinstance(failed, StudyFailedError)
 
