@@ -19,6 +19,7 @@ from client.cli.sources import (
     SinceOption,
     UntilOption,
     require_whole,
+    say_on,
     show_taken,
     wanted_studies,
 )
@@ -144,6 +145,7 @@ def ingest(
             lambda done, found: bar.update(job, completed=done, total=found),
             again=again,
             workers=workers,
+            say=say_on(bar, job),
         )
     facts = report.as_dict()
     print_facts(facts, as_json, lambda: show_taken(facts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shared.command_line import JsonOption, console, print_facts, until_ctrl_c
+from shared.command_line import JsonOption, console, print_facts, say_ended, until_ctrl_c
 from shared.phrases import counted
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from client.ingest.folder import IngestReport
     from client.sources.fetch import Fetched
     from client.sources.query import Wanted
@@ -68,9 +71,24 @@ def require_whole(report: IngestReport | Fetched) -> None:
     if isinstance(report, Fetched) and report.failed:
         raise SourceUnavailableError(
             f"{report.source}: {report.failed} of {counted(report.found, 'study', 'studies')} did "
-            "not come whole; the others are taken in. Run the same command again; where "
-            "C-GET goes on failing, set pacs.peer.retrieve: move in site.yaml or use pacs:web"
+            "not come whole, for the reasons named above and under --json; the others are taken "
+            "in. Run the same command again to ask for those that are left; where C-GET goes on "
+            "failing, set pacs.peer.retrieve: move in site.yaml or use pacs:web"
         )
+
+
+def say_on(bar: Progress, job: TaskID) -> Callable[[str | None], None]:
+    """Make what tells a person, on standard error, what is being waited for.
+
+    A terminal has it on its progress bar, as long as it lasts; a file has it as lines.
+    """
+
+    def say(sentence: str | None) -> None:
+        bar.update(job, description=sentence or "studies")
+        if sentence and bar.disable:
+            say_ended(sentence)
+
+    return say
 
 
 def listen(
@@ -134,6 +152,14 @@ def show_taken(facts: dict[str, Any]) -> None:
             f"before, {asked['studies_failed']} that did not come whole",
             markup=False,
         )
+
+        for one in asked["studies_left"]:
+            console().print(
+                f"left: study {one['study']}, status {one['status'] or 'none'}: {one['sentence']}",
+                markup=False,
+            )
+        for note in asked["notes"]:
+            console().print(f"note: {asked['name']} {note}", markup=False)
 
     table = Table(title=f"{facts['site']}: files by outcome")
     for column in ("outcome", "files", "reason", "meaning"):

@@ -10,7 +10,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from dicomweb_client.web import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
 from requests.auth import HTTPBasicAuth
 
@@ -22,39 +21,32 @@ from shared.errors import (
 )
 from shared.runtime.files import require_private
 from shared.settings.files import resolve
-from shared.settings.pacs import DicomWebSettings
+from shared.settings.pacs import DicomWebSettings, RetrySettings
 
-from .nodes import Deliver, silence
-from .query import SERIES_FIELDS, STUDY_FIELDS, FoundStudy, Wanted, count_of, is_uid
-from .retry import StudyFailedError, TryAgainError
+from .nodes import Deliver, NotWantedError, silence, study_of
+from .query import (
+    MOST_STUDIES,
+    SERIES_FIELDS,
+    STUDY_FIELDS,
+    FoundStudy,
+    Wanted,
+    clipped,
+    count_of,
+    is_uid,
+    too_many,
+)
+from .retry import SilentError, StudyFailedError, TooMuchError, TryAgainError
+from .taking import Taking
 from .tls import is_loopback, require_private_key
+from .waiting import Say, Watch, silently
+from .web_client import DicomWebClient, WatchedAdapter, take_no_note
 
 #: Studies of one answer; a server may give fewer.
 PAGE: Final = 200
-#: As it is stored, whatever its transfer syntax (PS3.18, 8.7.3.5.2).
-AS_STORED: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+#: The most answers that a query is asked in.
+MOST_PAGES: Final = 2000
 #: Answers after which asking again may help.
 BUSY: Final = (408, 425, 429, 500, 502, 503, 504)
-
-
-class _Client(DICOMwebClient):
-    """A client that also gives the files as they came.
-
-    The library's own methods parse each file and stop at the first that is damaged; here
-    a damaged file goes into the inbox too and gets its verdict.
-    """
-
-    def files_of(self, study_uid: str) -> Iterator[bytes]:
-        """Yield the files of a study, one at a time."""
-        response = self._http_get(
-            f"{self.base_url}/studies/{study_uid}", headers={"Accept": AS_STORED}, stream=True
-        )
-        with response:
-            if response.headers.get("content-type", "").startswith("application/dicom"):
-                yield response.content
-                return
-            for part in self._decode_multipart_message(response, stream=True):
-                yield bytes(part)
 
 
 class WebSource:
@@ -67,7 +59,11 @@ class WebSource:
     settings : DicomWebSettings
         Address, credentials, certificates.
     timeout_seconds : float
-        Longest silence.
+        Longest time that a connection takes.
+    patience_seconds : float
+        Longest silence of the server.
+    say : callable
+        Told what is being waited for.
 
     Raises
     ------
@@ -79,14 +75,24 @@ class WebSource:
     """
 
     def __init__(
-        self, site_folder: Path, settings: DicomWebSettings, timeout_seconds: float
+        self,
+        site_folder: Path,
+        settings: DicomWebSettings,
+        timeout_seconds: float,
+        patience_seconds: float = RetrySettings().patience_seconds,
+        say: Say = silently,
     ) -> None:
         silence()
         _require_tls(settings)
         self.name = settings.url.rstrip("/")
+        self.notes: list[str] = []
+        self._watch = Watch(self.name, patience_seconds, say)
         session = requests.Session()
+        self._lines = WatchedAdapter()
+        session.mount("http://", self._lines)
+        session.mount("https://", self._lines)
+        session.get_redirect_target = _nowhere  # type: ignore[assignment, method-assign]
         session.trust_env = False  # no proxy and no .netrc that nobody named
-        session.max_redirects = 0
         tls = settings.tls
         session.verify = str(_file(site_folder, tls.authority)) if tls.authority else True
         if tls.certificate is not None:
@@ -95,12 +101,13 @@ class WebSource:
             require_private_key(site_folder, tls)
         if settings.credentials is not None:
             _authorise(session, resolve(site_folder, settings.credentials))
-        self._client = _Client(self.name, session=session, timeout=timeout_seconds)
+        timeouts = (min(timeout_seconds, patience_seconds), patience_seconds)
+        self._client = DicomWebClient(self.name, session, timeouts)
         self._client.set_http_retry_params(retry=False)
 
     def check(self) -> None:
         """Ask for one study; what is wrong is raised as by `find`."""
-        with self._translated():
+        with self._translated("an answer to a query"):
             self._client.search_for_studies(limit=1)
 
     def find(self, wanted: Wanted) -> list[FoundStudy]:
@@ -114,7 +121,7 @@ class WebSource:
             If it refuses.
         """
         found: dict[str, FoundStudy] = {}
-        with self._translated():
+        with self._translated("an answer to a query"):
             for modality in wanted.modalities or ("",):
                 for study in self._pages(wanted, modality):
                     if is_uid(study.study_uid) and wanted.may_be(study):
@@ -126,26 +133,42 @@ class WebSource:
             ]
 
     def fetch(self, study: FoundStudy, deliver: Deliver) -> None:
-        """Fetch the files of a study, as they are stored."""
-        with closing(self._files_of(study)) as files:
+        """Fetch the files of a study, as they are stored.
+
+        Raises
+        ------
+        TryAgainError
+            If they do not come, or not all.
+        TooMuchError, SourceRefusedError
+            If more comes than is taken, or it refuses.
+        """
+        taking = Taking(study, deliver)
+        with closing(self._files_of(study, taking)) as files:
             for data in files:
-                deliver(study.study_uid, data)
+                try:
+                    # What cannot be read is taken as what was asked for, and gets its verdict.
+                    taking.take(study_of(data) or study.study_uid, data)
+                except NotWantedError:
+                    continue  # counted
+        taking.require_whole()
 
     def ready(self) -> AbstractContextManager[None]:
         """Hold what fetching needs: nothing."""
         return nullcontext()
 
-    def _files_of(self, study: FoundStudy) -> Generator[bytes]:
+    def _files_of(self, study: FoundStudy, taking: Taking) -> Generator[bytes]:
         """Yield the files of a study; what goes wrong with one that was given is not ours."""
-        with self._translated(of_study=True):
-            yield from self._client.files_of(study.study_uid)
+        with self._translated(taking.waits_for, of_study=True):
+            for data in self._client.files_of(study.study_uid):
+                yield data
+                self._client.heard(taking.waits_for)
 
     def _pages(self, wanted: Wanted, modality: str) -> Iterator[FoundStudy]:
         """Ask for page after page until one brings nothing new."""
         filters = {"StudyDate": wanted.study_date, "ModalitiesInStudy": modality}
         filters = {name: value for name, value in filters.items() if value}
         seen: set[str] = set()
-        while True:
+        for _ in range(MOST_PAGES):
             page = self._client.search_for_studies(
                 limit=PAGE, offset=len(seen), fields=list(STUDY_FIELDS), search_filters=filters
             )
@@ -154,19 +177,44 @@ class WebSource:
             if not fresh:
                 return
             seen |= {study.study_uid for study in fresh}
+            if len(seen) > MOST_STUDIES:
+                break
+            self._client.heard(f"more answers to a query ({len(seen)} studies came)")
             yield from fresh
+        raise too_many(self.name)
 
     def _descriptions(self, study: FoundStudy) -> list[str]:
         """Everything that says what was scanned."""
         series = self._client.search_for_series(study.study_uid, fields=list(SERIES_FIELDS))
         texts = [_first(one, field) for one in series for field in SERIES_FIELDS]
-        return [study.description, *(str(text) for text in texts if text)]
+        self._client.heard("the descriptions of the series of a study")
+        return [study.description, *(clipped(str(text)) for text in texts if text)]
 
     @contextmanager
-    def _translated(self, *, of_study: bool = False) -> Iterator[None]:
-        """Turn whatever can go wrong with HTTP into who has to do what."""
+    def _translated(self, what: str, *, of_study: bool = False) -> Iterator[None]:
+        """Wait for something, and turn whatever can go wrong with it into who has to do what."""
+        with self._watch.over(what, self._lines.cut) as waiting:
+            self._client.heard = waiting.heard
+            try:
+                with self._in_sentences(of_study=of_study):
+                    yield
+            except (TryAgainError, SourceRefusedError):
+                if not waiting.cut_off:
+                    raise
+            finally:
+                self._client.heard = take_no_note
+        if waiting.cut_off:  # what was cut off may also look as if it were whole
+            raise SilentError(f"gave nothing more for {self._watch.patience_seconds:g} s") from None
+
+    @contextmanager
+    def _in_sentences(self, *, of_study: bool) -> Iterator[None]:
+        """Turn what the library raises into sentences."""
         try:
             yield
+        except TooMuchError as error:
+            if of_study:
+                raise
+            raise SourceRefusedError(f"{self.name}: {error}") from None
         except requests.exceptions.SSLError:
             raise SourceRefusedError(
                 f"{self.name}: the TLS connection failed (the server's certificate must be "
@@ -186,14 +234,18 @@ class WebSource:
                 f"{self.name}: answers, but not as a DICOMweb server (check the path of the "
                 "address; Orthanc's is /dicom-web)"
             ) from None
+        except requests.exceptions.ConnectTimeout:
+            raise TryAgainError("does not take a connection in time") from None
         except requests.exceptions.Timeout:
-            raise TryAgainError("does not answer in time") from None
+            patience = self._watch.patience_seconds
+            raise SilentError(f"gave nothing more for {patience:g} s") from None
         except (requests.exceptions.RequestException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None and _of_disk(error):
                 raise
             raise TryAgainError("cannot be reached, or the connection broke") from None
-        except (LookupError, ValueError, TypeError, AttributeError):
-            # What the library stumbles over: no content type, another one, no list of studies.
+        except (LookupError, ValueError, TypeError, AttributeError, RecursionError):
+            # What the library stumbles over: no content type, another one, no list of studies,
+            # numbers of thousands of digits, lists a thousand deep.
             if of_study:
                 raise StudyFailedError("answers with no DICOM when asked for a study") from None
             raise SourceRefusedError(
@@ -212,7 +264,7 @@ class WebSource:
         if status in BUSY and not of_study:
             raise TryAgainError(f"answers {said}") from None
         if of_study:
-            raise StudyFailedError(f"answers {said} when asked for a study") from None
+            raise StudyFailedError(f"answers {said} when asked for a study", said) from None
         raise SourceRefusedError(
             f"{self.name}: answers {said} to a query (check the path of the address; Orthanc's "
             "is /dicom-web; a server may also not support the query)"
@@ -227,6 +279,10 @@ def _of_disk(error: OSError) -> bool:
     return not isinstance(error, requests.exceptions.RequestException) and not isinstance(
         error, (ConnectionError, TimeoutError)
     )
+
+
+def _nowhere(response: requests.Response) -> None:
+    """Follow no answer elsewhere; the library would first read what it holds, however much."""
 
 
 def _require_tls(settings: DicomWebSettings) -> None:
@@ -284,7 +340,7 @@ def _found(answer: dict[str, Any]) -> FoundStudy:
     return FoundStudy(
         study_uid=str(_first(answer, "StudyInstanceUID") or ""),
         instances=count_of(_first(answer, "NumberOfStudyRelatedInstances")),
-        day=str(_first(answer, "StudyDate") or ""),
-        modalities=tuple(str(value) for value in _values(answer, "ModalitiesInStudy")),
-        description=str(_first(answer, "StudyDescription") or ""),
+        day=clipped(str(_first(answer, "StudyDate") or "")),
+        modalities=tuple(clipped(str(one)) for one in _values(answer, "ModalitiesInStudy")[:100]),
+        description=clipped(str(_first(answer, "StudyDescription") or "")),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 from pynetdicom import build_role, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind as FindStudies,
 )
@@ -27,34 +25,54 @@ from pynetdicom.sop_class import (
 
 from shared.dicom.attributes import quietly, text_of
 from shared.errors import ConfigValueError, SourceRefusedError
+from shared.phrases import counted
 from shared.settings.pacs import PacsSettings, PeerSettings
 
+from .association import Heard, call, cut, leave
 from .nodes import (
-    NOT_AUTHORISED,
+    MOST_MESSAGE_BYTES,
     OTHER_SYNTAXES,
     Deliver,
     NotWantedError,
-    call,
     contexts_to_get,
     new_node,
     serving,
-    status_of,
     storing,
     storing_node,
 )
-from .query import SERIES_FIELDS, STUDY_FIELDS, FoundStudy, Wanted, count_of, is_uid
-from .retry import HungUpError, StudyFailedError, TryAgainError
+from .query import (
+    MOST_STUDIES,
+    SERIES_FIELDS,
+    STUDY_FIELDS,
+    FoundStudy,
+    Wanted,
+    clipped,
+    count_of,
+    identifier_of,
+    is_uid,
+    too_many,
+)
+from .refusals import (
+    DESTINATION_UNKNOWN,
+    OUT_OF_RESOURCES,
+    PENDING,
+    REFUSALS,
+    SOME_FAILED,
+    SUCCESS,
+    explain,
+    failed_in,
+    in_words,
+    not_offered,
+    status_of,
+    what_ended,
+)
+from .retry import SilentError, StudyFailedError, TooMuchError, TryAgainError
+from .taking import Taking
 from .tls import calling_context, require_tls
+from .waiting import Say, Waiting, Watch, silently
 
-SUCCESS: Final = 0x0000
-PENDING: Final = (0xFF00, 0xFF01)
-OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)
-DESTINATION_UNKNOWN: Final = 0xA801
-REFUSALS: Final = (NOT_AUTHORISED, 0x0110)
-#: A-ASSOCIATE-RJ, result: transient (PS3.8, table 9-21).
-TRANSIENT: Final = 0x02
-LONGEST_KNOCK_SECONDS: Final = 10.0
-LISTEN_SECONDS: Final = 0.5
+#: The longest answer to a query.
+MOST_ANSWER_BYTES: Final = 1024**2
 
 
 class PeerSource:
@@ -66,6 +84,8 @@ class PeerSource:
         That paths of the settings are relative to.
     settings : PacsSettings
         The peer, our own title and port (`listen`), and the longest silence.
+    say : callable
+        Told what is being waited for.
 
     Raises
     ------
@@ -75,21 +95,25 @@ class PeerSource:
         If a certificate that the settings name is missing or none, or others may read its key.
     """
 
-    def __init__(self, site_folder: Path, settings: PacsSettings) -> None:
+    def __init__(self, site_folder: Path, settings: PacsSettings, say: Say = silently) -> None:
         self._site = site_folder
         self._settings = settings
         self._peer = require_peer(settings)
         self.name = f"{self._peer.title} at {self._peer.host}:{self._peer.port}"
-        self._association: Association | None = None
-        self._expected: tuple[str, Deliver] = ("", lambda study_uid, data: False)
+        self.notes: list[str] = []
+        self._patience = settings.retry.patience_seconds
+        self._watch = Watch(self.name, self._patience, say)
+        self._held: tuple[Association, Heard] | None = None
+        self._taking: Taking | None = None
         tls = self._peer.tls
         require_tls("pacs.peer", self._peer.host, tls, insecure=self._peer.insecure)
         self._tls = None if tls is None else calling_context(site_folder, tls)
 
     def check(self) -> None:
         """Say C-ECHO; what is wrong is raised as by `find`."""
-        with self._associated([Verification]) as association:
-            self._require(status_of(association.send_c_echo()), "C-ECHO")
+        with self._asking([Verification], "C-ECHO") as (association, heard, waiting):
+            status = status_of(association.send_c_echo())
+            self._require(status, "C-ECHO", heard, waiting)
 
     def find(self, wanted: Wanted) -> list[FoundStudy]:
         """Find the studies that are wanted, sorted by UID.
@@ -99,34 +123,54 @@ class PeerSource:
         TryAgainError
             If it does not answer.
         SourceRefusedError
-            If it refuses.
+            If it refuses, or answers without end.
         """
         found: dict[str, FoundStudy] = {}
-        with self._associated([FindStudies]) as association, quietly():
+        seen: set[str] = set()
+        with self._asking([FindStudies], "C-FIND") as asked, quietly():
             for modality in wanted.modalities or ("",):
-                query = _query("STUDY", STUDY_FIELDS)
+                query = identifier_of("STUDY", STUDY_FIELDS)
                 query.StudyDate, query.ModalitiesInStudy = wanted.study_date, modality
-                for answer in self._answers(association, query):
+                for answer in self._answers(asked, query):
                     study = _found(answer)
+                    if study.study_uid not in seen:  # the same one again is no progress
+                        seen.add(study.study_uid)
+                        asked[2].heard(f"more answers to C-FIND ({len(seen)} came)")
                     if is_uid(study.study_uid) and wanted.may_be(study):
                         found[study.study_uid] = study
             return [
                 found[uid]
                 for uid in sorted(found)
-                if not wanted.description
-                or wanted.describes(self._descriptions(association, found[uid]))
+                if not wanted.description or wanted.describes(self._descriptions(asked, found[uid]))
             ]
 
     def fetch(self, study: FoundStudy, deliver: Deliver) -> None:
-        """Fetch the files of a study, as they are stored."""
-        self._expected = (study.study_uid, deliver)
-        title = self._settings.listen.title
-        with self._holding() as association, quietly():
-            if self._peer.retrieve == "move":
-                answers = association.send_c_move(_one(study), title, MoveStudies)
-            else:
-                answers = association.send_c_get(_one(study), GetStudies)
-            self._follow(answers, f"C-{self._peer.retrieve.upper()}")
+        """Fetch the files of a study, as they are stored.
+
+        Raises
+        ------
+        TryAgainError
+            If they do not come, or not all.
+        SourceRefusedError
+            If it refuses.
+        """
+        what = f"C-{self._peer.retrieve.upper()}"
+        with self._holding() as (association, heard), quietly():
+            taking = self._taking = Taking(study, deliver)
+            first = f"{taking.waits_for} ({what})"
+            with self._watch.over(first, lambda: cut(association)) as waiting:
+                taking.heard = waiting.heard
+                answers = self._retrieve(association, study)
+                self._follow(answers, what, taking, heard, waiting)
+        taking.require_whole()
+
+    def _retrieve(self, association: Association, study: FoundStudy) -> Any:
+        if self._peer.retrieve == "move":
+            title = self._settings.listen.title
+            return association.send_c_move(
+                identifier_of("STUDY", (), study.study_uid), title, MoveStudies
+            )
+        return association.send_c_get(identifier_of("STUDY", (), study.study_uid), GetStudies)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -143,26 +187,28 @@ class PeerSource:
 
     def _take(self, study_uid: str, data: bytes) -> bool:
         """Take what is sent, if it is of the study that was asked for."""
-        wanted, deliver = self._expected
-        if study_uid != wanted:
+        if self._taking is None:
             raise NotWantedError
-        return deliver(study_uid, data)
+        return self._taking.take(study_uid, data)
 
     @contextmanager
-    def _holding(self) -> Iterator[Association]:
+    def _holding(self) -> Iterator[tuple[Association, Heard]]:
         """Use the association of the study before, or a new one."""
-        if self._association is None or not self._association.is_established:
-            self._association = self._associate_to_fetch()
+        if self._held is None or not self._held[0].is_established:
+            self._let_go()
+            self._held = self._associate_to_fetch()
         try:
-            yield self._association
+            yield self._held
         except RuntimeError:  # what pynetdicom raises on an association that has ended
             self._let_go()
             raise TryAgainError("ended the association") from None
         except BaseException:
             self._let_go()
             raise
+        finally:
+            self._taking = None
 
-    def _associate_to_fetch(self) -> Association:
+    def _associate_to_fetch(self) -> tuple[Association, Heard]:
         if self._peer.retrieve == "move":
             return self._associate([MoveStudies])
         contexts = contexts_to_get()
@@ -174,19 +220,25 @@ class PeerSource:
 
     def _let_go(self) -> None:
         """End the association, if there is one."""
-        association, self._association = self._association, None
-        if association is not None and association.is_established:
-            association.release()
+        held, self._held = self._held, None
+        if held is not None:
+            leave(*held)
 
-    def _follow(self, answers: Any, what: str) -> None:
-        """Read the answers of a retrieval until the last; fewer files show by themselves."""
-        status = None
+    def _follow(
+        self, answers: Any, what: str, taking: Taking, heard: Heard, waiting: Waiting
+    ) -> None:
+        """Read the answers of a retrieval until the last."""
+        last, counts = None, (0, 0)
         for answer, _ in answers:
-            status = status_of(answer)
+            last = answer
+            done = (failed_in(answer), int(answer.get("NumberOfCompletedSuboperations") or 0))
+            if done != counts:  # an archive that only says that it goes on is no progress
+                counts = done
+                waiting.heard(f"{taking.waits_for} ({what})")
+        status = status_of(last)
         if status is None:
-            raise self._hung_up(what)
-        if status in OUT_OF_RESOURCES:
-            raise StudyFailedError(f"has no resources for {what} (status {status:04X})")
+            raise self._lost(what, heard, waiting, f" after {counted(taking.came, 'file')}")
+        said = f"answers {what} with {in_words(status, what)}"
         if status == DESTINATION_UNKNOWN:
             listen = self._settings.listen
             raise SourceRefusedError(
@@ -195,123 +247,129 @@ class PeerSource:
                 "pacs.peer.retrieve to get)"
             )
         if status in REFUSALS:
-            self._require(status, what)
-        if status != SUCCESS and status >> 12 != 0xB:
-            raise StudyFailedError(f"answers {what} with status {status:04X}")
+            self._require(status, what, heard, waiting)
+        # What we did not take of another study is no failure of this one.
+        failed = failed_in(last) - taking.others
+        if failed > 0:
+            said += f": {counted(taking.came, 'file')} came, {failed} failed there"
+        if status not in (SUCCESS, SOME_FAILED) or failed > 0:
+            raise StudyFailedError(said, f"0x{status:04X}")
+        if status == SOME_FAILED and taking.study.instances is None and not taking.others:
+            raise StudyFailedError(said, f"0x{status:04X}")
 
-    def _answers(self, association: Association, query: Dataset) -> Iterator[Dataset]:
+    def _answers(
+        self, asked: tuple[Association, Heard, Waiting], query: Dataset
+    ) -> Iterator[Dataset]:
         """Yield what a C-FIND finds."""
+        association, heard, waiting = asked
         status = None
-        for answer, identifier in association.send_c_find(query, FindStudies):
+        for count, (answer, identifier) in enumerate(association.send_c_find(query, FindStudies)):
             status = status_of(answer)
+            if count >= MOST_STUDIES:
+                cut(association)
+                raise too_many(self.name)
             if status in PENDING and identifier is not None:
                 yield identifier
-        self._require(status, "C-FIND")
+        self._require(status, "C-FIND", heard, waiting)
 
-    def _hung_up(self, what: str) -> HungUpError:
-        title = self._settings.listen.title
-        return HungUpError(
-            f"takes the association and hangs up at {what} (permit {title} to use it in the PACS)"
-        )
+    def _lost(self, what: str, heard: Heard, waiting: Waiting, after: str = "") -> Exception:
+        """Make the error of an association that ended before the last answer."""
+        if heard.too_much:
+            said = f"was cut off at {what}{after}: it sends more than any file or answer has"
+            return (
+                TooMuchError(said) if self._taking else SourceRefusedError(f"{self.name}: {said}")
+            )
+        if waiting.cut_off:
+            return SilentError(f"gave nothing more of {what} for {self._patience:g} s{after}")
+        return what_ended(self._settings.listen.title, heard, what + after)
 
-    def _require(self, status: int | None, what: str) -> None:
+    def _require(self, status: int | None, what: str, heard: Heard, waiting: Waiting) -> None:
         """Go on only after success."""
         if status is None:
-            raise self._hung_up(what)
+            raise self._lost(what, heard, waiting)
         if status in OUT_OF_RESOURCES:
-            raise TryAgainError(f"has no resources for {what} (status {status:04X})")
+            raise TryAgainError(f"answers {what} with {in_words(status, what)}")
         if status != SUCCESS:
             raise SourceRefusedError(
-                f"{self.name}: answers {what} with status {status:04X} (permit "
+                f"{self.name}: answers {what} with {in_words(status, what)} (permit "
                 f"{self._settings.listen.title} to use it in the PACS; it may also not support "
                 "the query)"
             )
 
-    def _descriptions(self, association: Association, study: FoundStudy) -> list[str]:
+    def _descriptions(
+        self, asked: tuple[Association, Heard, Waiting], study: FoundStudy
+    ) -> list[str]:
         """Everything that says what was scanned."""
-        query = _query("SERIES", ("SeriesInstanceUID", *SERIES_FIELDS))
-        query.StudyInstanceUID = study.study_uid
-        texts = [
-            text_of(answer, field)
-            for answer in self._answers(association, query)
-            for field in SERIES_FIELDS
-        ]
+        fields = ("SeriesInstanceUID", *SERIES_FIELDS)
+        query = identifier_of("SERIES", fields, study.study_uid)
+        texts: list[str] = []
+        seen: set[str] = set()
+        for answer in self._answers(asked, query):
+            if text_of(answer, "StudyInstanceUID") not in ("", study.study_uid):
+                continue  # of another study than was asked for
+            if (series := text_of(answer, "SeriesInstanceUID")) not in seen:
+                seen.add(series)
+                asked[2].heard("answers to C-FIND for the series of a study")
+            texts += [clipped(text_of(answer, field)) for field in SERIES_FIELDS]
         return [study.description, *texts]
 
     @contextmanager
-    def _associated(self, classes: list[Any]) -> Iterator[Association]:
+    def _asking(
+        self, classes: list[Any], what: str
+    ) -> Iterator[tuple[Association, Heard, Waiting]]:
         """Hold an association with the peer for one question."""
-        association = self._associate(classes)
+        association, heard = self._associate(classes)
         try:
-            yield association
+            with self._watch.over(f"an answer to {what}", lambda: cut(association)) as waiting:
+                yield association, heard, waiting
         except RuntimeError:  # what pynetdicom raises on an association that has ended
-            raise TryAgainError("ended the association") from None
+            raise what_ended(self._settings.listen.title, heard, what) from None
         finally:
-            if association.is_established:
-                association.release()
+            leave(association, heard)
 
     def _associate(
         self, classes: list[Any], contexts: Any = (), roles: Any = (), handlers: Any = ()
-    ) -> Association:
+    ) -> tuple[Association, Heard]:
         """Make an association that offers what is needed."""
-        self._reach()  # pynetdicom does not tell a peer that is down from one that hangs up
-        node = new_node(self._settings.listen.title, self._settings.retry.timeout_seconds)
+        ours, retry = self._settings.listen.title, self._settings.retry
+        seconds = min(retry.timeout_seconds, self._patience)
+        node = new_node(ours, seconds)
+        # Our own watch cuts off, as it knows what came; the library knows only one answer.
+        node.dimse_timeout = None
         for one in classes:
             node.add_requested_context(one, list(OTHER_SYNTAXES))  # none that is deflated
         node.requested_contexts = [*node.requested_contexts, *contexts]
-        association, rejection = call(
-            node,
-            (self._peer.host, self._peer.port),
-            self._peer.title,
-            ext_neg=list(roles),
-            tls_args=None if self._tls is None else (self._tls, self._peer.host),
-            evt_handlers=list(handlers),
-        )
-        if not association.is_established:
-            self._explain(rejection)
-        if not any(c.abstract_syntax in classes for c in association.accepted_contexts):
-            association.release()
-            raise SourceRefusedError(
-                f"{self.name}: does not offer {classes[0].name} (permit "
-                f"{self._settings.listen.title} to use it in the PACS)"
-            )
-        return association
-
-    def _explain(self, rejection: A_ASSOCIATE_RJ | None) -> None:
-        """Say why there is no association."""
-        if rejection is not None:
-            if rejection.result == TRANSIENT:
-                raise TryAgainError("is busy")
-            raise SourceRefusedError(
-                f"{self.name}: rejected the association: {_reason(rejection)} (pacs.peer."
-                f"title must be its own title, and it must know {self._settings.listen.title})"
-            )
-        self._reach(wait=True)
-        raise TryAgainError("ends the connection before there is an association")
-
-    def _reach(self, *, wait: bool = False) -> None:
-        """Connect and hang up, to tell a peer that is down from one whose TLS is not ours."""
-        timeout = min(self._settings.retry.timeout_seconds, LONGEST_KNOCK_SECONDS)
-        try:
-            line = socket.create_connection((self._peer.host, self._peer.port), timeout)
-        except OSError:
-            raise TryAgainError("cannot be reached") from None
-        with line:
-            if self._tls is None:
-                return
+        with self._watch.over("an association", lambda: None):
             try:
-                with self._tls.wrap_socket(line, server_hostname=self._peer.host) as wrapped:
-                    if wait:  # in TLS 1.3 a certificate of ours that is missing is said late
-                        wrapped.settimeout(LISTEN_SECONDS)
-                        wrapped.recv(1)
-            except TimeoutError:
-                return  # it waits for us to begin, as it must
-            except OSError:  # what ssl raises are OSErrors too
-                raise SourceRefusedError(
-                    f"{self.name}: the TLS connection failed (its certificate must be signed by "
-                    "pacs.peer.tls.authority and be made out to that host name, and a peer that "
-                    "asks for one needs pacs.peer.tls.certificate)"
-                ) from None
+                association, heard = call(
+                    node,
+                    (self._peer.host, self._peer.port),
+                    self._peer.title,
+                    most_bytes=MOST_MESSAGE_BYTES if contexts else MOST_ANSWER_BYTES,
+                    tls=self._tls,
+                    ext_neg=list(roles),
+                    evt_handlers=list(handlers),
+                )
+            except OSError:
+                raise TryAgainError("is not known by that name, so it cannot be reached") from None
+        if not any(c.abstract_syntax in classes for c in association.accepted_contexts):
+            made = association.is_established or heard.accepted
+            leave(association, heard)
+            if made and not heard.aborted:
+                raise not_offered(self.name, ours, classes[0], association)
+            raise explain(self.name, ours, heard, seconds)
+        self._note_title(heard.title)
+        return association, heard
+
+    def _note_title(self, title: str) -> None:
+        """Note a peer that answers under another title, as it may (PS3.8, 9.3.3)."""
+        if title and title != self._peer.title:
+            note = (
+                f"answers as {title[:16]!r}, not as {self._peer.title}: harmless by itself, but if "
+                "studies are missing, ask the PACS team which of the two pacs.peer.title must be"
+            )
+            if note not in self.notes:
+                self.notes.append(note)
 
 
 def require_peer(settings: PacsSettings) -> PeerSettings:
@@ -323,34 +381,11 @@ def require_peer(settings: PacsSettings) -> PeerSettings:
     return settings.peer
 
 
-def _reason(rejection: A_ASSOCIATE_RJ) -> str:
-    """Say why a peer rejects, as far as the standard knows its number."""
-    try:
-        return rejection.reason_str.lower()
-    except ValueError:
-        return "no reason that the standard knows"
-
-
-def _query(level: str, fields: tuple[str, ...]) -> Dataset:
-    query = Dataset()
-    query.QueryRetrieveLevel = level
-    for field in fields:
-        setattr(query, field, None if field.startswith("Number") else "")
-    return query
-
-
-def _one(study: FoundStudy) -> Dataset:
-    query = Dataset()
-    query.QueryRetrieveLevel = "STUDY"
-    query.StudyInstanceUID = study.study_uid
-    return query
-
-
 def _found(answer: Dataset) -> FoundStudy:
     return FoundStudy(
         study_uid=text_of(answer, "StudyInstanceUID"),
         instances=count_of(text_of(answer, "NumberOfStudyRelatedInstances")),
-        day=text_of(answer, "StudyDate"),
-        modalities=tuple(filter(None, text_of(answer, "ModalitiesInStudy").split("\\"))),
-        description=text_of(answer, "StudyDescription"),
+        day=clipped(text_of(answer, "StudyDate")),
+        modalities=tuple(filter(None, clipped(text_of(answer, "ModalitiesInStudy")).split("\\"))),
+        description=clipped(text_of(answer, "StudyDescription")),
     )

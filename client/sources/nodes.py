@@ -8,22 +8,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+from weakref import WeakKeyDictionary
 
 from pydicom import uid
 from pynetdicom import AE, AllStoragePresentationContexts, evt, sop_class
 from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 from pynetdicom.association import Association
-from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification
 
 from shared.dicom.attributes import quietly, text_of
 from shared.dicom.parsing import parse
+from shared.dicom.scan import LARGEST_FILE
 from shared.dicom.verdicts import SetAsideError
 from shared.errors import ConfigValueError
 from shared.settings.pacs import ListenSettings
 
+from .association import LEAVING_SECONDS, limits
+from .refusals import NOT_AUTHORISED
 from .tls import serving_context
 
 #: Called with the study's UID and the file; False if it was there already.
@@ -31,13 +34,14 @@ Deliver = Callable[[str, bytes], bool]
 
 #: C-STORE answers (PS3.4, table B.2-1; PS3.7, annex C).
 STORED: Final = 0x0000
-NOT_AUTHORISED: Final = 0x0124
 OUT_OF_RESOURCES: Final = 0xA700
 CANNOT_UNDERSTAND: Final = 0xC000
 #: A study is thousands of packets; larger ones cost fewer turns.
 PDU_BYTES: Final = 131_072
-#: How long a listener that ends waits for callers who are leaving.
-LEAVING_SECONDS: Final = 2.0
+#: The longest message of an association: a file of the largest size, and its command.
+MOST_MESSAGE_BYTES: Final = LARGEST_FILE + 1024**2
+#: So many files one association may send, and one study may have.
+MOST_INSTANCES: Final = 50_000
 
 #: What C-GET offers to take: 128 contexts is the most there are (PS3.8, 9.3.2.2), so each
 #: class that a bone study may hold with what its pixels may be encoded in.
@@ -119,29 +123,6 @@ def new_node(title: str, timeout_seconds: float) -> AE:
     return node
 
 
-def call(
-    node: AE, address: tuple[str, int], title: str, *, evt_handlers: Any = (), **options: Any
-) -> tuple[Association, A_ASSOCIATE_RJ | None]:
-    """Ask for an association; return it, and what the peer said if it rejected it.
-
-    pynetdicom's own ``is_rejected`` misses a rejection that comes and closes the connection
-    before the thread that asks has looked: it then counts as aborted.
-    """
-    rejections: list[A_ASSOCIATE_RJ] = []
-
-    def keep(event: evt.Event) -> None:
-        if isinstance(event.pdu, A_ASSOCIATE_RJ):
-            rejections.append(event.pdu)
-
-    association = node.associate(
-        *address,
-        ae_title=title,
-        evt_handlers=[(evt.EVT_PDU_RECV, keep), *evt_handlers],
-        **options,
-    )
-    return association, rejections[0] if rejections else None
-
-
 def contexts_to_get() -> list[PresentationContext]:
     """Storage contexts of a C-GET, one for each encoding, so that nothing is transcoded."""
     return [
@@ -189,7 +170,7 @@ def serving(
             (listen.host, listen.port),
             block=False,
             ssl_context=tls,
-            evt_handlers=[(evt.EVT_C_STORE, storing(deliver))],
+            evt_handlers=[(evt.EVT_C_STORE, storing(deliver)), *limits(MOST_MESSAGE_BYTES)],
         )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
@@ -224,10 +205,16 @@ def _stop(node: AE) -> None:
 def storing(deliver: Deliver) -> Callable[[evt.Event], int]:
     """Make the answer to C-STORE: success once the file is durably there, never before.
 
-    A file that is there already is a success too: the sender need not keep it.
+    A file that is there already is a success too: the sender need not keep it. After
+    `MOST_INSTANCES` of one association the rest is refused.
     """
+    stored: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
 
     def store(event: evt.Event) -> int:
+        count = stored.get(event.assoc, 0)
+        if count >= MOST_INSTANCES:
+            return OUT_OF_RESOURCES
+        stored[event.assoc] = count + 1
         data = event.encoded_dataset()
         study = study_of(data)
         if not study:
@@ -250,8 +237,3 @@ def study_of(data: bytes) -> str:
             return text_of(parse(data, pixels=False), "StudyInstanceUID")
     except SetAsideError:
         return ""
-
-
-def status_of(answer: Any) -> int | None:
-    """Status of a DIMSE answer; None if the connection was lost before there was one."""
-    return int(answer.Status) if answer is not None and "Status" in answer else None

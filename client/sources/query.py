@@ -9,7 +9,9 @@ from datetime import date
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from shared.errors import ConfigValueError
+from pydicom.dataset import Dataset
+
+from shared.errors import ConfigValueError, SourceRefusedError
 
 #: Attributes of a study that every query asks for, by keyword.
 STUDY_FIELDS: Final = (
@@ -21,6 +23,10 @@ STUDY_FIELDS: Final = (
 )
 #: Attributes of a series that may hold the name of a scan.
 SERIES_FIELDS: Final = ("SeriesDescription", "ProtocolName")
+#: The most answers to one query; a year of a large hospital is less.
+MOST_STUDIES: Final = 100_000
+#: Characters of a text that are kept; a description has 64 (PS3.5, 6.2, LO).
+LONGEST_TEXT: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -114,3 +120,37 @@ def count_of(value: Any) -> int | None:
 def is_uid(text: str) -> bool:
     """Whether a text is a UID (PS3.5, 9.1); what a PACS says goes into addresses."""
     return bool(re.fullmatch(r"[0-9][0-9.]{0,63}", text))
+
+
+def identifier_of(level: str, fields: Iterable[str], study_uid: str = "") -> Dataset:
+    """Make what a C-FIND, C-GET or C-MOVE asks for (PS3.4, C.4).
+
+    Parameters
+    ----------
+    level : str
+        ``STUDY`` or ``SERIES``.
+    fields : iterable of str
+        Keywords of what is to be told.
+    study_uid : str
+        Of the one study that is meant; empty for any.
+    """
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    for field in fields:
+        setattr(query, field, None if field.startswith("Number") else "")
+    if study_uid:
+        query.StudyInstanceUID = study_uid
+    return query
+
+
+def clipped(text: str) -> str:
+    """Cut off what no description has."""
+    return text[:LONGEST_TEXT]
+
+
+def too_many(name: str) -> SourceRefusedError:
+    """Make the error of a source that finds without end."""
+    return SourceRefusedError(
+        f"{name}: answers a query with more than {MOST_STUDIES} studies (ask for fewer at once "
+        "with --from, --to or --modality; if there are not so many, it answers without end)"
+    )

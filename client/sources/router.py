@@ -14,6 +14,7 @@ from shared.settings.pacs import DicomWebSettings, PacsSettings
 from .fetch import Fetched, Pacs, fetch_all
 from .query import Wanted
 from .retry import patiently
+from .waiting import Say, silently
 from .zip_archive import ingest_archive
 
 WEB: Final = "pacs:web"
@@ -30,6 +31,7 @@ def take_source(
     *,
     again: bool = False,
     workers: int | None = None,
+    say: Say = silently,
 ) -> IngestReport | Fetched:
     """Take studies in from a folder, a ZIP file, a DICOMweb server or a DIMSE peer.
 
@@ -48,6 +50,9 @@ def take_source(
     workers : int or None
         Processes that read a folder or an archive; see `client.ingest.folder.ingest`.
 
+    say : callable
+        Told what a PACS is waited for, when it lasts, and why it is asked again.
+
     Raises
     ------
     ConfigValueError
@@ -56,8 +61,9 @@ def take_source(
     """
     if source in (WEB, PEER) or source.startswith(("http://", "https://")):
         settings = _settings(site_folder)
-        pacs = _pacs(site_folder, settings, source)
-        return fetch_all(site_folder, pacs, wanted, settings.retry, progress, again=again)
+        pacs = _pacs(site_folder, settings, source, say)
+        retry = settings.retry
+        return fetch_all(site_folder, pacs, wanted, retry, progress, again=again, say=say)
     if wanted.restricts or again:
         raise ConfigValueError(
             f"{source}: --from, --to, --modality, --description and --again ask a PACS (a folder "
@@ -84,6 +90,7 @@ def echo(site_folder: Path) -> tuple[list[dict[str, Any]], OsteofedError | None]
         update={
             "attempts": 1,
             "timeout_seconds": min(settings.retry.timeout_seconds, PATIENCE_OF_ECHO_SECONDS),
+            "patience_seconds": min(settings.retry.patience_seconds, PATIENCE_OF_ECHO_SECONDS),
         }
     )
     settings = settings.model_copy(update={"retry": retry})
@@ -105,7 +112,7 @@ def echo(site_folder: Path) -> tuple[list[dict[str, Any]], OsteofedError | None]
     for connection, address in tries:
         sentence = "answers" if connection != "listen" else "can be listened on"
         try:
-            _try(site_folder, settings, connection)
+            sentence = "; ".join((sentence, *_try(site_folder, settings, connection)))
         except OsteofedError as error:
             first, sentence = first or error, str(error)
             works = False
@@ -117,8 +124,8 @@ def echo(site_folder: Path) -> tuple[list[dict[str, Any]], OsteofedError | None]
     return found, first
 
 
-def _try(site_folder: Path, settings: PacsSettings, connection: str) -> None:
-    """Use one connection for next to nothing."""
+def _try(site_folder: Path, settings: PacsSettings, connection: str) -> list[str]:
+    """Use one connection for next to nothing; what is strange about it."""
     if connection == "listen":
         from .listen import require_senders
         from .nodes import serving, storing_node
@@ -126,9 +133,10 @@ def _try(site_folder: Path, settings: PacsSettings, connection: str) -> None:
         require_senders(settings.listen)
         node = storing_node(settings.listen.title, list(settings.listen.senders), 1.0)
         with serving(node, site_folder, settings.listen, _take_nothing):
-            return
+            return []
     pacs = _pacs(site_folder, settings, WEB if connection == "web" else PEER)
     patiently(settings.retry, pacs.name, pacs.check)
+    return pacs.notes
 
 
 def _take_nothing(study_uid: str, data: bytes) -> bool:
@@ -138,12 +146,12 @@ def _take_nothing(study_uid: str, data: bytes) -> bool:
     raise NotWantedError
 
 
-def _pacs(site_folder: Path, settings: PacsSettings, source: str) -> Pacs:
+def _pacs(site_folder: Path, settings: PacsSettings, source: str, say: Say = silently) -> Pacs:
     """Make the source that is meant; a folder or an archive needs none of its libraries."""
     if source == PEER:
         from .dimse import PeerSource
 
-        return PeerSource(site_folder, settings)
+        return PeerSource(site_folder, settings, say)
     web = settings.web
     if source != WEB and (web is None or web.url.rstrip("/") != source.rstrip("/")):
         if "@" in source:
@@ -157,7 +165,8 @@ def _pacs(site_folder: Path, settings: PacsSettings, source: str) -> Pacs:
         raise ConfigValueError("site.yaml: pacs.web is missing (must give the url of the PACS)")
     from .dicomweb import WebSource
 
-    return WebSource(site_folder, web, settings.retry.timeout_seconds)
+    retry = settings.retry
+    return WebSource(site_folder, web, retry.timeout_seconds, retry.patience_seconds, say)
 
 
 def _settings(site_folder: Path) -> PacsSettings:

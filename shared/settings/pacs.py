@@ -25,15 +25,19 @@ class TlsSettings(Settings):
 
 
 class RetrySettings(Settings):
-    """How long a PACS that does not answer is asked again.
+    """How long a PACS that does not answer is waited for, and how it is asked again.
 
-    The wait doubles from `first_wait_seconds` to `longest_wait_seconds`.
+    `timeout_seconds` is for a connection and an association, which take an archive no time.
+    `patience_seconds` is for what it may have to load: the longest time in which nothing of
+    a query or a study comes, and the longest after which either is asked for once more. The
+    wait in between doubles from `first_wait_seconds` to `longest_wait_seconds`.
     """
 
     attempts: Count = 6
     first_wait_seconds: Positive = 1.0
     longest_wait_seconds: Positive = 60.0
     timeout_seconds: Positive = 60.0
+    patience_seconds: Positive = 600.0
 
 
 class DicomWebSettings(Settings):

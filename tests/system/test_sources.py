@@ -22,9 +22,9 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from client.ingest.folder import IngestReport, ingest
+from client.sources.association import call
 from client.sources.fetch import Fetched
 from client.sources.listen import listen
-from client.sources.nodes import call
 from client.sources.query import Wanted
 from client.sources.router import echo, take_source
 from shared.errors import ConfigValueError, SourceRefusedError, SourceUnavailableError
@@ -196,12 +196,12 @@ def test_only_who_is_named_may_push_and_only_to_the_right_title(
         ):  # fmt: skip
             node = AE(ae_title=caller)
             node.add_requested_context(Verification)
-            association, rejection = call(node, ("127.0.0.1", port), called)
+            association, heard = call(node, ("127.0.0.1", port), called, most_bytes=10_000)
             if association.is_established:
                 answers[caller, called] = association.send_c_echo().Status
                 association.release()
             else:
-                answers[caller, called] = rejection is not None
+                answers[caller, called] = heard.rejection is not None
         assert answers == {
             ("STORESCU", "OSTEOFED"): 0,
             ("STRANGER", "OSTEOFED"): True,

@@ -236,6 +236,7 @@ class FakePacs:
     """Gives an export's studies; fails as often as it is told."""
 
     name = "fake"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, export: Path) -> None:
         self.files: dict[str, list[bytes]] = {}

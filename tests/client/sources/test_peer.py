@@ -11,8 +11,9 @@ from pynetdicom.acse import ACSE
 from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.sop_class import Verification
 
-from client.sources.dimse import PeerSource, _reason
+from client.sources.dimse import PeerSource
 from client.sources.nodes import new_node
+from client.sources.refusals import reason_of
 from client.sources.retry import TryAgainError
 from shared.errors import SourceRefusedError
 from shared.runtime.flower import free_port
@@ -67,7 +68,7 @@ def test_a_peer_says_that_it_does_not_know_the_title(tmp_path: Path) -> None:
 def test_a_reason_that_the_standard_does_not_know_is_still_a_sentence() -> None:
     rejection = A_ASSOCIATE_RJ()
     rejection.decode(bytes([3, 0, 0, 0, 0, 4, 0, 1, 1, 99]))  # PS3.8, 9.3.4
-    assert _reason(rejection) == "no reason that the standard knows"
+    assert reason_of(rejection) == "no reason that the standard knows"
 
 
 @pytest.mark.usefixtures("looks")

@@ -19,20 +19,21 @@ from pynetdicom.sop_class import SecondaryCaptureImageStorage
 from client.ingest.folder import IngestReport
 from client.ingest.inbox import Inbox
 from client.sources import router
+from client.sources.association import call
 from client.sources.dimse import PeerSource
 from client.sources.listen import listen
 from client.sources.nodes import (
     CANNOT_UNDERSTAND,
-    NOT_AUTHORISED,
     OUT_OF_RESOURCES,
     STORED,
     Deliver,
-    call,
     storing,
     storing_node,
     study_of,
 )
 from client.sources.query import FoundStudy
+from client.sources.refusals import NOT_AUTHORISED
+from client.sources.taking import Taking
 from client.store.site_store import SETTINGS, SiteStore, init_site
 from shared.dicom import parsing
 from shared.runtime.flower import free_port
@@ -56,8 +57,12 @@ def file_of(dataset: Dataset) -> bytes:
     return file.getvalue()
 
 
+class FakeAssociation:
+    """Stands for the association that a file came by."""
+
+
 def answer(deliver: Deliver, data: bytes) -> int:
-    event: Any = SimpleNamespace(encoded_dataset=lambda: data)
+    event: Any = SimpleNamespace(encoded_dataset=lambda: data, assoc=FakeAssociation())
     return storing(deliver)(event)
 
 
@@ -65,9 +70,9 @@ def push(port: int, title: str, dataset: Dataset) -> int | None:
     """Status of one C-STORE; None if the association is rejected."""
     node = AE(ae_title=title)
     node.add_requested_context(SecondaryCaptureImageStorage, ExplicitVRLittleEndian)
-    association, rejection = call(node, ("127.0.0.1", port), "OSTEOFED")
+    association, heard = call(node, ("127.0.0.1", port), "OSTEOFED", most_bytes=10_000)
     if not association.is_established:
-        assert rejection is not None
+        assert heard.rejection is not None
         return None
     status = int(association.send_c_store(dataset).Status)
     association.release()
@@ -103,7 +108,7 @@ def test_during_a_retrieval_nothing_but_what_was_asked_for_is_taken(tmp_path: Pa
 
     with source.ready():
         assert push(port, "HOSPITAL", an_object()) == NOT_AUTHORISED  # nothing was asked for
-        source._expected = (FoundStudy("1.2.3", 1).study_uid, deliver)
+        source._taking = Taking(FoundStudy("1.2.3", 1), deliver)
         assert push(port, "HOSPITAL", an_object("1.2.5")) == NOT_AUTHORISED
         assert push(port, "SCANNER", an_object()) is None
         assert push(port, "HOSPITAL", an_object()) == STORED
