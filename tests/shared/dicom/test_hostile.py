@@ -171,7 +171,7 @@ BOMBS: list[tuple[str, Callable[[Dataset], None]]] = [
     ("pixels_damaged", eight_bits(jpeg(65_000, 65_000))),
     ("pixels_damaged", eight_bits(jpeg(60, 48))),
     ("transfer_syntax", eight_bits(jpeg(60, 48, 12))),
-    ("transfer_syntax", compressed("1.2.840.10008.1.2.4.70", jpeg(60, 48))),
+    ("pixels_damaged", compressed("1.2.840.10008.1.2.4.70", jpeg(60, 48))),
     ("transfer_syntax", compressed("1.2.840.10008.1.2.4.102", b"a film")),
     ("pixels_missing", wrong_vr),
 ]
