@@ -16,7 +16,7 @@ import struct
 import sys
 from typing import Any, BinaryIO
 
-#: A frame has at most 64 million values of 16 bits; the library holds it a few times.
+#: A frame has at most 40 million values of 16 bits; the library holds it a few times.
 MOST_BYTES = 2 * 1024**3
 
 

@@ -31,6 +31,8 @@ PYDICOM = Path(pydicom.__file__).parent
 ROOT = Path(__file__).parents[3]
 #: Megabytes that reading a folder may take at its worst.
 MOST_MEGABYTES = 2048
+#: And one image, of as many pixels as are read.
+MOST_MEGABYTES_OF_AN_IMAGE = 1000
 
 MEASURED = """
 import json, sys
@@ -143,7 +145,12 @@ def many_frames(dataset: Dataset) -> None:
 
 
 def large(dataset: Dataset) -> None:
+    dataset.Rows = dataset.Columns = 6000
+
+
+def whole_rle(dataset: Dataset) -> None:
     dataset.Rows = dataset.Columns = 8000
+    compressed(RLELossless, rle(8000 * 8000))(dataset)
 
 
 def large_rle(dataset: Dataset) -> None:
@@ -158,6 +165,7 @@ def wrong_vr(dataset: Dataset) -> None:
 
 BOMBS: list[tuple[str, Callable[[Dataset], None]]] = [
     ("image_too_large", huge),
+    ("image_too_large", whole_rle),
     ("several_frames", many_frames),
     ("pixels_truncated", large),
     ("pixels_truncated", large_rle),
@@ -230,6 +238,19 @@ def test_attributes_without_end_are_refused_within_memory(tmp_path: Path) -> Non
     for (path, _, reason), (reasons, _) in zip(files, WITHOUT_END, strict=True):
         assert reason in reasons, path
     assert float(str(found["peak"])) < MOST_MEGABYTES
+
+
+def test_the_largest_image_that_is_read_stays_within_its_memory(tmp_path: Path) -> None:
+    side = 6324  # 40 million pixels
+
+    def largest(dataset: Dataset) -> None:
+        dataset.Rows = dataset.Columns = side
+        compressed(RLELossless, rle(side * side))(dataset)
+
+    edited(write_radiograph(tmp_path / "a.dcm"), largest)
+    found = measured(tmp_path)
+    assert found["files"] == [["a.dcm", "taken", "ok"]]
+    assert float(str(found["peak"])) < MOST_MEGABYTES_OF_AN_IMAGE
 
 
 def test_items_without_end_are_refused_after_so_many_reads(
