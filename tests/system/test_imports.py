@@ -29,7 +29,8 @@ HEAVY = frozenset(
         "alembic", "cryptography", "fastapi", "flwr", "gdcm", "grpc", "highdicom", "jinja2",
         "matplotlib", "mlflow", "monai", "nibabel", "numpy", "opacus", "openpyxl", "pandas", "PIL",
         "pydantic", "pydicom", "pynetdicom", "ray", "requests", "scipy", "scipy.signal",
-        "scipy.stats", "sklearn", "spekpy", "sqlalchemy", "torch", "torch._dynamo", "uvicorn", "xraydb",
+        "scipy.stats", "sklearn", "spekpy", "sqlalchemy", "torch", "torch._dynamo", "uvicorn",
+        "xraydb",
     }
 )  # fmt: skip
 SETTINGS = {"cryptography", "numpy", "pydantic"}

@@ -128,7 +128,7 @@ def test_an_archive_in_a_folder_is_read_as_its_files_would_be(site: Path, tmp_pa
     init_site(tmp_path / "other", SiteConfig(site="hillside"))
     ingest(tmp_path / "other", plain)
     whole, packed = (
-        read_study_folder(folder).studies[0].volumes.popitem()[1].record.hu
+        next(iter(read_study_folder(folder).studies[0].volumes.values())).record.hu
         for folder in (plain, mixed)
     )
     assert np.array_equal(whole, packed)
