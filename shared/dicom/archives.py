@@ -13,7 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
@@ -22,6 +22,7 @@ from shared.phrases import counted
 from shared.runtime.files import OWNER_ONLY, ROOM_TO_LEAVE
 
 from .scan import LARGEST_FILE, leads_out, walk
+from .study_files import Unpacked
 from .verdicts import FileVerdict, SetAsideError, judge
 
 OWNERS_FOLDER: Final = 0o700
@@ -39,25 +40,6 @@ CHUNK: Final = 1024 * 1024
 ENCRYPTED: Final = 0x1
 #: How an archive begins: with an entry, or with its end where it has none.
 MAGIC: Final = (NESTED_MAGIC, b"PK\x05\x06")
-
-
-@dataclass
-class Unpacked:
-    """What the archives in a folder held.
-
-    Attributes
-    ----------
-    files : dict of str to Path
-        Where each entry was unpacked to, by its name in verdicts: ``x.zip/inner.dcm``.
-    verdicts : list of FileVerdict
-        Of entries and archives that were set aside.
-    archives : set of str
-        Names of the archives: they are no files to be looked at.
-    """
-
-    files: dict[str, Path] = field(default_factory=dict)
-    verdicts: list[FileVerdict] = field(default_factory=list)
-    archives: set[str] = field(default_factory=set)
 
 
 def archives_in(folder: Path) -> list[Path]:

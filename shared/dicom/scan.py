@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
@@ -33,12 +33,9 @@ from .ct import slices as ct
 from .labels import structured_report
 from .masks import segmentation
 from .parsing import parse
-from .study_files import ScannedFile, StudyGroup
+from .study_files import ScannedFile, StudyGroup, Unpacked
 from .vendors import recognise
 from .verdicts import FileVerdict, SetAsideError, judge
-
-if TYPE_CHECKING:
-    from .archives import Unpacked
 
 #: No file of a study comes near this, save enhanced CT of a whole body.
 LARGEST_FILE: Final = 512 * 1024 * 1024
