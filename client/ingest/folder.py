@@ -13,7 +13,8 @@ and an ingest that is killed anywhere ends the same when it is started again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +25,10 @@ from client.ingest.staging import StagingJob, crashed, stage, staging
 from client.ingest.worker_pool import WorkerPool, workers_for
 from client.ingest.writer import IngestWriter
 from client.store.site_store import SiteStore
+from shared.dicom.archives import archives_in, unpack_folder
 from shared.dicom.ct.eligibility import SeriesVerdict, series_not_measured, series_not_taken
 from shared.dicom.read import judge_tables
-from shared.dicom.scan import FolderScan, scan_folder
+from shared.dicom.scan import FolderScan, judge_copies, scan_folder
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
 from shared.errors import InputEmptyError
 from shared.runtime.files import alone_with
@@ -147,17 +149,21 @@ def ingest(
     """
     store = SiteStore.open(site_folder)
     try:
-        with WorkerPool(workers_for(source_dir, workers), separate=separate) as pool:
-            scan = scan_folder(source_dir, store.config.labels, pool.each)
+        with (
+            ExitStack() as held,
+            WorkerPool(workers_for(source_dir, workers), separate=separate) as pool,
+        ):
+            staged, unpacked = None, None
+            if archives := archives_in(source_dir):
+                staged = held.enter_context(_alone_in(store))
+                unpacked = unpack_folder(source_dir, archives, staged / "archives")
+            scan = scan_folder(source_dir, store.config.labels, pool.each, unpacked)
             if not scan.digests and not scan.verdicts:
                 raise InputEmptyError(
                     f"{source_dir}: holds no file (a folder of DICOM studies was expected)"
                 )
-            with (
-                alone_with(store.arrays.parent / LOCK),
-                staging(store.arrays.parent) as staged,
-                Session(store.engine) as session,
-            ):
+            staged = staged or held.enter_context(_alone_in(store))
+            with Session(store.engine) as session:
                 writer = IngestWriter(store, session, called)
                 writer.identifiers.see_names(unread)
                 verdicts = _take(source_dir, scan, writer, pool, staged, progress)
@@ -173,6 +179,13 @@ def ingest(
         )
     finally:
         store.close()
+
+
+@contextmanager
+def _alone_in(store: SiteStore) -> Iterator[Path]:
+    """Be the only ingest into a store, with a folder for what is on its way."""
+    with alone_with(store.arrays.parent / LOCK), staging(store.arrays.parent) as staged:
+        yield staged
 
 
 def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:
@@ -219,6 +232,7 @@ def _take(
     remembered = {verdict.path for verdict in verdicts[len(scan.verdicts) :]}
     verdicts += writer.take_labels(scan.rows)
     verdicts += _tables(scan, verdicts, writer)
+    verdicts += judge_copies(scan, verdicts)
     writer.assign_splits()
     writer.see_other_files(source_dir, scan)
     writer.remember([one for one in verdicts if one.path not in remembered], scan.digests)

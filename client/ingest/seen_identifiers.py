@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from client.phi import identifier_index
 from shared.dicom.phi.identifiers import SeenIdentifier, identifiers_of_name
 from shared.dicom.phi.seen import identifiers_in_file
-from shared.dicom.scan import FolderScan
+from shared.dicom.scan import FolderScan, leads_out
 from shared.settings.files import LabelColumns
 
 
@@ -46,8 +46,12 @@ class SeenIdentifiers:
         """
         others = {*scan.digests, *(verdict.path for verdict in scan.verdicts)} - self.looked_at
         for name in sorted(others):
-            if (folder / name).is_file():
-                self.see(identifiers_in_file(folder / name, name, columns))
+            path = scan.elsewhere.get(name, folder / name)
+            if not leads_out(path, folder) and path.is_file():
+                self.see(identifiers_in_file(path, name, columns))
+            elif name.rpartition(":")[0] not in scan.digests:
+                # A link, or what was left in an archive: its name is all that is seen.
+                self.see_names([name])
 
     def see_names(self, names: Iterable[str]) -> None:
         """See what names of files say."""

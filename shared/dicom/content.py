@@ -17,13 +17,21 @@ from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
-#: 128 bytes of preamble, then ``DICM``.
-MAGIC: Final = slice(128, 132)
-PREAMBLE_BYTES: Final = 132
+from .elements import (
+    LONG_VRS,
+    META_GROUP,
+    META_PLACE,
+    VRS,
+    begins_with_meta,
+    has_too_many_elements,
+    is_bare,
+    is_preambled,
+)
+
 TRANSFER_SYNTAX: Final = (0x0002, 0x0010)
 #: Trailing padding says nothing (PS3.10, 7.2).
 PADDING: Final = (0xFFFC, 0xFFFC)
@@ -34,29 +42,27 @@ DEEPEST: Final = 32
 TAG = struct.Struct("<HH")
 SHORT = struct.Struct("<H")
 LONG = struct.Struct("<L")
-LONG_VRS: Final = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32)
-VRS: Final = frozenset(vr.value.encode() for vr in VR if len(vr.value) == 2)
 
 
 def content_digest(data: bytes) -> str:
     """SHA-256 of what a file holds, 64 hex digits.
 
     The same for one DICOM object in implicit and explicit VR (little endian), with any
-    file meta group, and with sequences of given or open length. Pixels in another
-    compression are other content: whether they are the same cannot be told without
-    decoding them. So are private sequences in another VR: implicit VR does not say that
-    they are sequences. Of what is no DICOM file, or a damaged one, it is the SHA-256 of
-    the bytes.
+    file meta group or none, with preamble or without, and with sequences of given or open
+    length. Pixels in another compression are other content: whether they are the same cannot
+    be told without decoding them. So are private sequences in another VR: implicit VR does
+    not say that they are sequences. Of what is no DICOM file, a damaged one, or one of more
+    elements than are read, it is the SHA-256 of the bytes.
 
     Parameters
     ----------
     data : bytes
         The whole file.
     """
-    if data[MAGIC] == b"DICM":
+    if _may_be_dicom(data) and not has_too_many_elements(data):
         digest = hashlib.sha256(b"DICM")
         try:
-            start, syntax = _file_meta(data)
+            start, syntax = _beginning(data)
             if syntax not in (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian):
                 digest.update(syntax.encode() if syntax.is_compressed else b"")
                 explicit = syntax != ImplicitVRLittleEndian
@@ -67,10 +73,17 @@ def content_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _file_meta(data: bytes) -> tuple[int, UID]:
+def _may_be_dicom(data: bytes) -> bool:
+    """Tell by the first bytes whether a file may hold a data set."""
+    return is_preambled(data) or begins_with_meta(data) or is_bare(data)
+
+
+def _beginning(data: bytes) -> tuple[int, UID]:
     """Where the data set begins, and its transfer syntax."""
-    place, syntax = PREAMBLE_BYTES, UID("")
-    while data[place : place + 2] == b"\x02\x00":
+    if is_bare(data):
+        return 0, ExplicitVRLittleEndian if data[4:6] in VRS else ImplicitVRLittleEndian
+    place, syntax = META_PLACE if is_preambled(data) else 0, UID("")
+    while data[place : place + 2] == META_GROUP:
         tag, _, start, length = header_at(data, place, explicit=True)
         if length == OPEN_LENGTH:
             raise ValueError("an open length in the file meta group")
@@ -160,6 +173,8 @@ class _Walk:
 @lru_cache(maxsize=4096)
 def _known_vr(tag: tuple[int, int]) -> bytes:
     """VR of an element that is written without one."""
+    if tag[0] % 2:
+        return b"UN"  # private: no dictionary of the standard has it
     try:
         return dictionary_VR(tag)[:2].encode()
     except KeyError:

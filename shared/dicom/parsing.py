@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import zlib
 from io import BytesIO
 from typing import Final
 
+import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
-from .attributes import text_of
+from .attributes import number_of, text_of
+from .elements import META_PLACE, begins_with_meta, has_too_many_elements, is_bare, is_preambled
 from .verdicts import SetAsideError
 
 #: What one step of the parser reads is one of these at least: an attribute's head or its
@@ -20,13 +28,18 @@ from .verdicts import SetAsideError
 MOST_READS: Final = 1_000_000
 #: Bytes of one attribute besides pixels. Sequences are taken apart when they are asked for.
 LARGEST_VALUE: Final = 16 * 1024 * 1024
-#: Media without preamble begin with an element of group 0008 in little endian.
-BARE_DATASET: Final = b"\x08\x00"
-#: Name of the transfer syntax whose inflated size is unbounded.
+#: What old media lack before the file meta group.
+PREAMBLE: Final = bytes(128) + b"DICM"
+#: Name of the transfer syntax whose inflated size is bounded by nothing of its own.
 DEFLATED: Final = str(DeflatedExplicitVRLittleEndian).encode()
+#: Bytes that a data set inflates to at most, and times its size; a small one may be all zeros.
+LARGEST_INFLATED: Final = 256 * 1024 * 1024
+LARGEST_RATIO: Final = 200
+SMALL_ENOUGH: Final = 16 * 1024 * 1024
+#: GE's "implicit VR, big endian pixels".
+GE_SWAPPED: Final = "1.2.840.113619.5.2"
+WORD_BITS: Final = 16
 PIXEL_DATA: Final = 0x7FE00010
-#: 128 bytes of preamble and ``DICM``; the file meta group follows.
-PREAMBLE_BYTES: Final = 132
 
 
 class _CountedReads(BytesIO):
@@ -43,27 +56,30 @@ class _CountedReads(BytesIO):
 
 
 def parse(data: bytes, *, pixels: bool) -> Dataset:
-    """Parse the bytes of a DICOM file, preamble or not.
+    """Parse the bytes of a DICOM file: with preamble, without, or a bare data set.
 
     A SOP class that is missing is filled from the file meta group, which says the same by
-    definition (PS3.10 7.1).
+    definition (PS3.10 7.1). What was deflated, or has GE's swapped pixels, comes as a plain
+    data set in little endian.
 
     Raises
     ------
     SetAsideError
         If it is none, or damaged, or of an encoding that is not read.
     """
-    bare = data[:2] == BARE_DATASET and data[128:132] != b"DICM"
-    if not bare and data[128:132] != b"DICM":
-        raise SetAsideError("not_dicom")
+    bare = is_bare(data)
     try:
-        # Inflated size is unbounded, and no scanner writes it: refused before parsing.
+        if begins_with_meta(data):
+            data = PREAMBLE + data
+        if not bare and not is_preambled(data):
+            raise SetAsideError("not_dicom")
         # A search is quicker than parsing, and what does not name it cannot be it.
-        if not bare and DEFLATED in data and _is_deflated(data):
-            raise SetAsideError("transfer_syntax", "deflated")
+        if not bare and DEFLATED in data:
+            data = _inflated(data)
+        if has_too_many_elements(data):
+            raise SetAsideError("header_too_large")
         dataset = _read(data, force=bare, pixels=pixels)
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        _settle_syntax(dataset)
         _check_values(dataset)
     except SetAsideError:
         raise
@@ -91,6 +107,28 @@ def _read(data: bytes, *, force: bool, pixels: bool) -> Dataset:
         raise
 
 
+def _settle_syntax(dataset: Dataset) -> None:
+    """Name the encoding of what the file does not name, and put GE's pixels in order.
+
+    GE's private syntax is implicit VR in little endian but for its pixels, whose words are
+    in big endian.
+    """
+    meta = dataset.file_meta
+    pixels = dataset.get_item(PIXEL_DATA)
+    if "TransferSyntaxUID" not in meta:
+        implicit, _ = dataset.original_encoding
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        if pixels is not None and dataset["PixelData"].is_undefined_length:
+            raise SetAsideError("transfer_syntax", "compressed, and no transfer syntax is given")
+    elif meta.TransferSyntaxUID == GE_SWAPPED:
+        if number_of(dataset, "BitsAllocated") != WORD_BITS and text_of(dataset, "Rows"):
+            raise SetAsideError("transfer_syntax", f"GE private, {GE_SWAPPED}, not of 16 bits")
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        if pixels is not None and pixels.value:
+            words = np.frombuffer(pixels.value[: len(pixels.value) // 2 * 2], ">u2")
+            dataset.PixelData = words.astype("<u2").tobytes()
+
+
 def _check_values(dataset: Dataset) -> None:
     """Refuse attributes of a size that no image has; nothing of them is taken apart."""
     for tag in dataset.keys():  # noqa: SIM118 (a data set iterates over its elements, converted)
@@ -100,12 +138,12 @@ def _check_values(dataset: Dataset) -> None:
             raise SetAsideError("header_too_large")
 
 
-def _is_deflated(data: bytes) -> bool:
-    """Tell by the whole file meta group whether the data set is deflated.
+def _inflated(data: bytes) -> bytes:
+    """Undo the deflation of a data set, within what an image has; what has none stays as it is.
 
-    The group is read exactly as `dcmread` reads it, wherever in it the transfer syntax
-    stands and however long the elements before it are: two readers that disagree
-    would let a file past. Nothing is inflated for it.
+    The file meta group is read exactly as `dcmread` reads it, wherever in it the transfer
+    syntax stands and however long the elements before it are: two readers that disagree
+    would let a file past.
     """
     stream = BytesIO(data)
     meta = _file_meta(stream, implicit=False)
@@ -113,9 +151,20 @@ def _is_deflated(data: bytes) -> bool:
         next(iter(meta), None)
     except NotImplementedError:  # so does `dcmread` tell that the group is in implicit VR
         meta = _file_meta(stream, implicit=True)
-    return str(DeflatedExplicitVRLittleEndian) in text_of(meta, "TransferSyntaxUID").split("\\")
+    if DEFLATED.decode() not in text_of(meta, "TransferSyntaxUID").split("\\"):
+        return data
+    place = stream.tell()
+    most = min(LARGEST_INFLATED, max(SMALL_ENOUGH, (len(data) - place) * LARGEST_RATIO))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # without a head (RFC 1951)
+    inflated = inflater.decompress(memoryview(data)[place:], most)
+    if inflater.unconsumed_tail:
+        raise SetAsideError("file_too_large", "deflated")
+    if not inflater.eof:
+        raise SetAsideError("damaged", "deflated data cut off")
+    plain = str(ExplicitVRLittleEndian).encode().ljust(len(DEFLATED), b"\0")
+    return data[:place].replace(DEFLATED, plain) + inflated
 
 
 def _file_meta(stream: BytesIO, *, implicit: bool) -> Dataset:
-    stream.seek(PREAMBLE_BYTES)
+    stream.seek(META_PLACE)
     return read_dataset(stream, implicit, True, stop_when=lambda tag, *_: tag >> 16 != 2)

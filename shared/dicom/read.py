@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -28,11 +29,12 @@ from shared.records import Covariates, ImageRecord, ScanChoice, StudyLabels, Ven
 from shared.settings.files import LabelColumns
 from shared.settings.pacs import ReadingSettings
 
+from .archives import archives_in, unpack_folder
 from .attributes import covariates_of, quietly, study_date, text_of
 from .parsing import parse
 from .read_study import ReadStudy, StudyHeader
 from .repeats import STORED, Coverage, choose, coverage_of
-from .scan import scan_folder
+from .scan import FolderScan, judge_copies, scan_folder
 from .study_files import ScannedFile, StudyGroup
 from .vendors import RULES, VendorRules, radiograph
 from .verdicts import FileVerdict, SetAsideError, judge
@@ -74,7 +76,15 @@ def read_study_folder(
     InputMissingError
         If there is no such folder.
     """
-    scan = scan_folder(folder, columns or LabelColumns())
+    with TemporaryDirectory(prefix="osteofed-") as room:  # the owner's alone
+        archives = archives_in(folder)
+        unpacked = unpack_folder(folder, archives, Path(room) / "unpacked") if archives else None
+        scan = scan_folder(folder, columns or LabelColumns(), unpacked=unpacked)
+        return _read_scanned(scan, settings)
+
+
+def _read_scanned(scan: FolderScan, settings: ReadingSettings | None) -> ReadResult:
+    """Read every study that was found."""
     verdicts = list(scan.verdicts)
     studies = []
     for group in scan.groups:
@@ -86,6 +96,7 @@ def read_study_folder(
     verdicts += more
     verdicts += [judge(row.path, "label_without_study") for row in unused]
     verdicts += judge_tables(scan, verdicts)
+    verdicts += judge_copies(scan, verdicts)
     return ReadResult(studies, sorted(verdicts, key=lambda verdict: verdict.path))
 
 

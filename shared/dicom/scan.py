@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +34,7 @@ from .labels import structured_report
 from .masks import segmentation
 from .parsing import parse
 from .repeats import made_when
-from .study_files import ScannedFile, StudyGroup
+from .study_files import ScannedFile, StudyGroup, Unpacked
 from .vendors import recognise
 from .verdicts import FileVerdict, SetAsideError, judge
 
@@ -67,6 +67,10 @@ class FolderScan:
         SHA-256 of every file that could be read, by its name in the verdicts.
     series : dict of str to list of str
         Names of the slices of each CT series, by SeriesInstanceUID.
+    copies : dict of str to str
+        Files whose content another has that was looked at before, and that one.
+    elsewhere : mapping of str to Path
+        Where files lie that are not in the folder under their name.
     """
 
     groups: list[StudyGroup] = field(default_factory=list)
@@ -75,6 +79,8 @@ class FolderScan:
     verdicts: list[FileVerdict] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     series: dict[str, list[str]] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
 
 
 #: Applies a function to items and gives the results in order: `map`, or worker processes.
@@ -92,7 +98,12 @@ class _Look:
     verdict: FileVerdict | None = None
 
 
-def scan_folder(folder: Path, columns: LabelColumns, spread: Spread = map) -> FolderScan:
+def scan_folder(
+    folder: Path,
+    columns: LabelColumns,
+    spread: Spread = map,
+    unpacked: Unpacked | None = None,
+) -> FolderScan:
     """Look at every file under a folder; each is read once.
 
     Parameters
@@ -103,6 +114,8 @@ def scan_folder(folder: Path, columns: LabelColumns, spread: Spread = map) -> Fo
         The hospital's column names.
     spread : callable
         How the work is spread; by default it is done here, one file after the other.
+    unpacked : Unpacked or None
+        What the archives in the folder held, which are looked at in their place.
 
     Raises
     ------
@@ -111,11 +124,15 @@ def scan_folder(folder: Path, columns: LabelColumns, spread: Spread = map) -> Fo
     """
     if not folder.is_dir():
         raise InputMissingError(f"{folder}: no such folder (a folder of DICOM files was expected)")
-    paths = list(_walk(folder))
-    parts = [paths[n : n + FILES_PER_JOB] for n in range(0, len(paths), FILES_PER_JOB)]
+    names = [(path, path.relative_to(folder).as_posix()) for path in walk(folder)]
     scan = FolderScan()
+    if unpacked is not None:
+        names = [one for one in names if one[1] not in unpacked.archives]
+        names += [(path, name) for name, path in unpacked.files.items()]
+        scan = FolderScan(verdicts=list(unpacked.verdicts), elsewhere=unpacked.files)
+    parts = [names[n : n + FILES_PER_JOB] for n in range(0, len(names), FILES_PER_JOB)]
     files: list[ScannedFile] = []
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for looks in spread(partial(_look_at, folder, columns), parts):
         for look in looks:
             _sort_in(look, scan, files, seen)
@@ -123,18 +140,34 @@ def scan_folder(folder: Path, columns: LabelColumns, spread: Spread = map) -> Fo
     return scan
 
 
-def _walk(folder: Path) -> Iterable[Path]:
-    """Files under a folder, sorted; links to folders are not followed."""
+def walk(folder: Path) -> Iterator[Path]:
+    """Files under a folder, sorted, and links to folders outside of it; none is followed."""
     for base, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted(names):
+        outside = [name for name in folders if leads_out(Path(base) / name, folder)]
+        for name in sorted((*names, *outside)):
             yield Path(base) / name
 
 
-def _look_at(folder: Path, columns: LabelColumns, paths: Sequence[Path]) -> list[_Look]:
+def leads_out(path: Path, folder: Path) -> bool:
+    """Tell whether a path is a link to somewhere outside of a folder."""
+    if not path.is_symlink():
+        return False
+    try:
+        return not path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a link to itself: it cannot be read either
+        return False
+
+
+def _look_at(folder: Path, columns: LabelColumns, files: Sequence[tuple[Path, str]]) -> list[_Look]:
     """Look at some files, each by itself; one bad file never stops the batch."""
     with quietly():
-        return [_look(path, path.relative_to(folder).as_posix(), columns) for path in paths]
+        return [
+            _Look(name, verdict=judge(name, "link_outside"))
+            if leads_out(path, folder)
+            else _look(path, name, columns)
+            for path, name in files
+        ]
 
 
 def _look(path: Path, name: str, columns: LabelColumns) -> _Look:
@@ -160,16 +193,16 @@ def _look(path: Path, name: str, columns: LabelColumns) -> _Look:
     return _Look(name, digest, verdict=verdict)
 
 
-def _sort_in(look: _Look, scan: FolderScan, files: list[ScannedFile], seen: set[str]) -> None:
+def _sort_in(look: _Look, scan: FolderScan, files: list[ScannedFile], seen: dict[str, str]) -> None:
     """Put one file where it belongs; the second of two files with one content is nothing new."""
     if look.digest:
         scan.digests[look.name] = look.digest
     if look.digest in seen:
-        scan.verdicts.append(judge(look.name, "already_there"))
+        scan.copies[look.name] = seen[look.digest]
     elif look.verdict is not None:
         scan.verdicts.append(look.verdict)
     else:
-        seen.add(look.digest)
+        seen[look.digest] = look.name
         if look.file is not None:
             files.append(look.file)
         if look.table is not None:
@@ -177,6 +210,29 @@ def _sort_in(look: _Look, scan: FolderScan, files: list[ScannedFile], seen: set[
             scan.rows += rows
             scan.verdicts += verdicts
             scan.tables.append(look.name)
+
+
+def judge_copies(scan: FolderScan, verdicts: Iterable[FileVerdict]) -> list[FileVerdict]:
+    """Verdicts of copies, once it is known what became of the files that they repeat.
+
+    Parameters
+    ----------
+    scan : FolderScan
+        Which files are copies.
+    verdicts : iterable of FileVerdict
+        How all others ended.
+
+    Returns
+    -------
+    list of FileVerdict
+        Of each copy: ``already_there`` if the other was taken, else the other's own.
+    """
+    ended = {verdict.path: verdict for verdict in verdicts}
+    taken = {path for path, verdict in ended.items() if verdict.verdict == "taken"}
+    return [
+        judge(copy, "already_there") if first in taken else replace(ended[first], path=copy)
+        for copy, first in scan.copies.items()
+    ]
 
 
 def describe(path: Path, name: str, digest: str, data: bytes) -> ScannedFile:
@@ -305,4 +361,4 @@ def _contradiction(members: list[ScannedFile]) -> str:
     return ""
 
 
-__all__ = ["FolderScan", "describe", "parse", "scan_folder"]
+__all__ = ["FolderScan", "describe", "judge_copies", "leads_out", "parse", "scan_folder", "walk"]

@@ -9,6 +9,7 @@ from typing import Literal
 from shared.dicom.ct.geometry import SlicePlace
 from shared.dicom.labels.tables import LabelRow
 from shared.dicom.masks.mask_files import MaskGrid
+from shared.dicom.verdicts import FileVerdict
 from shared.records import Vendor, View
 
 
@@ -78,3 +79,22 @@ class StudyGroup:
     def scans(self, view: View) -> list[ScannedFile]:
         """All scans of a view, the first the one among `images`."""
         return [self.images[view], *self.repeats.get(view, [])]
+
+
+@dataclass
+class Unpacked:
+    """What the archives in a folder held.
+
+    Attributes
+    ----------
+    files : dict of str to Path
+        Where each entry was unpacked to, by its name in verdicts: ``x.zip/inner.dcm``.
+    verdicts : list of FileVerdict
+        Of entries and archives that were set aside.
+    archives : set of str
+        Names of the archives: they are no files to be looked at.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    verdicts: list[FileVerdict] = field(default_factory=list)
+    archives: set[str] = field(default_factory=set)

@@ -135,6 +135,14 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "uid_invalid": ("quarantined", "a study, series or instance UID that is none"),
     "report_without_labels": ("quarantined", "a structured report without a label that is in use"),
     "archive_name_twice": ("quarantined", "the archive has more than one file of this name"),
+    "archive_no_room": (
+        "quarantined",
+        "unpacked it does not fit on the disk: make room, or unpack it elsewhere",
+    ),
+    "link_outside": (
+        "quarantined",
+        "a link that leads out of the folder is not followed: give what it leads to itself",
+    ),
     # --- cannot be used ---
     "empty_file": ("refused", "the file has no content"),
     "not_dicom": ("refused", "neither DICOM, a mask nor a table of labels"),

@@ -26,17 +26,19 @@ ROOT = Path(__file__).resolve().parents[2]
 #: What is large, or brings what is large with it.
 HEAVY = frozenset(
     {
-        "alembic", "cryptography", "fastapi", "flwr", "grpc", "highdicom", "jinja2", "matplotlib",
-        "mlflow", "monai", "nibabel", "numpy", "opacus", "openpyxl", "pandas", "PIL", "pydantic",
-        "pydicom", "pynetdicom", "ray", "requests", "scipy", "scipy.signal", "scipy.stats",
-        "sklearn", "spekpy", "sqlalchemy", "torch", "torch._dynamo", "uvicorn", "xraydb",
+        "alembic", "cryptography", "fastapi", "flwr", "gdcm", "grpc", "highdicom", "jinja2",
+        "matplotlib", "mlflow", "monai", "nibabel", "numpy", "opacus", "openpyxl", "pandas", "PIL",
+        "pydantic", "pydicom", "pynetdicom", "ray", "requests", "scipy", "scipy.signal",
+        "scipy.stats", "sklearn", "spekpy", "sqlalchemy", "torch", "torch._dynamo", "uvicorn",
+        "xraydb",
     }
 )  # fmt: skip
 SETTINGS = {"cryptography", "numpy", "pydantic"}
 STORE = SETTINGS | {"sqlalchemy"}
 #: The formulas of what was spent need one file of Opacus and `scipy.special`.
 LEDGER = STORE | {"scipy"}
-DICOM = {"PIL", "numpy", "pydantic", "pydicom", "requests", "scipy"}  # pydicom asks for requests
+#: pydicom asks for requests, and for GDCM where it is installed; nothing of ours imports it.
+DICOM = {"PIL", "gdcm", "numpy", "pydantic", "pydicom", "requests", "scipy"}
 MAY_IMPORT: dict[str, set[str]] = {
     "phantom make": DICOM | {"highdicom", "sqlalchemy", "xraydb"},  # xraydb is a database
     "site init": STORE,

@@ -9,13 +9,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import pixel_array
 from pydicom.uid import UID, SegmentationStorage
 
 from shared.dicom.attributes import number_of, numbers_of, text_of
 from shared.dicom.ct.geometry import MOST_VOXELS, Stack, functional
 from shared.dicom.labels.names import region_named
-from shared.dicom.pixels.codestreams import check_codestream
+from shared.dicom.pixels.codestreams import check_codestream, decoded_frame
 from shared.dicom.pixels.grey_values import MOST_PIXELS
 from shared.dicom.verdicts import SetAsideError
 from shared.regions import NUMBER_OF_CODES, REGION_CODES, sideless
@@ -244,7 +243,7 @@ def _frames(dataset: Dataset, most: int) -> Iterator[tuple[int, _Frame]]:
             raise SetAsideError("transfer_syntax", "compressed bits")
         for number in range(count):
             check_codestream(dataset, number, shape, bits)
-            yield number, np.asarray(pixel_array(dataset, index=number)).reshape(shape)
+            yield number, decoded_frame(dataset, number).reshape(shape)
         return
     if len(data) < -(-count * size * bits // 8):
         raise SetAsideError("pixels_truncated")

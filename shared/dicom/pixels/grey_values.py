@@ -11,18 +11,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import pixel_array
 from pydicom.uid import UID
 
 from shared.dicom.attributes import number_of, numbers_of, text_of, value_of
 from shared.dicom.verdicts import SetAsideError
 
-from .codestreams import check_codestream
-from .native import by_table, native_values
+from .codestreams import check_codestream, decoded_frame
+from .native import by_table, native_values, without_unused_bits
 from .shutters import outside_shutter
 
-#: A whole-body projection at 0.25 mm has about 20 million pixels.
-MOST_PIXELS: Final = 64_000_000
+#: A whole-body projection at 0.25 mm has about 20 million pixels, a film of 43 by 43 cm at
+#: 0.1 mm 18 million. Reading one of so many takes less than 1 GB.
+MOST_PIXELS: Final = 40_000_000
 POLARITIES: Final = ("MONOCHROME1", "MONOCHROME2")
 #: Transfer syntaxes that lose something, and those that may.
 LOSSY: Final = frozenset(
@@ -93,7 +93,7 @@ def check_size(dataset: Dataset, frame: int | None = None) -> tuple[int, int]:
 
 
 def stored_values(dataset: Dataset, frame: int | None = None) -> NDArray[Any]:
-    """Decode the stored values, shape (H, W), integer.
+    """Decode the stored values, shape (H, W), integer; bits beside them are cleared.
 
     Parameters
     ----------
@@ -109,27 +109,16 @@ def stored_values(dataset: Dataset, frame: int | None = None) -> NDArray[Any]:
     """
     shape = check_size(dataset, frame)
     try:
-        native = native_values(dataset, shape, frame or 0)
-        stored = pixel_array(dataset, index=frame or 0) if native is None else native
-        stored = np.asarray(stored)
+        stored = native_values(dataset, shape, frame or 0)
+        if stored is None:
+            stored = without_unused_bits(dataset, decoded_frame(dataset, frame or 0))
+    except SetAsideError:
+        raise
     except Exception as error:  # each decoder has its own kinds
         raise SetAsideError("pixels_damaged", type(error).__name__) from None
     if stored.shape != shape:
         raise SetAsideError("pixels_damaged", f"decodes to {stored.shape}")
     return stored
-
-
-def without_unused_bits(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
-    """Stored values without what lies in the bits beside them (overlays, in old files)."""
-    allocated, used = int(dataset.BitsAllocated), int(dataset.BitsStored)
-    high = int(number_of(dataset, "HighBit") or 0) or used - 1
-    if used == allocated or not used - 1 <= high < allocated:
-        return stored
-    bits = (stored.astype(np.int32) >> (high + 1 - used)) & (2**used - 1)
-    if stored.dtype.kind == "i":
-        sign = 2 ** (used - 1)
-        bits = (bits ^ sign) - sign
-    return bits.astype(stored.dtype)
 
 
 def unit_values(
@@ -168,7 +157,7 @@ def unit_values(
 
 def _unit(dataset: Dataset, stored: NDArray[Any], inverted: bool) -> NDArray[np.float32]:
     """Display values of stored values; each depends on its own stored value only."""
-    values, bottom, top = _modality(dataset, without_unused_bits(dataset, stored))
+    values, bottom, top = _modality(dataset, stored)
     unit = np.clip(_voi(dataset, values, bottom, top), 0.0, 1.0)
     if (text_of(dataset, "PhotometricInterpretation") == "MONOCHROME1") != inverted:
         unit = 1.0 - unit
@@ -251,7 +240,7 @@ def padding_of(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_] | No
     dataset : Dataset
         The attributes.
     stored : ndarray
-        As decoded: the value may lie in bits that are not used otherwise.
+        From `stored_values`.
 
     Returns
     -------

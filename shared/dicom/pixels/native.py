@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from shared.dicom.attributes import number_of
+
 NATIVE: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 #: A table is worth it where an image has this many pixels for each entry.
 PIXELS_PER_ENTRY: Final = 4
@@ -50,10 +52,33 @@ def native_values(dataset: Dataset, shape: tuple[int, int], frame: int = 0) -> N
     size = shape[0] * shape[1]
     data = dataset.PixelData
     stored = np.frombuffer(data, kind, count=size, offset=frame * size * kind.itemsize)
-    if used < bits:
-        # What lies in unused bits is no part of the value (PS3.5, 8.1.1).
-        stored = np.right_shift(np.left_shift(stored, bits - used), bits - used)
-    return stored.reshape(shape)
+    return without_unused_bits(dataset, stored).reshape(shape)
+
+
+def without_unused_bits(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any]:
+    """Stored values without what lies in the bits beside them (PS3.5, 8.1.1).
+
+    Old files have overlays there, or let the value end at the highest bit; a decoder gives
+    them as part of the value.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What says which bits are used.
+    stored : ndarray of integer
+        As decoded.
+
+    Returns
+    -------
+    ndarray of integer
+        Of the same kind; the same array where every bit is used.
+    """
+    width, used = 8 * stored.dtype.itemsize, int(dataset.BitsStored)
+    high = number_of(dataset, "HighBit")
+    top = used - 1 if high is None or not used - 1 <= high < width else int(high)
+    if used >= width:
+        return stored
+    return np.right_shift(np.left_shift(stored, width - 1 - top), width - used)
 
 
 def by_table(

@@ -151,7 +151,7 @@ def test_what_cannot_be_an_export_is_one_sentence(
         take_source(site, str(tmp_path / "empty.zip"), Wanted(modalities=("CR",)))
     with zipfile.ZipFile(tmp_path / "large.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.dcm", bytes(1000))
-    monkeypatch.setattr("client.sources.zip_archive.MOST_BYTES", 100)
+    monkeypatch.setattr("shared.dicom.archives.MOST_BYTES", 100)
     with pytest.raises(DiskFullError, match="does not fit"):
         take_source(site, str(tmp_path / "large.zip"), Wanted())
     assert left_in_inbox(site) == []

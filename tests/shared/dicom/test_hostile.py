@@ -31,6 +31,8 @@ PYDICOM = Path(pydicom.__file__).parent
 ROOT = Path(__file__).parents[3]
 #: Megabytes that reading a folder may take at its worst.
 MOST_MEGABYTES = 2048
+#: And refusing one file, most of it for the libraries; 8000 by 8000 pixels took 1.2 GB.
+MOST_MEGABYTES_OF_A_REFUSAL = 250
 
 MEASURED = """
 import json, sys
@@ -143,7 +145,12 @@ def many_frames(dataset: Dataset) -> None:
 
 
 def large(dataset: Dataset) -> None:
+    dataset.Rows = dataset.Columns = 6000
+
+
+def whole_rle(dataset: Dataset) -> None:
     dataset.Rows = dataset.Columns = 8000
+    compressed(RLELossless, rle(8000 * 8000))(dataset)
 
 
 def large_rle(dataset: Dataset) -> None:
@@ -158,6 +165,7 @@ def wrong_vr(dataset: Dataset) -> None:
 
 BOMBS: list[tuple[str, Callable[[Dataset], None]]] = [
     ("image_too_large", huge),
+    ("image_too_large", whole_rle),
     ("several_frames", many_frames),
     ("pixels_truncated", large),
     ("pixels_truncated", large_rle),
@@ -171,7 +179,7 @@ BOMBS: list[tuple[str, Callable[[Dataset], None]]] = [
     ("pixels_damaged", eight_bits(jpeg(65_000, 65_000))),
     ("pixels_damaged", eight_bits(jpeg(60, 48))),
     ("transfer_syntax", eight_bits(jpeg(60, 48, 12))),
-    ("transfer_syntax", compressed("1.2.840.10008.1.2.4.70", jpeg(60, 48))),
+    ("pixels_damaged", compressed("1.2.840.10008.1.2.4.70", jpeg(60, 48))),
     ("transfer_syntax", compressed("1.2.840.10008.1.2.4.102", b"a film")),
     ("pixels_missing", wrong_vr),
 ]
@@ -230,6 +238,13 @@ def test_attributes_without_end_are_refused_within_memory(tmp_path: Path) -> Non
     for (path, _, reason), (reasons, _) in zip(files, WITHOUT_END, strict=True):
         assert reason in reasons, path
     assert float(str(found["peak"])) < MOST_MEGABYTES
+
+
+def test_an_image_of_more_pixels_than_are_read_costs_no_memory(tmp_path: Path) -> None:
+    edited(write_radiograph(tmp_path / "a.dcm"), whole_rle)
+    found = measured(tmp_path)
+    assert found["files"] == [["a.dcm", "refused", "image_too_large"]]
+    assert float(str(found["peak"])) < MOST_MEGABYTES_OF_A_REFUSAL
 
 
 def test_items_without_end_are_refused_after_so_many_reads(
