@@ -12,6 +12,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from .attributes import text_of
+from .values.character_sets import settle_character_set
 from .verdicts import SetAsideError
 
 #: What one step of the parser reads is one of these at least: an attribute's head or its
@@ -65,6 +66,7 @@ def parse(data: bytes, *, pixels: bool) -> Dataset:
         if "TransferSyntaxUID" not in dataset.file_meta:
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
         _check_values(dataset)
+        settle_character_set(dataset)
     except SetAsideError:
         raise
     except InvalidDicomError:

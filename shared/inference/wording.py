@@ -14,6 +14,7 @@ from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.findings.ct_estimates import is_from_ct, only_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
+from shared.findings.quality_flags import REPAIRED
 from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.inference.fitness import unscored_gaps
 from shared.inference.fractures import graded_findings
@@ -231,6 +232,11 @@ def _limits(
         ]
     sentences += _limit_of_grades(findings, models)
     sentences += _limit_of_outlines(findings, models)
+    sentences += [
+        f"{capital(region_words(flag.subject))}: {flag.words}; lengths and areas rest on it."
+        for flag in findings.quality
+        if flag.source == "image" and flag.words == REPAIRED
+    ]
     sentences += [
         "A finding that is absent does not mean health.",
         "No fracture risk over ten years is computed; use a validated tool for that.",
