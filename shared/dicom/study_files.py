@@ -9,6 +9,7 @@ from typing import Literal
 from shared.dicom.ct.geometry import SlicePlace
 from shared.dicom.labels.tables import LabelRow
 from shared.dicom.masks.mask_files import MaskGrid
+from shared.dicom.verdicts import FileVerdict
 from shared.records import Vendor, View
 
 
@@ -30,6 +31,8 @@ class ScannedFile:
         Where a mask without DICOM lies (NRRD, NIfTI); it has no UIDs.
     rows : tuple of LabelRow
         Labels of a structured report.
+    odd : tuple of FileVerdict
+        Of its densities that are none.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class ScannedFile:
     places: tuple[SlicePlace, ...] = ()
     grid: MaskGrid | None = None
     rows: tuple[LabelRow, ...] = ()
+    odd: tuple[FileVerdict, ...] = ()
 
 
 @dataclass

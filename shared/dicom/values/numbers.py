@@ -29,7 +29,6 @@ POSSIBLE: Final[Mapping[str, tuple[float, float]]] = {
     "RescaleSlope": (1e-6, 500),
     "PatientSize": (0.3, 260),
     "PatientWeight": (1, 500),
-    "NumericValue": (-1e6, 1e6),
 }
 #: Units that are written behind a number although the attribute says them itself.
 UNITS: Final[Mapping[str, str]] = {
@@ -73,7 +72,12 @@ class WrittenNumbers:
     problem: str = ""
 
 
-def numbers_in(value: Any, keyword: str = "", count: int | None = None) -> WrittenNumbers:
+def numbers_in(
+    value: Any,
+    keyword: str = "",
+    count: int | None = None,
+    possible: tuple[float, float] | None = None,
+) -> WrittenNumbers:
     """Read the numbers of a value, in whatever form it came.
 
     Parameters
@@ -84,7 +88,10 @@ def numbers_in(value: Any, keyword: str = "", count: int | None = None) -> Writt
         Of the attribute: tells what its values can be.
     count : int or None
         How many numbers belong there; None = any.
+    possible : (float, float) or None
+        Smallest and largest value that decide between two readings; None = those of the keyword.
     """
+    limits = possible or POSSIBLE.get(keyword, (-math.inf, math.inf))
     if value is None:
         return WrittenNumbers()
     parts = [value] if isinstance(value, (str, bytes, int, float)) else _listed(value)
@@ -96,7 +103,7 @@ def numbers_in(value: Any, keyword: str = "", count: int | None = None) -> Writt
     texts = [_text(part) for part in parts]
     if any(text is None for text in texts):
         return WrittenNumbers(problem="holds no number")
-    return _in_text("\\".join(text or "" for text in texts), keyword, count)
+    return _in_text("\\".join(text or "" for text in texts), keyword, count, limits)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -115,7 +122,9 @@ def _text(part: Any) -> str | None:
     return str(part).strip(" \x00\t\r\n")
 
 
-def _in_text(text: str, keyword: str, count: int | None) -> WrittenNumbers:
+def _in_text(
+    text: str, keyword: str, count: int | None, limits: tuple[float, float]
+) -> WrittenNumbers:
     text = text.strip("\\; ")
     if not text:
         return WrittenNumbers()
@@ -129,16 +138,19 @@ def _in_text(text: str, keyword: str, count: int | None) -> WrittenNumbers:
             return WrittenNumbers(problem="holds no number")
         repair = "a unit behind it" if bare != text else ""
         repair = repair or ("" if bare == "\\".join(tokens) else "other separators")
-        return _checked([tuple(map(float, tokens))], repair, keyword, count)
-    return _checked(_readings(tokens, count), "a decimal comma", keyword, count)
+        return _checked([tuple(map(float, tokens))], repair, limits, count)
+    return _checked(_readings(tokens, count), "a decimal comma", limits, count)
 
 
 def _checked(
-    readings: Iterable[tuple[float, ...]], repair: str, keyword: str, count: int | None
+    readings: Iterable[tuple[float, ...]],
+    repair: str,
+    limits: tuple[float, float],
+    count: int | None,
 ) -> WrittenNumbers:
     """Take the one reading that there can be."""
     finite = {one for one in readings if all(map(math.isfinite, one))}
-    low, high = POSSIBLE.get(keyword, (-math.inf, math.inf))
+    low, high = limits
     if len(finite) > 1:
         finite = {one for one in finite if all(low <= number <= high for number in one)}
     if len(finite) != 1:
