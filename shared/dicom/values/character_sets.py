@@ -28,6 +28,8 @@ LATIN: Final = frozenset({"iso8859", "latin_1", "latin1", "iso8859_1", "iso-8859
 UNLIKE_UTF8: Final = LATIN | {
     "iso8859_2", "iso8859_3", "iso8859_4", "iso_ir_126", "iso_ir_144", "iso_ir_148",
 }  # fmt: skip
+#: Korean and Chinese by pairs of bytes, which ASCII alone could not be.
+BYTE_PAIRS: Final = frozenset({"euc_kr", "iso_ir_58"})
 #: Control characters that no name has: text was read in the wrong set.
 NO_TEXT: Final = re.compile("[\x80-\x9f]")
 
@@ -86,6 +88,9 @@ def _encodings_of(texts: list[bytes], said: list[str]) -> list[str]:
     plain = [text for text in texts if ESC not in text]
     if not plain or all(text.isascii() for text in plain):
         return said
+    wide = [name for name in said[1:] if name in BYTE_PAIRS]
+    if first == "iso8859" and len(wide) == 1 and all(_fits(text, wide[0]) for text in plain):
+        return [*wide, *said]  # the escape before the text was left out
     fits = all(_fits(text, said[0]) for text in plain)
     if fits and first not in UNLIKE_UTF8:
         return said
