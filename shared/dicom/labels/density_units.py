@@ -15,7 +15,9 @@ WORDS: Final = re.compile(
     r"(?:square )?(deci|centi|milli|)met(?:er|re)s?(?: squared)?"
 )
 PREFIXES: Final = {"kilo": "k", "milli": "m", "micro": "u", "deci": "d", "centi": "c", "": ""}
-ALIKE: Final = str.maketrans({"²": "2", "μ": "u", "µ": "u", "·": ".", "⋅": ".", "−": "-", "^": ""})
+ALIKE: Final = str.maketrans(
+    {"²": "2", "μ": "u", "µ": "u", "·": ".", "⋅": ".", "−": "-", "⁻": "-", "^": ""}
+)
 
 
 def to_grams_per_square_centimetre(text: str) -> float | None:
