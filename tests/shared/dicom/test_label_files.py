@@ -175,9 +175,9 @@ def in_unit(value: str, unit: str, meaning: str = "", *, attribute: str = "CodeV
 )  # fmt: skip
 def test_densities_in_other_units_are_converted(value: str, unit: str, meaning: str) -> None:
     rows, verdicts = read_report(in_unit(value, unit, meaning), "sr.dcm")
-    assert [(row.name, row.value) for row in rows] == [
-        ("L1", pytest.approx(1.054 if value.startswith("1") else 0.954))
-    ]
+    (row,) = rows
+    assert row.name == "L1"
+    assert row.value == pytest.approx(1.054 if value.startswith("1") else 0.954)
     assert verdicts == []
 
 

@@ -175,8 +175,15 @@ def test_the_size_in_the_patient_follows_from_distances_that_can_be(
 def test_distances_that_cannot_be_are_said(
     tmp_path: Path, attributes: dict[str, str], words: str
 ) -> None:
-    none = {"EstimatedRadiographicMagnificationFactor": None}
-    write_radiograph(tmp_path / "a.dcm", **(none | attributes))
+    stated = attributes.get("EstimatedRadiographicMagnificationFactor")
+    rest = {keyword: text for keyword, text in attributes.items() if text != stated}
+    write_radiograph(
+        tmp_path / "a.dcm",
+        study=1,
+        pixels=None,
+        EstimatedRadiographicMagnificationFactor=stated,
+        **rest,  # type: ignore[arg-type]
+    )
     result = read_study_folder(tmp_path)
     assert only_image(result).spacing_mm == (0.15, 0.15)
     assert words in result.files[0].sentence
