@@ -40,6 +40,9 @@ GROUPS: Final = (
     "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence",
     "PixelValueTransformationSequence",
 )  # fmt: skip
+OF_EACH_SLICE: Final = (
+    "PixelSpacing", "ImagePositionPatient", "RescaleSlope", "RescaleIntercept",
+)  # fmt: skip
 NO_CONTRAST: Final = frozenset({"NO", "NONE", "WITHOUT", "WITHOUT CONTRAST", "NO CONTRAST", "N"})
 
 
@@ -142,7 +145,7 @@ def _read_slices(
             compressed_with_loss = is_lossy(dataset)
             lossy |= compressed_with_loss
             contrasts.add(contrast_of(dataset))
-            remarks |= _remarks(dataset)
+            remarks |= _remarks(dataset, whole=header is None)
         except SetAsideError as aside:
             blamed.append(judge(file.name, aside.reason, aside.detail))
             if aside.reason == "hu_unknown":
@@ -179,9 +182,12 @@ def _read_slices(
     return volume, stack, header
 
 
-def _remarks(dataset: Dataset) -> set[str]:
-    """What in a file's attributes, those of its first frame too, was repaired or not used."""
-    found = set(remarks_of(dataset))
+def _remarks(dataset: Dataset, *, whole: bool) -> set[str]:
+    """What in a file's attributes, those of its first frame too, was repaired or not used.
+
+    Of all but one slice only what places and scales it: the rest is the same, and takes time.
+    """
+    found = set(remarks_of(dataset) if whole else remarks_of(dataset, OF_EACH_SLICE, dates=()))
     if "PerFrameFunctionalGroupsSequence" in dataset:
         for keyword in GROUPS:
             found |= set(remarks_of(functional(dataset, 0, keyword), dates=()))

@@ -182,7 +182,7 @@ def test_distances_that_cannot_be_are_said(
         study=1,
         pixels=None,
         EstimatedRadiographicMagnificationFactor=stated,
-        **rest,  # type: ignore[arg-type]
+        **rest,
     )
     result = read_study_folder(tmp_path)
     assert only_image(result).spacing_mm == (0.15, 0.15)
