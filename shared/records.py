@@ -66,7 +66,7 @@ class Vendor(StrEnum):
 #: Makers whose BMD values are known.
 DXA_VENDORS = (Vendor.LUNAR, Vendor.HOLOGIC, Vendor.NORLAND, Vendor.GENERIC)
 
-SpacingProvenance = Literal["calibrated", "detector", "derived", "none"]
+SpacingProvenance = Literal["calibrated", "repaired", "detector", "derived", "none"]
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,9 @@ SPLITS_IN_WORDS: Final[dict[str, str]] = {
 }
 SPACING: Final[dict[str, str]] = {
     "calibrated": "calibrated by the scanner",
-    "detector": "size on the detector, not corrected for magnification",
-    "derived": "derived from the exposed area",
+    "repaired": "by the scanner, in a notation that had to be repaired",
+    "detector": "size on the detector, over the magnification if one is stated",
+    "derived": "derived from the exposed area, or from the source's distances",
     "none": "not known",
 }
 FLAGS: Final[dict[str, tuple[str, str]]] = {

@@ -9,18 +9,30 @@ import math
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import date, datetime
+from datetime import date
+from functools import lru_cache
 from typing import Any, Final
 
 from pydicom import config
+from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
 from shared.dicom.phi.deidentify import capped_age
+from shared.dicom.values.character_sets import plain_text
+from shared.dicom.values.dates import AmbiguousDateError, parse_day
+from shared.dicom.values.numbers import WrittenNumbers, numbers_in
 from shared.records import Covariates
 
 DATES = ("StudyDate", "AcquisitionDate", "SeriesDate", "ContentDate")
+#: Numbers of which it is said when they are not as the standard has them.
+NUMBERS: Final = (
+    "PixelSpacing", "ImagerPixelSpacing", "EstimatedRadiographicMagnificationFactor",
+    "DistanceSourceToDetector", "DistanceSourceToPatient", "ImagePositionPatient",
+    "ImageOrientationPatient", "SliceThickness", "KVP", "RescaleSlope", "RescaleIntercept",
+    "WindowCenter", "WindowWidth", "PixelPaddingValue", "PatientSize", "PatientWeight",
+)  # fmt: skip
 #: Words of (0010,2160) that are kept, in lower case, and the word each is kept as. The
 #: attribute is free text: whatever else somebody typed there (a name, a note) is not read.
 ETHNIC_GROUPS: Final[Mapping[str, str]] = {
@@ -103,17 +115,19 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
 
 
 def text_of(dataset: Dataset, keyword: str) -> str:
-    """Attribute as stripped text, empty if absent; several values are joined by a backslash."""
+    """Attribute as stripped text in NFC, empty if absent; several are joined by a backslash."""
     value = value_of(dataset, keyword)
     if value is None:
         return ""
+    if isinstance(value, (bytes, bytearray)):
+        value = bytes(value).decode("latin-1")
     if (
         not isinstance(value, str)
         and hasattr(value, "__iter__")
         and not hasattr(value, "family_name")
     ):
-        return "\\".join(str(part) for part in value).strip()
-    return str(value).strip().strip("\x00").strip()
+        return plain_text("\\".join(str(part) for part in value).strip())
+    return plain_text(str(value).strip().strip("\x00").strip())
 
 
 def number_of(dataset: Dataset, keyword: str) -> float | None:
@@ -124,27 +138,89 @@ def number_of(dataset: Dataset, keyword: str) -> float | None:
 
 def numbers_of(dataset: Dataset, keyword: str) -> list[float]:
     """Values of an attribute as numbers, empty if one of them is none or not finite."""
+    return list(written_numbers(dataset, keyword).numbers)
+
+
+def written_numbers(dataset: Dataset, keyword: str) -> WrittenNumbers:
+    """Numbers of an attribute, and what had to be understood for them or why there are none."""
+    tag, vr, count = _as_the_standard_has_it(keyword)
+    try:
+        raw = dataset.get_item(tag) if tag in dataset else None
+    except Exception:  # pydicom raises many kinds on what is no attribute
+        return WrittenNumbers(problem="cannot be read")
+    if raw is None:
+        return WrittenNumbers()
     value = value_of(dataset, keyword)
     if value is None:
-        return []
-    try:
-        parts = [value] if isinstance(value, (str, int, float)) else list(value)
-        numbers = [float(part) for part in parts]
-    except (TypeError, ValueError):
-        return []
-    return numbers if all(math.isfinite(number) for number in numbers) else []
+        value = getattr(raw, "value", None)  # its bytes, where pydicom cannot convert them
+        value = None if value == b"" else value
+    found = numbers_in(value, keyword, count)
+    written = str(raw.VR or "")
+    if found.numbers and not found.repair and written in FOREIGN and written != vr:
+        return WrittenNumbers(found.numbers, f"VR {written} instead of {vr}")
+    return found
+
+
+#: VRs that hold other numbers' text or bytes; of US, SS and DS one is as good as the other.
+FOREIGN: Final = frozenset(
+    {"AE", "AS", "CS", "DA", "DT", "FD", "FL", "IS", "LO", "LT", "OB", "OW", "PN", "SH", "ST",
+     "TM", "UC", "UI", "UR", "UT"}
+)  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _as_the_standard_has_it(keyword: str) -> tuple[int, str, int | None]:
+    """Tag, VR and number of values of an attribute; None where their number is not fixed."""
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(keyword)
+    count = dictionary_VM(tag)
+    return tag, dictionary_VR(tag), int(count) if count.isdigit() else None
 
 
 def date_of(dataset: Dataset, *keywords: str) -> date | None:
     """First of the attributes that is a date."""
     for keyword in keywords:
-        text = text_of(dataset, keyword)
-        if re.fullmatch(r"\d{8}", text):
-            try:
-                return datetime.strptime(text, "%Y%m%d").date()
-            except ValueError:
-                continue
+        try:
+            return parse_day(text_of(dataset, keyword))
+        except ValueError:
+            continue
     return None
+
+
+def remarks_of(
+    dataset: Dataset,
+    keywords: Iterable[str] = NUMBERS,
+    dates: Iterable[str] = (*DATES, "PatientBirthDate"),
+) -> list[str]:
+    """What in a data set was read although it is not as the standard has it, or was not.
+
+    Each names an attribute and what is odd about it, never its value.
+    """
+    remarks = []
+    for keyword in keywords:
+        if keyword not in dataset:
+            continue
+        found = written_numbers(dataset, keyword)
+        if found.repair:
+            remarks.append(f"{keyword} was repaired: {found.repair}")
+        elif found.problem:
+            remarks.append(f"{keyword} is not used: it {found.problem}")
+    return remarks + [
+        f"{keyword} is not used: {problem}"
+        for keyword in dates
+        if (problem := _problem_of_date(text_of(dataset, keyword)))
+    ]
+
+
+def _problem_of_date(text: str) -> str:
+    try:
+        parse_day(text)
+    except AmbiguousDateError:
+        return "which number is the month cannot be told"
+    except ValueError:
+        return "it is no date" if text else ""
+    return ""
 
 
 def study_date(dataset: Dataset) -> date | None:

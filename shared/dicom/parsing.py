@@ -20,6 +20,7 @@ from pydicom.uid import (
 
 from .attributes import number_of, text_of
 from .elements import META_PLACE, begins_with_meta, has_too_many_elements, is_bare, is_preambled
+from .values.character_sets import settle_character_set
 from .verdicts import SetAsideError
 
 #: What one step of the parser reads is one of these at least: an attribute's head or its
@@ -81,6 +82,7 @@ def parse(data: bytes, *, pixels: bool) -> Dataset:
         dataset = _read(data, force=bare, pixels=pixels)
         _settle_syntax(dataset)
         _check_values(dataset)
+        settle_character_set(dataset)
     except SetAsideError:
         raise
     except InvalidDicomError:

@@ -24,13 +24,13 @@ from shared.dicom.phi.burned_in import looks_burned_in
 from shared.dicom.phi.identifiers import SeenIdentifier, identifiers_of
 from shared.dicom.pixels.grey_values import is_lossy, stored_values, unit_values
 from shared.dicom.pixels.orientation import flips, turn
-from shared.dicom.pixels.spacing import find_spacing
+from shared.dicom.pixels.spacing import find_spacing, magnification_of
 from shared.records import Covariates, ImageRecord, ScanChoice, StudyLabels, Vendor, View
 from shared.settings.files import LabelColumns
 from shared.settings.pacs import ReadingSettings
 
 from .archives import archives_in, unpack_folder
-from .attributes import covariates_of, quietly, study_date, text_of
+from .attributes import covariates_of, quietly, remarks_of, study_date, text_of
 from .parsing import parse
 from .read_study import ReadStudy, StudyHeader
 from .repeats import STORED, Coverage, choose, coverage_of
@@ -259,7 +259,9 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
     parts.turned[view] = reversals
     parts.bmd |= labels.bmd
     parts.describe(dataset, file, covariates)
-    parts.verdicts += [judge(file.name, reason), *judged]
+    remarks = [*remarks_of(dataset), magnification_of(dataset)[2]]
+    detail = "; ".join(remark for remark in remarks if remark)
+    parts.verdicts += [judge(file.name, reason, detail), *judged]
 
 
 def _take_series(
@@ -268,7 +270,7 @@ def _take_series(
     """Read one CT series with its masks into the study."""
     instances = {file.instance_uid for file in slices}
     mine = [mask for mask in masks if mask.series_uid == uid or instances & mask.refers_to]
-    volume, header, verdicts = read_series(slices, mine, parts.identify)
+    volume, header, verdicts = read_series(slices, mine, parts.identify, parts.settings)
     if volume is not None and header is not None:
         parts.volumes[uid] = volume
         parts.describe(header, slices[0], _filled(parts.covariates, header, slices[0]))

@@ -273,8 +273,8 @@ def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFi
         refers_to = frozenset(segmentation.referenced_images(dataset))
         return ScannedFile(kind="mask", refers_to=refers_to, **common)
     if sop_class in structured_report.CLASSES:
-        rows = structured_report.label_rows(dataset, name)
-        return ScannedFile(kind="labels", rows=tuple(rows), **common)
+        rows, odd = structured_report.read_report(dataset, name)
+        return ScannedFile(kind="labels", rows=tuple(rows), odd=tuple(odd), **common)
     if sop_class in ct.CLASSES:
         return _describe_slices(dataset, common, unlinked=unlinked)
     if not text_of(dataset, "Rows"):
@@ -316,6 +316,7 @@ def _group(files: list[ScannedFile], scan: FolderScan) -> None:
             # Labels are joined by patient and day, as those of a table are.
             scan.tables.append(file.name)
             scan.rows += file.rows
+            scan.verdicts += file.odd
         else:
             studies[file.study_uid].append(file)
     groups = []

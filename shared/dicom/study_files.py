@@ -33,6 +33,8 @@ class ScannedFile:
         Labels of a structured report.
     made : tuple of str
         When a projection was made (`shared.dicom.repeats.made_when`).
+    odd : tuple of FileVerdict
+        Of its densities that are none.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class ScannedFile:
     grid: MaskGrid | None = None
     rows: tuple[LabelRow, ...] = ()
     made: tuple[str, ...] = ()
+    odd: tuple[FileVerdict, ...] = ()
 
 
 @dataclass

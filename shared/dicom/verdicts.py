@@ -70,6 +70,11 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "mask_twice": ("quarantined", "the image has more than one mask"),
     "mask_overlap": ("quarantined", "regions of the mask overlap"),
     "mask_unknown_regions": ("quarantined", "the mask names none of the regions in use"),
+    "mask_scheme_unknown": (
+        "quarantined",
+        "a mask of numbers whose scheme nobody names, and a number alone is no vertebra; name the "
+        "levels in the file, or the scheme in site.yaml (reading: {mask_scheme: verse})",
+    ),
     "mask_not_binary": ("quarantined", "the mask is not a binary segmentation"),
     "table_unknown": ("quarantined", "a table without the columns that site.yaml names"),
     "table_unused": ("quarantined", "no row of the table could be used"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from shared.findings.facts import QualityFlag
 from shared.findings.findings import RegionMap
@@ -20,6 +21,8 @@ QUALITY_WORDS: Mapping[int, str] = {
     5: "movement",
     6: "degenerative, fused or fractured",
 }
+#: What a report says of a spacing that had to be repaired.
+REPAIRED: Final = "pixel spacing in a notation outside the standard, repaired"
 
 
 def hospital_quality(labels: StudyLabels) -> tuple[QualityFlag, ...]:
@@ -50,6 +53,8 @@ def image_quality(
 
     if image.spacing_provenance in ("derived", "none"):
         flag("spacing", view.value, f"pixel spacing {image.spacing_provenance}, areas uncertain")
+    elif image.spacing_provenance == "repaired":
+        flag("spacing", view.value, REPAIRED)
     known = regions is not None and regions.any()  # no region at all is said as not assessed
     if regions is not None and known:
         for found in region_flags(image, view, regions):

@@ -15,6 +15,7 @@ from shared.clinical.whose_reference import HipReference, has_scale, young_refer
 from shared.findings.ct_estimates import is_from_ct, only_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
+from shared.findings.quality_flags import REPAIRED
 from shared.findings.region_names import VIEW_WORDS, region_words
 from shared.inference.fitness import unscored_gaps
 from shared.inference.fractures import graded_findings
@@ -261,6 +262,11 @@ def _limits(
         ]
     sentences += _limit_of_grades(findings, models)
     sentences += _limit_of_outlines(findings, models)
+    sentences += [
+        f"{capital(region_words(flag.subject))}: {flag.words}; lengths and areas rest on it."
+        for flag in findings.quality
+        if flag.source == "image" and flag.words == REPAIRED
+    ]
     sentences += [
         "A finding that is absent does not mean health.",
         "No fracture risk over ten years is computed; use a validated tool for that.",

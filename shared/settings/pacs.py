@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -106,10 +107,26 @@ class MakerSettings(Settings):
     inverted: bool = False
 
 
+#: Numberings of vertebrae in masks; TotalSegmentator's changed with its version 2.
+MaskScheme = Literal["verse", "totalsegmentator", "totalsegmentator_v1"]
+
+
 class ReadingSettings(Settings):
-    """How DICOM files are read where their own attributes are known to be wrong."""
+    """How files are read where they say too little of themselves, or are known to be wrong.
+
+    `mask_scheme` is the numbering of masks that name neither their levels nor a scheme, of those
+    whose file's name fits `mask_files` (as ``*_seg.nii.gz``); without it such a number is no
+    vertebra.
+    """
 
     makers: tuple[MakerSettings, ...] = ()
+    mask_scheme: MaskScheme | None = None
+    mask_files: Annotated[str, Field(min_length=1, max_length=128)] = "*"
+
+    def scheme_of(self, file_name: str) -> MaskScheme | None:
+        """Return the numbering of a mask of this name, None if nobody said."""
+        fits = fnmatchcase(file_name.lower(), self.mask_files.lower())
+        return self.mask_scheme if fits else None
 
     def of_maker(self, name: str) -> MakerSettings | None:
         """Return the first settings whose maker is part of a name, None if there are none."""

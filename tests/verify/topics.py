@@ -13,6 +13,7 @@ from tests.verify import (
     learning,
     mutations,
     noise,
+    notations,
     persons,
     pictures,
     poisoning,
@@ -26,6 +27,7 @@ from tests.verify.topic import Topic
 
 _ALL: Final = (
     noise.TOPIC,
+    notations.TOPIC,
     auditing.TOPIC,
     population.TOPIC,
     persons.TOPIC,

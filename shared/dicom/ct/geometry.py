@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
-from shared.dicom.attributes import number_of, numbers_of
+from shared.dicom.attributes import number_of, numbers_of, remarks_of
 from shared.dicom.verdicts import SetAsideError
 
 #: int16 voxels of one series: 1.26 GB. With what decoding needs, reading one stays below
@@ -96,7 +96,12 @@ def _place(
     orientation = numbers_of(turned, "ImageOrientationPatient")
     spacing = numbers_of(measured, "PixelSpacing")
     if len(position) != 3 or len(orientation) != 6 or len(spacing) != 2:
-        raise SetAsideError("geometry_missing")
+        odd = [
+            *remarks_of(where, ("ImagePositionPatient",), dates=()),
+            *remarks_of(turned, ("ImageOrientationPatient",), dates=()),
+            *remarks_of(measured, ("PixelSpacing",), dates=()),
+        ]
+        raise SetAsideError("geometry_missing", "; ".join(odd))
     across, down = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = np.linalg.norm(across), np.linalg.norm(down)
     if max(abs(length - 1) for length in lengths) > 1e-2 or abs(across @ down) > 1e-2:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from shared.clinical.ct_gates import refusing_gate
-from shared.dicom.attributes import number_of, text_of, value_of
+from shared.dicom.attributes import number_of, remarks_of, text_of, value_of
 from shared.dicom.masks.volume_masks import Drawn, Parsed, nobody_looks, read_drawn
 from shared.dicom.parsing import parse
 from shared.dicom.phi.burned_in_ct import slice_looks_burned_in
@@ -26,12 +26,23 @@ from shared.dicom.pixels.grey_values import is_lossy, padding_of, stored_values
 from shared.dicom.study_files import ScannedFile
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.records import PADDING_HU, VolumeRecord
+from shared.settings.pacs import ReadingSettings
 
 from .eligibility import find_stack
 from .geometry import SlicePlace, Stack, functional
 
 #: What maker's kernel names look like; anything else that was typed there is not kept.
 KERNEL: Final = re.compile(r"[A-Za-z0-9+\-_./\\ ]{1,40}")
+#: What a unit of values looks like; anything else that was typed there is not told.
+UNIT: Final = re.compile(r"[A-Z0-9_/%^ -]{1,16}")
+#: Functional groups of a frame that hold numbers.
+GROUPS: Final = (
+    "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence",
+    "PixelValueTransformationSequence",
+)  # fmt: skip
+OF_EACH_SLICE: Final = (
+    "PixelSpacing", "ImagePositionPatient", "RescaleSlope", "RescaleIntercept",
+)  # fmt: skip
 NO_CONTRAST: Final = frozenset({"NO", "NONE", "WITHOUT", "WITHOUT CONTRAST", "NO CONTRAST", "N"})
 
 
@@ -53,6 +64,8 @@ class ReadVolume:
         SHA-256 over the sorted SHA-256 of the files.
     mask_digest : str or None
         SHA-256 of the file that the regions came from; of several, over their sorted ones.
+    remarks : tuple of str
+        What in the headers was repaired, or not used because it can be read in two ways.
     """
 
     record: VolumeRecord
@@ -61,12 +74,14 @@ class ReadVolume:
     resampled: str
     digest: str
     mask_digest: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def read_series(
     files: Sequence[ScannedFile],
     masks: Sequence[ScannedFile] = (),
     parsed: Parsed = nobody_looks,
+    reading: ReadingSettings | None = None,
 ) -> tuple[ReadVolume | None, Dataset | None, list[FileVerdict]]:
     """Read one series with its masks.
 
@@ -78,6 +93,8 @@ def read_series(
         Masks that refer to it.
     parsed : callable
         Called with each data set that was parsed and its file, whatever becomes of it.
+    reading : ReadingSettings or None
+        What the site says of the numbers of its masks; None = nothing.
 
     Returns
     -------
@@ -95,10 +112,11 @@ def read_series(
         known = {verdict.path for verdict in blamed}
         rest = [f for f in files if f.name not in known]
         return None, None, blamed + [judge(f.name, aside.reason, aside.detail) for f in rest]
-    drawn = read_drawn(masks, _uids(files), stack, parsed)
+    drawn = read_drawn(masks, _uids(files), stack, parsed, reading)
     volume = _with_regions(volume, drawn)
     refused = refusing_gate(volume.record)
     reason, detail = ("ok", "") if refused is None else (refused[0].name, refused[1])
+    detail = "; ".join([*([detail] if detail else []), *volume.remarks])
     return volume, header, [judge(f.name, reason, detail) for f in files] + drawn.verdicts
 
 
@@ -116,6 +134,7 @@ def _read_slices(
     native, patient = _arrays(stack)
     number_in = {place: number for number, place in enumerate(stack.order)}
     lossy, contrasts, header = False, set(), None
+    remarks: set[str] = set()
     start = 0
     for file in files:
         try:
@@ -126,8 +145,11 @@ def _read_slices(
             compressed_with_loss = is_lossy(dataset)
             lossy |= compressed_with_loss
             contrasts.add(contrast_of(dataset))
+            remarks |= _remarks(dataset, whole=header is None)
         except SetAsideError as aside:
             blamed.append(judge(file.name, aside.reason, aside.detail))
+            if aside.reason == "hu_unknown":
+                blamed += _of_other_meaning([one for one in files if one is not file])
             raise SetAsideError("series_incomplete") from None
         except Exception as error:  # one bad file never stops the batch
             blamed.append(judge(file.name, "damaged", type(error).__name__))
@@ -155,7 +177,21 @@ def _read_slices(
         contrast=True if True in contrasts else (False if contrasts == {False} else None),
     )
     digest = joint_digest(file.digest for file in files)
-    return ReadVolume(record, len(sources), lossy, stack.resampled, digest), stack, header
+    said = tuple(sorted(remarks))
+    volume = ReadVolume(record, len(sources), lossy, stack.resampled, digest, remarks=said)
+    return volume, stack, header
+
+
+def _remarks(dataset: Dataset, *, whole: bool) -> set[str]:
+    """What in a file's attributes, those of its first frame too, was repaired or not used.
+
+    Of all but one slice only what places and scales it: the rest is the same, and takes time.
+    """
+    found = set(remarks_of(dataset) if whole else remarks_of(dataset, OF_EACH_SLICE, dates=()))
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        for keyword in GROUPS:
+            found |= set(remarks_of(functional(dataset, 0, keyword), dates=()))
+    return found
 
 
 def _arrays(stack: Stack) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
@@ -166,6 +202,42 @@ def _arrays(stack: Stack) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
     return stack.native_view(patient), patient
 
 
+def _of_other_meaning(files: Sequence[ScannedFile]) -> list[FileVerdict]:
+    """Blame the slices whose values are no Hounsfield units: mostly it is all of a series."""
+    found = []
+    for file in files:
+        try:
+            _scale_of(parse(file.path.read_bytes(), pixels=False), file.places[0])
+        except SetAsideError as aside:
+            if aside.reason == "hu_unknown":
+                found.append(judge(file.name, aside.reason, aside.detail))
+        except Exception:  # noqa: S112 - what is damaged otherwise is not looked for
+            continue
+    return found
+
+
+def _scale_of(dataset: Dataset, place: SlicePlace) -> tuple[float, float]:
+    """Slope and intercept from stored values to Hounsfield units.
+
+    Raises
+    ------
+    SetAsideError
+        If they are not given, or are those of another unit.
+    """
+    source = dataset
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        source = functional(dataset, place.frame, "PixelValueTransformationSequence")
+    unit = text_of(source, "RescaleType").upper()
+    if unit not in ("", "HU"):
+        said = unit if UNIT.fullmatch(unit) else "something else"
+        raise SetAsideError("hu_unknown", f"RescaleType is {said} and not HU")
+    slope, intercept = (number_of(source, k) for k in ("RescaleSlope", "RescaleIntercept"))
+    if not slope or intercept is None:
+        odd = remarks_of(source, ("RescaleSlope", "RescaleIntercept"), dates=())
+        raise SetAsideError("hu_unknown", "; ".join(odd))
+    return slope, intercept
+
+
 def slice_hu(dataset: Dataset, place: SlicePlace) -> NDArray[np.int16]:
     """Hounsfield units of one slice, shape (rows, columns); padding is `PADDING_HU`.
 
@@ -174,13 +246,7 @@ def slice_hu(dataset: Dataset, place: SlicePlace) -> NDArray[np.int16]:
     SetAsideError
         If the values cannot be had or their meaning is not given.
     """
-    source = dataset
-    if "PerFrameFunctionalGroupsSequence" in dataset:
-        source = functional(dataset, place.frame, "PixelValueTransformationSequence")
-    slope, intercept = (number_of(source, k) for k in ("RescaleSlope", "RescaleIntercept"))
-    unit = text_of(source, "RescaleType").upper()
-    if not slope or intercept is None or unit not in ("", "HU", "US"):
-        raise SetAsideError("hu_unknown", f"rescale type {unit[:8]}" if unit else "")
+    slope, intercept = _scale_of(dataset, place)
     stored = stored_values(dataset, place.frame)
     if stored.shape != place.shape:
         raise SetAsideError("pixels_damaged")

@@ -1,22 +1,26 @@
 """BMD labels from structured reports: measurement groups of TID 1500, and simpler trees.
 
-A report is a tree of items. A label is a number in g/cm2 whose concept is a bone density,
-with a region: said by a finding site in or above the number's group, or by the concept
-itself. Text is never searched for numbers.
+A report is a tree of items. A label is a number in a unit of mass per area whose concept is a
+bone density, with a region: said by a finding site in or above the number's group, or by the
+concept itself. Text is never searched for numbers. A density that is of a region in use and
+cannot be taken, by its unit or its value, is named.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from pydicom.dataset import Dataset
 
-from shared.dicom.attributes import number_of, study_date, text_of, value_of
-from shared.dicom.verdicts import SetAsideError
+from shared.dicom.attributes import study_date, text_of, value_of
+from shared.dicom.values.numbers import numbers_in
+from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.regions import BMD_REGIONS, RIGHT_HIP, right_of
 
-from .names import is_bmd, region_named
+from .density_units import to_grams_per_square_centimetre
+from .names import POSSIBLE_BMD, is_bmd, region_named
 from .tables import LabelRow
 
 #: Basic text, enhanced, comprehensive and comprehensive 3D SR.
@@ -24,7 +28,14 @@ CLASSES: Final = tuple(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (11,
 #: Items deep and in all that a report of measurements has.
 DEEPEST: Final = 16
 MOST_ITEMS: Final = 20_000
-UNITS: Final = frozenset({"g/cm2", "g/cm^2", "g/cm²"})
+#: Densities that are not taken and are named in one verdict.
+MOST_NAMED: Final = 4
+#: Units of what is no density whatever it is called: scores, shares, counts; mass alone.
+NO_DENSITY: Final = re.compile(r"1|%|g|mg|kg|\{.*\}|sd|no ?units?|ratio|score|[tz][- ]?score", re.I)
+#: Concepts that speak of a density and are none of this bone today.
+OF_ANOTHER: Final = re.compile(
+    r"score|content|percent|deviation|change|reference|young|expected|age.?matched|significant"
+)
 #: Concepts that say where: finding site (two code systems), anatomical position, target region.
 SITES: Final = frozenset({"363698007", "G-C0E3", "51845000", "123014"})
 #: SNOMED CT and RT codes of design/clinical.md.
@@ -40,7 +51,11 @@ DENSITIES: Final = frozenset({"24966-4", "24701-5", "80954-1", "46278-8"})
 RIGHT: Final = frozenset({"24028007", "G-A100"})
 
 
-def label_rows(dataset: Dataset, name: str) -> list[LabelRow]:
+#: Region, value in g/cm², and why it is not taken (empty if it is).
+_Density = tuple[str, float, str]
+
+
+def read_report(dataset: Dataset, name: str) -> tuple[list[LabelRow], list[FileVerdict]]:
     """Labels of a report.
 
     Parameters
@@ -48,12 +63,14 @@ def label_rows(dataset: Dataset, name: str) -> list[LabelRow]:
     dataset : Dataset
         A structured report.
     name : str
-        Of the file, for the verdicts; rows count from 1.
+        Of the file, for the verdicts; densities count from 1.
 
     Returns
     -------
-    list of LabelRow
+    rows : list of LabelRow
         BMD in g/cm² by region; those of a right hip have names of their own.
+    verdicts : list of FileVerdict
+        Of densities that are not taken, each with the reason.
 
     Raises
     ------
@@ -61,29 +78,31 @@ def label_rows(dataset: Dataset, name: str) -> list[LabelRow]:
         If it holds none, or does not say whose and when, or says one region twice.
     """
     found: dict[str, float] = {}
-    for region, value in _densities(dataset):
-        if abs(found.setdefault(region, value) - value) > 0.00051:
+    odd: list[str] = []
+    for region, value, problem in _walk(dataset, "", 0, [MOST_ITEMS], right=False):
+        if problem:
+            odd.append(f"{region}: {problem}")
+        elif abs(found.setdefault(region, value) - value) > 0.00051:
             raise SetAsideError("label_conflict")
     if not found:
-        raise SetAsideError("report_without_labels")
+        raise SetAsideError("report_without_labels", "; ".join(odd[:MOST_NAMED]))
     patient, day = text_of(dataset, "PatientID"), study_date(dataset)
     if not patient or day is None:
         raise SetAsideError("patient_id_missing")
-    return [
+    rows = [
         LabelRow(f"{name}:{number}", patient, day, "bmd", region, value)
         for number, (region, value) in enumerate(found.items(), start=1)
     ]
-
-
-def _densities(root: Dataset) -> Iterator[tuple[str, float]]:
-    """Region and value of each density of the tree."""
-    left = [MOST_ITEMS]
-    yield from _walk(root, "", 0, left, right=False)
+    verdicts = [
+        judge(f"{name}:{number}", "label_invalid", problem)
+        for number, problem in enumerate(odd, start=len(rows) + 1)
+    ]
+    return rows, verdicts
 
 
 def _walk(
     item: Dataset, site: str, depth: int, left: list[int], *, right: bool
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[_Density]:
     """Densities below an item; a site said in it holds for everything below."""
     children = value_of(item, "ContentSequence") or []
     left[0] -= len(children)
@@ -104,10 +123,10 @@ def _walk(
         yield from _walk(child, site, depth + 1, left, right=right)
 
 
-def _density(item: Dataset, site: str, *, right: bool) -> tuple[str, float] | None:
+def _density(item: Dataset, site: str, *, right: bool) -> _Density | None:
     """Region and value of a number that is a density, None if it is something else."""
     measured = value_of(item, "MeasuredValueSequence")
-    if not measured or _code(measured[0], "MeasurementUnitsCodeSequence") not in UNITS:
+    if not measured:
         return None
     concept = _code(item, "ConceptNameCodeSequence")
     meaning = _meaning(item, "ConceptNameCodeSequence").lower()
@@ -118,12 +137,42 @@ def _density(item: Dataset, site: str, *, right: bool) -> tuple[str, float] | No
             site = _region(child, "ConceptCodeSequence") or site
         right = right or _is_right(child)
     region = LOINC_REGIONS.get(concept) or site
-    value = number_of(measured[0], "NumericValue")
     if region in RIGHT_HIP:  # said by the region's own name
         right, region = True, RIGHT_HIP[region]
-    if region not in BMD_REGIONS or value is None or not is_bmd(value):
+    if region not in BMD_REGIONS or OF_ANOTHER.search(meaning):
         return None
-    return (right_of(region) if right else region), value
+    region = right_of(region) if right else region
+    factor, unit = _unit(measured[0])
+    if factor is None:
+        is_none = NO_DENSITY.fullmatch(unit)
+        return None if is_none else (region, 0.0, "the unit of a density is none of mass per area")
+    low, high = (limit / factor for limit in POSSIBLE_BMD)
+    written = numbers_in(value_of(measured[0], "NumericValue"), possible=(low, high))
+    if not written.numbers:
+        return region, 0.0, f"a density {written.problem or 'without a value'}"
+    value = written.numbers[0] * factor
+    if not is_bmd(value):
+        low, high = POSSIBLE_BMD
+        return region, 0.0, f"a density that is not between {low:g} and {high:g} g/cm²"
+    return region, value, ""
+
+
+def _unit(measured: Dataset) -> tuple[float | None, str]:
+    """Factor to g/cm² of a measured value's unit, None if it is none, and what it is called.
+
+    Code and meaning must agree where both are units of areal density. A code of UCUM is one that
+    is known: what it means is not read from what somebody wrote beside it.
+    """
+    code = _code(measured, "MeasurementUnitsCodeSequence")
+    meaning = _meaning(measured, "MeasurementUnitsCodeSequence")
+    by_code, by_meaning = map(to_grams_per_square_centimetre, (code, meaning))
+    if by_code is not None and by_meaning is not None and by_code != by_meaning:
+        return None, "contradictory"
+    items = value_of(measured, "MeasurementUnitsCodeSequence")
+    scheme = text_of(items[0], "CodingSchemeDesignator") if items else ""
+    if by_code is None and scheme.upper() == "UCUM" and code:
+        return None, code
+    return (by_meaning if by_code is None else by_code), code or meaning
 
 
 def _region(item: Dataset, keyword: str) -> str:
@@ -143,9 +192,18 @@ def _is_right(item: Dataset) -> bool:
 
 
 def _code(item: Dataset, keyword: str) -> str:
-    """Code value of the first code of a sequence."""
+    """Code value of the first code of a sequence, in whichever of three attributes it stands.
+
+    Of an address or a URN of a code of SNOMED CT or LOINC it is what stands last.
+    """
     codes = value_of(item, keyword)
-    return text_of(codes[0], "CodeValue") if codes else ""
+    if not codes:
+        return ""
+    if short := text_of(codes[0], "CodeValue") or text_of(codes[0], "LongCodeValue"):
+        return short
+    urn = text_of(codes[0], "URNCodeValue")
+    last = re.search(r"(?<=[/:.#])[A-Z0-9-]+$", urn)
+    return last[0] if last and to_grams_per_square_centimetre(urn) is None else urn
 
 
 def _meaning(item: Dataset, keyword: str) -> str:

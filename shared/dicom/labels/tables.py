@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from shared.dicom.values.character_sets import plain_text
+from shared.dicom.values.dates import parse_day
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.settings.files import LabelColumns
 
@@ -146,39 +147,6 @@ def _row(
     number = kind.value_of(values[0])
     maker, image = ("" if text.lower() in BLANK else text for text in (maker, image))
     mark = None if kind.mark_of is None else kind.mark_of(image, *values)
-    return LabelRow(where, patient, parse_day(day), kind.kind, known, number, maker, mark)
-
-
-def parse_day(text: str) -> date:
-    """Read a date: 2024-03-01, 20240301, 01.03.2024, or with slashes where only one reading is.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or if 03/04/2024 leaves open which is the month.
-    """
-    text = re.split(r"[T ]", text, maxsplit=1)[0]
-    for pattern, order in (
-        (r"(\d{4})-(\d{1,2})-(\d{1,2})", (0, 1, 2)),
-        (r"(\d{4})(\d{2})(\d{2})", (0, 1, 2)),
-        (r"(\d{1,2})\.(\d{1,2})\.(\d{4})", (2, 1, 0)),
-    ):
-        match = re.fullmatch(pattern, text)
-        if match:
-            return _day(*(int(match[i + 1]) for i in order))
-    match = re.fullmatch(r"(\d{1,2})/(\d{1,2})/(\d{4})", text)
-    if match:
-        first, second, year = (int(part) for part in match.groups())
-        if first > 12 or first == second:
-            return _day(year, second, first)
-        if second > 12:
-            return _day(year, first, second)
-    raise ValueError("scan date")
-
-
-def _day(year: int, month: int, day: int) -> date:
-    """Make a date; say only that it is none, not what it was."""
-    try:
-        return date(year, month, day)
-    except ValueError:
-        raise ValueError("scan date") from None
+    return LabelRow(
+        where, plain_text(patient), parse_day(day), kind.kind, known, number, maker, mark
+    )

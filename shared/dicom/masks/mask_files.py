@@ -25,6 +25,10 @@ NIFTI_HEADER: Final = 348
 NIFTI_MAGIC: Final = (b"n+1\x00", b"ni1\x00")
 #: A header with its fields or extensions is a few kilobytes.
 LONGEST_HEADER: Final = 1024 * 1024
+#: Characters of one text of a header.
+LONGEST_TEXT: Final = 256
+#: Where NIfTI-1 has its description and the name of its intent.
+NIFTI_TEXTS: Final = ((148, 228), (328, 344))
 MOST_BYTES: Final = 1024 * 1024 * 1024
 #: A mask's voxels may be off its series' by this part of one.
 SAME_VOXEL: Final = 0.1
@@ -117,6 +121,16 @@ def loose_values(data: bytes, grid: MaskGrid) -> tuple[NDArray[Any], dict[int, s
     if grid.kind == "nrrd":
         return _nrrd_values(data, grid)
     return _nifti_values(data, grid)
+
+
+def said_of_itself(data: bytes, grid: MaskGrid) -> str:
+    """Texts of a mask's header that may name the numbering of its values."""
+    if grid.kind == "nrrd":
+        header, _ = _nrrd_header(data)
+        keys = [key for key in header if key == "content" or "scheme" in str(key).lower()]
+        return "\n".join(str(header[key])[:LONGEST_TEXT] for key in keys)
+    head = _unpacked(data, NIFTI_HEADER) if data.startswith(GZIP) else data[:NIFTI_HEADER]
+    return "\n".join(head[first:last].decode("latin-1") for first, last in NIFTI_TEXTS)
 
 
 def _unpacked(data: bytes, most: int) -> bytes:

@@ -16,9 +16,10 @@ from shared.dicom.ct.geometry import Stack
 from shared.dicom.parsing import parse
 from shared.dicom.study_files import ScannedFile
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
+from shared.settings.pacs import MaskScheme, ReadingSettings
 
-from .levels import codes_of_values
-from .mask_files import MaskGrid, loose_values
+from .levels import codes_of_values, scheme_named
+from .mask_files import MaskGrid, loose_values, said_of_itself
 from .segmentation import read_levels
 
 #: Values of a mask; more is an image.
@@ -52,7 +53,11 @@ class Drawn:
 
 
 def read_drawn(
-    masks: Sequence[ScannedFile], uids: list[str], stack: Stack, parsed: Parsed = nobody_looks
+    masks: Sequence[ScannedFile],
+    uids: list[str],
+    stack: Stack,
+    parsed: Parsed = nobody_looks,
+    reading: ReadingSettings | None = None,
 ) -> Drawn:
     """Read masks of one series; several may each hold other levels.
 
@@ -66,14 +71,17 @@ def read_drawn(
         The grid of the series.
     parsed : callable
         Called with each mask in DICOM that was parsed.
+    reading : ReadingSettings or None
+        What the site says of the numbers of its masks; None = nothing.
     """
+    reading = reading or ReadingSettings()
     joined: NDArray[np.uint8] | None = None
     used: list[ScannedFile] = []
     verdicts: list[FileVerdict] = []
     levels: set[int] = set()
     for mask in masks:
         try:
-            native = _native(mask, uids, stack, parsed)
+            native = _native(mask, uids, stack, parsed, reading)
             mine = {int(code) for layer in native for code in np.unique(layer)} - {0}
             if not mine:
                 raise SetAsideError("mask_unknown_regions", "no level in it")
@@ -100,17 +108,24 @@ def read_drawn(
     return Drawn(regions, [m.digest for m in used], verdicts + [judge(m.name, "ok") for m in used])
 
 
-def _native(mask: ScannedFile, uids: list[str], stack: Stack, parsed: Parsed) -> NDArray[np.uint8]:
+def _native(
+    mask: ScannedFile, uids: list[str], stack: Stack, parsed: Parsed, reading: ReadingSettings
+) -> NDArray[np.uint8]:
     """Level codes of one mask as a native array."""
     data = mask.path.read_bytes()
     if mask.grid is None:
         dataset = parse(data, pixels=True)
         parsed(dataset, mask)
         return read_levels(dataset, uids, stack)
-    return _from_values(data, mask.grid, stack, PurePosixPath(mask.name).name)
+    file_name = PurePosixPath(mask.name).name
+    own = scheme_named(file_name, said_of_itself(data, mask.grid))
+    scheme = own or reading.scheme_of(file_name)
+    return _from_values(data, mask.grid, stack, file_name, scheme)
 
 
-def _from_values(data: bytes, grid: MaskGrid, stack: Stack, file_name: str) -> NDArray[np.uint8]:
+def _from_values(
+    data: bytes, grid: MaskGrid, stack: Stack, file_name: str, scheme: MaskScheme | None
+) -> NDArray[np.uint8]:
     """Level codes of a mask without DICOM, turned to the axes of the series."""
     turn = grid.to_native(stack)
     if turn is None:
@@ -126,9 +141,9 @@ def _from_values(data: bytes, grid: MaskGrid, stack: Stack, file_name: str) -> N
     if native.min() < 0 or native.max() > LARGEST_VALUE:
         raise SetAsideError("mask_unknown_regions", "values that no mask has")
     present = {int(value) for layer in native for value in np.unique(layer)} - {0}
-    codes = codes_of_values(present, names, file_name)
-    if not codes:
-        raise SetAsideError("mask_unknown_regions")
+    if not present:
+        raise SetAsideError("mask_unknown_regions", "nothing is drawn")
+    codes = codes_of_values(present, names, file_name, scheme)
     table = np.zeros(max(present) + 1, np.uint8)
     for value, code in codes.items():
         table[value] = code

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -27,6 +27,7 @@ from pydicom.values import convert_SQ
 
 from shared.dicom.attributes import text_of
 from shared.dicom.labels.workbook import WORKBOOK, workbook_lines
+from shared.dicom.values.character_sets import plain_text
 from shared.dicom.verdicts import SetAsideError
 from shared.records import View
 
@@ -294,7 +295,7 @@ class _Seen:
                 value = dataset[tag].value
             except Exception:  # noqa: S112 - pydicom raises many kinds on broken values
                 continue
-            for text in _texts(value):
+            for text in _texts(value, dataset.original_character_set):
                 self.take(kind, text)
         for tag, raw in sequences:
             if depth >= DEEPEST or self.is_plain(raw, depth):
@@ -408,26 +409,30 @@ def _kind_of(tag: BaseTag, vr: str) -> str:
     return {"DA": "date", "DT": "date", "UI": "uid"}.get(vr, "")
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """A value as texts, one for each of several."""
+def _texts(value: Any, sets: str | Sequence[str]) -> Iterator[str]:
+    """A value as texts, one for each of several; `sets` are those of the data set's texts."""
     if value is None:
         return
     if isinstance(value, (bytes, bytearray)):
-        text = _decoded(bytes(value[:LONGEST_VALUE]))
+        text = _decoded(bytes(value[:LONGEST_VALUE]), sets)
         if text:
             yield text
     elif isinstance(value, (str, int, float)) or hasattr(value, "family_name"):
-        yield str(value)[:LONGEST_VALUE]
+        yield plain_text(str(value)[:LONGEST_VALUE])
     elif hasattr(value, "__iter__"):
         for part in list(value)[:MOST_UIDS]:
-            yield from _texts(part)
+            yield from _texts(part, sets)
 
 
-def _decoded(value: bytes) -> str:
+def _decoded(value: bytes, sets: str | Sequence[str]) -> str:
     """Bytes of an unknown representation as text; empty if they are none."""
     value = value.rstrip(b"\x00 ")
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        text = value.decode("latin-1")
-    return "" if NOT_PRINTED.search(text) else text
+    known = [sets] if isinstance(sets, str) else [*sets]
+    text = value.decode("latin-1")
+    for name in () if value.isascii() else ("utf-8", *known):
+        try:
+            text = value.decode(name)
+        except (LookupError, UnicodeError):  # a file may name any set
+            continue
+        break
+    return "" if NOT_PRINTED.search(text) else plain_text(text)

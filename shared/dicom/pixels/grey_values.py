@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from shared.dicom.attributes import number_of, numbers_of, text_of, value_of
+from shared.dicom.attributes import number_of, numbers_of, text_of, value_of, written_numbers
 from shared.dicom.verdicts import SetAsideError
 
 from .codestreams import check_codestream, decoded_frame
@@ -173,10 +173,19 @@ def _modality(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], flo
     bits = int(dataset.BitsStored)
     signed = int(number_of(dataset, "PixelRepresentation") or 0) == 1
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    _check_understood(dataset, "RescaleSlope", "RescaleIntercept")
     slope = number_of(dataset, "RescaleSlope") or 1.0
     intercept = number_of(dataset, "RescaleIntercept") or 0.0
     bottom, top = sorted((low * slope + intercept, high * slope + intercept))
     return stored.astype(np.float64) * slope + intercept, bottom, top
+
+
+def _check_understood(dataset: Dataset, *keywords: str) -> None:
+    """Refuse numbers that are there and cannot be told: without them the scale is another one."""
+    for keyword in keywords:
+        problem = written_numbers(dataset, keyword).problem
+        if problem:
+            raise SetAsideError("lut_unsupported", f"{keyword} {problem}")
 
 
 def _voi(dataset: Dataset, values: NDArray[Any], bottom: float, top: float) -> NDArray[Any]:
@@ -187,6 +196,7 @@ def _voi(dataset: Dataset, values: NDArray[Any], bottom: float, top: float) -> N
         bits = int(numbers_of(tables[0], "LUTDescriptor")[2])
         # Some makers write 16 where the entries have fewer bits: none is above the range.
         return _looked_up(np.rint(values), table, first) / max(2**bits - 1, int(table.max()))
+    _check_understood(dataset, "WindowCenter", "WindowWidth")
     centre, width = number_of(dataset, "WindowCenter"), number_of(dataset, "WindowWidth")
     if centre is not None and width is not None:
         return _window(values, centre, width, text_of(dataset, "VOILUTFunction") or "LINEAR")

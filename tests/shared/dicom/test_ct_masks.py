@@ -12,12 +12,15 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from shared.dicom.masks.levels import LEVELS, codes_of_values, level_named
+from shared.dicom.masks.levels import LEVELS, codes_of_values, level_named, scheme_named
 from shared.dicom.masks.segmentation import LABEL_MAP_STORAGE
 from shared.dicom.masks.write_regions import write_volume_regions
 from shared.dicom.read import ReadResult, read_study_folder
+from shared.dicom.verdicts import SetAsideError
+from shared.settings.pacs import MaskScheme, ReadingSettings
 from tests.shared.ct_samples import SHAPE, SPACING, STEP, uid, write_ct
 from tests.shared.dicom.test_volume import tilted
+from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
 nibabel = pytest.importorskip("nibabel")
 nrrd = pytest.importorskip("nrrd")
@@ -182,9 +185,12 @@ def test_a_bad_segmentation_costs_the_mask_and_not_the_series(
 # --- NRRD and NIfTI -----------------------------------------------------------------
 
 
-def nifti(native: np.ndarray, affine: np.ndarray = AFFINE, kind: str = "u1") -> bytes:
-    """NIfTI bytes of a native array whose affine is DICOM's."""
+def nifti(
+    native: np.ndarray, affine: np.ndarray = AFFINE, kind: str = "u1", said: str = "VerSe"
+) -> bytes:
+    """NIfTI bytes of a native array whose affine is DICOM's; its header names the scheme."""
     image = nibabel.Nifti1Image(native.astype(kind), np.diag([-1.0, -1, 1, 1]) @ affine)
+    image.header["descrip"] = said
     return bytes(image.to_bytes())
 
 
@@ -213,6 +219,7 @@ def test_a_mask_beside_a_series_is_turned_onto_it(
             str(path),
             array,
             {
+                "content": "VerSe",
                 "space": "left-posterior-superior",
                 "space directions": affine[:3, :3].T,
                 "space origin": affine[:3, 3],
@@ -231,9 +238,9 @@ def test_a_mask_beside_a_series_is_turned_onto_it(
 def test_one_file_per_level_makes_one_map(tmp_path: Path) -> None:
     write_ct(tmp_path / "ct")
     for name in ("L2", "L3", "L4"):
-        data = nifti(levels() == LEVELS[name])
+        data = nifti(levels() == LEVELS[name], said="")
         (tmp_path / f"vertebrae_{name}.nii.gz").write_bytes(gzip.compress(data))
-    (tmp_path / "spleen.nii.gz").write_bytes(gzip.compress(nifti(levels() == 0)))
+    (tmp_path / "spleen.nii.gz").write_bytes(gzip.compress(nifti(levels() == 0, said="")))
     result = read_study_folder(tmp_path)
     assert reasons(result)["spleen.nii.gz"] == "mask_unknown_regions"
     found = regions_of(tmp_path)
@@ -298,7 +305,8 @@ def test_a_mask_without_series_is_quarantined(tmp_path: Path) -> None:
 
 def nrrd_bytes(*extra: str, sizes: str = "6 20 16", data: bytes = b"") -> bytes:
     fields = [
-        "NRRD0005", "type: uint8", "dimension: 3", "space: left-posterior-superior",
+        "NRRD0005", "content: VerSe", "type: uint8", "dimension: 3",
+        "space: left-posterior-superior",
         f"sizes: {sizes}", "space directions: (0,0,2.5) (0,0.8,0) (0.7,0,0)",
         "space origin: (-10,-20,100)", *extra,
     ]  # fmt: skip
@@ -353,11 +361,89 @@ def test_levels_are_told_by_name(name: str, level: str | None) -> None:
 
 
 def test_names_in_the_file_count_before_numbers() -> None:
-    assert codes_of_values({27, 28, 3}, {27: "vertebrae_L5", 28: "vertebrae_L4"}, "x") == {
-        27: 24,
-        28: 23,
-    }
-    assert codes_of_values({19, 20, 21}, {}, "x") == {20: 20, 21: 21}
-    assert codes_of_values({20, 29, 31}, {}, "x") == {}
-    assert codes_of_values({1}, {}, "vertebrae_L4.nii.gz") == {1: 23}
-    assert codes_of_values({1}, {}, "mask.nii.gz") == {}
+    named = {27: "vertebrae_L5", 28: "vertebrae_L4"}
+    for scheme in (None, "verse"):
+        assert codes_of_values({27, 28, 3}, named, "x", scheme) == {27: 24, 28: 23}
+    assert codes_of_values({1}, {}, "vertebrae_L4.nii.gz", None) == {1: 23}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "values", "codes"),
+    [
+        ("verse", {19, 20, 21}, {20: 20, 21: 21}),
+        ("totalsegmentator", {5, 20, 27, 28, 31}, {31: 20, 28: 23, 27: 24}),
+        ("totalsegmentator_v1", {5, 18, 20, 22}, {22: 20, 20: 22, 18: 24}),
+    ],
+)
+def test_numbers_of_a_named_scheme_are_its_levels(
+    scheme: MaskScheme, values: set[int], codes: dict[int, int]
+) -> None:
+    assert codes_of_values(values, {}, "x", scheme) == codes
+
+
+@pytest.mark.parametrize(
+    ("scheme", "values", "reason"),
+    [
+        (None, {5, 20}, "mask_scheme_unknown"),
+        (None, {19, 20, 21}, "mask_scheme_unknown"),
+        (None, {1}, "mask_unknown_regions"),
+        ("verse", {20, 29, 31}, "mask_unknown_regions"),
+        ("verse", {5, 6}, "mask_unknown_regions"),
+        ("totalsegmentator", {20, 200}, "mask_unknown_regions"),
+        ("totalsegmentator", {5, 20}, "mask_unknown_regions"),
+    ],
+)
+def test_a_number_without_a_scheme_or_beyond_it_is_no_vertebra(
+    scheme: MaskScheme | None, values: set[int], reason: str
+) -> None:
+    with pytest.raises(SetAsideError, match=reason):
+        codes_of_values(values, {}, "mask.nii.gz", scheme)
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme"),
+    [
+        ("sub-verse004_seg-vert_msk.nii.gz", "verse"), ("VerSe 2020", "verse"),
+        ("TotalSegmentator v2.0.5", "totalsegmentator"), ("totalsegmentator2", "totalsegmentator"),
+        ("TotalSegmentator 1.5", "totalsegmentator_v1"), ("totalsegmentator.nii", None),
+        ("reverse.nii", None), ("transverse_vertebrae.nii", None), ("liver_colon.nii.gz", None),
+        ("verse of TotalSegmentator v2", None),
+    ],
+)  # fmt: skip
+def test_a_scheme_is_named_by_its_name_and_its_version(text: str, scheme: str | None) -> None:
+    assert scheme_named(text) == scheme
+
+
+def test_the_site_names_the_scheme_of_its_masks_or_of_some(tmp_path: Path) -> None:
+    write_ct(tmp_path / "ct")
+    (tmp_path / "spine_mask.nii").write_bytes(nifti(levels(), said=""))
+    assert reasons(read_study_folder(tmp_path))["spine_mask.nii"] == "mask_scheme_unknown"
+    for pattern, reason in (("*", "ok"), ("SPINE_*", "ok"), ("*verse*", "mask_scheme_unknown")):
+        settings = ReadingSettings(mask_scheme="verse", mask_files=pattern)
+        result = read_study_folder(tmp_path, settings=settings)
+        assert reasons(result)["spine_mask.nii"] == reason
+        (volume,) = result.studies[0].volumes.values()
+        assert (volume.record.regions is not None) == (reason == "ok")
+    assert volume.record.regions is None
+
+
+def test_what_a_mask_says_of_itself_counts_before_what_the_site_says(tmp_path: Path) -> None:
+    write_ct(tmp_path / "ct")
+    downwards = np.where(levels() > 0, 51 - levels(), 0)  # L2 to L4 as 30 to 28
+    data = nifti(downwards, said="TotalSegmentator v2")
+    (tmp_path / "mask.nii").write_bytes(data)
+    settings = ReadingSettings(mask_scheme="verse")
+    result = read_study_folder(tmp_path, settings=settings)
+    assert reasons(result)["mask.nii"] == "ok"
+    (volume,) = result.studies[0].volumes.values()
+    assert volume.record.regions is not None
+    assert np.array_equal(volume.record.regions, levels())
+
+
+@needs_real_images
+def test_numbers_of_liver_and_colon_are_no_vertebra() -> None:
+    result = read_study_folder(REAL_IMAGES / "cases" / "colon_mask_as_L1")
+    assert reasons(result)["liver_colon.nii.gz"] == "mask_scheme_unknown"
+    (volume,) = result.studies[0].volumes.values()
+    assert volume.record.regions is None
+    assert volume.slices == 10

@@ -14,12 +14,14 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedSRStorage
 
 from shared.dicom.labels import workbook as workbook_module
+from shared.dicom.labels.structured_report import read_report
 from shared.dicom.labels.tables import read_table
 from shared.dicom.read import ReadResult, read_study_folder
 from shared.dicom.verdicts import SetAsideError
 from shared.phantom.writers import write_study
 from shared.settings.files import LabelColumns
 from tests.shared.ct_samples import save, uid
+from tests.shared.dicom.values.test_numbers import write_raw
 from tests.shared.rendered_samples import sample_study
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -152,6 +154,103 @@ def test_a_report_without_a_plain_density_is_quarantined(
     save(made, tmp_path / "sr.dcm")
     (verdict,) = read_study_folder(tmp_path).files
     assert (verdict.reason, verdict.verdict) == (reason, "quarantined")
+
+
+def in_unit(value: str, unit: str, meaning: str = "", *, attribute: str = "CodeValue") -> Dataset:
+    """Density of L1 with its unit in one of the three attributes that a code can stand in."""
+    result = number(0)
+    measured = result.MeasuredValueSequence[0]
+    units = measured.MeasurementUnitsCodeSequence[0]
+    del units.CodeValue
+    setattr(units, attribute, unit)
+    units.CodeMeaning, units.CodingSchemeDesignator = meaning or unit, "UCUM" if unit else "99X"
+    write_raw(measured, "NumericValue", "DS", value.encode())
+    return report(group(site("66794005", "L1 vertebra"), result))
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "meaning"),
+    [
+        ("0.954", "g.cm-2", ""), ("0.954", "g/cm^2", ""), ("0.954", "g/cm2{areal}", ""),
+        ("954", "mg/cm2", ""), ("954", "mg.cm-2", ""), ("9.54", "kg/m2", ""),
+        ("9.54", "kg.m-2", ""),
+        ("0.954", "", "g/cm²"), ("954", "", "milligrams per square centimetre"),
+        ("0.954", "", "gram per centimeter squared"), ("0,954", "g/cm2", ""),
+        ("1,054", "g/cm2", ""), ("1,054", "mg/cm2", ""),
+    ],
+)  # fmt: skip
+def test_densities_in_other_units_are_converted(value: str, unit: str, meaning: str) -> None:
+    rows, verdicts = read_report(in_unit(value, unit, meaning), "sr.dcm")
+    (row,) = rows
+    assert row.name == "L1"
+    assert row.value == pytest.approx(1.054 if value.startswith("1") else 0.954)
+    assert verdicts == []
+
+
+@pytest.mark.parametrize(
+    ("attribute", "text"),
+    [
+        ("LongCodeValue", "g/cm2"), ("URNCodeValue", "urn:ucum:g/cm2"),
+        ("URNCodeValue", "http://unitsofmeasure.org/mg/cm2"),
+    ],
+)  # fmt: skip
+def test_a_code_counts_in_whichever_attribute_it_stands(attribute: str, text: str) -> None:
+    value = "954" if "mg" in text else "0.954"
+    rows, _ = read_report(in_unit(value, text, "unit", attribute=attribute), "sr.dcm")
+    assert [row.value for row in rows] == [pytest.approx(0.954)]
+
+
+def test_a_region_counts_by_a_long_code_or_a_urn() -> None:
+    for attribute, text in (
+        ("LongCodeValue", "14293000"),
+        ("URNCodeValue", "http://snomed.info/id/14293000"),
+    ):
+        where = site("", "a vertebra")
+        coded = where.ConceptCodeSequence[0]
+        del coded.CodeValue
+        setattr(coded, attribute, text)
+        rows, _ = read_report(report(group(where, number(0.954))), "sr.dcm")
+        assert [row.name for row in rows] == ["L2"]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "meaning", "why"),
+    [
+        ("0.954", "g/cm3", "", "the unit of a density"), ("120", "mg/cm3", "", "the unit"),
+        ("0.954", "g/cm2", "mg/cm2", "the unit of a density"),
+        ("0.954", "cm2", "g/cm2", "the unit of a density"),
+        ("954", "g/cm2", "", "not between 0.1 and 3 g/cm²"), ("0.954", "kg/m2", "", "not between"),
+        ("0,954", "mg/cm2", "", "not between"), ("about 1", "g/cm2", "", "holds no number"),
+    ],
+)  # fmt: skip
+def test_a_density_that_is_not_understood_is_named(
+    tmp_path: Path, value: str, unit: str, meaning: str, why: str
+) -> None:
+    made = in_unit(value, unit, meaning)
+    save(made, tmp_path / "sr.dcm")
+    (verdict,) = read_study_folder(tmp_path).files
+    assert verdict.reason == "report_without_labels"
+    assert "L1: " in verdict.sentence
+    assert why in verdict.sentence
+    made.ContentSequence[0].ContentSequence.append(SPINE[1])
+    rows, odd = read_report(made, "sr.dcm")
+    assert [row.name for row in rows] == ["L2"]
+    assert [(one.path, one.reason) for one in odd] == [("sr.dcm:2", "label_invalid")]
+    assert why in odd[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("unit", "meaning"),
+    [("{T-score}", "BMD T-score"), ("1", "BMD T-score"), ("%", "BMD, young adult"),
+     ("g", "Bone mineral content"), ("g/cm2", "BMD young reference"),
+     ("g/cm2", "BMD standard deviation")],
+)  # fmt: skip
+def test_scores_contents_and_references_stay_no_densities(unit: str, meaning: str) -> None:
+    other = number(0.7, unit=unit, concept=code("7", "99X", meaning))
+    made = report(group(site("66794005", "L1 vertebra"), other), SPINE[1])
+    rows, odd = read_report(made, "sr.dcm")
+    assert [row.name for row in rows] == ["L2"]
+    assert odd == []
 
 
 def test_a_report_nested_without_end_is_set_aside(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from shared.dicom.ct.eligibility import find_stack
 from shared.dicom.ct.geometry import SlicePlace, places_of
 from shared.dicom.ct.volume import read_series
-from shared.dicom.labels.structured_report import label_rows
+from shared.dicom.labels.structured_report import read_report
 from shared.dicom.masks.levels import LEVELS
 from shared.dicom.masks.segmentation import read_levels
 from shared.dicom.masks.write_regions import write_volume_regions
@@ -227,7 +227,7 @@ def test_no_number_of_a_real_report_is_taken_for_a_density_and_one_that_is_one_i
     report = dcmread(REAL_IMAGES / "ct_slices_seg_sr" / "sr.dcm")
     assert len(list(numbers(report))) == 24
     with pytest.raises(SetAsideError, match="report_without_labels"):
-        label_rows(report, "sr.dcm")
+        read_report(report, "sr.dcm")
     (site,) = (
         item
         for group in report.ContentSequence
@@ -244,7 +244,7 @@ def test_no_number_of_a_real_report_is_taken_for_a_density_and_one_that_is_one_i
     )
     lowest.ConceptNameCodeSequence[0].CodeValue = "24966-4"
     lowest.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = "g/cm2"
-    (row,) = label_rows(report, "sr.dcm")
+    ((row,), _) = read_report(report, "sr.dcm")
     assert (row.patient_id, row.name, row.value) == (report.PatientID, "L3", 2.91136)
 
 

@@ -14,12 +14,13 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from shared.dicom.attributes import covariates_of
 from shared.dicom.labels.names import region_named
-from shared.dicom.labels.tables import LabelRow, parse_day, read_table
+from shared.dicom.labels.tables import LabelRow, read_table
 from shared.dicom.phi.deidentify import capped_age, pseudonym, replaced_uid, shifted_day
 from shared.dicom.pixels.grey_values import stored_values, unit_values
 from shared.dicom.pixels.margins import unscanned_margin
 from shared.dicom.pixels.spacing import find_spacing
 from shared.dicom.read import merge_labels
+from shared.dicom.values.dates import parse_day
 from shared.dicom.vendors import hologic, lunar
 from shared.dicom.verdicts import REASONS, SetAsideError, judge
 from shared.records import StudyLabels, Vendor, View

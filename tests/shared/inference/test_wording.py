@@ -164,6 +164,16 @@ def test_limits_say_screening_error_lsc_and_research() -> None:
     assert "not recorded" in limits
 
 
+def test_a_spacing_that_was_repaired_is_among_the_limits() -> None:
+    subject = make_subject()
+    images = dict(subject.images)
+    images[View.SPINE_PA] = replace(images[View.SPINE_PA], spacing_provenance="repaired")
+    said = "lumbar spine: pixel spacing in a notation outside the standard, repaired"
+    assert said not in " ".join(predict(subject).narrative.limits)
+    limits = predict(replace(subject, images=images)).narrative.limits
+    assert len([one for one in limits if said in one]) == 1
+
+
 def test_the_versions_own_error_is_shown_where_it_is_known() -> None:
     subject = make_subject()
     prediction, _ = assemble(subject, hand_made(subject), models(mae_lumbar=0.0613))
