@@ -148,7 +148,7 @@ def ingest(
     store = SiteStore.open(site_folder)
     try:
         with WorkerPool(workers_for(source_dir, workers), separate=separate) as pool:
-            scan = scan_folder(source_dir, store.config.labels, pool.each)
+            scan = scan_folder(source_dir, store.config.labels, pool.each, store.config.reading)
             if not scan.digests and not scan.verdicts:
                 raise InputEmptyError(
                     f"{source_dir}: holds no file (a folder of DICOM studies was expected)"

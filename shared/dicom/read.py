@@ -72,7 +72,7 @@ def read_study_folder(
     InputMissingError
         If there is no such folder.
     """
-    scan = scan_folder(folder, columns or LabelColumns())
+    scan = scan_folder(folder, columns or LabelColumns(), settings=settings)
     verdicts = list(scan.verdicts)
     studies = []
     for group in scan.groups:
@@ -238,7 +238,7 @@ def _inner_labels(dataset: Dataset, file: ScannedFile) -> tuple[str, StudyLabels
     if file.vendor is None:
         return "ok", StudyLabels()
     try:
-        return "ok", BY_VENDOR[file.vendor].labels_of(dataset)
+        return "ok", BY_VENDOR[file.vendor].labels_of(dataset, file.view)
     except (ValueError, IndexError):
         return "labels_unreadable", StudyLabels()
 

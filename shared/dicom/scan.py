@@ -26,6 +26,7 @@ from shared.dicom.masks.mask_files import loose_grid
 from shared.dicom.masks.mask_joining import join_loose
 from shared.errors import InputMissingError
 from shared.settings.files import LabelColumns
+from shared.settings.pacs import ReadingSettings
 
 from .attributes import quietly, text_of
 from .content import content_digest
@@ -34,7 +35,7 @@ from .labels import structured_report
 from .masks import segmentation
 from .parsing import parse
 from .study_files import ScannedFile, StudyGroup
-from .vendors import recognise
+from .vendors import recognise, view_told
 from .verdicts import FileVerdict, SetAsideError, judge
 
 #: No file of a study comes near this, save enhanced CT of a whole body.
@@ -91,7 +92,12 @@ class _Look:
     verdict: FileVerdict | None = None
 
 
-def scan_folder(folder: Path, columns: LabelColumns, spread: Spread = map) -> FolderScan:
+def scan_folder(
+    folder: Path,
+    columns: LabelColumns,
+    spread: Spread = map,
+    settings: ReadingSettings | None = None,
+) -> FolderScan:
     """Look at every file under a folder; each is read once.
 
     Parameters
@@ -102,6 +108,8 @@ def scan_folder(folder: Path, columns: LabelColumns, spread: Spread = map) -> Fo
         The hospital's column names.
     spread : callable
         How the work is spread; by default it is done here, one file after the other.
+    settings : ReadingSettings or None
+        What the site says of its makers and its scans' names; None = nothing.
 
     Raises
     ------
@@ -115,7 +123,7 @@ def scan_folder(folder: Path, columns: LabelColumns, spread: Spread = map) -> Fo
     scan = FolderScan()
     files: list[ScannedFile] = []
     seen: set[str] = set()
-    for looks in spread(partial(_look_at, folder, columns), parts):
+    for looks in spread(partial(_look_at, folder, columns, settings or ReadingSettings()), parts):
         for look in looks:
             _sort_in(look, scan, files, seen)
     _group(files, scan)
@@ -130,13 +138,17 @@ def _walk(folder: Path) -> Iterable[Path]:
             yield Path(base) / name
 
 
-def _look_at(folder: Path, columns: LabelColumns, paths: Sequence[Path]) -> list[_Look]:
+def _look_at(
+    folder: Path, columns: LabelColumns, settings: ReadingSettings, paths: Sequence[Path]
+) -> list[_Look]:
     """Look at some files, each by itself; one bad file never stops the batch."""
     with quietly():
-        return [_look(path, path.relative_to(folder).as_posix(), columns) for path in paths]
+        return [
+            _look(path, path.relative_to(folder).as_posix(), columns, settings) for path in paths
+        ]
 
 
-def _look(path: Path, name: str, columns: LabelColumns) -> _Look:
+def _look(path: Path, name: str, columns: LabelColumns, settings: ReadingSettings) -> _Look:
     """Look at one file."""
     digest = ""
     try:
@@ -149,7 +161,7 @@ def _look(path: Path, name: str, columns: LabelColumns) -> _Look:
         digest = content_digest(data)
         if path.suffix.lower() in TABLE_ENDINGS:
             return _Look(name, digest, table=read_table(name, data, columns))
-        return _Look(name, digest, describe(path, name, digest, data))
+        return _Look(name, digest, describe(path, name, digest, data, settings))
     except SetAsideError as aside:
         verdict = judge(name, aside.reason, aside.detail)
     except OSError as error:
@@ -178,7 +190,9 @@ def _sort_in(look: _Look, scan: FolderScan, files: list[ScannedFile], seen: set[
             scan.tables.append(look.name)
 
 
-def describe(path: Path, name: str, digest: str, data: bytes) -> ScannedFile:
+def describe(
+    path: Path, name: str, digest: str, data: bytes, settings: ReadingSettings
+) -> ScannedFile:
     """Say what the content of a file is that is no table.
 
     Raises
@@ -189,10 +203,12 @@ def describe(path: Path, name: str, digest: str, data: bytes) -> ScannedFile:
     grid = loose_grid(data)
     if grid is not None:
         return ScannedFile(path, name, digest, "mask", "", "", "", grid=grid)
-    return _describe(path, name, digest, parse(data, pixels=False))
+    return _describe(path, name, digest, parse(data, pixels=False), settings)
 
 
-def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFile:
+def _describe(
+    path: Path, name: str, digest: str, dataset: Dataset, settings: ReadingSettings
+) -> ScannedFile:
     """Say what a data set is, or why it is not used."""
     sop_class = dataset.SOPClassUID
     common: dict[str, Any] = {
@@ -227,10 +243,10 @@ def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFi
     rules = recognise(dataset)
     if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
         raise SetAsideError("burned_in_text")
-    view = rules.view_of(dataset)
+    view, told = view_told(rules, dataset, settings)
     if unlinked:
         raise SetAsideError("uid_missing")
-    return ScannedFile(kind="image", vendor=rules.vendor, view=view, **common)
+    return ScannedFile(kind="image", vendor=rules.vendor, view=view, told=told, **common)
 
 
 def _describe_slices(dataset: Dataset, common: dict[str, Any], *, unlinked: bool) -> ScannedFile:

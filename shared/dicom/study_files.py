@@ -10,6 +10,7 @@ from shared.dicom.ct.geometry import SlicePlace
 from shared.dicom.labels.tables import LabelRow
 from shared.dicom.masks.mask_files import MaskGrid
 from shared.records import Vendor, View
+from shared.scan_types import ViewTold
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class ScannedFile:
     ----------
     digest : str
         SHA-256 of the content.
+    told : str
+        How the view of an image was told.
     refers_to : frozenset of str
         Instance UIDs of the images that a mask was drawn on.
     series_uid : str
@@ -41,6 +44,7 @@ class ScannedFile:
     patient_id: str
     vendor: Vendor | None = None
     view: View | None = None
+    told: ViewTold = "named"
     refers_to: frozenset[str] = frozenset()
     series_uid: str = ""
     places: tuple[SlicePlace, ...] = ()

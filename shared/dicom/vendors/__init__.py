@@ -13,10 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from shared.records import Covariates, StudyLabels, Vendor, View
+from shared.records import (
+    DXA_VENDORS,
+    Covariates,
+    Modality,
+    StudyLabels,
+    Vendor,
+    View,
+    modality_of,
+)
+from shared.scan_types import ScanType, ViewTold
+from shared.settings.pacs import ReadingSettings
 
+from ..attributes import text_of
 from ..verdicts import SetAsideError
 from . import hologic, lunar, radiograph
+from .named_scans import NAMES, view_of_scan, without
+
+DIFFERS: Final = "site.yaml gives its name another meaning than its other attributes have"
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,7 @@ class VendorRules:
     unscanned : callable
         Marks the margin in display values (H, W) in [0, 1].
     labels_of : callable
-        Labels inside the file; raises ValueError if they are there and unreadable.
+        Labels inside the file of a view; raises ValueError if they are there and unreadable.
     covariates_of : callable
         Covariates inside the file that are not standard attributes.
     """
@@ -43,7 +57,7 @@ class VendorRules:
     matches: Callable[[Dataset], bool]
     view_of: Callable[[Dataset], View]
     unscanned: Callable[[NDArray[np.float32]], NDArray[np.bool_]]
-    labels_of: Callable[[Dataset], StudyLabels]
+    labels_of: Callable[[Dataset, View | None], StudyLabels]
     covariates_of: Callable[[Dataset], Covariates]
 
 
@@ -87,3 +101,42 @@ def recognise(dataset: Dataset) -> VendorRules:
         if rules.matches(dataset):
             return rules
     raise SetAsideError("scanner_unknown")
+
+
+def view_told(
+    rules: VendorRules, dataset: Dataset, settings: ReadingSettings
+) -> tuple[View, ViewTold]:
+    """View of a file, and how it was told: by the site's own words, else by the vendor's rules.
+
+    Raises
+    ------
+    SetAsideError
+        If there is no view of use, or its attributes contradict each other or the site's words.
+    """
+    for keyword in NAMES:
+        scan = settings.scan_named(text_of(dataset, keyword))
+        if scan is not None:
+            return _view_meant(rules, dataset, keyword, scan), "mapped"
+    return rules.view_of(dataset), "named"
+
+
+def _view_meant(rules: VendorRules, dataset: Dataset, keyword: str, scan: ScanType) -> View:
+    """View that the site gives a name, held against what all other attributes say."""
+    with without(dataset, keyword):
+        try:
+            other: View | None = rules.view_of(dataset)
+        except SetAsideError as aside:
+            if aside.reason not in ("scan_type_unknown", "view_not_used"):
+                raise
+            if aside.reason == "view_not_used" and scan.view is not None:
+                raise SetAsideError("scan_type_unknown", DIFFERS) from None
+            other = None
+    view = view_of_scan(scan, dataset)
+    if other not in (None, view) or not fits_vendor(view, rules.vendor):
+        raise SetAsideError("scan_type_unknown", DIFFERS)
+    return view
+
+
+def fits_vendor(view: View, vendor: Vendor) -> bool:
+    """Whether a maker's images can be of a view: radiographs or DXA scans."""
+    return (modality_of(view) is Modality.DXA) == (vendor in DXA_VENDORS)

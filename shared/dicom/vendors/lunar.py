@@ -12,29 +12,23 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from shared.dicom.pixels.margins import unscanned_margin
 from shared.records import Covariates, StudyLabels, View
+from shared.scan_types import folded
 
 from ..attributes import text_of
 from ..verdicts import SetAsideError
+from .named_scans import NAMES, scan_named, view_of_scan
+from .scan_names import meaning_of, type_named
 
 MANUFACTURER: Final = re.compile(r"\b(GE|GEMS|LUNAR|GENERAL ELECTRIC)\b", re.IGNORECASE)
 MODEL: Final = re.compile(r"LUNAR|IDXA|PRODIGY|\bDPX|ENCORE", re.IGNORECASE)
-PROTOCOLS: Final[dict[str, View]] = {
-    "ap spine": View.SPINE_PA,
-    "left femur": View.HIP_LEFT,
-    "lva": View.SPINE_LATERAL,
-}
-#: Scans that exist and that no task uses yet.
-UNUSED: Final = frozenset(
+#: enCORE's own names in English, which say by themselves that it is a DXA scan.
+ENCORE_NAMES: Final = frozenset(
     {
-        "right femur", "dual femur", "total body", "left knee", "right knee", "left forearm",
-        "right forearm", "lateral spine", "hand", "apva", "orthopedic hip", "orthopedic knee",
+        "ap spine", "left femur", "lva", "right femur", "dual femur", "total body", "left knee",
+        "right knee", "left forearm", "right forearm", "lateral spine", "hand", "apva",
+        "orthopedic hip", "orthopedic knee",
     }
 )  # fmt: skip
-
-
-def _protocol(dataset: Dataset) -> str:
-    """Protocol name in lower case with single blanks."""
-    return " ".join(text_of(dataset, "ProtocolName").lower().split())
 
 
 def matches(dataset: Dataset) -> bool:
@@ -47,17 +41,33 @@ def matches(dataset: Dataset) -> bool:
         return False
     if model:
         return MODEL.search(model) is not None or "lunar" in maker.lower()
-    return "lunar" in maker.lower() or _protocol(dataset) in {*PROTOCOLS, *UNUSED}
+    return "lunar" in maker.lower() or folded(text_of(dataset, "ProtocolName")) in ENCORE_NAMES
 
 
 def view_of(dataset: Dataset) -> View:
-    """View by ProtocolName, the only place that names the scan type."""
+    """View by the scan's name: its protocol, else its series, else its study.
+
+    A study's description may cover more scans than this one, so it counts only where nothing
+    else names one, and if it names one alone.
+
+    Raises
+    ------
+    SetAsideError
+        ``report_page``, ``view_not_used`` or ``scan_type_unknown``.
+    """
     if dataset.get("SOPClassUID") == SecondaryCaptureImageStorage:
         raise SetAsideError("report_page")
-    protocol = _protocol(dataset)
-    if protocol in PROTOCOLS:
-        return PROTOCOLS[protocol]
-    raise SetAsideError("view_not_used" if protocol in UNUSED else "scan_type_unknown")
+    scan = scan_named(dataset)
+    if scan is None and is_nameless(dataset):
+        scan = type_named(text_of(dataset, "StudyDescription"))
+    if scan is None:
+        raise SetAsideError("scan_type_unknown")
+    return view_of_scan(scan, dataset)
+
+
+def is_nameless(dataset: Dataset) -> bool:
+    """Say whether neither of its names says anything, not even what is not understood."""
+    return all(meaning_of(text_of(dataset, one)).silent for one in NAMES)
 
 
 def unscanned(unit: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -65,7 +75,7 @@ def unscanned(unit: NDArray[np.float32]) -> NDArray[np.bool_]:
     return unscanned_margin(unit >= 1.0)
 
 
-def labels_of(dataset: Dataset) -> StudyLabels:
+def labels_of(dataset: Dataset, view: View | None = None) -> StudyLabels:
     """Nothing: these files hold no results, they come by CSV."""
     return StudyLabels()
 
