@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
-from shared.records import View
+from shared.records import Vendor, View
 
 #: How it was told what an image shows: by its attributes as the shipped table reads them, by
 #: the words of ``site.yaml``, by a person (`osteofed site decide`), or by its pixels alone.
 ViewTold = Literal["named", "mapped", "decided", "recognised"]
+HOW_TOLD: Final[dict[ViewTold, str]] = {
+    "named": "named by its attributes",
+    "mapped": "named in site.yaml",
+    "decided": "decided by a person",
+    "recognised": "recognised from its pixels",
+}
 #: A name is DICOM's LO (64 characters) or LT; what stands after so many says no scan type.
 LONGEST: Final = 200
 CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -69,6 +76,54 @@ SAID: Final[dict[ScanType, str]] = {
     ScanType.PHANTOM: "phantom",
     ScanType.OTHER_PART: "another part of the body",
 }
+
+
+@dataclass(frozen=True)
+class ScanKind:
+    """What tells scans of one kind on one scanner from others; it stays with who reads the file.
+
+    Attributes
+    ----------
+    vendor : Vendor
+        The scanner family.
+    maker, model, serial : str
+        The scanner; its serial number is never kept as it is.
+    name : str
+        What the scan is called (ProtocolName, else SeriesDescription), as it stands.
+    said : tuple of str
+        Everything that names the scan, folded: names, body part, position, sides.
+    telling : bool
+        Whether its name may stand for one scan type: it has a word of its own that is not
+        understood. "Anonymized" or "Femur" may be any view, or either hip.
+    rows, columns : int
+        Pixels.
+    """
+
+    vendor: Vendor
+    maker: str
+    model: str
+    serial: str = field(repr=False)
+    name: str = field(repr=False)
+    said: tuple[str, ...] = field(repr=False)
+    telling: bool
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a person said of a scan, or of all of a kind.
+
+    Attributes
+    ----------
+    scan : ScanType or None
+        What it shows; None = it stays out.
+    inverted : bool or None
+        Whether bone is dark as its file is read; None = nobody was asked.
+    """
+
+    scan: ScanType | None
+    inverted: bool | None = None
 
 
 def folded(text: str) -> str:

@@ -167,6 +167,7 @@ class StudyWriter:
                     "spacing_provenance": image.spacing_provenance,
                     "lossy": study.lossy.get(view),
                     "turned": turned_text(study.turned.get(view, (False, False))),
+                    "told": study.told.get(view, "named"),
                 },
                 digest=self.files.content(study.digests[view]),
                 mask_digest=study.mask_digests.get(view),

@@ -24,13 +24,14 @@ from shared.dicom.pixels.grey_values import is_lossy, stored_values, unit_values
 from shared.dicom.pixels.orientation import flips, turn
 from shared.dicom.pixels.spacing import find_spacing
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
+from shared.scan_types import HOW_TOLD, ViewTold
 from shared.settings.files import LabelColumns
 from shared.settings.pacs import ReadingSettings
 
 from .attributes import covariates_of, quietly, study_date, text_of
 from .parsing import parse
 from .read_study import ReadStudy, StudyHeader
-from .scan import scan_folder
+from .scan import SiteReading, scan_folder
 from .study_files import ScannedFile, StudyGroup
 from .vendors import RULES, VendorRules, radiograph
 from .verdicts import FileVerdict, SetAsideError, judge
@@ -72,7 +73,9 @@ def read_study_folder(
     InputMissingError
         If there is no such folder.
     """
-    scan = scan_folder(folder, columns or LabelColumns(), settings=settings)
+    scan = scan_folder(
+        folder, SiteReading(columns or LabelColumns(), settings or ReadingSettings())
+    )
     verdicts = list(scan.verdicts)
     studies = []
     for group in scan.groups:
@@ -135,6 +138,7 @@ def read_group(
         volumes=parts.volumes,
         lossy=parts.lossy,
         turned=parts.turned,
+        told=parts.told,
         maker=parts.maker,
         model=parts.model,
         identifiers=frozenset(parts.identifiers),
@@ -152,6 +156,7 @@ class _Parts:
     volumes: dict[str, ReadVolume] = field(default_factory=dict)
     lossy: dict[View, bool] = field(default_factory=dict)
     turned: dict[View, tuple[bool, bool]] = field(default_factory=dict)
+    told: dict[View, ViewTold] = field(default_factory=dict)
     bmd: dict[str, float] = field(default_factory=dict)
     mask_digests: dict[View, str] = field(default_factory=dict)
     verdicts: list[FileVerdict] = field(default_factory=list)
@@ -193,7 +198,9 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
     parts.turned[view] = reversals
     parts.bmd |= labels.bmd
     parts.describe(dataset, file, covariates)
-    parts.verdicts += [judge(file.name, reason), *judged]
+    parts.told[view] = file.told
+    how = "" if file.told == "named" else f"as {view.value}, {HOW_TOLD[file.told]}"
+    parts.verdicts += [judge(file.name, reason, how), *judged]
 
 
 def _take_series(
@@ -217,14 +224,15 @@ def _read_image(
     if vendor is None or view is None:  # a scanned image always has both
         raise SetAsideError("scan_type_unknown")
     said = settings.of_maker(text_of(dataset, "Manufacturer"))
-    inverted = said is not None and said.inverted
+    inverted = (said is not None and said.inverted) != bool(file.inverted)
     unit = unit_values(dataset, stored_values(dataset), inverted=inverted)
     unscanned = BY_VENDOR[vendor].unscanned(unit)
     text = looks_burned_in(unit, unscanned=unscanned)
     unit[unscanned] = np.nan
     if np.isnan(unit).all():
         raise SetAsideError("nothing_scanned")
-    if view is View.LUMBAR_AP and radiograph.looks_inverted(unit):
+    unsure = view is View.LUMBAR_AP and file.inverted is None
+    if unsure and radiograph.looks_inverted(unit):
         raise SetAsideError("polarity_unsure")
     if text:
         raise SetAsideError("burned_in_text", text)

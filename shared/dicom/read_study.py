@@ -17,6 +17,7 @@ from shared.records import (
     View,
     modalities_of,
 )
+from shared.scan_types import ViewTold
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class ReadStudy:
     turned : mapping of View to (bool, bool)
         Whether the rows and the columns of an image are in the reverse order of its file's;
         absent = they are not.
+    told : mapping of View to str
+        How it was told what an image shows.
     maker, model : str
         Manufacturer and model as the files say.
     identifiers : frozenset of SeenIdentifier
@@ -83,6 +86,7 @@ class ReadStudy:
     volumes: Mapping[str, ReadVolume] = field(default_factory=dict)
     lossy: Mapping[View, bool] = field(default_factory=dict)
     turned: Mapping[View, tuple[bool, bool]] = field(default_factory=dict)
+    told: Mapping[View, ViewTold] = field(default_factory=dict)
     maker: str = ""
     model: str = ""
     identifiers: frozenset[SeenIdentifier] = frozenset()

@@ -25,6 +25,8 @@ from shared.dicom.labels.tables import LabelRow, read_table
 from shared.dicom.masks.mask_files import loose_grid
 from shared.dicom.masks.mask_joining import join_loose
 from shared.errors import InputMissingError
+from shared.records import View
+from shared.scan_types import SAID, Decided, ScanKind, ViewTold
 from shared.settings.files import LabelColumns
 from shared.settings.pacs import ReadingSettings
 
@@ -35,7 +37,7 @@ from .labels import structured_report
 from .masks import segmentation
 from .parsing import parse
 from .study_files import ScannedFile, StudyGroup
-from .vendors import recognise, view_told
+from .vendors import VendorRules, fits_vendor, kind_of, recognise, view_told
 from .verdicts import FileVerdict, SetAsideError, judge
 
 #: No file of a study comes near this, save enhanced CT of a whole body.
@@ -47,6 +49,15 @@ TABLE_ENDINGS: Final = (".csv", ".tsv", ".xlsx")
 
 
 UID_TEXT: Final = re.compile(r"[0-9.]{0,64}")
+
+
+#: What was decided of a content and of a kind of scan; None where nobody decided.
+Decisions = Callable[[str, ScanKind], tuple[Decided | None, Decided | None]]
+
+
+def nobody_decided(digest: str, kind: ScanKind) -> tuple[None, None]:
+    """Say that no person decided anything."""
+    return None, None
 
 
 @dataclass
@@ -67,6 +78,8 @@ class FolderScan:
         SHA-256 of every file that could be read, by its name in the verdicts.
     series : dict of str to list of str
         Names of the slices of each CT series, by SeriesInstanceUID.
+    kinds : dict of str to ScanKind
+        Of every projection of a known maker, by its name.
     """
 
     groups: list[StudyGroup] = field(default_factory=list)
@@ -75,10 +88,30 @@ class FolderScan:
     verdicts: list[FileVerdict] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     series: dict[str, list[str]] = field(default_factory=dict)
+    kinds: dict[str, ScanKind] = field(default_factory=dict)
 
 
 #: Applies a function to items and gives the results in order: `map`, or worker processes.
 Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class SiteReading:
+    """What a site says of its files.
+
+    Attributes
+    ----------
+    columns : LabelColumns
+        What it calls the columns of its tables.
+    settings : ReadingSettings
+        What it says of its makers and its scans' names.
+    decisions : callable
+        What a person decided of a scan, by the SHA-256 of its content, and of its kind.
+    """
+
+    columns: LabelColumns = field(default_factory=LabelColumns)
+    settings: ReadingSettings = field(default_factory=ReadingSettings)
+    decisions: Decisions = nobody_decided
 
 
 @dataclass(frozen=True)
@@ -90,13 +123,11 @@ class _Look:
     file: ScannedFile | None = None
     table: tuple[list[LabelRow], list[FileVerdict]] | None = None
     verdict: FileVerdict | None = None
+    kind: ScanKind | None = None
 
 
 def scan_folder(
-    folder: Path,
-    columns: LabelColumns,
-    spread: Spread = map,
-    settings: ReadingSettings | None = None,
+    folder: Path, reading: SiteReading | LabelColumns, spread: Spread = map
 ) -> FolderScan:
     """Look at every file under a folder; each is read once.
 
@@ -104,12 +135,10 @@ def scan_folder(
     ----------
     folder : Path
         Where an export lies; walked in sorted order.
-    columns : LabelColumns
-        The hospital's column names.
+    reading : SiteReading or LabelColumns
+        What the site says of its files, or of its tables alone.
     spread : callable
         How the work is spread; by default it is done here, one file after the other.
-    settings : ReadingSettings or None
-        What the site says of its makers and its scans' names; None = nothing.
 
     Raises
     ------
@@ -118,12 +147,14 @@ def scan_folder(
     """
     if not folder.is_dir():
         raise InputMissingError(f"{folder}: no such folder (a folder of DICOM files was expected)")
+    if isinstance(reading, LabelColumns):
+        reading = SiteReading(reading)
     paths = list(_walk(folder))
     parts = [paths[n : n + FILES_PER_JOB] for n in range(0, len(paths), FILES_PER_JOB)]
     scan = FolderScan()
     files: list[ScannedFile] = []
     seen: set[str] = set()
-    for looks in spread(partial(_look_at, folder, columns, settings or ReadingSettings()), parts):
+    for looks in spread(partial(_look_at, folder, reading), parts):
         for look in looks:
             _sort_in(look, scan, files, seen)
     _group(files, scan)
@@ -138,19 +169,15 @@ def _walk(folder: Path) -> Iterable[Path]:
             yield Path(base) / name
 
 
-def _look_at(
-    folder: Path, columns: LabelColumns, settings: ReadingSettings, paths: Sequence[Path]
-) -> list[_Look]:
+def _look_at(folder: Path, reading: SiteReading, paths: Sequence[Path]) -> list[_Look]:
     """Look at some files, each by itself; one bad file never stops the batch."""
     with quietly():
-        return [
-            _look(path, path.relative_to(folder).as_posix(), columns, settings) for path in paths
-        ]
+        return [_look(path, path.relative_to(folder).as_posix(), reading) for path in paths]
 
 
-def _look(path: Path, name: str, columns: LabelColumns, settings: ReadingSettings) -> _Look:
+def _look(path: Path, name: str, reading: SiteReading) -> _Look:
     """Look at one file."""
-    digest = ""
+    digest, kind = "", None
     try:
         size = path.stat().st_size
         if size == 0:
@@ -160,21 +187,24 @@ def _look(path: Path, name: str, columns: LabelColumns, settings: ReadingSetting
         data = path.read_bytes()
         digest = content_digest(data)
         if path.suffix.lower() in TABLE_ENDINGS:
-            return _Look(name, digest, table=read_table(name, data, columns))
-        return _Look(name, digest, describe(path, name, digest, data, settings))
+            return _Look(name, digest, table=read_table(name, data, reading.columns))
+        file = describe(path, name, digest, data, reading)
+        return _Look(name, digest, file, kind=file.kind_of_scan)
     except SetAsideError as aside:
-        verdict = judge(name, aside.reason, aside.detail)
+        verdict, kind = judge(name, aside.reason, aside.detail), aside.kind
     except OSError as error:
         verdict = judge(name, "unreadable", type(error).__name__)
     except Exception as error:  # one bad file never stops the batch
         verdict = judge(name, "damaged", type(error).__name__)
-    return _Look(name, digest, verdict=verdict)
+    return _Look(name, digest, verdict=verdict, kind=kind)
 
 
 def _sort_in(look: _Look, scan: FolderScan, files: list[ScannedFile], seen: set[str]) -> None:
     """Put one file where it belongs; the second of two files with one content is nothing new."""
     if look.digest:
         scan.digests[look.name] = look.digest
+    if look.kind is not None:
+        scan.kinds[look.name] = look.kind
     if look.digest in seen:
         scan.verdicts.append(judge(look.name, "already_there"))
     elif look.verdict is not None:
@@ -190,9 +220,7 @@ def _sort_in(look: _Look, scan: FolderScan, files: list[ScannedFile], seen: set[
             scan.tables.append(look.name)
 
 
-def describe(
-    path: Path, name: str, digest: str, data: bytes, settings: ReadingSettings
-) -> ScannedFile:
+def describe(path: Path, name: str, digest: str, data: bytes, reading: SiteReading) -> ScannedFile:
     """Say what the content of a file is that is no table.
 
     Raises
@@ -203,11 +231,11 @@ def describe(
     grid = loose_grid(data)
     if grid is not None:
         return ScannedFile(path, name, digest, "mask", "", "", "", grid=grid)
-    return _describe(path, name, digest, parse(data, pixels=False), settings)
+    return _describe(path, name, digest, parse(data, pixels=False), reading)
 
 
 def _describe(
-    path: Path, name: str, digest: str, dataset: Dataset, settings: ReadingSettings
+    path: Path, name: str, digest: str, dataset: Dataset, reading: SiteReading
 ) -> ScannedFile:
     """Say what a data set is, or why it is not used."""
     sop_class = dataset.SOPClassUID
@@ -241,12 +269,49 @@ def _describe(
         known_image = "image storage" in getattr(sop_class, "name", "").lower()
         raise SetAsideError("pixels_missing" if known_image else "document")
     rules = recognise(dataset)
-    if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
-        raise SetAsideError("burned_in_text")
-    view, told = view_told(rules, dataset, settings)
-    if unlinked:
-        raise SetAsideError("uid_missing")
-    return ScannedFile(kind="image", vendor=rules.vendor, view=view, told=told, **common)
+    kind = kind_of(dataset, rules.vendor)
+    try:
+        if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
+            raise SetAsideError("burned_in_text")
+        view, told, inverted = _view(rules, dataset, reading, digest, kind)
+        if unlinked:
+            raise SetAsideError("uid_missing")
+    except SetAsideError as aside:
+        aside.kind = kind
+        raise
+    return ScannedFile(
+        kind="image", vendor=rules.vendor, view=view, told=told, kind_of_scan=kind,
+        inverted=inverted, **common,
+    )  # fmt: skip
+
+
+def _view(
+    rules: VendorRules, dataset: Dataset, reading: SiteReading, digest: str, kind: ScanKind
+) -> tuple[View, ViewTold, bool | None]:
+    """View of a projection, how it was told, and whether a person said that it is inverted.
+
+    What was decided of this scan comes first; what was decided of its kind, where nothing else
+    says what it shows.
+    """
+    alone, of_kind = reading.decisions(digest, kind)
+    if alone is not None:
+        return *_decided_view(alone, rules), alone.inverted
+    try:
+        return *view_told(rules, dataset, reading.settings), None
+    except SetAsideError as aside:
+        if of_kind is None or aside.reason != "scan_type_unknown":
+            raise
+    return *_decided_view(of_kind, rules), None
+
+
+def _decided_view(decided: Decided, rules: VendorRules) -> tuple[View, ViewTold]:
+    """View that a person named."""
+    if decided.scan is None:
+        raise SetAsideError("left_out")
+    view = decided.scan.view
+    if view is None or not fits_vendor(view, rules.vendor):
+        raise SetAsideError("view_not_used", SAID[decided.scan])
+    return view, "decided"
 
 
 def _describe_slices(dataset: Dataset, common: dict[str, Any], *, unlinked: bool) -> ScannedFile:
@@ -320,4 +385,4 @@ def _contradiction(members: list[ScannedFile]) -> str:
     return ""
 
 
-__all__ = ["FolderScan", "describe", "parse", "scan_folder"]
+__all__ = ["FolderScan", "SiteReading", "describe", "parse", "scan_folder"]

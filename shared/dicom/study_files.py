@@ -10,7 +10,7 @@ from shared.dicom.ct.geometry import SlicePlace
 from shared.dicom.labels.tables import LabelRow
 from shared.dicom.masks.mask_files import MaskGrid
 from shared.records import Vendor, View
-from shared.scan_types import ViewTold
+from shared.scan_types import ScanKind, ViewTold
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class ScannedFile:
         SHA-256 of the content.
     told : str
         How the view of an image was told.
+    kind_of_scan : ScanKind or None
+        Of an image, what it has in common with others of its scanner.
+    inverted : bool or None
+        Whether a person said that bone is dark as the file is read; None = nobody was asked.
     refers_to : frozenset of str
         Instance UIDs of the images that a mask was drawn on.
     series_uid : str
@@ -45,6 +49,8 @@ class ScannedFile:
     vendor: Vendor | None = None
     view: View | None = None
     told: ViewTold = "named"
+    kind_of_scan: ScanKind | None = None
+    inverted: bool | None = None
     refers_to: frozenset[str] = frozenset()
     series_uid: str = ""
     places: tuple[SlicePlace, ...] = ()

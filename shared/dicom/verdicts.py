@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from shared.clinical.ct_gates import GATES
+from shared.scan_types import ScanKind
 
 Verdict = Literal["taken", "quarantined", "refused"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("taken", "quarantined", "refused")
@@ -40,6 +41,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     "document": ("quarantined", "an object without an image (report, presentation, document)"),
     "view_not_used": ("quarantined", "a scan type that no task uses yet"),
     "scan_type_unknown": ("quarantined", "the scan type cannot be told from its attributes"),
+    "left_out": ("quarantined", "a person decided that it stays out (`osteofed site decide`)"),
     "view_twice": ("quarantined", "the study has more than one scan of this view"),
     "view_already_stored": ("quarantined", "another scan of this view is stored for the study"),
     "patient_conflict": ("quarantined", "the study's files name different patients"),
@@ -176,12 +178,16 @@ class FileVerdict:
 
 
 class SetAsideError(Exception):
-    """Raised inside the reader for a file that is not taken; never leaves `shared.dicom`."""
+    """Raised inside the reader for a file that is not taken; never leaves `shared.dicom`.
+
+    `kind` is that of a scan whose maker is known.
+    """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+        self.kind: ScanKind | None = None
 
 
 def judge(path: str, reason: str, detail: str = "") -> FileVerdict:

@@ -22,14 +22,17 @@ from shared.records import (
     View,
     modality_of,
 )
-from shared.scan_types import ScanType, ViewTold
+from shared.scan_types import ScanKind, ScanType, ViewTold, folded
 from shared.settings.pacs import ReadingSettings
 
-from ..attributes import text_of
+from ..attributes import number_of, text_of
 from ..verdicts import SetAsideError
 from . import hologic, lunar, radiograph
 from .named_scans import NAMES, view_of_scan, without
+from .scan_names import NameMeaning, meaning_of
 
+#: Besides its names, what says of a scan where it was made.
+PLACED: Final = ("BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality")
 DIFFERS: Final = "site.yaml gives its name another meaning than its other attributes have"
 
 
@@ -101,6 +104,29 @@ def recognise(dataset: Dataset) -> VendorRules:
         if rules.matches(dataset):
             return rules
     raise SetAsideError("scanner_unknown")
+
+
+def kind_of(dataset: Dataset, vendor: Vendor) -> ScanKind:
+    """What a file has in common with others of its scanner that are called the same."""
+    names = [text_of(dataset, keyword) for keyword in NAMES]
+    given = [*names, *(text_of(dataset, keyword) for keyword in PLACED)]
+    return ScanKind(
+        vendor=vendor,
+        maker=text_of(dataset, "Manufacturer"),
+        model=text_of(dataset, "ManufacturerModelName"),
+        serial=text_of(dataset, "DeviceSerialNumber"),
+        name=next((name for name in names if name), ""),
+        said=tuple(folded(one) for one in given),
+        telling=any(_is_telling(meaning_of(name)) for name in names),
+        rows=int(number_of(dataset, "Rows") or 0),
+        columns=int(number_of(dataset, "Columns") or 0),
+    )
+
+
+def _is_telling(name: NameMeaning) -> bool:
+    """Whether a name has words of its own, and is not that of a hip without a side."""
+    sided = "hip" not in name.concepts or bool(name.concepts & {"left", "right"})
+    return not name.understood and sided
 
 
 def view_told(

@@ -147,7 +147,7 @@ VOCABULARY: Final[dict[str, str]] = {
         qualitatssicherung, qualitaetssicherung, калибров*, 팬텀, 体模, 體模, ファントム""",
     # --- what tells nothing about the view ---
     "filler": """
-        scan, scans, dxa, dexa, bmd, bmc, density, densitometry, bone, bone density, osteo,
+        scan, scans, dxa, dexa, bmd, bmc, density, densitometry, bone, bone density,
         standard, routine, default mode, quick, fast, array, mode, view, image, osteoporosis,
         prodigy, idxa, lunar, thin, thick, medium, auto, total, region, projection, std, the,
         of, a, and, with, knochendichte, knochendichtemessung, messung, aufnahme, dichte,

@@ -162,7 +162,7 @@ def test_the_sites_own_words_come_first_and_are_held_against_the_rest() -> None:
     assert told({"ProtocolName": "AP Spine"}, names) == (View.SPINE_PA, "named")
     assert told({"ProtocolName": "Femur"}, names) == "view_not_used"
     assert told({"ProtocolName": "LVA"}, names) == "scan_type_unknown"
-    other = {"ProtocolName": "Spine", "SeriesDescription": "Left Femur"}
+    other: dict[str, object] = {"ProtocolName": "Spine", "SeriesDescription": "Left Femur"}
     assert told(other, names) == "scan_type_unknown"
 
 
