@@ -25,10 +25,8 @@ from shared.dicom.labels.tables import LabelRow, read_table
 from shared.dicom.masks.mask_files import loose_grid
 from shared.dicom.masks.mask_joining import join_loose
 from shared.errors import InputMissingError
-from shared.records import View
-from shared.scan_types import SAID, Decided, ScanKind, ViewTold
+from shared.scan_types import ScanKind
 from shared.settings.files import LabelColumns
-from shared.settings.pacs import ReadingSettings
 
 from .attributes import quietly, text_of
 from .content import content_digest
@@ -36,8 +34,9 @@ from .ct import slices as ct
 from .labels import structured_report
 from .masks import segmentation
 from .parsing import parse
+from .site_reading import SiteReading, view_of_file
 from .study_files import ScannedFile, StudyGroup
-from .vendors import VendorRules, fits_vendor, kind_of, recognise, view_told
+from .vendors import kind_of, recognise
 from .verdicts import FileVerdict, SetAsideError, judge
 
 #: No file of a study comes near this, save enhanced CT of a whole body.
@@ -49,15 +48,6 @@ TABLE_ENDINGS: Final = (".csv", ".tsv", ".xlsx")
 
 
 UID_TEXT: Final = re.compile(r"[0-9.]{0,64}")
-
-
-#: What was decided of a content and of a kind of scan; None where nobody decided.
-Decisions = Callable[[str, ScanKind], tuple[Decided | None, Decided | None]]
-
-
-def nobody_decided(digest: str, kind: ScanKind) -> tuple[None, None]:
-    """Say that no person decided anything."""
-    return None, None
 
 
 @dataclass
@@ -93,25 +83,6 @@ class FolderScan:
 
 #: Applies a function to items and gives the results in order: `map`, or worker processes.
 Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class SiteReading:
-    """What a site says of its files.
-
-    Attributes
-    ----------
-    columns : LabelColumns
-        What it calls the columns of its tables.
-    settings : ReadingSettings
-        What it says of its makers and its scans' names.
-    decisions : callable
-        What a person decided of a scan, by the SHA-256 of its content, and of its kind.
-    """
-
-    columns: LabelColumns = field(default_factory=LabelColumns)
-    settings: ReadingSettings = field(default_factory=ReadingSettings)
-    decisions: Decisions = nobody_decided
 
 
 @dataclass(frozen=True)
@@ -231,11 +202,11 @@ def describe(path: Path, name: str, digest: str, data: bytes, reading: SiteReadi
     grid = loose_grid(data)
     if grid is not None:
         return ScannedFile(path, name, digest, "mask", "", "", "", grid=grid)
-    return _describe(path, name, digest, parse(data, pixels=False), reading)
+    return _describe(path, name, digest, parse(data, pixels=False), reading, data)
 
 
 def _describe(
-    path: Path, name: str, digest: str, dataset: Dataset, reading: SiteReading
+    path: Path, name: str, digest: str, dataset: Dataset, reading: SiteReading, data: bytes
 ) -> ScannedFile:
     """Say what a data set is, or why it is not used."""
     sop_class = dataset.SOPClassUID
@@ -273,7 +244,7 @@ def _describe(
     try:
         if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
             raise SetAsideError("burned_in_text")
-        view, told, inverted = _view(rules, dataset, reading, digest, kind)
+        view, told, inverted = view_of_file(rules, dataset, reading, digest, kind, data)
         if unlinked:
             raise SetAsideError("uid_missing")
     except SetAsideError as aside:
@@ -283,35 +254,6 @@ def _describe(
         kind="image", vendor=rules.vendor, view=view, told=told, kind_of_scan=kind,
         inverted=inverted, **common,
     )  # fmt: skip
-
-
-def _view(
-    rules: VendorRules, dataset: Dataset, reading: SiteReading, digest: str, kind: ScanKind
-) -> tuple[View, ViewTold, bool | None]:
-    """View of a projection, how it was told, and whether a person said that it is inverted.
-
-    What was decided of this scan comes first; what was decided of its kind, where nothing else
-    says what it shows.
-    """
-    alone, of_kind = reading.decisions(digest, kind)
-    if alone is not None:
-        return *_decided_view(alone, rules), alone.inverted
-    try:
-        return *view_told(rules, dataset, reading.settings), None
-    except SetAsideError as aside:
-        if of_kind is None or aside.reason != "scan_type_unknown":
-            raise
-    return *_decided_view(of_kind, rules), None
-
-
-def _decided_view(decided: Decided, rules: VendorRules) -> tuple[View, ViewTold]:
-    """View that a person named."""
-    if decided.scan is None:
-        raise SetAsideError("left_out")
-    view = decided.scan.view
-    if view is None or not fits_vendor(view, rules.vendor):
-        raise SetAsideError("view_not_used", SAID[decided.scan])
-    return view, "decided"
 
 
 def _describe_slices(dataset: Dataset, common: dict[str, Any], *, unlinked: bool) -> ScannedFile:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
 from shared.clinical.ct_gates import why_not_measured
-from shared.findings.facts import NotAssessed
+from shared.findings.facts import NotAssessed, QualityFlag
 from shared.findings.findings import Findings, RegionMap, join
 from shared.findings.quality_flags import hospital_quality, image_quality
 from shared.findings.region_names import VIEW_WORDS
@@ -26,6 +27,7 @@ from shared.records import (
     View,
     VolumeRecord,
 )
+from shared.scan_types import ViewTold
 
 SOFTWARE = "OsteoFed"
 
@@ -41,6 +43,15 @@ class StudyIdentity:
     accession: str = ""
 
 
+#: Of an image whose file does not say what it shows.
+RECOGNISED: Final = QualityFlag(
+    source="image",
+    code="view",
+    subject="",
+    words="was recognised from its pixels alone, as its file does not name it",
+)
+
+
 @dataclass(frozen=True)
 class Subject:
     """One study as it was read, with the hospital's labels for comparison.
@@ -48,7 +59,7 @@ class Subject:
     `volumes` and what was done to them (`ReadVolume.resampled`) are by SeriesInstanceUID; `used`
     is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
     outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
-    no network.
+    no network. `told` is how it was told what an image shows; absent = by its attributes.
     """
 
     identity: StudyIdentity
@@ -60,6 +71,7 @@ class Subject:
     resampled: Mapping[str, str] = field(default_factory=dict)
     used: str | None = None
     drawn: Mapping[str, RegionMap] = field(default_factory=dict)
+    told: Mapping[View, ViewTold] = field(default_factory=dict)
 
 
 def assemble(
@@ -101,7 +113,10 @@ def assemble(
     prediction = Prediction(
         software=f"{SOFTWARE} {_version()}",
         study=_study_facts(subject),
-        images=tuple(_image_facts(view, image) for view, image in subject.images.items()),
+        images=tuple(
+            _image_facts(view, image, subject.told.get(view, "named"))
+            for view, image in subject.images.items()
+        ),
         series=series,
         models=tuple(models),
         measurements=found.measurements,
@@ -121,6 +136,8 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
     flags = [*found.quality, *hospital_quality(subject.labels)]
     for view, image in subject.images.items():
         flags += image_quality(view, image, found.region_maps.get(view), subject.vendor)
+        if subject.told.get(view) == "recognised":
+            flags.append(RECOGNISED.model_copy(update={"subject": view.value}))
     gaps = [*_missing_views(subject.images), *found.not_assessed]
     once = {(flag.source, flag.code, flag.subject): flag for flag in reversed(flags)}
     return replace(
@@ -156,12 +173,13 @@ def _study_facts(subject: Subject) -> StudyFacts:
     )
 
 
-def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
+def _image_facts(view: View, image: ImageRecord, told: ViewTold) -> ImageFacts:
     height, width = image.pixels.shape
     scanned = float(np.isfinite(np.asarray(image.pixels, dtype=np.float32)).mean())
     row_mm, column_mm = image.spacing_mm
     return ImageFacts(
         view=view.value,
+        view_told=told,
         shape=(height, width),
         spacing_mm=(float(row_mm), float(column_mm)),
         spacing_provenance=image.spacing_provenance,

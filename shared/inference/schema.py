@@ -23,6 +23,7 @@ from shared.findings.facts import (
     QualityFlag,
     RegionArea,
 )
+from shared.scan_types import ViewTold
 
 SCHEMA: Final = 1
 NOTICE: Final = "Research use only; not a medical device."
@@ -83,9 +84,10 @@ class ModelFacts(Fact):
 
 
 class ImageFacts(Fact):
-    """One view as it was read; `spacing_mm` is row, column."""
+    """One view as it was read, and how it was told which; `spacing_mm` is row, column."""
 
     view: str
+    view_told: ViewTold = "named"
     shape: tuple[int, int]
     spacing_mm: tuple[float, float]
     spacing_provenance: str
