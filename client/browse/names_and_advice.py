@@ -113,11 +113,16 @@ ADVICE: Final[dict[str, str]] = {
     ),
     "document": "Nothing, as a rule: only pictures are used.",
     "view_not_used": "Nothing: it is not needed yet.",
-    "scan_type_unknown": "Look at the scan's protocol name on the scanner and correct it there.",
-    "view_twice": "Export only the scan that the clinic reported from.",
+    "scan_type_unknown": "Say what it shows: `osteofed site decide`, or scan_names in site.yaml.",
+    "polarity_unsure": "Look at it, and say so: `osteofed site decide`.",
+    "left_out": "Nothing: somebody decided so. `osteofed site decide` can undo it.",
+    "view_twice": (
+        "Export only the scan that the clinic reported from, or leave the other out: `osteofed "
+        "site decide`."
+    ),
     "view_repeated": "If the clinic reported from this one, export it without the others.",
     "both_hips": "Export each hip by itself.",
-    "hip_side_unknown": "Export it with its laterality, or under the protocol of one side.",
+    "hip_side_unknown": "Say which it is (`osteofed site decide`), or export its laterality.",
     "view_already_stored": "If the stored scan is the wrong one, leave that study out.",
     "patient_conflict": "Have the PACS administrator correct which patient the study belongs to.",
     "vendor_conflict": "Export each scanner's study on its own.",

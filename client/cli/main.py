@@ -10,6 +10,7 @@ import typer
 from client.cli.audit import app as audit
 from client.cli.browse import add_commands as add_browse_command
 from client.cli.contract import add_commands as add_contract_commands
+from client.cli.decide import add_commands as add_decide_command
 from client.cli.node import add_commands as add_node_commands
 from client.cli.phi import add_commands as add_phi_commands
 from client.cli.sources import (
@@ -192,4 +193,5 @@ add_source_commands(app)
 add_phi_commands(audit)
 add_contract_commands(app)
 add_browse_command(app)
+add_decide_command(app)
 app.add_typer(audit)

@@ -180,6 +180,13 @@ def show_taken(facts: dict[str, Any]) -> None:
             f"{counted(series['files'], 'file')}: {series['reason']}, {series['sentence']}",
             markup=False,
         )
+    open_scans = len({file["decide"] for file in facts["files"] if "decide" in file})
+    if open_scans:
+        console().print(
+            f"a person has to say what {counted(open_scans, 'scan or kind', 'scans or kinds')} of "
+            "scans show: see `osteofed site decide`",
+            markup=False,
+        )
     if facts["visits_without_images_new"]:
         console().print(
             f"{counted(facts['visits_without_images_new'], 'new visit')} without images"

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from client.ingest.set_aside import reading_of
 from client.ingest.staging import StagingJob, crashed, stage, staging
 from client.ingest.worker_pool import WorkerPool, workers_for
 from client.ingest.writer import IngestWriter
@@ -64,6 +65,9 @@ class IngestReport:
         CT series of which nothing was taken, and the rule that refused each.
     series_not_measured : list of SeriesVerdict
         CT series that are kept and on which no bone is measured, likewise.
+    to_decide : dict of str to str
+        What `osteofed site decide` calls a scan that is set aside until a person says what it
+        shows, by the path of its file.
     """
 
     site: str
@@ -74,6 +78,7 @@ class IngestReport:
     visits_new: int = 0
     series_not_taken: list[SeriesVerdict] = field(default_factory=list)
     series_not_measured: list[SeriesVerdict] = field(default_factory=list)
+    to_decide: dict[str, str] = field(default_factory=dict)
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:
@@ -102,8 +107,9 @@ class IngestReport:
             "series_not_taken": [asdict(series) for series in self.series_not_taken],
             "series_not_measured": [asdict(series) for series in self.series_not_measured],
             "files": [
-                {"path": f.path, "verdict": f.verdict, "reason": f.reason, "sentence": f.sentence}
-                for f in self.files
+                asdict(one)
+                | ({"decide": called} if (called := self.to_decide.get(one.path)) else {})
+                for one in self.files
             ],
         }
 
@@ -157,7 +163,7 @@ def ingest(
             if archives := archives_in(source_dir):
                 staged = held.enter_context(_alone_in(store))
                 unpacked = unpack_folder(source_dir, archives, staged / "archives")
-            scan = scan_folder(source_dir, store.config.labels, pool.each, unpacked)
+            scan = scan_folder(source_dir, reading_of(store), pool.each, unpacked)
             if not scan.digests and not scan.verdicts:
                 raise InputEmptyError(
                     f"{source_dir}: holds no file (a folder of DICOM studies was expected)"
@@ -166,7 +172,7 @@ def ingest(
             with Session(store.engine) as session:
                 writer = IngestWriter(store, session, called)
                 writer.identifiers.see_names(unread)
-                verdicts = _take(source_dir, scan, writer, pool, staged, progress)
+                verdicts, to_decide = _take(source_dir, scan, writer, pool, staged, progress)
         return IngestReport(
             store.config.site,
             verdicts,
@@ -176,6 +182,7 @@ def ingest(
             writer.studies.visits.visits_new,
             series_not_taken(scan.series, verdicts),
             series_not_measured(scan.series, verdicts),
+            to_decide,
         )
     finally:
         store.close()
@@ -208,8 +215,8 @@ def _take(
     pool: WorkerPool,
     staged: Path,
     progress: ProgressCallback | None,
-) -> list[FileVerdict]:
-    """Take everything that was found; return how each file ended, sorted by path."""
+) -> tuple[list[FileVerdict], dict[str, str]]:
+    """Take everything that was found; return how each file ended, by path, and what is open."""
     verdicts = list(scan.verdicts)
     done, jobs = 0, []
     for number, group in enumerate(scan.groups):
@@ -236,8 +243,9 @@ def _take(
     writer.assign_splits()
     writer.see_other_files(source_dir, scan)
     writer.remember([one for one in verdicts if one.path not in remembered], scan.digests)
+    to_decide = writer.keep_undecided(source_dir, scan, verdicts)
     writer.commit()
-    return sorted(verdicts, key=lambda verdict: verdict.path)
+    return sorted(verdicts, key=lambda verdict: verdict.path), to_decide
 
 
 def _tables(

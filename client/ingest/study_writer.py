@@ -177,6 +177,7 @@ class StudyWriter:
                     "turned": turned_text(study.turned.get(view, (False, False))),
                     "scans": 1 if choice is None else choice.scans,
                     "chosen": None if choice is None else choice.why,
+                    "told": study.told.get(view, "named"),
                 },
                 digest=self.files.content(study.digests[view]),
                 mask_digest=study.mask_digests.get(view),

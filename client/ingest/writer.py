@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from client.ingest.known_files import KnownFiles
 from client.ingest.seen_identifiers import SeenIdentifiers
+from client.ingest.set_aside import SetAsideScans
 from client.ingest.staging import Staged, StagingJob
 from client.ingest.study_writer import StudyWriter
 from client.store.site_store import SiteStore
@@ -40,6 +41,7 @@ class IngestWriter:
         self.files = KnownFiles(store.secret, session)
         self.studies = StudyWriter(store, session, self.files)
         self.identifiers = SeenIdentifiers(called or {})
+        self.set_aside = SetAsideScans(session, self.files)
 
     def judged_before(self, group: StudyGroup) -> list[FileVerdict] | None:
         """Verdicts of a study that need not be read; None if it must be.
@@ -77,6 +79,19 @@ class IngestWriter:
     def see_other_files(self, folder: Path, scan: FolderScan) -> None:
         """See the identifiers in the files that were not read as part of a study, too."""
         self.identifiers.see_other_files(folder, scan, self.store.config.labels)
+
+    def keep_undecided(
+        self, folder: Path, scan: FolderScan, verdicts: Iterable[FileVerdict]
+    ) -> dict[str, str]:
+        """Keep what a person may decide; return what each one that is open is called."""
+        decided = {
+            file.name
+            for group in scan.groups
+            for file in group.images.values()
+            if file.told == "decided"
+        }
+        columns = self.store.config.labels
+        return self.set_aside.keep(folder, scan, verdicts, decided, columns)
 
     def remember(self, verdicts: Iterable[FileVerdict], digests: Mapping[str, str]) -> None:
         """Keep how each file ended."""

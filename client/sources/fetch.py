@@ -281,4 +281,5 @@ def _joined(reports: list[IngestReport]) -> IngestReport:
         sum(report.visits_new for report in reports),
         [series for report in reports for series in report.series_not_taken],
         [series for report in reports for series in report.series_not_measured],
+        {path: called for report in reports for path, called in report.to_decide.items()},
     )

@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 #: "1" knew no volumes, quality or identifiers, "2" not how large volumes are and which levels
-#: their masks have, "3" neither marks nor how images were turned, "4" not of how many scans an
-#: image was chosen; `client.store.site_store` brings such a store up.
+#: their masks have, "3" neither marks nor how images were turned, "4" neither how views were told
+#: nor of how many scans an image was chosen; `client.store.site_store` brings such a store up.
 SCHEMA: Final = "5"
 
 
@@ -80,9 +80,10 @@ class Image(Base):
 
     `turned` says which of its array's axes are in the reverse order of its file's: ``rows``,
     ``columns``, both with a blank between them, or none; of an image that schema 3 stored it is
-    unknown until its file is taken in again. `scans` is how many scans of this view came with it,
-    itself included, and `chosen` why it is used (`shared.dicom.repeats`), empty of a single one;
-    both are unknown of an image that schema 4 stored.
+    unknown until its file is taken in again. `told` is how it was told what it shows
+    (`shared.scan_types.ViewTold`). `scans` is how many scans of this view came with it, itself
+    included, and `chosen` why it is used (`shared.dicom.repeats`), empty of a single one. All
+    three are unknown of an image that schema 4 stored.
     """
 
     __tablename__ = "images"
@@ -97,6 +98,7 @@ class Image(Base):
     turned: Mapped[str | None] = mapped_column(String(16))
     scans: Mapped[int | None]
     chosen: Mapped[str | None] = mapped_column(String(80))
+    told: Mapped[str | None] = mapped_column(String(12))
 
 
 class Volume(Base):
@@ -197,6 +199,28 @@ class SourceFile(Base):
     content_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     verdict: Mapped[str] = mapped_column(String(12))
     reason: Mapped[str] = mapped_column(String(32))
+
+
+class UndecidedScan(Base):
+    """A scan that a person may decide about (`client.ingest.decide`), or has decided about.
+
+    By keyed digests of its content and of its kind. `scope` is what a decision is about: this
+    ``scan`` alone, or its ``kind``. `reason` is why it was set aside, `now` how it ended when
+    last seen. `name` is what it is called, empty where that could name a patient.
+    """
+
+    __tablename__ = "undecided"
+    content: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(64), index=True)
+    scope: Mapped[str] = mapped_column(String(8))
+    reason: Mapped[str] = mapped_column(String(32))
+    now: Mapped[str] = mapped_column(String(32))
+    vendor: Mapped[str] = mapped_column(String(16))
+    maker: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    rows: Mapped[int]
+    columns: Mapped[int]
 
 
 def has_images() -> ColumnElement[bool]:

@@ -57,13 +57,13 @@ def left_out(folder: Path) -> frozenset[str]:
 
 def leave_out(folder: Path, study: str) -> int:
     """Leave a study out of everything that learns; return how many are left out now."""
-    with _alone(folder):
+    with alone_in(folder):
         return _write(folder, left_out(folder) | {study})
 
 
 def take_back(folder: Path, study: str) -> int:
     """Use a study again; return how many are left out now."""
-    with _alone(folder):
+    with alone_in(folder):
         return _write(folder, left_out(folder) - {study})
 
 
@@ -74,8 +74,8 @@ def _write(folder: Path, studies: frozenset[str]) -> int:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until nobody else changes the list: read and write are one step."""
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until nobody else changes a list of the site: read and write are one step."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -26,6 +26,7 @@ from shared.dicom.pixels.grey_values import is_lossy, stored_values, unit_values
 from shared.dicom.pixels.orientation import flips, turn
 from shared.dicom.pixels.spacing import find_spacing, magnification_of
 from shared.records import Covariates, ImageRecord, ScanChoice, StudyLabels, Vendor, View
+from shared.scan_types import HOW_TOLD, ViewTold
 from shared.settings.files import LabelColumns
 from shared.settings.pacs import ReadingSettings
 
@@ -34,7 +35,7 @@ from .attributes import covariates_of, quietly, remarks_of, study_date, text_of
 from .parsing import parse
 from .read_study import ReadStudy, StudyHeader
 from .repeats import STORED, Coverage, choose, coverage_of
-from .scan import FolderScan, judge_copies, scan_folder
+from .scan import FolderScan, SiteReading, judge_copies, scan_folder
 from .study_files import ScannedFile, StudyGroup
 from .vendors import RULES, VendorRules, radiograph
 from .verdicts import FileVerdict, SetAsideError, judge
@@ -76,11 +77,11 @@ def read_study_folder(
     InputMissingError
         If there is no such folder.
     """
+    reading = SiteReading(columns or LabelColumns(), settings or ReadingSettings())
     with TemporaryDirectory(prefix="osteofed-") as room:  # the owner's alone
         archives = archives_in(folder)
         unpacked = unpack_folder(folder, archives, Path(room) / "unpacked") if archives else None
-        scan = scan_folder(folder, columns or LabelColumns(), unpacked=unpacked)
-        return _read_scanned(scan, settings)
+        return _read_scanned(scan_folder(folder, reading, unpacked=unpacked), settings)
 
 
 def _read_scanned(scan: FolderScan, settings: ReadingSettings | None) -> ReadResult:
@@ -145,6 +146,7 @@ def read_group(
         turned=parts.turned,
         choices={view: one for view, one in parts.choices.items() if view in parts.images},
         set_aside=parts.set_aside,
+        told=parts.told,
         maker=parts.maker,
         model=parts.model,
         identifiers=frozenset(parts.identifiers),
@@ -162,6 +164,7 @@ class _Parts:
     volumes: dict[str, ReadVolume] = field(default_factory=dict)
     lossy: dict[View, bool] = field(default_factory=dict)
     turned: dict[View, tuple[bool, bool]] = field(default_factory=dict)
+    told: dict[View, ViewTold] = field(default_factory=dict)
     bmd: dict[str, float] = field(default_factory=dict)
     digests: dict[View, str] = field(default_factory=dict)
     mask_digests: dict[View, str] = field(default_factory=dict)
@@ -259,7 +262,9 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
     parts.turned[view] = reversals
     parts.bmd |= labels.bmd
     parts.describe(dataset, file, covariates)
-    remarks = [*remarks_of(dataset), magnification_of(dataset)[2]]
+    parts.told[view] = file.told
+    how = "" if file.told == "named" else f"as {view.value}, {HOW_TOLD[file.told]}"
+    remarks = [how, *remarks_of(dataset), magnification_of(dataset)[2]]
     detail = "; ".join(remark for remark in remarks if remark)
     parts.verdicts += [judge(file.name, reason, detail), *judged]
 
@@ -285,14 +290,15 @@ def _read_image(
     if vendor is None or view is None:  # a scanned image always has both
         raise SetAsideError("scan_type_unknown")
     said = settings.of_maker(text_of(dataset, "Manufacturer"))
-    inverted = said is not None and said.inverted
+    inverted = (said is not None and said.inverted) != bool(file.inverted)
     unit = unit_values(dataset, stored_values(dataset), inverted=inverted)
     unscanned = BY_VENDOR[vendor].unscanned(unit)
     text = looks_burned_in(unit, unscanned=unscanned)
     unit[unscanned] = np.nan
     if np.isnan(unit).all():
         raise SetAsideError("nothing_scanned")
-    if view is View.LUMBAR_AP and radiograph.looks_inverted(unit):
+    unsure = view is View.LUMBAR_AP and file.inverted is None
+    if unsure and radiograph.looks_inverted(unit):
         raise SetAsideError("polarity_unsure")
     if text:
         raise SetAsideError("burned_in_text", text)
@@ -306,7 +312,7 @@ def _inner_labels(dataset: Dataset, file: ScannedFile) -> tuple[str, StudyLabels
     if file.vendor is None:
         return "ok", StudyLabels()
     try:
-        return "ok", BY_VENDOR[file.vendor].labels_of(dataset)
+        return "ok", BY_VENDOR[file.vendor].labels_of(dataset, file.view)
     except (ValueError, IndexError):
         return "labels_unreadable", StudyLabels()
 

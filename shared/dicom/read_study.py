@@ -18,6 +18,7 @@ from shared.records import (
     View,
     modalities_of,
 )
+from shared.scan_types import ViewTold
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class ReadStudy:
         Of views with more than one scan.
     set_aside : mapping of View to str
         Why there is no image of a view though there are files of it, as part of a sentence.
+    told : mapping of View to str
+        How it was told what an image shows.
     maker, model : str
         Manufacturer and model as the files say.
     identifiers : frozenset of SeenIdentifier
@@ -90,6 +93,7 @@ class ReadStudy:
     turned: Mapping[View, tuple[bool, bool]] = field(default_factory=dict)
     choices: Mapping[View, ScanChoice] = field(default_factory=dict)
     set_aside: Mapping[View, str] = field(default_factory=dict)
+    told: Mapping[View, ViewTold] = field(default_factory=dict)
     maker: str = ""
     model: str = ""
     identifiers: frozenset[SeenIdentifier] = frozenset()

@@ -25,6 +25,7 @@ from shared.dicom.labels.tables import LabelRow, read_table
 from shared.dicom.masks.mask_files import loose_grid
 from shared.dicom.masks.mask_joining import join_loose
 from shared.errors import InputMissingError
+from shared.scan_types import ScanKind
 from shared.settings.files import LabelColumns
 
 from .attributes import quietly, text_of
@@ -34,8 +35,9 @@ from .labels import structured_report
 from .masks import segmentation
 from .parsing import parse
 from .repeats import made_when
+from .site_reading import SiteReading, view_of_file
 from .study_files import ScannedFile, StudyGroup, Unpacked
-from .vendors import recognise
+from .vendors import kind_of, recognise
 from .verdicts import FileVerdict, SetAsideError, judge
 
 #: No file of a study comes near this, save enhanced CT of a whole body.
@@ -71,6 +73,8 @@ class FolderScan:
         Files whose content another has that was looked at before, and that one.
     elsewhere : mapping of str to Path
         Where files lie that are not in the folder under their name.
+    kinds : dict of str to ScanKind
+        Of every projection of a known maker, by its name.
     """
 
     groups: list[StudyGroup] = field(default_factory=list)
@@ -81,6 +85,7 @@ class FolderScan:
     series: dict[str, list[str]] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
+    kinds: dict[str, ScanKind] = field(default_factory=dict)
 
 
 #: Applies a function to items and gives the results in order: `map`, or worker processes.
@@ -96,11 +101,12 @@ class _Look:
     file: ScannedFile | None = None
     table: tuple[list[LabelRow], list[FileVerdict]] | None = None
     verdict: FileVerdict | None = None
+    kind: ScanKind | None = None
 
 
 def scan_folder(
     folder: Path,
-    columns: LabelColumns,
+    reading: SiteReading | LabelColumns,
     spread: Spread = map,
     unpacked: Unpacked | None = None,
 ) -> FolderScan:
@@ -110,8 +116,8 @@ def scan_folder(
     ----------
     folder : Path
         Where an export lies; walked in sorted order.
-    columns : LabelColumns
-        The hospital's column names.
+    reading : SiteReading or LabelColumns
+        What the site says of its files, or of its tables alone.
     spread : callable
         How the work is spread; by default it is done here, one file after the other.
     unpacked : Unpacked or None
@@ -124,6 +130,8 @@ def scan_folder(
     """
     if not folder.is_dir():
         raise InputMissingError(f"{folder}: no such folder (a folder of DICOM files was expected)")
+    if isinstance(reading, LabelColumns):
+        reading = SiteReading(reading)
     names = [(path, path.relative_to(folder).as_posix()) for path in walk(folder)]
     scan = FolderScan()
     if unpacked is not None:
@@ -133,7 +141,7 @@ def scan_folder(
     parts = [names[n : n + FILES_PER_JOB] for n in range(0, len(names), FILES_PER_JOB)]
     files: list[ScannedFile] = []
     seen: dict[str, str] = {}
-    for looks in spread(partial(_look_at, folder, columns), parts):
+    for looks in spread(partial(_look_at, folder, reading), parts):
         for look in looks:
             _sort_in(look, scan, files, seen)
     _group(files, scan)
@@ -159,20 +167,20 @@ def leads_out(path: Path, folder: Path) -> bool:
         return False
 
 
-def _look_at(folder: Path, columns: LabelColumns, files: Sequence[tuple[Path, str]]) -> list[_Look]:
+def _look_at(folder: Path, reading: SiteReading, files: Sequence[tuple[Path, str]]) -> list[_Look]:
     """Look at some files, each by itself; one bad file never stops the batch."""
     with quietly():
         return [
             _Look(name, verdict=judge(name, "link_outside"))
             if leads_out(path, folder)
-            else _look(path, name, columns)
+            else _look(path, name, reading)
             for path, name in files
         ]
 
 
-def _look(path: Path, name: str, columns: LabelColumns) -> _Look:
+def _look(path: Path, name: str, reading: SiteReading) -> _Look:
     """Look at one file."""
-    digest = ""
+    digest, kind = "", None
     try:
         size = path.stat().st_size
         if size == 0:
@@ -182,21 +190,24 @@ def _look(path: Path, name: str, columns: LabelColumns) -> _Look:
         data = path.read_bytes()
         digest = content_digest(data)
         if path.suffix.lower() in TABLE_ENDINGS:
-            return _Look(name, digest, table=read_table(name, data, columns))
-        return _Look(name, digest, describe(path, name, digest, data))
+            return _Look(name, digest, table=read_table(name, data, reading.columns))
+        file = describe(path, name, digest, data, reading)
+        return _Look(name, digest, file, kind=file.kind_of_scan)
     except SetAsideError as aside:
-        verdict = judge(name, aside.reason, aside.detail)
+        verdict, kind = judge(name, aside.reason, aside.detail), aside.kind
     except OSError as error:
         verdict = judge(name, "unreadable", type(error).__name__)
     except Exception as error:  # one bad file never stops the batch
         verdict = judge(name, "damaged", type(error).__name__)
-    return _Look(name, digest, verdict=verdict)
+    return _Look(name, digest, verdict=verdict, kind=kind)
 
 
 def _sort_in(look: _Look, scan: FolderScan, files: list[ScannedFile], seen: dict[str, str]) -> None:
     """Put one file where it belongs; the second of two files with one content is nothing new."""
     if look.digest:
         scan.digests[look.name] = look.digest
+    if look.kind is not None:
+        scan.kinds[look.name] = look.kind
     if look.digest in seen:
         scan.copies[look.name] = seen[look.digest]
     elif look.verdict is not None:
@@ -235,7 +246,7 @@ def judge_copies(scan: FolderScan, verdicts: Iterable[FileVerdict]) -> list[File
     ]
 
 
-def describe(path: Path, name: str, digest: str, data: bytes) -> ScannedFile:
+def describe(path: Path, name: str, digest: str, data: bytes, reading: SiteReading) -> ScannedFile:
     """Say what the content of a file is that is no table.
 
     Raises
@@ -246,10 +257,12 @@ def describe(path: Path, name: str, digest: str, data: bytes) -> ScannedFile:
     grid = loose_grid(data)
     if grid is not None:
         return ScannedFile(path, name, digest, "mask", "", "", "", grid=grid)
-    return _describe(path, name, digest, parse(data, pixels=False))
+    return _describe(path, name, digest, parse(data, pixels=False), reading, data)
 
 
-def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFile:
+def _describe(
+    path: Path, name: str, digest: str, dataset: Dataset, reading: SiteReading, data: bytes
+) -> ScannedFile:
     """Say what a data set is, or why it is not used."""
     sop_class = dataset.SOPClassUID
     common: dict[str, Any] = {
@@ -282,13 +295,20 @@ def _describe(path: Path, name: str, digest: str, dataset: Dataset) -> ScannedFi
         known_image = "image storage" in getattr(sop_class, "name", "").lower()
         raise SetAsideError("pixels_missing" if known_image else "document")
     rules = recognise(dataset)
-    if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
-        raise SetAsideError("burned_in_text")
-    view = rules.view_of(dataset)
-    if unlinked:
-        raise SetAsideError("uid_missing")
-    made = made_when(dataset)
-    return ScannedFile(kind="image", vendor=rules.vendor, view=view, made=made, **common)
+    kind = kind_of(dataset, rules.vendor)
+    try:
+        if text_of(dataset, "BurnedInAnnotation").upper() == "YES":
+            raise SetAsideError("burned_in_text")
+        view, told, inverted = view_of_file(rules, dataset, reading, digest, kind, data)
+        if unlinked:
+            raise SetAsideError("uid_missing")
+    except SetAsideError as aside:
+        aside.kind = kind
+        raise
+    return ScannedFile(
+        kind="image", vendor=rules.vendor, view=view, told=told, kind_of_scan=kind,
+        inverted=inverted, made=made_when(dataset), **common,
+    )  # fmt: skip
 
 
 def _describe_slices(dataset: Dataset, common: dict[str, Any], *, unlinked: bool) -> ScannedFile:
@@ -362,4 +382,13 @@ def _contradiction(members: list[ScannedFile]) -> str:
     return ""
 
 
-__all__ = ["FolderScan", "describe", "judge_copies", "leads_out", "parse", "scan_folder", "walk"]
+__all__ = [
+    "FolderScan",
+    "SiteReading",
+    "describe",
+    "judge_copies",
+    "leads_out",
+    "parse",
+    "scan_folder",
+    "walk",
+]

@@ -11,6 +11,7 @@ from shared.dicom.labels.tables import LabelRow
 from shared.dicom.masks.mask_files import MaskGrid
 from shared.dicom.verdicts import FileVerdict
 from shared.records import Vendor, View
+from shared.scan_types import ScanKind, ViewTold
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class ScannedFile:
     ----------
     digest : str
         SHA-256 of the content.
+    told : str
+        How the view of an image was told.
+    kind_of_scan : ScanKind or None
+        Of an image, what it has in common with others of its scanner.
+    inverted : bool or None
+        Whether a person said that bone is dark as the file is read; None = nobody was asked.
     refers_to : frozenset of str
         Instance UIDs of the images that a mask was drawn on.
     series_uid : str
@@ -46,6 +53,9 @@ class ScannedFile:
     patient_id: str
     vendor: Vendor | None = None
     view: View | None = None
+    told: ViewTold = "named"
+    kind_of_scan: ScanKind | None = None
+    inverted: bool | None = None
     refers_to: frozenset[str] = frozenset()
     series_uid: str = ""
     places: tuple[SlicePlace, ...] = ()

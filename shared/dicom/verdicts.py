@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from shared.clinical.ct_gates import GATES
+from shared.scan_types import ScanKind
 
 Verdict = Literal["taken", "quarantined", "refused"]
 VERDICTS: Final[tuple[Verdict, ...]] = ("taken", "quarantined", "refused")
@@ -45,6 +46,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
     ),
     "hip_side_unknown": ("quarantined", "a scan of a hip, and nothing says of which side"),
     "scan_type_unknown": ("quarantined", "the scan type cannot be told from its attributes"),
+    "left_out": ("quarantined", "a person decided that it stays out (`osteofed site decide`)"),
     "view_twice": (
         "quarantined",
         "the study has more than one scan of this view, and nothing says which is the newest",
@@ -198,12 +200,16 @@ class FileVerdict:
 
 
 class SetAsideError(Exception):
-    """Raised inside the reader for a file that is not taken; never leaves `shared.dicom`."""
+    """Raised inside the reader for a file that is not taken; never leaves `shared.dicom`.
+
+    `kind` is that of a scan whose maker is known.
+    """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+        self.kind: ScanKind | None = None
 
 
 def judge(path: str, reason: str, detail: str = "") -> FileVerdict:

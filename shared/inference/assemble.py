@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
 from shared.clinical.ct_gates import why_not_measured
 from shared.clinical.whose_reference import HipReference
-from shared.findings.facts import NotAssessed
+from shared.findings.facts import NotAssessed, QualityFlag
 from shared.findings.findings import Findings, RegionMap, join, with_hips_of
 from shared.findings.quality_flags import hospital_quality, image_quality
 from shared.findings.region_names import VIEW_WORDS
@@ -30,6 +31,7 @@ from shared.records import (
     View,
     VolumeRecord,
 )
+from shared.scan_types import ViewTold
 
 SOFTWARE = "OsteoFed"
 
@@ -45,6 +47,15 @@ class StudyIdentity:
     accession: str = ""
 
 
+#: Of an image whose file does not say what it shows.
+RECOGNISED: Final = QualityFlag(
+    source="image",
+    code="view",
+    subject="",
+    words="was recognised from its pixels alone, as its file does not name it",
+)
+
+
 @dataclass(frozen=True)
 class Subject:
     """One study as it was read, with the hospital's labels for comparison.
@@ -53,7 +64,8 @@ class Subject:
     is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
     outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
     no network. `choices` and `set_aside` are those of `ReadStudy`. `hip` is with whom the site
-    has its hips compared.
+    has its hips compared. `told` is how it was told what an image shows; absent = by its
+    attributes.
     """
 
     identity: StudyIdentity
@@ -68,6 +80,7 @@ class Subject:
     choices: Mapping[View, ScanChoice] = field(default_factory=dict)
     set_aside: Mapping[View, str] = field(default_factory=dict)
     hip: HipReference = HipReference.NHANES
+    told: Mapping[View, ViewTold] = field(default_factory=dict)
 
 
 def assemble(
@@ -141,6 +154,8 @@ def _with_quality(subject: Subject, found: Findings) -> Findings:
     flags = [*found.quality, *hospital_quality(subject.labels)]
     for view, image in subject.images.items():
         flags += image_quality(view, image, found.region_maps.get(view), subject.vendor)
+        if subject.told.get(view) == "recognised":
+            flags.append(RECOGNISED.model_copy(update={"subject": view.value}))
     gaps = [*_missing_views(subject), *found.not_assessed]
     once = {(flag.source, flag.code, flag.subject): flag for flag in reversed(flags)}
     return replace(
@@ -190,6 +205,7 @@ def _image_facts(view: View, subject: Subject) -> ImageFacts:
     row_mm, column_mm = image.spacing_mm
     return ImageFacts(
         view=view.value,
+        view_told=subject.told.get(view, "named"),
         shape=(height, width),
         spacing_mm=(float(row_mm), float(column_mm)),
         spacing_provenance=image.spacing_provenance,

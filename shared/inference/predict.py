@@ -289,6 +289,7 @@ def read_study(
         study.choices,
         study.set_aside,
         hip,
+        study.told,
     )  # fmt: skip
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(

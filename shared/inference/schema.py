@@ -23,6 +23,7 @@ from shared.findings.facts import (
     QualityFlag,
     RegionArea,
 )
+from shared.scan_types import ViewTold
 
 SCHEMA: Final = 1
 NOTICE: Final = "Research use only; not a medical device."
@@ -84,13 +85,14 @@ class ModelFacts(Fact):
 
 
 class ImageFacts(Fact):
-    """One view as it was read; `spacing_mm` is row, column.
+    """One view as it was read, and how it was told which; `spacing_mm` is row, column.
 
     `scans` is how many of this view the study has; of several this is the one `chosen`, which says
     by what, and `instance_uid` is its own.
     """
 
     view: str
+    view_told: ViewTold = "named"
     shape: tuple[int, int]
     spacing_mm: tuple[float, float]
     spacing_provenance: str

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from shared.scan_types import ScanType, folded
 from shared.settings.base import Count, Port, Positive, Settings
 from shared.settings.patterns import ApplicationEntity, WebAddress
 
@@ -109,6 +111,8 @@ class MakerSettings(Settings):
 
 #: Numberings of vertebrae in masks; TotalSegmentator's changed with its version 2.
 MaskScheme = Literal["verse", "totalsegmentator", "totalsegmentator_v1"]
+#: As long as ProtocolName and SeriesDescription can be.
+ScanName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class ReadingSettings(Settings):
@@ -116,17 +120,44 @@ class ReadingSettings(Settings):
 
     `mask_scheme` is the numbering of masks that name neither their levels nor a scheme, of those
     whose file's name fits `mask_files` (as ``*_seg.nii.gz``); without it such a number is no
-    vertebra.
+    vertebra. `scan_names` says what scans of a name (ProtocolName, else SeriesDescription) show,
+    before the shipped table is asked. Case, accents, width and punctuation do not count.
     """
 
     makers: tuple[MakerSettings, ...] = ()
     mask_scheme: MaskScheme | None = None
     mask_files: Annotated[str, Field(min_length=1, max_length=128)] = "*"
+    scan_names: Mapping[Annotated[str, Field(max_length=64)], ScanType] = Field(
+        default_factory=dict
+    )
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        """Refuse what is no name, and two spellings of one name that mean different scans."""
+        meant: dict[str, tuple[str, ScanType]] = {}
+        for name, scan in self.scan_names.items():
+            if not folded(name):
+                raise ValueError(
+                    f"scan_names: {name!r} is no name (a letter or a digit was expected); what "
+                    "has no name is told by its pixels or by `osteofed site decide`"
+                )
+            other, before = meant.setdefault(folded(name), (name, scan))
+            if before is not scan:
+                raise ValueError(
+                    f"scan_names: {other!r} ({before.value}) and {name!r} ({scan.value}) are one "
+                    "name, as case, accents and punctuation do not count; keep one of them"
+                )
+        return self
 
     def scheme_of(self, file_name: str) -> MaskScheme | None:
         """Return the numbering of a mask of this name, None if nobody said."""
         fits = fnmatchcase(file_name.lower(), self.mask_files.lower())
         return self.mask_scheme if fits else None
+
+    def scan_named(self, name: str) -> ScanType | None:
+        """Scan type that ``site.yaml`` gives a name, None if it does not name it."""
+        sought = folded(name)
+        return next((scan for one, scan in self.scan_names.items() if folded(one) == sought), None)
 
     def of_maker(self, name: str) -> MakerSettings | None:
         """Return the first settings whose maker is part of a name, None if there are none."""

@@ -17,9 +17,12 @@ from pydicom.dataset import Dataset
 
 from shared.dicom.labels.names import is_bmd
 from shared.records import Covariates, StudyLabels, View
+from shared.scan_types import SAID, ScanType
 
 from ..attributes import text_of, within
 from ..verdicts import SetAsideError
+from .named_scans import parts_of, view_of_scan
+from .scan_names import NameMeaning, meaning_of
 
 RESULTS: Final = (0x0019, 0x1000)
 MODEL: Final = re.compile(r"HORIZON|DISCOVERY|EXPLORER|DELPHI|QDR|APEX", re.IGNORECASE)
@@ -47,6 +50,7 @@ ROWS: Final[dict[View, dict[str, str]]] = {
     },
     View.SPINE_LATERAL: {},
 }  # fmt: skip
+HIPS: Final = {"left": ScanType.HIP_LEFT, "right": ScanType.HIP_RIGHT}
 #: The total of a spine is that of L1-L4 only if no vertebra was left out.
 WHOLE_SPINE: Final = ("L1", "L2", "L3", "L4")
 
@@ -60,21 +64,55 @@ def matches(dataset: Dataset) -> bool:
 
 
 def view_of(dataset: Dataset) -> View:
-    """View by body part, laterality, position and, where that is empty, words of the scan mode."""
+    """View by body part, laterality, position and, where these are empty, words.
+
+    The words are those of the scan mode and of the series, in the languages of
+    `shared.dicom.vendors.scan_vocabulary`.
+    """
     if int(dataset.get("BitsAllocated") or 0) != 16 or dataset.get("SamplesPerPixel", 1) != 1:
         raise SetAsideError("report_page")
-    part = text_of(dataset, "BodyPartExamined").upper()
-    if part == "HIP":
-        side = text_of(dataset, "Laterality").upper() or text_of(dataset, "ImageLaterality").upper()
-        if side not in {"L", "R"}:
-            raise SetAsideError("scan_type_unknown", "side of the hip")
-        return View.HIP_RIGHT if side == "R" else View.HIP_LEFT
-    if part not in SPINE:
-        raise SetAsideError("view_not_used" if part else "scan_type_unknown")
-    position = text_of(dataset, "ViewPosition").upper()
     words = f"{text_of(dataset, 'SeriesDescription')} {scalars_of(dataset).get('ScanMode', '')}"
+    said = meaning_of(words)
+    named, part = parts_of(said), _part(dataset)
+    if part and named and part not in named:
+        raise SetAsideError("scan_type_unknown", "its words and its body part differ")
+    if not part and len(named) == 1:
+        part = next(iter(named))
+    if part == "hip":
+        return _hip(dataset, said)
+    if part != "spine":
+        raise SetAsideError("view_not_used" if part else "scan_type_unknown")
+    if said.concepts & {"thoracic", "cervical", "whole"}:
+        raise SetAsideError("view_not_used", SAID[ScanType.SPINE_OTHER])
+    return _spine(dataset, words, said)
+
+
+def _part(dataset: Dataset) -> str:
+    """Body part as the vocabulary calls it, empty if it is not given."""
+    given = text_of(dataset, "BodyPartExamined").upper()
+    if given in SPINE:
+        return "spine"
+    meaning = meaning_of(given)
+    parts = parts_of(meaning)
+    if parts == {"spine"} and meaning.concepts & {"thoracic", "cervical", "whole"}:
+        return "elsewhere"
+    return next(iter(parts)) if len(parts) == 1 else ("elsewhere" if given else "")
+
+
+def _hip(dataset: Dataset, said: NameMeaning) -> View:
+    """View of a hip, by its side, else by its words."""
+    sides = said.concepts & {"left", "right"}
+    named = HIPS[next(iter(sides))] if len(sides) == 1 else ScanType.HIP
+    return view_of_scan(named, dataset)
+
+
+def _spine(dataset: Dataset, words: str, said: NameMeaning) -> View:
+    """View of the lumbar spine, by its position and its words."""
+    position, concepts = text_of(dataset, "ViewPosition").upper(), said.concepts
     lateral = position in LATERAL_POSITIONS or LATERAL_WORDS.search(words) is not None
     frontal = position in FRONTAL_POSITIONS or FRONTAL_WORDS.search(words) is not None
+    lateral = lateral or bool(concepts & {"lateral", "vfa"})
+    frontal = frontal or "frontal" in concepts
     if lateral == frontal:
         raise SetAsideError("scan_type_unknown", "frontal or lateral spine")
     return View.SPINE_LATERAL if lateral else View.SPINE_PA
@@ -139,8 +177,15 @@ def _plain(literal: str) -> str:
     return " ".join(html.unescape(TAG.sub(" ", text)).split())
 
 
-def labels_of(dataset: Dataset) -> StudyLabels:
+def labels_of(dataset: Dataset, view: View | None = None) -> StudyLabels:
     """BMD of the table of results, g/cm², columns found by the header row.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The image's file.
+    view : View or None
+        What it shows; None = what its attributes say.
 
     Raises
     ------
@@ -155,7 +200,7 @@ def labels_of(dataset: Dataset) -> StudyLabels:
     values = [i for i, cell in enumerate(header) if re.match(r"bmd\b", cell)]
     if len(regions) != 1 or len(values) != 1:
         raise ValueError("the table of results has no single column Region and BMD")
-    words = ROWS[view_of(dataset)]
+    words = ROWS[view or view_of(dataset)]
     bmd: dict[str, float] = {}
     for row in table[1:]:
         region = words.get(row[regions[0]].lower())

@@ -11,37 +11,24 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from shared.dicom.pixels.margins import unscanned_margin
-from shared.dicom.pixels.spacing import find_spacing
-from shared.records import Covariates, StudyLabels, Vendor, View
+from shared.records import Covariates, StudyLabels, View
+from shared.scan_types import folded
 
 from ..attributes import text_of
 from ..verdicts import SetAsideError
+from .named_scans import NAMES, scan_named, view_of_scan
+from .scan_names import meaning_of, type_named
 
 MANUFACTURER: Final = re.compile(r"\b(GE|GEMS|LUNAR|GENERAL ELECTRIC)\b", re.IGNORECASE)
 MODEL: Final = re.compile(r"LUNAR|IDXA|PRODIGY|\bDPX|ENCORE", re.IGNORECASE)
-PROTOCOLS: Final[dict[str, View]] = {
-    "ap spine": View.SPINE_PA,
-    "left femur": View.HIP_LEFT,
-    "right femur": View.HIP_RIGHT,
-    "lva": View.SPINE_LATERAL,
-}
-#: Scans of both hips, by one protocol; each is a file of its own, or both are one image.
-DUAL: Final = frozenset({"dual femur", "dualfemur"})
-SIDES: Final[dict[str, View]] = {"L": View.HIP_LEFT, "R": View.HIP_RIGHT}
-#: A field that is wider than this, mm, shows both.
-WIDEST_HIP_MM: Final = 250.0
-#: Scans that exist and that no task uses yet.
-UNUSED: Final = frozenset(
+#: enCORE's own names in English, which say by themselves that it is a DXA scan.
+ENCORE_NAMES: Final = frozenset(
     {
-        "total body", "left knee", "right knee", "left forearm",
-        "right forearm", "lateral spine", "hand", "apva", "orthopedic hip", "orthopedic knee",
+        "ap spine", "left femur", "lva", "right femur", "dual femur", "total body", "left knee",
+        "right knee", "left forearm", "right forearm", "lateral spine", "hand", "apva",
+        "orthopedic hip", "orthopedic knee",
     }
 )  # fmt: skip
-
-
-def _protocol(dataset: Dataset) -> str:
-    """Protocol name in lower case with single blanks."""
-    return " ".join(text_of(dataset, "ProtocolName").lower().split())
 
 
 def matches(dataset: Dataset) -> bool:
@@ -54,40 +41,33 @@ def matches(dataset: Dataset) -> bool:
         return False
     if model:
         return MODEL.search(model) is not None or "lunar" in maker.lower()
-    return "lunar" in maker.lower() or _protocol(dataset) in {*PROTOCOLS, *DUAL, *UNUSED}
+    return "lunar" in maker.lower() or folded(text_of(dataset, "ProtocolName")) in ENCORE_NAMES
 
 
 def view_of(dataset: Dataset) -> View:
-    """View by ProtocolName, the only place that names the scan type."""
-    if dataset.get("SOPClassUID") == SecondaryCaptureImageStorage:
-        raise SetAsideError("report_page")
-    protocol = _protocol(dataset)
-    if protocol in DUAL:
-        return view_of_hips(dataset)
-    if protocol in PROTOCOLS:
-        return PROTOCOLS[protocol]
-    raise SetAsideError("view_not_used" if protocol in UNUSED else "scan_type_unknown")
+    """View by the scan's name: its protocol, else its series, else its study.
 
-
-def view_of_hips(dataset: Dataset) -> View:
-    """View of a scan that names the hips together: one file a side, or both in one image.
+    A study's description may cover more scans than this one, so it counts only where nothing
+    else names one, and if it names one alone.
 
     Raises
     ------
     SetAsideError
-        ``both_hips`` for one image of both, which is not divided; ``hip_side_unknown`` where
-        nothing says which one it is.
+        ``report_page``, ``view_not_used`` or ``scan_type_unknown``.
     """
-    said = text_of(dataset, "Laterality") or text_of(dataset, "ImageLaterality")
-    side = said.upper()[:1]
-    if side == "B":
-        raise SetAsideError("both_hips")
-    (_, column_mm), provenance = find_spacing(dataset, Vendor.LUNAR)
-    if provenance != "none" and int(dataset.get("Columns") or 0) * column_mm > WIDEST_HIP_MM:
-        raise SetAsideError("both_hips")
-    if side not in SIDES:
-        raise SetAsideError("hip_side_unknown")
-    return SIDES[side]
+    if dataset.get("SOPClassUID") == SecondaryCaptureImageStorage:
+        raise SetAsideError("report_page")
+    scan = scan_named(dataset)
+    if scan is None and is_nameless(dataset):
+        scan = type_named(text_of(dataset, "StudyDescription"))
+    if scan is None:
+        raise SetAsideError("scan_type_unknown")
+    return view_of_scan(scan, dataset)
+
+
+def is_nameless(dataset: Dataset) -> bool:
+    """Say whether neither of its names says anything, not even what is not understood."""
+    return all(meaning_of(text_of(dataset, one)).silent for one in NAMES)
 
 
 def unscanned(unit: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -95,7 +75,7 @@ def unscanned(unit: NDArray[np.float32]) -> NDArray[np.bool_]:
     return unscanned_margin(unit >= 1.0)
 
 
-def labels_of(dataset: Dataset) -> StudyLabels:
+def labels_of(dataset: Dataset, view: View | None = None) -> StudyLabels:
     """Nothing: these files hold no results, they come by CSV."""
     return StudyLabels()
 

@@ -23,6 +23,8 @@ from shared.records import Covariates, StudyLabels, View
 from ..attributes import text_of, value_of
 from ..verdicts import SetAsideError
 from . import hologic, lunar
+from .named_scans import NAMES
+from .scan_names import UNUSED_PARTS, meaning_of
 
 CLASSES: Final = (
     ComputedRadiographyImageStorage,
@@ -57,6 +59,9 @@ LATERAL: Final = re.compile(
 SPECIAL: Final = re.compile(
     r"OBLI|\bOBL\b|\b[RL][AP]O\b|FLEX|EXTEN|BENDING|\bSPOT\b|FERGUSON|AXIAL|FUNCTION|SWIMMER", re.I
 )
+#: What the vocabulary calls the spine, and what is not its lumbar part. Bodies may be vertebral.
+SPINES: Final = frozenset({"spine", "lumbar"})
+OTHERS: Final = frozenset({"thoracic", "cervical", "whole", "hip", *UNUSED_PARTS}) - {"body"}
 #: Bone on the dark side by more than this is maybe inverted. Of 250 real radiographs none is,
 #: and 0.9 of them when inverted.
 MOST_INVERTED: Final = 0.03
@@ -69,7 +74,9 @@ def matches(dataset: Dataset) -> bool:
     model = text_of(dataset, "ManufacturerModelName")
     if lunar.MODEL.search(model) or hologic.MODEL.search(model):
         return False
-    return bool(_part(dataset) or _position(dataset) or LUMBAR.search(_words(dataset)))
+    if _part(dataset) or _position(dataset) or LUMBAR.search(_words(dataset)):
+        return True
+    return "lumbar" in _meant(dataset)
 
 
 def view_of(dataset: Dataset) -> View:
@@ -93,15 +100,16 @@ def _check_part(dataset: Dataset) -> None:
     """Pass the lumbar spine only."""
     part, words = _part(dataset), _words(dataset)
     study = text_of(dataset, "StudyDescription")
-    if part and not SPINE.search(part) and not LUMBAR.search(part):
+    of_part, of_words, of_study = meaning_of(part).concepts, _meant(dataset), meaning_of(study)
+    if part and not SPINE.search(part) and not LUMBAR.search(part) and not of_part & SPINES:
         raise SetAsideError("view_not_used")
-    if ELSEWHERE.search(part):
+    if ELSEWHERE.search(part) or of_part & OTHERS:
         raise SetAsideError("view_not_used")
-    lumbar = LUMBAR.search(part) or LUMBAR.search(words)
+    lumbar = LUMBAR.search(part) or LUMBAR.search(words) or "lumbar" in of_part | of_words
+    elsewhere = ELSEWHERE.search(words) or of_words & OTHERS
     # The study's words may cover more images than this one: they only fill a gap.
-    if not lumbar and not ELSEWHERE.search(f"{words} {study}"):
-        lumbar = LUMBAR.search(study)
-    elsewhere = ELSEWHERE.search(words)
+    if not lumbar and not elsewhere and not ELSEWHERE.search(study):
+        lumbar = LUMBAR.search(study) or of_study.concepts & {*OTHERS, "lumbar"} == {"lumbar"}
     if lumbar and elsewhere:
         raise SetAsideError("scan_type_unknown", "more than one part of the body is named")
     if elsewhere:
@@ -113,12 +121,16 @@ def _check_part(dataset: Dataset) -> None:
 def _check_projection(dataset: Dataset) -> None:
     """Pass frontal projections only."""
     position, words = _position(dataset), _words(dataset)
-    if SPECIAL.search(position) or SPECIAL.search(words):
+    of_position, of_words = meaning_of(position).concepts, _meant(dataset)
+    if SPECIAL.search(position) or SPECIAL.search(words) or "special" in of_position | of_words:
         raise SetAsideError("view_not_used")
-    frontal, lateral = (bool(pattern.search(position)) for pattern in (FRONTAL, LATERAL))
+    frontal = FRONTAL.search(position) is not None or "frontal" in of_position
+    lateral = LATERAL.search(position) is not None or "lateral" in of_position
+    words_frontal = FRONTAL.search(words) is not None or "frontal" in of_words
+    words_lateral = LATERAL.search(words) is not None or "lateral" in of_words
     if frontal == lateral:
-        frontal, lateral = (bool(pattern.search(words)) for pattern in (FRONTAL, LATERAL))
-    elif frontal and LATERAL.search(words) and not FRONTAL.search(words):
+        frontal, lateral = words_frontal, words_lateral
+    elif frontal and words_lateral and not words_frontal:
         raise SetAsideError("scan_type_unknown", "frontal or lateral")
     if frontal == lateral:
         raise SetAsideError("scan_type_unknown", "frontal or lateral")
@@ -145,6 +157,11 @@ def _meaning(dataset: Dataset, keyword: str) -> str:
 def _words(dataset: Dataset) -> str:
     """Words of the image's and its series' descriptions."""
     return " | ".join(text_of(dataset, keyword) for keyword in WORDS)
+
+
+def _meant(dataset: Dataset) -> frozenset[str]:
+    """What the names of the image and its series mean, in any of the vocabulary's languages."""
+    return frozenset().union(*(meaning_of(text_of(dataset, one)).concepts for one in NAMES))
 
 
 def looks_inverted(unit: NDArray[np.float32]) -> bool:
@@ -178,7 +195,7 @@ def unscanned(unit: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.zeros(unit.shape, bool)
 
 
-def labels_of(dataset: Dataset) -> StudyLabels:
+def labels_of(dataset: Dataset, view: View | None = None) -> StudyLabels:
     """Nothing: radiographs hold no results."""
     return StudyLabels()
 
