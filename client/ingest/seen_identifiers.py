@@ -49,7 +49,7 @@ class SeenIdentifiers:
             path = scan.elsewhere.get(name, folder / name)
             if not leads_out(path, folder) and path.is_file():
                 self.see(identifiers_in_file(path, name, columns))
-            elif name.rpartition(":")[0] not in scan.digests:
+            elif not {name, name.rpartition(":")[0]} & scan.digests.keys():
                 # A link, or what was left in an archive: its name is all that is seen.
                 self.see_names([name])
 
