@@ -24,7 +24,9 @@ from shared.scan_types import Decided, ScanKind, folded
 from shared.settings.files import LabelColumns
 
 #: Reasons for which a scan is set aside and that a person can settle.
-UNDECIDED: Final = frozenset({"scan_type_unknown", "polarity_unsure", "view_twice"})
+UNDECIDED: Final = frozenset(
+    {"scan_type_unknown", "hip_side_unknown", "polarity_unsure", "view_twice"}
+)
 #: Digits of a digest by which a scan or a kind is called.
 SHOWN_DIGITS: Final = 8
 #: Shorter words of an identifier are no sign that a name holds it.
