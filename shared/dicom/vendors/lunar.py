@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from shared.dicom.pixels.margins import unscanned_margin
+from shared.dicom.pixels.margins import constant_margin
 from shared.records import Covariates, StudyLabels, View
 
 from ..attributes import text_of
@@ -61,8 +61,8 @@ def view_of(dataset: Dataset) -> View:
 
 
 def unscanned(unit: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Saturated white steps along the edges."""
-    return unscanned_margin(unit >= 1.0)
+    """Steps of one bright value along the edges, 255 or somewhat below."""
+    return constant_margin(unit)
 
 
 def labels_of(dataset: Dataset) -> StudyLabels:
