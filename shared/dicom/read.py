@@ -21,7 +21,7 @@ from shared.dicom.masks.segmentation import read_regions
 from shared.dicom.phi.burned_in import looks_burned_in
 from shared.dicom.phi.identifiers import SeenIdentifier, identifiers_of
 from shared.dicom.pixels.grey_values import is_lossy, stored_values, unit_values
-from shared.dicom.pixels.orientation import flips, turn
+from shared.dicom.pixels.orientation import Facing, facing, flips, turn
 from shared.dicom.pixels.spacing import find_spacing
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
 from shared.settings.files import LabelColumns
@@ -135,6 +135,7 @@ def read_group(
         volumes=parts.volumes,
         lossy=parts.lossy,
         turned=parts.turned,
+        facing=parts.facing,
         maker=parts.maker,
         model=parts.model,
         identifiers=frozenset(parts.identifiers),
@@ -152,6 +153,7 @@ class _Parts:
     volumes: dict[str, ReadVolume] = field(default_factory=dict)
     lossy: dict[View, bool] = field(default_factory=dict)
     turned: dict[View, tuple[bool, bool]] = field(default_factory=dict)
+    facing: dict[View, Facing] = field(default_factory=dict)
     bmd: dict[str, float] = field(default_factory=dict)
     mask_digests: dict[View, str] = field(default_factory=dict)
     verdicts: list[FileVerdict] = field(default_factory=list)
@@ -179,7 +181,7 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
     """Read one image with its mask and labels into the study."""
     dataset = parse(file.path.read_bytes(), pixels=True)
     parts.identify(dataset, file)
-    image, reversals = _read_image(dataset, file, parts.settings)
+    image, reversals, faces = _read_image(dataset, file, parts.settings)
     reason, labels = _inner_labels(dataset, file)
     covariates = _filled(parts.covariates, dataset, file)
     lossy = is_lossy(dataset)
@@ -191,6 +193,8 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
     parts.images[view] = image
     parts.lossy[view] = lossy
     parts.turned[view] = reversals
+    if faces is not None:
+        parts.facing[view] = faces
     parts.bmd |= labels.bmd
     parts.describe(dataset, file, covariates)
     parts.verdicts += [judge(file.name, reason), *judged]
@@ -211,8 +215,8 @@ def _take_series(
 
 def _read_image(
     dataset: Dataset, file: ScannedFile, settings: ReadingSettings
-) -> tuple[ImageRecord, tuple[bool, bool]]:
-    """Pixels, spacing and how the image had to be turned."""
+) -> tuple[ImageRecord, tuple[bool, bool], Facing | None]:
+    """Pixels, spacing, how the image had to be turned, and which way a lateral one faces."""
     vendor, view = file.vendor, file.view
     if vendor is None or view is None:  # a scanned image always has both
         raise SetAsideError("scan_type_unknown")
@@ -229,8 +233,16 @@ def _read_image(
     if text:
         raise SetAsideError("burned_in_text", text)
     spacing, provenance = find_spacing(dataset, vendor)
-    reversals = flips(text_of(dataset, "PatientOrientation"), view)
-    return ImageRecord(turn(unit, reversals), spacing, provenance), reversals
+    orientation = text_of(dataset, "PatientOrientation")
+    reversals = flips(orientation, view)
+    image = ImageRecord(turn(unit, reversals), spacing, provenance)
+    if view is not View.SPINE_LATERAL:
+        return image, reversals, None
+    faces = facing(orientation, image, reversals)
+    if faces == Facing("right", "anatomy"):
+        reversals = (reversals[0], True)
+        image = ImageRecord(turn(unit, reversals), spacing, provenance)
+    return image, reversals, faces
 
 
 def _inner_labels(dataset: Dataset, file: ScannedFile) -> tuple[str, StudyLabels]:

@@ -8,6 +8,7 @@ from datetime import date
 
 from shared.dicom.ct.volume import ReadVolume
 from shared.dicom.phi.identifiers import SeenIdentifier
+from shared.dicom.pixels.orientation import Facing
 from shared.records import (
     Covariates,
     ImageRecord,
@@ -65,6 +66,8 @@ class ReadStudy:
     turned : mapping of View to (bool, bool)
         Whether the rows and the columns of an image are in the reverse order of its file's;
         absent = they are not.
+    facing : mapping of View to Facing
+        Which way a lateral image faces in its file.
     maker, model : str
         Manufacturer and model as the files say.
     identifiers : frozenset of SeenIdentifier
@@ -83,6 +86,7 @@ class ReadStudy:
     volumes: Mapping[str, ReadVolume] = field(default_factory=dict)
     lossy: Mapping[View, bool] = field(default_factory=dict)
     turned: Mapping[View, tuple[bool, bool]] = field(default_factory=dict)
+    facing: Mapping[View, Facing] = field(default_factory=dict)
     maker: str = ""
     model: str = ""
     identifiers: frozenset[SeenIdentifier] = frozenset()

@@ -8,15 +8,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from shared.clinical.ct_gates import why_not_measured
+from shared.dicom.pixels.orientation import Facing
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, RegionMap, join
 from shared.findings.quality_flags import hospital_quality, image_quality
 from shared.findings.region_names import VIEW_WORDS
 from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
 from shared.inference.fitness import without_the_unfit
+from shared.inference.gating import withheld_findings
 from shared.inference.schema import ImageFacts, ModelFacts, Prediction, SeriesFacts, StudyFacts
 from shared.inference.second_opinion import second_opinion
 from shared.inference.wording import narrate
+from shared.quality.gates import Withheld
 from shared.records import (
     DXA_VIEWS,
     Covariates,
@@ -48,7 +51,8 @@ class Subject:
     `volumes` and what was done to them (`ReadVolume.resampled`) are by SeriesInstanceUID; `used`
     is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
     outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
-    no network.
+    no network. `withheld` says which images are not assessed, and why; `facing` which way a
+    lateral image looks in its file.
     """
 
     identity: StudyIdentity
@@ -60,6 +64,8 @@ class Subject:
     resampled: Mapping[str, str] = field(default_factory=dict)
     used: str | None = None
     drawn: Mapping[str, RegionMap] = field(default_factory=dict)
+    withheld: Mapping[View, Withheld] = field(default_factory=dict)
+    facing: Mapping[View, Facing] = field(default_factory=dict)
 
 
 def assemble(
@@ -96,12 +102,19 @@ def assemble(
         for uid in subject.volumes
     )
     narrative = narrate(
-        dict(subject.images), subject.vendor, subject.covariates, found, conclusions, models, series
+        dict(subject.images),
+        subject.vendor,
+        subject.covariates,
+        found,
+        conclusions,
+        models,
+        series,
+        subject.facing,
     )
     prediction = Prediction(
         software=f"{SOFTWARE} {_version()}",
         study=_study_facts(subject),
-        images=tuple(_image_facts(view, image) for view, image in subject.images.items()),
+        images=tuple(_image_facts(view, image, subject) for view, image in subject.images.items()),
         series=series,
         models=tuple(models),
         measurements=found.measurements,
@@ -118,10 +131,13 @@ def assemble(
 
 def _with_quality(subject: Subject, found: Findings) -> Findings:
     """Add the flags of hospital and images, and the views that are not there."""
-    flags = [*found.quality, *hospital_quality(subject.labels)]
+    withheld = withheld_findings(subject.withheld)
+    flags = [*withheld.quality, *found.quality, *hospital_quality(subject.labels)]
     for view, image in subject.images.items():
+        if view in subject.withheld:
+            continue  # that it is not assessed says more than what may be wrong with it
         flags += image_quality(view, image, found.region_maps.get(view), subject.vendor)
-    gaps = [*_missing_views(subject.images), *found.not_assessed]
+    gaps = [*withheld.not_assessed, *_missing_views(subject.images), *found.not_assessed]
     once = {(flag.source, flag.code, flag.subject): flag for flag in reversed(flags)}
     return replace(
         found,
@@ -156,7 +172,8 @@ def _study_facts(subject: Subject) -> StudyFacts:
     )
 
 
-def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
+def _image_facts(view: View, image: ImageRecord, subject: Subject) -> ImageFacts:
+    faces, why = subject.facing.get(view), subject.withheld.get(view)
     height, width = image.pixels.shape
     scanned = float(np.isfinite(np.asarray(image.pixels, dtype=np.float32)).mean())
     row_mm, column_mm = image.spacing_mm
@@ -167,6 +184,9 @@ def _image_facts(view: View, image: ImageRecord) -> ImageFacts:
         spacing_provenance=image.spacing_provenance,
         scanned_fraction=round(scanned, 4),
         overlay=f"overlay_{view.value}.png",
+        facing="" if faces is None else faces.side,
+        facing_told_by="" if faces is None else faces.told_by,
+        withheld="" if why is None else why.code,
     )
 
 

@@ -83,7 +83,13 @@ class ModelFacts(Fact):
 
 
 class ImageFacts(Fact):
-    """One view as it was read; `spacing_mm` is row, column."""
+    """One view as it was read; `spacing_mm` is row, column.
+
+    `facing` is where the front of the patient of a lateral image is in its file, ``left`` or
+    ``right``, and `facing_told_by` what says so, ``header`` or ``anatomy``; both are empty where
+    neither does, and for other views. `withheld` is why the image is not assessed, a code of
+    `shared.quality.gates`; empty where it is.
+    """
 
     view: str
     shape: tuple[int, int]
@@ -91,6 +97,9 @@ class ImageFacts(Fact):
     spacing_provenance: str
     scanned_fraction: Probability
     overlay: str | None = None
+    facing: str = ""
+    facing_told_by: str = ""
+    withheld: str = ""
 
 
 class SeriesFacts(Fact):

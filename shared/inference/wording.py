@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
+from shared.dicom.pixels.orientation import Facing
 from shared.findings.ct_estimates import is_from_ct, only_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
@@ -53,6 +54,7 @@ def narrate(
     conclusions: Sequence[Conclusion],
     models: Sequence[ModelFacts],
     series: Sequence[SeriesFacts] = (),
+    facing: Mapping[View, Facing] | None = None,
 ) -> Narrative:
     """Write the report's text.
 
@@ -67,6 +69,8 @@ def narrate(
     models : sequence of ModelFacts
     series : sequence of SeriesFacts
         CT series of the study.
+    facing : mapping of View to Facing, optional
+        Which way lateral images look in their files.
 
     Returns
     -------
@@ -76,11 +80,22 @@ def narrate(
     said = [f"Second opinion by attenuation: {opinion}"] if opinion else []
     *concluded, advice = impression(findings, conclusions, covariates, models)
     return Narrative(
-        technique=_technique(images, vendor, covariates, series, findings, conclusions),
+        technique=(
+            *_technique(images, vendor, covariates, series, findings, conclusions),
+            *map(_facing_sentence, (facing or {}).values()),
+        ),
         findings=(*_findings(findings, conclusions), *opinion_sentences(series)),
         impression=(*concluded, *said, advice),
         limits=_limits(findings, conclusions, models),
     )
+
+
+def _facing_sentence(faces: Facing) -> str:
+    """Say which way the lateral image looks in its file, and what was done about it."""
+    if not faces.side:
+        return "Which way the lateral image faces is told neither by its header nor by its anatomy."
+    turned = "; it is read turned to the left" if faces.side == "right" else ""
+    return f"The lateral image faces {faces.side} in its file, by its {faces.told_by}{turned}."
 
 
 def _technique(
