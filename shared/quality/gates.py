@@ -107,6 +107,8 @@ def gate(image: ImageRecord, view: View) -> Withheld | None:
     if float(np.sqrt(np.mean(cells**2))) < NOTHING:
         return Withheld("no_content", "the image shows nothing: it is of one grey throughout")
     seen = _Seen.of(cells, view)
+    if seen.odd.score > max(seen.best + SIZE_CERTAIN, seen.limits.likeness):
+        return seen.wrong_size()
     return seen.other_view(cells) or seen.not_upright() or seen.not_this(cells)
 
 
@@ -131,11 +133,12 @@ class _Seen:
     down: Match
     mirrored: Match
     around: Match
+    odd: Match
 
     @classmethod
     def of(cls, cells: Floats, view: View) -> _Seen:
         turned = [cells, cells[::-1], cells[:, ::-1], cells[::-1, ::-1]]
-        return cls(view, *matches(turned, patterns(view)))
+        return cls(view, *matches(turned, patterns(view)), *matches([cells], wrong_patterns(view)))
 
     @property
     def limits(self) -> Limits:
@@ -183,20 +186,20 @@ class _Seen:
     def not_this(self, cells: Floats) -> Withheld | None:
         """Nothing that is known, a part of it, or another size."""
         own = self.there.score
-        (odd,) = matches([cells], wrong_patterns(self.view))
-        if max(own, odd.score) < self.limits.likeness:
-            return Withheld(
-                "not_recognised", f"no bones of {self.limits.name} are recognised in it"
-            )
-        ahead = odd.score - own
+        if max(own, self.odd.score) < self.limits.likeness:
+            words = f"no bones of {self.limits.name} are recognised in it"
+            return Withheld("not_recognised", words)
+        ahead = self.odd.score - own
         if ahead <= SIZE_CERTAIN and own >= self.limits.likeness:
             part = self.not_whole(cells)  # a part fits many sizes
             if part is not None:
                 return part
-        if ahead <= SIZE_ADVANTAGE:
-            return None
-        down, across = odd.stretch
-        size = max(odd.stretch, key=lambda one: abs(np.log(one)))
+        return self.wrong_size() if ahead > SIZE_ADVANTAGE else None
+
+    def wrong_size(self) -> Withheld:
+        """Say of what size the bones are, and in which direction."""
+        down, across = self.odd.stretch
+        size = max(self.odd.stretch, key=lambda one: abs(np.log(one)))
         which = "" if down == across else (" in height" if across == 1.0 else " in width")
         return Withheld(
             "wrong_size",
