@@ -65,12 +65,12 @@ class Limits:
     lowest_mm: float = np.inf
 
 
-#: Set on digital patients of both generators (seed 11 of ``tests/verify/looks.py``; on good images
-#: of other seeds the least likeness is 0.58, 0.62 and 0.31 by view, on real radiographs, given as
-#: these views, the most is 0.34, 0.25 and 0.27), and held on others (``make verify
-#: ONLY=planted-faults``).
+#: Set between good images of 84 digital patients of both generators, of other seeds than the looks
+#: (least likeness 0.58, 0.62 and 0.31 by view; 0.60 in a spine's field of 114 mm), and real
+#: radiographs given as these views (most 0.45 of 594 in a field of 110 mm; 0.25 and 0.27 of 30).
+#: Held on others by ``make verify ONLY=planted-faults``.
 LIMITS: Final[Mapping[View, Limits]] = {
-    View.SPINE_PA: Limits("an AP spine", 0.42, (56.0, 80.0, 22.0, 22.0), 108.0),
+    View.SPINE_PA: Limits("an AP spine", 0.48, (56.0, 80.0, 22.0, 22.0), 108.0),
     View.HIP_LEFT: Limits("a left hip", 0.42, (45.0, 55.0, 35.0, 35.0)),
     View.SPINE_LATERAL: Limits("a lateral spine", 0.29, (100.0, 110.0, 22.0, 22.0)),
 }
