@@ -136,6 +136,11 @@ def stretched(cells: Floats, anchor: tuple[int, int], stretch: tuple[float, floa
     return Pattern(made / np.linalg.norm(made), (ends[0][0], ends[1][0]), stretch)
 
 
+def along_rows(cells: Floats) -> Floats:
+    """Leave only what changes from row to row: long bones that run down the image go."""
+    return np.asarray(cells - cells.mean(axis=0, keepdims=True), np.float32)
+
+
 def matches(images: Sequence[Floats], patterns: Sequence[Pattern]) -> list[Match]:
     """Lay patterns over images of one shape, wherever the anchor is inside.
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.quality.likeness import Floats, Pattern, stretched
+from shared.quality.likeness import Floats, Pattern, along_rows, stretched
 from shared.records import View
 
 FILE: Final = Path(__file__).parent / "looks.npz"
@@ -54,6 +54,15 @@ def _pictures(view: View) -> tuple[Floats, ...]:
 def patterns(view: View) -> tuple[Pattern, ...]:
     """What a view looks like in adults of every size."""
     return _made(view, tuple((size, size) for size in SIZES))
+
+
+@cache
+def patterns_along_rows(view: View) -> tuple[Pattern, ...]:
+    """What of a view changes from row to row, of every size."""
+    changing = [(along_rows(one.cells), one) for one in patterns(view)]
+    return tuple(
+        Pattern(cells / np.linalg.norm(cells), one.anchor, one.stretch) for cells, one in changing
+    )
 
 
 @cache

@@ -72,6 +72,15 @@ def test_a_spacing_that_makes_bones_of_no_adult_is_told(
     assert seen.code in {"wrong_size", "other_view", "cut_off"}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_two_long_bones_are_no_spine(digital: StudyRecord, seed: int) -> None:
+    make = FAULTS["other body part"][1]
+    arm = make(digital.images, View.SPINE_PA, np.random.default_rng(seed))
+    seen = gate(arm, View.SPINE_PA)
+    assert seen is not None
+    assert seen.code in CODES["other body part"]
+
+
 def test_a_field_of_metres_is_none() -> None:
     seen = gate(
         ImageRecord(np.ones((100, 100), np.float32), (30.0, 30.0), "derived"), View.HIP_LEFT
