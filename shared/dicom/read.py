@@ -23,7 +23,7 @@ from shared.dicom.masks.segmentation import read_regions
 from shared.dicom.phi.burned_in import looks_burned_in
 from shared.dicom.phi.identifiers import SeenIdentifier, identifiers_of
 from shared.dicom.pixels.grey_values import is_lossy, stored_values, unit_values
-from shared.dicom.pixels.orientation import flips, turn
+from shared.dicom.pixels.orientation import Facing, facing, flips, turn
 from shared.dicom.pixels.spacing import find_spacing, magnification_of
 from shared.records import Covariates, ImageRecord, ScanChoice, StudyLabels, Vendor, View
 from shared.scan_types import HOW_TOLD, ViewTold
@@ -147,6 +147,7 @@ def read_group(
         choices={view: one for view, one in parts.choices.items() if view in parts.images},
         set_aside=parts.set_aside,
         told=parts.told,
+        facing=parts.facing,
         maker=parts.maker,
         model=parts.model,
         identifiers=frozenset(parts.identifiers),
@@ -165,6 +166,7 @@ class _Parts:
     lossy: dict[View, bool] = field(default_factory=dict)
     turned: dict[View, tuple[bool, bool]] = field(default_factory=dict)
     told: dict[View, ViewTold] = field(default_factory=dict)
+    facing: dict[View, Facing] = field(default_factory=dict)
     bmd: dict[str, float] = field(default_factory=dict)
     digests: dict[View, str] = field(default_factory=dict)
     mask_digests: dict[View, str] = field(default_factory=dict)
@@ -247,7 +249,7 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
     """Read one image with its mask and labels into the study."""
     dataset = parse(file.path.read_bytes(), pixels=True)
     parts.identify(dataset, file)
-    image, reversals = _read_image(dataset, file, parts.settings)
+    image, reversals, faces = _read_image(dataset, file, parts.settings)
     reason, labels = _inner_labels(dataset, file)
     covariates = _filled(parts.covariates, dataset, file)
     lossy = is_lossy(dataset)
@@ -260,6 +262,8 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
     parts.digests[view] = file.digest
     parts.lossy[view] = lossy
     parts.turned[view] = reversals
+    if faces is not None:
+        parts.facing[view] = faces
     parts.bmd |= labels.bmd
     parts.describe(dataset, file, covariates)
     parts.told[view] = file.told
@@ -284,8 +288,8 @@ def _take_series(
 
 def _read_image(
     dataset: Dataset, file: ScannedFile, settings: ReadingSettings
-) -> tuple[ImageRecord, tuple[bool, bool]]:
-    """Pixels, spacing and how the image had to be turned."""
+) -> tuple[ImageRecord, tuple[bool, bool], Facing | None]:
+    """Pixels, spacing, how the image had to be turned, and which way a lateral one faces."""
     vendor, view = file.vendor, file.view
     if vendor is None or view is None:  # a scanned image always has both
         raise SetAsideError("scan_type_unknown")
@@ -303,8 +307,16 @@ def _read_image(
     if text:
         raise SetAsideError("burned_in_text", text)
     spacing, provenance = find_spacing(dataset, vendor)
-    reversals = flips(text_of(dataset, "PatientOrientation"), view)
-    return ImageRecord(turn(unit, reversals), spacing, provenance), reversals
+    orientation = text_of(dataset, "PatientOrientation")
+    reversals = flips(orientation, view)
+    image = ImageRecord(turn(unit, reversals), spacing, provenance)
+    if view is not View.SPINE_LATERAL:
+        return image, reversals, None
+    faces = facing(orientation, image, reversals)
+    if faces == Facing("right", "anatomy"):
+        reversals = (reversals[0], True)
+        image = ImageRecord(turn(unit, reversals), spacing, provenance)
+    return image, reversals, faces
 
 
 def _inner_labels(dataset: Dataset, file: ScannedFile) -> tuple[str, StudyLabels]:

@@ -8,6 +8,7 @@ from datetime import date
 
 from shared.dicom.ct.volume import ReadVolume
 from shared.dicom.phi.identifiers import SeenIdentifier
+from shared.dicom.pixels.orientation import Facing
 from shared.records import (
     Covariates,
     ImageRecord,
@@ -73,6 +74,8 @@ class ReadStudy:
         Why there is no image of a view though there are files of it, as part of a sentence.
     told : mapping of View to str
         How it was told what an image shows.
+    facing : mapping of View to Facing
+        Which way a lateral image faces in its file.
     maker, model : str
         Manufacturer and model as the files say.
     identifiers : frozenset of SeenIdentifier
@@ -94,6 +97,7 @@ class ReadStudy:
     choices: Mapping[View, ScanChoice] = field(default_factory=dict)
     set_aside: Mapping[View, str] = field(default_factory=dict)
     told: Mapping[View, ViewTold] = field(default_factory=dict)
+    facing: Mapping[View, Facing] = field(default_factory=dict)
     maker: str = ""
     model: str = ""
     identifiers: frozenset[SeenIdentifier] = frozenset()

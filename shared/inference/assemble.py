@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.clinical.ct_gates import why_not_measured
 from shared.clinical.whose_reference import HipReference
+from shared.dicom.pixels.orientation import Facing
 from shared.findings.facts import NotAssessed, QualityFlag
 from shared.findings.findings import Findings, RegionMap, join, with_hips_of
 from shared.findings.quality_flags import hospital_quality, image_quality
@@ -17,9 +18,11 @@ from shared.findings.region_names import VIEW_WORDS
 from shared.hips import hip_of
 from shared.inference.conclusions import conclude_estimates, conclude_hospital, not_assessable
 from shared.inference.fitness import without_the_unfit
+from shared.inference.gating import withheld_findings
 from shared.inference.schema import ImageFacts, ModelFacts, Prediction, SeriesFacts, StudyFacts
 from shared.inference.second_opinion import second_opinion
 from shared.inference.wording import narrate
+from shared.quality.gates import Withheld
 from shared.records import (
     ALL_DXA_VIEWS,
     DXA_VIEWS,
@@ -65,7 +68,8 @@ class Subject:
     outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
     no network. `choices` and `set_aside` are those of `ReadStudy`. `hip` is with whom the site
     has its hips compared. `told` is how it was told what an image shows; absent = by its
-    attributes.
+    attributes. `withheld` says which images are not assessed, and why; `facing` which way a
+    lateral image looks in its file.
     """
 
     identity: StudyIdentity
@@ -81,6 +85,8 @@ class Subject:
     set_aside: Mapping[View, str] = field(default_factory=dict)
     hip: HipReference = HipReference.NHANES
     told: Mapping[View, ViewTold] = field(default_factory=dict)
+    withheld: Mapping[View, Withheld] = field(default_factory=dict)
+    facing: Mapping[View, Facing] = field(default_factory=dict)
 
 
 def assemble(
@@ -118,7 +124,15 @@ def assemble(
     )
     images = tuple(_image_facts(view, subject) for view in subject.images)
     narrative = narrate(
-        images, subject.vendor, subject.covariates, found, conclusions, models, series, subject.hip
+        images,
+        subject.vendor,
+        subject.covariates,
+        found,
+        conclusions,
+        models,
+        series,
+        subject.hip,
+        subject.facing,
     )
     prediction = Prediction(
         software=f"{SOFTWARE} {_version()}",
@@ -151,12 +165,15 @@ def _compared(subject: Subject, found: Findings) -> Findings:
 
 def _with_quality(subject: Subject, found: Findings) -> Findings:
     """Add the flags of hospital and images, and the views that are not there."""
-    flags = [*found.quality, *hospital_quality(subject.labels)]
+    withheld = withheld_findings(subject.withheld)
+    flags = [*withheld.quality, *found.quality, *hospital_quality(subject.labels)]
     for view, image in subject.images.items():
+        if view in subject.withheld:
+            continue  # that it is not assessed says more than what may be wrong with it
         flags += image_quality(view, image, found.region_maps.get(view), subject.vendor)
         if subject.told.get(view) == "recognised":
             flags.append(RECOGNISED.model_copy(update={"subject": view.value}))
-    gaps = [*_missing_views(subject), *found.not_assessed]
+    gaps = [*withheld.not_assessed, *_missing_views(subject), *found.not_assessed]
     once = {(flag.source, flag.code, flag.subject): flag for flag in reversed(flags)}
     return replace(
         found,
@@ -200,6 +217,7 @@ def _study_facts(subject: Subject) -> StudyFacts:
 def _image_facts(view: View, subject: Subject) -> ImageFacts:
     image = subject.images[view]
     choice = subject.choices.get(view, ScanChoice(1, "", ""))
+    faces, why = subject.facing.get(view), subject.withheld.get(view)
     height, width = image.pixels.shape
     scanned = float(np.isfinite(np.asarray(image.pixels, dtype=np.float32)).mean())
     row_mm, column_mm = image.spacing_mm
@@ -214,6 +232,9 @@ def _image_facts(view: View, subject: Subject) -> ImageFacts:
         scans=choice.scans,
         chosen=choice.why,
         instance_uid=choice.instance_uid,
+        facing="" if faces is None else faces.side,
+        facing_told_by="" if faces is None else faces.told_by,
+        withheld="" if why is None else why.code,
     )
 
 

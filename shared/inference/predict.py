@@ -22,10 +22,10 @@ from shared.errors import (
     OsteofedError,
 )
 from shared.findings.completion import blind
-from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
+from shared.inference.gating import gated, without_champion
 from shared.inference.report import ReportInput, render_report
 from shared.inference.results import REPORT, check_out, write_results
 from shared.inference.schema import Prediction
@@ -249,7 +249,8 @@ def read_study(
 ) -> tuple[Prediction, str, Findings]:
     """Run every task that the study concerns, and put the results together.
 
-    The networks see neither the hospital's labels nor drawn regions. What a task in `absent`
+    The networks see neither the hospital's labels nor drawn regions, nor images that do not show
+    what they are said to (`shared.quality.gates`). What a task in `absent`
     assesses is not assessed, if it concerns the study: no version of it is champion.
 
     Returns
@@ -260,7 +261,7 @@ def read_study(
     from shared.tasks.ct.series import chosen_series
     from shared.tasks.reading import found_in_study
 
-    seen = blind(
+    whole = blind(
         StudyRecord(
             patient="",
             study="",
@@ -271,6 +272,7 @@ def read_study(
             volumes={uid: volume.record for uid, volume in study.volumes.items()},
         )
     )
+    seen, withheld = gated(whole)
 
     readers = [(one.task, one.network) for one in ready]
     found = found_in_study(seen, study.labels, readers, device)
@@ -278,7 +280,7 @@ def read_study(
     subject = Subject(
         _identity(study),
         study.vendor,
-        seen.images,
+        whole.images,
         study.labels,
         study.covariates,
         seen.volumes,
@@ -290,11 +292,13 @@ def read_study(
         study.set_aside,
         hip,
         study.told,
+        withheld,
+        study.facing,
     )  # fmt: skip
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(
         subject,
-        [*found.values(), *map(_without_champion, missed)],
+        [*found.values(), *map(without_champion, missed)],
         [
             model.champion.facts.model_copy(update=_names_of_metrics(model.task))
             for model in ready
@@ -306,7 +310,7 @@ def read_study(
         vendor=study.vendor,
         covariates=study.covariates,
         labels=study.labels,
-        images=seen.images,
+        images=whole.images,
         region_maps=everything.region_maps,
         volumes=seen.volumes,
         volume_maps=everything.volume_maps,
@@ -325,15 +329,6 @@ def _names_of_metrics(task: Task) -> dict[str, Any]:
         "grade_metrics": dict(task.grade_metrics),
         "outline_metrics": {one.metric: one.words for one in shown},
     }
-
-
-def _without_champion(task: type[Task]) -> Findings:
-    """Say what is not assessed because a task has no version to read with."""
-    gap = NotAssessed(
-        what=task.assesses or f"what a model for {task.headline.words} would show",
-        why=f"no model for it is in use (no version of {task.name} is champion)",
-    )
-    return Findings(not_assessed=(gap,))
 
 
 def _with_tables(

@@ -88,7 +88,10 @@ class ImageFacts(Fact):
     """One view as it was read, and how it was told which; `spacing_mm` is row, column.
 
     `scans` is how many of this view the study has; of several this is the one `chosen`, which says
-    by what, and `instance_uid` is its own.
+    by what, and `instance_uid` is its own. `facing` is where the front of the patient of a lateral
+    image is in its file, ``left`` or ``right``, and `facing_told_by` what says so, ``header`` or
+    ``anatomy``; both are empty where neither does, and for other views. `withheld` is why the
+    image is not assessed, a code of `shared.quality.gates`; empty where it is.
     """
 
     view: str
@@ -101,6 +104,9 @@ class ImageFacts(Fact):
     scans: Annotated[int, Field(ge=1)] = 1
     chosen: str = ""
     instance_uid: str = ""
+    facing: str = ""
+    facing_told_by: str = ""
+    withheld: str = ""
 
 
 class SeriesFacts(Fact):

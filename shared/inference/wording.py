@@ -12,6 +12,7 @@ from typing import Final
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.clinical.whose_reference import HipReference, has_scale, young_reference
+from shared.dicom.pixels.orientation import Facing
 from shared.findings.ct_estimates import is_from_ct, only_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
@@ -74,6 +75,7 @@ def narrate(
     models: Sequence[ModelFacts],
     series: Sequence[SeriesFacts] = (),
     hip: HipReference = HipReference.NHANES,
+    facing: Mapping[View, Facing] | None = None,
 ) -> Narrative:
     """Write the report's text.
 
@@ -90,6 +92,8 @@ def narrate(
         CT series of the study.
     hip : HipReference
         With whom hips were compared.
+    facing : mapping of View to Facing, optional
+        Which way lateral images look in their files.
 
     Returns
     -------
@@ -99,11 +103,22 @@ def narrate(
     said = [f"Second opinion by attenuation: {opinion}"] if opinion else []
     *concluded, advice = impression(findings, conclusions, covariates, models)
     return Narrative(
-        technique=_technique(images, vendor, covariates, series, findings, conclusions, hip),
+        technique=(
+            *_technique(images, vendor, covariates, series, findings, conclusions, hip),
+            *map(_facing_sentence, (facing or {}).values()),
+        ),
         findings=(*_findings(findings, conclusions), *opinion_sentences(series)),
         impression=(*concluded, *said, advice),
         limits=_limits(findings, conclusions, models),
     )
+
+
+def _facing_sentence(faces: Facing) -> str:
+    """Say which way the lateral image looks in its file, and what was done about it."""
+    if not faces.side:
+        return "Which way the lateral image faces is told neither by its header nor by its anatomy."
+    turned = "; it is read turned to the left" if faces.side == "right" else ""
+    return f"The lateral image faces {faces.side} in its file, by its {faces.told_by}{turned}."
 
 
 def _technique(

@@ -238,7 +238,7 @@ class VfaFracture(Task):
         """Grade every vertebra that the segmentation found on the lateral view."""
         image = reading.study.images.get(View.SPINE_LATERAL)
         if image is None:
-            why = "the study has no lateral image"
+            why = "there is no lateral image that can be assessed"
             return Findings(not_assessed=(NotAssessed(what="vertebral fractures", why=why),))
         study = completed(reading.study, reading.before)
         regions = study.images[View.SPINE_LATERAL].regions

@@ -1,4 +1,7 @@
-"""Unscanned margins: saturated white steps along the edges where the scan arm did not reach."""
+"""Unscanned margins: white steps along the edges where the scan arm did not reach.
+
+They are of one value at or near the top of the grey scale: 255 in some real files, 252 in others.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,64 @@ THINNEST_STEP: Final = 3
 #: Fewer pixels than this are a bright corner and no margin.
 SMALLEST_MARGIN: Final = 24
 ROWS_BETWEEN_LOOKS: Final = 16
+#: A margin is at least this bright, on [0, 1]; 252 of 255 was seen in real files.
+NEAR_TOP: Final = 0.9
+#: A margin's width changes once a step of the arm, in at most this share of its rows. The outline
+#: of bone or metal that touches an edge changes from row to row.
+MOST_CHANGES: Final = 0.25
+#: A step too thin for `THINNEST_STEP` is one where it keeps its width over so many rows.
+THIN_ROWS: Final = 8
+
+
+def constant_margin(unit: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Find the unscanned margins of an image, whatever bright value they have.
+
+    A margin is of one value only, touches the left or the right edge (the arm moves from side to
+    side), and its width changes in steps. What is as bright within the scan, as metal is, stays.
+
+    Parameters
+    ----------
+    unit : ndarray of float32, shape (H, W)
+        Display values in [0, 1].
+
+    Returns
+    -------
+    ndarray of bool, shape (H, W)
+        True where nothing was scanned.
+    """
+    found = np.zeros(unit.shape, bool)
+    sides = np.concatenate([unit[:, 0], unit[:, -1]])
+    values, counts = np.unique(sides[sides >= NEAR_TOP], return_counts=True)
+    if not len(values):
+        return found
+    bright = unit == values[np.argmax(counts)]
+    steps = unscanned_margin(bright)
+    labels, count = ndimage.label(steps)
+    for number in range(1, count + 1):
+        part = labels == number
+        if (part[:, 0].any() or part[:, -1].any()) and _is_stepped(part):
+            found |= part
+    for side, seen in ((found, bright), (found[:, ::-1], bright[:, ::-1])):
+        _add_thin(side, seen)
+    return found
+
+
+def _add_thin(found: NDArray[np.bool_], bright: NDArray[np.bool_]) -> None:
+    """Add the steps at the first column that are thinner than `THINNEST_STEP`."""
+    widths = bright[:, :THINNEST_STEP].argmin(axis=1)  # 0 where there is none, or it is wider
+    ends = np.flatnonzero(np.diff(widths)) + 1
+    for rows in np.split(np.arange(len(widths)), ends):
+        if len(rows) >= THIN_ROWS:
+            found[rows, : widths[rows[0]]] = True
+
+
+def _is_stepped(part: NDArray[np.bool_]) -> bool:
+    """Say whether the width of a part changes in a few of its rows only, on either side."""
+    halves = (part, part[:, ::-1])
+    widths = [half.argmin(axis=1) for half in halves]  # of the run from each edge
+    changes = sum(int(np.count_nonzero(np.diff(one))) for one in widths)
+    rows = int(np.count_nonzero(part.any(axis=1)))
+    return changes <= max(2, MOST_CHANGES * rows)
 
 
 def unscanned_margin(saturated: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.dicom.verdicts import SetAsideError
-from shared.records import View
+from shared.quality.gates import is_mirrored
+from shared.records import ImageRecord, View
 
 #: Where columns lead to: patient's left (right side at column 0; medial in a left
 #: hip), patient's right in a right hip (medial at column 0), posterior (anterior side at column 0).
@@ -50,6 +52,49 @@ def flips(orientation: str, view: View) -> tuple[bool, bool]:
     if parts[0] not in (wanted, OPPOSITE[wanted]):
         raise SetAsideError("orientation_unknown", orientation[:16])
     return parts[1] == "H", parts[0] == OPPOSITE[wanted]
+
+
+@dataclass(frozen=True)
+class Facing:
+    """Which way the patient of a lateral image looks in the file, and by what that is known.
+
+    `side` is where the patient's front is: ``left`` or ``right`` of the picture; empty where
+    neither header nor anatomy tells.
+    """
+
+    side: Literal["left", "right", ""]
+    told_by: Literal["header", "anatomy", ""]
+
+
+def facing(orientation: str, image: ImageRecord, reversals: tuple[bool, bool]) -> Facing:
+    r"""Say which way a lateral image faces: by its header, otherwise by its anatomy.
+
+    Parameters
+    ----------
+    orientation : str
+        (0020,0020); empty and Lunar's ``L\F`` say nothing of a lateral image.
+    image : ImageRecord
+        Turned as its header says.
+    reversals : (bool, bool)
+        How it was turned for that.
+
+    Returns
+    -------
+    Facing
+        Of the file. Where the header says it, the anatomy is asked by the gate of the view
+        (`shared.quality.gates`): that they disagree is a reason, not a choice.
+    """
+    if _says_facing(orientation):
+        return Facing("right" if reversals[1] else "left", "header")
+    mirrored = is_mirrored(image, View.SPINE_LATERAL)
+    if mirrored is None:
+        return Facing("", "")
+    return Facing("right" if mirrored else "left", "anatomy")
+
+
+def _says_facing(orientation: str) -> bool:
+    parts = tuple(part.strip().upper()[:1] for part in orientation.split("\\"))
+    return bool(orientation) and parts != DEFAULT
 
 
 def turn(array: NDArray[Any], reversals: tuple[bool, bool]) -> NDArray[Any]:

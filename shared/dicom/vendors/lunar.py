@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from shared.dicom.pixels.margins import unscanned_margin
+from shared.dicom.pixels.margins import constant_margin
 from shared.records import Covariates, StudyLabels, View
 from shared.scan_types import folded
 
@@ -71,8 +71,8 @@ def is_nameless(dataset: Dataset) -> bool:
 
 
 def unscanned(unit: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Saturated white steps along the edges."""
-    return unscanned_margin(unit >= 1.0)
+    """Steps of one bright value along the edges, 255 or somewhat below."""
+    return constant_margin(unit)
 
 
 def labels_of(dataset: Dataset, view: View | None = None) -> StudyLabels:
