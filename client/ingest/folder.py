@@ -20,13 +20,16 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from client.ingest.staging import StagingJob, crashed, stage, staging
+from client.ingest.series_growth import GrownSeries
+from client.ingest.staging import crashed, stage, staging
 from client.ingest.worker_pool import WorkerPool, workers_for
 from client.ingest.writer import IngestWriter
 from client.store.site_store import SiteStore
 from shared.dicom.ct.eligibility import SeriesVerdict, series_not_measured, series_not_taken
+from shared.dicom.ct.geometry import FEWEST_SLICES
 from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, scan_folder
+from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
 from shared.errors import InputEmptyError
 from shared.runtime.files import alone_with
@@ -62,6 +65,11 @@ class IngestReport:
         CT series of which nothing was taken, and the rule that refused each.
     series_not_measured : list of SeriesVerdict
         CT series that are kept and on which no bone is measured, likewise.
+    series_kept : list of SeriesVerdict
+        CT series that are in the store now, of those that came: whether each is ``whole``,
+        ``incomplete`` or ``unknown``, and what shows it.
+    series_replaced : list of GrownSeries
+        CT series of which a part was stored and that were replaced by more of them.
     """
 
     site: str
@@ -72,6 +80,8 @@ class IngestReport:
     visits_new: int = 0
     series_not_taken: list[SeriesVerdict] = field(default_factory=list)
     series_not_measured: list[SeriesVerdict] = field(default_factory=list)
+    series_kept: list[SeriesVerdict] = field(default_factory=list)
+    series_replaced: list[GrownSeries] = field(default_factory=list)
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:
@@ -99,6 +109,8 @@ class IngestReport:
             "outcomes": self.outcomes,
             "series_not_taken": [asdict(series) for series in self.series_not_taken],
             "series_not_measured": [asdict(series) for series in self.series_not_measured],
+            "series_kept": [asdict(series) for series in self.series_kept],
+            "series_replaced": [asdict(series) for series in self.series_replaced],
             "files": [
                 {"path": f.path, "verdict": f.verdict, "reason": f.reason, "sentence": f.sentence}
                 for f in self.files
@@ -115,6 +127,7 @@ def ingest(
     separate: bool = False,
     called: Mapping[str, str] | None = None,
     unread: Iterable[str] = (),
+    short: Mapping[str, bool] | None = None,
 ) -> IngestReport:
     """Take a folder of DICOM studies and label tables into a site's store.
 
@@ -135,6 +148,8 @@ def ingest(
         What files were called before the site gave them the names that they have here.
     unread : iterable of str
         Names of what was set aside before; they may be a patient's, too.
+    short : mapping of str to bool or None
+        Whether an archive gave fewer files of a study than it said, by the study's folder.
 
     Raises
     ------
@@ -161,18 +176,29 @@ def ingest(
                 writer = IngestWriter(store, session, called)
                 writer.identifiers.see_names(unread)
                 verdicts = _take(source_dir, scan, writer, pool, staged, progress)
+                kept = writer.finish_series(scan.groups, short or {})
         return IngestReport(
             store.config.site,
             verdicts,
-            len(scan.groups),
+            sum(map(_is_usable, scan.groups)),
             writer.studies.studies_new,
             store.counts(),
             writer.studies.visits.visits_new,
             series_not_taken(scan.series, verdicts),
             series_not_measured(scan.series, verdicts),
+            kept,
+            writer.studies.growth.grown,
         )
     finally:
         store.close()
+
+
+def _is_usable(group: StudyGroup) -> bool:
+    """Whether a study has an image, or slices enough for a volume."""
+    series = group.series.values()
+    return bool(group.images) or any(
+        sum(len(file.places) for file in files) >= FEWEST_SLICES for files in series
+    )
 
 
 def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:
@@ -202,7 +228,7 @@ def _take(
     for number, group in enumerate(scan.groups):
         known = writer.judged_before(group)
         if known is None:
-            jobs.append(StagingJob(group, staged / str(number), writer.store.config.reading))
+            jobs.append(writer.job(group, staged / str(number)))
             continue
         writer.remember(known, scan.digests)
         verdicts += known

@@ -171,4 +171,6 @@ def _joined(reports: list[IngestReport]) -> IngestReport:
         sum(report.visits_new for report in reports),
         [series for report in reports for series in report.series_not_taken],
         [series for report in reports for series in report.series_not_measured],
+        [series for report in reports for series in report.series_kept],
+        [series for report in reports for series in report.series_replaced],
     )
