@@ -13,13 +13,14 @@ and an ingest that is killed anywhere ends the same when it is started again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from client.ingest.known_files import KnownFiles
 from client.ingest.series_growth import GrownSeries
 from client.ingest.staging import crashed, stage, staging
 from client.ingest.worker_pool import WorkerPool, workers_for
@@ -199,6 +200,27 @@ def _is_usable(group: StudyGroup) -> bool:
     return bool(group.images) or any(
         sum(len(file.places) for file in files) >= FEWEST_SLICES for files in series
     )
+
+
+def set_aside_as_part(site_folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """Say which files, as an inbox names them, were set aside as parts of something larger.
+
+    Parameters
+    ----------
+    site_folder : Path
+        A site made by `client.store.site_store.init_site`.
+    paths : sequence of Path
+        Named by the digests of their contents.
+    """
+    if not paths:
+        return []
+    store = SiteStore.open(site_folder)
+    try:
+        with Session(store.engine) as session:
+            parts = KnownFiles(store.secret, session).parts([path.stem for path in paths])
+        return [path for path in paths if path.stem in parts]
+    finally:
+        store.close()
 
 
 def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:

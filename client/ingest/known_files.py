@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,11 @@ from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import FileVerdict, judge
 
 CONTENTS_PER_QUERY: Final = 500
+#: Reasons that may hold no more once more of the study is there.
+PARTS: Final = (
+    "slices_missing", "series_too_short", "series_incomplete", "series_part", "mask_without_image",
+    "mask_other_grid",
+)  # fmt: skip
 
 
 class KnownFiles:
@@ -50,13 +55,20 @@ class KnownFiles:
 
     def taken(self, digests: Collection[str]) -> set[str]:
         """Those of some contents of which a file was taken before."""
+        return self._ended(digests, SourceFile.verdict == "taken")
+
+    def parts(self, digests: Collection[str]) -> set[str]:
+        """Those of some contents that were set aside because others were missing."""
+        return self._ended(digests, SourceFile.reason.in_(PARTS))
+
+    def _ended(self, digests: Collection[str], how: ColumnElement[bool]) -> set[str]:
         keyed = {self.content(digest): digest for digest in digests}
         found: set[str] = set()
         names = sorted(keyed)
         for start in range(0, len(names), CONTENTS_PER_QUERY):
             some = names[start : start + CONTENTS_PER_QUERY]
             query = select(SourceFile.content_digest).where(
-                SourceFile.verdict == "taken", SourceFile.content_digest.in_(some)
+                how, SourceFile.content_digest.in_(some)
             )
             found |= {keyed[one] for one in self.session.scalars(query)}
         return found

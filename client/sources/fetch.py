@@ -154,7 +154,7 @@ def _fetch_one(pacs: Pacs, study: FoundStudy, inbox: Inbox, retry: RetrySettings
     except (StudyFailedError, TooLargeError):  # what is too large is so the next time too
         inbox.forget(study.study_uid)
         return False
-    inbox.finish(inbox.name_of(study.study_uid))
+    inbox.finish(inbox.name_of(study.study_uid), study.instances)
     inbox.remember_fetched(pacs.name, study.study_uid, study.instances)
     return True
 

@@ -18,7 +18,6 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from shared.dicom.ct.completeness import told_of
 from shared.dicom.ct.eligibility import SLICE_RULES, check
 from shared.dicom.ct.geometry import places_of
 from shared.dicom.labels.mark_images import find_images
@@ -241,7 +240,11 @@ def _describe_slices(dataset: Dataset, common: dict[str, Any], *, unlinked: bool
     if unlinked or not series:
         raise SetAsideError("uid_missing")
     return ScannedFile(
-        kind="slice", series_uid=series, places=places_of(dataset), told=told_of(dataset), **common
+        kind="slice",
+        series_uid=series,
+        places=places_of(dataset),
+        told=ct.told_of(dataset),
+        **common,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from shared.clinical.ct_gates import why_not_measured
+from shared.dicom.ct.completeness import INCOMPLETE, UNKNOWN, Judged
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, RegionMap, join
 from shared.findings.quality_flags import hospital_quality, image_quality
@@ -45,8 +46,8 @@ class StudyIdentity:
 class Subject:
     """One study as it was read, with the hospital's labels for comparison.
 
-    `volumes` and what was done to them (`ReadVolume.resampled`) are by SeriesInstanceUID; `used`
-    is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
+    `volumes`, what was done to them (`ReadVolume.resampled`) and whether all their slices are
+    there (`judged`) are by SeriesInstanceUID; `used` is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
     outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
     no network.
     """
@@ -60,6 +61,7 @@ class Subject:
     resampled: Mapping[str, str] = field(default_factory=dict)
     used: str | None = None
     drawn: Mapping[str, RegionMap] = field(default_factory=dict)
+    judged: Mapping[str, Judged] = field(default_factory=dict)
 
 
 def assemble(
@@ -183,6 +185,7 @@ def _who_outlined(uid: str, findings: Sequence[Findings], models: Sequence[Model
 def _series_facts(uid: str, subject: Subject, found: Findings, outliner: str) -> SeriesFacts:
     volume = subject.volumes[uid]
     depth, height, width = volume.hu.shape
+    judged = subject.judged.get(uid, Judged(UNKNOWN))
     opinion = second_opinion(
         replace(volume, regions=subject.drawn.get(uid)),
         found.volume_maps.get(uid),
@@ -201,6 +204,8 @@ def _series_facts(uid: str, subject: Subject, found: Findings, outliner: str) ->
         resampled=subject.resampled.get(uid, ""),
         used=uid == subject.used,
         not_measured=why_not_measured(volume),
+        completeness=judged.completeness,
+        missing=judged.why if judged.completeness == INCOMPLETE else "",
         attenuation=opinion,
     )
 

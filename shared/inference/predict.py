@@ -287,6 +287,7 @@ def read_study(
         None if chosen is None else chosen[0],
         {uid: one.record.regions for uid, one in study.volumes.items()
          if one.record.regions is not None},
+        {uid: volume.judged for uid, volume in study.volumes.items()},
     )  # fmt: skip
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(

@@ -13,9 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, Literal
 
-from pydicom.dataset import Dataset
-
-from shared.dicom.attributes import number_of
 from shared.phrases import counted
 
 Completeness = Literal["whole", "incomplete", "unknown"]
@@ -34,8 +31,6 @@ DOUBLED: Final = 1.9
 ROUNDED_MM: Final = 0.25
 #: A distance that is a thickness and a gap, to this share, was written as the gap alone.
 SAME_SHARE: Final = 0.05
-#: No series has more slices than this.
-MOST_SLICES: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -66,18 +61,6 @@ class Judged:
 
     completeness: Completeness
     why: str = ""
-
-
-def told_of(dataset: Dataset) -> SliceTold:
-    """Read what a header says; what cannot be counts as not said."""
-    between, thick = (number_of(dataset, k) for k in ("SpacingBetweenSlices", "SliceThickness"))
-    said = _count(dataset, "ImagesInAcquisition")
-    return SliceTold(
-        _count(dataset, "InstanceNumber"),
-        _count(dataset, "AcquisitionNumber"),
-        said or None,
-        _length(between) or _length(thick),
-    )
 
 
 def of_frames(told: SliceTold, frames: int) -> list[SliceTold]:
@@ -149,15 +132,3 @@ def _is_gap(declared: float, step: float, thickness_mm: float | None) -> bool:
     if thickness_mm is None or abs(declared - thickness_mm) <= SAME_SHARE * thickness_mm:
         return False
     return abs(step - thickness_mm - declared) <= SAME_SHARE * step
-
-
-def _count(dataset: Dataset, keyword: str) -> int | None:
-    value = number_of(dataset, keyword)
-    if value is None or value != int(value) or not 0 <= value <= MOST_SLICES:
-        return None
-    return int(value)
-
-
-def _length(value: float | None) -> float | None:
-    """A distance that can be one; some makers give it a sign."""
-    return abs(value) if value and 0.01 <= abs(value) <= 100 else None
