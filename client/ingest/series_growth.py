@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,20 +24,21 @@ from client.store.arrays import check_whole
 from client.store.catalogue import Patient, Slice, Study, Volume
 from client.store.coming_arrays import coming_path, expect_arrays, settle_arrays
 from client.store.preparing_version import FOLDER as PREPARED
-from client.store.site_store import SiteStore, origin_text
+from client.store.site_store import SiteStore
+from client.store.slices import (
+    grade,
+    grid_text,
+    judged,
+    no_longer_aside,
+    slice_rows,
+    slices_of_volume,
+)
 from shared.dicom.ct.completeness import (
     COMPLETENESS_WORDS,
-    INCOMPLETE,
-    UNKNOWN,
-    WHOLE,
-    Judged,
-    SliceTold,
-    judge_completeness,
     of_frames,
 )
 from shared.dicom.ct.earlier import EarlierSlices, SliceSource
-from shared.dicom.ct.eligibility import SeriesVerdict, line_of
-from shared.dicom.ct.geometry import SlicePlace
+from shared.dicom.ct.eligibility import SeriesVerdict
 from shared.dicom.phi.deidentify import replaced_uid
 from shared.dicom.read import ReadVolume
 from shared.dicom.study_files import StudyGroup
@@ -48,8 +49,11 @@ from shared.phrases import counted, listed
 Standing = Literal["same", "more", "other"]
 #: Reasons by which slices are set aside that belong to the stored series all the same.
 BELONGING: Final = frozenset(
-    {"slices_missing", "series_part", "series_incomplete", "damaged", "pixels_truncated"}
-)
+    {
+        "slices_missing", "series_too_short", "series_part", "series_incomplete", "damaged",
+        "pixels_truncated",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class SeriesGrowth:
             row = self._session.get(Volume, (uid, name))
             if row is None or row.grid is None:
                 continue
-            sources = list(self._sources(row))
+            sources = slices_of_volume(self._session, row)
             now = {self._files.content(file.digest) for file in files}
             missing = frozenset(n for n, one in enumerate(sources) if one.known not in now)
             if missing:
@@ -121,17 +125,6 @@ class SeriesGrowth:
                 if not row.resampled:
                     kept[series] = self._store.array_path(uid, name, "hu")
         return found, kept
-
-    def _sources(self, row: Volume) -> Iterable[SliceSource]:
-        *cosines, down, across, rows, columns = map(float, (row.grid or "").split())
-        orientation: Any = tuple(cosines)
-        query = select(Slice).filter_by(study=row.study, series=row.series, kept=True)
-        for one in self._session.scalars(query.order_by(Slice.digest, Slice.frame)):
-            position: Any = tuple(map(float, one.position.split()))
-            shape = (int(rows), int(columns))
-            place = SlicePlace(position, orientation, (down, across), shape, one.frame)
-            told = SliceTold(one.number, one.acquisition, one.said, one.apart_mm)
-            yield SliceSource(place, told, known=one.digest)
 
     # --- once it is read --------------------------------------------------------------------
 
@@ -158,21 +151,12 @@ class SeriesGrowth:
             return "other"
         return "more" if volume.slices > slices else "same"
 
-    def describe(
-        self, key: Mapping[str, str], sources: Iterable[SliceSource], *, kept: bool = True
-    ) -> list[dict[str, Any]]:
-        """Rows of the slices of a volume."""
-        return [
-            {
-                **key,
-                "digest": one.known or self._files.content(one.digest),
-                "frame": one.place.frame,
-                "kept": kept,
-                "position": origin_text(one.place.position),
-                **asdict(one.told),
-            }
-            for one in sources
-        ]
+    def taking_over(self, key: Mapping[str, str], volume: ReadVolume) -> list[dict[str, Any]]:
+        """Rows of the slices of a volume; those of them that were set aside before are no more."""
+        sources = [(one.known or self._files.content(one.digest), one) for one in volume.sources]
+        rows = slice_rows(key, sources, kept=True)
+        no_longer_aside(self._session, key, rows)
+        return rows
 
     def complete(self, key: Mapping[str, str], volume: ReadVolume) -> None:
         """Keep of a stored volume what an older version did not keep of its slices."""
@@ -180,7 +164,7 @@ class SeriesGrowth:
         if row is None or row.grid is not None or not volume.sources:
             return
         self._session.execute(update(Volume).filter_by(**key).values(slice_facts(volume)))
-        self._session.execute(insert(Slice), self.describe(key, volume.sources))
+        self._session.execute(insert(Slice), self.taking_over(key, volume))
 
     def replace(
         self,
@@ -225,11 +209,9 @@ class SeriesGrowth:
         self._session.execute(
             update(Volume).filter_by(**key).values(**new, digest=digest, mask_digest=mask)
         )
-        rows = self.describe(key, volume.sources)
-        gone = Slice.kept | Slice.digest.in_({row["digest"] for row in rows})
-        self._session.execute(delete(Slice).filter_by(**key).where(gone))
-        self._session.execute(insert(Slice), rows)
-        self._grade(key["study"], key["series"])
+        self._session.execute(delete(Slice).filter_by(**key, kept=True))
+        self._session.execute(insert(Slice), self.taking_over(key, volume))
+        grade(self._session, key["study"], key["series"])
         for what in ("hu", "regions"):
             if what == "regions" and mask is None:
                 self._stale.append(regions)
@@ -262,7 +244,7 @@ class SeriesGrowth:
     def note_belonging(
         self, group: StudyGroup, verdicts: Iterable[FileVerdict], read: Collection[str]
     ) -> None:
-        """Note that slices were set aside that belong to a stored series: it is incomplete.
+        """Note slices that were set aside and belong to a series: without them it is not whole.
 
         Parameters
         ----------
@@ -291,39 +273,22 @@ class SeriesGrowth:
                 )
             ]
             if sources:
-                self._session.execute(insert(Slice), self.describe(key, sources, kept=False))
-                self._grade(uid, name)
+                rows = slice_rows(key, [(one.known, one) for one in sources], kept=False)
+                self._session.execute(insert(Slice), rows)
+
+    def grade(self, group: StudyGroup) -> None:
+        """Say anew which stored series of a study are whole, of which slices were set aside."""
+        uid = replaced_uid(self._files.secret, group.study_uid)
+        query = select(Slice.series).filter_by(study=uid, kept=False).distinct()
+        for series in self._session.scalars(query).all():
+            grade(self._session, uid, series)
 
     def note_count(self, study_uid: str, *, short: bool) -> None:
         """Note whether an archive gave fewer files of a study than it said."""
         uid = replaced_uid(self._files.secret, study_uid)
         self._session.execute(update(Volume).filter_by(study=uid).values(short=short))
         for series in self._session.scalars(select(Volume.series).filter_by(study=uid)).all():
-            self._grade(uid, series)
-
-    def _grade(self, study: str, series: str) -> None:
-        """Say anew whether a stored volume is whole, by all that is known of its slices."""
-        row = self._session.get_one(Volume, (study, series), populate_existing=True)
-        row.completeness = self._judged(row).completeness
-        self._session.flush()
-
-    def _judged(self, row: Volume) -> Judged:
-        if row.grid is None:
-            return Judged(row.completeness or UNKNOWN)  # type: ignore[arg-type]
-        query = select(Slice).filter_by(study=row.study, series=row.series)
-        slices = self._session.scalars(query).all()
-        kept = {one.position for one in slices if one.kept}
-        aside = {one.position for one in slices if not one.kept} - kept
-        if aside:
-            return Judged(
-                INCOMPLETE, f"{counted(len(aside), 'slice')} more came and were set aside"
-            )
-        sources = list(self._sources(row))
-        told, along = [one.told for one in sources], line_of([one.place for one in sources])
-        judged = judge_completeness(told, along.offsets.tolist(), row.thickness_mm)
-        if row.short and judged.completeness != WHOLE:
-            return Judged(INCOMPLETE, "the archive gave fewer files of its study than it said")
-        return judged
+            grade(self._session, uid, series)
 
     def states(self, group: StudyGroup) -> list[SeriesVerdict]:
         """Say of each series of a study that is stored whether it is whole, and what shows it."""
@@ -332,9 +297,9 @@ class SeriesGrowth:
         for series, files in group.series.items():
             row = self._session.get(Volume, (uid, replaced_uid(self._files.secret, series)))
             if row is not None:
-                judged = self._judged(row)
-                state = judged.completeness
-                words = COMPLETENESS_WORDS[state] + (f": {judged.why}" if judged.why else "")
+                found_now = judged(self._session, row)
+                state = found_now.completeness
+                words = COMPLETENESS_WORDS[state] + (f": {found_now.why}" if found_now.why else "")
                 path = min(file.name for file in files)
                 found.append(SeriesVerdict(path, len(files), state, words))
         return found
@@ -358,12 +323,8 @@ def slice_facts(volume: ReadVolume) -> dict[str, Any]:
     """Columns of a volume that say how its slices lie and whether all are there."""
     return {
         "completeness": volume.judged.completeness,
-        "grid": _grid_text(volume.sources[0].place) if volume.sources else None,
+        "grid": grid_text(volume.sources[0].place) if volume.sources else None,
     }
-
-
-def _grid_text(place: SlicePlace) -> str:
-    return " ".join(repr(float(one)) for one in (*place.orientation, *place.spacing, *place.shape))
 
 
 def _joined(before: Volume, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -241,7 +241,7 @@ class StudyWriter:
             row = {**piece.key, **piece.facts, "digest": piece.digest, "mask_digest": mask}
             if piece.volume is not None:
                 row |= slice_facts(piece.volume)
-                self._rows[Slice] += self.growth.describe(piece.key, piece.volume.sources)
+                self._rows[Slice] += self.growth.taking_over(piece.key, piece.volume)
             self._rows[table].append(row)
         return there is None, changed
 

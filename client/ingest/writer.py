@@ -62,9 +62,8 @@ class IngestWriter:
     def take_study(self, job: StagingJob, staged: Staged) -> list[FileVerdict]:
         """Store what is new of one study that was read; its folder of arrays is used up."""
         study = staged.study
-        if job.earlier:
-            read = () if study is None else study.volumes
-            self.studies.growth.note_belonging(job.group, staged.verdicts, read)
+        read = () if study is None else study.volumes
+        self.studies.growth.note_belonging(job.group, staged.verdicts, read)
         if study is None:
             return staged.verdicts
         self.identifiers.see(study.identifiers)
@@ -99,7 +98,9 @@ class IngestWriter:
         `short` is by the folder of a study: whether fewer files of it came than were said.
         """
         groups, growth = list(groups), self.studies.growth
+        self.send()
         for group in groups:
+            growth.grade(group)
             folder = PurePosixPath(group.files[0].name).parts[0]
             if folder in short:
                 growth.note_count(group.study_uid, short=short[folder])

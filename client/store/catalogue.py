@@ -137,7 +137,7 @@ class Slice(Base):
     """One slice of a volume, so that more of the series can be told from other content.
 
     One that is not `kept` was seen and set aside: it belongs to the series, and shows that the
-    volume is not whole.
+    volume is not whole. It may come before any other of its study.
 
     `digest` is the keyed digest of the content of its file, `frame` which frame of it, `position`
     where it lies (x y z, mm). `number`, `acquisition`, `said` and `apart_mm` are what its header
@@ -145,7 +145,7 @@ class Slice(Base):
     """
 
     __tablename__ = "slices"
-    study: Mapped[str] = mapped_column(ForeignKey("studies.uid"), primary_key=True)
+    study: Mapped[str] = mapped_column(String(64), primary_key=True)
     series: Mapped[str] = mapped_column(String(64), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     frame: Mapped[int] = mapped_column(primary_key=True)

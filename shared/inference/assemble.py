@@ -47,9 +47,9 @@ class Subject:
     """One study as it was read, with the hospital's labels for comparison.
 
     `volumes`, what was done to them (`ReadVolume.resampled`) and whether all their slices are
-    there (`judged`) are by SeriesInstanceUID; `used` is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
-    outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
-    no network.
+    there (`judged`) are by SeriesInstanceUID; `used` is the one that CT tasks read. `drawn`, by
+    the series, are vertebrae that the hospital outlined, in the codes of `VolumeRecord.regions`:
+    what is measured inside of them depends on no network.
     """
 
     identity: StudyIdentity

@@ -167,7 +167,7 @@ def _twice(places: Places) -> str | None:
 def _missing(places: Places) -> str | None:
     line = line_of(places)
     steps = np.diff(line.offsets)
-    usual = float(np.median(steps))
+    usual = _usual(steps)
     gaps = np.flatnonzero(steps >= MISSING_GAP * usual)
     if not len(gaps):
         return None
@@ -179,6 +179,18 @@ def _missing(places: Places) -> str | None:
     return (
         f"{missing} missing beside {len(places)}; a gap of {steps[gaps[0]]:.2f} mm where "
         f"{usual:.2f} are usual, from {'xyz'[axis]} = {low:.1f} to {high:.1f} mm{more}"
+    )
+
+
+def _usual(steps: NDArray[np.float64]) -> float:
+    """Distance from slice to slice: the median, or the least if all are multiples of it.
+
+    Where every third slice is missing, the median may be that of the gaps.
+    """
+    least = float(steps.min())
+    off = np.abs(steps - np.rint(steps / least) * least)
+    return (
+        least if off.max() <= ROUNDING_MM and least > 4 * ROUNDING_MM else float(np.median(steps))
     )
 
 
