@@ -97,7 +97,7 @@ class IngestWriter:
 
         `short` is by the folder of a study: whether fewer files of it came than were said.
         """
-        groups, growth = list(groups), self.studies.growth
+        groups, growth = [one for one in groups if one.series], self.studies.growth
         self.send()
         for group in groups:
             growth.grade(group)

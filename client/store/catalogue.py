@@ -139,9 +139,10 @@ class Slice(Base):
     One that is not `kept` was seen and set aside: it belongs to the series, and shows that the
     volume is not whole. It may come before any other of its study.
 
-    `digest` is the keyed digest of the content of its file, `frame` which frame of it, `position`
-    where it lies (x y z, mm). `number`, `acquisition`, `said` and `apart_mm` are what its header
-    says of the series (`shared.dicom.ct.completeness.SliceTold`).
+    `digest` is the keyed digest of the content of its file, `frame` which frame of it, `x_mm`,
+    `y_mm` and `z_mm` where it lies, in patient coordinates. `number`, `acquisition`, `said` and
+    `apart_mm` are what its header says of the series
+    (`shared.dicom.ct.completeness.SliceTold`).
     """
 
     __tablename__ = "slices"
@@ -150,7 +151,9 @@ class Slice(Base):
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     frame: Mapped[int] = mapped_column(primary_key=True)
     kept: Mapped[bool]
-    position: Mapped[str] = mapped_column(String(80))
+    x_mm: Mapped[float]
+    y_mm: Mapped[float]
+    z_mm: Mapped[float]
     number: Mapped[int | None]
     acquisition: Mapped[int | None]
     said: Mapped[int | None]

