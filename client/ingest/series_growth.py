@@ -20,7 +20,7 @@ from client.ingest.grown_marks import Followed, follow_marks, follow_mask
 from client.ingest.known_files import KnownFiles
 from client.ingest.staging import staged_array
 from client.ingest.used_in_rounds import UsedRound, rounds_with, stored_since
-from client.store.arrays import check_whole
+from client.store.arrays import What, check_whole
 from client.store.catalogue import Patient, Slice, Study, Volume
 from client.store.coming_arrays import coming_path, expect_arrays, settle_arrays
 from client.store.preparing_version import FOLDER as PREPARED
@@ -171,12 +171,11 @@ class SeriesGrowth:
         key: Mapping[str, str],
         facts: dict[str, Any],
         volume: ReadVolume,
-        folder: Path,
-        staged: str,
+        arrays: tuple[Path, str],
         mask: str | None,
-        files: Sequence[str],
-    ) -> str | None:
-        """Replace a stored volume by one that holds all its slices; return the mask's digest.
+        path: str,
+    ) -> None:
+        """Replace a stored volume by one that holds all its slices.
 
         Parameters
         ----------
@@ -184,52 +183,56 @@ class SeriesGrowth:
             The row of the volume.
         volume : ReadVolume
             What was read, without its arrays.
-        folder, staged : Path and str
-            Where its arrays lie (`staged_array`).
+        arrays : (Path, str)
+            Where these lie (`staged_array`).
         mask : str or None
             Keyed digest of a mask that came with it.
-        files : sequence of str
-            Names of the files that came.
+        path : str
+            Name of the first file that came.
         """
         before = self._session.get_one(Volume, (key["study"], key["series"]))
         stored = before.slices
         since = stored_since(self._store.array_path(before.study, before.series, "hu"))
+        shape = check_whole(staged_array(*arrays, "hu"))
         followed = Followed()
-        shape = check_whole(staged_array(folder, staged, "hu"))
         if mask is None and before.mask_digest is not None:
-            target = staged_array(folder, staged, "regions")
+            target = staged_array(*arrays, "regions")
             followed = follow_mask(self._store, before, facts, shape, target)
             mask = before.mask_digest if followed.levels is not None else None
             facts = facts | {"levels": followed.levels or ""}
         marks = follow_marks(self._session, before, facts, shape[0])
         digest = self.digest(volume)
         new = facts | slice_facts(volume) | _joined(before, facts)
-        regions = self._store.array_path(before.study, before.series, "regions")
         self._session.expunge(before)
-        self._session.execute(
-            update(Volume).filter_by(**key).values(**new, digest=digest, mask_digest=mask)
-        )
+        statement = update(Volume).filter_by(**key)
+        self._session.execute(statement.values(**new, digest=digest, mask_digest=mask))
         self._session.execute(delete(Slice).filter_by(**key, kept=True))
         self._session.execute(insert(Slice), self.taking_over(key, volume))
-        grade(self._session, key["study"], key["series"])
-        for what in ("hu", "regions"):
-            if what == "regions" and mask is None:
-                self._stale.append(regions)
-                continue
-            source = staged_array(folder, staged, what)
-            source.replace(
-                coming_path(self._store.arrays, key["study"], key["series"], what, digest)
-            )
-        expect_arrays(self._session)
-        self._studies.append(key["study"])
-        split = self._session.scalar(
-            select(Patient.split).join(Study).where(Study.uid == key["study"])
-        )
-        rounds = rounds_with(self._store, since) if split in ("train", "validation") else ()
+        self._lay(key, arrays, digest, masked=mask is not None)
+        rounds = self._rounds(key["study"], since)
         sentence = _sentence(stored, volume.slices, since, rounds, followed, marks)
-        self.grown.append(GrownSeries(files[0], stored, volume.slices, sentence, rounds))
+        self.grown.append(GrownSeries(path, stored, volume.slices, sentence, rounds))
         self._tell(stored, volume.slices, since, rounds)
-        return mask
+
+    def _lay(
+        self, key: Mapping[str, str], arrays: tuple[Path, str], digest: str, *, masked: bool
+    ) -> None:
+        """Lay arrays where they wait until their row is committed."""
+        study, series = key["study"], key["series"]
+        kinds: tuple[What, ...] = ("hu", "regions") if masked else ("hu",)
+        for what in kinds:
+            waiting = coming_path(self._store.arrays, study, series, what, digest)
+            staged_array(*arrays, what).replace(waiting)
+        if not masked:
+            self._stale.append(self._store.array_path(study, series, "regions"))
+        expect_arrays(self._session)
+        self._studies.append(study)
+
+    def _rounds(self, study: str, since: str) -> tuple[UsedRound, ...]:
+        """Rounds that may have used a study since a time: those of the test split used none."""
+        query = select(Patient.split).join(Study).where(Study.uid == study)
+        split = self._session.scalar(query)
+        return rounds_with(self._store, since) if split in ("train", "validation") else ()
 
     def _tell(self, stored: int, slices: int, since: str, rounds: Sequence[UsedRound]) -> None:
         """Write into the audit chain that a series was replaced, before it is committed."""

@@ -215,9 +215,8 @@ class StudyWriter:
         changed = {}
         mask = None if piece.mask_digest is None else self.files.content(piece.mask_digest)
         if standing == "more" and piece.volume is not None:
-            self.growth.replace(
-                piece.key, piece.facts, piece.volume, folder, piece.staged, mask, piece.files
-            )
+            arrays = (folder, piece.staged)
+            self.growth.replace(piece.key, piece.facts, piece.volume, arrays, mask, piece.files[0])
             return True, changed
         if there is not None:
             changed = {name: judge(name, "already_there") for name in piece.files}

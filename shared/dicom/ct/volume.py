@@ -131,11 +131,7 @@ def _read_slices(
     earlier: EarlierSlices | None = None,
 ) -> tuple[ReadVolume, Stack, Dataset]:
     """Read and place all slices; `blamed` gets the verdict of a file that spoils them."""
-    sources = [
-        SliceSource(place, told, file.digest)
-        for file in files
-        for place, told in zip(file.places, of_frames(file.told, len(file.places)), strict=True)
-    ]
+    sources = _sources(files)
     places = [source.place for source in sources]
     kept = BesideNew() if earlier is None else earlier.beside(places)
     sources += [source for source, _ in kept.more]
@@ -172,9 +168,8 @@ def _read_slices(
             del header.PixelData
     if header is None:  # a stack has slices
         raise SetAsideError("series_too_short")
-    for index, (_, hu) in kept.again.items():
-        if not np.array_equal(native[number_in[index]], hu):
-            raise SetAsideError("series_already_stored", "other pixels at the same place")
+    if any(not np.array_equal(native[number_in[n]], hu) for n, (_, hu) in kept.again.items()):
+        raise SetAsideError("series_already_stored", "other pixels at the same place")
     if patient is None:
         patient = stack.to_patient(native, PADDING_HU, labels=False)
     record = VolumeRecord(
@@ -195,6 +190,15 @@ def _read_slices(
         judged=judged, sources=tuple(sources), again=again,
     )  # fmt: skip
     return volume, stack, header
+
+
+def _sources(files: Sequence[ScannedFile]) -> list[SliceSource]:
+    """Slices of files, in the order of their frames."""
+    return [
+        SliceSource(place, told, file.digest)
+        for file in files
+        for place, told in zip(file.places, of_frames(file.told, len(file.places)), strict=True)
+    ]
 
 
 def _arrays(stack: Stack) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
