@@ -14,7 +14,7 @@ from shared.dicom.ct.completeness import (
     INCOMPLETE,
     UNKNOWN,
     WHOLE,
-    Judged,
+    SeriesCompleteness,
     SliceTold,
     judge_completeness,
 )
@@ -84,21 +84,23 @@ def no_longer_aside(
         session.execute(delete(Slice).filter_by(**key, kept=False, digest=digest))
 
 
-def judged(session: Session, row: Volume) -> Judged:
+def judged(session: Session, row: Volume) -> SeriesCompleteness:
     """Say whether a stored volume is whole, by all that is known of its slices, and why."""
     if row.grid is None:
-        return Judged(row.completeness or UNKNOWN)  # type: ignore[arg-type]
+        return SeriesCompleteness(row.completeness or UNKNOWN)  # type: ignore[arg-type]
     slices = session.scalars(select(Slice).filter_by(study=row.study, series=row.series)).all()
     kept = {_position(one) for one in slices if one.kept}
     aside = {_position(one) for one in slices if not one.kept} - kept
     if aside:
         said = f"{counted(len(aside), 'slice')} more came and could not be added"
-        return Judged(INCOMPLETE, said)
+        return SeriesCompleteness(INCOMPLETE, said)
     sources = slices_of_volume(session, row)
     told, along = [one.told for one in sources], line_of([one.place for one in sources])
     found = judge_completeness(told, along.offsets.tolist(), row.thickness_mm)
     if row.short and found.completeness != WHOLE:
-        return Judged(INCOMPLETE, "the archive gave fewer files of its study than it said")
+        return SeriesCompleteness(
+            INCOMPLETE, "the archive gave fewer files of its study than it said"
+        )
     return found
 
 

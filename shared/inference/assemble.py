@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from shared.clinical.ct_gates import why_not_measured
-from shared.dicom.ct.completeness import INCOMPLETE, UNKNOWN, Judged
+from shared.dicom.ct.completeness import INCOMPLETE, UNKNOWN, SeriesCompleteness
 from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings, RegionMap, join
 from shared.findings.quality_flags import hospital_quality, image_quality
@@ -61,7 +61,7 @@ class Subject:
     resampled: Mapping[str, str] = field(default_factory=dict)
     used: str | None = None
     drawn: Mapping[str, RegionMap] = field(default_factory=dict)
-    judged: Mapping[str, Judged] = field(default_factory=dict)
+    judged: Mapping[str, SeriesCompleteness] = field(default_factory=dict)
 
 
 def assemble(
@@ -185,7 +185,7 @@ def _who_outlined(uid: str, findings: Sequence[Findings], models: Sequence[Model
 def _series_facts(uid: str, subject: Subject, found: Findings, outliner: str) -> SeriesFacts:
     volume = subject.volumes[uid]
     depth, height, width = volume.hu.shape
-    judged = subject.judged.get(uid, Judged(UNKNOWN))
+    judged = subject.judged.get(uid, SeriesCompleteness(UNKNOWN))
     opinion = second_opinion(
         replace(volume, regions=subject.drawn.get(uid)),
         found.volume_maps.get(uid),

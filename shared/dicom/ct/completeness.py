@@ -56,7 +56,7 @@ class SliceTold:
 
 
 @dataclass(frozen=True)
-class Judged:
+class SeriesCompleteness:
     """Completeness of a series, and why, in words without a patient's values."""
 
     completeness: Completeness
@@ -70,7 +70,7 @@ def of_frames(told: SliceTold, frames: int) -> list[SliceTold]:
 
 def judge_completeness(
     told: Sequence[SliceTold], offsets_mm: Sequence[float], thickness_mm: float | None = None
-) -> Judged:
+) -> SeriesCompleteness:
     """Say whether slices are a whole series, as far as their headers and places can say it.
 
     Parameters
@@ -88,13 +88,13 @@ def judge_completeness(
     for mine in by_acquisition.values():
         said = max((one.said for one in mine if one.said is not None), default=0)
         if len(mine) < said:
-            return Judged(
+            return SeriesCompleteness(
                 INCOMPLETE, f"{counted(len(mine), 'slice')} of {said} that its acquisition counts"
             )
     if len(by_acquisition) == 1 and all(one.said == len(told) for one in told):
-        return Judged(WHOLE, "as many slices as its acquisition counts")
+        return SeriesCompleteness(WHOLE, "as many slices as its acquisition counts")
     why = _by_numbers(told) or _by_places(told, offsets_mm, thickness_mm)
-    return Judged(INCOMPLETE, why) if why else Judged(UNKNOWN)
+    return SeriesCompleteness(INCOMPLETE, why) if why else SeriesCompleteness(UNKNOWN)
 
 
 def _by_numbers(told: Sequence[SliceTold]) -> str:

@@ -28,7 +28,7 @@ from shared.dicom.study_files import ScannedFile
 from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.records import PADDING_HU, VolumeRecord
 
-from .completeness import UNKNOWN, Judged, judge_completeness, of_frames
+from .completeness import UNKNOWN, SeriesCompleteness, judge_completeness, of_frames
 from .earlier import BesideNew, EarlierSlices, SliceSource
 from .eligibility import find_stack
 from .geometry import SlicePlace, Stack, functional
@@ -56,7 +56,7 @@ class ReadVolume:
         SHA-256 over the sorted SHA-256 of the files.
     mask_digest : str or None
         SHA-256 of the file that the regions came from; of several, over their sorted ones.
-    judged : Judged
+    judged : SeriesCompleteness
         Whether all slices are there, as far as they can say it.
     sources : tuple of SliceSource
         The slices, those that came before among them.
@@ -70,7 +70,7 @@ class ReadVolume:
     resampled: str
     digest: str
     mask_digest: str | None = None
-    judged: Judged = field(default_factory=partial(Judged, UNKNOWN))
+    judged: SeriesCompleteness = field(default_factory=partial(SeriesCompleteness, UNKNOWN))
     sources: tuple[SliceSource, ...] = ()
     again: tuple[SliceSource, ...] = ()
 
