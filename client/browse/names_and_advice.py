@@ -153,6 +153,7 @@ ADVICE: Final[dict[str, str]] = {
     "localizer": "Nothing, if the axial series was exported: a scout is no slice.",
     "series_too_short": "Export the whole series.",
     "slices_missing": "Export the series again: slices were lost on the way.",
+    "series_part": "Export the whole series again and give it at once.",
     "slices_twice": "Export each phase or reconstruction as a series of its own.",
     "grid_mixed": "Export the axial series alone.",
     "orientation_mixed": "Export the axial series alone.",

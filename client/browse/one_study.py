@@ -25,6 +25,7 @@ from client.store.marks import read_marks
 from client.store.pairing import SENTENCES, Unpaired
 from client.store.patient_source import open_volume, pair_stored
 from client.store.site_store import SiteStore
+from shared.dicom.ct.completeness import COMPLETENESS_WORDS, UNKNOWN
 from shared.dicom.labels.marks import KeptMark
 from shared.errors import StoreMissingError
 from shared.findings.attenuation import calibration_sentence, read_attenuation
@@ -248,6 +249,7 @@ def _volume(
         "contrast": volume.contrast,
         "lossy": volume.lossy,
         "resampled": volume.resampled,
+        "completeness": COMPLETENESS_WORDS[volume.completeness or UNKNOWN],
     }
 
 

@@ -143,6 +143,8 @@ def show_taken(facts: dict[str, Any]) -> None:
     """Print what was taken in, and, of a PACS, what was fetched."""
     from rich.table import Table
 
+    from shared.dicom.ct.completeness import COMPLETENESS_WORDS, UNKNOWN
+
     if "source" in facts:
         asked = facts["source"]
         console().print(
@@ -174,6 +176,7 @@ def show_taken(facts: dict[str, Any]) -> None:
     console().print(table)
     named = [("not taken", series) for series in facts["series_not_taken"]]
     named += [("kept, not measured", series) for series in facts["series_not_measured"]]
+    named += [("incomplete", one) for one in facts["series_kept"] if one["reason"] == "incomplete"]
     for outcome, series in named:
         console().print(
             f"CT series {outcome}: {series['path']} and the rest of its "
@@ -186,6 +189,13 @@ def show_taken(facts: dict[str, Any]) -> None:
             f"a person has to say what {counted(open_scans, 'scan or kind', 'scans or kinds')} of "
             "scans show: see `osteofed site decide`",
             markup=False,
+        )
+    for series in facts["series_replaced"]:
+        console().print(f"CT series {series['path']}: {series['sentence']}", markup=False)
+    unknown = sum(one["reason"] == "unknown" for one in facts["series_kept"])
+    if unknown:
+        console().print(
+            f"{counted(unknown, 'CT series', 'CT series')} {COMPLETENESS_WORDS[UNKNOWN]}"
         )
     if facts["visits_without_images_new"]:
         console().print(

@@ -14,7 +14,14 @@ from typing import Any, Final
 from client.contract.facts import StoredStudyFacts, StoredVolumeFacts
 from client.contract.rows import CANNOT_TELL, NOT_MET, ContractRow, make_row, verdict_of_share
 from shared.phrases import counted
-from shared.settings.contract import AtMostRule, ContrastRule, CtRules, KernelRule, RangeRule
+from shared.settings.contract import (
+    AtMostRule,
+    CompleteSeriesRule,
+    ContrastRule,
+    CtRules,
+    KernelRule,
+    RangeRule,
+)
 
 #: What a series has that a rule looks at; None = the files do not say.
 Fact = float | str | bool | None
@@ -31,6 +38,7 @@ class _SeriesRule:
     advice: str
 
 
+WHOLE_SERIES: Final = "CT series complete"
 RULES: Final = (
     _SeriesRule(
         "kvp", "CT tube voltage", "kV", lambda one: one.kvp,
@@ -56,15 +64,28 @@ RULES: Final = (
         "contrast", "CT contrast agent", "", lambda one: one.contrast,
         "export the series of the other phase, or leave such studies out",
     ),
+    _SeriesRule(
+        "completeness", WHOLE_SERIES, "", lambda one: one.completeness,
+        "export the whole series again and take it in: it replaces the part; or leave such "
+        "studies out",
+    ),
 )  # fmt: skip
 
 
 def ct_rows(rules: CtRules, studies: Sequence[StoredStudyFacts]) -> list[ContractRow]:
     """Hold the rules about CT series against studies; one row a rule that is given."""
     asked = [(one, getattr(rules, one.name)) for one in RULES]
+    # Nobody agreed to learn from parts of series: unless it says so, a contract refuses them.
+    unsaid = rules.completeness is None
+    asked = [
+        (one, CompleteSeriesRule() if unsaid and one.name == "completeness" else rule)
+        for one, rule in asked
+    ]
     asked = [(one, rule) for one, rule in asked if rule is not None]
     chosen = [_chosen(study.volumes, asked) for study in studies if study.volumes]
     rows = [_series_row(one, rule, chosen) for one, rule in asked]
+    if unsaid:  # it is told where it matters
+        rows = [row for row in rows if row.requirement != WHOLE_SERIES or row.verdict == NOT_MET]
     if rules.months is not None:
         rows.append(_months_row(rules.months, studies))
     return rows
@@ -85,6 +106,8 @@ def _meets(rule: Any, fact: Fact) -> bool | None:
         return rule.low <= float(fact) <= rule.high
     if isinstance(rule, AtMostRule):
         return float(fact) <= rule.at_most
+    if isinstance(rule, CompleteSeriesRule):
+        return fact not in rule.refuses
     if isinstance(rule, KernelRule):
         return str(fact).casefold() in {name.casefold() for name in rule.names}
     return bool(fact) is rule.given
@@ -96,6 +119,8 @@ def _required(rule: Any, unit: str) -> str:
         text = f"{rule.low:g} to {rule.high:g} {unit}"
     elif isinstance(rule, AtMostRule):
         text = f"at most {rule.at_most:g} {unit}"
+    elif isinstance(rule, CompleteSeriesRule):
+        text = f"none {' or '.join(rule.refuses)}" if rule.refuses else "any"
     elif isinstance(rule, KernelRule):
         text = ", ".join(rule.names)
     else:
@@ -105,7 +130,7 @@ def _required(rule: Any, unit: str) -> str:
 
 def _series_row(
     one: _SeriesRule,
-    rule: RangeRule | AtMostRule | KernelRule | ContrastRule,
+    rule: RangeRule | AtMostRule | KernelRule | ContrastRule | CompleteSeriesRule,
     chosen: Sequence[StoredVolumeFacts],
 ) -> ContractRow:
     return _row(

@@ -46,7 +46,7 @@ from shared.training.initial_weights import load_preparing
 FOLDER: Final = "contracts"
 #: Changes whenever the same facts would give other verdicts or advice, so that old ones are not
 #: read.
-RULES: Final = "2"
+RULES: Final = "3"
 
 
 class KeptContract(Settings):

@@ -27,6 +27,7 @@ from client.store.patient_source import Dated, pair_studies, read_labels
 from client.store.site_store import SiteStore
 from shared.clinical.references import DIAGNOSTIC_REGIONS, OSTEOPOROSIS_T
 from shared.clinical.scores import reported_score, t_score
+from shared.dicom.ct.completeness import UNKNOWN
 from shared.dicom.labels.marks import slices_of
 from shared.hips import as_left, hip_of, labels_as_left
 from shared.quality import assess
@@ -63,7 +64,7 @@ class StoredVolumeFacts:
     """One CT series, in mm and kV; None = the files do not say, `kernel` is empty then.
 
     `size` are the rows and columns of its array, `levels` the vertebrae of its mask, `slices`
-    those of which a table marks a slice.
+    those of which a table marks a slice; `completeness` is that of the catalogue.
     """
 
     row_mm: float
@@ -77,6 +78,7 @@ class StoredVolumeFacts:
     masked: bool
     levels: tuple[str, ...]
     slices: tuple[str, ...] = ()
+    completeness: str = "unknown"
 
     @property
     def gap_mm(self) -> float | None:
@@ -323,6 +325,7 @@ def _volume(volume: Volume, slices: Sequence[str]) -> StoredVolumeFacts:
         volume.row_mm, volume.column_mm, volume.slice_mm, volume.kvp, volume.kernel,
         volume.thickness_mm, volume.contrast, size, volume.mask_digest is not None,
         tuple(name for name in CT_LEVELS if code_of(name, "volume") in codes), tuple(slices),
+        volume.completeness or UNKNOWN,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ and an ingest that is killed anywhere ends the same when it is started again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,15 +21,19 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from client.ingest.known_files import KnownFiles
+from client.ingest.series_growth import GrownSeries
 from client.ingest.set_aside import reading_of
-from client.ingest.staging import StagingJob, crashed, stage, staging
+from client.ingest.staging import crashed, stage, staging
 from client.ingest.worker_pool import WorkerPool, workers_for
 from client.ingest.writer import IngestWriter
 from client.store.site_store import SiteStore
 from shared.dicom.archives import archives_in, unpack_folder
 from shared.dicom.ct.eligibility import SeriesVerdict, series_not_measured, series_not_taken
+from shared.dicom.ct.geometry import FEWEST_SLICES
 from shared.dicom.read import judge_tables
 from shared.dicom.scan import FolderScan, judge_copies, scan_folder
+from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
 from shared.errors import InputEmptyError
 from shared.runtime.files import alone_with
@@ -65,6 +69,11 @@ class IngestReport:
         CT series of which nothing was taken, and the rule that refused each.
     series_not_measured : list of SeriesVerdict
         CT series that are kept and on which no bone is measured, likewise.
+    series_kept : list of SeriesVerdict
+        CT series that are in the store now, of those that came: whether each is ``whole``,
+        ``incomplete`` or ``unknown``, and what shows it.
+    series_replaced : list of GrownSeries
+        CT series of which a part was stored and that were replaced by more of them.
     to_decide : dict of str to str
         What `osteofed site decide` calls a scan that is set aside until a person says what it
         shows, by the path of its file.
@@ -78,6 +87,8 @@ class IngestReport:
     visits_new: int = 0
     series_not_taken: list[SeriesVerdict] = field(default_factory=list)
     series_not_measured: list[SeriesVerdict] = field(default_factory=list)
+    series_kept: list[SeriesVerdict] = field(default_factory=list)
+    series_replaced: list[GrownSeries] = field(default_factory=list)
     to_decide: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -106,6 +117,8 @@ class IngestReport:
             "outcomes": self.outcomes,
             "series_not_taken": [asdict(series) for series in self.series_not_taken],
             "series_not_measured": [asdict(series) for series in self.series_not_measured],
+            "series_kept": [asdict(series) for series in self.series_kept],
+            "series_replaced": [asdict(series) for series in self.series_replaced],
             "files": [
                 asdict(one)
                 | ({"decide": called} if (called := self.to_decide.get(one.path)) else {})
@@ -123,6 +136,7 @@ def ingest(
     separate: bool = False,
     called: Mapping[str, str] | None = None,
     unread: Iterable[str] = (),
+    short: Mapping[str, bool] | None = None,
 ) -> IngestReport:
     """Take a folder of DICOM studies and label tables into a site's store.
 
@@ -143,6 +157,8 @@ def ingest(
         What files were called before the site gave them the names that they have here.
     unread : iterable of str
         Names of what was set aside before; they may be a patient's, too.
+    short : mapping of str to bool or None
+        Whether an archive gave fewer files of a study than it said, by the study's folder.
 
     Raises
     ------
@@ -173,15 +189,18 @@ def ingest(
                 writer = IngestWriter(store, session, called)
                 writer.identifiers.see_names(unread)
                 verdicts, to_decide = _take(source_dir, scan, writer, pool, staged, progress)
+                kept = writer.finish_series(scan.groups, short or {})
         return IngestReport(
             store.config.site,
             verdicts,
-            len(scan.groups),
+            sum(map(_is_usable, scan.groups)),
             writer.studies.studies_new,
             store.counts(),
             writer.studies.visits.visits_new,
             series_not_taken(scan.series, verdicts),
             series_not_measured(scan.series, verdicts),
+            kept,
+            writer.studies.growth.grown,
             to_decide,
         )
     finally:
@@ -193,6 +212,35 @@ def _alone_in(store: SiteStore) -> Iterator[Path]:
     """Be the only ingest into a store, with a folder for what is on its way."""
     with alone_with(store.arrays.parent / LOCK), staging(store.arrays.parent) as staged:
         yield staged
+
+
+def _is_usable(group: StudyGroup) -> bool:
+    """Whether a study has an image, or slices enough for a volume."""
+    series = group.series.values()
+    return bool(group.images) or any(
+        sum(len(file.places) for file in files) >= FEWEST_SLICES for files in series
+    )
+
+
+def set_aside_as_part(site_folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """Say which files, as an inbox names them, were set aside as parts of something larger.
+
+    Parameters
+    ----------
+    site_folder : Path
+        A site made by `client.store.site_store.init_site`.
+    paths : sequence of Path
+        Named by the digests of their contents.
+    """
+    if not paths:
+        return []
+    store = SiteStore.open(site_folder)
+    try:
+        with Session(store.engine) as session:
+            parts = KnownFiles(store.secret, session).parts([path.stem for path in paths])
+        return [path for path in paths if path.stem in parts]
+    finally:
+        store.close()
 
 
 def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:
@@ -222,7 +270,7 @@ def _take(
     for number, group in enumerate(scan.groups):
         known = writer.judged_before(group)
         if known is None:
-            jobs.append(StagingJob(group, staged / str(number), writer.store.config.reading))
+            jobs.append(writer.job(group, staged / str(number)))
             continue
         writer.remember(known, scan.digests)
         verdicts += known

@@ -5,6 +5,7 @@
 <site>/inbox/complete/<study>/<content>.dcm   studies that wait to be taken in
 <site>/inbox/outcome.json                     what becomes of the files just taken in
 <site>/inbox/fetched.jsonl                    studies that need not be fetched again
+<site>/inbox/counts.json                      whether an archive gave all files that it said
 <site>/quarantine/<study>/<content>.dcm       what was not taken; a person decides
 
 ``<study>`` is a digest keyed with the site's secret, ``<content>`` the digest of the object:
@@ -15,7 +16,9 @@ deleted, what was quarantined or refused is moved to the quarantine, since the P
 be asked to have kept it. The decision is written down before the first file is touched, so
 whoever is killed on the way does the rest of it next time, and never judges half a study.
 The quarantine is not looked at again by itself: a person puts right what can be, takes it in
-with ``osteofed site ingest SITE SITE/quarantine`` or deletes it.
+with ``osteofed site ingest SITE SITE/quarantine`` or deletes it. Slices that were set aside
+because others of their series were missing are the exception: they are judged anew, with what
+comes, as soon as more of their study does.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ import os
 import re
 import shutil
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from client.ingest.folder import IngestReport, ProgressCallback, ingest
+from client.ingest.folder import IngestReport, ProgressCallback, ingest, set_aside_as_part
 from client.store.site_store import SiteStore
 from shared.dicom.content import content_digest
 from shared.dicom.phi.deidentify import keyed_digest
@@ -137,12 +142,27 @@ class Inbox:
         """Count what came so far of a study."""
         return len(list((self.arriving / self.name_of(study_uid)).glob("*.dcm")))
 
-    def finish(self, name: str) -> None:
-        """Say that a study, by the name of its folder, is complete: it waits to be taken in."""
+    def files_in(self, name: str) -> list[Path]:
+        """Files that came so far of a study, by the name of its folder."""
+        return sorted((self.arriving / name).glob("*.dcm"))
+
+    def finish(self, name: str, said: int | None = None) -> None:
+        """Say that a study, by the name of its folder, is complete: it waits to be taken in.
+
+        Parameters
+        ----------
+        name : str
+            Of `name_of`.
+        said : int or None
+            How many instances the archive said that it has; fewer show that some are missing.
+        """
         source, target = self.arriving / name, self.complete / name
         with self._renaming:
             if not source.is_dir():
                 return
+            if said is not None:
+                short = len(list(source.glob("*.dcm"))) < said
+                self._keep_short(lambda known: known | {name: short})
             for part in source.glob(f"*{PART}"):
                 part.unlink()
             if target.exists():  # the rest of a study whose first part still waits
@@ -153,6 +173,32 @@ class Inbox:
             else:
                 source.rename(target)
             settle_folder(self.complete)
+
+    @property
+    def _counts(self) -> Path:
+        return self.folder / "counts.json"
+
+    def short(self) -> dict[str, bool]:
+        """Whether the archive gave fewer files than it said, of each study that waits."""
+        try:
+            found = json.loads(self._counts.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return {}
+        return {name: bool(short) for name, short in found.items()}
+
+    def bring_back(self, belongs: Callable[[list[Path]], list[Path]]) -> None:
+        """Let quarantined slices wait again whose study waits: more of their series may be there.
+
+        Parameters
+        ----------
+        belongs : callable
+            Says which of some quarantined files were only set aside because others were missing.
+        """
+        for study in sorted(path.name for path in self.complete.iterdir() if path.is_dir()):
+            for path in belongs(sorted((self.quarantine / study).glob("*.dcm"))):
+                path.replace(self.complete / study / path.name)
+            with suppress(OSError):  # a person may have put something else there
+                (self.quarantine / study).rmdir()
 
     def studies(self) -> list[str]:
         """Names of the studies that are still arriving, sorted."""
@@ -232,7 +278,18 @@ class Inbox:
         for folder in self.complete.iterdir():
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+        self._keep_short(lambda known: {one: it for one, it in known.items() if self._waits(one)})
         plan.unlink()
+
+    def _waits(self, study: str) -> bool:
+        return (self.complete / study).exists() or (self.folder / "fetching" / study).exists()
+
+    def _keep_short(self, change: Callable[[dict[str, bool]], dict[str, bool]]) -> None:
+        """Change what is known of counts; several processes may."""
+        with self.alone("counts"):
+            known = self.short()
+            if (now := change(known)) != known:
+                write_text_atomically(self._counts, json.dumps(now), mode=OWNER_ONLY)
 
 
 def take_inbox(site_folder: Path, progress: ProgressCallback | None = None) -> IngestReport:
@@ -266,7 +323,8 @@ def take_inbox(site_folder: Path, progress: ProgressCallback | None = None) -> I
         if not inbox.waiting():
             return nothing
         # What a PACS sends can crash a decoder, and whoever listens has to go on listening.
-        report = ingest(site_folder, inbox.complete, progress, separate=True)
+        inbox.bring_back(partial(set_aside_as_part, site_folder))
+        report = ingest(site_folder, inbox.complete, progress, separate=True, short=inbox.short())
         # Catalogue and arrays must outlive a power cut before their source goes.
         os.sync()
         inbox.decide(report.files)

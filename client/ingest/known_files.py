@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
-from client.store.catalogue import Image, SourceFile, Study, Volume
+from client.store.catalogue import Image, Slice, SourceFile, Study, Volume
+from shared.dicom.ct.volume import joint_digest
 from shared.dicom.phi.deidentify import keyed_digest, pseudonym, replaced_uid
 from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import FileVerdict, judge
+
+CONTENTS_PER_QUERY: Final = 500
+#: Reasons that may hold no more once more of the study is there.
+PARTS: Final = (
+    "slices_missing", "series_too_short", "series_incomplete", "series_part", "mask_without_image",
+    "mask_other_grid",
+)  # fmt: skip
 
 
 class KnownFiles:
@@ -39,6 +48,30 @@ class KnownFiles:
     def content(self, digest: str) -> str:
         """Keyed digest of a content's SHA-256."""
         return self.keyed("content", digest)
+
+    def joint(self, digests: Iterable[str]) -> str:
+        """Keyed digest of several digests, in any order."""
+        return self.content(joint_digest(digests))
+
+    def taken(self, digests: Collection[str]) -> set[str]:
+        """Those of some contents of which a file was taken before."""
+        return self._ended(digests, SourceFile.verdict == "taken")
+
+    def parts(self, digests: Collection[str]) -> set[str]:
+        """Those of some contents that were set aside because others were missing."""
+        return self._ended(digests, SourceFile.reason.in_(PARTS))
+
+    def _ended(self, digests: Collection[str], how: ColumnElement[bool]) -> set[str]:
+        keyed = {self.content(digest): digest for digest in digests}
+        found: set[str] = set()
+        names = sorted(keyed)
+        for start in range(0, len(names), CONTENTS_PER_QUERY):
+            some = names[start : start + CONTENTS_PER_QUERY]
+            query = select(SourceFile.content_digest).where(
+                how, SourceFile.content_digest.in_(some)
+            )
+            found |= {keyed[one] for one in self.session.scalars(query)}
+        return found
 
     def visit(self, patient_id: str, day: date) -> str:
         """Keyed digest of who was scanned when."""
@@ -93,12 +126,16 @@ class KnownFiles:
     def _all_there(self, uid: str, group: StudyGroup) -> bool:
         """Whether each file of a study is in the store with the same content.
 
-        And whether all is kept that is asked of it: an older version kept no turns of images.
+        And whether all is kept that is asked of it: an older version kept no turns of images,
+        and no slices of volumes.
         """
         known: set[str | None] = set()
         unturned = select(Image.view).where(Image.study == uid, Image.turned.is_(None))
         if self.session.execute(unturned).first() is not None:
             return False
+        if self._lacks_slices(uid, group):
+            return False
+        kept = set(self.session.scalars(select(Slice.digest).filter_by(study=uid, kept=True)))
         for table in (Image, Volume):
             columns = select(table.digest, table.mask_digest).where(table.study == uid)
             known |= {digest for row in self.session.execute(columns) for digest in row}
@@ -112,12 +149,25 @@ class KnownFiles:
                 if self.content(file.digest) not in known:
                     return False
                 continue
-            # A volume has one digest for all its slices; theirs are with the files.
+            if self.content(file.digest) in kept:
+                continue
+            # A slice that came again otherwise encoded; its volume holds it by other content.
             key = (self.keyed("name", file.name), self.content(file.digest))
             seen = self.session.get(SourceFile, key)
             if seen is None or seen.verdict != "taken":
                 return False
         return True
+
+    def _lacks_slices(self, uid: str, group: StudyGroup) -> bool:
+        """Whether a whole volume came of which an older version kept no slices."""
+        columns = select(Volume.series, Volume.slices)
+        older = columns.where(Volume.study == uid, Volume.completeness.is_(None))
+        slices = {row.series: row.slices for row in self.session.execute(older)}
+        return any(
+            sum(len(file.places) for file in files)
+            >= slices.get(replaced_uid(self.secret, series), math.inf)
+            for series, files in (group.series.items() if slices else ())
+        )
 
     def remember(self, verdicts: Iterable[FileVerdict], digests: Mapping[str, str]) -> None:
         """Keep how each file ended, by keyed digests of its name and content."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,11 +18,13 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from client.store.arrays import levels_text, write_array
+from client.store.arrays import levels_text, mapped, write_array
+from shared.dicom.ct.earlier import EarlierSlices
 from shared.dicom.read import read_group
 from shared.dicom.read_study import ReadStudy
 from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import FileVerdict, judge
+from shared.errors import StoreMissingError
 from shared.quality import assess
 from shared.records import QualityMark, View
 from shared.settings.pacs import ReadingSettings
@@ -42,6 +44,9 @@ class StagingJob:
     group: StudyGroup
     folder: Path
     reading: ReadingSettings = field(default_factory=ReadingSettings)
+    #: What is stored of its series of which more came, and where the voxels are.
+    earlier: Mapping[str, EarlierSlices] = field(default_factory=dict)
+    kept: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,10 @@ def stage(job: StagingJob) -> Staged:
 
 
 def _staged(job: StagingJob) -> Staged:
-    study, verdicts = read_group(job.group, job.reading)
+    if job.earlier:
+        study, verdicts = read_group(job.group, job.reading, _opened(job))
+    else:
+        study, verdicts = read_group(job.group, job.reading)
     if study is None:
         return Staged(None, verdicts)
     job.folder.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
@@ -130,6 +138,15 @@ def _staged(job: StagingJob) -> Staged:
         record = replace(volume.record, hu=NO_VOXELS, regions=None)
         volumes[uid] = replace(volume, record=record)
     return Staged(replace(study, images=images, volumes=volumes), verdicts, marks, extents)
+
+
+def _opened(job: StagingJob) -> dict[str, EarlierSlices]:
+    """What is stored of the study's series, with voxels where they can be had."""
+    opened = dict(job.earlier)
+    for series, path in job.kept.items():
+        with suppress(StoreMissingError):
+            opened[series] = replace(opened[series], hu=mapped(path))
+    return opened
 
 
 def crashed(job: StagingJob) -> Staged:

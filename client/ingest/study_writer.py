@@ -22,9 +22,10 @@ from client.ingest.deidentification_codes import methods_of, scanner_text
 from client.ingest.known_files import KnownFiles
 from client.ingest.label_writer import LabelWriter
 from client.ingest.mark_writer import MarkWriter
+from client.ingest.series_growth import SeriesGrowth, Standing, slice_facts
 from client.ingest.staging import Staged, StagingJob, VolumeExtent, What, staged_array
 from client.ingest.visit_writer import VisitWriter
-from client.store.catalogue import Image, Patient, Quality, Study, Volume
+from client.store.catalogue import Image, Patient, Quality, Slice, Study, Volume
 from client.store.marks import turned_text
 from client.store.site_store import OWNERS_FOLDER, SiteStore, origin_text
 from client.store.split import assign
@@ -39,7 +40,7 @@ from shared.regions import HIP_REPORTED, RIGHT_HIP
 #: Flag of an image that was assessed and about which nothing is to be said.
 NOTHING_FOUND: Final = QualityMark("none", 0.0)
 #: In the order in which rows may refer to each other.
-ROWS_IN_ORDER: Final = (Patient, Study, Image, Volume, Quality)
+ROWS_IN_ORDER: Final = (Patient, Study, Image, Volume, Slice, Quality)
 
 _Verdicts = dict[str, FileVerdict]
 
@@ -50,7 +51,8 @@ class _Piece:
 
     Its row by `table`, `key` and `facts`; keyed `digest` of its content and plain
     `mask_digest`; names of the `files` and the `mask` that it came from; stems of its
-    arrays where they are `staged` and `stored`; the reason if `other` content is there.
+    arrays where they are `staged` and `stored`; the reason if `other` content is there; and of
+    a volume what was read, with the digest that it had before schema 5.
     """
 
     table: type[Image] | type[Volume]
@@ -64,6 +66,8 @@ class _Piece:
     stored: str
     what: What
     other: str
+    volume: ReadVolume | None = None
+    older: str = ""
 
 
 class StudyWriter:
@@ -87,6 +91,7 @@ class StudyWriter:
         self._patients = set(session.scalars(select(Patient.pseudonym)))
         self._rows: dict[type[Any], list[dict[str, Any]]] = defaultdict(list)
         self._labels = LabelWriter(session)
+        self.growth = SeriesGrowth(store, session, files)
         marks = MarkWriter(store, session, files)
         self.visits = VisitWriter(session, files, self._labels, marks)
 
@@ -194,7 +199,7 @@ class StudyWriter:
                 table=Volume,
                 key={"study": uid, "series": replaced},
                 facts=asdict(extents[series]) | _facts_of(volume),
-                digest=self.files.content(volume.digest),
+                digest=self.growth.digest(volume),
                 mask_digest=volume.mask_digest,
                 files=[file.name for file in job.group.series.get(series, [])],
                 mask=masks.get(volume.mask_digest or "", ""),
@@ -202,6 +207,8 @@ class StudyWriter:
                 stored=replaced,
                 what="hu",
                 other="series_already_stored",
+                volume=volume,
+                older=self.files.content(volume.digest),
             )
 
     def _put(self, piece: _Piece, folder: Path, *, study_is_new: bool) -> tuple[bool, _Verdicts]:
@@ -209,15 +216,23 @@ class StudyWriter:
         table = piece.table
         there = None
         if not study_is_new:
-            columns = select(table.digest, table.mask_digest).filter_by(**piece.key)
+            slices = [Volume.slices] if table is Volume else []
+            columns = select(table.digest, table.mask_digest, *slices).filter_by(**piece.key)
             there = self.session.execute(columns).one_or_none()
-        if there is not None and there.digest != piece.digest:
+        standing = self._standing(piece, there)
+        if standing == "other":
             changed = {name: judge(name, piece.other) for name in piece.files}
             return False, changed | {piece.mask: judge(piece.mask, "mask_without_image")}
         changed = {}
         mask = None if piece.mask_digest is None else self.files.content(piece.mask_digest)
+        if standing == "more" and piece.volume is not None:
+            arrays = (folder, piece.staged)
+            self.growth.replace(piece.key, piece.facts, piece.volume, arrays, mask, piece.files[0])
+            return True, changed
         if there is not None:
             changed = {name: judge(name, "already_there") for name in piece.files}
+            if piece.volume is not None:
+                self.growth.complete(piece.key, piece.volume)
             if table is Image:
                 self._tell_again(piece)
         if mask is not None and there is not None and there.mask_digest is not None:
@@ -233,6 +248,9 @@ class StudyWriter:
         if there is None:
             self._move(folder, piece, piece.what)
             row = {**piece.key, **piece.facts, "digest": piece.digest, "mask_digest": mask}
+            if piece.volume is not None:
+                row |= slice_facts(piece.volume)
+                self._rows[Slice] += self.growth.taking_over(piece.key, piece.volume)
             self._rows[table].append(row)
         return there is None, changed
 
@@ -243,6 +261,16 @@ class StudyWriter:
         more = func.coalesce(Image.scans, 1) < piece.facts["scans"]
         values = {name: piece.facts[name] for name in ("scans", "chosen")}
         self.session.execute(kept.where(Image.scans.is_(None) | more).values(values))
+
+    def _standing(self, piece: _Piece, there: Any) -> Standing | None:
+        """Say how a piece stands to what is there; None if nothing is."""
+        if there is None:
+            return None
+        if there.digest in (piece.digest, piece.older):
+            return "same"
+        if piece.volume is None:
+            return "other"
+        return self.growth.standing(piece.key, piece.volume, there.slices)
 
     def _move(self, folder: Path, piece: _Piece, what: What) -> None:
         """Put an array where it stays; one of the same name holds the same or is named by none."""

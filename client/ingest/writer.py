@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sqlalchemy.orm import Session
 
@@ -13,6 +13,7 @@ from client.ingest.set_aside import SetAsideScans
 from client.ingest.staging import Staged, StagingJob
 from client.ingest.study_writer import StudyWriter
 from client.store.site_store import SiteStore
+from shared.dicom.ct.eligibility import SeriesVerdict
 from shared.dicom.labels.tables import LabelRow
 from shared.dicom.scan import FolderScan
 from shared.dicom.study_files import StudyGroup
@@ -57,9 +58,16 @@ class IngestWriter:
             self.identifiers.looked_at |= {file.name for file in group.files}
         return verdicts
 
+    def job(self, group: StudyGroup, folder: Path) -> StagingJob:
+        """What is to be read of a study, with what is stored of its series already."""
+        earlier, kept = self.studies.growth.earlier(group)
+        return StagingJob(group, folder, self.store.config.reading, earlier, kept)
+
     def take_study(self, job: StagingJob, staged: Staged) -> list[FileVerdict]:
         """Store what is new of one study that was read; its folder of arrays is used up."""
         study = staged.study
+        read = () if study is None else study.volumes
+        self.studies.growth.note_belonging(job.group, staged.verdicts, read)
         if study is None:
             return staged.verdicts
         self.identifiers.see(study.identifiers)
@@ -69,6 +77,8 @@ class IngestWriter:
     def take_labels(self, rows: list[LabelRow]) -> list[FileVerdict]:
         """Join labels to the store's studies, also to those of earlier ingests."""
         self.send()
+        if self.studies.growth.waits:  # marks are placed on the arrays that are in place
+            self.commit()
         return self.studies.take_labels(rows)
 
     def assign_splits(self) -> None:
@@ -97,6 +107,23 @@ class IngestWriter:
         """Keep how each file ended."""
         self.files.remember(verdicts, digests)
 
+    def finish_series(
+        self, groups: Iterable[StudyGroup], short: Mapping[str, bool]
+    ) -> list[SeriesVerdict]:
+        """Say of each CT series that came and is stored whether it is whole.
+
+        `short` is by the folder of a study: whether fewer files of it came than were said.
+        """
+        groups, growth = [one for one in groups if one.series], self.studies.growth
+        self.send()
+        for group in groups:
+            growth.grade(group)
+            folder = PurePosixPath(group.files[0].name).parts[0]
+            if folder in short:
+                growth.note_count(group.study_uid, short=short[folder])
+        self.commit()
+        return [one for group in groups for one in growth.states(group)]
+
     def send(self) -> None:
         """Write everything that is waiting; the caller commits."""
         self.studies.send()
@@ -108,3 +135,4 @@ class IngestWriter:
         """Write everything that is waiting, for good."""
         self.send()
         self.session.commit()
+        self.studies.growth.settle()

@@ -264,7 +264,7 @@ def _fetch_one(
         return failed
     except TryAgainError as failed:
         raise given_up(pacs.name, failed) from None
-    inbox.finish(inbox.name_of(study.study_uid))
+    inbox.finish(inbox.name_of(study.study_uid), study.instances)
     inbox.remember_fetched(pacs.name, study.study_uid, study.instances)
     return None
 
@@ -281,5 +281,7 @@ def _joined(reports: list[IngestReport]) -> IngestReport:
         sum(report.visits_new for report in reports),
         [series for report in reports for series in report.series_not_taken],
         [series for report in reports for series in report.series_not_measured],
+        [series for report in reports for series in report.series_kept],
+        [series for report in reports for series in report.series_replaced],
         {path: called for report in reports for path, called in report.to_decide.items()},
     )

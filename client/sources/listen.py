@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from client.store.site_store import SiteStore
 from shared.errors import ConfigValueError
 from shared.settings.pacs import ListenSettings
 
+from .arriving import ArrivingSeries
 from .nodes import serving, storing_node
 
 #: How often it is looked whether a study is complete.
@@ -25,32 +27,36 @@ LONGEST_WAIT: Final = 10.0
 class Quiet:
     """When something of each study last came.
 
-    A study is quiet if nothing of it came for `seconds`. What a PACS sends in one go is
-    taken in in one go: studies that are quiet wait until all are, up to `LONGEST_WAIT`
-    times as long, so that the split of patients does not depend on the line's speed.
+    A study is quiet if nothing of it came for `seconds`, or for as long as was said when it was
+    last heard. What a PACS sends in one go is taken in in one go: studies that are quiet wait
+    until all are, up to `LONGEST_WAIT` times `seconds`, so that the split of patients does not
+    depend on the line's speed.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
         self._clock = clock
         self._last: dict[str, float] = {}
+        self._needs: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def heard(self, study: str) -> None:
-        """Note that something of a study came."""
+    def heard(self, study: str, seconds: float | None = None) -> None:
+        """Note that something of a study came, and how long it must be quiet, if otherwise."""
         with self._lock:
             self._last[study] = self._clock()
+            self._needs[study] = self.seconds if seconds is None else seconds
 
     def due(self) -> list[str]:
         """Studies to be taken in now, sorted; each is given once."""
         with self._lock:
             now = self._clock()
-            quiet = [one for one, last in self._last.items() if now - last >= self.seconds]
-            longest = max((now - self._last[one] for one in quiet), default=0.0)
-            if len(quiet) < len(self._last) and longest < self.seconds * LONGEST_WAIT:
+            over = {one: now - last - self._needs[one] for one, last in self._last.items()}
+            quiet = [one for one, seconds in over.items() if seconds >= 0]
+            longest = max((over[one] for one in quiet), default=0.0)
+            if len(quiet) < len(over) and longest < self.seconds * (LONGEST_WAIT - 1):
                 return []
             for one in quiet:
-                del self._last[one]
+                del self._last[one], self._needs[one]
             return sorted(quiet)
 
 
@@ -91,14 +97,21 @@ def listen(
     require_senders(settings)
     inbox = Inbox(store.folder, store.secret, "pushed")
     quiet = Quiet(settings.quiet_seconds)
+    series = ArrivingSeries(settings.quiet_seconds, settings.quiet_seconds_ct)
     left = inbox.studies()  # by a node that was ended
     for study in left:
-        quiet.heard(study)
+        for path in inbox.files_in(study):
+            series.look(study, path)
+        quiet.heard(study, series.wait(study))
 
     def deliver(study_uid: str, data: bytes) -> bool:
-        quiet.heard(inbox.name_of(study_uid))
-        new = inbox.deliver(study_uid, data)
-        quiet.heard(inbox.name_of(study_uid))
+        name = inbox.name_of(study_uid)
+        quiet.heard(name, settings.quiet_seconds_ct)  # it may take long to be put down
+        try:
+            new = inbox.deliver(study_uid, data)
+            series.look(name, BytesIO(data))
+        finally:
+            quiet.heard(name, series.wait(name))
         return new
 
     stop = stop or threading.Event()
@@ -113,6 +126,7 @@ def listen(
             due = quiet.due()
             for study in due:
                 inbox.finish(study)
+                series.forget(study)
             if due or waits:
                 waits = False
                 taken(take_inbox(site_folder))

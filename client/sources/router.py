@@ -8,7 +8,7 @@ from typing import Any, Final
 from client.ingest.folder import IngestReport, ProgressCallback, ingest
 from client.store.site_store import SETTINGS
 from shared.errors import ConfigValueError, OsteofedError, StoreMissingError
-from shared.settings.files import SiteConfig, load_settings, parse_settings
+from shared.settings.files import SiteConfig, load_settings, parse_settings, resolve
 from shared.settings.pacs import DicomWebSettings, PacsSettings
 
 from .fetch import Fetched, Pacs, fetch_all
@@ -56,8 +56,8 @@ def take_source(
     Raises
     ------
     ConfigValueError
-        If a folder or an archive is asked for part of its studies, or ``site.yaml`` does not
-        say where the PACS is.
+        If a folder or an archive is asked for part of its studies, is or holds what the site
+        itself keeps, or ``site.yaml`` does not say where the PACS is.
     """
     if source in (WEB, PEER) or source.startswith(("http://", "https://")):
         settings = _settings(site_folder)
@@ -70,9 +70,37 @@ def take_source(
             "or an archive is always taken in as a whole; leave them out)"
         )
     path = Path(source)
+    refuse_own(site_folder, path)
     if path.suffix.lower() == ".zip" and not path.is_dir():
         return ingest_archive(site_folder, path, progress, workers)
     return ingest(site_folder, path, progress, workers)
+
+
+def refuse_own(site_folder: Path, path: Path) -> None:
+    """Refuse a folder of which the site itself writes or moves files meanwhile.
+
+    Raises
+    ------
+    ConfigValueError
+        If it is the site's inbox or store, lies in one, or holds one.
+    """
+    settings = site_folder / SETTINGS
+    if not settings.is_file() or not path.exists():
+        return
+    site = site_folder.resolve()
+    asked = path.resolve()
+    store = resolve(site, load_settings(settings, SiteConfig).store).resolve()
+    for what, own in (("inbox", site / "inbox"), ("store", store)):
+        if asked == own or own in asked.parents:
+            how = "is"
+        elif own.exists() and asked in own.parents:
+            how = "holds"
+        else:
+            continue
+        raise ConfigValueError(
+            f"{path}: {how} the site's own {what}, which is no source (must be a folder of the "
+            "hospital's export; `osteofed site listen` takes in by itself what is pushed)"
+        )
 
 
 def echo(site_folder: Path) -> tuple[list[dict[str, Any]], OsteofedError | None]:

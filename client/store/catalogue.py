@@ -24,8 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 #: "1" knew no volumes, quality or identifiers, "2" not how large volumes are and which levels
-#: their masks have, "3" neither marks nor how images were turned, "4" neither how views were told
-#: nor of how many scans an image was chosen; `client.store.site_store` brings such a store up.
+#: their masks have, "3" neither marks nor how images were turned, "4" neither how views were told,
+#: of how many scans an image was chosen, the slices of volumes, nor whether all are there;
+#: `client.store.site_store` brings such a store up.
 SCHEMA: Final = "5"
 
 
@@ -107,6 +108,12 @@ class Volume(Base):
     `digest` is the keyed digest of the sorted digests of its slices. `rows` and `columns` are
     those of its array, `levels` the codes of its mask, separated by blanks and empty without a
     mask; of a volume that schema 2 stored they are unknown until a data contract is checked.
+
+    `completeness` is ``whole``, ``incomplete`` or ``unknown``
+    (`shared.dicom.ct.completeness`), `short` whether an archive gave fewer files of its study than
+    it said, and `grid` how its slices lie as they came: direction cosines, spacing in mm, rows and
+    columns. Of a volume that schema 4 stored all three are unknown until its files are taken in
+    again.
     """
 
     __tablename__ = "volumes"
@@ -128,6 +135,36 @@ class Volume(Base):
     rows: Mapped[int | None]
     columns: Mapped[int | None]
     levels: Mapped[str | None] = mapped_column(String(80))
+    completeness: Mapped[str | None] = mapped_column(String(12))
+    short: Mapped[bool | None]
+    grid: Mapped[str | None] = mapped_column(String(240))
+
+
+class Slice(Base):
+    """One slice of a volume, so that more of the series can be told from other content.
+
+    One that is not `kept` was seen and set aside: it belongs to the series, and shows that the
+    volume is not whole. It may come before any other of its study.
+
+    `digest` is the keyed digest of the content of its file, `frame` which frame of it, `x_mm`,
+    `y_mm` and `z_mm` where it lies, in patient coordinates. `number`, `acquisition`, `said` and
+    `apart_mm` are what its header says of the series
+    (`shared.dicom.ct.completeness.SliceTold`).
+    """
+
+    __tablename__ = "slices"
+    study: Mapped[str] = mapped_column(String(64), primary_key=True)
+    series: Mapped[str] = mapped_column(String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    frame: Mapped[int] = mapped_column(primary_key=True)
+    kept: Mapped[bool]
+    x_mm: Mapped[float]
+    y_mm: Mapped[float]
+    z_mm: Mapped[float]
+    number: Mapped[int | None]
+    acquisition: Mapped[int | None]
+    said: Mapped[int | None]
+    apart_mm: Mapped[float | None]
 
 
 class Quality(Base):

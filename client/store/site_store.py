@@ -44,6 +44,7 @@ from client.store.catalogue import (
     has_images,
     open_catalogue,
 )
+from client.store.coming_arrays import settle_arrays
 from client.store.patient_source import StoreSource, read_source
 from client.store.split import SPLITS, Split
 from shared.dicom.phi.deidentify import keyed_digest
@@ -159,7 +160,9 @@ class SiteStore:
                 f"{resolve(folder, config.secret).name}; put the right secret back "
                 "(with this one, patients would get second pseudonyms)"
             )
-        return cls(folder, config, secret, engine)
+        store = cls(folder, config, secret, engine)
+        settle_arrays(engine, store.arrays, alone=False)
+        return store
 
     def open_ledger(self) -> Ledger:
         """Open the privacy ledger that was made with this store.

@@ -15,6 +15,7 @@ from client.store.pairing import Pairing
 from client.store.patient_source import pair_stored
 from client.store.site_store import SiteStore
 from client.store.split import SPLITS
+from shared.dicom.ct.completeness import COMPLETENESS_WORDS, UNKNOWN
 
 
 def describe_store(folder: Path) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def describe_store(folder: Path) -> dict[str, Any]:
                 *_rows(session, "images {}", _by_image(Image.view, func.count())),
                 *_rows(session, "masks {}", _by_image(Image.view, func.count(Image.mask_digest))),
                 *_rows(session, "CT series", _by_volume(func.count())),
+                *_completeness_rows(session),
                 *_rows(session, "masks of CT series", _by_volume(func.count(Volume.mask_digest))),
                 *_rows(session, "studies with {}", _by_label().where(has_images())),
                 *_rows(session, "studies with a marked {}", _by_mark()),
@@ -100,6 +102,13 @@ def _by_image(*columns: Any) -> Any:
 def _by_volume(*columns: Any) -> Any:
     """Select by split and of the CT series."""
     return _by_study(*columns).join(Volume, Volume.study == Study.uid)
+
+
+def _completeness_rows(session: Session) -> list[dict[str, Any]]:
+    """CT series by whether all their slices are there; of an older version nobody knows."""
+    state = func.coalesce(Volume.completeness, UNKNOWN)
+    rows = _rows(session, "{}", _by_volume(state.label("state"), func.count()))
+    return [row | {"what": f"CT series: {COMPLETENESS_WORDS[row['what']]}"} for row in rows]
 
 
 def _by_label() -> Any:

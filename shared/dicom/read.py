@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from shared.dicom.ct.earlier import EarlierSlices
 from shared.dicom.ct.volume import ReadVolume, read_series
 from shared.dicom.labels.label_joining import join_labels, judge_tables, merge_labels
 from shared.dicom.masks.segmentation import read_regions
@@ -102,7 +103,9 @@ def _read_scanned(scan: FolderScan, settings: ReadingSettings | None) -> ReadRes
 
 
 def read_group(
-    group: StudyGroup, settings: ReadingSettings | None = None
+    group: StudyGroup,
+    settings: ReadingSettings | None = None,
+    earlier: Mapping[str, EarlierSlices] | None = None,
 ) -> tuple[ReadStudy | None, list[FileVerdict]]:
     """Read the pixels, masks and inner labels of one study.
 
@@ -112,6 +115,8 @@ def read_group(
         Its files.
     settings : ReadingSettings or None
         What the site says of its makers; None = nothing.
+    earlier : mapping of str to EarlierSlices or None
+        What came of its CT series before, by SeriesInstanceUID.
 
     Returns
     -------
@@ -125,7 +130,7 @@ def read_group(
         for view in group.images:
             _take_view(parts, view, group)
         for uid, slices in group.series.items():
-            _take_series(parts, uid, slices, group.masks)
+            _take_series(parts, uid, slices, group.masks, (earlier or {}).get(uid))
     judged = {verdict.path for verdict in parts.verdicts}
     parts.verdicts += [
         judge(mask.name, "mask_without_image") for mask in group.masks if mask.name not in judged
@@ -274,12 +279,16 @@ def _take(parts: _Parts, view: View, file: ScannedFile, masks: list[ScannedFile]
 
 
 def _take_series(
-    parts: _Parts, uid: str, slices: list[ScannedFile], masks: list[ScannedFile]
+    parts: _Parts,
+    uid: str,
+    slices: list[ScannedFile],
+    masks: list[ScannedFile],
+    earlier: EarlierSlices | None,
 ) -> None:
     """Read one CT series with its masks into the study."""
     instances = {file.instance_uid for file in slices}
     mine = [mask for mask in masks if mask.series_uid == uid or instances & mask.refers_to]
-    volume, header, verdicts = read_series(slices, mine, parts.identify, parts.settings)
+    volume, header, verdicts = read_series(slices, mine, parts.identify, parts.settings, earlier)
     if volume is not None and header is not None:
         parts.volumes[uid] = volume
         parts.describe(header, slices[0], _filled(parts.covariates, header, slices[0]))

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from shared.dicom.ct.eligibility import SLICE_RULES, check
-from shared.dicom.ct.geometry import FEWEST_SLICES, places_of
+from shared.dicom.ct.geometry import places_of
 from shared.dicom.labels.mark_images import find_images
 from shared.dicom.labels.tables import LabelRow, read_table
 from shared.dicom.masks.mask_files import loose_grid
@@ -317,7 +317,13 @@ def _describe_slices(dataset: Dataset, common: dict[str, Any], *, unlinked: bool
     series = text_of(dataset, "SeriesInstanceUID")
     if unlinked or not series:
         raise SetAsideError("uid_missing")
-    return ScannedFile(kind="slice", series_uid=series, places=places_of(dataset), **common)
+    return ScannedFile(
+        kind="slice",
+        series_uid=series,
+        places=places_of(dataset),
+        slices_told=ct.told_of(dataset),
+        **common,
+    )
 
 
 def _group(files: list[ScannedFile], scan: FolderScan) -> None:
@@ -365,11 +371,6 @@ def _study(study_uid: str, members: list[ScannedFile], scan: FolderScan) -> Stud
             group.images[file.view] = file
         elif file.kind == "slice":
             group.series.setdefault(file.series_uid, []).append(file)
-    for uid, slices in list(group.series.items()):
-        number = sum(len(file.places) for file in slices)
-        if number < FEWEST_SLICES:
-            scan.verdicts += [judge(file.name, "series_too_short", f"{number}") for file in slices]
-            del group.series[uid]
     return group
 
 

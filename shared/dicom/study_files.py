@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from shared.dicom.ct.completeness import SliceTold
 from shared.dicom.ct.geometry import SlicePlace
 from shared.dicom.labels.tables import LabelRow
 from shared.dicom.masks.mask_files import MaskGrid
@@ -34,6 +35,8 @@ class ScannedFile:
         SeriesInstanceUID of slices; of a mask without DICOM, that of the series it fits.
     places : tuple of SlicePlace
         Where the slices lie: one, or one for each frame.
+    slices_told : SliceTold
+        What the header of slices says of the series.
     grid : MaskGrid or None
         Where a mask without DICOM lies (NRRD, NIfTI); it has no UIDs.
     rows : tuple of LabelRow
@@ -59,6 +62,7 @@ class ScannedFile:
     refers_to: frozenset[str] = frozenset()
     series_uid: str = ""
     places: tuple[SlicePlace, ...] = ()
+    slices_told: SliceTold = field(default_factory=SliceTold)
     grid: MaskGrid | None = None
     rows: tuple[LabelRow, ...] = ()
     made: tuple[str, ...] = ()

@@ -96,6 +96,11 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
         "an older version stored the image: take its file in again, then the table",
     ),
     "series_already_stored": ("quarantined", "the series is stored already with other content"),
+    "series_part": (
+        "quarantined",
+        "more of a CT series that is stored and was resampled, so that it cannot be added to; "
+        "give the whole series at once",
+    ),
     "for_processing": ("quarantined", "raw detector values, not meant to be looked at as they are"),
     "polarity_unsure": ("quarantined", "bone looks darker than what is beside it: maybe inverted"),
     "localizer": (

@@ -10,6 +10,7 @@ import numpy as np
 
 from shared.clinical.ct_gates import why_not_measured
 from shared.clinical.whose_reference import HipReference
+from shared.dicom.ct.completeness import INCOMPLETE, UNKNOWN, SeriesCompleteness
 from shared.dicom.pixels.orientation import Facing
 from shared.findings.facts import NotAssessed, QualityFlag
 from shared.findings.findings import Findings, RegionMap, join, with_hips_of
@@ -63,13 +64,13 @@ RECOGNISED: Final = QualityFlag(
 class Subject:
     """One study as it was read, with the hospital's labels for comparison.
 
-    `volumes` and what was done to them (`ReadVolume.resampled`) are by SeriesInstanceUID; `used`
-    is the one that CT tasks read. `drawn`, by the series, are vertebrae that the hospital
-    outlined, in the codes of `VolumeRecord.regions`: what is measured inside of them depends on
-    no network. `choices` and `set_aside` are those of `ReadStudy`. `hip` is with whom the site
-    has its hips compared. `told` is how it was told what an image shows; absent = by its
-    attributes. `withheld` says which images are not assessed, and why; `facing` which way a
-    lateral image looks in its file.
+    `volumes`, what was done to them (`ReadVolume.resampled`) and whether all their slices are
+    there (`judged`) are by SeriesInstanceUID; `used` is the one that CT tasks read. `drawn`, by
+    the series, are vertebrae that the hospital outlined, in the codes of `VolumeRecord.regions`:
+    what is measured inside of them depends on no network. `choices` and `set_aside` are those of
+    `ReadStudy`. `hip` is with whom the site has its hips compared. `told` is how it was told what
+    an image shows; absent = by its attributes. `withheld` says which images are not assessed, and
+    why; `facing` which way a lateral image looks in its file.
     """
 
     identity: StudyIdentity
@@ -87,6 +88,7 @@ class Subject:
     told: Mapping[View, ViewTold] = field(default_factory=dict)
     withheld: Mapping[View, Withheld] = field(default_factory=dict)
     facing: Mapping[View, Facing] = field(default_factory=dict)
+    judged: Mapping[str, SeriesCompleteness] = field(default_factory=dict)
 
 
 def assemble(
@@ -251,6 +253,7 @@ def _who_outlined(uid: str, findings: Sequence[Findings], models: Sequence[Model
 def _series_facts(uid: str, subject: Subject, found: Findings, outliner: str) -> SeriesFacts:
     volume = subject.volumes[uid]
     depth, height, width = volume.hu.shape
+    judged = subject.judged.get(uid, SeriesCompleteness(UNKNOWN))
     opinion = second_opinion(
         replace(volume, regions=subject.drawn.get(uid)),
         found.volume_maps.get(uid),
@@ -269,6 +272,8 @@ def _series_facts(uid: str, subject: Subject, found: Findings, outliner: str) ->
         resampled=subject.resampled.get(uid, ""),
         used=uid == subject.used,
         not_measured=why_not_measured(volume),
+        completeness=judged.completeness,
+        missing=judged.why if judged.completeness == INCOMPLETE else "",
         attenuation=opinion,
     )
 

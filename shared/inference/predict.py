@@ -294,6 +294,7 @@ def read_study(
         study.told,
         withheld,
         study.facing,
+        {uid: volume.judged for uid, volume in study.volumes.items()},
     )  # fmt: skip
     missed = [task for task in absent if task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_serializer
 
+from shared.dicom.ct.completeness import UNKNOWN
 from shared.findings.attenuation import SeriesAttenuation
 from shared.findings.facts import (
     Fact,
@@ -116,7 +117,8 @@ class SeriesFacts(Fact):
     the feet. `resampled` says what was done to the slices: empty, ``tilt``, ``gaps`` or
     ``gaps+tilt``. Of a study's series one is `used`; `not_measured` says why no bone is measured
     on a series, empty where it could be. `attenuation` is what its Hounsfield units say without
-    a network's estimate.
+    a network's estimate. `completeness` says whether all slices are there
+    (`shared.dicom.ct.completeness`), `missing` what shows that some are not.
     """
 
     shape: tuple[int, int, int]
@@ -129,6 +131,8 @@ class SeriesFacts(Fact):
     resampled: str = ""
     used: bool = False
     not_measured: str = ""
+    completeness: str = UNKNOWN
+    missing: str = ""
     attenuation: SeriesAttenuation | None = None
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.clinical.whose_reference import HipReference, has_scale, young_reference
+from shared.dicom.ct.completeness import INCOMPLETE, UNKNOWN
 from shared.dicom.pixels.orientation import Facing
 from shared.findings.ct_estimates import is_from_ct, only_from_ct
 from shared.findings.facts import Measurement, Score
@@ -109,7 +110,7 @@ def narrate(
         ),
         findings=(*_findings(findings, conclusions), *opinion_sentences(series)),
         impression=(*concluded, *said, advice),
-        limits=_limits(findings, conclusions, models),
+        limits=_limits(findings, conclusions, models, series),
     )
 
 
@@ -261,7 +262,10 @@ def _score(score: Score, kind: str) -> str:
 
 
 def _limits(
-    findings: Findings, conclusions: Sequence[Conclusion], models: Sequence[ModelFacts]
+    findings: Findings,
+    conclusions: Sequence[Conclusion],
+    models: Sequence[ModelFacts],
+    series: Sequence[SeriesFacts] = (),
 ) -> tuple[str, ...]:
     """What holds of what stands in this report; of nothing else."""
     sentences = [DISCLAIMER]
@@ -277,6 +281,7 @@ def _limits(
         ]
     sentences += _limit_of_grades(findings, models)
     sentences += _limit_of_outlines(findings, models)
+    sentences += [text for one in series if one.used and (text := _limit_of_series(one))]
     sentences += [
         f"{capital(region_words(flag.subject))}: {flag.words}; lengths and areas rest on it."
         for flag in findings.quality
@@ -350,6 +355,21 @@ def _limit_of_outlines(findings: Findings, models: Sequence[ModelFacts]) -> list
     if recorded:
         return [f"Of what the model draws, recorded on validation patients: {'; '.join(recorded)}."]
     return ["How well this version draws is not recorded."] if drawing else []
+
+
+def _limit_of_series(series: SeriesFacts) -> str:
+    """What of a CT series may not have been seen, because it did not come."""
+    if series.completeness == INCOMPLETE:
+        return (
+            f"The CT series is incomplete ({series.missing}): what lies on its missing slices was "
+            "not read."
+        )
+    if series.completeness == UNKNOWN:
+        return (
+            "The CT series was read as received; its files do not say whether all its slices are "
+            "there."
+        )
+    return ""
 
 
 def _with_bmd(conclusions: Sequence[Conclusion]) -> bool:

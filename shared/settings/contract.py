@@ -175,6 +175,18 @@ class ContrastRule(Settings):
     weight: Weight = "must"
 
 
+class CompleteSeriesRule(Settings):
+    """CT series whose completeness keeps a study from counting, but for a share of the studies.
+
+    ``incomplete`` are series of which slices are known to be missing, ``unknown`` those that are
+    kept as they were received; an empty list refuses none.
+    """
+
+    refuses: tuple[Literal["incomplete", "unknown"], ...] = ("incomplete",)
+    exceptions: Share = 0.0
+    weight: Weight = "must"
+
+
 class AtMostRule(Settings):
     """A number of every CT study is at most this, but for a share; 0 or more."""
 
@@ -202,6 +214,8 @@ class CtRules(Settings):
         Reconstruction kernels.
     contrast : ContrastRule
         With or without a contrast agent.
+    completeness : CompleteSeriesRule
+        Whether all slices are there; left out, it refuses incomplete series.
     months : AtMostRule
         Between a study and the visit that its paired BMD is of, whichever was first; a
         study without one does not count here (`CountRule`, ``label:paired_bmd``).
@@ -214,6 +228,7 @@ class CtRules(Settings):
     kernels: KernelRule | None = None
     contrast: ContrastRule | None = None
     months: AtMostRule | None = None
+    completeness: CompleteSeriesRule | None = Field(default=None, exclude_if=not_)
 
 
 class DataContract(Settings):

@@ -76,8 +76,10 @@ class ListenSettings(Settings):
 
     Only `senders` (their application entity titles) may send, and only what names this
     `title`. An empty list lets nobody in. A study is taken in when nothing of it came
-    for `quiet_seconds`. With TLS they also need a certificate signed by its `authority`;
-    without, only a loopback address is listened on, unless `insecure` says so on purpose.
+    for `quiet_seconds`, one with CT slices when nothing came for `quiet_seconds_ct`: a scanner
+    may send a series as it reconstructs it, with pauses of minutes. With TLS they also need a
+    certificate signed by its `authority`; without, only a loopback address is listened on,
+    unless `insecure` says so on purpose.
     """
 
     host: str = "127.0.0.1"
@@ -85,6 +87,7 @@ class ListenSettings(Settings):
     title: ApplicationEntity = "OSTEOFED"
     senders: tuple[ApplicationEntity, ...] = ()
     quiet_seconds: Positive = 10.0
+    quiet_seconds_ct: Positive = 180.0
     tls: TlsSettings | None = None
     insecure: bool = False
 

@@ -114,7 +114,7 @@ SLICE_RULES: Final[tuple[EligibilityRule[Dataset], ...]] = (
 
 
 @dataclass(frozen=True)
-class _Line:
+class SlicesInLine:
     """Slices sorted along their normal: indices, positions (n, 3) and offsets (n,), mm."""
 
     order: NDArray[np.intp]
@@ -122,12 +122,13 @@ class _Line:
     offsets: NDArray[np.float64]
 
 
-def _line_of(places: Places) -> _Line:
+def line_of(places: Places) -> SlicesInLine:
+    """Sort slices along the normal of the first."""
     across, down = _directions(places[0])
     normal = np.cross(across, down)
     positions = np.array([place.position for place in places])
     order = np.argsort(positions @ normal, kind="stable")
-    return _Line(order, positions[order], positions[order] @ normal)
+    return SlicesInLine(order, positions[order], positions[order] @ normal)
 
 
 def _directions(place: SlicePlace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -159,14 +160,14 @@ def _mixed_orientation(places: Places) -> str | None:
 
 
 def _twice(places: Places) -> str | None:
-    doubled = int((np.diff(_line_of(places).offsets) < SAME_PLACE_MM).sum())
+    doubled = int((np.diff(line_of(places).offsets) < SAME_PLACE_MM).sum())
     return f"{doubled} too many of {len(places)}" if doubled else None
 
 
 def _missing(places: Places) -> str | None:
-    line = _line_of(places)
+    line = line_of(places)
     steps = np.diff(line.offsets)
-    usual = float(np.median(steps))
+    usual = _usual(steps)
     gaps = np.flatnonzero(steps >= MISSING_GAP * usual)
     if not len(gaps):
         return None
@@ -181,8 +182,20 @@ def _missing(places: Places) -> str | None:
     )
 
 
+def _usual(steps: NDArray[np.float64]) -> float:
+    """Distance from slice to slice: the median, or the least if all are multiples of it.
+
+    Where every third slice is missing, the median may be that of the gaps.
+    """
+    least = float(steps.min())
+    off = np.abs(steps - np.rint(steps / least) * least)
+    return (
+        least if off.max() <= ROUNDING_MM and least > 4 * ROUNDING_MM else float(np.median(steps))
+    )
+
+
 def _scattered(places: Places) -> str | None:
-    line = _line_of(places)
+    line = line_of(places)
     first, last = line.positions[0], line.positions[-1]
     shares = (line.offsets - line.offsets[0]) / (line.offsets[-1] - line.offsets[0])
     straight = first + np.outer(shares, last - first)
@@ -231,7 +244,7 @@ def find_stack(places: Places) -> Stack:
 
 def _stack_of(places: Places) -> Stack:
     """Lay slices that lie on one line on a grid."""
-    first, line = places[0], _line_of(places)
+    first, line = places[0], line_of(places)
     across, down = _directions(first)
     count, gaps = _regularity(line.offsets)
     step = (line.positions[-1] - line.positions[0]) / (count - 1)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,8 @@ from shared.dicom.verdicts import FileVerdict, SetAsideError, judge
 from shared.records import PADDING_HU, VolumeRecord
 from shared.settings.pacs import ReadingSettings
 
+from .completeness import UNKNOWN, SeriesCompleteness, judge_completeness, of_frames
+from .earlier import BesideNew, EarlierSlices, SliceSource
 from .eligibility import find_stack
 from .geometry import SlicePlace, Stack, functional
 
@@ -66,6 +69,12 @@ class ReadVolume:
         SHA-256 of the file that the regions came from; of several, over their sorted ones.
     remarks : tuple of str
         What in the headers was repaired, or not used because it can be read in two ways.
+    judged : SeriesCompleteness
+        Whether all slices are there, as far as they can say it.
+    sources : tuple of SliceSource
+        The slices, those that came before among them.
+    again : tuple of SliceSource
+        Slices that came before and again in other files, with the same pixels.
     """
 
     record: VolumeRecord
@@ -75,6 +84,9 @@ class ReadVolume:
     digest: str
     mask_digest: str | None = None
     remarks: tuple[str, ...] = ()
+    judged: SeriesCompleteness = field(default_factory=partial(SeriesCompleteness, UNKNOWN))
+    sources: tuple[SliceSource, ...] = ()
+    again: tuple[SliceSource, ...] = ()
 
 
 def read_series(
@@ -82,6 +94,7 @@ def read_series(
     masks: Sequence[ScannedFile] = (),
     parsed: Parsed = nobody_looks,
     reading: ReadingSettings | None = None,
+    earlier: EarlierSlices | None = None,
 ) -> tuple[ReadVolume | None, Dataset | None, list[FileVerdict]]:
     """Read one series with its masks.
 
@@ -95,6 +108,8 @@ def read_series(
         Called with each data set that was parsed and its file, whatever becomes of it.
     reading : ReadingSettings or None
         What the site says of the numbers of its masks; None = nothing.
+    earlier : EarlierSlices or None
+        What came of the series before: the volume is made of both.
 
     Returns
     -------
@@ -107,12 +122,15 @@ def read_series(
     """
     blamed: list[FileVerdict] = []
     try:
-        volume, stack, header = _read_slices(files, blamed, parsed)
+        volume, stack, header = _read_slices(files, blamed, parsed, earlier)
     except SetAsideError as aside:
         known = {verdict.path for verdict in blamed}
         rest = [f for f in files if f.name not in known]
         return None, None, blamed + [judge(f.name, aside.reason, aside.detail) for f in rest]
-    drawn = read_drawn(masks, _uids(files), stack, parsed, reading)
+    # The instance UIDs of slices that came before are not kept.
+    uids = _uids(files)
+    there = uids + [""] * (len(stack.order) - len(uids))
+    drawn = read_drawn(masks, there, stack, parsed, reading)
     volume = _with_regions(volume, drawn)
     refused = refusing_gate(volume.record)
     reason, detail = ("ok", "") if refused is None else (refused[0].name, refused[1])
@@ -126,13 +144,21 @@ def _uids(files: Sequence[ScannedFile]) -> list[str]:
 
 
 def _read_slices(
-    files: Sequence[ScannedFile], blamed: list[FileVerdict], parsed: Parsed
+    files: Sequence[ScannedFile],
+    blamed: list[FileVerdict],
+    parsed: Parsed,
+    earlier: EarlierSlices | None = None,
 ) -> tuple[ReadVolume, Stack, Dataset]:
     """Read and place all slices; `blamed` gets the verdict of a file that spoils them."""
-    sources = [(file, place) for file in files for place in file.places]
-    stack = find_stack([place for _, place in sources])
+    sources = _sources(files)
+    places = [source.place for source in sources]
+    kept = BesideNew() if earlier is None else earlier.beside(places)
+    sources += [source for source, _ in kept.more]
+    stack = find_stack([source.place for source in sources])
     native, patient = _arrays(stack)
     number_in = {place: number for number, place in enumerate(stack.order)}
+    for index, (_, hu) in enumerate(kept.more, start=len(places)):
+        native[number_in[index]] = hu
     lossy, contrasts, header = False, set(), None
     remarks: set[str] = set()
     start = 0
@@ -165,6 +191,8 @@ def _read_slices(
             del header.PixelData
     if header is None:  # a stack has slices
         raise SetAsideError("series_too_short")
+    if any(not np.array_equal(native[number_in[n]], hu) for n, (_, hu) in kept.again.items()):
+        raise SetAsideError("series_already_stored", "other pixels at the same place")
     if patient is None:
         patient = stack.to_patient(native, PADDING_HU, labels=False)
     record = VolumeRecord(
@@ -177,9 +205,25 @@ def _read_slices(
         contrast=True if True in contrasts else (False if contrasts == {False} else None),
     )
     digest = joint_digest(file.digest for file in files)
-    said = tuple(sorted(remarks))
-    volume = ReadVolume(record, len(sources), lossy, stack.resampled, digest, remarks=said)
+    told = [source.told for source in sources]
+    judged = judge_completeness(told, stack.offsets, record.slice_thickness_mm)
+    again = tuple(source for source, _ in kept.again.values())
+    volume = ReadVolume(
+        record, len(sources), lossy, stack.resampled, digest, remarks=tuple(sorted(remarks)),
+        judged=judged, sources=tuple(sources), again=again,
+    )  # fmt: skip
     return volume, stack, header
+
+
+def _sources(files: Sequence[ScannedFile]) -> list[SliceSource]:
+    """Slices of files, in the order of their frames."""
+    return [
+        SliceSource(place, told, file.digest)
+        for file in files
+        for place, told in zip(
+            file.places, of_frames(file.slices_told, len(file.places)), strict=True
+        )
+    ]
 
 
 def _remarks(dataset: Dataset, *, whole: bool) -> set[str]:

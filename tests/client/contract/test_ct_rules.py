@@ -171,3 +171,30 @@ def test_a_gap_and_a_field_of_view_follow_from_the_slices() -> None:
         "mask:ct"
     ) is False  # fmt: skip
     assert code_of("L5", "volume") == 24
+
+
+@pytest.mark.parametrize(
+    ("state", "rules", "verdicts"),
+    [
+        ("incomplete", {}, [NOT_MET]),
+        ("unknown", {}, []),
+        ("whole", {}, []),
+        ("unknown", {"completeness": {"refuses": ["incomplete", "unknown"]}}, [NOT_MET]),
+        ("whole", {"completeness": {"refuses": ["incomplete", "unknown"]}}, [MET]),
+        ("incomplete", {"completeness": {"refuses": []}}, [MET]),
+        ("incomplete", {"completeness": {"exceptions": 1.0}}, [MET]),
+    ],
+)
+def test_a_series_that_is_not_whole_meets_no_contract_that_does_not_say_so(
+    state: str, rules: dict[str, Any], verdicts: list[str], hospital: ToldHospital
+) -> None:
+    store = SiteStore.open(hospital.site)
+    with store.engine.begin() as connection:
+        connection.execute(sa.update(Volume).values(completeness=state))
+    facts = read_facts(store, "dxa-bmd", series=True)
+    contract = DataContract.model_validate({"ct": rules})
+    rows = rows_of(contract, Evidence(facts, (), (), TODAY))
+    assert [row.verdict for row in rows] == verdicts
+    assert {row.requirement for row in rows} <= {"CT series complete"}
+    assert all(begins_with_its_figures(row) for row in rows)
+    store.close()

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from shared.findings.region_names import levels
 from shared.inference.assemble import assemble
+from shared.inference.schema import SeriesFacts
+from shared.inference.wording import narrate
 from shared.records import Covariates, StudyLabels, Vendor, View
 from shared.regions import REGION_CODES
 from tests.shared.inference_cases import (
@@ -278,3 +280,25 @@ def test_nothing_is_said_of_estimates_where_there_are_none() -> None:
     assert any("The model's bone density was estimated" in one for one in estimated.technique)
     young = predict(make_subject(covariates=Covariates("F", 35.0))).narrative
     assert "T-scores compare with" not in " ".join(young.technique)
+
+
+@pytest.mark.parametrize(
+    ("state", "missing", "said"),
+    [
+        ("incomplete", "its numbers begin at 5", "is incomplete (its numbers begin at 5)"),
+        ("unknown", "", "do not say whether all its slices are there"),
+        ("whole", "", ""),
+    ],
+)
+def test_limits_say_what_of_a_series_may_not_have_come(state: str, missing: str, said: str) -> None:
+    one = SeriesFacts(
+        shape=(9, 9, 9), spacing_mm=(3.0, 0.7, 0.7), used=True, completeness=state, missing=missing
+    )
+    subject = make_subject()
+    found = hand_made(subject)[0]
+    told = narrate(
+        dict(subject.images), subject.vendor, subject.covariates, found, [], models(), [one]
+    )
+    [*sentences] = [text for text in told.limits if "CT series" in text]
+    assert said in " ".join(sentences)
+    assert len(sentences) == bool(said)
