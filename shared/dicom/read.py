@@ -240,7 +240,7 @@ def _chosen(
     for file in scans:
         with _refusals(parts, view, file):
             dataset = parse(file.path.read_bytes(), pixels=True)
-            image, _ = _read_image(dataset, file, parts.settings)
+            image, _, _ = _read_image(dataset, file, parts.settings)
             usable.append(coverage_of(file, view, image))
     if not usable:
         return None, ""

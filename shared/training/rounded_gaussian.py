@@ -124,7 +124,7 @@ def _attempt(stream: KeyStream, attempts: int, bits: int, margin: float) -> NDAr
 def _between_0_and_1(words: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Read words as binary digits after the point, to 2**-53."""
     # Signed numbers become real ones in a third of the time.
-    return (words >> ONE).view(np.int64) * 2.0 ** (1 - WORD)
+    return np.multiply((words >> ONE).view(np.int64), 2.0 ** (1 - WORD), dtype=np.float64)
 
 
 def _whole_parts(stream: KeyStream, heads: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -191,6 +191,7 @@ class Archive:
     def __init__(self, sent: Sent) -> None:
         self.sent = sent
         self.there: set[int] = set()
+        self.notes: list[str] = []
 
     def check(self) -> None:
         """Answer."""

@@ -296,9 +296,7 @@ def test_limits_say_what_of_a_series_may_not_have_come(state: str, missing: str,
     )
     subject = make_subject()
     found = hand_made(subject)[0]
-    told = narrate(
-        dict(subject.images), subject.vendor, subject.covariates, found, [], models(), [one]
-    )
+    told = narrate((), subject.vendor, subject.covariates, found, [], models(), [one])
     [*sentences] = [text for text in told.limits if "CT series" in text]
     assert said in " ".join(sentences)
     assert len(sentences) == bool(said)
