@@ -6,9 +6,10 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from shared.records import Vendor, View
+if TYPE_CHECKING:
+    from shared.records import Vendor, View
 
 #: How it was told what an image shows: by its attributes as the shipped table reads them, by
 #: the words of ``site.yaml``, by a person (`osteofed site decide`), or by its pixels alone.
@@ -51,6 +52,8 @@ class ScanType(StrEnum):
     @property
     def view(self) -> View | None:
         """The view that this scan shows, None if no task uses it or its side is not known."""
+        from shared.records import View
+
         return next((view for view in View if view.value == self.value), None)
 
 

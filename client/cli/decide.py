@@ -12,7 +12,7 @@ from shared.phrases import counted
 from shared.scan_types import ScanType
 
 if TYPE_CHECKING:
-    from client.ingest.decide import OpenScan
+    from client.ingest.deciding.decide import OpenScan
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def decide(
     as_json: JsonOption = False,
 ) -> None:
     """List scans that were set aside for being ambiguous; say what one shows, or leave it out."""
-    from client.ingest import decide as decisions
+    from client.ingest.deciding import decide as decisions
 
     _check_usage(called, (scan is not None) + out + undo, inverted=inverted, named=scan is not None)
     if not called:
@@ -68,7 +68,7 @@ def _show(found: list[OpenScan]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from client.ingest.decide import shown
+    from client.ingest.deciding.decide import shown
     from shared.dicom.verdicts import REASONS
 
     if not found:

@@ -16,10 +16,10 @@ from typing import Any, Final, Literal
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from client.ingest.grown_marks import Followed, follow_marks, follow_mask
+from client.ingest.growing.grown_marks import Followed, follow_marks, follow_mask
+from client.ingest.growing.used_in_rounds import UsedRound, rounds_with, stored_since
 from client.ingest.known_files import KnownFiles
 from client.ingest.staging import staged_array
-from client.ingest.used_in_rounds import UsedRound, rounds_with, stored_since
 from client.store.arrays import What, check_whole
 from client.store.catalogue import Patient, Slice, Study, Volume
 from client.store.coming_arrays import coming_path, expect_arrays, settle_arrays

@@ -11,10 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
+from client.ingest.deciding.decisions import SHOWN_DIGITS, UNDECIDED, Scope, read_decisions
 from client.ingest.deidentification_codes import scanner_text
 from client.ingest.known_files import KnownFiles
 from client.store.catalogue import UndecidedScan
-from client.store.decisions import Scope, read_decisions
 from client.store.site_store import SiteStore
 from shared.dicom.phi.deidentify import keyed_digest
 from shared.dicom.phi.seen import identifiers_in_file
@@ -23,12 +23,6 @@ from shared.dicom.verdicts import FileVerdict
 from shared.scan_types import Decided, ScanKind, folded
 from shared.settings.files import LabelColumns
 
-#: Reasons for which a scan is set aside and that a person can settle.
-UNDECIDED: Final = frozenset(
-    {"scan_type_unknown", "hip_side_unknown", "polarity_unsure", "view_twice"}
-)
-#: Digits of a digest by which a scan or a kind is called.
-SHOWN_DIGITS: Final = 8
 #: Shorter words of an identifier are no sign that a name holds it.
 SHORTEST_WORD: Final = 3
 

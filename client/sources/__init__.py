@@ -1,6 +1,5 @@
 """Where studies come from: each source ends in the inbox or in a folder, and then as any folder.
 
-zip_archive  a ZIP file, unpacked by number, never by name
 dicomweb     a DICOMweb server: QIDO-RS and WADO-RS; web_client: within which limits
 dimse        a DIMSE node: C-FIND, then C-GET or C-MOVE; association: within which limits
 listen       what a PACS pushes by C-STORE

@@ -19,6 +19,7 @@ from shared.errors import (
     PlaceholderSecretError,
     SourceRefusedError,
 )
+from shared.phrases import counted
 from shared.runtime.files import require_private
 from shared.settings.files import resolve
 from shared.settings.pacs import DicomWebSettings, RetrySettings
@@ -179,7 +180,9 @@ class WebSource:
             seen |= {study.study_uid for study in fresh}
             if len(seen) > MOST_STUDIES:
                 break
-            self._client.heard(f"more answers to a query ({len(seen)} studies came)")
+            self._client.heard(
+                f"more answers to a query ({counted(len(seen), 'study', 'studies')} came)"
+            )
             yield from fresh
         raise too_many(self.name)
 

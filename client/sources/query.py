@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 
 from shared.errors import ConfigValueError, SourceRefusedError
+from shared.phrases import counted
 
 #: Attributes of a study that every query asks for, by keyword.
 STUDY_FIELDS: Final = (
@@ -151,6 +152,7 @@ def clipped(text: str) -> str:
 def too_many(name: str) -> SourceRefusedError:
     """Make the error of a source that finds without end."""
     return SourceRefusedError(
-        f"{name}: answers a query with more than {MOST_STUDIES} studies (ask for fewer at once "
-        "with --from, --to or --modality; if there are not so many, it answers without end)"
+        f"{name}: answers a query with more than {counted(MOST_STUDIES, 'study', 'studies')} "
+        "(ask for fewer at once with --from, --to or --modality; if there are not so many, it "
+        "answers without end)"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from client.ingest.folder import IngestReport, ProgressCallback, ingest
+from client.ingest.zip_archive import ingest_archive
 from client.store.site_store import SETTINGS
 from shared.errors import ConfigValueError, OsteofedError, StoreMissingError
 from shared.settings.files import SiteConfig, load_settings, parse_settings, resolve
@@ -15,7 +16,6 @@ from .fetch import Fetched, Pacs, fetch_all
 from .query import Wanted
 from .retry import patiently
 from .waiting import Say, silently
-from .zip_archive import ingest_archive
 
 WEB: Final = "pacs:web"
 PEER: Final = "pacs:peer"

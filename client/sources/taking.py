@@ -50,7 +50,7 @@ class Taking:
             raise NotWantedError
         self._seen += 1
         if self._seen > MOST_INSTANCES:
-            raise OSError(f"more than {MOST_INSTANCES} files of one study")
+            raise OSError(f"more than {counted(MOST_INSTANCES, 'file')} of one study")
         new = self.deliver(study_uid, data)
         if new:
             self.came += 1

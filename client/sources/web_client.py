@@ -21,6 +21,7 @@ from dicomweb_client.web import DICOMwebClient
 from requests.adapters import HTTPAdapter
 
 from shared.dicom.scan import LARGEST_FILE
+from shared.phrases import counted
 
 from .nodes import MOST_INSTANCES
 from .retry import TooMuchError
@@ -243,7 +244,9 @@ class DicomWebClient(DICOMwebClient):
             for count, part in enumerate(split(response.iter_content(READ_BYTES), boundary)):
                 limits.next_part()
                 if count > MOST_INSTANCES:  # empty ones too: they cost time
-                    raise TooMuchError(f"gives a study of more than {MOST_INSTANCES} files")
+                    raise TooMuchError(
+                        f"gives a study of more than {counted(MOST_INSTANCES, 'file')}"
+                    )
                 _, blank, content = part.partition(b"\r\n\r\n")
                 if blank:
                     yield content

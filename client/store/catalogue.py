@@ -239,7 +239,7 @@ class SourceFile(Base):
 
 
 class UndecidedScan(Base):
-    """A scan that a person may decide about (`client.ingest.decide`), or has decided about.
+    """A scan that a person may decide about (`client.ingest.deciding`), or has decided about.
 
     By keyed digests of its content and of its kind. `scope` is what a decision is about: this
     ``scan`` alone, or its ``kind``. `reason` is why it was set aside, `now` how it ended when

@@ -27,11 +27,11 @@ from sqlalchemy.orm import Session
 
 from client.ingest.folder import IngestReport, ingest
 from client.ingest.inbox import Inbox, take_inbox
+from client.ingest.zip_archive import ingest_archive
 from client.sources.arriving import ArrivingSeries
 from client.sources.fetch import fetch_all
 from client.sources.listen import Quiet
 from client.sources.query import FoundStudy, Wanted
-from client.sources.zip_archive import ingest_archive
 from client.store.catalogue import Volume
 from client.store.site_store import SiteStore, init_site
 from shared.seeds import numpy_generator

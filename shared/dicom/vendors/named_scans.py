@@ -133,9 +133,14 @@ def view_of_scan(scan: ScanType, dataset: Dataset) -> View:
 def _shows_both(dataset: Dataset) -> bool:
     """Tell whether an image is of both hips: it says so, or its field is too wide for one."""
     said = text_of(dataset, "Laterality") or text_of(dataset, "ImageLaterality")
-    (_, column_mm), provenance = find_spacing(dataset, Vendor.LUNAR)
+    if said.upper().startswith("B"):
+        return True
+    try:
+        (_, column_mm), provenance = find_spacing(dataset, Vendor.LUNAR)
+    except SetAsideError:  # what the pixels are worth is for the reader to say
+        return False
     width = int(dataset.get("Columns") or 0) * column_mm
-    return said.upper().startswith("B") or (provenance != "none" and width > WIDEST_HIP_MM)
+    return provenance != "none" and width > WIDEST_HIP_MM
 
 
 @contextmanager

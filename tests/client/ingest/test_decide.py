@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from client.cli.main import app
 from client.identity.chain import AUDIT, show_identity
-from client.ingest.decide import decide, open_scans, undo
+from client.ingest.deciding.decide import decide, open_scans, undo
+from client.ingest.deciding.decisions import DECISIONS
 from client.ingest.folder import IngestReport, ingest
-from client.store.decisions import DECISIONS
 from client.store.site_store import SiteStore, init_site
 from shared.errors import ConfigValueError, InputMissingError, InputUnreadableError
 from shared.phantom.make import make_hospital

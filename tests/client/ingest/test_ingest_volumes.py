@@ -68,7 +68,10 @@ class Hospital:
         masks = {v.mask_digest for v in study.volumes.values()} - {None}
         group = StudyGroup(
             "1.2.3",
-            images={view: scanned(f"{view}.dcm", "image") for view in study.images},
+            images={
+                view: replace(scanned(f"{view}.dcm", "image"), digest=study.digests[view])
+                for view in study.images
+            },
             series={SERIES: slices} if slices else {},
             masks=[replace(scanned("mask.dcm", "mask"), digest=str(mask)) for mask in masks],
         )

@@ -102,7 +102,7 @@ def test_a_name_in_the_place_of_one_says_nothing(name: str) -> None:
         ({"ProtocolName": "Femur", "Laterality": "L"}, View.HIP_LEFT),
         ({"ProtocolName": "Femur"}, "scan_type_unknown"),
         ({"ProtocolName": "DualFemur", "ImageLaterality": "L"}, View.HIP_LEFT),
-        ({"ProtocolName": "DualFemur"}, "view_not_used"),
+        ({"ProtocolName": "DualFemur"}, "hip_side_unknown"),
         ({"ProtocolName": "Left Femur", "Laterality": "R"}, "scan_type_unknown"),
         ({"ProtocolName": "AP Spine", "SeriesDescription": "Left Femur"}, "scan_type_unknown"),
         ({"ProtocolName": "AP/Lat Spine", "SeriesDescription": "AP Spine"}, "scan_type_unknown"),

@@ -22,6 +22,12 @@ from shared.settings.base import Settings
 
 DECISIONS: Final = "decisions.json"
 Scope = Literal["scan", "kind"]
+#: Reasons for which a scan is set aside and that a person can settle.
+UNDECIDED: Final = frozenset(
+    {"scan_type_unknown", "hip_side_unknown", "polarity_unsure", "view_twice"}
+)
+#: Digits of a digest by which a scan or a kind is called.
+SHOWN_DIGITS: Final = 8
 
 
 class Decision(Settings):

@@ -16,7 +16,15 @@ from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from client.identity.chain import site_chain
-from client.ingest.set_aside import SHOWN_DIGITS, UNDECIDED
+from client.ingest.deciding.decisions import (
+    SHOWN_DIGITS,
+    UNDECIDED,
+    Decision,
+    Scope,
+    forget_decision,
+    keep_decision,
+    read_decisions,
+)
 from client.store.catalogue import (
     Image,
     Label,
@@ -25,13 +33,6 @@ from client.store.catalogue import (
     Study,
     UndecidedScan,
     has_images,
-)
-from client.store.decisions import (
-    Decision,
-    Scope,
-    forget_decision,
-    keep_decision,
-    read_decisions,
 )
 from client.store.site_store import SiteStore
 from shared.dicom.vendors import fits_vendor
