@@ -107,11 +107,9 @@ class ClippingGrid:
         """
         nothing = torch.zeros(gradient.shape, dtype=torch.int64, device=gradient.device)
         norm = math.sqrt(float(torch.dot(gradient, gradient)))
-        if not math.isfinite(norm):
-            return nothing
         limit = self.clip * WITHIN
         scale = (1.0 if norm <= limit else limit / norm) / self.step
-        # Squares of what is longer would not fit in 64 bits.
+        # Squares of what is longer would not fit in 64 bits; what is not finite is not less.
         if not norm * scale < 2.0 ** (CLIP_DIGITS + 1):
             return nothing
         whole = (gradient * scale).to(torch.int64)  # toward zero
