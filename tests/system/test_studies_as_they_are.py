@@ -26,6 +26,7 @@ from shared.dicom.read import read_study_folder
 from shared.findings.region_names import VIEW_WORDS
 from shared.inference.predict import predict_folder
 from shared.inference.schema import Prediction
+from shared.phantom.make import make_hospital
 from shared.phantom.writers import write_study
 from shared.records import StudyRecord, View
 from shared.settings.files import SiteConfig
@@ -46,11 +47,12 @@ Grey = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Lunar study without masks: spine, left hip, lateral."""
-    folder = tmp_path_factory.mktemp("written")
-    found = write_study(sample_study(1), folder)
-    for mask in folder.rglob("*_SEG.dcm"):
+    out = tmp_path_factory.mktemp("written") / "export"
+    make_hospital(out, "lunar", 1, 5)
+    for mask in out.rglob("*_SEG.dcm"):
         mask.unlink()
-    return folder / found.folder
+    (spine,) = out.rglob(f"{SPINE}.dcm")
+    return spine.parent
 
 
 @pytest.fixture
@@ -200,7 +202,7 @@ def test_a_scan_that_stopped_half_way_does_not_stand_for_a_complete_one(study: P
 
 
 def test_a_scan_that_cannot_be_read_leaves_the_other_one(study: Path) -> None:
-    derive(study, SPINE, "BROKEN", same, AcquisitionTime="235959", Rows=151)
+    derive(study, SPINE, "BROKEN", same, AcquisitionTime="235959", Rows=2000)
     result = read_study_folder(study)
     assert {v.path: v.reason for v in result.files}["BROKEN.dcm"] == "pixels_truncated"
     assert result.studies[0].choices[View.SPINE_PA].why == "the only one that can be read"
@@ -431,6 +433,7 @@ def test_densities_that_hologic_measured_on_a_right_hip_are_the_right_hips(tmp_p
         dataset = pydicom.dcmread(path)
         if dataset.get("BodyPartExamined") == "HIP":
             dataset.Laterality = "R"
+            dataset.SeriesDescription = "Right Hip"
             dataset.save_as(path)
     (one,) = read_study_folder(folder).studies
     assert View.HIP_RIGHT in one.images
