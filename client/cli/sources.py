@@ -186,8 +186,8 @@ def show_taken(facts: dict[str, Any]) -> None:
     open_scans = len({file["decide"] for file in facts["files"] if "decide" in file})
     if open_scans:
         console().print(
-            f"a person has to say what {counted(open_scans, 'scan or kind', 'scans or kinds')} of "
-            "scans show: see `osteofed site decide`",
+            f"{counted(open_scans, 'decision')} of a person wanted, what scans show: see "
+            "`osteofed site decide`",
             markup=False,
         )
     for series in facts["series_replaced"]:

@@ -247,7 +247,7 @@ def test_it_is_typed(site: Path, tmp_path: Path) -> None:
     listed = runner.invoke(app, ["decide", str(site)])
     assert "nothing is set aside" in listed.output
     shown = runner.invoke(app, ["ingest", str(site), str(tmp_path / "export")])
-    assert "a person has to say what 1 scan or kind of scans show" in " ".join(shown.output.split())
+    assert "1 decision of a person wanted, what scans show" in " ".join(shown.output.split())
     (one,) = open_scans(site)
     assert one.called in runner.invoke(app, ["decide", str(site)]).output
     done = runner.invoke(app, ["decide", str(site), one.called, "--as", "hip_left", "--json"])
