@@ -75,12 +75,11 @@ RULES: Final = (
 def ct_rows(rules: CtRules, studies: Sequence[StoredStudyFacts]) -> list[ContractRow]:
     """Hold the rules about CT series against studies; one row a rule that is given."""
     asked = [(one, getattr(rules, one.name)) for one in RULES]
-    # Nobody agreed to learn from parts of series: unless it says so, a contract refuses them.
+    # Where a contract says nothing, parts of series are told and refuse nothing: a refusal that
+    # nobody agreed to would say something about single patients.
     unsaid = rules.completeness is None
-    asked = [
-        (one, CompleteSeriesRule() if unsaid and one.name == "completeness" else rule)
-        for one, rule in asked
-    ]
+    told = CompleteSeriesRule(weight="should")
+    asked = [(one, told if unsaid and one.name == "completeness" else rule) for one, rule in asked]
     asked = [(one, rule) for one, rule in asked if rule is not None]
     chosen = [_chosen(study.volumes, asked) for study in studies if study.volumes]
     rows = [_series_row(one, rule, chosen) for one, rule in asked]

@@ -44,6 +44,7 @@ from shared.dicom.read import ReadVolume
 from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import FileVerdict
 from shared.phrases import counted, listed
+from shared.runtime.files import settle_file, settle_folder
 
 #: How a volume that was read stands to the one that is stored.
 Standing = Literal["same", "more", "other"]
@@ -98,6 +99,7 @@ class SeriesGrowth:
         self._files = files
         self._studies: list[str] = []
         self._stale: list[Path] = []
+        self._replaced: list[tuple[int, int, str, Sequence[UsedRound]]] = []
         self.grown: list[GrownSeries] = []
         settle_arrays(store.engine, store.arrays, alone=True)
 
@@ -212,7 +214,7 @@ class SeriesGrowth:
         rounds = self._rounds(key["study"], since)
         sentence = _sentence(stored, volume.slices, since, rounds, followed, marks)
         self.grown.append(GrownSeries(path, stored, volume.slices, sentence, rounds))
-        self._tell(stored, volume.slices, since, rounds)
+        self._replaced.append((stored, volume.slices, since, rounds))
 
     def _lay(
         self, key: Mapping[str, str], arrays: tuple[Path, str], digest: str, *, masked: bool
@@ -222,7 +224,10 @@ class SeriesGrowth:
         kinds: tuple[What, ...] = ("hu", "regions") if masked else ("hu",)
         for what in kinds:
             waiting = coming_path(self._store.arrays, study, series, what, digest)
-            staged_array(*arrays, what).replace(waiting)
+            staged = staged_array(*arrays, what)
+            settle_file(staged)  # it will stand in the place of what is safe on the disk
+            staged.replace(waiting)
+            settle_folder(waiting.parent)
         if not masked:
             self._stale.append(self._store.array_path(study, series, "regions"))
         expect_arrays(self._session)
@@ -234,15 +239,23 @@ class SeriesGrowth:
         split = self._session.scalar(query)
         return rounds_with(self._store, since) if split in ("train", "validation") else ()
 
-    def _tell(self, stored: int, slices: int, since: str, rounds: Sequence[UsedRound]) -> None:
-        """Write into the audit chain that a series was replaced, before it is committed."""
+    def tell(self) -> None:
+        """Write one line into the audit chain for all that was replaced, before it is committed.
+
+        One, since the number of lines is seen outside: it must not count series.
+        """
         from client.identity.chain import IDENTITY, site_chain
 
-        if (self._store.folder / IDENTITY).exists():  # an older site may have none yet
+        if self._replaced and (self._store.folder / IDENTITY).exists():
             site_chain(self._store.folder, self._store.config.site).append(
-                "series replaced", stored=stored, slices=slices, since=since,
-                rounds=[one.as_dict() for one in rounds],
+                "series replaced",
+                series=[
+                    {"stored": stored, "slices": slices, "since": since,
+                     "rounds": [one.as_dict() for one in rounds]}
+                    for stored, slices, since, rounds in self._replaced
+                ],
             )  # fmt: skip
+        self._replaced.clear()
 
     def note_belonging(
         self, group: StudyGroup, verdicts: Iterable[FileVerdict], read: Collection[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,11 @@ from shared.dicom.verdicts import FileVerdict
 from shared.scan_types import Decided, ScanKind, folded
 from shared.settings.files import LabelColumns
 
-#: Shorter words of an identifier are no sign that a name holds it.
+#: Shorter words of an identifier are no sign that a name holds it, in scripts of letters.
 SHORTEST_WORD: Final = 3
+LONGEST_NAME: Final = 64
+#: A date or a number of somebody, which no name of a scan needs.
+LONG_NUMBER: Final = re.compile(r"\d{4}")
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ class SetAsideScans:
             concerned = verdict.reason in UNDECIDED or verdict.reason == "left_out"
             if not concerned and verdict.path not in by_person and content not in self._known:
                 continue
-            row = self._row(folder, verdict, kind, columns)
+            path = scan.elsewhere.get(verdict.path, folder / verdict.path)
+            row = self._row(path, verdict, kind, columns)
             self._put(content, row)
             if verdict.reason in UNDECIDED:
                 key = row["kind"] if row["scope"] == "kind" else content
@@ -125,7 +130,7 @@ class SetAsideScans:
         return called
 
     def _row(
-        self, folder: Path, verdict: FileVerdict, kind: ScanKind, columns: LabelColumns
+        self, path: Path, verdict: FileVerdict, kind: ScanKind, columns: LabelColumns
     ) -> dict[str, Any]:
         open_for = verdict.reason if verdict.reason in UNDECIDED else "scan_type_unknown"
         return {
@@ -136,7 +141,7 @@ class SetAsideScans:
             "vendor": kind.vendor.value,
             "maker": scanner_text(kind.maker),
             "model": scanner_text(kind.model),
-            "name": _safe_name(folder, verdict.path, kind.name, columns),
+            "name": _safe_name(path, kind.name, columns),
             "rows": kind.rows,
             "columns": kind.columns,
         }
@@ -153,12 +158,17 @@ class SetAsideScans:
         )
 
 
-def _safe_name(folder: Path, path: str, name: str, columns: LabelColumns) -> str:
-    """What a scan is called, empty where any word of it stands in what names the patient."""
-    words = {word for word in folded(name).split() if len(word) >= SHORTEST_WORD}
-    if not words:
-        return name[:64]
-    for seen in identifiers_in_file(folder / path, "", columns):
-        if words & set(folded(seen.text).split()):
+def _safe_name(path: Path, name: str, columns: LabelColumns) -> str:
+    """What a scan is called; empty where it may name the patient, or where nobody could look."""
+    shown = "".join(one for one in name if one.isprintable())[:LONGEST_NAME]
+    said = folded(shown).replace(" ", "")
+    seen = identifiers_in_file(path, "", columns)
+    # No DICOM file is without UIDs: one that shows none could not be read.
+    if not said or not seen or LONG_NUMBER.search(said):
+        return ""
+    for one in seen:
+        text = folded(one.text)
+        words = {text.replace(" ", ""), *text.split()}
+        if any(word in said for word in words if len(word) >= SHORTEST_WORD or not word.isascii()):
             return ""
-    return "".join(one for one in name if one.isprintable())[:64]
+    return shown

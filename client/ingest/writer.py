@@ -134,5 +134,6 @@ class IngestWriter:
     def commit(self) -> None:
         """Write everything that is waiting, for good."""
         self.send()
+        self.studies.growth.tell()
         self.session.commit()
         self.studies.growth.settle()

@@ -61,7 +61,7 @@ class Taking:
     def waits_for(self) -> str:
         """What is waited for now, as it follows "waits for"."""
         which = "the first file" if not self.came else f"more files ({self.came} came)"
-        return f"{which} of study {self.study.study_uid}"
+        return f"{which} of a study"  # which one stands in no log
 
     def require_whole(self) -> None:
         """Refuse a study of which less came than the archive says that there is.

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
-from client.store.arrays import What, array_path
+from client.store.arrays import What, array_path, check_whole
 from client.store.catalogue import Property, Volume
 
 COMING: Final = ".coming-"
@@ -52,6 +52,11 @@ def settle_arrays(engine: Engine, arrays: Path, *, alone: bool) -> None:
     alone : bool
         Whether nobody else writes the store meanwhile: then what waits for a row that was never
         committed is removed, too.
+
+    Raises
+    ------
+    StoreMissingError
+        If an array that waits is not whole: the disk lost it. What it should replace stays.
     """
     with Session(engine) as session:
         waits = session.get(Property, FLAG) is not None
@@ -66,6 +71,8 @@ def settle_arrays(engine: Engine, arrays: Path, *, alone: bool) -> None:
             )
             with suppress(FileNotFoundError):  # somebody else was quicker
                 if (session.scalar(query) or "").startswith(digest):
+                    if path.exists():
+                        check_whole(path)  # never what is cut off over what was whole
                     path.replace(path.with_name(name))
                 elif alone:
                     path.unlink()

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
+from shared.hips import HIPS
 from shared.records import Vendor, View
 from shared.scan_types import SAID, Decided, ScanKind, ViewTold
 from shared.settings.files import LabelColumns
 from shared.settings.pacs import ReadingSettings
 
 from .vendors import VendorRules, fits_vendor, lunar, view_told
+from .vendors.named_scans import says_a_side
 from .vendors.nameless import view_by_pixels
 from .verdicts import SetAsideError
 
@@ -67,7 +69,13 @@ def view_of_file(
         if aside.reason != "scan_type_unknown":
             raise
         if of_kind is not None:
-            return *_decided_view(of_kind, rules), None
+            view, told = _decided_view(of_kind, rules)
+            if view in HIPS and not says_a_side(dataset):
+                # The next of a kind may be the other one.
+                raise SetAsideError("hip_side_unknown") from None
+            if rules.vendor is Vendor.LUNAR:
+                view_by_pixels(dataset, data, view)  # refuses what looks like another view
+            return view, told, None
         seen = view_by_pixels(dataset, data, None) if nameless else None
         if seen is None:
             raise

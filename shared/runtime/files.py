@@ -103,6 +103,15 @@ def make_private_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def settle_file(path: Path) -> None:
+    """Make what a file holds durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def settle_folder(path: Path) -> None:
     """Make the names in a folder durable, after files in it were made or renamed."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -63,13 +63,25 @@ class RoundKey:
         if self.round < 1:
             raise ValueError(f"round {self.round}: rounds count from 1")
 
+    @property
+    def _own(self) -> bytes | int:
+        """The secret, with the erased key of this release where there is one.
+
+        Whoever has the secret later could else make anew what varied each patient's images, and
+        the variation follows from who was there.
+        """
+        if not self.fresh:
+            return self.secret
+        secret = self.secret if isinstance(self.secret, bytes) else str(self.secret).encode()
+        return hmac.new(secret, self.fresh, hashlib.sha256).digest()
+
     def seed(self, *purpose: str | int) -> int:
         """Derive a 63-bit seed for one purpose of this round."""
-        return derive_seed(self.secret, self.run, self.round, self.model_digest, *purpose)
+        return derive_seed(self._own, self.run, self.round, self.model_digest, *purpose)
 
     def generator(self, *purpose: str | int) -> np.random.Generator:
         """Make a NumPy generator (PCG64) for one purpose of this round."""
-        return numpy_generator(self.secret, self.run, self.round, self.model_digest, *purpose)
+        return numpy_generator(self._own, self.run, self.round, self.model_digest, *purpose)
 
     def stream(self, *purpose: str | int) -> KeyStream:
         """Make the strong stream of what the privacy of a release rests on.

@@ -249,7 +249,7 @@ def train_private(
     ----------
     task, model, source, key, compute, rounds, proximal_mu
         See `train_plain`. In bfloat16 (GPU only) a patient's gradient is another, rounder
-        vector; it is clipped, summed and hidden in single precision all the same, so that
+        vector; it is clipped, summed and hidden in whole numbers all the same, so that
         the guarantee stays. The proximal pull depends on weights only and costs no privacy.
     settings : PrivateSettings
         q, C, T, which weights, optimiser and rate (`slowed_by_noise` lowers it). The

@@ -117,16 +117,16 @@ def kind_of(dataset: Dataset, vendor: Vendor) -> ScanKind:
         serial=text_of(dataset, "DeviceSerialNumber"),
         name=next((name for name in names if name), ""),
         said=tuple(folded(one) for one in given),
-        telling=any(_is_telling(meaning_of(name)) for name in names),
+        telling=_are_telling([meaning_of(name) for name in names]),
         rows=int(number_of(dataset, "Rows") or 0),
         columns=int(number_of(dataset, "Columns") or 0),
     )
 
 
-def _is_telling(name: NameMeaning) -> bool:
-    """Whether a name has words of its own, and is not that of a hip without a side."""
-    sided = "hip" not in name.concepts or bool(name.concepts & {"left", "right"})
-    return not name.understood and sided
+def _are_telling(names: list[NameMeaning]) -> bool:
+    """Whether one of the names has words of its own, and none is that of a hip without a side."""
+    sided = all("hip" not in one.concepts or one.concepts & {"left", "right"} for one in names)
+    return sided and any(not one.understood for one in names)
 
 
 def view_told(

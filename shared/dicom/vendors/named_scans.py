@@ -100,6 +100,14 @@ def side_of(dataset: Dataset) -> ScanType | None:
     return agreed(SIDES.get(one) for one in sorted(said))
 
 
+def says_a_side(dataset: Dataset) -> bool:
+    """Whether anything in a file, its names too, says left or right."""
+    names = (meaning_of(text_of(dataset, keyword)) for keyword in NAMES)
+    return side_of(dataset) is not None or any(
+        len(one.concepts & {"left", "right"}) == 1 for one in names
+    )
+
+
 def view_of_scan(scan: ScanType, dataset: Dataset) -> View:
     """View of a file that is named a scan type, held against its side and body part.
 

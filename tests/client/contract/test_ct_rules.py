@@ -185,7 +185,7 @@ def test_a_gap_and_a_field_of_view_follow_from_the_slices() -> None:
         ("incomplete", {"completeness": {"exceptions": 1.0}}, [MET]),
     ],
 )
-def test_a_series_that_is_not_whole_meets_no_contract_that_does_not_say_so(
+def test_parts_of_series_are_told_and_refuse_only_where_a_contract_says_so(
     state: str, rules: dict[str, Any], verdicts: list[str], hospital: ToldHospital
 ) -> None:
     store = SiteStore.open(hospital.site)
@@ -196,5 +196,6 @@ def test_a_series_that_is_not_whole_meets_no_contract_that_does_not_say_so(
     rows = rows_of(contract, Evidence(facts, (), (), TODAY))
     assert [row.verdict for row in rows] == verdicts
     assert {row.requirement for row in rows} <= {"CT series complete"}
+    assert {row.weight for row in rows} <= {"must" if rules else "should"}
     assert all(begins_with_its_figures(row) for row in rows)
     store.close()

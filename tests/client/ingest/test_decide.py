@@ -16,12 +16,13 @@ from client.identity.chain import AUDIT, show_identity
 from client.ingest.deciding.decide import decide, open_scans, undo
 from client.ingest.deciding.decisions import DECISIONS
 from client.ingest.folder import IngestReport, ingest
+from client.ingest.set_aside import _safe_name
 from client.store.site_store import SiteStore, init_site
 from shared.errors import ConfigValueError, InputMissingError, InputUnreadableError
 from shared.phantom.make import make_hospital
 from shared.protocol.chain_cross_check import verify_site_chain
 from shared.scan_types import ScanType
-from shared.settings.files import SiteConfig
+from shared.settings.files import LabelColumns, SiteConfig
 from tests.shared.ct_samples import write_radiograph
 from tests.shared.rendered_samples import sample_study
 
@@ -239,6 +240,30 @@ def test_a_name_that_holds_the_patients_is_not_kept(site: Path, tmp_path: Path) 
     assert one.name == ""
     held = b"".join(part.read_bytes() for part in (site / "store").glob("catalogue.sqlite*"))
     assert family.encode() not in held
+
+
+@pytest.mark.parametrize(
+    ("name", "patient", "kept"),
+    [
+        ("Osteo 1", "Muster^Anna", "Osteo 1"),
+        ("MUSTERANNA spine", "Muster^Anna", ""),
+        ("王伟 脊柱", "王^伟", ""),
+        ("Osteo 12.03.1956", "Muster^Anna", ""),
+        ("Osteo 19560312", "Muster^Anna", ""),
+        ("Osteo\x1b[2J", "Muster^Anna", "Osteo[2J"),
+        ("\x1b\x07", "Muster^Anna", ""),
+    ],
+)
+def test_what_may_name_the_patient_is_not_kept(
+    name: str, patient: str, kept: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.dcm"
+    pixels = np.zeros((4, 4), np.uint16)
+    write_radiograph(
+        path, pixels, SOPInstanceUID="1.2.3", SpecificCharacterSet="ISO_IR 192", PatientName=patient
+    )
+    assert _safe_name(path, name, LabelColumns()) == kept
+    assert _safe_name(tmp_path / "elsewhere.dcm", name, LabelColumns()) == ""
 
 
 def test_it_is_typed(site: Path, tmp_path: Path) -> None:

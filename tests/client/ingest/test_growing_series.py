@@ -26,7 +26,7 @@ from client.store.catalogue import Marking, Patient, Slice, Volume
 from client.store.site_store import SiteStore, init_site
 from client.store.statistics import describe_store
 from shared.dicom.content import content_digest
-from shared.errors import ConfigValueError
+from shared.errors import ConfigValueError, StoreMissingError
 from shared.settings.files import SiteConfig
 from tests.client.store_snapshot import snapshot
 from tests.shared.ct_samples import STEP, uid, write_ct
@@ -114,9 +114,8 @@ def test_more_of_a_series_replaces_the_part_and_everything_follows(
     assert [one.as_dict() for one in grown.rounds] == [{"run": "r1", "round": 3, "task": "ct-bmd"}]
     assert "used 3 of 10 slices: r1 3 (ct-bmd)" in grown.sentence
     last = json.loads((site / AUDIT).read_text().splitlines()[-1])
-    assert (last["event"], last["facts"]["stored"], last["facts"]["slices"]) == (
-        "series replaced", 3, SLICES,
-    )  # fmt: skip
+    (told,) = last["facts"]["series"]
+    assert (last["event"], told["stored"], told["slices"]) == ("series replaced", 3, SLICES)
     store = SiteStore.open(site)
     source = store.source("validation")
     assert source.digest() != before
@@ -194,6 +193,22 @@ def test_killed_after_the_commit_the_arrays_take_their_place_when_the_store_open
     row, found = volume(site)  # opens the store
     assert (row.slices, len(found)) == (6, 6)
     assert not list(site.rglob("*.coming-*"))
+
+
+def test_an_array_that_the_disk_lost_does_not_take_the_place_of_a_whole_one(
+    site: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(site, files, 0, 1, 2)
+    (whole,) = site.rglob("*.hu.npy")
+    before = whole.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(SeriesGrowth, "settle", lambda _: None)
+        take(site, files, 3, 4, 5)
+    (waiting,) = site.rglob("*.coming-*")
+    waiting.write_bytes(b"")
+    with pytest.raises(StoreMissingError):
+        SiteStore.open(site)
+    assert whole.read_bytes() == before
 
 
 def test_killed_before_the_commit_nothing_is_left(

@@ -9,11 +9,12 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 
 from shared.dicom.read import ReadResult, read_study_folder
-from shared.dicom.vendors import RULES, hologic, lunar, view_told
+from shared.dicom.site_reading import SiteReading, view_of_file
+from shared.dicom.vendors import RULES, hologic, kind_of, lunar, view_told
 from shared.dicom.vendors.scan_names import meaning_of, type_named
 from shared.dicom.verdicts import SetAsideError
 from shared.records import Vendor, View
-from shared.scan_types import ScanType
+from shared.scan_types import Decided, ScanType
 from shared.settings.pacs import ReadingSettings
 from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
@@ -177,6 +178,25 @@ def test_the_sites_own_words_come_first_and_are_held_against_the_rest() -> None:
 def test_a_mapping_that_cannot_be_meant_is_an_error(names: dict[str, str], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         ReadingSettings.model_validate({"scan_names": names})
+
+
+def test_a_hip_without_a_side_is_decided_alone_whatever_else_it_is_called() -> None:
+    def telling(**attributes: object) -> bool:
+        return kind_of(header(**attributes), Vendor.LUNAR).telling
+
+    assert telling(ProtocolName="Osteo 1")
+    assert telling(ProtocolName="Left Femur", SeriesDescription="Quervain study")
+    assert not telling(ProtocolName="Femur", SeriesDescription="Quervain study")
+
+
+def test_the_next_of_a_decided_kind_is_no_hip_without_a_side() -> None:
+    rules = next(rules for rules in RULES if rules.vendor is Vendor.LUNAR)
+    decided = Decided(ScanType.HIP_LEFT)
+    reading = SiteReading(decisions=lambda digest, kind: (None, decided))
+    dataset = header(ProtocolName="Osteo 1")
+    kind = kind_of(dataset, Vendor.LUNAR)
+    with pytest.raises(SetAsideError, match="hip_side_unknown"):
+        view_of_file(rules, dataset, reading, "", kind, b"")
 
 
 def read_case(settings: ReadingSettings | None = None) -> ReadResult:

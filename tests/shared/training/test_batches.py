@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from shared.training import batches
 from shared.training.batches import (
     Microbatch,
     Patients,
+    RoundKey,
     batches_of,
     pieces_of,
     poisson_draw,
@@ -120,3 +123,11 @@ def test_an_error_while_working_ahead_reaches_the_training(
                 patients, pieces_of([patients.names], 2), KEY, Compute("cuda", 2), augment=True
             )
         )
+
+
+def test_what_varies_a_patient_follows_from_the_key_that_is_erased() -> None:
+    key = RoundKey(b"secret of a test", "run", 1, "digest")
+    fresh, other = (replace(key, fresh=bytes([number]) * 32) for number in (1, 2))
+    seeds = {one.seed("layers", 0, "p1") for one in (key, fresh, other)}
+    drawn = {float(one.generator("patient", "p1", 0).random()) for one in (key, fresh, other)}
+    assert len(seeds) == len(drawn) == 3
