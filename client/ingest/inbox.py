@@ -288,7 +288,10 @@ class Inbox:
         """Change what is known of counts; several processes may."""
         with self.alone("counts"):
             known = self.short()
-            if (now := change(known)) != known:
+            now = change(known)
+            if not now:  # nothing waits: an inbox that was taken in is empty
+                self._counts.unlink(missing_ok=True)
+            elif now != known:
                 write_text_atomically(self._counts, json.dumps(now), mode=OWNER_ONLY)
 
 
