@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     CTImageStorage,
@@ -21,22 +20,13 @@ from pynetdicom.sop_class import (
 )
 
 from client.sources.nodes import new_node
+from tests.client.stored_objects import an_object
 
 #: Three studies of two files each.
 STUDIES = ("1.2.1", "1.2.2", "1.2.3")
 FILES = 2
 #: The one that an archive misbehaves at; the others must not be lost.
 BAD = STUDIES[1]
-
-
-def an_object(study: str, number: int) -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{study}.{number}"
-    dataset.StudyInstanceUID = study
-    return dataset
 
 
 def found(study: str) -> Dataset:

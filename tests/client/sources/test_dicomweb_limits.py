@@ -23,8 +23,7 @@ from client.sources.query import FoundStudy, Wanted
 from client.sources.retry import SilentError, StudyFailedError, TooMuchError, TryAgainError
 from shared.errors import SourceRefusedError
 from shared.settings.pacs import DicomWebSettings
-
-from .misbehaving import an_object
+from tests.client.stored_objects import an_object
 
 MEBIBYTE = 1024**2
 #: What may be held of an answer that is too large; the limits below are smaller.

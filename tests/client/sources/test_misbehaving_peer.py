@@ -27,8 +27,9 @@ from shared.errors import SourceRefusedError, SourceUnavailableError
 from shared.runtime.flower import free_port
 from shared.settings.files import SiteConfig
 from shared.settings.pacs import ListenSettings, PacsSettings, PeerSettings, RetrySettings
+from tests.client.stored_objects import an_object
 
-from .misbehaving import BAD, FILES, STUDIES, Archive, an_object, archive, found, line
+from .misbehaving import BAD, FILES, STUDIES, Archive, archive, found, line
 
 #: Of a site that waits for what comes, and of one that is tried with what does not.
 LONG = RetrySettings(

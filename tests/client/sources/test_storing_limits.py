@@ -19,9 +19,8 @@ from client.sources.association import MOST_PDU_BYTES
 from client.sources.nodes import OUT_OF_RESOURCES, STORED, serving, storing_node
 from shared.runtime.flower import free_port
 from shared.settings.pacs import ListenSettings
+from tests.client.stored_objects import an_object
 from tests.suite.waiting import wait_for
-
-from .misbehaving import an_object
 
 MOST = 500_000
 

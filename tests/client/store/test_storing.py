@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread, dcmwrite
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import SecondaryCaptureImageStorage
@@ -38,16 +38,7 @@ from shared.dicom import parsing
 from shared.runtime.flower import free_port
 from shared.settings.files import SiteConfig, save_settings
 from shared.settings.pacs import ListenSettings, PacsSettings, PeerSettings, RetrySettings
-
-
-def an_object(study: str = "1.2.3") -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{study}.4"
-    dataset.StudyInstanceUID = study
-    return dataset
+from tests.client.stored_objects import an_object
 
 
 def file_of(dataset: Dataset) -> bytes:

@@ -25,6 +25,7 @@ from shared.dicom.vendors import hologic, lunar
 from shared.dicom.verdicts import REASONS, SetAsideError, judge
 from shared.records import StudyLabels, Vendor, View
 from shared.settings.files import LabelColumns
+from tests.shared.dicom.headers import check_hologic_view, header
 
 SECRET = bytes(range(32))
 
@@ -156,13 +157,6 @@ def test_exposed_area_is_believed_of_lunar_only() -> None:
 
 
 # --- vendors --------------------------------------------------------------------
-
-
-def header(**attributes: object) -> Dataset:
-    dataset = Dataset()
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    return dataset
 
 
 @pytest.mark.parametrize(
@@ -301,12 +295,7 @@ def test_identifiers_of_the_block_are_never_picked() -> None:
 def test_hologic_views_are_told_or_set_aside(
     attributes: dict[str, object], outcome: View | str
 ) -> None:
-    dataset = header(**({"BitsAllocated": 16, "SamplesPerPixel": 1} | attributes))
-    if isinstance(outcome, View):
-        assert hologic.view_of(dataset) is outcome
-    else:
-        with pytest.raises(SetAsideError, match=outcome):
-            hologic.view_of(dataset)
+    check_hologic_view(attributes, outcome)
 
 
 # --- tables ---------------------------------------------------------------------

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from pydicom.dataset import Dataset
 
 from shared.dicom.read import ReadResult, read_study_folder
 from shared.dicom.site_reading import SiteReading, view_of_file
-from shared.dicom.vendors import RULES, hologic, kind_of, lunar, view_told
+from shared.dicom.vendors import RULES, kind_of, lunar, view_told
 from shared.dicom.vendors.scan_names import meaning_of, type_named
 from shared.dicom.verdicts import SetAsideError
 from shared.records import Vendor, View
 from shared.scan_types import Decided, ScanType
 from shared.settings.pacs import ReadingSettings
+from tests.shared.dicom.headers import check_hologic_view, header
 from tests.suite.real_images import REAL_IMAGES, needs_real_images
 
 NAMED: dict[ScanType, list[str]] = {
@@ -58,13 +58,6 @@ NAMED: dict[ScanType, list[str]] = {
     ScanType.FEMUR_WHOLE: ["Atypical Femur Fracture"],
     ScanType.PHANTOM: ["QA Phantom", "Spine Phantom AP"],
 }  # fmt: skip
-
-
-def header(**attributes: object) -> Dataset:
-    dataset = Dataset()
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    return dataset
 
 
 @pytest.mark.parametrize(("scan", "name"), [(s, n) for s, names in NAMED.items() for n in names])
@@ -139,12 +132,7 @@ def test_names_that_differ_are_set_aside(
 def test_hologic_words_are_read_in_other_languages(
     attributes: dict[str, object], outcome: View | str
 ) -> None:
-    dataset = header(**({"BitsAllocated": 16, "SamplesPerPixel": 1} | attributes))
-    if isinstance(outcome, View):
-        assert hologic.view_of(dataset) is outcome
-    else:
-        with pytest.raises(SetAsideError, match=outcome):
-            hologic.view_of(dataset)
+    check_hologic_view(attributes, outcome)
 
 
 def told(attributes: dict[str, object], names: dict[str, str]) -> object:
