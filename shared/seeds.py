@@ -12,6 +12,11 @@ import hmac
 import numpy as np
 
 
+def key_bytes(key: bytes | int) -> bytes:
+    """Give a site's secret, or a public seed as its digits, as the key of an HMAC."""
+    return key if isinstance(key, bytes) else str(key).encode()
+
+
 def derive_seed(key: bytes | int, *purpose: str | int) -> int:
     """Derive a 63-bit seed by HMAC-SHA256 from a key and what it is for.
 
@@ -27,9 +32,8 @@ def derive_seed(key: bytes | int, *purpose: str | int) -> int:
     int
         Seed in [0, 2**63).
     """
-    key_bytes = key if isinstance(key, bytes) else str(key).encode()
     message = "\x1f".join(str(part) for part in purpose).encode()
-    digest = hmac.new(key_bytes, message, hashlib.sha256).digest()
+    digest = hmac.new(key_bytes(key), message, hashlib.sha256).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -36,10 +36,7 @@ from shared.dicom.scan import FolderScan, judge_copies, scan_folder
 from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import REASONS, VERDICTS, FileVerdict, judge
 from shared.errors import InputEmptyError
-from shared.runtime.files import alone_with
 
-#: Held by the one ingest that works on a store.
-LOCK: Final = "ingest.lock"
 #: Studies between two commits: what a crash can cost.
 STUDIES_PER_COMMIT: Final = 50
 
@@ -210,7 +207,7 @@ def ingest(
 @contextmanager
 def _alone_in(store: SiteStore) -> Iterator[Path]:
     """Be the only ingest into a store, with a folder for what is on its way."""
-    with alone_with(store.arrays.parent / LOCK), staging(store.arrays.parent) as staged:
+    with store.alone(), staging(store.arrays.parent) as staged:
         yield staged
 
 
@@ -247,7 +244,7 @@ def remember_names(site_folder: Path, names: Iterable[str]) -> dict[str, int]:
     """Remember names of files of which none could be taken; return the store's counts."""
     store = SiteStore.open(site_folder)
     try:
-        with alone_with(store.arrays.parent / LOCK), Session(store.engine) as session:
+        with store.alone(), Session(store.engine) as session:
             writer = IngestWriter(store, session)
             writer.identifiers.see_names(names)
             writer.commit()

@@ -45,7 +45,7 @@ from shared.runtime.files import (
     OWNER_ONLY,
     alone_with,
     leaves_room,
-    settle_folder,
+    settle,
     write_text_atomically,
 )
 
@@ -119,14 +119,14 @@ class Inbox:
             self._require_room(len(data))
             if not path.parent.exists():
                 path.parent.mkdir(mode=OWNERS_FOLDER)
-                settle_folder(self.arriving)
+                settle(self.arriving)
             try:
                 _write(part, data)
                 part.replace(path)
             except OSError:
                 part.unlink(missing_ok=True)
                 raise
-            settle_folder(path.parent)
+            settle(path.parent)
         return True
 
     def _require_room(self, size: int) -> None:
@@ -169,10 +169,10 @@ class Inbox:
                 for path in source.iterdir():
                     path.replace(target / path.name)
                 source.rmdir()
-                settle_folder(target)
+                settle(target)
             else:
                 source.rename(target)
-            settle_folder(self.complete)
+            settle(self.complete)
 
     @property
     def _counts(self) -> Path:
@@ -272,7 +272,7 @@ class Inbox:
             target.parent.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
             if (self.complete / name).exists():
                 (self.complete / name).replace(target)
-                settle_folder(target.parent)
+                settle(target.parent)
         for name in outcome["delete"]:
             (self.complete / name).unlink(missing_ok=True)
         for folder in self.complete.iterdir():

@@ -44,7 +44,7 @@ from shared.dicom.read import ReadVolume
 from shared.dicom.study_files import StudyGroup
 from shared.dicom.verdicts import FileVerdict
 from shared.phrases import counted, listed
-from shared.runtime.files import settle_file, settle_folder
+from shared.runtime.files import settle
 
 #: How a volume that was read stands to the one that is stored.
 Standing = Literal["same", "more", "other"]
@@ -225,9 +225,9 @@ class SeriesGrowth:
         for what in kinds:
             waiting = coming_path(self._store.arrays, study, series, what, digest)
             staged = staged_array(*arrays, what)
-            settle_file(staged)  # it will stand in the place of what is safe on the disk
+            settle(staged)  # it will stand in the place of what is safe on the disk
             staged.replace(waiting)
-            settle_folder(waiting.parent)
+            settle(waiting.parent)
         if not masked:
             self._stale.append(self._store.array_path(study, series, "regions"))
         expect_arrays(self._session)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +50,7 @@ from client.store.patient_source import StoreSource, read_source
 from client.store.split import SPLITS, Split
 from shared.dicom.phi.deidentify import keyed_digest
 from shared.errors import StoreExistsError, StoreMissingError, StoreSecretMismatchError
+from shared.runtime.files import alone_with
 from shared.runtime.folders import appearing_whole, in_use
 from shared.settings.files import SiteConfig, load_settings, resolve, save_settings
 from shared.tasks import PERMITTED_AT_FIRST
@@ -57,6 +59,8 @@ SETTINGS: Final = "site.yaml"
 CATALOGUE: Final = "catalogue.sqlite"
 OWNERS_FOLDER: Final = 0o700
 OWNERS_FILE: Final = 0o600
+#: Held by the one who writes to the store.
+LOCK: Final = "ingest.lock"
 
 
 def secret_check(secret: bytes) -> str:
@@ -177,6 +181,10 @@ class SiteStore:
             identity = known.value if known is not None else "none"
         path = resolve(self.folder, self.config.ledger)
         return Ledger(path, self.config.privacy, identity)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Be the only one who writes to the store; whoever else would, waits."""
+        return alone_with(self.arrays.parent / LOCK)
 
     def close(self) -> None:
         """Close the catalogue; the write-ahead log is folded into it."""

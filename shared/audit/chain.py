@@ -39,7 +39,7 @@ from pydantic import Field, ValidationError
 from shared.audit.keys import SigningKey, digest_of, verify
 from shared.errors import ChainBrokenError
 from shared.phrases import counted
-from shared.runtime.files import OWNER_ONLY, appearing, settle_folder
+from shared.runtime.files import OWNER_ONLY, appearing, settle
 from shared.settings.base import Settings
 
 NOTHING: Final = "0" * 64
@@ -231,7 +231,7 @@ class Chain:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(text)
         if durably:
-            settle_folder(path.parent)
+            settle(path.parent)
         return head
 
 

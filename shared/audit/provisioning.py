@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.audit.chain import Chain, head_path
 from shared.audit.keys import make_key, read_key
-from shared.runtime.files import settle_folder
+from shared.runtime.files import settle
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def begun(path: Path, actor: str, identity: Path) -> Iterator[Chain]:
     chain.begin()
     yield chain
     new.replace(identity)
-    settle_folder(identity.parent)
+    settle(identity.parent)
 
 
 def unfinished(identity: Path) -> Path:

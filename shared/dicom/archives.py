@@ -21,6 +21,7 @@ from shared.errors import DiskFullError, InputUnreadableError
 from shared.phrases import counted
 from shared.runtime.files import OWNER_ONLY, ROOM_TO_LEAVE
 
+from .parsing import most_inflated
 from .scan import LARGEST_FILE, leads_out, walk
 from .study_files import Unpacked
 from .verdicts import FileVerdict, SetAsideError, judge
@@ -29,9 +30,6 @@ OWNERS_FOLDER: Final = 0o700
 #: No export has more files than this, nor more bytes.
 MOST_ENTRIES: Final = 1_000_000
 MOST_BYTES: Final = 500 * 1024**3
-#: An image of nothing but background packs a hundred times; more, and large, is a bomb.
-LARGEST_RATIO: Final = 200
-SMALL_ENOUGH: Final = 16 * 1024 * 1024
 #: Endings by which the reader tells what is not DICOM; of all others the content decides.
 ENDINGS: Final = (".csv", ".tsv", ".xlsx", ".nrrd", ".nii", ".nii.gz")
 ARCHIVES: Final = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".gz", ".bz2", ".xz")
@@ -206,7 +204,7 @@ def _require_usable(entry: zipfile.ZipInfo, times: int) -> None:
         raise SetAsideError("archive_nested")
     if entry.file_size > LARGEST_FILE:
         raise SetAsideError("file_too_large")
-    if entry.file_size > max(SMALL_ENOUGH, entry.compress_size * LARGEST_RATIO):
+    if entry.file_size > most_inflated(entry.compress_size):
         raise SetAsideError("archive_bomb")
 
 

@@ -140,6 +140,11 @@ def _check_values(dataset: Dataset) -> None:
             raise SetAsideError("header_too_large")
 
 
+def most_inflated(packed: int) -> int:
+    """Bytes that so many packed ones come to at most; more, and large, is a bomb."""
+    return max(SMALL_ENOUGH, packed * LARGEST_RATIO)
+
+
 def _inflated(data: bytes) -> bytes:
     """Undo the deflation of a data set, within what an image has; what has none stays as it is.
 
@@ -156,7 +161,7 @@ def _inflated(data: bytes) -> bytes:
     if DEFLATED.decode() not in text_of(meta, "TransferSyntaxUID").split("\\"):
         return data
     place = stream.tell()
-    most = min(LARGEST_INFLATED, max(SMALL_ENOUGH, (len(data) - place) * LARGEST_RATIO))
+    most = min(LARGEST_INFLATED, most_inflated(len(data) - place))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # without a head (RFC 1951)
     inflated = inflater.decompress(memoryview(data)[place:], most)
     if inflater.unconsumed_tail:

@@ -103,17 +103,8 @@ def make_private_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def settle_file(path: Path) -> None:
-    """Make what a file holds durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def settle_folder(path: Path) -> None:
-    """Make the names in a folder durable, after files in it were made or renamed."""
+def settle(path: Path) -> None:
+    """Make durable what a file holds, or the names in a folder after files were made or renamed."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

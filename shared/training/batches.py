@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from shared.records import PatientSource
-from shared.seeds import derive_seed, numpy_generator
+from shared.seeds import derive_seed, key_bytes, numpy_generator
 from shared.tasks.base import Task
 from shared.tasks.sample import Sample, bytes_of, collate, fold
 from shared.training.compute import Compute
@@ -72,8 +72,7 @@ class RoundKey:
         """
         if not self.fresh:
             return self.secret
-        secret = self.secret if isinstance(self.secret, bytes) else str(self.secret).encode()
-        return hmac.new(secret, self.fresh, hashlib.sha256).digest()
+        return hmac.new(key_bytes(self.secret), self.fresh, hashlib.sha256).digest()
 
     def seed(self, *purpose: str | int) -> int:
         """Derive a 63-bit seed for one purpose of this round."""
@@ -89,10 +88,9 @@ class RoundKey:
         Its key is all 256 bits of HMAC-SHA256 over everything this key holds, so
         streams of two purposes, attempts or devices are independent.
         """
-        secret = self.secret if isinstance(self.secret, bytes) else str(self.secret).encode()
         parts = (self.run, self.round, self.model_digest, self.attempt, self.device, *purpose)
         message = "\x1f".join(["release", *map(str, parts)]).encode() + b"\x1f" + self.fresh
-        return KeyStream(hmac.new(secret, message, hashlib.sha256).digest())
+        return KeyStream(hmac.new(key_bytes(self.secret), message, hashlib.sha256).digest())
 
 
 class KeptSamples(Protocol):

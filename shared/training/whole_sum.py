@@ -105,15 +105,14 @@ class ClippingGrid:
         Tensor
             int64, shape (D,).
         """
-        nothing = torch.zeros(gradient.shape, dtype=torch.int64, device=gradient.device)
         norm = math.sqrt(float(torch.dot(gradient, gradient)))
         limit = self.clip * WITHIN
         scale = (1.0 if norm <= limit else limit / norm) / self.step
         # Squares of what is longer would not fit in 64 bits; what is not finite is not less.
         if not norm * scale < 2.0 ** (CLIP_DIGITS + 1):
-            return nothing
+            return torch.zeros_like(gradient, dtype=torch.int64)
         whole = (gradient * scale).to(torch.int64)  # toward zero
-        return whole if int((whole * whole).sum()) <= self.longest else nothing
+        return whole if int((whole * whole).sum()) <= self.longest else torch.zeros_like(whole)
 
 
 class WholeSum:

@@ -40,11 +40,8 @@ from shared.dicom.verdicts import REASONS
 from shared.errors import ConfigValueError, InputMissingError
 from shared.phrases import counted
 from shared.records import Vendor
-from shared.runtime.files import alone_with
 from shared.scan_types import SAID, ScanType
 
-#: Held by whoever writes to the store, as an ingest does.
-LOCK: Final = "ingest.lock"
 FEWEST_DIGITS: Final = 4
 
 
@@ -235,7 +232,7 @@ def undo(folder: Path, called: str) -> tuple[OpenScan, int]:
     """
     store = SiteStore.open(folder)
     try:
-        with alone_with(store.arrays.parent / LOCK):
+        with store.alone():
             known = _open_scans(store)
             one = _named([one for one in known if one.decision is not None], called)
             site_chain(store.folder, store.config.site).append(

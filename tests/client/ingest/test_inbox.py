@@ -126,7 +126,7 @@ def test_the_name_of_a_new_studys_folder_is_durable_too(
 ) -> None:
     inbox = inbox_of(site)
     settled: list[Path] = []
-    monkeypatch.setattr(client.ingest.inbox, "settle_folder", settled.append)
+    monkeypatch.setattr(client.ingest.inbox, "settle", settled.append)
     study = inbox.arriving / inbox.name_of("1.2.3")
     inbox.deliver("1.2.3", b"one")
     inbox.deliver("1.2.3", b"two")

@@ -161,8 +161,8 @@ def test_a_chain_that_is_gone_is_not_begun_anew(tmp_path: Path, head: bool) -> N
 
 CHAIN, MAKING = "shared.audit.chain", "shared.audit.provisioning"
 STEPS = (f"{MAKING}.make_key", f"{CHAIN}.Chain._write_head", f"{CHAIN}.Chain._line",
-         f"{CHAIN}._line_bytes", f"{CHAIN}._head_text", f"{CHAIN}.settle_folder",
-         f"{MAKING}.settle_folder")  # fmt: skip
+         f"{CHAIN}._line_bytes", f"{CHAIN}._head_text", f"{CHAIN}.settle",
+         f"{MAKING}.settle")  # fmt: skip
 
 
 @pytest.mark.parametrize("done", range(9))
