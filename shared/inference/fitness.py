@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from shared.clinical.references import DIAGNOSTIC_REGIONS
 from shared.clinical.scores import t_score_difference
+from shared.findings.bare_estimates import is_bare, origin_of
 from shared.findings.ct_estimates import CT_SPINE, is_from_ct
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import Findings
@@ -150,7 +151,7 @@ def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings
     """Take off scores, classes and grades whose version is not good enough.
 
     A density itself stays, and what the hospital reports beside it. A grade goes as a whole, and
-    so does an estimate from CT, which has nothing but itself.
+    so does an estimate from CT or a radiograph, which has nothing but itself.
 
     Parameters
     ----------
@@ -166,15 +167,17 @@ def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings
     """
     by_task = {model.task: model for model in models}
     measurements = []
-    from_ct: dict[str, list[str]] = {}
+    bare: dict[tuple[str, str], list[str]] = {}
     for one in found.measurements:
         model = by_task.get(one.task)
         unfit = None if model is None else judge(model, one.region)
         if is_from_ct(one) and model is not None:
             # whoever is too far off for the mean is not right about its parts
             unfit = unfit or judge(model, CT_SPINE)
-        if unfit is not None and model is not None and is_from_ct(one):
-            from_ct.setdefault(_unfit_for_ct(model, unfit), []).append(one.region)
+        if unfit is not None and model is not None and is_bare(one):
+            counted = CT_SPINE if is_from_ct(one) else one.region
+            why = _unfit_and_bare(model, unfit, counted)
+            bare.setdefault((why, origin_of(one)), []).append(one.region)
             continue
         if unfit is not None:
             off = {"t_score": None, "z_score": None, "bone_class": None, "not_scored": unfit.words}
@@ -182,10 +185,10 @@ def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings
         measurements.append(one)
     gaps = [
         NotAssessed(
-            what=f"bone density of the {listed(list(map(region_words, regions)))} from CT",
+            what=f"bone density of the {listed(list(map(region_words, regions)))} from {origin}",
             why=f"this version is {why}",
         )
-        for why, regions in from_ct.items()
+        for (why, origin), regions in bare.items()
     ]
     ungraded = ungraded_reasons(models)
     lost: dict[str, list[str]] = {}
@@ -204,11 +207,11 @@ def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings
     )
 
 
-def _unfit_for_ct(model: ModelFacts, unfit: Unfit) -> str:
+def _unfit_and_bare(model: ModelFacts, unfit: Unfit, region: str) -> str:
     """Words of `Unfit` for an estimate that no T-score is spoken of with."""
     if unfit.kind != "error":
         return unfit.words
-    error = recorded_error(model, CT_SPINE) or 0.0
+    error = recorded_error(model, region) or 0.0
     return f"off by {error:.3f} g/cm² on average on validation patients, which is too far"
 
 

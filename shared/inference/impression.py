@@ -10,12 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from shared.clinical.scores import BoneClass
-from shared.findings.ct_estimates import (
-    CT_SPINE,
-    estimate_sentence,
-    is_from_ct,
-    only_from_ct,
-)
+from shared.findings.bare_estimates import film_sentence, is_bare, is_from_film, only_bare
+from shared.findings.ct_estimates import CT_SPINE, estimate_sentence
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import FRACTURE_GRADE, Findings
 from shared.findings.region_names import region_words
@@ -79,7 +75,7 @@ def impression(
     own = next((one for one in conclusions if one.basis == "hospital"), None)
     estimate = next((one for one in conclusions if one.basis == "estimate"), None)
     estimated, not_assessed = "", ""
-    if estimate is not None and not only_from_ct(findings.measurements):
+    if estimate is not None and not only_bare(findings.measurements):
         not_assessed = _not_assessed(findings.measurements, models, estimate.kind)
         estimated = _estimated(estimate, own, findings.measurements, models, covariates)
     lead = _joined(_measured(own, covariates), read_fractures(own))
@@ -94,7 +90,10 @@ def impression(
         sentences = [_joined(lead, not_assessed), estimated, fractures]
     else:
         sentences = [lead, _joined(not_assessed, estimated), fractures]
-    sentences += [_from_ct(findings.measurements, models)]
+    sentences += [
+        _from_ct(findings.measurements, models),
+        _from_film(findings.measurements, models),
+    ]
     sentences += [_gaps(findings, whys), _doubtful(findings), _advice(findings, own, estimate)]
     first, *rest = (sentence for sentence in sentences if sentence)
     return _joined(first, _not_known(unrecorded(findings, models), first)), *rest
@@ -114,6 +113,17 @@ def _from_ct(measurements: Sequence[Measurement], models: Sequence[ModelFacts]) 
     recorded = {model.task: recorded_error(model, CT_SPINE) for model in models}
     known = {task: error for task, error in recorded.items() if error is not None}
     return estimate_sentence(measurements, known)
+
+
+def _from_film(measurements: Sequence[Measurement], models: Sequence[ModelFacts]) -> str:
+    """Say what is estimated from a radiograph, which counts in no class either."""
+    by_task = {model.task: model for model in models}
+    errors = {
+        one.region: recorded_error(by_task[one.task], one.region)
+        for one in measurements
+        if is_from_film(one) and one.task in by_task
+    }
+    return film_sentence(measurements, errors)
 
 
 def _joined(*sentences: str) -> str:
@@ -342,6 +352,6 @@ def _advice(findings: Findings, own: Conclusion | None, estimate: Conclusion | N
         return f"Refer to a physician, who weighs the {what} with the risk factors."
     if estimate is not None and estimate.bone_class in LOW:
         return "Refer to DXA reporting and to a physician, who weighs it with the risk factors."
-    if any(map(is_from_ct, findings.measurements)):
+    if any(map(is_bare, findings.measurements)):
         return "Refer to DXA; a physician decides, with its report and the clinical risk factors."
     return "A physician decides, with the DXA report and the clinical risk factors."

@@ -14,7 +14,8 @@ from shared.clinical.references import ACCEPTABLE_LSC, CROSS_CALIBRATION_ERROR
 from shared.clinical.whose_reference import HipReference, has_scale, young_reference
 from shared.dicom.ct.completeness import INCOMPLETE, UNKNOWN
 from shared.dicom.pixels.orientation import Facing
-from shared.findings.ct_estimates import is_from_ct, only_from_ct
+from shared.findings.bare_estimates import is_bare, is_from_film, only_bare
+from shared.findings.ct_estimates import is_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
 from shared.findings.quality_flags import REPAIRED
@@ -144,14 +145,19 @@ def _technique(
         return (*sentences, references_sentence(vendor, hip)) if scored else tuple(sentences)
     there = {image.view for image in images}
     views = listed([VIEW_WORDS[view] for view in ALL_DXA_VIEWS if view in there]) or "none"
-    sentences.append(f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}.")
+    if View.LUMBAR_AP.value in there:
+        sentences.append(f"{capital(VIEW_WORDS[View.LUMBAR_AP])}.")
+    if there != {View.LUMBAR_AP.value}:
+        sentences.append(
+            f"Dual-energy X-ray absorptiometry images ({VENDOR_WORDS[vendor]}): {views}."
+        )
     sentences += [
         f"The study has {image.scans} scans of the {VIEW_WORDS[View(image.view)]}; used is "
         f"{image.chosen}."
         for image in images
         if image.scans > 1
     ]
-    if not all(map(is_from_ct, findings.measurements)):
+    if not all(map(is_bare, findings.measurements)):
         sentences.append(
             "The model's bone density was estimated from the displayed images by a neural network "
             "on the standardised scale (sBMD) and converted to the scanner's scale; it was not "
@@ -161,6 +167,11 @@ def _technique(
         sentences.append(
             "The bone density from CT is a neural network's estimate on the standardised scale "
             "(sBMD), converted to no scanner's."
+        )
+    if any(map(is_from_film, findings.measurements)):
+        sentences.append(
+            "The bone density from the radiograph is a neural network's estimate on the "
+            "standardised scale (sBMD): a film as it is shown holds no calibrated density."
         )
     if _with_bmd(conclusions):
         sentences.append(
@@ -271,9 +282,7 @@ def _limits(
     sentences = [DISCLAIMER]
     if findings.measurements:
         sentences.append(_limit_of_estimates(findings.measurements, models))
-    if _with_bmd(conclusions) or (
-        findings.measurements and not only_from_ct(findings.measurements)
-    ):
+    if _with_bmd(conclusions) or (findings.measurements and not only_bare(findings.measurements)):
         sentences += [
             f"Converting between scanners adds about {CROSS_CALIBRATION_ERROR:.1%} of error for "
             "one patient.",

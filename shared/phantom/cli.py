@@ -45,6 +45,13 @@ def make(
             "--ct", help="Also an abdominal CT of each patient within a year; whole bodies only."
         ),
     ] = False,
+    film: Annotated[
+        bool,
+        typer.Option(
+            "--film",
+            help="Also a frontal and a lateral film of the lumbar spine; whole bodies only.",
+        ),
+    ] = False,
     truth: Annotated[
         bool, typer.Option("--truth", help="Also write truth.jsonl: what is true of each patient.")
     ] = False,
@@ -66,6 +73,7 @@ def make(
             truth=truth,
             anatomy=anatomy,
             ct=ct,
+            film=film,
         )
 
     def render() -> None:

@@ -2,6 +2,7 @@
 
 <out>/DICOM/<patient id>/<study date>/*.dcm
 <out>/DICOM/<patient id>/<study date>_CT/*    abdominal CT, only when asked for
+<out>/DICOM/<patient id>/<study date>_XR/*    lumbar films, only when asked for
 <out>/labels/*.csv
 <out>/truth.jsonl        only when asked for; ingest never reads it
 """
@@ -52,7 +53,9 @@ class _Order:
     population: str
     dicom: Path
     render: Render
-    ct_of: str | None = None
+    anatomy: str = POINTS
+    ct: bool = False
+    film: bool = False
 
 
 def render_by_name(number: int, seed: int, scanner: str, population: str) -> RenderedStudy:
@@ -96,6 +99,7 @@ def make_hospital(
     truth: bool = False,
     anatomy: str = POINTS,
     ct: bool = False,
+    film: bool = False,
     render: Render | None = None,
 ) -> dict[str, Any]:
     """Make the studies of a hospital's digital patients; the same seed gives the same bytes.
@@ -122,6 +126,8 @@ def make_hospital(
         ``points``, ``plain`` or ``near_to_life`` (`renderer_of`).
     ct : bool
         Also write an abdominal CT of each patient within a year of the DXA; solid anatomies only.
+    film : bool
+        Also write a frontal and a lateral lumbar film, likewise.
     render : callable, optional
         Renders one patient in place of `anatomy`; it must be importable by the workers.
 
@@ -140,16 +146,17 @@ def make_hospital(
         render = renderer_of(anatomy)
         check_names(scanner, population)
     _check(out, patients, workers)
-    if ct and anatomy == POINTS:
-        raise PhantomError("CT of points: only a solid anatomy has CT; add --anatomy near_to_life")
+    for wanted, what in ((ct, "CT"), (film, "films")):
+        if wanted and anatomy == POINTS:
+            raise PhantomError(
+                f"{what} of points: only a solid anatomy has {what}; add --anatomy near_to_life"
+            )
     written: list[WrittenStudy] = []
     truths: list[str] = []
     with appearing_whole(out) as part:
         (part / "DICOM").mkdir()
         orders = [
-            _Order(
-                number, seed, scanner, population, part / "DICOM", render, anatomy if ct else None
-            )
+            _Order(number, seed, scanner, population, part / "DICOM", render, anatomy, ct, film)
             for number in range(patients)
         ]
         for done, (study, line) in enumerate(in_order(_make_one, orders, workers), start=1):
@@ -211,13 +218,17 @@ def _make_one(order: _Order) -> tuple[WrittenStudy, str]:
     study = order.render(order.number, order.seed, order.scanner, order.population)
     written = write_study(study, order.dicom, order.scanner)
     told = _truth(study, written)
-    if order.ct_of is not None:
+    who = (order.number, order.seed, order.population, order.anatomy, written.identity)
+    if order.ct:
         from shared.phantom.solid_ct import write_examination
 
-        ct, told["ct"] = write_examination(
-            order.number, order.seed, order.population, order.ct_of, written.identity, order.dicom
-        )
+        ct, told["ct"] = write_examination(*who, order.dicom)
         written = replace(written, files=written.files + ct.files, ct=ct)
+    if order.film:
+        from shared.phantom.writers.film import write_films
+
+        film, told["film"] = write_films(*who, order.dicom)
+        written = replace(written, files=written.files + film.files, film=film)
     return written, json.dumps(told, ensure_ascii=False)
 
 

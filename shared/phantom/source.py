@@ -18,6 +18,7 @@ from shared.records import (
     DXA_VIEWS,
     Covariates,
     ImageRecord,
+    SpacingProvenance,
     StudyLabels,
     StudyRecord,
     Vendor,
@@ -145,6 +146,11 @@ class DigitalPatients:
         """Folder of the cache, and what else than seed and number a patient follows from."""
         return f"v{PHANTOM_VERSION}", f"{PHANTOM_VERSION}"
 
+    @property
+    def _told_before(self) -> SpacingProvenance:
+        """How spacing is known in a cache of before, which does not say it."""
+        return "none" if self._radiographs else "calibrated"
+
     def _chosen(self, record: StudyRecord) -> StudyRecord:
         images = {view: record.images[view] for view in self._views}
         return StudyRecord(
@@ -169,6 +175,7 @@ class DigitalPatients:
             "labels": asdict(record.labels),
             "covariates": asdict(record.covariates),
             "spacing": {view: image.spacing_mm for view, image in record.images.items()},
+            "told": {view: image.spacing_provenance for view, image in record.images.items()},
         }
         for view, image in record.images.items():
             np.save(folder / f"{view}.npy", image.pixels)
@@ -186,7 +193,7 @@ class DigitalPatients:
             view: ImageRecord(
                 np.load(folder / f"{view}.npy", mmap_mode="r"),
                 (facts["spacing"][view][0], facts["spacing"][view][1]),
-                "none" if self._radiographs else "calibrated",
+                facts["told"][view] if "told" in facts else self._told_before,
                 np.load(folder / f"{view}.regions.npy", mmap_mode="r"),
             )
             for view in self._views

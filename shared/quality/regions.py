@@ -20,6 +20,7 @@ EXPECTED_REGIONS: Final[Mapping[View, tuple[str, ...]]] = {
     View.HIP_LEFT: HIP,
     View.HIP_RIGHT: HIP,
     View.SPINE_LATERAL: VERTEBRAE,
+    View.LUMBAR_AP: LUMBAR,
 }
 #: Projected areas, cm², outside which a region was hardly segmented right
 #: (generous bounds around what adults have; unverified).

@@ -19,7 +19,8 @@ LISTED: Final[dict[str, Callable[[], type[Task]]]] = {
     "dxa-bmd": lambda: import_module("shared.tasks.dxa_bmd").DxaBmd,
     "vfa-fracture": lambda: import_module("shared.tasks.vfa_fracture").VfaFracture,
     "ct-bmd": lambda: import_module("shared.tasks.ct.bmd").CtBmd,
-    "xray-vertebrae": lambda: import_module("shared.tasks.xray_vertebrae").XrayVertebrae,
+    "xray-vertebrae": lambda: import_module("shared.tasks.xray.vertebrae").XrayVertebrae,
+    "xray-bmd": lambda: import_module("shared.tasks.xray.bmd").XrayBmd,
     "ct-localisation": lambda: import_module("shared.tasks.ct.localisation").CtLocalisation,
     "ct-segmentation": lambda: import_module("shared.tasks.ct.segmentation").CtSegmentation,
 }

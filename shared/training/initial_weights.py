@@ -13,7 +13,7 @@ from shared.protocol.codec import Arrays, check_finite
 from shared.protocol.half_precision import halved
 from shared.protocol.preparation import Preparation
 from shared.seeds import derive_seed
-from shared.settings.task import TaskSettings
+from shared.settings.task import NetworkSettings, TaskSettings
 from shared.training.weights import Weights, digest_arrays, load_weights
 
 if TYPE_CHECKING:
@@ -31,10 +31,14 @@ def check_fits(settings: TaskSettings, weights: Weights, origin: Path) -> None:
     found = (weights.settings.task, weights.settings.network)
     if found != (settings.task, settings.network):
         raise ModelIncompatibleError(
-            f"{origin}: weights of {found[0]} ({found[1].size}, {found[1].image_size}) must be of "
-            f"{settings.task} ({settings.network.size}, {settings.network.image_size}), as the "
-            "task's settings say"
+            f"{origin}: weights of {found[0]} ({_said(found[1])}) must be of "
+            f"{settings.task} ({_said(settings.network)}), as the task's settings say"
         )
+
+
+def _said(network: NetworkSettings) -> str:
+    facts = ", with patient_facts" if network.patient_facts else ""
+    return f"{network.size}, {network.image_size}{facts}"
 
 
 def start_network(

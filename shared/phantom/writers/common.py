@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from shared.phantom.rendered import RenderedStudy
-from shared.records import Covariates
+from shared.records import Covariates, VertebraBox
 
 from .identity import Identity
 
@@ -43,6 +43,25 @@ class WrittenCt:
 
 
 @dataclass(frozen=True)
+class WrittenFilm:
+    """What was written of a patient's films.
+
+    Attributes
+    ----------
+    identity : Identity
+        As the files carry it.
+    files : int
+        Number of DICOM files.
+    boxes : tuple of VertebraBox
+        What somebody drew on the frontal film, in its pixels; empty where nobody did.
+    """
+
+    identity: Identity
+    files: int
+    boxes: tuple[VertebraBox, ...] = ()
+
+
+@dataclass(frozen=True)
 class WrittenStudy:
     """What was written for one digital patient.
 
@@ -60,6 +79,8 @@ class WrittenStudy:
         Grades for the CSV export.
     ct : WrittenCt or None
         Of the same patient, a study of another day.
+    film : WrittenFilm or None
+        Likewise.
     """
 
     folder: Path
@@ -68,6 +89,7 @@ class WrittenStudy:
     bmd: dict[str, float]
     genant: dict[str, int]
     ct: WrittenCt | None = None
+    film: WrittenFilm | None = None
 
 
 def patient_and_study(study: RenderedStudy, identity: Identity) -> Dataset:

@@ -1,4 +1,4 @@
-"""The hospital's CSV exports: a row for each region, graded vertebra and level of a CT."""
+"""The hospital's CSV exports: a row for each region, graded vertebra, level of a CT and box."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from shared.records import View
+from shared.regions import VERTEBRA_CODES
 from shared.settings.files import LabelColumns
 
 from .common import WrittenStudy
@@ -14,6 +16,7 @@ from .identity import Identity
 BMD_FILE = "bmd_export.csv"
 GENANT_FILE = "vertebral_assessment.csv"
 LEVELS_FILE = "ct_levels.csv"
+BOXES_FILE = "film_boxes.csv"
 
 
 def write_tables(folder: Path, studies: Iterable[WrittenStudy], columns: LabelColumns) -> int:
@@ -26,7 +29,7 @@ def write_tables(folder: Path, studies: Iterable[WrittenStudy], columns: LabelCo
     """
     studies = list(studies)
     head = (columns.patient_id, "Patient Name", "Birth Date", "Accession", columns.scan_date)
-    tables = {
+    tables: dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]] = {
         BMD_FILE: (
             (*head, columns.region, columns.bmd),
             [
@@ -52,6 +55,20 @@ def write_tables(folder: Path, studies: Iterable[WrittenStudy], columns: LabelCo
                 for level, z in ct.levels.items()
             ],
         ),
+        BOXES_FILE: (
+            (*head, columns.image, columns.vertebra, *columns.box),
+            [
+                (
+                    *_who(film.identity),
+                    View.LUMBAR_AP.value,
+                    usual_name(box.vertebra),
+                    *(f"{edge:.0f}" for edge in (box.x0, box.y0, box.x1, box.y1)),
+                )
+                for film in (s.film for s in studies)
+                if film is not None
+                for box in film.boxes
+            ],
+        ),
     }
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
@@ -70,3 +87,8 @@ def _who(who: Identity) -> tuple[str, str, str, str, str]:
     name = who.name.replace("^", ", ")
     scanned = f"{who.study_date:%Y-%m-%d}"
     return who.patient_id, name, f"{who.birth_date:%Y-%m-%d}", who.accession, scanned
+
+
+def usual_name(vertebra: str) -> str:
+    """Name of a vertebra as a table may hold it; of one that most people lack, empty."""
+    return vertebra if vertebra in VERTEBRA_CODES["volume"] else ""

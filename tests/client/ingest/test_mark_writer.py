@@ -22,7 +22,7 @@ from shared.dicom.read import read_study_folder
 from shared.records import StudyRecord, View
 from shared.settings.files import SiteConfig
 from shared.settings.task import TaskSettings
-from shared.tasks.xray_vertebrae import XrayVertebrae
+from shared.tasks.xray.vertebrae import XrayVertebrae
 from tests.client.ingest.test_ingest_identifiers import kinds
 from tests.client.store_snapshot import snapshot
 from tests.shared.ct_samples import STEP, field, uid, write_ct, write_radiograph

@@ -249,11 +249,11 @@ def test_wrong_use_is_one_sentence_with_its_own_code(
     with pytest.raises(InputEmptyError, match="no study could be read"):
         predict_folder(tmp_path / "empty", out, models=champions)
     write_radiograph(tmp_path / "film" / "1.dcm")
-    with pytest.raises(InputEmptyError, match=r"1 radiograph but no CT series and DXA scans"):
-        predict_folder(tmp_path / "film", out, models=champions)
     write_ct(tmp_path / "ct")
     (tmp_path / "dxa").mkdir()
     shutil.copy(champions / "dxa-bmd.safetensors", tmp_path / "dxa")
+    with pytest.raises(NoChampionError, match="xray-vertebrae: no champion"):
+        predict_folder(tmp_path / "film", out, models=tmp_path / "dxa")
     with pytest.raises(NoChampionError, match="ct-localisation: no champion"):
         predict_folder(tmp_path / "ct", out, models=tmp_path / "dxa")
     for path in study.iterdir():

@@ -32,8 +32,10 @@ def test_a_task_reads_a_study_after_those_whose_findings_it_needs() -> None:
     assert names == [
         "dxa-segmentation",
         "dxa-bmd",
+        "xray-vertebrae",
         "ct-localisation",
         "vfa-fracture",
+        "xray-bmd",
         "ct-segmentation",
         "ct-bmd",
     ]

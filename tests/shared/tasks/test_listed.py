@@ -29,6 +29,7 @@ REVIEWED = {
     "vfa-fracture": ReleasedSums(),
     "ct-bmd": ReleasedSums(regressions=("l1", "l2", "l3", "l4", "spine")),
     "xray-vertebrae": ReleasedSums(means=("dice",)),
+    "xray-bmd": ReleasedSums(regressions=("lumbar", "femoral_neck", "total_hip")),
     "ct-localisation": ReleasedSums(means=("error_mm",)),
     "ct-segmentation": ReleasedSums(means=("dice", "dice_L1", "dice_L2", "dice_L3", "dice_L4")),
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""Vertebrae on frontal radiographs, learnt from boxes: where the spine is, not its levels."""
+"""Vertebrae on frontal radiographs, learnt from boxes: where the spine is, not its levels.
+
+Levels are counted from the lower end of what was found (`shared.tasks.xray.column`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shared.findings.facts import NotAssessed
+from shared.findings.findings import Findings, RegionMap, region_areas
 from shared.metrics.named import mean_loss, means_of
 from shared.metrics.overlap import dice, overlaps
 from shared.metrics.released import ReleasedSums
@@ -21,8 +26,17 @@ from shared.tasks.augmentation import Variation, vary
 from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.losses import overlap_loss, structure_logit
-from shared.tasks.pixels import Placement, drawn_boxes, frame_image, halvable, to_zero_mean
+from shared.tasks.pixels import (
+    Placement,
+    drawn_boxes,
+    frame_image,
+    halvable,
+    put_back,
+    to_zero_mean,
+)
+from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample
+from shared.tasks.xray.column import NoColumnError, find_column, levels_of
 
 VIEW: Final = View.LUMBAR_AP
 #: The whole radiograph fills the frame, whatever its shape: radiographs often come without
@@ -50,8 +64,7 @@ class XrayVertebrae(Task):
         completeness=(CompletenessRule(of="mask_or_box:lumbar_ap", at_least=0.5, weight="should"),)
     )
     released: ClassVar[ReleasedSums] = ReleasedSums(means=("dice",))
-    #: It is trained and measured; reports are of DXA studies.
-    reports: ClassVar[bool] = False
+    assesses: ClassVar[str] = "the outlines of the lumbar vertebrae on the radiograph"
 
     @property
     def frame(self) -> tuple[int, int]:
@@ -125,6 +138,29 @@ class XrayVertebrae(Task):
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
         """Give ``dice``, a mean over patients, and ``loss``."""
         return means_of(statistics) | mean_loss(statistics)
+
+    def find(self, reading: Reading) -> Findings:
+        """Draw L1 to L4, counted from the lowest vertebra, or say why levels cannot be told."""
+        image = reading.study.images.get(VIEW)
+        if image is None:
+            return Findings()
+        found = self._column(reading, image)
+        try:
+            column = find_column(found, image.spacing_mm[0] / image.spacing_mm[1])
+        except NoColumnError as error:
+            gap = NotAssessed(what="levels on the radiograph", why=str(error))
+            return Findings(not_assessed=(gap,), region_maps={VIEW: np.zeros_like(found)})
+        regions = levels_of(found, column)
+        areas = region_areas(self.name, VIEW, regions, image)
+        return Findings(regions=areas, region_maps={VIEW: regions})
+
+    def _column(self, reading: Reading, image: ImageRecord) -> RegionMap:
+        """Where vertebrae are recognised, on the grid of the image, without names."""
+        pixels, _, placement = frame_radiograph(image, self.frame)
+        sample = {"image": pixels[None, None], "covariates": torch.ones(1, 1)}
+        logit = structure_logit(reading.run(sample)).unflatten(1, self.frame)  # (1, H, W)
+        whole = put_back(logit, placement)[0].numpy()
+        return np.where(whole > 0, np.uint8(UNNAMED_VERTEBRA), np.uint8(0))
 
 
 def frame_radiograph(

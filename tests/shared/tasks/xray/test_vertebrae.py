@@ -21,7 +21,7 @@ from shared.regions import REGION_CODES, UNNAMED_VERTEBRA
 from shared.seeds import numpy_generator
 from shared.settings.task import TaskSettings
 from shared.tasks.sample import collate, fold
-from shared.tasks.xray_vertebrae import XrayVertebrae
+from shared.tasks.xray.vertebrae import XrayVertebrae
 
 TASK = XrayVertebrae(TaskSettings(task="xray-vertebrae"))
 
