@@ -36,10 +36,14 @@ from shared.tasks.augmentation import Variation, vary
 from shared.tasks.base import Headline, Task
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.losses import huber
-from shared.tasks.pixels import drawn_boxes
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample
-from shared.tasks.xray.column import LumbarColumn, NoColumnError, find_column
+from shared.tasks.xray.column import (
+    LumbarColumn,
+    NoColumnError,
+    column_of_boxes,
+    find_column,
+)
 from shared.tasks.xray.crop import crop_lumbar, size_of_level
 from shared.tasks.xray.looks import why_not_lumbar
 from shared.tasks.xray.vertebrae import XrayVertebrae
@@ -262,7 +266,7 @@ def column_of(image: ImageRecord) -> LumbarColumn:
     """
     aspect = image.spacing_mm[0] / image.spacing_mm[1]
     if image.boxes:
-        return find_column(drawn_boxes(image.boxes, image.pixels.shape), aspect)
+        return column_of_boxes(image.boxes)
     if image.regions is None:
         raise NoColumnError("no vertebra is outlined in it")
     return find_column(np.asarray(image.regions), aspect)

@@ -7,12 +7,14 @@ its disc is so much lower than wide. Where somebody named levels, those count.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.records import VertebraBox
 from shared.regions import LUMBAR, REGION_CODES, UNNAMED_VERTEBRA, VERTEBRAE
 from shared.tasks.xray.proportions import L5_HEIGHT, LEVEL_HEIGHT
 
@@ -147,6 +149,39 @@ def _largest(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
         raise NoColumnError("no vertebrae are recognised in it")
     sizes = np.bincount(parts.ravel())[1:]
     return np.asarray(parts == int(sizes.argmax()) + 1)
+
+
+def column_of_boxes(boxes: Sequence[VertebraBox]) -> LumbarColumn:
+    """Find L1 to L4 among boxes of single vertebrae: by their names, otherwise from the lowest.
+
+    Parameters
+    ----------
+    boxes : sequence of VertebraBox
+        In pixels; the lowest is an L5 where L1 to L4 have no names.
+
+    Raises
+    ------
+    NoColumnError
+        If fewer than three of them are marked, or they stand beside each other.
+    """
+    ordered = sorted(boxes, key=lambda one: one.y0 + one.y1)
+    found = {one.vertebra: one for one in ordered if one.vertebra in LUMBAR}
+    if not found:
+        unnamed = [one for one in ordered if not one.vertebra][:-1][-len(LUMBAR) :]
+        found = dict(zip(LUMBAR[-len(unnamed) :], unnamed, strict=True)) if unnamed else {}
+    if len(found) < FEWEST:
+        raise NoColumnError("fewer than three of the vertebrae L1 to L4 are marked in it")
+    numbers = [LUMBAR.index(name) for name in found]
+    middles = [(one.y0 + one.y1) / 2 for one in found.values()]
+    level, first = np.polyfit(numbers, middles, 1)
+    width = float(np.median([one.x1 - one.x0 for one in found.values()]))
+    across = [(one.x0 + one.x1) / 2 for one in found.values()]
+    if level <= 0 or np.ptp(across) > MOST_LEAN * width:
+        raise NoColumnError("the vertebrae that are marked in it stand in no upright column")
+    top = float(first - level / 2)
+    bottom = top + len(LUMBAR) * float(level)
+    named = any(one.vertebra in LUMBAR for one in ordered)
+    return LumbarColumn(top, bottom, float(np.mean(across)), width, float(len(found)), named)
 
 
 def levels_of(regions: NDArray[np.uint8], column: LumbarColumn) -> NDArray[np.uint8]:

@@ -88,14 +88,11 @@ def test_a_film_on_which_nothing_was_found_counts_and_teaches_nothing() -> None:
 
 def test_boxes_of_a_table_count_like_a_map() -> None:
     study = film_study(marked_column())
-    boxes = tuple(
-        VertebraBox(
-            "", 99, 40 + HIGH * n, 141, 40 + HIGH * (n + 1) - 2 * (n == 6), )
-        for n in range(7)
-    )  # fmt: skip
+    boxes = tuple(VertebraBox("", 99, 40 + HIGH * n, 141, 40 + HIGH * (n + 1)) for n in range(7))
     boxed = changed(study, regions=None, boxes=boxes)
     assert TASK.uses(boxed)
-    assert torch.allclose(TASK.sample(study)["image"], TASK.sample(boxed)["image"])
+    one, other = TASK.sample(study)["image"], TASK.sample(boxed)["image"]
+    assert float((one - other).abs().mean()) < 0.06  # heights are taken from boxes, not assumed
 
 
 def test_age_sex_and_body_mass_are_inputs_only_where_the_settings_say_so() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from shared.records import VertebraBox
 from shared.regions import LUMBAR, REGION_CODES, UNNAMED_VERTEBRA
-from shared.tasks.xray.column import NoColumnError, find_column, levels_of
+from shared.tasks.xray.column import NoColumnError, column_of_boxes, find_column, levels_of
 from tests.shared.tasks.xray.films import HIGH, L5_HIGH, marked_column
 
 
@@ -87,3 +88,41 @@ def test_the_named_map_has_each_level_where_it_was_counted() -> None:
     below = 40 + 6 * HIGH + L5_HIGH - 3
     assert named[below, 120] == UNNAMED_VERTEBRA
     assert not named[regions == 0].any()
+
+
+def boxes(*names: str) -> list[VertebraBox]:
+    """Boxes with gaps of 4 between them, one under the other, 30 rows apart."""
+    return [
+        VertebraBox(name, 40.0, 10 + 30.0 * row, 80.0, 36 + 30.0 * row)
+        for row, name in enumerate(names)
+    ]
+
+
+def test_of_boxes_without_names_the_lowest_is_an_l5() -> None:
+    column = column_of_boxes(boxes(*[""] * 7))
+    assert (column.top, column.bottom) == pytest.approx((68, 188))  # rows 2 to 5
+    assert (column.middle, column.named) == (60, False)
+
+
+def test_names_of_boxes_count_before_their_order() -> None:
+    column = column_of_boxes(boxes("T12", "L1", "L2", "L3", "L4"))
+    assert (column.top, column.bottom) == pytest.approx((38, 158))
+    assert column.named
+    without = column_of_boxes(
+        [one for one in boxes("L1", "L2", "L3", "L4") if one.vertebra != "L2"]
+    )
+    assert (without.top, without.bottom) == pytest.approx((8, 128))
+
+
+@pytest.mark.parametrize(
+    "some", [boxes("", "", ""), boxes("L1", "L2", "", ""), boxes("T11", "T12")]
+)
+def test_too_few_boxes_are_no_lumbar_spine(some: list[VertebraBox]) -> None:
+    with pytest.raises(NoColumnError, match="fewer than three"):
+        column_of_boxes(some)
+
+
+def test_boxes_beside_each_other_are_no_column() -> None:
+    some = [VertebraBox("", 60.0 * n, 10 + 3.0 * n, 40 + 60.0 * n, 40 + 3.0 * n) for n in range(6)]
+    with pytest.raises(NoColumnError, match="no upright column"):
+        column_of_boxes(some)
