@@ -210,7 +210,8 @@ class XrayBmd(Task):
         try:
             column = column_of(image)
         except NoColumnError as error:
-            return _gap(tuple(FILM_REGIONS), str(error))
+            told = [gap.why for gap in reading.before.not_assessed]  # by who looked for levels
+            return _gap(tuple(FILM_REGIONS), (told or [str(error)])[0])
         sample = self._sample(study, column)
         why = why_not_lumbar(crop_lumbar(image, column, CROP["small"]))
         if why:

@@ -149,7 +149,7 @@ class XrayVertebrae(Task):
             column = find_column(found, image.spacing_mm[0] / image.spacing_mm[1])
         except NoColumnError as error:
             gap = NotAssessed(what="levels on the radiograph", why=str(error))
-            return Findings(not_assessed=(gap,), region_maps={VIEW: np.zeros_like(found)})
+            return Findings(not_assessed=(gap,))
         regions = levels_of(found, column)
         areas = region_areas(self.name, VIEW, regions, image)
         return Findings(regions=areas, region_maps={VIEW: regions})

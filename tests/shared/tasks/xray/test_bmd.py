@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.findings.bare_estimates import is_from_film
+from shared.findings.facts import NotAssessed
 from shared.findings.findings import Findings
 from shared.records import Covariates, StudyLabels, StudyRecord, Vendor, VertebraBox, View
 from shared.settings.task import NetworkSettings, TaskSettings
@@ -138,6 +139,12 @@ def test_a_film_without_vertebrae_is_not_assessed_with_its_reason() -> None:
         assert findings.measurements == ()
         assert why in findings.not_assessed[0].why
         assert findings.not_assessed[0].what.endswith("from the radiograph")
+
+
+def test_why_no_levels_were_found_is_why_there_is_no_density() -> None:
+    before = Findings(not_assessed=(NotAssessed(what="levels", why="it shows a hand"),))
+    findings = TASK.find(Reading(Fixed(*CENTRES), film_study(None), StudyLabels(), before))
+    assert [gap.why for gap in findings.not_assessed] == ["it shows a hand"]
 
 
 def test_a_picture_that_only_has_a_column_is_no_lumbar_spine() -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
+from shared.findings.findings import Findings
 from shared.records import (
     Covariates,
     ImageRecord,
@@ -17,10 +19,12 @@ from shared.records import (
     VertebraBox,
     View,
 )
-from shared.regions import REGION_CODES, UNNAMED_VERTEBRA
+from shared.regions import LUMBAR, REGION_CODES, UNNAMED_VERTEBRA
 from shared.seeds import numpy_generator
 from shared.settings.task import TaskSettings
+from shared.tasks.reading import Reading
 from shared.tasks.sample import collate, fold
+from shared.tasks.xray.proportions import L5_HEIGHT, LEVEL_HEIGHT
 from shared.tasks.xray.vertebrae import XrayVertebrae
 
 TASK = XrayVertebrae(TaskSettings(task="xray-vertebrae"))
@@ -111,3 +115,52 @@ def test_the_network_gives_two_classes_for_every_pixel() -> None:
     batch = fold(collate([TASK.sample(radiograph())]))
     output = TASK.network()(batch["image"], batch["covariates"])
     assert output.shape == (1, 2, *TASK.frame)
+
+
+class Drawing(nn.Module):
+    """Finds a column in the frame, of so many rows and columns of its 160 by 80."""
+
+    def __init__(self, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+        super().__init__()
+        self.found = torch.full((2, *TASK.frame), -4.0)
+        self.found[0] = 0
+        self.found[1, slice(*rows), slice(*columns)] = 4.0
+
+    def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
+        return self.found.expand(len(image), -1, -1, -1)
+
+
+def found(rows: tuple[int, int], columns: tuple[int, int] = (30, 50)) -> Findings:
+    study = radiograph((400, 200))
+    bare = replace(study.images[View.LUMBAR_AP], regions=None)
+    study = replace(study, images={View.LUMBAR_AP: bare})
+    return TASK.find(Reading(Drawing(rows, columns), study, StudyLabels(), Findings()))
+
+
+def test_l1_to_l4_are_named_on_the_film_from_the_lowest_vertebra() -> None:
+    findings = found((20, 140))  # rows 50 to 350 of the film, 50 columns wide
+    regions = findings.region_maps[View.LUMBAR_AP]
+    assert regions.shape == (400, 200)
+    level, bottom = LEVEL_HEIGHT * 50, 350 - L5_HEIGHT * 50
+    for number, name in enumerate(LUMBAR):
+        rows = np.flatnonzero((regions == REGION_CODES[name]).any(1))
+        assert rows[0] == pytest.approx(bottom - (4 - number) * level, abs=5)
+    assert {one.region for one in findings.regions} == set(LUMBAR)
+    assert findings.not_assessed == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "why"),
+    [
+        ((60, 95), (30, 50), "fewer than three of the vertebrae"),
+        ((0, 0), (0, 0), "no vertebrae are recognised"),
+        ((40, 160), (30, 50), "the lower end of the lumbar spine is not in it"),
+    ],
+)
+def test_levels_that_cannot_be_counted_are_not_drawn(
+    rows: tuple[int, int], columns: tuple[int, int], why: str
+) -> None:
+    findings = found(rows, columns)
+    assert not findings.region_maps
+    [gap] = findings.not_assessed
+    assert why in gap.why
