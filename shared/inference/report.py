@@ -117,7 +117,7 @@ def render_report(prediction: Prediction, given: ReportInput) -> str:
         left_out=_left_out(prediction, "hospital"),
         unused=_left_out(prediction, "estimate"),
         vertebrae=_vertebrae(prediction),
-        vendor_words=VENDOR_WORDS[given.vendor],
+        study_words=_study_words(prediction, given),
         scale_words=VENDOR_WORDS[_scale(prediction, given)],
         tones=TONES,
         worst=_worst_tone(prediction),
@@ -203,32 +203,51 @@ def _scale(prediction: Prediction, given: ReportInput) -> Vendor:
 
 
 def _views(prediction: Prediction, given: ReportInput) -> list[dict[str, object]]:
-    """One entry per view, missing ones included, so that a gap is seen; none of a CT study."""
+    """One entry per view, missing ones included, so that a gap is seen; none of a CT study.
+
+    Of a radiograph's study nothing is missing.
+    """
     entries: list[dict[str, object]] = []
     if prediction.series and not prediction.images:
         return entries
+    if _only_film(given):
+        return [_view(View.LUMBAR_AP, given, prediction)]
     either = hip_of(given.images) is View.HIP_RIGHT
     wanted = (View.SPINE_PA, View.HIP_RIGHT, View.SPINE_LATERAL) if either else DXA_VIEWS
     both = View.HIP_RIGHT in given.images and not either
     for view in (*wanted, View.HIP_RIGHT) if both else wanted:
-        image = given.images.get(view)
-        name = capital(VIEW_WORDS[view])
-        if image is None:
-            why = given.set_aside.get(view, "not in this study")
-            nothing = {"drawn": None, "plain": None, "why": why}
-            entries.append({"view": view.value, "name": name, **nothing})
-            continue
-        image, regions = as_scanned(view, image, given.region_maps.get(view))
-        drawn = marks(view, regions, prediction.grades)
-        entries.append(
-            {
-                "view": view.value,
-                "name": name,
-                "drawn": Markup(view_svg(view, image, drawn, f"{name}, outlined")),  # noqa: S704
-                "plain": Markup(view_svg(view, image, [], f"{name}, as scanned")),  # noqa: S704
-            }
-        )
+        entries.append(_view(view, given, prediction))
     return entries
+
+
+def _view(view: View, given: ReportInput, prediction: Prediction) -> dict[str, object]:
+    """Draw a view with what was found and as it came, or say why it is not there."""
+    image, name = given.images.get(view), capital(VIEW_WORDS[view])
+    if image is None:
+        why = given.set_aside.get(view, "not in this study")
+        return {"view": view.value, "name": name, "drawn": None, "plain": None, "why": why}
+    image, regions = as_scanned(view, image, given.region_maps.get(view))
+    drawn = marks(view, regions, prediction.grades)
+    return {
+        "view": view.value,
+        "name": name,
+        "drawn": Markup(view_svg(view, image, drawn, f"{name}, outlined")),  # noqa: S704
+        "plain": Markup(view_svg(view, image, [], f"{name}, as scanned")),  # noqa: S704
+    }
+
+
+def _only_film(given: ReportInput) -> bool:
+    """Whether the study is that of a radiograph."""
+    return set(given.images) == {View.LUMBAR_AP}
+
+
+def _study_words(prediction: Prediction, given: ReportInput) -> str:
+    """What kind of study it is, after "a"."""
+    if _only_film(given):
+        return "radiograph of the lumbar spine"
+    if prediction.series and not prediction.images:
+        return "CT study"
+    return f"DXA study, {VENDOR_WORDS[given.vendor]}"
 
 
 def _series_figures(prediction: Prediction, given: ReportInput) -> list[dict[str, str]]:
