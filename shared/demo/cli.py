@@ -18,12 +18,13 @@ def demo_command(
     ] = Path("runs/demo"),
     configs: Annotated[Path, typer.Option(help="The project's configs folder.")] = CONFIGS,
     modality: Annotated[
-        str, typer.Option(help="What is shown: dxa, or ct-abdomen (bone density from a CT).")
+        str,
+        typer.Option(help="What is shown: dxa, ct-abdomen or xray (density from CT or a film)."),
     ] = "dxa",
     smallest: Annotated[
         bool,
         typer.Option(
-            "--smallest", help="Only take every step (ct-abdomen): the models are of no use."
+            "--smallest", help="Only take every step (ct-abdomen, xray): the models are of no use."
         ),
     ] = False,
     as_json: JsonOption = False,

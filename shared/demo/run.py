@@ -127,6 +127,7 @@ def make_hospitals(state: DemoState) -> None:
     made = state.settings.examinations
     options = [] if made.anatomy == "points" else ["--anatomy", made.anatomy]
     options += ["--ct"] if made.ct else []
+    options += ["--film"] if made.film else []
     for hospital in state.settings.hospitals:
         state.commands.run(
             "phantom", "make", "--out", state.out / "pacs" / hospital.name,

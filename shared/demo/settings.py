@@ -15,7 +15,8 @@ from shared.settings.patterns import SiteName
 #: What `make demo` shows, and what else can be shown.
 DXA: Final = "dxa"
 CT_ABDOMEN: Final = "ct-abdomen"
-MODALITIES: Final = (DXA, CT_ABDOMEN)
+XRAY: Final = "xray"
+MODALITIES: Final = (DXA, CT_ABDOMEN, XRAY)
 #: What the settings of a finished demo are called in its folder.
 FILE: Final = "demo.yaml"
 
@@ -40,6 +41,7 @@ class DigitalExaminations(Settings):
 
     anatomy: str = "points"
     ct: bool = False
+    film: bool = False
 
 
 class TrainingMean(Settings):

@@ -90,11 +90,10 @@ def impression(
         sentences = [_joined(lead, not_assessed), estimated, fractures]
     else:
         sentences = [lead, _joined(not_assessed, estimated), fractures]
-    sentences += [
-        _from_ct(findings.measurements, models),
-        _from_film(findings.measurements, models),
-    ]
-    sentences += [_gaps(findings, whys), _doubtful(findings), _advice(findings, own, estimate)]
+    film = _from_film(findings.measurements, models)  # a radiograph's study has nothing else
+    sentences = ["" if lead else film, *sentences, _from_ct(findings.measurements, models)]
+    sentences += [film if lead else "", _gaps(findings, whys), _doubtful(findings)]
+    sentences.append(_advice(findings, own, estimate))
     first, *rest = (sentence for sentence in sentences if sentence)
     return _joined(first, _not_known(unrecorded(findings, models), first)), *rest
 

@@ -195,7 +195,7 @@ def test_no_two_steps_have_one_title() -> None:
 def test_a_model_stands_against_its_start_as_the_figures_that_are_shown(
     metric: str, start: float | None, trained: float | None, stands: str | None
 ) -> None:
-    [headline] = [one for one in HEADLINES.values() if one.metric == metric]
+    headline = next(one for one in HEADLINES.values() if one.metric == metric)
     assert against_start(start, trained, more_is_better=headline.more_is_better) == stands
 
 

@@ -54,6 +54,7 @@ ESTIMATES = Findings(measurements=film_measurements("reader", VALUES))
 
 def test_an_estimate_is_told_with_its_error_and_sends_to_dxa() -> None:
     prediction, page = read(ESTIMATES, GOOD)
+    assert prediction.narrative.impression[0].startswith("Estimated areal BMD from a radiograph")
     said = " ".join(prediction.narrative.impression)
     assert "Estimated areal BMD from a radiograph: lumbar spine L1-L4 0.851 g/cm²" in said
     assert said.count("off by 0.080 g/cm² on average on validation patients") == 3
