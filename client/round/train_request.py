@@ -155,10 +155,11 @@ def has_a_delta_for_so_many_patients(request: TrainRequest) -> None:
 
 
 def has_noise_that_can_be_made(request: TrainRequest) -> None:
-    """Refuse a private round whose noise has no grid; what it costs cannot be counted either."""
+    """Refuse a private round outside the hospital's range of noise, or that has no grid."""
     from shared.training.whole_sum import ClippingGrid
 
     if request.job.mode == "private":
+        policy.permit_mechanism(request.job, request.site.store.config)
         ClippingGrid.of(request.job.max_grad_norm, request.job.noise_multiplier)
 
 

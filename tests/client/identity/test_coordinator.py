@@ -247,7 +247,7 @@ def test_a_crafted_model_is_refused_for_its_own_reason(site: Site, change: str) 
 
 
 def test_a_round_after_the_budget_is_gone_and_an_unknown_task_are_refused(site: Site) -> None:
-    hungry = job(noise_multiplier=0.05, epsilon=1000.0)
+    hungry = job(noise_multiplier=0.11, epsilon=1000.0)
     with pytest.raises(BudgetExceededError, match=r"spent .* asked .* left"):
         answer_train(site, train_message(MODEL, hungry))
     unknown: Job = job(TASK_UNKNOWN)

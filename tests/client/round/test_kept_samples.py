@@ -64,7 +64,7 @@ PERMITTED = SitePolicy(
 
 def ct_site(folder: Path, policy: SitePolicy = PERMITTED) -> Site:
     """Three patients with a CT each, of whom two train."""
-    privacy = SitePrivacy(epsilon_budget=100.0, delta=5e-3)
+    privacy = SitePrivacy(epsilon_budget=50.0, delta=5e-3)
     init_site(
         folder,
         SiteConfig(site="alpha", privacy=privacy, policy=policy, compute=SiteCompute(device="cpu")),
