@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from client.privacy.entry_state import EntryState
+from client.privacy.ledger import Ledger
 from client.privacy.ledger_entries import Entry, EntryMode
 from client.privacy.spending import Spending
 from client.store.site_store import SiteStore
@@ -42,10 +43,7 @@ def ledger_statement(folder: Path) -> dict[str, Any]:
     """
     store = SiteStore.open(folder)
     privacy = store.config.privacy
-    try:
-        ledger = store.open_ledger()
-    finally:
-        store.close()
+    ledger = _ledger_of(store)
     spending = ledger.spending()
     ledger.close()
     spent, plain = spending.epsilon(), spending.plain_rounds()
@@ -62,6 +60,22 @@ def ledger_statement(folder: Path) -> dict[str, Any]:
         "unbounded": plain > 0,
         "lines": _lines(spending),
     }
+
+
+def ledger_entries(folder: Path) -> list[Entry]:
+    """List the lines of a site's ledger, oldest first; see `ledger_statement`."""
+    ledger = _ledger_of(SiteStore.open(folder))
+    try:
+        return ledger.entries()
+    finally:
+        ledger.close()
+
+
+def _ledger_of(store: SiteStore) -> Ledger:
+    try:
+        return store.open_ledger()
+    finally:
+        store.close()
 
 
 def _lines(spending: Spending) -> list[dict[str, Any]]:

@@ -95,6 +95,24 @@ def permit_mechanism(job: Job, config: SiteConfig) -> None:
         )
 
 
+def permit_memory(needed: int, config: SiteConfig) -> None:
+    """Refuse what would take more memory than the hospital gives.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes (`client.round.request_size`).
+    config : SiteConfig
+        ``policy.maximum_memory_gigabytes``, in 10⁹ bytes.
+    """
+    most = config.policy.maximum_memory_gigabytes
+    if needed > most * 1e9:
+        raise PolicyRefusedError(
+            f"what is asked would take {needed / 1e9:.1f} GB of memory (site.yaml: "
+            f"policy.maximum_memory_gigabytes: {most:g}); ask for smaller images or networks"
+        )
+
+
 def permit_cohort(config: SiteConfig, patients: int) -> None:
     """Refuse to train on so few patients that one of them would stand out."""
     least = config.policy.minimum_patients

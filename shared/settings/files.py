@@ -190,6 +190,9 @@ class SitePolicy(Settings):
     a later version stays out until the hospital adds it.
     A private round's noise multiplier must be from `least_noise_multiplier` to
     `largest_noise_multiplier`, its sample rate at least `least_sample_rate`.
+    `maximum_memory_gigabytes` (10⁹ bytes) is what one request may take by its settings, and
+    `maximum_hours_per_request` how long it may be computed; then it is given up, and what was
+    reserved for it stays spent.
     `smallest_cell` is the least number of patients behind any sum that leaves;
     `maximum_evaluations_per_run` how many models are measured for one task and run,
     `maximum_evaluations_per_month` for one task in 30 days over all runs, the models of
@@ -202,6 +205,8 @@ class SitePolicy(Settings):
     tasks: tuple[str, ...] | None = None
     minimum_patients: Count = 20
     maximum_steps_per_round: Count = 2000
+    maximum_memory_gigabytes: Positive = 32.0
+    maximum_hours_per_request: Positive = 48.0
     least_noise_multiplier: Positive = 0.1
     largest_noise_multiplier: Positive = 10_000.0
     least_sample_rate: SampleRate = 0.001
