@@ -26,8 +26,10 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every line of the audit trail, offline."""
+    """Check every line of the audit trail, and the ledger against it, offline."""
     from client.identity.chain import AUDIT, show_identity
+    from client.node.ledger_summary import ledger_entries
+    from client.privacy.chain_check import check_ledger
     from shared.protocol.chain_cross_check import Other, verify_site_chain
 
     if (against is None) != (coordinator_key is None):
@@ -35,6 +37,8 @@ def verify(
     key = show_identity(folder)["signing_key"]
     other = None if against is None else Other(against, str(coordinator_key))
     lines = verify_site_chain(folder / AUDIT, key, other)
+    if any(line.event == "reserved" for line in lines):
+        check_ledger(folder / AUDIT, lines, ledger_entries(folder))
     print_verified(lines, as_json, key=key)
 
 

@@ -157,7 +157,9 @@ def labelled(weights: list[str]) -> dict[str, Path]:
 def _show_ledger(facts: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{facts['site']}: privacy ledger, epsilon {at_delta(facts['delta'])}")
+    rule = f"{facts['filter']} filter" + (f" of order {facts['order']}" if facts["order"] else "")
+    title = f"{facts['site']}: privacy ledger, epsilon {at_delta(facts['delta'])}, {rule}"
+    table = Table(title=title)
     for column in ("run", "task", "rounds", "steps", "noise", "epsilon after", "state"):
         table.add_column(column)
     for line in facts["lines"]:

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from shared.audit.chain import Chain
 from shared.errors import ConfigError, StoreOutdatedError, TicketRefusedError
-from shared.protocol.signatures import ANY_SITE, Invitation, Ticket
+from shared.protocol.signatures import Invitation, Ticket
 
 COORDINATOR: Final = "coordinator.json"
 
 
 def pinned_coordinator(folder: Path) -> Invitation | None:
-    """Read whom the site was enrolled with; None if with nobody (a simulation).
+    """Read whom the site was enrolled with, or who simulates with it; None if nobody.
 
     Raises
     ------
@@ -42,12 +42,16 @@ def permit_coordinator(ticket: Ticket, folder: Path, site: str, run: str) -> Non
         With a reason of its own for each thing that can be wrong.
     """
     pinned = pinned_coordinator(folder)
-    if pinned is not None and ticket.coordinator != pinned.coordinator:
+    if pinned is None:
+        raise TicketRefusedError(
+            "this site knows no coordinator (coordinator.json is not there) and answers nobody; "
+            "enrol it with the coordinator's invitation.json"
+        )
+    if ticket.coordinator != pinned.coordinator:
         raise TicketRefusedError("the request is signed by another coordinator than ours")
     if not ticket.is_signed():
         raise TicketRefusedError("the signature is not that of the request's ticket")
-    in_simulation = pinned is None and ticket.site == ANY_SITE
-    if ticket.site != site and not in_simulation:
+    if ticket.site != site:
         raise TicketRefusedError(f"the ticket is for {ticket.site}, not for this site")
     if ticket.run != run:
         raise TicketRefusedError("the ticket is for another run than the request")

@@ -9,8 +9,10 @@ import io
 import json
 import os
 import py_compile
+import re
 import shutil
 import stat
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +26,11 @@ from shared.settings.files import SiteConfig, load_settings
 
 APPROVED: Final = "approved"
 LIST: Final = "approved.json"
+#: A bundle of ours has some hundred files and two megabytes.
+MOST_FILES: Final = 5000
+LARGEST_BUNDLE: Final = 16_000_000
+LARGEST_UNPACKED: Final = 64_000_000
+PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 #: Nobody can review these, and Python would run them in the place of what was reviewed.
 UNREADABLE: Final = (".pyc", ".pyo", ".so", ".pyd", ".pth", ".dll", ".dylib")
 
@@ -44,16 +51,15 @@ def read_bundle(path: Path) -> Bundle:
     Raises
     ------
     InputUnreadableError
-        If it is not one, or holds compiled code.
+        If it is not one, is or unpacks to more than any bundle of ours, would be written
+        outside of its place, or holds compiled code.
     """
     try:
+        if path.stat().st_size > LARGEST_BUNDLE:
+            raise ValueError(f"larger than {LARGEST_BUNDLE:,} bytes")
         content = path.read_bytes()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            files = {
-                name: hashlib.sha256(archive.read(name)).hexdigest()
-                for name in archive.namelist()
-                if not name.endswith("/") and not name.startswith(".info/")
-            }
+            files = _digests(archive)
     except (OSError, zipfile.BadZipFile, ValueError) as error:
         raise InputUnreadableError(
             f"{path}: is not a bundle ({error}); it must be what `osteofed server bundle` wrote"
@@ -65,6 +71,47 @@ def read_bundle(path: Path) -> Bundle:
                 "hold sources only, as `osteofed server bundle` writes it"
             )
     return Bundle(path, hashlib.sha256(content).hexdigest(), files, content)
+
+
+def _digests(archive: zipfile.ZipFile) -> dict[str, str]:
+    """Read a bundle's files for their digests, one at a time and no more than it says.
+
+    Raises
+    ------
+    ValueError
+        If it is too large, or a name could lead out of the place where it is unpacked.
+    """
+    entries = archive.infolist()
+    if len(entries) > MOST_FILES or sum(one.file_size for one in entries) > LARGEST_UNPACKED:
+        raise ValueError(
+            f"it unpacks to more than {MOST_FILES} files or {LARGEST_UNPACKED:,} bytes"
+        )
+    names = [one.filename for one in entries]
+    for name in names:
+        parts = name.removesuffix("/").split("/")
+        if "\\" in name or ":" in name or not all(part.strip(". ") for part in parts):
+            raise ValueError(f"{name!r} is no name of a file in it")
+    if len(set(names)) < len(names):
+        raise ValueError("it holds two files of one name")
+    found: dict[str, str] = {}
+    for one in entries:
+        data = archive.read(one)  # zipfile reads no more than the entry says, and checks it
+        if one.filename == "pyproject.toml":
+            _check_version(data)
+        if not one.is_dir() and not one.filename.startswith(".info/"):
+            found[one.filename] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+def _check_version(settings: bytes) -> None:
+    """Refuse names that Flower would make a path of: publisher, name and version."""
+    read = tomllib.loads(settings.decode())
+    project = read.get("project", {})
+    flower = read.get("tool", {}).get("flwr", {}).get("app", {})
+    named = (flower.get("publisher"), project.get("name"), project.get("version"))
+    for what, value in zip(("publisher", "name", "version"), named, strict=True):
+        if not isinstance(value, str) or not PLAIN_NAME.fullmatch(value) or ".." in value:
+            raise ValueError(f"its {what} is {value!r}, which is none")
 
 
 def approved_digests(folder: Path) -> list[dict[str, Any]]:

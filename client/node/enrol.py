@@ -14,7 +14,7 @@ from client.identity.coordinator import COORDINATOR, pinned_coordinator
 from client.store.site_store import SiteStore
 from shared.errors import ConfigValueError, StoreExistsError
 from shared.protocol.messages import rounded_count
-from shared.protocol.signatures import ENROLMENT, Enrolment, Invitation
+from shared.protocol.signatures import ENROLMENT, SIMULATION, Enrolment, Invitation
 from shared.runtime.files import OWNER_ONLY, make_private_file, write_text_atomically
 
 NODE_KEY: Final = "node.key"
@@ -64,7 +64,8 @@ def enrol(folder: Path, invitation: Path, most_patients: int | None = None) -> d
     patients = sum(len(store.source(split).patients) for split in ("train", "validation"))
     store.close()
     pinned = folder / COORDINATOR
-    if pinned.exists() and Invitation.model_validate_json(pinned.read_text()) != read:
+    before = pinned_coordinator(folder)
+    if before is not None and before != read and before.address != SIMULATION:
         raise StoreExistsError(
             f"{pinned}: this site is enrolled with another coordinator; remove the file to change"
         )

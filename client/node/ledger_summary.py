@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from client.privacy.entry_state import EntryState
+from client.privacy.ledger import Ledger
 from client.privacy.ledger_entries import Entry, EntryMode
+from client.privacy.spending import Spending
 from client.store.site_store import SiteStore
-from shared.training.accounting import epsilon
 
 
 def ledger_statement(folder: Path) -> dict[str, Any]:
@@ -24,9 +26,10 @@ def ledger_statement(folder: Path) -> dict[str, Any]:
     -------
     dict
         ``site``, ``epsilon_budget``, ``epsilon_spent``, ``epsilon_left``, ``delta``,
-        ``plain_rounds``, ``unbounded``, ``epsilon_private`` and ``lines``: run, task,
-        mode, rounds, steps, noise_multiplier, epsilon_after (everything up to and
-        with this line) and state (``reserved`` if any round of it was not committed).
+        ``filter`` (by which rule the ledger decides), ``order`` (of a Rényi one, else 0),
+        ``plain_rounds``, ``unbounded``, ``epsilon_private`` and ``lines``: run, task, mode,
+        rounds, steps, noise_multiplier, epsilon_after (everything up to and with this line)
+        and state (``reserved`` if any round of it was not committed).
 
         After a round without privacy no epsilon covers the patients: ``unbounded`` is
         true, and ``epsilon_spent``, ``epsilon_left`` and from that line on
@@ -40,10 +43,7 @@ def ledger_statement(folder: Path) -> dict[str, Any]:
     """
     store = SiteStore.open(folder)
     privacy = store.config.privacy
-    try:
-        ledger = store.open_ledger()
-    finally:
-        store.close()
+    ledger = _ledger_of(store)
     spending = ledger.spending()
     ledger.close()
     spent, plain = spending.epsilon(), spending.plain_rounds()
@@ -54,15 +54,33 @@ def ledger_statement(folder: Path) -> dict[str, Any]:
         "epsilon_left": None if plain else max(0.0, privacy.epsilon_budget - spent),
         "epsilon_private": spent,
         "delta": privacy.delta,
+        "filter": spending.rule.kind,
+        "order": spending.rule.order,
         "plain_rounds": plain,
         "unbounded": plain > 0,
-        "lines": _lines(spending.entries, privacy.delta),
+        "lines": _lines(spending),
     }
 
 
-def _lines(entries: Sequence[Entry], delta: float) -> list[dict[str, Any]]:
+def ledger_entries(folder: Path) -> list[Entry]:
+    """List the lines of a site's ledger, oldest first; see `ledger_statement`."""
+    ledger = _ledger_of(SiteStore.open(folder))
+    try:
+        return ledger.entries()
+    finally:
+        ledger.close()
+
+
+def _ledger_of(store: SiteStore) -> Ledger:
+    try:
+        return store.open_ledger()
+    finally:
+        store.close()
+
+
+def _lines(spending: Spending) -> list[dict[str, Any]]:
     grouped: dict[tuple[str, str, EntryMode], list[Entry]] = {}
-    for entry in entries:
+    for entry in spending.entries:
         grouped.setdefault((entry.run, entry.task, entry.mode), []).append(entry)
     lines: list[dict[str, Any]] = []
     spent: list[Entry] = []
@@ -72,7 +90,7 @@ def _lines(entries: Sequence[Entry], delta: float) -> list[dict[str, Any]]:
             spent += group
         else:
             unbounded = True
-        after = None if unbounded else epsilon([entry.mechanism for entry in spent], delta)
+        after = None if unbounded else replace(spending, entries=spent).epsilon()
         lines.append(
             {
                 "run": run,

@@ -17,6 +17,7 @@ from client.node.ledger_summary import ledger_statement
 from client.store.site_store import SiteStore
 from shared.audit.chain import ChainLine, tail_of
 from shared.errors import RuntimeUnavailableError
+from shared.protocol.signatures import SIMULATION
 
 #: Lines of the chain that are looked at.
 LOOKED_AT: Final = 200
@@ -65,7 +66,7 @@ def site_status(folder: Path) -> dict[str, Any]:
         "node": node,
         "next": following,
         "studies": studies,
-        "coordinator": None if pinned is None else pinned.address,
+        "coordinator": None if pinned is None or pinned.address == SIMULATION else pinned.address,
         "approved": [one["digest"] for one in approved_digests(folder)],
         "working_on": _working_on(lines),
         "last": _last(lines),

@@ -14,6 +14,7 @@ again, only reserved before     uses the reservation again: nothing had left
 again, its answer is kept       the kept bytes go out again; counted once (`settle`)
 again, committed before         counts again, as an attempt with noise of its own
 again, not repeatable           counts again (a GPU does not give the same bits)
+sampled, by the Gaussian rule   refused by that reason (`client.privacy.privacy_filter`)
 same key, other mechanism       refused; ask it as a new run
 more steps done than reserved   refused at `commit`; the update must not leave
 a round without privacy         kept apart as unbounded: no epsilon covers it
@@ -29,10 +30,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import sqlalchemy as sa
+
 from client.privacy.evaluation_counter import MeasuredModels
+from client.privacy.filter_table import filter_of, keep_filter
 from client.privacy.ledger_db import empty_log, open_own_ledger, writing
 from client.privacy.ledger_entries import Entry, EntryTable, RequestKey
 from client.privacy.noise_keys import erase_noise_key, make_noise_key, noise_key_of
+from client.privacy.privacy_filter import PrivacyFilter
 from client.privacy.reservation import Reservation, check_asked_as_before, check_done
 from client.privacy.spending import Quote, Spending
 from shared.errors import PolicyRefusedError, StoreOutdatedError
@@ -107,8 +112,10 @@ class Ledger:
         BudgetExceededError
             If it would pass the budget; says what is spent, asked and left.
         PolicyRefusedError
-            If plain rounds are not allowed here, or the key is already taken by
-            another mechanism.
+            If plain rounds are not allowed here, the key is already taken by another
+            mechanism, or the mechanism is of another kind than the ledger's rule.
+        ConfigValueError
+            If `site.yaml` names another kind of rule than the ledger was begun with.
         """
         if mechanism is None and not self.budget.allow_plain_runs:
             raise PolicyRefusedError(
@@ -116,6 +123,7 @@ class Ledger:
                 "(site.yaml: privacy.allow_plain_runs is false)"
             )
         key = RequestKey(run, round, task, cohort, model_digest)
+        rule = self._rule(mechanism)  # before others have to wait for it
         with writing(self._engine) as connection:
             lines = EntryTable(connection)
             earlier = lines.attempts(key)
@@ -128,8 +136,9 @@ class Ledger:
                         noise_key=noise_key_of(connection, last.id),
                     )  # fmt: skip
             if mechanism is not None:
-                spending = Spending(lines.find(cohort=cohort), self.budget)
+                spending = Spending(lines.find(cohort=cohort), self.budget, rule)
                 spending.check_fits(mechanism, cohort)
+                _keep_rule(connection, rule)
             attempt = len(earlier) + 1
             entry = lines.reserve(key, mechanism, attempt, repeatable=repeatable)
             noise_key = b""
@@ -203,11 +212,12 @@ class Ledger:
 
     def spending(self) -> Spending:
         """Read what was spent, by all lines of one moment."""
-        return Spending(self.entries(), self.budget)
+        return Spending(self.entries(), self.budget, self._rule())
 
     def quote(self, mechanism: Mechanism, cohort: str = DEFAULT_COHORT) -> Quote:
         """Say what a mechanism would cost, without reserving it."""
-        return self.spending().quote(mechanism, cohort)
+        spending = Spending(self.entries(), self.budget, self._rule(mechanism))
+        return spending.quote(mechanism, cohort)
 
     def epsilon(
         self, cohort: str | None = None, *, run: str | None = None, task: str | None = None
@@ -229,6 +239,26 @@ class Ledger:
         with self._engine.connect() as connection:
             return EntryTable(connection).find()
 
+    def _rule(self, asked: Mechanism | None = None) -> PrivacyFilter:
+        """Read by what rule this ledger decides, with the price of what is asked."""
+        with self._engine.connect() as connection:
+            return filter_of(connection, self.budget, () if asked is None else (asked,))
+
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
+
+
+def _keep_rule(connection: sa.Connection, rule: PrivacyFilter) -> None:
+    """Keep the rule that a reservation was decided by.
+
+    Raises
+    ------
+    PolicyRefusedError
+        If another process has begun this ledger by another one since.
+    """
+    if not keep_filter(connection, rule):
+        raise PolicyRefusedError(
+            "the ledger was begun by another rule a moment ago (site.yaml: privacy.filter was "
+            "changed while it was); ask again"
+        )

@@ -55,6 +55,16 @@ NOISE_KEYS = sa.Table(
     sa.Column("key", sa.LargeBinary, nullable=False),
 )
 
+#: What one step costs by the ledger's rule, where that takes time to compute
+#: (`client.privacy.privacy_filter`).
+PRICES = sa.Table(
+    "prices",
+    METADATA,
+    sa.Column("sample_rate", sa.Float, primary_key=True),
+    sa.Column("noise_multiplier", sa.Float, primary_key=True),
+    sa.Column("price", sa.Float, nullable=False),
+)
+
 #: Models measured on the validation patients, which no epsilon covers.
 EVALUATIONS = sa.Table(
     "evaluations",

@@ -75,6 +75,44 @@ def permit_steps(steps: int, config: SiteConfig) -> None:
         )
 
 
+def permit_mechanism(job: Job, config: SiteConfig) -> None:
+    """Refuse noise or a sample rate outside the hospital's range.
+
+    Beyond it a round is no training: it asks the accountant for what takes long to compute, or
+    asks for next to nothing very often.
+    """
+    rules = config.policy
+    least, most = rules.least_noise_multiplier, rules.largest_noise_multiplier
+    if not least <= job.noise_multiplier <= most:
+        raise PolicyRefusedError(
+            f"a noise multiplier of {job.noise_multiplier:g} was asked (site.yaml: policy: from "
+            f"least_noise_multiplier {least:g} to largest_noise_multiplier {most:g})"
+        )
+    if job.sample_rate < rules.least_sample_rate:
+        raise PolicyRefusedError(
+            f"a sample rate of {job.sample_rate:g} was asked (site.yaml: "
+            f"policy.least_sample_rate: {rules.least_sample_rate:g})"
+        )
+
+
+def permit_memory(needed: int, config: SiteConfig) -> None:
+    """Refuse what would take more memory than the hospital gives.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes (`client.round.request_size`).
+    config : SiteConfig
+        ``policy.maximum_memory_gigabytes``, in 10⁹ bytes.
+    """
+    most = config.policy.maximum_memory_gigabytes
+    if needed > most * 1e9:
+        raise PolicyRefusedError(
+            f"what is asked would take {needed / 1e9:.1f} GB of memory (site.yaml: "
+            f"policy.maximum_memory_gigabytes: {most:g}); ask for smaller images or networks"
+        )
+
+
 def permit_cohort(config: SiteConfig, patients: int) -> None:
     """Refuse to train on so few patients that one of them would stand out."""
     least = config.policy.minimum_patients

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from client.privacy.ledger_entries import Entry, EntryMode
+from client.privacy.privacy_filter import RELATIVE_ROUNDING, PrivacyFilter
 from shared.errors import BudgetExceededError
 from shared.settings.files import SitePrivacy
 from shared.training.accounting import Mechanism
-from shared.training.accounting import epsilon as compose
-
-#: A budget is not passed by rounding in the last digits.
-TOLERANCE: Final = 1e-9
 
 
 @dataclass(frozen=True)
 class Quote:
-    """What a step would cost. `asked` is what it adds to `spent`; `left` is before it."""
+    """What a step would cost. `asked` is what it adds to `spent`; `left` is before it.
+
+    `fits` says whether the budget allows it.
+    """
 
     spent: float
     asked: float
     left: float
-
-    @property
-    def fits(self) -> bool:
-        """Whether the budget allows it."""
-        return self.asked <= self.left + TOLERANCE
+    fits: bool
 
 
 @dataclass(frozen=True)
@@ -41,10 +36,13 @@ class Spending:
         The lines, oldest first.
     budget : SitePrivacy
         Budget and delta.
+    rule : PrivacyFilter
+        How the ledger prices them.
     """
 
     entries: Sequence[Entry]
     budget: SitePrivacy
+    rule: PrivacyFilter
 
     def epsilon(
         self, cohort: str | None = None, *, run: str | None = None, task: str | None = None
@@ -71,11 +69,12 @@ class Spending:
             and task in (None, entry.task)
         ]
         cohorts = {entry.cohort for entry in chosen}
-        spent = [
-            compose([e.mechanism for e in chosen if e.cohort == name], self.budget.delta)
-            for name in cohorts
-        ]
+        spent = [self._epsilon_of(e for e in chosen if e.cohort == name) for name in cohorts]
         return max(spent, default=0.0)
+
+    def _epsilon_of(self, entries: Iterable[Entry]) -> float:
+        total = self.rule.total(entry.mechanism for entry in entries)
+        return self.rule.epsilon(total, self.budget.delta)
 
     def plain_rounds(self) -> int:
         """Count the rounds without privacy, which no epsilon covers."""
@@ -83,24 +82,30 @@ class Spending:
 
     def quote(self, mechanism: Mechanism, cohort: str) -> Quote:
         """Say what a mechanism would cost a cohort after these lines."""
-        before = [
+        before = self.rule.total(
             entry.mechanism
             for entry in self.entries
             if entry.cohort == cohort and entry.mode is EntryMode.PRIVATE
-        ]
-        spent = compose(before, self.budget.delta)
-        after = compose([*before, mechanism], self.budget.delta)
-        asked = after - spent if math.isfinite(spent) else math.inf
-        return Quote(spent=spent, asked=asked, left=self.budget.epsilon_budget - spent)
+        )
+        after = math.fsum((before, self.rule.total([mechanism])))
+        spent = self.rule.epsilon(before, self.budget.delta)
+        asked = math.inf
+        if math.isfinite(spent):
+            asked = self.rule.epsilon(after, self.budget.delta) - spent
+        fits = after * (1 + RELATIVE_ROUNDING / 1e3) <= self.rule.capacity(self.budget)
+        return Quote(spent, asked, self.budget.epsilon_budget - spent, fits)
 
     def check_fits(self, mechanism: Mechanism, cohort: str) -> None:
-        """Refuse a mechanism that would pass the budget.
+        """Refuse a mechanism that the ledger's rule has no price for, or that passes the budget.
 
         Raises
         ------
+        PolicyRefusedError
+            If it is of another kind than the rule.
         BudgetExceededError
             Says what is spent, asked and left.
         """
+        self.rule.check_kind(mechanism)
         quote = self.quote(mechanism, cohort)
         if not quote.fits:
             raise BudgetExceededError(

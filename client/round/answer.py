@@ -13,29 +13,34 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from client.contract.data_contract import permit_preparation
-from client.identity.coordinator import permit_coordinator, permit_request
 from client.privacy import firewall, policy
 from client.privacy.ledger import DEFAULT_COHORT
 from client.privacy.reservation import Reservation
 from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
+from client.round.evaluate_request import EvaluateRequest
 from client.round.kept_patients import patients_of
 from client.round.open_site import Site
 from client.round.received_model import keep_received
 from client.round.received_preparation import (
-    keep_preparations,
     prepared_source,
-    receive_preparations,
 )
-from client.round.signing import account_of, release, release_again, spent_of
-from client.round.train_request import CHECKS, TrainRequest, shapes_of
+from client.round.signing import (
+    account_of,
+    not_proven_on,
+    release,
+    release_again,
+    spent_of,
+)
+from client.round.train_request import CHECKS, TrainRequest
 from client.store.prepared_source import SiteSource
 from shared.audit.chain import NOTHING
 from shared.errors import (
     FirewallRefusedError,
     OsteofedError,
+    PolicyRefusedError,
     StoreOutdatedError,
 )
 from shared.protocol.codec import Arrays
@@ -44,15 +49,13 @@ from shared.protocol.messages import (
     EvaluateJob,
     Job,
     TrainAnswer,
-    read_evaluate_job,
     read_job,
     read_ticket,
     request_digest,
     rounded_count,
 )
-from shared.protocol.signatures import Ticket, asked_digest
+from shared.protocol.signatures import Ticket
 from shared.runtime.libraries import versions_of
-from shared.tasks import make_task
 from shared.training.weights import digest_arrays
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
 
     from shared.tasks.base import Task
     from shared.training.accounting import Mechanism
+    from shared.training.compute import Compute
     from shared.training.local_round import LocalRound
 
 #: What an update's bits depend on besides the request and the patients.
@@ -96,7 +100,8 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     measured = policy.measures_round(site.ledger.measured.count_round(job.task), site.store.config)
     statistics: dict[str, float] = {}
     if measured and not job.prepared_with:
-        statistics = _validate(site, request.task, request.network, site.store.source("validation"))
+        source = site.store.source("validation")
+        statistics = _validate(site, request.task, request.network, source, started)
     reservation = _reserve(site, job, digest)
     site.chain.append(
         "reserved", **_named(job), attempt=reservation.attempt, entry=reservation.entry
@@ -106,18 +111,19 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     if measured and job.prepared_with and site.store.config.policy.release_metrics:
         # Not before: what a version finds takes time that depends on the patients.
         validation = site.store.source("validation")
-        source = prepared_source(validation, job.task, request.preparing)
-        statistics = _validate(site, request.task, request.network, source)
-    done = _train(request, digest, reservation)
+        prepared = prepared_source(validation, job.task, request.preparing)
+        statistics = _validate(site, request.task, request.network, prepared, started)
+    done = _train(request, digest, reservation, started)
     update = firewall.release_update(done.arrays, model.arrays, names, job, done.patients)
     sums, withheld = policy.releasable(statistics, request.task.released, site.store.config)
     withheld = withheld if measured else "measured_too_often"
     account = account_of(site, job, digest, withheld, time.monotonic() - started)
     mechanism = mechanism_of(job, done.steps)
+    check_as_asked(job, reservation, mechanism)
     patients = rounded_count(done.patients)
     statement = release(
         site, account, request.asked, digest_arrays(update), patients, {"": sums},
-        spent_of(mechanism),
+        spent_of(mechanism), not_proven_on(_compute(site, started).device, job),
     )  # fmt: skip
     answer = TrainAnswer(update, patients, sums, account, statement)
     # Kept before it is committed: a crash in between is mended by `_settle`, and the
@@ -136,25 +142,11 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         Why the hospital refuses.
     """
     started = time.monotonic()
-    job = read_evaluate_job(content, FirewallRefusedError)
-    ticket = read_ticket(content, FirewallRefusedError)
-    permit_coordinator(ticket, site.store.folder, site.name, job.run)
-    for name in (job.task, *sorted(job.prepared_with)):
-        policy.permit_task(name, site.store.config)
-    permit_preparation(site.store, job.task, job.prepared_with)
-    policy.permit_hours(site.store.config)
-    tasks = {label: make_task(job.models[label]) for label in sorted(job.models)}
-    networks = {label: task.network() for label, task in tasks.items()}
-    models = {
-        label: firewall.admit_model(content, f"model:{label}", shapes_of(network))
-        for label, network in networks.items()
-    }
-    digests = {f"model:{label}": digest_arrays(arrays) for label, arrays in models.items()}
-    asked = asked_digest(job, digests)
-    permit_request(ticket, asked, site.chain)
-    _write_asked(site, job, ticket)
-    preparing = receive_preparations(site.store, content, job.task, job.prepared_with)
-    source = prepared_source(site.store.source("validation"), job.task, preparing)
+    asking = EvaluateRequest.read(site, content)
+    for check in CHECKS:
+        check(asking)
+    job, asked, source = asking.job, asking.asked, asking.measured
+    _write_asked(site, job, asking.ticket)
     request = _evaluation_request(site, asked, source)
     kept = kept_evaluation(site.store.folder, job, request)
     if kept is not None:
@@ -162,18 +154,16 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         return kept
     results: dict[str, dict[str, float]] = {}
     withheld = ""
-    for label, task in tasks.items():
+    for label, task in asking.tasks.items():
         policy.permit_evaluation(
             site.ledger.measured.count_evaluation(job.run, job.task),
             site.ledger.measured.recent(job.task),
             site.store.config,
         )
-        _load(networks[label], models[label])
+        _load(asking.networks[label], asking.models[label])
         statistics: dict[str, float] = {}
-        if site.store.config.policy.release_metrics or not preparing:
-            if not results:  # not before: what is kept of a version pushes out others
-                keep_preparations(site.store, preparing)
-            statistics = _validate(site, task, networks[label], source)
+        if site.store.config.policy.release_metrics or not asking.preparing:
+            statistics = _validate(site, task, asking.networks[label], source, started)
         results[label], withheld = policy.releasable(statistics, task.released, site.store.config)
     account = account_of(site, job, request, withheld, time.monotonic() - started)
     patients = rounded_count(len(source.patients))
@@ -206,6 +196,21 @@ def mechanism_of(job: Job, steps: int) -> Mechanism | None:
     if job.mode == "plain":
         return None
     return Mechanism(job.sample_rate, job.noise_multiplier, steps)
+
+
+def check_as_asked(job: Job, reservation: Reservation, done: Mechanism | None) -> None:
+    """Refuse to sign what is not the mechanism of job and ledger, to the last step.
+
+    Raises
+    ------
+    PolicyRefusedError
+        The update does not leave; the reservation stands.
+    """
+    if not spent_of(done) == spent_of(reservation.mechanism) == job.mechanism:
+        raise PolicyRefusedError(
+            "what was done is not the privacy mechanism that was asked and reserved; the update "
+            "does not leave"
+        )
 
 
 def cohort_digest(sources: Sequence[SiteSource]) -> str:
@@ -249,11 +254,20 @@ def _load(network: nn.Module, arrays: Arrays) -> None:
     set_arrays(network, arrays, strict=True)
 
 
-def _validate(site: Site, task: Task, network: nn.Module, source: SiteSource) -> dict[str, float]:
+def _compute(site: Site, started: float) -> Compute:
+    """Where it is computed, and until when (`started` by `time.monotonic`)."""
     from shared.training.compute import Compute
+
+    seconds = 3600.0 * site.store.config.policy.maximum_hours_per_request
+    return replace(Compute.from_settings(site.store.config.compute), until=started + seconds)
+
+
+def _validate(
+    site: Site, task: Task, network: nn.Module, source: SiteSource, started: float
+) -> dict[str, float]:
     from shared.training.local_round import evaluate
 
-    compute = Compute.from_settings(site.store.config.compute)
+    compute = _compute(site, started)
     if not source.patients:
         return {}
     patients = patients_of(task, source, [(site.store, source)])
@@ -290,12 +304,13 @@ def _is_repeatable(site: Site) -> bool:
     return str(Compute.from_settings(site.store.config.compute).device) == "cpu"
 
 
-def _train(request: TrainRequest, digest: str, reservation: Reservation) -> LocalRound:
-    from shared.training.compute import Compute
+def _train(
+    request: TrainRequest, digest: str, reservation: Reservation, started: float
+) -> LocalRound:
     from shared.training.local_round import RoundKey, train_plain, train_private
 
     site, job = request.site, request.job
-    compute = Compute.from_settings(site.store.config.compute)
+    compute = _compute(site, started)
     patients = patients_of(request.task, request.prepared, [(site.store, request.prepared)])
     key = RoundKey(
         site.store.secret, job.run, job.round, digest, reservation.attempt, str(compute.device),

@@ -9,22 +9,32 @@ from typing import TYPE_CHECKING, Literal
 from client.privacy import policy
 from shared.protocol.account import Account
 from shared.protocol.messages import EvaluateJob, Job, TrainAnswer
-from shared.protocol.signatures import Statement, account_digest, metrics_digest, sign_statement
+from shared.protocol.signatures import (
+    NOT_PROVEN_ON_GPU,
+    NOTHING_SPENT,
+    MechanismNumbers,
+    Statement,
+    account_digest,
+    metrics_digest,
+    sign_statement,
+)
 
 if TYPE_CHECKING:
     from client.round.open_site import Site
     from shared.metrics.released import ReleasedSums
     from shared.training.accounting import Mechanism
 
-#: Sample rate, noise multiplier and steps of what was spent; zeros: nothing.
-Spent = tuple[float, float, int]
 
-
-def spent_of(mechanism: Mechanism | None) -> Spent:
+def spent_of(mechanism: Mechanism | None) -> MechanismNumbers:
     """Tell a statement's numbers of a mechanism; zeros without privacy."""
     if mechanism is None:
-        return (0.0, 0.0, 0)
+        return NOTHING_SPENT
     return (mechanism.sample_rate, mechanism.noise_multiplier, mechanism.steps)
+
+
+def not_proven_on(device: str, job: Job) -> str:
+    """What of a round's guarantee is not proven on a device; nothing on a CPU."""
+    return NOT_PROVEN_ON_GPU if job.mode == "private" and device != "cpu" else ""
 
 
 def account_of(
@@ -65,7 +75,8 @@ def release(
     update: str,
     patients: int,
     statistics: Mapping[str, Mapping[str, float]],
-    spent: Spent,
+    spent: MechanismNumbers,
+    not_proven: str = "",
 ) -> Statement:
     """Write into the chain what is about to leave, then sign it with the chain's new head.
 
@@ -81,8 +92,10 @@ def release(
         The rounded count that is sent.
     statistics : mapping
         Sums by label; the label of training is ``""``.
-    spent : Spent
+    spent : tuple of float, float, int
         Of the mechanism.
+    not_proven : str
+        What of the guarantee is not proven for this answer (`not_proven_on`).
     """
     rate, noise, steps = spent
     head = site.chain.append(
@@ -103,7 +116,7 @@ def release(
     )
     return sign_statement(
         site.chain.key, account, asked=asked, update=update, patients=patients,
-        statistics=statistics, mechanism=spent, head=head,
+        statistics=statistics, mechanism=spent, head=head, not_proven=not_proven,
     )  # fmt: skip
 
 
@@ -115,6 +128,8 @@ def release_again(site: Site, kept: TrainAnswer, asked: str, released: ReleasedS
         return kept
     account = kept.account.model_copy(update={"metrics_withheld": withheld})
     said = kept.statement
-    spent = (said.sample_rate, said.noise_multiplier, said.steps)
-    statement = release(site, account, asked, said.update, kept.patients, {"": sums}, spent)
+    statement = release(
+        site, account, asked, said.update, kept.patients, {"": sums}, said.mechanism,
+        said.not_proven,
+    )  # fmt: skip
     return TrainAnswer(kept.update, kept.patients, sums, account, statement)

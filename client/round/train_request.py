@@ -1,4 +1,7 @@
-"""A train request as a hospital holds it, and what is held against it: an ordered list.
+"""A train request as a hospital holds it, and what is held against every request: one list.
+
+A request that measures (`client.round.evaluate_request`) is held against the same list; what is
+about training alone passes it.
 
 Nothing is computed, reserved or written before all of the list has passed; the last of it keeps
 what prepares the input, and removes what was kept of others if it has to make room.
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from client.contract.data_contract import permit_contract, permit_preparation
 from client.identity.coordinator import permit_coordinator, permit_request
 from client.privacy import policy
+from client.round.evaluate_request import EvaluateRequest, shapes_of
 from client.round.open_site import Site
 from client.round.received_model import ReceivedModel, receive_model
 from client.round.received_preparation import (
@@ -21,9 +25,9 @@ from client.round.received_preparation import (
     prepared_source,
     receive_preparations,
 )
+from client.round.request_size import bytes_of_request
 from client.store.patient_source import StoreSource
 from shared.errors import FirewallRefusedError, PolicyRefusedError
-from shared.protocol.codec import Shapes
 from shared.protocol.messages import Job, read_job, read_ticket
 from shared.protocol.signatures import Ticket, asked_digest
 from shared.tasks import make_task
@@ -120,31 +124,44 @@ class TrainRequest:
         )  # fmt: skip
 
     @cached_property
+    def memory(self) -> int:
+        """Bytes that training takes at most, by the settings alone."""
+        settings, at_once = self.job.settings, 1
+        if self.job.mode == "plain":
+            most = self.site.store.config.compute.physical_batch_patients
+            at_once = min(settings.plain.batch_patients, most)
+        return bytes_of_request(settings, at_once, trains=True)
+
+    @cached_property
     def asked(self) -> str:
         """Digest of everything that is asked."""
         return asked_digest(self.job, {"model": self.model.digest})
 
 
-def comes_from_the_coordinator(request: TrainRequest) -> None:
+#: What any message asks.
+AnyRequest = TrainRequest | EvaluateRequest
+
+
+def comes_from_the_coordinator(request: AnyRequest) -> None:
     """Refuse what the pinned coordinator did not sign for this site and run."""
     site = request.site
     permit_coordinator(request.ticket, site.store.folder, site.name, request.job.run)
 
 
-def is_of_a_permitted_task(request: TrainRequest) -> None:
+def is_of_a_permitted_task(request: AnyRequest) -> None:
     """Refuse a task that the hospital does not train, and one that prepares its input."""
     for task in (request.job.task, *sorted(request.job.prepared_with)):
         policy.permit_task(task, request.site.store.config)
 
 
-def comes_at_a_permitted_hour(request: TrainRequest) -> None:
+def comes_at_a_permitted_hour(request: AnyRequest) -> None:
     """Refuse outside the hours that the hospital set."""
     policy.permit_hours(request.site.store.config)
 
 
-def has_a_delta_for_so_many_patients(request: TrainRequest) -> None:
+def has_a_delta_for_so_many_patients(request: AnyRequest) -> None:
     """Refuse private training where δ is too large; what is said names no count."""
-    if request.job.mode != "private":
+    if not isinstance(request, TrainRequest) or request.job.mode != "private":
         return
     try:
         policy.permit_delta(request.site.store.config, len(request.source.patients))
@@ -154,64 +171,75 @@ def has_a_delta_for_so_many_patients(request: TrainRequest) -> None:
         ) from error
 
 
-def has_noise_that_can_be_made(request: TrainRequest) -> None:
-    """Refuse a private round whose noise has no grid; what it costs cannot be counted either."""
+def has_noise_that_can_be_made(request: AnyRequest) -> None:
+    """Refuse a private round outside the hospital's range of noise, or that has no grid."""
     from shared.training.whole_sum import ClippingGrid
 
-    if request.job.mode == "private":
+    if isinstance(request, TrainRequest) and request.job.mode == "private":
+        policy.permit_mechanism(request.job, request.site.store.config)
         ClippingGrid.of(request.job.max_grad_norm, request.job.noise_multiplier)
 
 
-def asks_no_more_than_the_policy_permits(request: TrainRequest) -> None:
+def asks_no_more_than_the_policy_permits(request: AnyRequest) -> None:
     """Refuse less noise, more steps, or training without privacy, beyond the hospital's rules."""
-    policy.permit_job(request.job, request.site.store.config, len(request.source.patients))
+    if isinstance(request, TrainRequest):
+        policy.permit_job(request.job, request.site.store.config, len(request.source.patients))
 
 
-def meets_the_data_contract(request: TrainRequest) -> None:
+def takes_no_more_memory_than_permitted(request: AnyRequest) -> None:
+    """Refuse images and networks that would take more memory than the hospital gives."""
+    policy.permit_memory(request.memory, request.site.store.config)
+
+
+def meets_the_data_contract(request: AnyRequest) -> None:
     """Refuse where the hospital's data are not what the consortium requires for the task."""
     store, job = request.site.store, request.job
     permit_preparation(store, job.task, job.prepared_with)
     permit_contract(store, job.task)
 
 
-def brings_a_model_of_the_task(request: TrainRequest) -> None:
+def brings_a_model_of_the_task(request: AnyRequest) -> None:
     """Refuse tensors of other names or shapes, and values that are not finite."""
-    _ = request.model
+    _ = request.model if isinstance(request, TrainRequest) else request.models
 
 
-def keeps_nothing_of_patients(request: TrainRequest) -> None:
+def keeps_nothing_of_patients(request: AnyRequest) -> None:
     """Refuse a private round of a network with layers that keep statistics of samples."""
     from shared.training.one_patient import refuse_statistics
 
-    if request.job.mode == "private":
+    if isinstance(request, TrainRequest) and request.job.mode == "private":
         refuse_statistics(request.network)
 
 
-def brings_what_prepares_the_input(request: TrainRequest) -> None:
+def brings_what_prepares_the_input(request: AnyRequest) -> None:
     """Refuse other versions than the job names, and to prepare anything without a good ticket."""
     if request.job.prepared_with:
         is_what_the_ticket_is_over(request)
         _ = request.preparing
 
 
-def trains_on_enough_patients(request: TrainRequest) -> None:
-    """Refuse where too few patients can be trained on; nothing is prepared to count them."""
+def trains_on_enough_patients(request: AnyRequest) -> None:
+    """Refuse where too few patients can be trained on; nothing is prepared to count them.
+
+    Measuring is refused by the same count: a hospital that is too small takes no part.
+    """
     usable = usable_patients(request.task, request.countable)
     policy.permit_cohort(request.site.store.config, usable)
 
 
-def is_what_the_ticket_is_over(request: TrainRequest) -> None:
+def is_what_the_ticket_is_over(request: AnyRequest) -> None:
     """Refuse what is not what the coordinator signed, and a ticket that was used before."""
     permit_request(request.ticket, request.asked, request.site.chain)
 
 
-def has_room_for_what_is_prepared(request: TrainRequest) -> None:
+def has_room_for_what_is_prepared(request: AnyRequest) -> None:
     """Refuse what may take more disk than the hospital allows; what is said names no size."""
     keep_preparations(request.site.store, request.preparing)
 
 
-#: In this order: what is cheap and what decides who may speak at all come first.
-CHECKS: Final[tuple[Callable[[TrainRequest], None], ...]] = (
+#: For every kind of request, in this order: what is cheap and what decides who may speak at all
+#: come first.
+CHECKS: Final[tuple[Callable[[AnyRequest], None], ...]] = (
     comes_from_the_coordinator,
     is_of_a_permitted_task,
     comes_at_a_permitted_hour,
@@ -219,6 +247,7 @@ CHECKS: Final[tuple[Callable[[TrainRequest], None], ...]] = (
     has_noise_that_can_be_made,
     asks_no_more_than_the_policy_permits,
     meets_the_data_contract,
+    takes_no_more_memory_than_permitted,
     brings_a_model_of_the_task,
     keeps_nothing_of_patients,
     brings_what_prepares_the_input,
@@ -226,11 +255,6 @@ CHECKS: Final[tuple[Callable[[TrainRequest], None], ...]] = (
     is_what_the_ticket_is_over,
     has_room_for_what_is_prepared,
 )
-
-
-def shapes_of(network: nn.Module) -> Shapes:
-    """Names and shapes of all tensors of a network."""
-    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def usable_patients(task: Task, source: PatientSource) -> int:

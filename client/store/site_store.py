@@ -73,7 +73,8 @@ def init_site(folder: Path, config: SiteConfig) -> None:
 
     Where the settings do not say which tasks are permitted, those of
     `shared.tasks.PERMITTED_AT_FIRST` are written down: a site permits what stands in its
-    settings, and nothing that a later version brings.
+    settings, and nothing that a later version brings. Where they do not say by which rule the
+    ledger decides, ``gaussian`` is.
 
     Raises
     ------
@@ -86,6 +87,9 @@ def init_site(folder: Path, config: SiteConfig) -> None:
     if config.policy.tasks is None:
         policy = config.policy.model_copy(update={"tasks": PERMITTED_AT_FIRST})
         config = config.model_copy(update={"policy": policy})
+    if config.privacy.filter is None:
+        privacy = config.privacy.model_copy(update={"filter": "gaussian"})
+        config = config.model_copy(update={"privacy": privacy})
     with appearing_whole(folder, mode=OWNERS_FOLDER) as part:
         save_settings(config, part / SETTINGS)
         (part / SETTINGS).chmod(OWNERS_FILE)

@@ -23,10 +23,16 @@ from server.state.result import Facts, RoundPassport
 from shared.audit.chain import ChainLine, Head, verify_chain
 from shared.audit.keys import verify
 from shared.errors import PassportInvalidError
-from shared.protocol.chain_cross_check import Other, last_head, verify_site_chain
+from shared.phrases import counted
+from shared.protocol.chain_cross_check import (
+    Other,
+    last_head,
+    released_as_signed,
+    verify_site_chain,
+)
 from shared.protocol.half_precision import halved
 from shared.protocol.preparation import digests_of
-from shared.protocol.signatures import asked_digest
+from shared.protocol.signatures import asked_digest, other_mechanism
 from shared.settings.files import StrategySettings
 from shared.settings.task import TaskSettings
 from shared.training.weights import digest_arrays, load_weights
@@ -173,6 +179,8 @@ def verify_passport(
         "the coordinator's signature",
         "every site's statement",
         "the models that they are about",
+        "the privacy mechanism that each site was asked for and signed",
+        *not_proven_in(passport.rounds),
     ]
     if weights is not None:
         if digest_arrays(load_weights(weights).arrays) != passport.digest:
@@ -189,6 +197,19 @@ def verify_passport(
         _recompute(passport, updates, start)
         checked.append("every round, aggregated again from the updates")
     return checked
+
+
+def not_proven_in(rounds: list[RoundPassport]) -> list[str]:
+    """Say what of the guarantee is not proven, site by site."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for one in rounds:
+        for said in one.statements:
+            if said.not_proven:
+                found.setdefault((said.site, said.not_proven), []).append(one.round)
+    return [
+        f"{what}: {site}, in {counted(len(numbers), 'round')}"
+        for (site, what), numbers in sorted(found.items())
+    ]
 
 
 def _check_rounds(path: Path, passport: Passport) -> None:
@@ -227,6 +248,10 @@ def _check_job(where: str, passport: Passport, one: RoundPassport) -> None:
             raise PassportInvalidError(
                 f"{where}: {said.site} answered another request than this job with this model"
             )
+        if said.mode != job.mode or said.mechanism != job.mechanism:
+            raise PassportInvalidError(
+                f"{where}: {said.site}: {other_mechanism(said, job.mechanism)}"
+            )
 
 
 def _check_coordinator(passport: Passport, lines: list[ChainLine], path: Path) -> None:
@@ -260,7 +285,7 @@ def _check_site(passport: Passport, name: str, lines: list[ChainLine], other: Ot
             if (
                 said.key != other.key
                 or not held
-                or (line is not None and line.facts.get("update") != said.update)
+                or (line is not None and not released_as_signed(line, said))
             ):
                 raise PassportInvalidError(
                     f"{other.path}: does not hold what {name} signed in round {one.round}"

@@ -208,6 +208,14 @@ def _simulated_members(sites: tuple[Path, ...]) -> tuple[Member, ...]:
     return tuple(sorted(members, key=lambda member: member.site))
 
 
+def simulated_names(sites: tuple[Path, ...]) -> dict[int, str]:
+    """Names of the sites of a simulation by their nodes, which are numbered from 1."""
+    return {
+        number: load_settings(site / "site.yaml", SiteConfig).site
+        for number, site in enumerate(sites, start=1)
+    }
+
+
 def _plan_task(task: TaskRun, base: Path, origin: Path) -> PlannedTask:
     from shared.tasks import TASKS
 

@@ -35,7 +35,14 @@ from shared.protocol.messages import (
     train_message,
 )
 from shared.protocol.preparation import Preparation
-from shared.protocol.signatures import Statement, Ticket, asked_digest, check_statement
+from shared.protocol.signatures import (
+    NOTHING_SPENT,
+    MechanismNumbers,
+    Statement,
+    Ticket,
+    asked_digest,
+    check_statement,
+)
 from shared.settings.task import TaskSettings
 from shared.training.weights import Weights, digest_arrays
 
@@ -244,7 +251,7 @@ def evaluate_models(
                 f"the answer is to run {account.run}, {account.mode} of {account.task}"
             )
         _check_signed(roster, answer.statement, account, asked, NOTHING, answer.statistics,
-                      answer.patients)  # fmt: skip
+                      answer.patients, NOTHING_SPENT)  # fmt: skip
         check(answer)
         for label, statistics in answer.statistics.items():
             check_sums(tasks[label], statistics, plan.quorum.maximum_patients_per_site)
@@ -316,7 +323,7 @@ def _train_question(
         _check_about(answer, job)
         _check_signed(
             one.roster, answer.statement, answer.account, asked, digest_arrays(answer.update),
-            {"": answer.statistics}, answer.patients,
+            {"": answer.statistics}, answer.patients, job.mechanism,
         )  # fmt: skip
         check(answer)
         check_sums(one.start.task, answer.statistics, most)
@@ -356,6 +363,7 @@ def _check_signed(
     update: str,
     statistics: Mapping[str, Mapping[str, float]],
     patients: int,
+    mechanism: MechanismNumbers,
 ) -> None:
     """Hold a statement against what came, with the key that the site was admitted with."""
     member = roster.member(account.site)
@@ -363,7 +371,8 @@ def _check_signed(
         raise AggregationRefusedError(f"{account.site} is not admitted to this consortium")
     check_statement(
         statement, account, key=member.signing_key, asked=asked, update=update,
-        statistics=statistics, patients=patients, error=AggregationRefusedError,
+        statistics=statistics, patients=patients, mechanism=mechanism,
+        error=AggregationRefusedError,
     )  # fmt: skip
 
 

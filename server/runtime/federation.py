@@ -15,7 +15,7 @@ from server.registry.model_card import draw_curves, write_card
 from server.registry.passport import FILE as PASSPORT
 from server.registry.passport import make_passport
 from server.registry.tracking import Tracking
-from server.rounds.plan import PlannedTask, RunPlan
+from server.rounds.plan import PlannedTask, RunPlan, simulated_names
 from server.rounds.promotion import first_version, judge
 from server.rounds.request import MessageMaker
 from server.rounds.roster import Attendance, Roster, wait_for_nodes
@@ -141,7 +141,9 @@ def _run_tasks(
         journal.note("resumed", task=task, round=number)
     seconds = min(CONNECT_SECONDS, plan.quorum.deadline_seconds)
     roster = Roster(
-        plan.members, Home(plan.home) if any(m.node_key for m in plan.members) else None
+        plan.members,
+        Home(plan.home) if any(m.node_key for m in plan.members) else None,
+        names=simulated_names(plan.sites),
     )
     minimum = plan.quorum.minimum_sites
 

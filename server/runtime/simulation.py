@@ -18,11 +18,17 @@ from server.rounds.plan import PLAN_FILE, RunPlan
 from server.runtime.simulated import hospital
 from server.state.event_tail import Watch, follow
 from server.state.events import EVENTS, EventReader
+from server.state.home import Home
+from shared.errors import ConfigError
+from shared.protocol.signatures import SIMULATION, Invitation
+from shared.runtime.files import OWNER_ONLY, write_text_atomically
 from shared.runtime.flower import environment_for
 from shared.runtime.orphan_cleanup import cleaned_up_if_killed
 from shared.runtime.processes import cores, end_marked, new_token, own_module
 from shared.settings.files import SimulationRuntime
 
+#: Where a site keeps whom it answers.
+PINNED: Final = "coordinator.json"
 MARK: Final = "OSTEOFED_RUN_TOKEN"
 #: How long the run's processes may take to end by themselves when it is over.
 PATIENCE_SECONDS: Final = 1.0
@@ -47,6 +53,7 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
     OsteofedError
         What ended the run, as the server said it.
     """
+    invite_sites(plan)
     hospital()  # said here, in one sentence, and not in the log of what is started
     token = new_token()
     logs = plan.folder / "logs"
@@ -66,6 +73,36 @@ def run_simulation(plan: RunPlan, runtime: SimulationRuntime, watch: Watch) -> N
         finally:
             end_marked(MARK, token, PATIENCE_SECONDS)
             shutil.rmtree(home, ignore_errors=True)
+
+
+def invite_sites(plan: RunPlan) -> None:
+    """Give every site of a simulation the coordinator's key, before the first message.
+
+    A site answers only who signs with the key that it was given. One that is enrolled with a
+    real coordinator keeps that, and refuses.
+
+    Raises
+    ------
+    ConfigError
+        If a site is enrolled with another coordinator than this simulation's.
+    """
+    invitation = Invitation(address=SIMULATION, ca="", coordinator=Home(plan.home).make().public)
+    for site in plan.sites:
+        path = site / PINNED
+        try:
+            known = Invitation.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            known = None
+        except (OSError, ValueError):
+            raise ConfigError(f"{path}: is not an invitation; enrol the site again") from None
+        if known is not None and known.coordinator == invitation.coordinator:
+            continue
+        if known is not None and known.address != SIMULATION:
+            raise ConfigError(
+                f"{site}: is enrolled with the coordinator at {known.address} and answers nobody "
+                "else; simulate with a copy of the site without its coordinator.json"
+            )
+        write_text_atomically(path, invitation.model_dump_json(indent=1) + "\n", mode=OWNER_ONLY)
 
 
 def _start(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -56,10 +56,31 @@ def verify_site_chain(path: Path, key: str, coordinator: Other | None = None) ->
         anchors = [Anchor(s.head, told) for s in statements_in(coordinator.path, lines, key)]
     found = verify_chain(path, key, anchors)
     if coordinator is not None:
+        for said in statements_in(coordinator.path, lines, key):
+            if not released_as_signed(found[said.head.line - 1], said):
+                raise ChainBrokenError(
+                    f"{path}: line {said.head.line} is not what {said.site} signed to the "
+                    f"coordinator ({coordinator.path}) in round {said.round} of run {said.run}"
+                )
         heads = [Anchor(ticket.own, f"the site ({path})") for ticket in tickets_in(path, found)
                  if ticket.coordinator == coordinator.key]  # fmt: skip
         verify_chain(coordinator.path, coordinator.key, heads)
     return found
+
+
+def released_as_signed(line: ChainLine, said: Statement) -> bool:
+    """Tell whether a line of a site's chain says that what its statement is about was released."""
+    return line.event == "released" and released_facts(said).items() <= line.facts.items()
+
+
+def released_facts(said: Statement) -> dict[str, Any]:
+    """Give what a site's chain says of a release, by the statement about it."""
+    return {
+        "run": said.run, "round": said.round, "task": said.task, "mode": said.mode,
+        "asked": said.asked, "update": said.update, "metrics": said.metrics,
+        "account": said.account, "patients": said.patients, "sample_rate": said.sample_rate,
+        "noise_multiplier": said.noise_multiplier, "steps": said.steps,
+    }  # fmt: skip
 
 
 def verify_coordinator_chain(path: Path, key: str, sites: Iterable[Other] = ()) -> list[ChainLine]:

@@ -50,7 +50,7 @@ from shared.protocol.codec import (
     read_metrics,
 )
 from shared.protocol.preparation import RECORD, Preparations, record_of
-from shared.protocol.signatures import Statement, Ticket
+from shared.protocol.signatures import NOTHING_SPENT, MechanismNumbers, Statement, Ticket
 from shared.settings.base import Count, Moderate, Positive, SampleRate, Settings
 from shared.settings.task import TaskSettings
 
@@ -103,6 +103,13 @@ class Job(Settings):
         elif self.steps != self.settings.plain.steps_per_round:
             raise ValueError("the number of steps differs from the task's settings")
         return self
+
+    @property
+    def mechanism(self) -> MechanismNumbers:
+        """What it asks to be spent, as a statement must say it; zeros without privacy."""
+        if self.mode == "plain":
+            return NOTHING_SPENT
+        return (self.sample_rate, self.noise_multiplier, self.steps)
 
     def digest(self) -> str:
         """SHA-256 over everything that was asked."""

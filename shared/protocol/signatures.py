@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from operator import not_
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from shared.audit.chain import NOTHING, Head
 from shared.audit.keys import SigningKey, digest_of, verify
 from shared.errors import OsteofedError
+from shared.phrases import counted
 from shared.protocol.codec import PROTOCOL_VERSION
 from shared.settings.base import Settings
 from shared.settings.patterns import SiteName
@@ -24,15 +26,21 @@ if TYPE_CHECKING:
     from shared.protocol.account import Account
 
 TICKET: Final = "ticket"
-#: Whom a ticket addresses in a simulation, where nodes are not known before they answer;
-#: a site that is enrolled with a coordinator does not take it.
+#: Whom a ticket addresses while nobody knows whose the node is; no site takes it.
 ANY_SITE: Final = "any-site"
+#: The address in the invitation of a simulation, which gives one to each of its sites.
+SIMULATION: Final = "simulation"
 STATEMENT: Final = "statement"
 ENROLMENT: Final = "enrolment"
 
 #: Chains hold what was signed under older protocols too; `shared.protocol.codec.read_config` lets
 #: only the newest in from a line.
 Spoken = Literal[2, 3, 4]
+#: Sample rate, noise multiplier and steps; zeros for nothing.
+MechanismNumbers = tuple[float, float, int]
+NOTHING_SPENT: Final[MechanismNumbers] = (0.0, 0.0, 0)
+#: A patient's gradient is the same to the last bit on a CPU (docs/decisions/0028).
+NOT_PROVEN_ON_GPU: Final = "not proven on a GPU"
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
@@ -82,7 +90,9 @@ class Statement(Settings):
     travels (zeros in an evaluation), `metrics` `metrics_digest`, `account` the digest of the
     account's canonical JSON.
     `sample_rate`, `noise_multiplier` and `steps` are the mechanism that was committed to
-    the ledger (zeros: none). `head_*` is the site's chain when the answer was made.
+    the ledger (zeros: none). `not_proven` says what of the guarantee is not proven for this
+    answer (`NOT_PROVEN_ON_GPU`, or nothing). `head_*` is the site's chain when the answer was
+    made.
     """
 
     protocol: Spoken = PROTOCOL_VERSION
@@ -100,9 +110,15 @@ class Statement(Settings):
     sample_rate: Nonnegative = 0.0
     noise_multiplier: Nonnegative = 0.0
     steps: Annotated[int, Field(ge=0)] = 0
+    not_proven: Annotated[str, Field(pattern=r"^[A-Za-z ]{0,80}$")] = Field("", exclude_if=not_)
     head_line: LineNumber
     head_digest: Digest
     signature: Signature
+
+    @property
+    def mechanism(self) -> MechanismNumbers:
+        """What it says was spent; zeros for nothing."""
+        return (self.sample_rate, self.noise_multiplier, self.steps)
 
     @property
     def head(self) -> Head:
@@ -118,8 +134,8 @@ class Statement(Settings):
 class Invitation(Settings):
     """What the coordinator gives every hospital: where it is, and how to know it.
 
-    `address` is HOST:PORT, `ca` the PEM certificate that its TLS hangs on,
-    `coordinator` the public key that signs its requests.
+    `address` is HOST:PORT (`SIMULATION` where there is none), `ca` the PEM certificate that its
+    TLS hangs on, `coordinator` the public key that signs its requests.
     """
 
     address: str
@@ -159,6 +175,15 @@ def asked_digest(job: Settings, models: Mapping[str, str]) -> str:
     return digest_of({"job": job.model_dump(mode="json"), "models": dict(models)})
 
 
+def other_mechanism(statement: Statement, mechanism: MechanismNumbers) -> str:
+    """Say that a site signed another mechanism than it was asked for."""
+    said, asked = (
+        f"rate {rate:g}, noise {noise:g}, {counted(steps, 'step')}"
+        for rate, noise, steps in (statement.mechanism, mechanism)
+    )
+    return f"its statement is over another privacy mechanism ({said}) than was asked ({asked})"
+
+
 def metrics_digest(patients: int, statistics: Mapping[str, Mapping[str, float]]) -> str:
     """Name what was measured: claimed patients, and sums by label (``""`` in training)."""
     sums = {label: {k: float(v).hex() for k, v in one.items()} for label, one in statistics.items()}
@@ -196,8 +221,9 @@ def sign_statement(
     update: str,
     patients: int,
     statistics: Mapping[str, Mapping[str, float]],
-    mechanism: tuple[float, float, int],
+    mechanism: MechanismNumbers,
     head: Head,
+    not_proven: str = "",
 ) -> Statement:
     """Sign an answer.
 
@@ -217,9 +243,11 @@ def sign_statement(
         Sample rate, noise multiplier and steps as committed; zeros without privacy.
     head : Head
         The site's chain, whose last line says that this was released.
+    not_proven : str
+        What of the guarantee is not proven for this answer.
     """
     rate, noise, steps = mechanism
-    content = {
+    content: dict[str, Any] = {
         "protocol": PROTOCOL_VERSION,
         "site": account.site,
         "key": key.public,
@@ -238,6 +266,8 @@ def sign_statement(
         "head_line": head.line,
         "head_digest": head.digest,
     }
+    if not_proven:
+        content["not_proven"] = not_proven
     return Statement.model_validate(content | {"signature": key.sign(STATEMENT, content)})
 
 
@@ -250,6 +280,7 @@ def check_statement(
     update: str,
     statistics: Mapping[str, Mapping[str, float]],
     patients: int,
+    mechanism: MechanismNumbers,
     error: type[OsteofedError],
 ) -> None:
     """Hold a statement against what came and against what was asked.
@@ -262,7 +293,7 @@ def check_statement(
         As it was received.
     key : str
         The admitted signing key of the site that the answering node belongs to.
-    asked, update, statistics, patients
+    asked, update, statistics, patients, mechanism
         As asked and as received; see `sign_statement`.
     error : type of OsteofedError
         What to raise.
@@ -283,6 +314,8 @@ def check_statement(
         raise error(
             f"{account.site}: the answer is to another request (a replay, or another round's)"
         )
+    if statement.mechanism != mechanism:
+        raise error(f"{account.site}: {other_mechanism(statement, mechanism)}")
     held = {
         "update": (statement.update, update),
         "metrics": (statement.metrics, metrics_digest(patients, statistics)),

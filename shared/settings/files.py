@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from operator import not_
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.runtime.files import appearing
-from shared.settings.base import Count, Finite, Fraction, Positive, Settings
+from shared.settings.base import Count, Finite, Fraction, Positive, SampleRate, Settings
 from shared.settings.contract import DataContract, SiteScanner
 from shared.settings.pacs import PacsSettings, ReadingSettings
 from shared.settings.patterns import WORDS, ClassName, Hours, SiteName
@@ -148,19 +148,38 @@ class SplitFractions(Settings):
         return self
 
 
+def _promises_something(budget: float) -> float:
+    if budget > LARGEST_EPSILON_BUDGET:
+        raise ValueError(
+            f"must be at most {LARGEST_EPSILON_BUDGET:g}: a larger epsilon promises nothing to a "
+            "patient, and the noise is not proven for it; lower it"
+        )
+    return budget
+
+
+LARGEST_EPSILON_BUDGET: Final = 64.0
+EpsilonBudget = Annotated[Positive, AfterValidator(_promises_something)]
+
+
 class SitePrivacy(Settings):
     """The hospital's own limits. `delta` must not exceed 1/(10·patients).
 
+    `epsilon_budget` is at most 64: beyond, the sampler's distance from an ideal Gaussian could
+    take more than a hundredth of `delta` (docs/privacy.md), and nothing is promised anyhow.
+    `filter` is by which rule the ledger decides, ``gaussian`` (no subsampling) or ``renyi``
+    (docs/decisions/0030). It is chosen with the budget, before the first round, and stays; left
+    out, it is what the ledger was begun with, else what fits its history.
     `erase_noise_keys`: the noise of every round needs a key of its own besides the site's
     secret, which is erased once the update was kept. Without, all noise follows from the
     secret: copies of a site then give the same bits (experiments, tests), and whoever reads
     the secret later can take the noise off what was sent.
     """
 
-    epsilon_budget: Positive = 8.0
+    epsilon_budget: EpsilonBudget = 8.0
     delta: Annotated[float, Field(gt=0, lt=0.01)] = 1e-4
     allow_plain_runs: bool = False
     erase_noise_keys: bool = True
+    filter: Literal["gaussian", "renyi"] | None = None
 
 
 class SitePolicy(Settings):
@@ -169,6 +188,11 @@ class SitePolicy(Settings):
     `tasks` are the tasks that may train and be measured here, by name. None is permitted that
     is not named: `osteofed site init` writes down those of its day, and a task that comes with
     a later version stays out until the hospital adds it.
+    A private round's noise multiplier must be from `least_noise_multiplier` to
+    `largest_noise_multiplier`, its sample rate at least `least_sample_rate`.
+    `maximum_memory_gigabytes` (10⁹ bytes) is what one request may take by its settings, and
+    `maximum_hours_per_request` how long it may be computed; then it is given up, and what was
+    reserved for it stays spent.
     `smallest_cell` is the least number of patients behind any sum that leaves;
     `maximum_evaluations_per_run` how many models are measured for one task and run,
     `maximum_evaluations_per_month` for one task in 30 days over all runs, the models of
@@ -181,6 +205,11 @@ class SitePolicy(Settings):
     tasks: tuple[str, ...] | None = None
     minimum_patients: Count = 20
     maximum_steps_per_round: Count = 2000
+    maximum_memory_gigabytes: Positive = 32.0
+    maximum_hours_per_request: Positive = 48.0
+    least_noise_multiplier: Positive = 0.1
+    largest_noise_multiplier: Positive = 10_000.0
+    least_sample_rate: SampleRate = 0.001
     release_metrics: bool = True
     smallest_cell: Count = 10
     maximum_evaluations_per_run: Count = 20

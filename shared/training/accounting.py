@@ -1,9 +1,10 @@
-"""What a history of private training costs: Rényi accounting over mixed mechanisms.
+"""What private training costs: Rényi accounting of planned runs, and the exact Gaussian curve.
 
-A mechanism is a number of steps of the Poisson-subsampled Gaussian mechanism. A
-hospital's history mixes many of them (tasks, runs and rounds with different sample
-rates and noise); their Rényi divergences add up order by order and are turned
-into one epsilon at the end.
+A mechanism is a number of steps of the Poisson-subsampled Gaussian mechanism. `epsilon` prices
+a run that is planned beforehand: Rényi divergences add up order by order, and the best order
+is taken at the end. That is not proven where each mechanism is chosen after earlier releases
+were seen, so it never decides what a hospital releases: `client.privacy.privacy_filter` does,
+for which `gaussian_epsilon` is the curve.
 """
 
 from __future__ import annotations
@@ -131,10 +132,9 @@ def epsilon(mechanisms: Sequence[Mechanism], delta: float) -> float:
     is (epsilon, delta)-differentially private with respect to adding or removing
     one patient. The figure is an upper bound: it is never below the true one.
 
-    Mechanisms may be chosen after earlier releases were seen: each order's divergences
-    add up all the same. That the best order may be picked at the end is proven where
-    one order is best whatever was chosen (every full-batch history, that is all settings
-    that ship); for histories that mix sample rates below 1 adaptively it is assumed.
+    The history must have been fixed beforehand: the order that is best is picked at the end.
+    A coordinator that chooses each mechanism after it saw the releases before is the matter
+    of `client.privacy.privacy_filter`.
 
     ============================ =========================================
     case                         result
@@ -235,3 +235,85 @@ def noise_multiplier_for(epsilon: float, delta: float, sample_rate: float, steps
         middle = (low + high) / 2
         low, high = (low, middle) if spent(middle) <= epsilon else (middle, high)
     return high
+
+
+#: How often an interval is halved: until its ends are neighbours in double precision.
+HALVINGS: Final = 200
+
+
+def gaussian_epsilon(total: float, delta: float) -> float:
+    """Compute the epsilon of Gaussian mechanisms without subsampling: the exact curve.
+
+    Guarantee
+    ---------
+    If the mechanisms' steps/noise_multiplier² add up to at most `total`, however they were
+    chosen and after whatever was seen, what they released together is (epsilon, delta)-
+    differentially private with respect to adding or removing one patient. Never below the
+    exact value; above it by rounding only.
+
+    Parameters
+    ----------
+    total : float
+        Sum of steps/noise_multiplier², at least 0.
+    delta : float
+        In (0, 1).
+
+    Returns
+    -------
+    float
+        Epsilon at least 0; infinity if `total` is.
+
+    Notes
+    -----
+    Balle and Wang 2018 (arXiv 1805.06530), theorem 8, with μ = √total; that a filter may stop at
+    a total although each mechanism is chosen adaptively: Smith and Thakurta 2022
+    (arXiv 2210.17520).
+    """
+    if not total > 0:
+        return 0.0
+    if not math.isfinite(total):
+        return math.inf
+    mu = math.sqrt(total)
+    if _gaussian_delta(0.0, mu) <= delta:
+        return 0.0
+    high = 1.0
+    while _gaussian_delta(high, mu) > delta:
+        high *= 2
+    low = 0.0 if high == 1.0 else high / 2
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if not low < middle < high:
+            break
+        low, high = (low, middle) if _gaussian_delta(middle, mu) <= delta else (middle, high)
+    return high
+
+
+@lru_cache(maxsize=64)
+def largest_gaussian_total(epsilon: float, delta: float) -> float:
+    """Find the largest sum of steps/noise_multiplier² whose `gaussian_epsilon` is within a budget.
+
+    Rounded down: never more than the exact value.
+    """
+    high = 1.0
+    while _gaussian_delta(epsilon, high) <= delta:
+        high *= 2
+    low = 0.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if not low < middle < high:
+            break
+        low, high = (middle, high) if _gaussian_delta(epsilon, middle) <= delta else (low, middle)
+    return low * low * (1 - 1e-15)
+
+
+def _gaussian_delta(epsilon: float, mu: float) -> float:
+    """Bound delta of the Gaussian mechanism of sensitivity μσ at an epsilon, from above.
+
+    Φ(μ/2 - ε/μ) - e^ε·Φ(-μ/2 - ε/μ), in logarithms; what rounding may take is added.
+    """
+    from scipy.special import log_ndtr
+
+    first = float(log_ndtr(mu / 2 - epsilon / mu))
+    second = epsilon + float(log_ndtr(-mu / 2 - epsilon / mu))
+    unsure = 1e-15 * (1 + abs(first) + abs(second) + epsilon + (epsilon / mu + mu / 2) ** 2)
+    return math.exp(first) * (-math.expm1(min(0.0, second - first)) + unsure)

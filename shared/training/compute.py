@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Self
 
-from shared.errors import ConfigValueError
+from shared.errors import ConfigValueError, PolicyRefusedError
 from shared.settings.files import SiteCompute
 
 
@@ -25,12 +27,29 @@ class Compute:
         as needed, with the same result up to rounding.
     mixed_precision : bool
         bfloat16 on a GPU, for all training and evaluation.
+    until : float
+        When it has to be given up, by `time.monotonic`.
     """
 
     device: str = "cpu"
     threads: int = 1
     physical_batch_patients: int = 16
     mixed_precision: bool = False
+    until: float = math.inf
+
+    def go_on(self) -> None:
+        """Refuse to compute longer than is allowed; asked before each piece of work.
+
+        Raises
+        ------
+        PolicyRefusedError
+            If time is up.
+        """
+        if time.monotonic() > self.until:
+            raise PolicyRefusedError(
+                "what was asked took longer than this hospital allows (site.yaml: "
+                "policy.maximum_hours_per_request); ask for fewer steps or smaller images"
+            )
 
     @classmethod
     def from_settings(cls, settings: SiteCompute) -> Self:

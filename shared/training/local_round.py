@@ -177,6 +177,7 @@ def train_plain(
         made = batches_of(patients, wanted, key, compute, augment=settings.augment)
         with closing(made):
             for piece, batch in made:
+                compute.go_on()
                 if piece.first:
                     moment = Moment(piece.step, steps, key.round, rounds)
                     set_rate(optimiser, settings, moment)
@@ -294,6 +295,7 @@ def train_private(
         made = batches_of(patients, pieces_of(drawn, 1), key, compute, augment=settings.augment)
         with closing(made):
             for piece, sample in made:
+                compute.go_on()
                 if piece.first:
                     total = WholeSum(grid, size, compute.device)
                 if sample:
@@ -339,6 +341,7 @@ def evaluate(
     with threads(compute), torch.no_grad():
         model.to(compute.device).eval()
         for piece in pieces(patients.names, compute.physical_batch_patients):
+            compute.go_on()
             batch = to_batch([patients.newest(name) for name in piece], compute.device)
             with autocast(compute):
                 output = model(batch["image"], batch["covariates"])

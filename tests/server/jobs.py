@@ -18,7 +18,14 @@ from shared.protocol.account import Account
 from shared.protocol.codec import Arrays, array_record
 from shared.protocol.half_precision import halved
 from shared.protocol.messages import EvaluateAnswer, EvaluateJob, Job, TrainAnswer
-from shared.protocol.signatures import ANY_SITE, Ticket, asked_digest, sign_statement, sign_ticket
+from shared.protocol.signatures import (
+    NOTHING_SPENT,
+    MechanismNumbers,
+    Ticket,
+    asked_digest,
+    sign_statement,
+    sign_ticket,
+)
 from shared.settings.task import TaskSettings
 from shared.training.weights import digest_arrays
 from tests.server.tiny_sites import TINY_TASK
@@ -72,7 +79,7 @@ def member(name: str, most: int | None = None) -> Member:
     return Member(site=name, signing_key=signing_key(name).public, most_patients=most)
 
 
-def ticket(asked: str = DIGEST, site: str = ANY_SITE, run: str = "run-1", **heads: Any) -> Ticket:
+def ticket(asked: str = DIGEST, site: str = "alpha", run: str = "run-1", **heads: Any) -> Ticket:
     """A ticket of the tests' coordinator."""
     found = {"own": Head(), "seen": Head()} | heads
     return sign_ticket(COORDINATOR, site=site, run=run, asked=asked, **found)
@@ -108,12 +115,14 @@ def signed(
     asked: str = DIGEST,
     signer: str | None = None,
     head: Head | None = None,
+    mechanism: MechanismNumbers | None = None,
 ) -> TrainAnswer:
     """An answer signed by its site, or by another; the update is rounded first."""
     update = halved(update)
     statement = sign_statement(
         signing_key(signer or given.site), given, asked=asked, update=digest_arrays(update),
-        patients=patients, statistics={"": statistics}, mechanism=(0.0, 0.0, 0),
+        patients=patients, statistics={"": statistics},
+        mechanism=(NOTHING_SPENT if given.mode != "private" else mechanism or job().mechanism),
         head=head or Head(),
     )  # fmt: skip
     return TrainAnswer(update, patients, statistics, given, statement)

@@ -13,9 +13,10 @@ from client.app import _attempt
 from client.identity.chain import IDENTITY
 from client.round.answer import answer_evaluate, answer_train
 from client.round.open_site import Site
-from server.rounds.plan import RunPlan
+from server.rounds.plan import RunPlan, simulated_names
 from server.rounds.roster import Roster
 from server.rounds.train import Start, Trained, train_rounds
+from server.runtime.simulation import invite_sites
 from server.state.home import Member
 from shared.audit.keys import read_key
 from shared.protocol import messages
@@ -73,9 +74,11 @@ def plan_of(folder: Path, sites: Sequence[Path], mode: str, rounds: int) -> RunP
         Member(site=site.name, signing_key=read_key(site / IDENTITY).public) for site in sites
     )
     base = plan(folder, deadline_seconds=60.0)
+    invite_sites(base.model_copy(update={"sites": tuple(sites)}))
     return base.model_copy(
         update={
             "members": members,
+            "sites": tuple(sites),
             "privacy": PrivacyTarget.model_validate({"mode": mode, "delta": 1e-3}),
             "tasks": (base.tasks[0].model_copy(update={"rounds": rounds}),),
         }
@@ -86,7 +89,7 @@ def train(folder: Path, nodes: Sequence[Node], work: RunPlan) -> tuple[Trained, 
     """Train, or go on with, a plan of `plan_of`."""
     grid = FakeGrid(dict(enumerate(nodes, start=1)))
     trained = train_rounds(
-        grid, Roster(work.members), work, work.tasks[0],
+        grid, Roster(work.members, names=simulated_names(work.sites)), work, work.tasks[0],
         start_of(TINY_TASK, work.privacy.mode), make, journal(folder), lambda facts, point: None,
     )  # fmt: skip
     return trained, grid

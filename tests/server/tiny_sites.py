@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.orm import Session
 
+from client.identity.coordinator import COORDINATOR as PINNED
 from client.store.catalogue import Image, Label, Patient, Study
 from client.store.site_store import SiteStore, init_site
+from shared.protocol.signatures import SIMULATION, Invitation
 from shared.records import PatientSource, StudyRecord
 from shared.settings.files import SiteCompute, SiteConfig, SitePolicy, SitePrivacy
 from shared.settings.task import NetworkSettings, OptimiserSettings, PrivateSettings, TaskSettings
@@ -40,8 +42,17 @@ def tiny_site(
         compute=SiteCompute(device="cpu"),
     )
     init_site(folder, config)
+    invited(folder)
     fill_store(folder, Standins(patients, seed))
     return folder
+
+
+def invited(folder: Path) -> None:
+    """Give a site the key of the tests' coordinator, as a simulation does."""
+    from tests.server.jobs import COORDINATOR
+
+    invitation = Invitation(address=SIMULATION, ca="", coordinator=COORDINATOR.public)
+    (folder / PINNED).write_text(invitation.model_dump_json())
 
 
 def fill_store(folder: Path, source: PatientSource) -> None:

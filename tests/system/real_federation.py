@@ -201,7 +201,7 @@ def make_sites(folder: Path) -> None:
     """Make the three sites."""
     for seed, name in enumerate(NAMES, start=1):
         # Copies of the sites are compared with them, bit by bit.
-        privacy = SitePrivacy(epsilon_budget=100.0, delta=1e-3, erase_noise_keys=False)
+        privacy = SitePrivacy(epsilon_budget=50.0, delta=1e-3, erase_noise_keys=False)
         tiny_site(folder / name, name, seed=seed, privacy=privacy)
 
 

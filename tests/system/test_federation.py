@@ -133,7 +133,8 @@ def _spent_what_was_agreed(epsilon: dict[str, float], folder: Path) -> None:
     for site in ("alpha", "beta"):
         statement = ledger_statement(folder / site)
         assert epsilon[site] == pytest.approx(statement["epsilon_spent"])
-        assert 0.98 * EPSILON < epsilon[site] <= EPSILON + 1e-6
+        # The noise is planned by an upper bound, the ledger counts exactly.
+        assert 0.85 * EPSILON < epsilon[site] < EPSILON
         assert [line["state"] for line in statement["lines"]] == ["committed"]
     assert ledger_statement(folder / "gamma")["lines"] == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from hypothesis import strategies as st
 
 from client.identity.chain import IDENTITY
 from client.identity.coordinator import COORDINATOR as PINNED
+from client.privacy.chain_check import check_ledger
 from client.privacy.ledger import DEFAULT_COHORT
+from client.round import answer as answers
 from client.round.answer import answer_train
 from client.round.open_site import Site, open_site
+from client.round.signing import not_proven_on, spent_of
 from shared.audit.chain import Head, head_path, verify_chain
 from shared.audit.keys import read_key
 from shared.errors import (
@@ -31,10 +35,11 @@ from shared.errors import (
     TicketRefusedError,
 )
 from shared.protocol import messages as protocol
+from shared.protocol.chain_cross_check import released_as_signed
 from shared.protocol.codec import Arrays, array_record
 from shared.protocol.half_precision import halved
 from shared.protocol.messages import Job
-from shared.protocol.signatures import Invitation, Ticket, sign_ticket
+from shared.protocol.signatures import Invitation, Ticket, sign_statement, sign_ticket
 from shared.settings.files import SitePrivacy
 from shared.training.weights import digest_arrays
 from tests.client.round.test_site_training import MODEL
@@ -88,7 +93,7 @@ def refused_tickets(site: Site) -> dict[str, tuple[RecordDict, str]]:
         "of another coordinator": (message(MODEL, asked, stranger), "another coordinator"),
         "changed after signing": (message(MODEL, asked, forged), "not that of the request"),
         "for another site": (with_ticket(site="beta"), "for beta, not for this site"),
-        "for any site": (with_ticket(), "for any-site, not for this site"),
+        "for any site": (with_ticket(site="any-site"), "for any-site, not for this site"),
         "for another run": (
             message(MODEL, asked, ticket(good.asked, "alpha", "run-2")), "another run"
         ),
@@ -110,6 +115,53 @@ def test_a_request_without_the_right_ticket_is_refused_and_costs_nothing(
     with pytest.raises(TicketRefusedError, match=reason):
         answer_train(site, content)
     assert site.ledger.entries() == []
+
+
+def test_what_was_done_otherwise_than_asked_is_not_signed_and_stays(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = answers._train
+
+    def fewer(*arguments: Any) -> Any:
+        return replace(real(*arguments), steps=1)
+
+    monkeypatch.setattr(answers, "_train", fewer)
+    with pytest.raises(PolicyRefusedError, match="is not the privacy mechanism that was asked"):
+        answer_train(site, with_ticket())
+    assert [entry.state for entry in site.ledger.entries()] == ["reserved"]
+    lines = verify_chain(site.chain.path, site.chain.key.public)
+    assert "released" not in [line.event for line in lines]
+
+
+def test_job_statement_ledger_and_chain_say_the_same_and_are_held_against_each_other(
+    site: Site,
+) -> None:
+    said = answer_train(site, with_ticket()).statement
+    [entry] = site.ledger.entries()
+    assert said.mechanism == job().mechanism == spent_of(entry.mechanism)
+    assert said.not_proven == ""
+    lines = verify_chain(site.chain.path, site.chain.key.public)
+    assert released_as_signed(lines[-1], said)
+    assert not released_as_signed(lines[-1], said.model_copy(update={"noise_multiplier": 9.0}))
+    assert check_ledger(site.chain.path, lines, [entry]) == 1
+    for other in (replace(entry, noise_multiplier=9.0), replace(entry, steps=1)):
+        with pytest.raises(ChainBrokenError, match="another privacy mechanism than the ledger"):
+            check_ledger(site.chain.path, lines, [other])
+    with pytest.raises(ChainBrokenError, match="a reservation that the ledger does not have"):
+        check_ledger(site.chain.path, lines, [])
+
+
+def test_a_private_round_on_a_gpu_says_that_it_is_not_proven(site: Site) -> None:
+    answer = answer_train(site, with_ticket())
+    assert not_proven_on("cpu", job()) == not_proven_on("cuda", job(mode="plain")) == ""
+    statement = sign_statement(
+        site.chain.key, answer.account, asked="0" * 64, update="0" * 64, patients=10,
+        statistics={}, mechanism=job().mechanism, head=Head(),
+        not_proven=not_proven_on("cuda", job()),
+    )  # fmt: skip
+    assert statement.is_signed()
+    assert statement.not_proven == "not proven on a GPU"
+    assert not statement.model_copy(update={"not_proven": ""}).is_signed()
 
 
 def test_the_pinned_coordinator_is_answered(site: Site) -> None:
@@ -247,7 +299,7 @@ def test_a_crafted_model_is_refused_for_its_own_reason(site: Site, change: str) 
 
 
 def test_a_round_after_the_budget_is_gone_and_an_unknown_task_are_refused(site: Site) -> None:
-    hungry = job(noise_multiplier=0.05, epsilon=1000.0)
+    hungry = job(noise_multiplier=0.11, epsilon=1000.0)
     with pytest.raises(BudgetExceededError, match=r"spent .* asked .* left"):
         answer_train(site, train_message(MODEL, hungry))
     unknown: Job = job(TASK_UNKNOWN)

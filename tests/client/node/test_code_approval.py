@@ -271,3 +271,54 @@ def test_without_anybody_to_ask_it_says_what_to_do(folder: Path) -> None:
     assert "give --yes" in done.output
     assert approved_digests(folder) == []
     assert CliRunner().invoke(app, ["approve", str(folder), str(path)], input="y\n").exit_code == 0
+
+
+# --- what a bundle may be -------------------------------------------------------------------
+
+
+def tree(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+@pytest.mark.parametrize("version", ["1/../../../../evil", "..", "1.0.0/x", "1..2", "/etc", ""])
+def test_a_bundle_that_would_be_written_elsewhere_is_refused(folder: Path, version: str) -> None:
+    path = bundle(folder.parent, "good")
+    rewritten(path, {"pyproject.toml": SETTINGS.format(version=version).encode()})
+    before = tree(folder.parent)
+    with pytest.raises(InputUnreadableError, match="its version is"):
+        approve(folder, read_bundle(path))
+    assert tree(folder.parent) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.py", "/root.py", "a/../../b.py", "a\\b.py", "c:/d.py"]
+)
+def test_a_name_that_leads_out_of_a_bundle_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(InputUnreadableError, match="is no name of a file in it"):
+        read_bundle(bundle(folder.parent, "1.0.0", {name: b"x"}))
+
+
+def test_a_small_bundle_that_unpacks_to_gigabytes_is_refused_unread(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bundle(folder.parent, "1.0.0")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(70):
+            archive.writestr(f"zeros{number}.py", bytes(1_000_000))
+    assert path.stat().st_size < 150_000
+    monkeypatch.setattr(zipfile.ZipFile, "read", None)
+    with pytest.raises(InputUnreadableError, match="more than 5000 files or 64,000,000 bytes"):
+        read_bundle(path)
+
+
+def rewritten(path: Path, files: dict[str, bytes]) -> None:
+    """Put other content into a bundle, with the digests that fit."""
+    with zipfile.ZipFile(path) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()} | files
+    del kept[".info/CONTENT"]
+    content = "\n".join(
+        f"{name},{hashlib.sha256(data).hexdigest()},{8 * len(data)}" for name, data in kept.items()
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**kept, ".info/CONTENT": content.encode()}.items():
+            archive.writestr(name, data)

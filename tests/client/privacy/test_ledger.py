@@ -23,20 +23,26 @@ from client.cli import main as cli
 from client.node.ledger_summary import ledger_statement
 from client.privacy.ledger import Ledger
 from client.privacy.ledger_db import make_ledger
+from client.privacy.privacy_filter import PrivacyFilter
 from client.privacy.reservation import Reservation
 from client.store.site_store import SiteStore, init_site
 from shared.errors import BudgetExceededError, PolicyRefusedError, StoreMissingError
 from shared.settings.files import SiteConfig, SitePrivacy
-from shared.training.accounting import Mechanism
-from shared.training.accounting import epsilon as compose
+from shared.training.accounting import Mechanism, gaussian_epsilon
 from tests.suite.waiting import HANG_SECONDS
 
-BUDGET = SitePrivacy(epsilon_budget=8.0, delta=1e-4)
+BUDGET = SitePrivacy(epsilon_budget=8.0, delta=1e-4, filter="renyi")
 STEP = Mechanism(sample_rate=0.5, noise_multiplier=1.5, steps=10)
+WHOLE = Mechanism(sample_rate=1.0, noise_multiplier=1.5, steps=1)
 CHEAP = Mechanism(sample_rate=0.5, noise_multiplier=15.0, steps=1)
 
 
-def ledger(folder: Path, **budget: float | bool) -> Ledger:
+def compose(history: list[Mechanism], delta: float, budget: float = 8.0) -> float:
+    rule = PrivacyFilter.chosen(BUDGET.model_copy(update={"epsilon_budget": budget}), [])
+    return rule.epsilon(rule.total(history), delta)
+
+
+def ledger(folder: Path, **budget: float | bool | str) -> Ledger:
     """The ledger of a folder, made when first asked for."""
     path, known = folder / "ledger.sqlite", folder / "identity"
     if not known.exists():
@@ -56,11 +62,11 @@ def test_a_reservation_counts_before_it_is_committed(tmp_path: Path) -> None:
 
 
 def test_the_ledger_agrees_with_the_accountant_over_a_mixed_history(tmp_path: Path) -> None:
-    book = ledger(tmp_path, epsilon_budget=100.0)
+    book = ledger(tmp_path, epsilon_budget=40.0)
     history = [STEP, Mechanism(1.0, 4.0, 3), Mechanism(0.1, 0.9, 25)]
     for number, mechanism in enumerate(history):
         book.commit(reserve(book, number, mechanism), mechanism)
-    assert book.epsilon() == pytest.approx(compose(history, 1e-4), rel=1e-12)
+    assert book.epsilon() == pytest.approx(compose(history, 1e-4, 40.0), rel=1e-12)
 
 
 @given(
@@ -95,13 +101,13 @@ def test_whatever_is_granted_stays_within_the_budget(
 
 
 def test_what_would_pass_the_budget_is_refused_and_not_written(tmp_path: Path) -> None:
-    book = ledger(tmp_path, epsilon_budget=6.0)
+    book = ledger(tmp_path, epsilon_budget=7.0)
     reserve(book, 1)
     spent = book.epsilon()
-    with pytest.raises(BudgetExceededError, match=r"spent \d.*asked .* left .* epsilon 6") as said:
+    with pytest.raises(BudgetExceededError, match=r"spent \d.*asked .* left .* epsilon 7") as said:
         reserve(book, 2, Mechanism(1.0, 0.6, 50))
     assert f"spent {spent:.3f}" in str(said.value)
-    assert f"left {6 - spent:.3f}" in str(said.value)
+    assert f"left {7 - spent:.3f}" in str(said.value)
     assert len(book.entries()) == 1
 
 
@@ -123,7 +129,7 @@ def test_what_was_committed_counts_again_as_another_attempt(tmp_path: Path) -> N
     book.commit(reserve(book, 1), STEP)
     again = reserve(book, 1)
     assert (again.repeated, again.attempt) == (False, 2)
-    assert book.epsilon() == pytest.approx(compose([STEP, STEP], 1e-4))
+    assert book.epsilon() == pytest.approx(compose([STEP, STEP], 1e-4, 50.0))
 
 
 @pytest.mark.parametrize(("then", "now"), [(False, False), (False, True), (True, False)])
@@ -134,7 +140,7 @@ def test_a_repeat_that_gives_other_bits_counts_again(tmp_path: Path, then: bool,
         for how in (then, now)
     ]
     assert attempts == [1, 2]
-    assert book.epsilon() == pytest.approx(compose([STEP, STEP], 1e-4))
+    assert book.epsilon() == pytest.approx(compose([STEP, STEP], 1e-4, 50.0))
 
 
 @pytest.mark.parametrize(
@@ -189,25 +195,25 @@ def test_a_process_killed_between_reserve_and_commit_has_spent(tmp_path: Path) -
         from client.privacy.ledger import Ledger
         from shared.settings.files import SitePrivacy
         from shared.training.accounting import Mechanism
-        privacy = SitePrivacy(epsilon_budget=8.0, delta=1e-4)
+        privacy = SitePrivacy(epsilon_budget=8.0, delta=1e-4, filter="gaussian")
         book = Ledger(Path(sys.argv[1]), privacy, sys.argv[2])
-        book.reserve("run", 1, "task", "store", "digest1", Mechanism(0.5, 1.5, 10))
+        book.reserve("run", 1, "task", "store", "digest1", Mechanism(1.0, 1.5, 1))
         os.kill(os.getpid(), signal.SIGKILL)
     """)
-    book = ledger(tmp_path)
+    book = ledger(tmp_path, filter="gaussian")
     identity = (tmp_path / "identity").read_text()
     done = subprocess.run([sys.executable, "-c", script, str(book.path), identity], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert book.epsilon() == pytest.approx(compose([STEP], 1e-4))
-    assert reserve(book, 1).repeated
+    assert book.epsilon() == pytest.approx(gaussian_epsilon(1 / 2.25, 1e-4))
+    assert reserve(book, 1, WHOLE).repeated
 
 
 def _race(folder: str, name: str, barrier: object) -> None:
-    book = ledger(Path(folder))
+    book = ledger(Path(folder), filter="gaussian")
     barrier.wait()  # type: ignore[attr-defined]
     for number in range(6):
         try:
-            book.reserve(name, number, "task", "store", "digest", STEP)
+            book.reserve(name, number, "task", "store", "digest", WHOLE)
         except BudgetExceededError:
             os._exit(7)
     os._exit(0)
@@ -216,7 +222,7 @@ def _race(folder: str, name: str, barrier: object) -> None:
 def test_two_processes_at_once_never_pass_the_budget_together(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)
-    book = ledger(tmp_path)
+    book = ledger(tmp_path, filter="gaussian")
     racers = [context.Process(target=_race, args=(str(tmp_path), n, barrier)) for n in ("a", "b")]
     for racer in racers:
         racer.start()
@@ -225,7 +231,7 @@ def test_two_processes_at_once_never_pass_the_budget_together(tmp_path: Path) ->
     steps = len(book.entries())
     assert 7 in [racer.exitcode for racer in racers]
     assert book.epsilon() <= 8.0 + 1e-9
-    assert compose([STEP] * (steps + 1), 1e-4) > 8.0  # and no room was given away
+    assert gaussian_epsilon((steps + 1) / 2.25, 1e-4) > 8.0  # and no room was given away
 
 
 def test_the_file_is_the_owners_alone_and_survives_a_power_cut(tmp_path: Path) -> None:
@@ -277,7 +283,7 @@ def test_a_ledger_is_never_made_over_another(tmp_path: Path) -> None:
 
 
 def a_site(folder: Path) -> Ledger:
-    privacy = SitePrivacy(epsilon_budget=50.0, delta=1e-4, allow_plain_runs=True)
+    privacy = SitePrivacy(epsilon_budget=50.0, delta=1e-4, allow_plain_runs=True, filter="renyi")
     init_site(folder, SiteConfig(site="alpha", privacy=privacy))
     return SiteStore.open(folder).open_ledger()
 
@@ -312,9 +318,9 @@ def test_after_a_round_without_privacy_the_statement_says_unbounded(tmp_path: Pa
     book.reserve("later", 1, "task", "store", "digest", STEP)
     facts = ledger_statement(tmp_path / "site")
     assert (facts["unbounded"], facts["epsilon_spent"], facts["epsilon_left"]) == (True, None, None)
-    assert facts["epsilon_private"] == pytest.approx(compose([STEP, STEP], 1e-4))
+    assert facts["epsilon_private"] == pytest.approx(compose([STEP, STEP], 1e-4, 50.0))
     after = [line["epsilon_after"] for line in facts["lines"]]
-    assert after == [pytest.approx(compose([STEP], 1e-4)), None, None]
+    assert after == [pytest.approx(compose([STEP], 1e-4, 50.0)), None, None]
     shown = CliRunner().invoke(cli.app, ["ledger", str(tmp_path / "site")]).output
     assert "unbounded" in shown
     assert "left" not in shown

@@ -42,6 +42,7 @@ from shared.training.arrays import get_arrays
 from shared.training.compute import Compute
 from shared.training.initial_weights import start_network
 from tests.server.jobs import job, train_message
+from tests.server.tiny_sites import invited
 from tests.shared import ct_standins
 
 #: Everybody is drawn into the one step of a round.
@@ -64,11 +65,12 @@ PERMITTED = SitePolicy(
 
 def ct_site(folder: Path, policy: SitePolicy = PERMITTED) -> Site:
     """Three patients with a CT each, of whom two train."""
-    privacy = SitePrivacy(epsilon_budget=100.0, delta=5e-3)
+    privacy = SitePrivacy(epsilon_budget=50.0, delta=5e-3)
     init_site(
         folder,
         SiteConfig(site="alpha", privacy=privacy, policy=policy, compute=SiteCompute(device="cpu")),
     )
+    invited(folder)
     store = SiteStore.open(folder)
     with Session(store.engine) as session, session.begin():
         for number, split in enumerate(SPLITS):

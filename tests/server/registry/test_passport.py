@@ -12,17 +12,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.registry.passport import FILE, PASSPORT, make_passport, read_passport, verify_passport
+from server.registry.passport import (
+    FILE,
+    PASSPORT,
+    make_passport,
+    not_proven_in,
+    read_passport,
+    verify_passport,
+)
 from server.rounds.roster import Roster
 from server.rounds.train import train_rounds
 from server.state.home import Home
 from shared.audit.chain import head_path
 from shared.errors import ChainBrokenError, OsteofedError, PassportInvalidError
 from shared.protocol.half_precision import halved
+from shared.protocol.signatures import NOT_PROVEN_ON_GPU, STATEMENT
 from shared.settings.files import StrategySettings
 from shared.training.weights import Weights, digest_arrays, load_weights, save_weights
 from tests.server.fake_grid import FakeGrid, make
-from tests.server.jobs import member
+from tests.server.jobs import member, signing_key
 from tests.server.rounds.test_train import START, honest, journal, plan
 from tests.server.tiny_sites import TINY_TASK
 
@@ -132,6 +140,32 @@ def _same_json(path: Path, before: bytes) -> bool:
         return bool(json.loads(path.read_bytes()) == json.loads(before))
     except ValueError:
         return False
+
+
+def test_a_site_that_signed_another_mechanism_is_found_offline(version: Version) -> None:
+    """The coordinator took it all the same, and signed the passport."""
+    text = version.passport.read_text()
+    made = read_passport(version.passport)
+    first = made.rounds[0].statements[0]
+    told = first.model_copy(update={"noise_multiplier": 1e-4, "not_proven": NOT_PROVEN_ON_GPU})
+    signer = signing_key(first.site)
+    content = told.model_dump(exclude={"signature"})
+    lie = told.model_copy(update={"signature": signer.sign(STATEMENT, content)})
+    assert lie.is_signed()
+    rounds = [
+        made.rounds[0].model_copy(update={"statements": [lie, *made.rounds[0].statements[1:]]}),
+        *made.rounds[1:],
+    ]
+    assert not_proven_in(rounds) == ["not proven on a GPU: alpha, in 1 round"]
+    draft = made.model_copy(update={"rounds": rounds})
+    key = Home(version.chain.parent).key()
+    signed = draft.model_copy(update={"signature": key.sign(PASSPORT, draft.content())})
+    version.passport.write_text(signed.model_dump_json())
+    try:
+        with pytest.raises(PassportInvalidError, match="alpha: its statement is over another"):
+            version.verify()
+    finally:
+        version.passport.write_text(text)
 
 
 def test_another_run_of_the_same_signatures_is_none(version: Version) -> None:

@@ -160,6 +160,14 @@ HOSTILE: dict[str, tuple[Callable[[RecordDict], RecordDict], str]] = {
         lambda c: raw(c, "statement", lambda r: set_statement(r, noise_multiplier=9.0)),
         "not that of the statement",
     ),
+    "a lie about its noise": (
+        lambda c: protocol.train_answer(answered(c, mechanism=(1.0, 1e-4, 2))),
+        "privacy mechanism (rate 1, noise 0.0001, 2 steps) than was asked",
+    ),
+    "a lie about its steps": (
+        lambda c: protocol.train_answer(answered(c, mechanism=(1.0, 2.0, 1))),
+        "another privacy mechanism",
+    ),
     "no statement": (lambda c: raw(c, "statement", lambda r: r.pop("statement")), "records"),
     "update swapped after signing": (
         lambda c: protocol.train_answer(

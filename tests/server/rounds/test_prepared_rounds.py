@@ -18,7 +18,7 @@ from client.round.open_site import open_site
 from client.store.catalogue import Image, Study
 from server.registry.model_card import write_card
 from server.registry.passport import FILE, PASSPORT, make_passport, verify_passport
-from server.rounds.plan import PlannedTask, RunPlan
+from server.rounds.plan import PlannedTask, RunPlan, simulated_names
 from server.rounds.roster import Roster
 from server.rounds.train import Report, Start, Trained, evaluate_models, train_rounds
 from server.state.result import CurvePoint, RoundFacts
@@ -100,8 +100,8 @@ class Consortium:
         for site in self.sites:
             agree(site, work.tasks[0].prepared_with)
         return train_rounds(
-            self.grid(), Roster(work.members), work, work.tasks[0], self.start(prepared), make,
-            journal(self.folder), report,
+            self.grid(), Roster(work.members, names=simulated_names(work.sites)), work,
+            work.tasks[0], self.start(prepared), make, journal(self.folder), report,
         )  # fmt: skip
 
     def _node(self, site: Path) -> Node:
@@ -170,7 +170,9 @@ def test_more_patients_train_and_no_study_is_read_twice(
     assert brought == [False, False, True, True, False, False]  # of no, the first, the second
     # The last model is measured on completed studies too, and what was found is there.
     measured = evaluate_models(
-        consortium.grid(), Roster(consortium.plan(True, 1).members), consortium.plan(True, 2),
+        consortium.grid(), Roster(
+            consortium.plan(True, 1).members, names=simulated_names(tuple(consortium.sites))
+        ), consortium.plan(True, 2),
         "vfa-fracture", {"final": (FRACTURE, trained.arrays)}, make, journal(consortium.folder),
         {TINY_TASK.task: PREPARATION}, PREPARING,
     )  # fmt: skip

@@ -9,8 +9,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,12 @@ from shared.audit.keys import canonical, make_key, read_key, verify
 from shared.audit.provisioning import begun, unfinished
 from shared.errors import ChainBrokenError, PlaceholderSecretError
 from shared.protocol.account import Account
-from shared.protocol.chain_cross_check import Other, verify_coordinator_chain, verify_site_chain
+from shared.protocol.chain_cross_check import (
+    Other,
+    released_facts,
+    verify_coordinator_chain,
+    verify_site_chain,
+)
 from shared.protocol.signatures import sign_statement, sign_ticket
 from tests.suite.waiting import HANG_SECONDS
 
@@ -318,7 +325,8 @@ def both_sides(folder: Path, times: int = 3) -> tuple[Chain, Chain]:
     return site, coordinator
 
 
-def talk(site: Chain, coordinator: Chain, times: int) -> None:
+def talk(site: Chain, coordinator: Chain, times: int, **chained: Any) -> None:
+    """Ask and answer; the site's chain says `chained` of a release instead of what it signed."""
     for number in range(1, times + 1):
         ticket = sign_ticket(
             coordinator.key, site="alpha", run="r", asked="1" * 64, own=coordinator.head(),
@@ -329,10 +337,12 @@ def talk(site: Chain, coordinator: Chain, times: int) -> None:
         account = Account(
             site="alpha", run="r", round=number, task="t", mode="plain", request="2" * 64
         )
-        statement = sign_statement(
-            site.key, account, asked="1" * 64, update="3" * 64, patients=10, statistics={"": {}},
-            mechanism=(0.0, 0.0, 0), head=site.append("released", round=number),
+        signed = partial(
+            sign_statement, site.key, account, asked="1" * 64, update="3" * 64, patients=10,
+            statistics={"": {}}, mechanism=(0.0, 0.0, 0),
         )  # fmt: skip
+        facts = released_facts(signed(head=Head())) | chained
+        statement = signed(head=site.append("released", **facts))
         coordinator.append("answered", statement=statement.model_dump())
 
 
@@ -342,6 +352,17 @@ def test_both_chains_hold_each_other(tmp_path: Path) -> None:
     assert len(verify_site_chain(site.path, site.key.public, told)) == 7
     others = [Other(site.path, site.key.public)]
     assert len(verify_coordinator_chain(coordinator.path, coordinator.key.public, others)) == 7
+
+
+@pytest.mark.parametrize("chained", [{"noise_multiplier": 2.0}, {"steps": 1}, {"update": "4" * 64}])
+def test_a_site_whose_chain_says_otherwise_than_it_signed_is_found(
+    tmp_path: Path, chained: dict[str, Any]
+) -> None:
+    site, coordinator = both_sides(tmp_path)
+    talk(site, coordinator, 1, **chained)
+    told = Other(coordinator.path, coordinator.key.public)
+    with pytest.raises(ChainBrokenError, match="line 9 is not what alpha signed to the coord"):
+        verify_site_chain(site.path, site.key.public, told)
 
 
 @pytest.mark.parametrize("who", ["site", "coordinator"])

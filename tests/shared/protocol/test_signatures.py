@@ -28,7 +28,10 @@ ASKED, OTHER = "a" * 64, "b" * 64
 SUMS = {"": {"patients": 12.0, "loss_sum": 3.5}}
 ACCOUNT = Account(site="alpha", run="run-1", round=2, task="dxa-bmd", mode="private", request=ASKED)
 #: What a statement is held against where all is well.
-GOOD: dict[str, Any] = {"asked": ASKED, "update": OTHER, "statistics": SUMS, "patients": 10}
+GOOD: dict[str, Any] = {
+    "asked": ASKED, "update": OTHER, "statistics": SUMS, "patients": 10,
+    "mechanism": (0.5, 1.2, 8),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def ticket(key: SigningKey) -> Ticket:
 
 def statement(key: SigningKey) -> Statement:
     head = Head(line=7, digest=OTHER)
-    return sign_statement(key, ACCOUNT, **GOOD, mechanism=(0.5, 1.2, 8), head=head)
+    return sign_statement(key, ACCOUNT, **GOOD, head=head)
 
 
 def enrolment(key: SigningKey) -> Enrolment:
@@ -68,6 +71,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "site": "beta", "run": "run-2", "round": 3, "task": "vfa-fracture", "mode": "plain",
         "asked": OTHER, "update": NOTHING, "metrics": NOTHING, "account": NOTHING, "patients": 20,
         "sample_rate": 0.25, "noise_multiplier": 2.4, "steps": 7, "head_line": 8,
+        "not_proven": "not proven on a GPU",
         "head_digest": ASKED, "protocol": 3,
     },
     ENROLMENT: {"site": "beta", "node_key": "ac", "most_patients": 1000},
@@ -120,6 +124,8 @@ def test_a_statement_about_what_came_is_taken(keys: tuple[SigningKey, SigningKey
         ({"statistics": {"": {"patients": 13.0, "loss_sum": 3.5}}}, "the metrics that came"),
         ({"statistics": {"x": SUMS[""]}}, "the metrics that came"),
         ({"patients": 20}, "the metrics that came"),
+        ({"mechanism": (0.5, 1e-4, 8)}, "another privacy mechanism"),
+        ({"mechanism": (0.0, 0.0, 0)}, "another privacy mechanism"),
     ],
 )
 def test_a_statement_about_anything_else_is_refused(

@@ -116,6 +116,12 @@ def test_a_budget_is_never_endless(tmp_path: Path) -> None:
         load_settings(path, SiteConfig)
 
 
+def test_a_budget_that_promises_nothing_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "site: north\nprivacy: {epsilon_budget: 65}\n")
+    with pytest.raises(ConfigValueError, match=r"epsilon_budget: 65 \(must be at most 64"):
+        load_settings(path, SiteConfig)
+
+
 @pytest.mark.parametrize("size", [(4097, 64), (64, 10**9), (0, 64)])
 def test_a_side_of_an_image_is_bounded(size: tuple[int, int]) -> None:
     with pytest.raises(ValidationError, match=r"image_size\.[01]"):
