@@ -19,6 +19,7 @@ from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.runtime.files import appearing
 from shared.settings.base import Count, Finite, Fraction, Positive, Settings
 from shared.settings.contract import DataContract, SiteScanner
+from shared.settings.declared import DeclaredNumbers
 from shared.settings.pacs import PacsSettings, ReadingSettings
 from shared.settings.patterns import WORDS, ClassName, Hours, SiteName
 
@@ -149,7 +150,7 @@ class SplitFractions(Settings):
 
 
 class SitePrivacy(Settings):
-    """The hospital's own limits. `delta` must not exceed 1/(10·patients).
+    """The hospital's own limits. `delta` must not exceed 1/(10·declared patients).
 
     `erase_noise_keys`: the noise of every round needs a key of its own besides the site's
     secret, which is erased once the update was kept. Without, all noise follows from the
@@ -250,7 +251,10 @@ class ScoreReferences(Settings):
 
 
 class SiteConfig(Settings):
-    """``site.yaml``; relative paths are relative to the file."""
+    """``site.yaml``; relative paths are relative to the file.
+
+    `declared` are the public numbers of patients by task, which `osteofed site declare` writes.
+    """
 
     site: SiteName
     store: Path = Path("store")
@@ -266,6 +270,7 @@ class SiteConfig(Settings):
     pacs: PacsSettings = PacsSettings()
     reading: ReadingSettings = ReadingSettings()
     scanners: tuple[SiteScanner, ...] = ()
+    declared: dict[str, DeclaredNumbers] = Field(default_factory=dict, exclude_if=not_)
 
 
 # --- reading -----------------------------------------------------------------
