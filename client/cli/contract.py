@@ -86,7 +86,7 @@ def _show(facts: dict[str, Any], folder: Path) -> None:
     for row in facts["rows"]:
         if row["advice"]:
             out.print(f"{row['requirement']}: {row['advice']}", markup=False, soft_wrap=True)
-    for sentence in facts["own_refusals"]:
+    for sentence in (*facts["own_refusals"], *facts["warnings"]):
         out.print(sentence, markup=False, soft_wrap=True)
     out.print(
         f"this is the contract of {facts['federation']}, digest {facts['contract'][:16]}; it is "

@@ -11,6 +11,7 @@ from client.cli.audit import app as audit
 from client.cli.browse import add_commands as add_browse_command
 from client.cli.contract import add_commands as add_contract_commands
 from client.cli.decide import add_commands as add_decide_command
+from client.cli.declare import add_commands as add_declare_command
 from client.cli.node import add_commands as add_node_commands
 from client.cli.phi import add_commands as add_phi_commands
 from client.cli.sources import (
@@ -43,7 +44,7 @@ def init(
         float | None, typer.Option("--epsilon-budget", help="Privacy budget of all patients.")
     ] = None,
     delta: Annotated[
-        float | None, typer.Option("--delta", help="At most 1/(10 x patients).")
+        float | None, typer.Option("--delta", help="At most 1/(10 x declared patients).")
     ] = None,
     allow_plain: Annotated[
         bool, typer.Option("--allow-plain", help="Allow runs without differential privacy.")
@@ -192,6 +193,7 @@ add_node_commands(app)
 add_source_commands(app)
 add_phi_commands(audit)
 add_contract_commands(app)
+add_declare_command(app)
 add_browse_command(app)
 add_decide_command(app)
 app.add_typer(audit)

@@ -67,13 +67,13 @@ def approve(
     facts: dict[str, Any] = {"digest": read.digest, "files": len(read.files), **changes}
     if not as_json:
         _show(facts)
-    if not yes and not _agreed("Approve this code?"):
+    if not yes and not agreed("Approve this code?"):
         raise typer.Exit(1)
     take(folder, read)
     print_facts(facts, as_json, lambda: console().print("approved", markup=False))
 
 
-def _agreed(question: str) -> bool:
+def agreed(question: str) -> bool:
     """Ask for a yes; where nobody can be asked, say what to do."""
     try:
         return typer.confirm(question)

@@ -1,32 +1,32 @@
 """The data contract at the site: checked, kept, and held against every training request.
 
 <site>/contracts/<task>.json           the contract as it was last checked, with its digest
-<site>/contracts/<task>.checked.json   verdicts, and what they followed from
+<site>/contracts/<task>.checked.json   the verdicts of that check, and the scanners in use then
 
-Only `osteofed site check` changes a kept contract: a coordinator cannot, so it cannot
-learn the site's counts by asking again and again with other numbers.
+Only `osteofed site check` changes a kept contract or its verdicts: a coordinator cannot, so it
+cannot learn the site's counts by asking again and again, and a patient who comes or goes
+changes no answer before a person has checked again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from operator import not_
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import Field, ValidationError
 
-from client.contract.facts import assess_missing, read_facts
+from client.contract.facts import assess_missing
 from client.contract.own_rules import AgreedTask, own_refusals
-from client.contract.phantom_qc import kept_measurements
-from client.contract.rules import ContractRow, Evidence, rows_of
+from client.contract.rows import ContractRow
+from client.contract.true_counts import warnings
+from client.contract.verdicts import FOLDER, judge, standing_rows, write_kept
 from client.identity.chain import site_chain
-from client.store.site_store import OWNERS_FILE, OWNERS_FOLDER, SiteStore
+from client.store.site_store import SiteStore
 from shared.audit.keys import digest_of
 from shared.errors import (
     ConfigValueError,
@@ -35,18 +35,12 @@ from shared.errors import (
     UnknownTaskError,
 )
 from shared.protocol.preparation import Preparation, digests_of, networks_of
-from shared.runtime.files import write_text_atomically
 from shared.settings.base import Settings
 from shared.settings.contract import DataContract
 from shared.settings.files import FederationConfig, TaskRun, load_settings, resolve
 from shared.settings.task import TaskSettings
 from shared.tasks import task_class, task_name
 from shared.training.initial_weights import load_preparing
-
-FOLDER: Final = "contracts"
-#: Changes whenever the same facts would give other verdicts or advice, so that old ones are not
-#: read.
-RULES: Final = "3"
 
 
 class KeptContract(Settings):
@@ -79,14 +73,16 @@ class KeptContract(Settings):
 class CheckedContract:
     """A contract held against a site's data.
 
-    `own_refusals` are sentences about the site's own settings (`client.contract.own_rules`);
-    only `check` looks for them.
+    `own_refusals` are sentences about the site's own settings (`client.contract.own_rules`),
+    `warnings` those about declared numbers (`client.contract.true_counts`); only `check` looks
+    for them.
     """
 
     site: str
     kept: KeptContract
     rows: Sequence[ContractRow]
     own_refusals: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
     @property
     def failed(self) -> list[str]:
@@ -106,6 +102,7 @@ class CheckedContract:
             "failed": self.failed,
             "rows": [asdict(row) for row in self.rows],
             "own_refusals": list(self.own_refusals),
+            "warnings": list(self.warnings),
         }
 
 
@@ -159,9 +156,11 @@ def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
         refusals = own_refusals(store, agreed)
         if kept.is_outdated():
             refusals.append(_outdated(task))
-        checked = replace(_checked(store, kept), own_refusals=refusals)
+        told = warnings(store, task, tuple(kept.prepared_with))
+        rows = judge(store, task, kept.contract, kept.digest)
+        checked = CheckedContract(store.config.site, kept, rows, refusals, told)
         if agreement is not None:
-            _write(_kept_path(store.folder, task), kept.model_dump_json(indent=2) + "\n")
+            write_kept(_kept_path(store.folder, task), kept.model_dump_json(indent=2) + "\n")
         site_chain(store.folder, store.config.site).append(
             "contract checked",
             task=task,
@@ -176,11 +175,11 @@ def check(folder: Path, task: str, agreement: Path | None) -> CheckedContract:
 
 
 def permit_contract(store: SiteStore, task: str) -> None:
-    """Refuse to train a task whose data contract the site does not meet.
+    """Refuse to train a task whose data contract the site did not meet when it was checked.
 
-    The verdicts are kept, and read again as long as nothing has changed that they follow
-    from: the data, the contract, site.yaml, the phantom scans and, where a
-    cross-calibration may grow too old, the day.
+    The verdicts are those of the last `site check`, whatever has come into the store since.
+    Only what follows from no patient is judged anew: phantom scans, ``scanners`` of site.yaml,
+    and how old a cross-calibration has become.
 
     Parameters
     ----------
@@ -202,7 +201,8 @@ def permit_contract(store: SiteStore, task: str) -> None:
                 "(site.yaml: policy.require_contract); its engineer runs `osteofed site check`"
             )
         return
-    checked = _checked(store, kept)
+    rows = standing_rows(store, task, kept.contract, kept.digest)
+    checked = CheckedContract(store.config.site, kept, rows)
     if checked.failed:
         raise not_met(checked)
 
@@ -358,6 +358,12 @@ def _from_agreement(task: str, path: Path, config: FederationConfig) -> KeptCont
     )
 
 
+def preparing_in(path: Path) -> dict[str, tuple[str, ...]]:
+    """Tell which tasks prepare the input of each task of federation.yaml; no weights are read."""
+    config = load_settings(path, FederationConfig)
+    return {_task_name(path, run): tuple(run.prepare_with) for run in config.tasks}
+
+
 def _training(kept: KeptContract, path: Path, config: FederationConfig) -> AgreedTask:
     """Tell how an agreement trains a task, as far as its files are here."""
     mode = config.privacy.mode
@@ -378,44 +384,5 @@ def _task_name(path: Path, run: TaskRun) -> str:
     return run.settings.name.split(".")[0]
 
 
-def _checked(store: SiteStore, kept: KeptContract) -> CheckedContract:
-    """Hold a contract against the data, or read the verdicts if nothing has changed."""
-    facts = read_facts(store, kept.task, series=kept.contract.ct is not None)
-    measurements = kept_measurements(store.folder)
-    today = datetime.now(UTC).date()
-    evidence = Evidence(facts, store.config.scanners, measurements, today)
-    key = _key(kept, evidence)
-    path = store.folder / FOLDER / f"{kept.task}.checked.json"
-    rows = _read_rows(path, key)
-    if rows is None:
-        rows = rows_of(kept.contract, evidence)
-        text = json.dumps({"key": key, "rows": [asdict(row) for row in rows]}, indent=2)
-        _write(path, text + "\n")
-    return CheckedContract(store.config.site, kept, rows)
-
-
-def _key(kept: KeptContract, evidence: Evidence) -> str:
-    """Name everything that the verdicts follow from."""
-    scanners = [scanner.model_dump_json() for scanner in evidence.scanners]
-    scans = [f"{one.day} {one.scanner} {one.bmd!r}" for one in evidence.measurements]
-    day = str(evidence.today) if kept.contract.cross_calibration is not None else ""
-    parts = [RULES, kept.digest, evidence.facts.digest(), *scanners, *scans, day]
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()
-
-
-def _read_rows(path: Path, key: str) -> list[ContractRow] | None:
-    """Read verdicts that were reached from the same facts; None if there are none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return [ContractRow(**row) for row in found["rows"]] if found["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def _kept_path(folder: Path, task: str) -> Path:
     return folder / FOLDER / f"{task}.json"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=OWNERS_FOLDER, exist_ok=True)
-    write_text_atomically(path, text, mode=OWNERS_FILE)

@@ -6,11 +6,9 @@ the test.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -180,11 +178,6 @@ class TaskFacts:
     studies: Sequence[StoredStudyFacts]
     store: SiteStore = field(repr=False)
 
-    def digest(self) -> str:
-        """SHA-256 over all facts; pixels by the digests of the files they came from."""
-        facts = json.dumps([_written(study) for study in self.studies], sort_keys=True)
-        return hashlib.sha256(f"{self.task}|{facts}".encode()).hexdigest()
-
     def images(self) -> list[StoredImageFacts]:
         """All images of the studies."""
         return [image for study in self.studies for image in study.images.values()]
@@ -212,6 +205,11 @@ class TaskFacts:
         # The value up to which a share of the pixels lies, to a step of the grey scale.
         reached = np.searchsorted(np.cumsum(counts), shares * counts.sum())
         return np.asarray((np.minimum(reached, GREY_STEPS - 1) + 0.5) / GREY_STEPS)
+
+
+def scanner_facts(vendor: str, model: str) -> StoredStudyFacts:
+    """Make a study of which nothing is known but its scanner; of no patient."""
+    return StoredStudyFacts("", "", "", None, None, vendor, model or None, {}, (), {}, {})
 
 
 def read_facts(store: SiteStore, task: str, *, series: bool = False) -> TaskFacts:
@@ -304,18 +302,6 @@ def _study(
         paired_vendor=other.vendor.value,
         paired_months=other.months,
     )
-
-
-def _written(study: StoredStudyFacts) -> dict[str, Any]:
-    """Facts to be digested; without marks those of a version that knew none."""
-    facts = asdict(study)
-    for image in facts["images"].values():
-        if not image["marks"]:
-            del image["marks"]
-    for volume in facts["volumes"]:
-        if not volume["slices"]:
-            del volume["slices"]
-    return facts
 
 
 def _volume(volume: Volume, slices: Sequence[str]) -> StoredVolumeFacts:

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from client.privacy import policy
-from client.store.patient_source import StoreSource
-from client.store.prepared_source import PreparedSource, SiteSource
-from client.store.preparing_version import PreparingVersion
+from client.privacy.declared import largest_number, training_number
 from client.store.site_store import SiteStore
 from shared.errors import CohortTooSmallError, PolicyRefusedError
 from shared.phrases import counted
-from shared.protocol.preparation import Preparation
 from shared.settings.task import TaskSettings
-from shared.tasks import make_task
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,9 @@ class AgreedTask:
 def own_refusals(store: SiteStore, agreed: AgreedTask) -> list[str]:
     """Say why the site would refuse a round by its own settings, and what to do.
 
-    The sentences name counts of the site: they are for its engineer and are not sent. The
-    refusals themselves are those of `client.privacy.policy`.
+    They follow from ``site.yaml`` and the agreement alone, not from today's patients. The
+    sentences are for the site's engineer and are not sent. The refusals themselves are those of
+    `client.privacy.policy`.
     """
     return [*_of_tasks(store, agreed), *_of_training(store, agreed), *_of_patients(store, agreed)]
 
@@ -74,47 +71,31 @@ def _of_training(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
 
 
 def _of_patients(store: SiteStore, agreed: AgreedTask) -> Iterator[str]:
-    config, source = store.config, store.source("train")
-    usable, patients = _usable(store, source, agreed), len(source.patients)
-    if _refuses(policy.permit_cohort, config, usable):
+    config, task = store.config, agreed.settings.task
+    if _refuses(training_number, config, task):
         yield (
-            f"{counted(usable, 'patient')} can train {agreed.settings.task}, and "
-            f"policy.minimum_patients in site.yaml is {config.policy.minimum_patients}: "
-            "take in more studies, with what the task needs of each"
+            f"this hospital has not declared how many patients train {task} (declared in "
+            "site.yaml): run `osteofed site declare`"
         )
-    if agreed.mode != "plain" and _refuses(policy.permit_delta, config, patients):
+        return
+    declared, largest = training_number(config, task), largest_number(config)
+    if _refuses(policy.permit_cohort, config, declared):
+        yield (
+            f"{counted(declared, 'patient')} are declared to train {task}, and "
+            f"policy.minimum_patients in site.yaml is {config.policy.minimum_patients}: take in "
+            "more studies, with what the task needs of each, and run `osteofed site declare`"
+        )
+    if agreed.mode != "plain" and _refuses(policy.permit_delta, config, largest):
         yield (
             f"privacy.delta in site.yaml is {config.privacy.delta:g}, too large for "
-            f"{patients} training patients: set it to at most {policy.largest_delta(patients):.2g}"
+            f"{largest} declared patients: set it to at most {policy.largest_delta(largest):.2g}"
         )
 
 
-def _refuses(rule: Callable[..., None], *facts: object) -> bool:
+def _refuses(rule: Callable[..., object], *facts: object) -> bool:
     """Say whether a rule of `client.privacy.policy` refuses."""
     try:
         rule(*facts)
     except (PolicyRefusedError, CohortTooSmallError):
         return True
     return False
-
-
-def _usable(store: SiteStore, source: StoreSource, agreed: AgreedTask) -> int:
-    """Count the patients that can be trained on; no version runs for it."""
-    from shared.training.batches import Patients
-    from shared.training.compute import Compute
-
-    task = make_task(agreed.settings)
-    compute = Compute.from_settings(store.config.compute)
-    versions = tuple(
-        PreparingVersion(
-            store.arrays.parent,
-            Preparation(settings=TaskSettings(task=name), digest=digest),
-            compute,
-            {},
-        )
-        for name, digest in agreed.prepared_with.items()
-    )
-    counted: SiteSource = source
-    if versions:
-        counted = PreparedSource(source, task.inputs, versions, only_counts=True)
-    return len(Patients(task, counted))

@@ -48,18 +48,22 @@ LEAST_ASSESSED: Final = 0.9
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the rules look at: studies, and what the site says of its scanners."""
+    """Everything that the rules look at: studies, and what the site says of its scanners.
+
+    `declared` is the declared number of training patients; None: none was declared.
+    """
 
     facts: TaskFacts
     scanners: Sequence[SiteScanner]
     measurements: Sequence[PhantomMeasurement]
     today: date
+    declared: int | None = None
 
 
 def rows_of(contract: DataContract, evidence: Evidence) -> list[ContractRow]:
     """Hold a contract against a site; one row a rule, in the contract's order."""
     facts = evidence.facts
-    rows = [_count(rule, facts) for rule in contract.counts]
+    rows = [_count(rule, evidence) for rule in contract.counts]
     if contract.spacing_mm is not None:
         rows.append(_spacing(contract.spacing_mm, facts))
     if contract.scanners is not None:
@@ -79,23 +83,45 @@ def rows_of(contract: DataContract, evidence: Evidence) -> list[ContractRow]:
 # --- counts ------------------------------------------------------------------------------
 
 
-def _count(rule: CountRule, facts: TaskFacts) -> ContractRow:
+def _count(rule: CountRule, evidence: Evidence) -> ContractRow:
     """Training patients; one whose class is unknown may or may not count."""
+    if rule.of == "patients":
+        return _declared(rule, evidence.declared)
+    facts = evidence.facts
     told: dict[str, list[bool | None]] = defaultdict(list)
     for study in facts.studies:
         if study.split == "train":
             told[study.patient].append(study.has(rule.of))
-    counted = sum(any(answers) for answers in told.values())
+    known = sum(any(answers) for answers in told.values())
     unknown = sum(not any(a) and None in a for a in told.values())
-    enough, possible = counted >= rule.at_least, counted + unknown >= rule.at_least
+    enough, possible = known >= rule.at_least, known + unknown >= rule.at_least
     verdict = MET if enough else CANNOT_TELL if possible else NOT_MET
-    found = f"{counted}" + (f", and {unknown} unknown" if unknown else "")
+    found = f"{known}" + (f", and {unknown} unknown" if unknown else "")
     patients = "patient" if rule.at_least == 1 else "patients"
     return make_row(
         rule, f"count of {rule.of}", f"at least {rule.at_least} {patients}", found, verdict,
         "take in more studies of such patients" if verdict == NOT_MET
         else "take in the labels or covariates that say who counts",
     )  # fmt: skip
+
+
+def _declared(rule: CountRule, declared: int | None) -> ContractRow:
+    """All training patients, by the number that the hospital declared."""
+    required = f"at least {counted(rule.at_least, 'patient')}"
+    if declared is None:
+        found, verdict, advice = "none declared", CANNOT_TELL, "run `osteofed site declare`"
+    else:
+        found, verdict = f"{declared} declared", MET if declared >= rule.at_least else NOT_MET
+        advice = "take in more studies of such patients, then run `osteofed site declare`"
+    return make_row(rule, f"count of {rule.of}", required, found, verdict, advice)
+
+
+def equipment_rows(contract: DataContract, evidence: Evidence) -> list[ContractRow]:
+    """Hold against a site what follows from its scanners, their phantom scans and the day alone."""
+    only = DataContract(
+        cross_calibration=contract.cross_calibration, phantom_qc=contract.phantom_qc
+    )
+    return rows_of(only, evidence)
 
 
 def _complete(rule: CompletenessRule, facts: TaskFacts) -> ContractRow:
@@ -279,4 +305,4 @@ def _pixels(view: View, rule: PixelReference, facts: TaskFacts) -> ContractRow:
     return make_row(rule, name, required, f"largest {most:.3f}", verdict, advice)
 
 
-__all__ = ["CANNOT_TELL", "MET", "NOT_MET", "ContractRow", "Evidence", "rows_of"]
+__all__ = ["CANNOT_TELL", "MET", "NOT_MET", "ContractRow", "Evidence", "equipment_rows", "rows_of"]

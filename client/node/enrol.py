@@ -11,15 +11,15 @@ from pydantic import ValidationError
 
 from client.identity.chain import site_chain
 from client.identity.coordinator import COORDINATOR, pinned_coordinator
+from client.privacy.declared import largest_number
 from client.store.site_store import SiteStore
-from shared.errors import ConfigValueError, StoreExistsError
-from shared.protocol.messages import rounded_count
+from shared.errors import ConfigValueError, PolicyRefusedError, StoreExistsError
 from shared.protocol.signatures import ENROLMENT, SIMULATION, Enrolment, Invitation
 from shared.runtime.files import OWNER_ONLY, make_private_file, write_text_atomically
 
 NODE_KEY: Final = "node.key"
 ENROLMENT_FILE: Final = "enrolment.json"
-#: A hospital grows; its contract leaves room for this many times today's patients.
+#: A hospital grows; its contract leaves room for this many times the declared patients.
 ROOM: Final = 2
 
 
@@ -39,7 +39,7 @@ def enrol(folder: Path, invitation: Path, most_patients: int | None = None) -> d
         The coordinator's ``invitation.json``.
     most_patients : int, optional
         The largest number of patients that answers may claim; by default twice the
-        rounded number in the store.
+        largest that the site declared.
 
     Returns
     -------
@@ -50,6 +50,8 @@ def enrol(folder: Path, invitation: Path, most_patients: int | None = None) -> d
     ------
     ConfigValueError
         If the file is no invitation.
+    PolicyRefusedError
+        If neither is given: the store is not counted for it.
     StoreExistsError
         If the site is enrolled with another coordinator already.
     """
@@ -61,8 +63,13 @@ def enrol(folder: Path, invitation: Path, most_patients: int | None = None) -> d
         ) from None
     store = SiteStore.open(folder)
     site = store.config.site
-    patients = sum(len(store.source(split).patients) for split in ("train", "validation"))
+    most_patients = most_patients or ROOM * largest_number(store.config)
     store.close()
+    if not most_patients:
+        raise PolicyRefusedError(
+            f"{folder}: has declared no number of patients (site.yaml: declared); take studies in "
+            "and run `osteofed site declare` first, or give --most-patients"
+        )
     pinned = folder / COORDINATOR
     before = pinned_coordinator(folder)
     if before is not None and before != read and before.address != SIMULATION:
@@ -75,7 +82,7 @@ def enrol(folder: Path, invitation: Path, most_patients: int | None = None) -> d
         "site": site,
         "signing_key": chain.key.public,
         "node_key": public.hex(),
-        "most_patients": most_patients or ROOM * rounded_count(patients),
+        "most_patients": most_patients,
     }
     enrolment = Enrolment.model_validate(
         content | {"signature": chain.key.sign(ENROLMENT, content)}

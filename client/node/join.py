@@ -170,6 +170,9 @@ def join(
 ) -> None:
     """Run the hospital's node until SIGINT or SIGTERM.
 
+    A site that never declared numbers of patients, of an older version perhaps, declares what
+    its store holds first, and the log says so; later changes are a person's.
+
     Parameters
     ----------
     folder : Path
@@ -191,7 +194,7 @@ def join(
         If it is joined already.
     """
     folder = folder.resolve()
-    load_settings(folder / "site.yaml", SiteConfig)  # a folder that is no site is said so
+    config = load_settings(folder / "site.yaml", SiteConfig)  # what is no site is said so
     invitation = enrolled_with(folder)
     if invitation is None:
         raise ConfigError(
@@ -212,6 +215,10 @@ def join(
     _make_own(folder, invitation.ca)
     with only_one(folder / NODE / LOCK, refusal):
         end_leftovers(folder, logs_of(folder))
+        if not config.declared:
+            from client.contract.declaring import declare_if_never
+
+            declare_if_never(folder)  # whoever joins a site answers for it
         _remove_socket_folder(before)
         # Unix sockets have short names only, so this one is not in the site folder.
         short = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX))

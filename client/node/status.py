@@ -18,6 +18,7 @@ from client.store.site_store import SiteStore
 from shared.audit.chain import ChainLine, tail_of
 from shared.errors import RuntimeUnavailableError
 from shared.protocol.signatures import SIMULATION
+from shared.settings.files import SiteConfig, load_settings
 
 #: Lines of the chain that are looked at.
 LOOKED_AT: Final = 200
@@ -125,7 +126,7 @@ def _node(folder: Path) -> dict[str, Any]:
 
 
 def _next_command(folder: Path, studies: int, *, joined: bool) -> str | None:
-    """What a site's engineer runs next: take studies in, then what `join` asks for, in its order.
+    """What a site's engineer runs next: studies, their numbers, what `join` asks for, in order.
 
     None where studies are there and the site has joined.
     """
@@ -134,6 +135,8 @@ def _next_command(folder: Path, studies: int, *, joined: bool) -> str | None:
     if joined:
         return None
     if enrolled_with(folder) is None:
+        if not load_settings(folder / "site.yaml", SiteConfig).declared:
+            return f"osteofed site declare {folder}"
         return f"osteofed site enrol {folder} invitation.json"
     if not approved_digests(folder):
         return f"osteofed site approve {folder} osteofed.fab"

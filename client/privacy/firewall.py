@@ -13,6 +13,7 @@ from shared.errors import FirewallRefusedError
 from shared.protocol.codec import Arrays, Shapes, check_finite, read_arrays
 from shared.protocol.half_precision import LENGTHENED, halved
 from shared.protocol.messages import Job
+from shared.settings.declared import MOST_OVER
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -73,19 +74,20 @@ def release_update(
     job : Job
         What was asked.
     patients : int
-        Patients that were trained on.
+        Declared patients, by whose number the sum was divided.
 
     Returns
     -------
     dict of str to ndarray of float32
-        What training changed, as it will travel, sorted by name.
+        What training changed, as it will travel, sorted by name. Where it is longer than
+        `largest_norm` it is shortened to that: post-processing too, of what is noised already.
+        It is never refused for its length, which follows from how many patients there are.
 
     Raises
     ------
     FirewallRefusedError
-        If names, types or shapes differ, a value is not finite or is not in half
-        precision, or the change is larger than the mechanism can make it and its
-        rounding can make that (see `largest_norm`).
+        If names, types or shapes differ, or a value is not finite or is not in half
+        precision.
     """
     if set(update) != set(names):
         raise FirewallRefusedError(
@@ -101,14 +103,16 @@ def release_update(
             )
     check_finite(update, "update", FirewallRefusedError)
     with np.errstate(over="ignore"):
-        change = halved({name: update[name] - received[name] for name in sorted(names)})
+        exact = {name: update[name] - received[name] for name in sorted(names)}
+        change = halved(exact)
     check_finite(change, "the change in half precision", FirewallRefusedError)
     most = largest_norm(job, patients, sum(update[name].size for name in names))
-    # Asked this way round: a bound that is not a number admits nothing.
-    if not norm_of_change(change) <= most * LENGTHENED:
-        # No figures: the bound tells how many patients there are.
-        raise FirewallRefusedError("the update is larger than this mechanism can make it")
-    return change
+    if math.isnan(most):
+        raise FirewallRefusedError("the request has no bound on what its mechanism can make")
+    if norm_of_change(change) <= most * LENGTHENED:
+        return change
+    scale = most / norm_of_change(exact)
+    return halved({name: (array * scale).astype(np.float32) for name, array in exact.items()})
 
 
 def norm_of_change(change: Mapping[str, NDArray[np.float32]]) -> float:
@@ -121,17 +125,17 @@ def largest_norm(job: Job, patients: int, parameters: int) -> float:
     """Bound the norm of a private update; infinity where no bound is known.
 
     One step of DP-SGD moves by the learning rate (lower where the noise is large) times a
-    gradient estimate of at most ``(n·C + sigma·C·(sqrt(d) + 8)) / (q·n)`` with n patients,
-    clipping norm C, noise multiplier sigma, d parameters and sample rate q (all n drawn,
-    all of the same direction). Momentum m makes at most 1/(1 - m) of it. A proximal term
-    only pulls back.
+    gradient estimate of at most ``(1.5·n·C + sigma·C·(sqrt(d) + 8)) / (q·n)`` with n declared
+    patients, of whom there may be half as many more before the check warns, clipping norm C,
+    noise multiplier sigma, d parameters and sample rate q (all drawn, all of the same
+    direction). Momentum m makes at most 1/(1 - m) of it. A proximal term only pulls back.
 
     Parameters
     ----------
     job : Job
         The mechanism.
     patients : int
-        Patients of the training split, n.
+        Declared patients, n.
     parameters : int
         Trained numbers, d.
 
@@ -145,5 +149,6 @@ def largest_norm(job: Job, patients: int, parameters: int) -> float:
         return math.inf
     settings = settings.slowed_by_noise(job.noise_multiplier, patients, job.rounds)
     noise = job.noise_multiplier * job.max_grad_norm * (math.sqrt(parameters) + NOISE_DEVIATIONS)
-    step = job.max_grad_norm / job.sample_rate + noise / (job.sample_rate * max(patients, 1))
+    step = MOST_OVER * job.max_grad_norm / job.sample_rate
+    step += noise / (job.sample_rate * max(patients, 1))
     return ROUNDING * job.steps * settings.learning_rate * step / (1.0 - settings.momentum)

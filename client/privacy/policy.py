@@ -38,7 +38,7 @@ def permit_job(job: Job, config: SiteConfig, patients: int) -> None:
     config : SiteConfig
         The hospital's own settings.
     patients : int
-        Patients of the hospital's training split.
+        Declared number of patients who train the task (`client.privacy.declared`).
 
     Raises
     ------
@@ -114,7 +114,11 @@ def permit_memory(needed: int, config: SiteConfig) -> None:
 
 
 def permit_cohort(config: SiteConfig, patients: int) -> None:
-    """Refuse to train on so few patients that one of them would stand out."""
+    """Refuse to train on so few patients that one of them would stand out.
+
+    Held against the declared number where anything leaves, so that the refusal tells nothing
+    of today's patients.
+    """
     least = config.policy.minimum_patients
     if patients < least:
         raise CohortTooSmallError(
@@ -126,7 +130,7 @@ def permit_cohort(config: SiteConfig, patients: int) -> None:
 def permit_delta(config: SiteConfig, patients: int) -> None:
     """Refuse a delta at which losing one patient's data entirely could be allowed.
 
-    The rule is ``delta <= 1 / (10 · patients)``.
+    The rule is ``delta <= 1 / (10 · patients)``, of declared patients.
     """
     most = largest_delta(patients)
     if config.privacy.delta > most:

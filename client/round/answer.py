@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from client.privacy import firewall, policy
+from client.privacy.declared import claimed_number
 from client.privacy.ledger import DEFAULT_COHORT
 from client.privacy.reservation import Reservation
 from client.round.answer_cache import keep_answer, keep_evaluation, kept_answer, kept_evaluation
@@ -52,7 +53,6 @@ from shared.protocol.messages import (
     read_job,
     read_ticket,
     request_digest,
-    rounded_count,
 )
 from shared.protocol.signatures import Ticket
 from shared.runtime.libraries import versions_of
@@ -75,8 +75,8 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     """Answer a train message.
 
     Guarantee: see `client.privacy.ledger`. The update is the output of DP-SGD with the
-    mechanism that the ledger holds; the sums of metrics and the rounded count are
-    not covered by differential privacy (`client.privacy.policy.releasable`).
+    mechanism that the ledger holds; the number of patients is the declared one; the sums of
+    metrics are not covered by differential privacy (`client.privacy.policy.releasable`).
 
     Raises
     ------
@@ -89,7 +89,8 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
         check(request)
     job, model, names = request.job, request.model, request.trained
     _write_asked(site, job, request.ticket)
-    digest = request_digest(job, model.digest, cohort_digest([request.prepared]))
+    cohort = cohort_digest([request.prepared], request.declared)
+    digest = request_digest(job, model.digest, cohort)
     kept = kept_answer(site.store.folder, job, digest)
     if kept is not None:
         _settle(site, job, digest)
@@ -114,13 +115,13 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
         prepared = prepared_source(validation, job.task, request.preparing)
         statistics = _validate(site, request.task, request.network, prepared, started)
     done = _train(request, digest, reservation, started)
-    update = firewall.release_update(done.arrays, model.arrays, names, job, done.patients)
+    patients = request.declared
+    update = firewall.release_update(done.arrays, model.arrays, names, job, patients)
     sums, withheld = policy.releasable(statistics, request.task.released, site.store.config)
     withheld = withheld if measured else "measured_too_often"
-    account = account_of(site, job, digest, withheld, time.monotonic() - started)
+    account = account_of(site, job, request.asked, withheld, time.monotonic() - started)
     mechanism = mechanism_of(job, done.steps)
     check_as_asked(job, reservation, mechanism)
-    patients = rounded_count(done.patients)
     statement = release(
         site, account, request.asked, digest_arrays(update), patients, {"": sums},
         spent_of(mechanism), not_proven_on(_compute(site, started).device, job),
@@ -165,8 +166,8 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         if site.store.config.policy.release_metrics or not asking.preparing:
             statistics = _validate(site, task, asking.networks[label], source, started)
         results[label], withheld = policy.releasable(statistics, task.released, site.store.config)
-    account = account_of(site, job, request, withheld, time.monotonic() - started)
-    patients = rounded_count(len(source.patients))
+    account = account_of(site, job, asked, withheld, time.monotonic() - started)
+    patients = claimed_number(site.store.config, job.task, "validation")
     statement = release(site, account, asked, NOTHING, patients, results, spent_of(None))
     answer = EvaluateAnswer(patients, results, account, statement)
     keep_evaluation(site.store.folder, job, request, answer)
@@ -213,13 +214,15 @@ def check_as_asked(job: Job, reservation: Reservation, done: Mechanism | None) -
         )
 
 
-def cohort_digest(sources: Sequence[SiteSource]) -> str:
-    """Name everything that a round's bits follow from besides the request.
+def cohort_digest(sources: Sequence[SiteSource], declared: int | None = None) -> str:
+    """Name everything that a round's bits follow from besides the request; it never leaves.
 
-    The patients' data as the catalogue knows them, what prepares them, and the versions of
-    the programs that compute. A label that was added makes another request, with noise of its own.
+    The patients' data as the catalogue knows them, what prepares them, the declared number by
+    which their sum is divided, and the versions of the programs that compute. A label that was
+    added makes another request, with noise of its own.
     """
     parts = [*(source.digest() for source in sources), *versions_of(*LIBRARIES)]
+    parts += [] if declared is None else [f"declared {declared}"]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
@@ -324,4 +327,5 @@ def _train(
     return train_private(
         request.task, request.network, patients, job.settings.private,
         job.noise_multiplier, key, compute, rounds=job.rounds, proximal_mu=job.proximal_mu,
+        declared=request.declared,
     )  # fmt: skip

@@ -46,7 +46,7 @@ def keep_answer(folder: Path, job: Job, request: str, answer: TrainAnswer) -> No
     tensors, facts = _paths(folder, job, request)
     _make_room(tensors.parent)
     save_tensors(tensors, answer.update)
-    _write(facts, {"update": digest_arrays(answer.update)} | _facts(answer))
+    _write(facts, {"update": digest_arrays(answer.update)} | _facts(answer, request))
 
 
 def kept_answer(folder: Path, job: Job, request: str) -> TrainAnswer | None:
@@ -62,7 +62,7 @@ def kept_answer(folder: Path, job: Job, request: str) -> TrainAnswer | None:
         statement = Statement.model_validate(read["statement"])
     except (OSError, ValueError, KeyError, ValidationError, SafetensorError):
         return None
-    if digest_arrays(update) != read["update"] or account.request != request:
+    if digest_arrays(update) != read["update"] or read.get("request", account.request) != request:
         return None
     statistics = dict(read["statistics"])
     return TrainAnswer(update, int(read["patients"]), statistics, account, statement)
@@ -72,7 +72,7 @@ def keep_evaluation(folder: Path, job: EvaluateJob, request: str, answer: Evalua
     """Write the answer to an evaluation, before it is sent; see `keep_answer`."""
     path = _evaluation_path(folder, job, request)
     _make_room(path.parent)
-    _write(path, _facts(answer))
+    _write(path, _facts(answer, request))
 
 
 def kept_evaluation(folder: Path, job: EvaluateJob, request: str) -> EvaluateAnswer | None:
@@ -84,7 +84,7 @@ def kept_evaluation(folder: Path, job: EvaluateJob, request: str) -> EvaluateAns
         statistics = {label: dict(sums) for label, sums in read["statistics"].items()}
     except (OSError, ValueError, KeyError, AttributeError, ValidationError):
         return None
-    if account.request != request:
+    if read.get("request", account.request) != request:
         return None
     return EvaluateAnswer(int(read["patients"]), statistics, account, statement)
 
@@ -108,8 +108,13 @@ def _rest_path(folder: Path, job: Job) -> Path:
     return folder / "answers" / job.run / f"{job.task}-model.safetensors"
 
 
-def _facts(answer: TrainAnswer | EvaluateAnswer) -> dict[str, Any]:
+def _facts(answer: TrainAnswer | EvaluateAnswer, request: str) -> dict[str, Any]:
+    """What is kept of an answer; `request`, which covers patients' data, stays at the site.
+
+    An answer that an older version kept has it in its account.
+    """
     return {
+        "request": request,
         "patients": answer.patients,
         "statistics": answer.statistics,
         "account": answer.account.model_dump(mode="json"),

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from client.privacy import firewall
+from client.privacy.declared import training_number
 from client.round.open_site import Site
 from client.round.received_preparation import prepared_source, receive_preparations
 from client.round.request_size import bytes_of_request
@@ -58,10 +59,9 @@ class EvaluateRequest:
         return receive_preparations(store, self.content, job.task, job.prepared_with)
 
     @cached_property
-    def countable(self) -> SiteSource:
-        """The patients who make up the hospital's cohort: those who train."""
-        train = self.site.store.source("train")
-        return prepared_source(train, self.job.task, self.preparing, only_counts=True)
+    def declared(self) -> int:
+        """The declared number of patients who train the task."""
+        return training_number(self.site.store.config, self.job.task)
 
     @cached_property
     def measured(self) -> SiteSource:

@@ -139,7 +139,7 @@ def log_failure(folder: Path, error: Exception) -> None:
 
 def _reason(error: Exception, kind: str, folder: Path) -> str:
     if isinstance(error, CohortTooSmallError):
-        return "the hospital has fewer patients for this task than its policy asks"
+        return "the hospital declares fewer patients for this task than its policy asks"
     if is_disk_full(error, folder):
         return "the hospital's disk is full; nothing more was spent than its ledger says"
     if isinstance(error, OUTSPOKEN):

@@ -38,10 +38,11 @@ def not_proven_on(device: str, job: Job) -> str:
 
 
 def account_of(
-    site: Site, job: Job | EvaluateJob, request: str, withheld: str, seconds: float
+    site: Site, job: Job | EvaluateJob, asked: str, withheld: str, seconds: float
 ) -> Account:
     """Make the site's account of an answer. Nothing in it is about a patient.
 
+    The request is named by `asked`, which follows from what the coordinator sent alone.
     `seconds` that the answer took are rounded up to whole ones: what is finer tells more of
     how many patients a step drew than of how long to wait.
     """
@@ -57,7 +58,7 @@ def account_of(
         round=number,
         task=job.task,
         mode=mode,
-        request=request,
+        request=asked,
         epsilon_run=epsilon_run,
         epsilon_spent=spending.epsilon(),
         epsilon_budget=privacy.epsilon_budget,
@@ -89,7 +90,7 @@ def release(
     asked, update : str
         Digests of the request and of the update.
     patients : int
-        The rounded count that is sent.
+        The declared number that is sent.
     statistics : mapping
         Sums by label; the label of training is ``""``.
     spent : tuple of float, float, int

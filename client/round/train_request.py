@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from client.contract.data_contract import permit_contract, permit_preparation
 from client.identity.coordinator import permit_coordinator, permit_request
 from client.privacy import policy
+from client.privacy.declared import largest_number, training_number
 from client.round.evaluate_request import EvaluateRequest, shapes_of
 from client.round.open_site import Site
 from client.round.received_model import ReceivedModel, receive_model
@@ -27,7 +28,7 @@ from client.round.received_preparation import (
 )
 from client.round.request_size import bytes_of_request
 from client.store.patient_source import StoreSource
-from shared.errors import FirewallRefusedError, PolicyRefusedError
+from shared.errors import FirewallRefusedError
 from shared.protocol.messages import Job, read_job, read_ticket
 from shared.protocol.signatures import Ticket, asked_digest
 from shared.tasks import make_task
@@ -92,9 +93,9 @@ class TrainRequest:
         return prepared_source(self.source, self.job.task, self.preparing)
 
     @cached_property
-    def countable(self) -> SiteSource:
-        """The same patients with empty maps where some are to be found: enough to count them."""
-        return prepared_source(self.source, self.job.task, self.preparing, only_counts=True)
+    def declared(self) -> int:
+        """The declared number of patients who train the task; what leaves follows from it."""
+        return training_number(self.site.store.config, self.job.task)
 
     @cached_property
     def task(self) -> Task:
@@ -159,16 +160,15 @@ def comes_at_a_permitted_hour(request: AnyRequest) -> None:
     policy.permit_hours(request.site.store.config)
 
 
+def has_declared_its_patients(request: AnyRequest) -> None:
+    """Refuse a task for which the hospital declared no number of patients."""
+    _ = request.declared
+
+
 def has_a_delta_for_so_many_patients(request: AnyRequest) -> None:
-    """Refuse private training where δ is too large; what is said names no count."""
-    if not isinstance(request, TrainRequest) or request.job.mode != "private":
-        return
-    try:
-        policy.permit_delta(request.site.store.config, len(request.source.patients))
-    except PolicyRefusedError as error:
-        raise PolicyRefusedError(
-            "site.yaml: privacy.delta is larger than 1/(10·patients)"
-        ) from error
+    """Refuse private training where δ is too large for the declared patients of all tasks."""
+    if isinstance(request, TrainRequest) and request.job.mode == "private":
+        policy.permit_delta(request.site.store.config, largest_number(request.site.store.config))
 
 
 def has_noise_that_can_be_made(request: AnyRequest) -> None:
@@ -183,7 +183,9 @@ def has_noise_that_can_be_made(request: AnyRequest) -> None:
 def asks_no_more_than_the_policy_permits(request: AnyRequest) -> None:
     """Refuse less noise, more steps, or training without privacy, beyond the hospital's rules."""
     if isinstance(request, TrainRequest):
-        policy.permit_job(request.job, request.site.store.config, len(request.source.patients))
+        policy.permit_job(request.job, request.site.store.config, request.declared)
+    else:  # a hospital that is too small to train takes no part in measuring either
+        policy.permit_cohort(request.site.store.config, request.declared)
 
 
 def takes_no_more_memory_than_permitted(request: AnyRequest) -> None:
@@ -218,15 +220,6 @@ def brings_what_prepares_the_input(request: AnyRequest) -> None:
         _ = request.preparing
 
 
-def trains_on_enough_patients(request: AnyRequest) -> None:
-    """Refuse where too few patients can be trained on; nothing is prepared to count them.
-
-    Measuring is refused by the same count: a hospital that is too small takes no part.
-    """
-    usable = usable_patients(request.task, request.countable)
-    policy.permit_cohort(request.site.store.config, usable)
-
-
 def is_what_the_ticket_is_over(request: AnyRequest) -> None:
     """Refuse what is not what the coordinator signed, and a ticket that was used before."""
     permit_request(request.ticket, request.asked, request.site.chain)
@@ -243,6 +236,7 @@ CHECKS: Final[tuple[Callable[[AnyRequest], None], ...]] = (
     comes_from_the_coordinator,
     is_of_a_permitted_task,
     comes_at_a_permitted_hour,
+    has_declared_its_patients,
     has_a_delta_for_so_many_patients,
     has_noise_that_can_be_made,
     asks_no_more_than_the_policy_permits,
@@ -251,7 +245,6 @@ CHECKS: Final[tuple[Callable[[AnyRequest], None], ...]] = (
     brings_a_model_of_the_task,
     keeps_nothing_of_patients,
     brings_what_prepares_the_input,
-    trains_on_enough_patients,
     is_what_the_ticket_is_over,
     has_room_for_what_is_prepared,
 )

@@ -55,7 +55,7 @@ class RoundFacts(Facts):
     `plain_rounds` are the rounds without privacy in each site's ledger, of this and
     any other run: no epsilon covers a site that has any.
     Bytes are those of the records sent to (`bytes_down`) and by (`bytes_up`) the
-    sites; `patients` are the rounded counts the sites claim, as they were used.
+    sites; `patients` are the declared numbers that the sites claim, as they were used.
     """
 
     round: int

@@ -208,8 +208,11 @@ def train_privately(state: DemoState) -> None:
 
 
 def _agree(state: DemoState, mode: str, tasks: list[str], path: Path) -> None:
-    """Write what is agreed; each hospital checks it where other versions read its studies."""
+    """Write what is agreed; each hospital declares its numbers, and checks what is prepared."""
     save_settings(_agreement(state, mode, tasks), path)
+    state.commands.run_together(
+        [("site", "declare", site, "--agreement", path, "--yes") for site in _sites(state, mode)]
+    )
     prepared = [task for task in tasks if state.preparing(task)]
     state.commands.run_together(
         [("site", "check", site, task, "--agreement", path)

@@ -17,6 +17,7 @@ Nonnegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Account(Settings):
     """What a site says about its answer. Nothing here is about a patient.
 
+    `request` is `shared.protocol.signatures.asked_digest` of what the coordinator sent.
     `epsilon_run` is what this run's task cost so far, `epsilon_spent` what the
     site's ledger holds over all runs, both at the site's own `delta`;
     `plain_rounds` counts rounds without privacy, which no epsilon covers. `seconds` are whole

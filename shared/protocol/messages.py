@@ -14,7 +14,7 @@ evaluate  ``job`` (config)       an `EvaluateJob`
 evaluate  ``ticket`` (config)    as above
 evaluate  ``prepare:TASK``       as above, always there
 answer    ``update`` (arrays)    what training changed in the trained tensors (train only)
-answer    ``metrics`` (metrics)  ``num-examples`` (rounded) and sums of the model received
+answer    ``metrics`` (metrics)  ``num-examples`` (declared), sums of the model received
 answer    ``metrics:LABEL``      the same, one record per model (evaluate only)
 answer    ``account`` (config)   an `Account`
 answer    ``statement`` (config) the site's signature, `shared.protocol.signatures.Statement`
@@ -57,8 +57,6 @@ from shared.settings.task import TaskSettings
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord, RecordDict
 
-#: Counts that leave a hospital are rounded to this many patients.
-COUNT_ROUNDING: Final = 10
 #: Less noise than this is none: no accountant gives a meaningful epsilon for it.
 LEAST_NOISE: Final = 1e-3
 
@@ -169,11 +167,6 @@ class EvaluateAnswer:
     statistics: dict[str, dict[str, float]]
     account: Account
     statement: Statement
-
-
-def rounded_count(patients: int) -> int:
-    """Round a count of patients the way it may leave a hospital, at least `COUNT_ROUNDING`."""
-    return max(COUNT_ROUNDING, round(patients / COUNT_ROUNDING) * COUNT_ROUNDING)
 
 
 def request_digest(job: Job, model_digest: str, cohort: str) -> str:

@@ -147,7 +147,7 @@ class Enrolment(Settings):
     """What a hospital gives the coordinator; nothing here is secret.
 
     `node_key` is the hex of the PEM public key of its Flower node; `most_patients` the
-    rounded number that it may claim in its answers.
+    largest number that it may claim in its answers.
     """
 
     site: SiteName
@@ -236,7 +236,7 @@ def sign_statement(
     asked, update : str
         Digests of the request and of the update (`NOTHING` for an evaluation).
     patients : int
-        The rounded count that is sent.
+        The declared number that is sent.
     statistics : mapping
         Sums by label; the label of training is ``""``.
     mechanism : tuple of float, float, int

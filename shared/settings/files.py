@@ -19,6 +19,7 @@ from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.runtime.files import appearing
 from shared.settings.base import Count, Finite, Fraction, Positive, SampleRate, Settings
 from shared.settings.contract import DataContract, SiteScanner
+from shared.settings.declared import DeclaredNumbers
 from shared.settings.pacs import PacsSettings, ReadingSettings
 from shared.settings.patterns import WORDS, ClassName, Hours, SiteName
 
@@ -162,7 +163,7 @@ EpsilonBudget = Annotated[Positive, AfterValidator(_promises_something)]
 
 
 class SitePrivacy(Settings):
-    """The hospital's own limits. `delta` must not exceed 1/(10·patients).
+    """The hospital's own limits. `delta` must not exceed 1/(10·declared patients).
 
     `epsilon_budget` is at most 64: beyond, the sampler's distance from an ideal Gaussian could
     take more than a hundredth of `delta` (docs/privacy.md), and nothing is promised anyhow.
@@ -279,7 +280,10 @@ class ScoreReferences(Settings):
 
 
 class SiteConfig(Settings):
-    """``site.yaml``; relative paths are relative to the file."""
+    """``site.yaml``; relative paths are relative to the file.
+
+    `declared` are the public numbers of patients by task, which `osteofed site declare` writes.
+    """
 
     site: SiteName
     store: Path = Path("store")
@@ -295,6 +299,7 @@ class SiteConfig(Settings):
     pacs: PacsSettings = PacsSettings()
     reading: ReadingSettings = ReadingSettings()
     scanners: tuple[SiteScanner, ...] = ()
+    declared: dict[str, DeclaredNumbers] = Field(default_factory=dict, exclude_if=not_)
 
 
 # --- reading -----------------------------------------------------------------

@@ -91,7 +91,7 @@ class PrivateSettings(OptimiserSettings):
         noise_multiplier : float
             σ.
         patients : int
-            N, those that training can use.
+            N, by which the sum is divided.
         rounds : int
             Of the whole run.
         """

@@ -210,6 +210,7 @@ def train_private(
     *,
     rounds: int = 1,
     proximal_mu: float = 0.0,
+    declared: int | None = None,
 ) -> LocalRound:
     """Train with DP-SGD, the patient being the unit of privacy.
 
@@ -217,8 +218,8 @@ def train_private(
     ---------
     Let q = `settings.sample_rate`, σ = `noise_multiplier`, T =
     `settings.steps_per_round`, C = `settings.max_grad_norm`. Against adding or
-    removing all data of one patient, with the other patients of the source and
-    the number N in the normalisation held fixed, the arrays that are returned are a post-processing
+    removing all data of one patient, with the other patients of the source and the declared
+    number N in the normalisation held fixed, the arrays that are returned are a post-processing
     of T adaptive releases of the Poisson-subsampled Gaussian mechanism of rate q
     and noise σ: in each step every patient is drawn independently with
     probability q and contributes one vector (the gradient of the mean loss of all
@@ -235,7 +236,9 @@ def train_private(
     norm overflows to inf            the patient contributes 0 in this step
     nobody drawn                     a step of pure noise, counted like any other
     one patient in the store         as any: bounded by C, hidden by the noise
-    patient without usable units     never drawn, not counted in N
+    no patient in the store          steps of pure noise, where N is declared
+    patient without usable units     never drawn
+    more or fewer patients than N    the same division by q·N; only how far a step goes differs
     study that another version       a fixed function of that patient's own study: as any
     prepared
     σ = 0                            no privacy; clipped training, for tests
@@ -255,6 +258,9 @@ def train_private(
     settings : PrivateSettings
         q, C, T, which weights, optimiser and rate (`slowed_by_noise` lowers it). The
         sum is divided by q·N.
+    declared : int, optional
+        N, at least 1: public and fixed beforehand. Without, as many as can be used, whose
+        number then is public: of digital patients, or in experiments.
     noise_multiplier : float
         σ, at least 0.
 
@@ -266,18 +272,20 @@ def train_private(
     Raises
     ------
     CohortTooSmallError
-        If no patient of the source can be used.
+        If no patient of the source can be used, and no N is declared.
     NotImplementedError
         Before any step, if the network has a layer that keeps statistics of samples.
     BudgetInvalidError
         If there is no grid for the noise (`ClippingGrid.of`).
     """
-    patients = _patients(task, source)
-    settings = settings.slowed_by_noise(noise_multiplier, len(patients), rounds)
+    # With a declared number nothing hangs on whether anybody is there, not even a refusal.
+    patients = _patients(task, source) if declared is None else Patients.of(task, source)
+    number = len(patients) if declared is None else declared
+    settings = settings.slowed_by_noise(noise_multiplier, number, rounds)
     refuse_statistics(model)
     grid = ClippingGrid.of(settings.max_grad_norm, noise_multiplier)
     steps = settings.steps_per_round
-    expected = settings.sample_rate * len(patients)
+    expected = settings.sample_rate * number
     stream = key.stream("noise")
     mean = _Mean()
     with (

@@ -322,13 +322,6 @@ def test_no_refusal_breaks_the_server(values: dict[str, Any]) -> None:
     assert json.loads(read.model_dump_json())["protocol"] == PROTOCOL_VERSION
 
 
-@pytest.mark.parametrize(
-    ("patients", "sent"), [(1, 10), (14, 10), (16, 20), (25, 20), (120, 120), (0, 10)]
-)
-def test_counts_leave_rounded(patients: int, sent: int) -> None:
-    assert protocol.rounded_count(patients) == sent
-
-
 def test_an_answer_has_nothing_but_the_update_and_its_account() -> None:
     content = protocol.train_answer(signed(arrays(), 10, {}, account()))
     assert set(content) == {"update", "metrics", "account", "statement"}

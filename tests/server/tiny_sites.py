@@ -7,14 +7,25 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.orm import Session
 
+from client.contract.declaring import Proposal, declare
 from client.identity.coordinator import COORDINATOR as PINNED
 from client.store.catalogue import Image, Label, Patient, Study
 from client.store.site_store import SiteStore, init_site
 from shared.protocol.signatures import SIMULATION, Invitation
 from shared.records import PatientSource, StudyRecord
-from shared.settings.files import SiteCompute, SiteConfig, SitePolicy, SitePrivacy
+from shared.settings.declared import PLACES, rung_below
+from shared.settings.files import (
+    SiteCompute,
+    SiteConfig,
+    SitePolicy,
+    SitePrivacy,
+    load_settings,
+)
 from shared.settings.task import NetworkSettings, OptimiserSettings, PrivateSettings, TaskSettings
 from tests.shared.standins import Standins
+
+#: Where the patients of a store go, one after another.
+SPLITS_OF_SIX = ("train", "train", "train", "train", "validation", "test")
 
 #: A task that trains in a second.
 TINY_TASK = TaskSettings(
@@ -34,7 +45,10 @@ def tiny_site(
     privacy: SitePrivacy | None = None,
     policy: SitePolicy | None = None,
 ) -> Path:
-    """Make a site whose store holds stand-in patients: two thirds train, the rest is split."""
+    """Make a site whose store holds stand-in patients: two thirds train, the rest is split.
+
+    It declares what it has, rounded down.
+    """
     config = SiteConfig(
         site=name,
         privacy=privacy or SitePrivacy(epsilon_budget=8.0, delta=1e-3),
@@ -44,6 +58,7 @@ def tiny_site(
     init_site(folder, config)
     invited(folder)
     fill_store(folder, Standins(patients, seed))
+    declare_stand_ins(folder, patients)
     return folder
 
 
@@ -55,12 +70,29 @@ def invited(folder: Path) -> None:
     (folder / PINNED).write_text(invitation.model_dump_json())
 
 
+def declare_stand_ins(folder: Path, patients: int) -> None:
+    """Declare what `fill_store` put into a store, rounded down, without counting it."""
+    tasks = load_settings(folder / "site.yaml", SiteConfig).policy.tasks or ()
+    numbers = {
+        place: [SPLITS_OF_SIX[number % 6] for number in range(patients)].count(place)
+        for place in PLACES
+    }
+    declare(
+        folder,
+        [
+            Proposal(task, place, count, None, rung_below(count))
+            for task in tasks
+            for place, count in numbers.items()
+        ],
+    )
+
+
 def fill_store(folder: Path, source: PatientSource) -> None:
     """Put the patients of a source into an empty store: two thirds train, the rest is split."""
     store = SiteStore.open(folder)
     with Session(store.engine) as session, session.begin():
         for number, patient in enumerate(source.patients):
-            split = ("train", "train", "train", "train", "validation", "test")[number % 6]
+            split = SPLITS_OF_SIX[number % 6]
             name = f"{store.config.site}-{patient}"
             _add(session, store, name, split, source.studies(patient)[0])
     store.close()

@@ -70,8 +70,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 NOT_RUN = {
     "demo", "phantom sheet", "server export", "server passport verify", "server pretrain",
     "server registry", "server resume", "server run", "server up", "site approve", "site browse",
-    "site check", "site disapprove", "site echo", "site evaluate", "site join", "site listen",
-    "site train",
+    "site check", "site declare", "site disapprove", "site echo", "site evaluate", "site join",
+    "site listen", "site train",
 }  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def lines_of(base: Path) -> dict[str, list[str]]:
         "site audit verify": [str(site)],
         "site audit phi": [str(site), "--no-pixels"],
         "server pki": [str(home), "--name", "localhost"],
-        "site enrol": [str(site), str(home / "invitation.json")],
+        "site enrol": [str(site), str(home / "invitation.json"), "--most-patients", "40"],
         "server admit": [str(home), str(site / "enrolment.json")],
         "server members": [str(home)],
         "server status": [str(work), "--home", str(home)],

@@ -14,13 +14,16 @@ from typer.testing import CliRunner
 from client.cli.main import app as site_app
 from client.identity.chain import AUDIT, site_key
 from client.node.ledger_summary import ledger_statement
+from client.privacy.declared import training_number
 from client.store.site_store import SiteStore
 from server.cli.main import app as server_app
 from server.registry.passport import verify_passport
 from server.state.home import Home
 from shared.audit.chain import verify_chain
+from shared.errors import PolicyRefusedError
 from shared.inference.champions import load_champions
 from shared.protocol.chain_cross_check import Other, verify_site_chain
+from shared.settings.files import SiteConfig, load_settings
 from shared.tasks import make_task
 from shared.training.arrays import set_arrays
 from shared.training.weights import digest_arrays, load_weights
@@ -109,7 +112,12 @@ def test_its_registry_lists_the_version(older: Path) -> None:
 
 @pytest.mark.last(1)
 def test_a_hospital_and_a_coordinator_of_it_go_on(older: Path, alpha: Path) -> None:
+    # It declared nothing, is asked to in one sentence, and its engineer does.
     before, home = ledger_statement(alpha), Home(older / "coordinator")
+    with pytest.raises(PolicyRefusedError, match="runs `osteofed site declare`"):
+        training_number(load_settings(alpha / "site.yaml", SiteConfig), TASK)
+    done = CliRunner().invoke(site_app, ["declare", str(alpha), "--yes"])
+    assert done.exit_code == 0, done.output
     written = len(verify_chain(home.chain().path, home.key().public))
     work = plan_of(older, [alpha], "private", 1)
     quorum = work.quorum.model_copy(update={"minimum_sites": 1})

@@ -79,7 +79,7 @@ def test_each_rule_about_series_is_met_or_not(
 @pytest.mark.parametrize(
     ("of", "counted"),
     [
-        ("patients", 1), ("image:ct", 1), ("mask:ct", 1), ("level:L1", 1), ("level:L2", 0),
+        ("image:ct", 1), ("mask:ct", 1), ("level:L1", 1), ("level:L2", 0),
         ("label:bmd", 0), ("label:paired_bmd", 1), ("osteoporosis", 1),
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from client.cli.main import app
 from client.contract.data_contract import check
 from client.contract.own_rules import AgreedTask, own_refusals
+from client.contract.true_counts import usable_patients_here, warnings
 from client.round.answer import answer_train
 from client.round.open_site import open_site
 from client.store.catalogue import Image
@@ -53,7 +54,8 @@ def change(folder: Path, part: str, **values: Any) -> None:
 CASES: list[tuple[str, dict[str, Any], str, type[OsteofedError]]] = [
     ("policy", {"tasks": ("dxa-bmd",)}, f"policy.tasks in site.yaml does not name {TASK}",
      PolicyRefusedError),
-    ("policy", {"minimum_patients": 17}, f"16 patients can train {TASK}", CohortTooSmallError),
+    ("policy", {"minimum_patients": 17}, f"15 patients are declared to train {TASK}",
+     CohortTooSmallError),
     ("policy", {"maximum_steps_per_round": 1}, "maximum_steps_per_round in site.yaml is 1",
      PolicyRefusedError),
     ("privacy", {"delta": 0.009}, "privacy.delta in site.yaml is 0.009", PolicyRefusedError),
@@ -96,14 +98,21 @@ def test_without_the_agreement_the_kept_contract_is_enough(folder: Path) -> None
 
 
 def test_what_a_version_prepares_counts_its_task_and_its_patients(folder: Path) -> None:
-    """A fracture model reads vertebrae that somebody drew, or that a version finds."""
+    """A fracture model reads vertebrae that somebody drew, or that a version finds.
+
+    Only a person's check and declaration count them; what would refuse follows from settings.
+    """
     store = SiteStore.open(folder)
     with store.engine.begin() as connection:  # nobody drew any
         lateral = sa.update(Image).where(Image.view == "spine_lateral")
         connection.execute(lateral.values(mask_digest=None))
     settings = TaskSettings(task="vfa-fracture")
-    [said] = own_refusals(store, AgreedTask(settings, None, "private", {}))
-    assert "0 patients can train vfa-fracture" in said
+    source = store.source("train")
+    counts = [usable_patients_here(store, "vfa-fracture", source, one) for one in ((), (TASK,))]
+    assert counts == [0, 16]
+    assert any("0 patients can train" in one for one in warnings(store, "vfa-fracture", ()))
+    assert warnings(store, "vfa-fracture", (TASK,)) == []
+    assert own_refusals(store, AgreedTask(settings, None, "private", {})) == []
     prepared = AgreedTask(settings, None, "private", {TASK: "0" * 64})
     assert own_refusals(store, prepared) == []
     change(folder, "policy", tasks=("vfa-fracture",))

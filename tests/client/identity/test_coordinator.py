@@ -71,7 +71,8 @@ def test_an_answer_is_signed_and_both_lines_stand_in_the_chain(site: Site) -> No
     assert statement.key == read_key(site.store.folder / IDENTITY).public
     assert statement.update == digest_arrays(answer.update)
     lines = verify_chain(site.chain.path, site.chain.key.public)
-    assert [line.event for line in lines] == ["site made", "asked", "reserved", "released"]
+    events = ["site made", "declared", "asked", "reserved", "released"]
+    assert [line.event for line in lines] == events
     assert lines[-1].digest() == statement.head_digest
     assert lines[-1].facts["update"] == statement.update
 

@@ -56,6 +56,20 @@ def test_a_site_that_is_joined_is_not_said_to_join_anew(
     assert refused.output == ""
 
 
+@pytest.mark.parametrize("declared", [False, True])
+def test_who_joins_a_site_that_never_declared_declares_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, declared: bool
+) -> None:
+    if declared:
+        (folder / "site.yaml").write_text("site: alpha\ndeclared: {dxa-bmd: {train: 50}}\n")
+    calls: list[Path] = []
+    monkeypatch.setattr(joining, "approved_digests", lambda _: [{"digest": "ab"}])
+    monkeypatch.setattr(joining, "until_stopped", lambda step: None)
+    monkeypatch.setattr("client.contract.declaring.declare_if_never", calls.append)
+    join(folder)
+    assert calls == ([] if declared else [folder.resolve()])
+
+
 def test_a_nodes_programs_are_taken_from_this_installation_only(folder: Path) -> None:
     """Not from the folder in which the command was typed, where others may write."""
     (folder / "node" / "bin").mkdir(parents=True, exist_ok=True)

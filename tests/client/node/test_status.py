@@ -19,7 +19,7 @@ from client.node.status import require_connected, site_status
 from client.store.site_store import init_site
 from shared.errors import RuntimeUnavailableError
 from shared.protocol.signatures import Invitation
-from shared.settings.files import SiteConfig, SitePrivacy
+from shared.settings.files import SiteConfig, SitePrivacy, load_settings, save_settings
 from tests.server.tiny_sites import tiny_site
 
 
@@ -87,6 +87,10 @@ def test_a_site_that_never_joined_says_so_and_names_the_next_command(
         assert "waiting" not in shown
         return shown.splitlines()[-1]
 
+    config = load_settings(site / "site.yaml", SiteConfig)
+    save_settings(config.model_copy(update={"declared": {}}), site / "site.yaml")
+    assert said() == f"the next command is `osteofed site declare {site}`"
+    save_settings(config, site / "site.yaml")
     assert said() == f"the next command is `osteofed site enrol {site} invitation.json`"
     with pytest.raises(RuntimeUnavailableError, match="not joined: the next command is"):
         require_connected(site)

@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli.main import app as site_app
+from client.contract.declaring import declare, propose
 from client.ingest.folder import ingest
 from client.phi.audit import PhiReport, audit_phi
 from client.round.answer import answer_evaluate, answer_train
@@ -62,6 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     for scanner, patients in (("lunar", PATIENTS - PATIENTS // 2), ("hologic", PATIENTS // 2)):
         planted |= plant(base / f"export-{scanner}", patients, scanner)
         ingest(site, base / f"export-{scanner}")
+    declare(site, propose(site))
     opened = open_site(site)
     model = get_arrays(start_network(TINY_TASK, None)[0])
     answer = answer_train(opened, train_message(model, job()))

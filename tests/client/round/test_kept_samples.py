@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from sqlalchemy.orm import Session
 
+from client.contract.declaring import Proposal, declare
 from client.round.answer import answer_train
 from client.round.kept_patients import patients_of
 from client.round.open_site import Site, open_site
@@ -76,6 +77,7 @@ def ct_site(folder: Path, policy: SitePolicy = PERMITTED) -> Site:
         for number, split in enumerate(SPLITS):
             add_series(session, store, number, split)
     store.close()
+    declare(folder, [Proposal(task, "train", TRAINED, None, 2) for task in policy.tasks or ()])
     return open_site(folder)
 
 

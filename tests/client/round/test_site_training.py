@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from flwr.app import RecordDict
 
 from client.app import site_folder
+from client.contract.declaring import propose
 from client.privacy.ledger import Ledger
 from client.round import answer as training
 from client.round.answer import answer_evaluate, answer_train
@@ -245,22 +246,21 @@ def test_a_crafted_model_is_refused_before_anything_is_spent(site: Site) -> None
 
 def test_a_small_hospital_does_not_train(site: Site) -> None:
     change(site.store.folder, policy=SitePolicy(minimum_patients=17))
-    with pytest.raises(CohortTooSmallError, match="16 patients"):
+    with pytest.raises(CohortTooSmallError, match="15 patients"):
         answer_train(open_site(site.store.folder), message())
 
 
 def test_patients_that_the_task_cannot_use_do_not_count(site: Site) -> None:
-    change(site.store.folder, policy=SitePolicy(minimum_patients=16, smallest_cell=1))
-    pupil = open_site(site.store.folder)
-    [patient, *_] = pupil.store.source("train").patients
-    with pupil.store.engine.begin() as connection:
+    """They are counted when a person declares, and refuse nothing in between."""
+    [patient, *_] = site.store.source("train").patients
+    with site.store.engine.begin() as connection:
         of_patient = sa.select(Study.uid).where(Study.patient == patient)
         connection.execute(
             sa.update(Image).where(Image.study.in_(of_patient)).values(mask_digest=None)
         )
-    with pytest.raises(CohortTooSmallError):
-        answer_train(pupil, message())
-    assert pupil.ledger.entries() == []
+    today = {one.task: one.today for one in propose(site.store.folder) if one.place == "train"}
+    assert today == {TINY_TASK.task: 15, "dxa-bmd": 16, "vfa-fracture": 15}
+    assert answer_train(site, message()).patients == 15
 
 
 def test_a_kept_answer_passes_the_rules_of_today(site: Site) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from shared.errors import CohortTooSmallError, ConfigValueError, ModelIncompatibleError
@@ -185,6 +186,34 @@ def test_plain_training_learns() -> None:
     assert [step for step, _, _ in seen] == list(range(1, 31))
     assert done.steps == 30
     assert done.patients == 16
+
+
+# --- the declared number -------------------------------------------------------------------
+
+
+def declared_update(patients: int, declared: int | None, noise: float) -> NDArray[np.float64]:
+    network = TASK.network()
+    before = flat(get_arrays(network))
+    train_private(
+        TASK, network, Standins(patients), private(steps_per_round=1), noise, KEY, CPU,
+        declared=declared,
+    )  # fmt: skip
+    return flat(get_arrays(network)) - before
+
+
+def test_the_declared_number_divides_the_sum_and_not_how_many_are_there() -> None:
+    counted = declared_update(8, None, 0.0)
+    np.testing.assert_allclose(declared_update(8, 8, 0.0), counted, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(declared_update(8, 5, 0.0), counted * 8 / 5, rtol=1e-4, atol=1e-7)
+
+
+def test_with_a_declared_number_nobody_trains_as_noise_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether anybody is there must not show, not even as an error."""
+    monkeypatch.setattr(TinyTask, "uses", lambda self, study: False)
+    assert not declared_update(4, 20, 0.0).any()
+    assert np.abs(declared_update(4, 20, 1.0)).max() > 0
 
 
 def test_evaluation_adds_up_over_physical_batches() -> None:
