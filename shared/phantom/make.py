@@ -1,7 +1,7 @@
 """A whole digital hospital on disk: DICOM studies, the hospital's tables, and the truth apart.
 
 <out>/DICOM/<patient id>/<study date>/*.dcm
-<out>/DICOM/<patient id>/<study date>_CT/*    abdominal CT, only when asked for
+<out>/DICOM/<patient id>/<study date>_CT/*    CT of abdomen or chest, only when asked for
 <out>/labels/*.csv
 <out>/truth.jsonl        only when asked for; ingest never reads it
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from shared.errors import PhantomError
+from shared.phantom.imaging.ct.chest import CtPart
 from shared.phantom.rendered import RenderedStudy
 from shared.phantom.workers import in_order
 from shared.phrases import counted
@@ -53,6 +54,7 @@ class _Order:
     dicom: Path
     render: Render
     ct_of: str | None = None
+    part: CtPart = "abdomen"
 
 
 def render_by_name(number: int, seed: int, scanner: str, population: str) -> RenderedStudy:
@@ -95,7 +97,7 @@ def make_hospital(
     *,
     truth: bool = False,
     anatomy: str = POINTS,
-    ct: bool = False,
+    ct: CtPart | None = None,
     render: Render | None = None,
 ) -> dict[str, Any]:
     """Make the studies of a hospital's digital patients; the same seed gives the same bytes.
@@ -120,8 +122,8 @@ def make_hospital(
         Also write what only a phantom knows.
     anatomy : str
         ``points``, ``plain`` or ``near_to_life`` (`renderer_of`).
-    ct : bool
-        Also write an abdominal CT of each patient within a year of the DXA; solid anatomies only.
+    ct : {"abdomen", "chest"}, optional
+        Also write such a CT of each patient within a year of the DXA; solid anatomies only.
     render : callable, optional
         Renders one patient in place of `anatomy`; it must be importable by the workers.
 
@@ -140,7 +142,7 @@ def make_hospital(
         render = renderer_of(anatomy)
         check_names(scanner, population)
     _check(out, patients, workers)
-    if ct and anatomy == POINTS:
+    if ct is not None and anatomy == POINTS:
         raise PhantomError("CT of points: only a solid anatomy has CT; add --anatomy near_to_life")
     written: list[WrittenStudy] = []
     truths: list[str] = []
@@ -148,7 +150,14 @@ def make_hospital(
         (part / "DICOM").mkdir()
         orders = [
             _Order(
-                number, seed, scanner, population, part / "DICOM", render, anatomy if ct else None
+                number,
+                seed,
+                scanner,
+                population,
+                part / "DICOM",
+                render,
+                None if ct is None else anatomy,
+                ct or "abdomen",
             )
             for number in range(patients)
         ]
@@ -215,8 +224,9 @@ def _make_one(order: _Order) -> tuple[WrittenStudy, str]:
         from shared.phantom.solid_ct import write_examination
 
         ct, told["ct"] = write_examination(
-            order.number, order.seed, order.population, order.ct_of, written.identity, order.dicom
-        )
+            order.number, order.seed, order.population, order.ct_of, written.identity, order.dicom,
+            order.part,
+        )  # fmt: skip
         written = replace(written, files=written.files + ct.files, ct=ct)
     return written, json.dumps(told, ensure_ascii=False)
 
