@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from shared.clinical.scores import BoneClass
+from shared.findings.chances import stated_chances
 from shared.findings.ct_estimates import (
     CT_SPINE,
     estimate_sentence,
@@ -34,6 +35,8 @@ from shared.inference.schema import Conclusion, ModelFacts
 from shared.phrases import listed, signed
 from shared.records import Covariates
 
+#: How what is not assessed begins where a version may not grade (`shared.inference.fitness`).
+FRACTURES: Final = "fractures of"
 #: Flags of an image that say of a region that its outline may be wrong.
 ABOUT_OUTLINES: Final = ("cut_off", "not_found", "area", "fragmented")
 
@@ -79,12 +82,17 @@ def impression(
     own = next((one for one in conclusions if one.basis == "hospital"), None)
     estimate = next((one for one in conclusions if one.basis == "estimate"), None)
     estimated, not_assessed = "", ""
-    if estimate is not None and not only_from_ct(findings.measurements):
+    only_chances = bool(findings.chances) and not findings.measurements
+    if estimate is not None and not only_chances and not only_from_ct(findings.measurements):
         not_assessed = _not_assessed(findings.measurements, models, estimate.kind)
         estimated = _estimated(estimate, own, findings.measurements, models, covariates)
     lead = _joined(_measured(own, covariates), read_fractures(own))
     ungraded = ungraded_reasons(models).values()
-    whys = [gap.why for gap in findings.not_assessed if gap.why in ungraded]
+    whys = [
+        gap.why
+        for gap in findings.not_assessed
+        if gap.why in ungraded and gap.what.startswith(FRACTURES)
+    ]
     fractures = seen_fractures(findings.grades, whys[0] if whys else "")
     if lead and _differ(estimate, own):
         lead, estimated = _joined(lead, estimated), ""
@@ -94,6 +102,10 @@ def impression(
         sentences = [_joined(lead, not_assessed), estimated, fractures]
     else:
         sentences = [lead, _joined(not_assessed, estimated), fractures]
+    chances = stated_chances(findings.chances)
+    # what is suspected stands before what was not looked for
+    at = 1 if any(one.positive for one in findings.chances) else len(sentences)
+    sentences.insert(at, chances)
     sentences += [_from_ct(findings.measurements, models)]
     sentences += [_gaps(findings, whys), _doubtful(findings), _advice(findings, own, estimate)]
     first, *rest = (sentence for sentence in sentences if sentence)
@@ -342,6 +354,7 @@ def _advice(findings: Findings, own: Conclusion | None, estimate: Conclusion | N
         return f"Refer to a physician, who weighs the {what} with the risk factors."
     if estimate is not None and estimate.bone_class in LOW:
         return "Refer to DXA reporting and to a physician, who weighs it with the risk factors."
-    if any(map(is_from_ct, findings.measurements)):
+    suspected = any(one.positive for one in findings.chances)
+    if suspected or any(map(is_from_ct, findings.measurements)):
         return "Refer to DXA; a physician decides, with its report and the clinical risk factors."
     return "A physician decides, with the DXA report and the clinical risk factors."

@@ -15,11 +15,12 @@ class NetworkSettings(Settings):
 
     `size` is ``small`` (minutes on two cores) or ``published`` (the size of the
     literature); `image_size` is the tensor height and width in pixels, at
-    most 4096 each.
+    most 4096 each. `age_and_sex` gives these to a network beside the image, of tasks that say so.
     """
 
     size: Literal["small", "published"] = "small"
     image_size: tuple[Side, Side] | None = None
+    age_and_sex: bool = False
 
 
 class OptimiserSettings(Settings):
