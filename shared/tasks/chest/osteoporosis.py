@@ -77,6 +77,8 @@ class ChestCtOsteoporosis(Task):
     assesses: ClassVar[str] = "the chance of osteoporosis from the chest CT"
     after: ClassVar[tuple[str, ...]] = (ChestCtRegions.name,)
     grade_metrics: ClassVar[Mapping[str, tuple[str, float]]] = {AUC: (METRIC_WORDS[AUC][0], 0.5)}
+    #: An abdominal CT is no chest CT.
+    always_asked: ClassVar[bool] = False
     contract: ClassVar[DataContract] = DataContract(
         completeness=(CompletenessRule(of="label:paired_bmd", at_least=0.5, weight="should"),)
     )

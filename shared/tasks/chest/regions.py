@@ -38,6 +38,8 @@ class ChestCtRegions(CtLocalisation):
     headline: ClassVar[Headline] = Headline(
         "error_mm", False, "error of the middles of T11 to L1 (mean), mm"
     )
+    #: An abdominal CT is no chest CT.
+    always_asked: ClassVar[bool] = False
     contract: ClassVar[DataContract] = DataContract(
         completeness=(CompletenessRule(of="slice:T12", at_least=0.5, weight="should"),)
     )
