@@ -59,7 +59,8 @@ def read_crops(volume: VolumeRecord, side: int) -> StudyCrops:
               if level in volume.marked_slices}  # fmt: skip
     gaps = {level: f"the middle of {level} is not known" for level in LEVELS if level not in marked}
     if not marked:
-        return StudyCrops(gaps=gaps)
+        none = f"none of {LEVELS[0]} to {LEVELS[-1]} was found in this series"
+        return StudyCrops(gaps=dict.fromkeys(LEVELS, none))
     try:
         slabs = to_slabs(volume)
     except SlabsError as error:

@@ -145,7 +145,7 @@ def bright_blood(volume: VolumeRecord) -> VolumeRecord:
         (lambda one: replace(one, kernel="B70f"), "sharp kernel"),
         (thick, "thicker or further apart"),
         (lambda one: replace(one, kvp=None), "tube voltage is not named"),
-        (lambda one: replace(one, marked_slices={"L3": 40, "L4": 30}), "the middle of L1 is not"),
+        (lambda one: replace(one, marked_slices={"L3": 40, "L4": 30}), "none of T11 to L1"),
         (lambda one: replace(one, hu=np.minimum(one.hu, 60)), "no vertebral body was recognised"),
     ],
 )  # fmt: skip
