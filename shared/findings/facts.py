@@ -81,6 +81,21 @@ class Grade(Fact):
         return min(round(found, 4), 1.0)
 
 
+class Chance(Fact):
+    """The probability of a disease, with the point from which it is said.
+
+    `levels` are the vertebrae that it rests on, from the head down. `operating_point` was fixed
+    before; `positive` says whether the probability reaches it.
+    """
+
+    task: str
+    quantity: str
+    levels: tuple[str, ...]
+    probability: Probability
+    operating_point: Probability
+    positive: bool
+
+
 class RegionArea(Fact):
     """A region as segmented: where, and how large (None: spacing unknown)."""
 

@@ -26,6 +26,7 @@ from shared.clinical.scores import (
 )
 from shared.clinical.whose_reference import HipReference, has_scale, young_reference
 from shared.findings.facts import (
+    Chance,
     Grade,
     Measurement,
     NotAssessed,
@@ -54,6 +55,7 @@ class Findings:
 
     measurements: tuple[Measurement, ...] = ()
     grades: tuple[Grade, ...] = ()
+    chances: tuple[Chance, ...] = ()
     regions: tuple[RegionArea, ...] = ()
     quality: tuple[QualityFlag, ...] = ()
     not_assessed: tuple[NotAssessed, ...] = ()
@@ -71,15 +73,21 @@ def join(parts: Iterable[Findings]) -> Findings:
     """Put the findings of several tasks together, in their order."""
     parts = list(parts)
     maps = {view: regions for part in parts for view, regions in part.region_maps.items()}
+    marks: dict[str, dict[str, int]] = {}
+    for part in parts:
+        for uid, found in part.marked_slices.items():
+            # named once: a level that two tasks find is where the first has it
+            marks[uid] = {**found, **marks.get(uid, {})}
     return Findings(
         measurements=tuple(m for part in parts for m in part.measurements),
         grades=tuple(g for part in parts for g in part.grades),
+        chances=tuple(c for part in parts for c in part.chances),
         regions=tuple(r for part in parts for r in part.regions),
         quality=tuple(q for part in parts for q in part.quality),
         not_assessed=tuple(n for part in parts for n in part.not_assessed),
         region_maps=maps,
         volume_maps={uid: regions for part in parts for uid, regions in part.volume_maps.items()},
-        marked_slices={uid: marks for part in parts for uid, marks in part.marked_slices.items()},
+        marked_slices=marks,
     )
 
 

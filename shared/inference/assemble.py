@@ -144,6 +144,7 @@ def assemble(
         models=tuple(models),
         measurements=found.measurements,
         grades=found.grades,
+        chances=found.chances,
         regions=found.regions,
         quality=found.quality,
         not_assessed=found.not_assessed,

@@ -109,7 +109,7 @@ def why_not_graded(model: ModelFacts) -> str:
     ]
     if not poor:
         return ""
-    same = "no better on validation patients than saying the same of every vertebra"
+    same = "no better on validation patients than always saying the same"
     return f"{same} ({'; '.join(poor)})"
 
 
@@ -142,6 +142,7 @@ def unrecorded(found: Findings, models: Iterable[ModelFacts]) -> list[str]:
     by_whom = {
         "bone density": {one.task for one in found.measurements if not one.not_scored},
         "fractures": {one.task for one in found.grades},
+        "probability of osteoporosis": {one.task for one in found.chances},
         "outlines": {one.task for one in found.regions},
     }
     return [what for what, tasks in by_whom.items() if tasks & silent]
@@ -150,8 +151,9 @@ def unrecorded(found: Findings, models: Iterable[ModelFacts]) -> list[str]:
 def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings:
     """Take off scores, classes and grades whose version is not good enough.
 
-    A density itself stays, and what the hospital reports beside it. A grade goes as a whole, and
-    so does an estimate from CT or a radiograph, which has nothing but itself.
+    A density itself stays, and what the hospital reports beside it. A grade and the probability of
+    a disease go as a whole, and so does an estimate from CT or a radiograph, which has nothing
+    but itself.
 
     Parameters
     ----------
@@ -199,9 +201,15 @@ def without_the_unfit(found: Findings, models: Sequence[ModelFacts]) -> Findings
         NotAssessed(what=f"fractures of {levels(names)}", why=ungraded[task])
         for task, names in lost.items()
     ]
+    gaps += [
+        NotAssessed(what=one.quantity, why=ungraded[one.task])
+        for one in found.chances
+        if one.task in ungraded
+    ]
     return replace(
         found,
         measurements=tuple(measurements),
+        chances=tuple(one for one in found.chances if one.task not in ungraded),
         grades=tuple(grade for grade in found.grades if grade.task not in ungraded),
         not_assessed=(*unscored_gaps(measurements), *gaps, *found.not_assessed),
     )

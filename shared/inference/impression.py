@@ -11,6 +11,7 @@ from typing import Final
 
 from shared.clinical.scores import BoneClass
 from shared.findings.bare_estimates import film_sentence, is_bare, is_from_film, only_bare
+from shared.findings.chances import stated_chances
 from shared.findings.ct_estimates import CT_SPINE, estimate_sentence
 from shared.findings.facts import Measurement, NotAssessed
 from shared.findings.findings import FRACTURE_GRADE, Findings
@@ -30,6 +31,8 @@ from shared.inference.schema import Conclusion, ModelFacts
 from shared.phrases import listed, signed
 from shared.records import Covariates
 
+#: How what is not assessed begins where a version may not grade (`shared.inference.fitness`).
+FRACTURES: Final = "fractures of"
 #: Flags of an image that say of a region that its outline may be wrong.
 ABOUT_OUTLINES: Final = ("cut_off", "not_found", "area", "fragmented")
 
@@ -75,12 +78,17 @@ def impression(
     own = next((one for one in conclusions if one.basis == "hospital"), None)
     estimate = next((one for one in conclusions if one.basis == "estimate"), None)
     estimated, not_assessed = "", ""
-    if estimate is not None and not only_bare(findings.measurements):
+    only_chances = bool(findings.chances) and not findings.measurements
+    if estimate is not None and not only_chances and not only_bare(findings.measurements):
         not_assessed = _not_assessed(findings.measurements, models, estimate.kind)
         estimated = _estimated(estimate, own, findings.measurements, models, covariates)
     lead = _joined(_measured(own, covariates), read_fractures(own))
     ungraded = ungraded_reasons(models).values()
-    whys = [gap.why for gap in findings.not_assessed if gap.why in ungraded]
+    whys = [
+        gap.why
+        for gap in findings.not_assessed
+        if gap.why in ungraded and gap.what.startswith(FRACTURES)
+    ]
     fractures = seen_fractures(findings.grades, whys[0] if whys else "")
     if lead and _differ(estimate, own):
         lead, estimated = _joined(lead, estimated), ""
@@ -91,9 +99,12 @@ def impression(
     else:
         sentences = [lead, _joined(not_assessed, estimated), fractures]
     film = _from_film(findings.measurements, models)  # a radiograph's study has nothing else
-    sentences = ["" if lead else film, *sentences, _from_ct(findings.measurements, models)]
-    sentences += [film if lead else "", _gaps(findings, whys), _doubtful(findings)]
-    sentences.append(_advice(findings, own, estimate))
+    sentences = ["" if lead else film, *sentences]
+    # what is suspected stands before what was not looked for
+    at = 1 if any(one.positive for one in findings.chances) else len(sentences)
+    sentences.insert(at, stated_chances(findings.chances))
+    sentences += [_from_ct(findings.measurements, models), film if lead else ""]
+    sentences += [_gaps(findings, whys), _doubtful(findings), _advice(findings, own, estimate)]
     first, *rest = (sentence for sentence in sentences if sentence)
     return _joined(first, _not_known(unrecorded(findings, models), first)), *rest
 
@@ -351,6 +362,7 @@ def _advice(findings: Findings, own: Conclusion | None, estimate: Conclusion | N
         return f"Refer to a physician, who weighs the {what} with the risk factors."
     if estimate is not None and estimate.bone_class in LOW:
         return "Refer to DXA reporting and to a physician, who weighs it with the risk factors."
-    if any(map(is_bare, findings.measurements)):
+    suspected = any(one.positive for one in findings.chances)
+    if suspected or any(map(is_bare, findings.measurements)):
         return "Refer to DXA; a physician decides, with its report and the clinical risk factors."
     return "A physician decides, with the DXA report and the clinical risk factors."

@@ -296,7 +296,7 @@ def read_study(
         study.facing,
         {uid: volume.judged for uid, volume in study.volumes.items()},
     )  # fmt: skip
-    missed = [task for task in absent if task.inputs.concern(seen.modalities)]
+    missed = [task for task in absent if task.always_asked and task.inputs.concern(seen.modalities)]
     prediction, everything = assemble(
         subject,
         [*found.values(), *map(without_champion, missed)],

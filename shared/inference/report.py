@@ -313,7 +313,7 @@ def _worst_tone(prediction: Prediction) -> str:
         tones.append("watch")
     grades = [g.grade for g in prediction.grades]
     grades += [grade for one in prediction.conclusions for grade in one.grades.values()]
-    if concluded_opinion(prediction.series):
+    if concluded_opinion(prediction.series) or any(one.positive for one in prediction.chances):
         tones.append("watch")
     if max(grades, default=0) >= FRACTURE_GRADE:
         tones.append("alert")

@@ -16,6 +16,7 @@ from pydantic import Field, field_serializer
 from shared.dicom.ct.completeness import UNKNOWN
 from shared.findings.attenuation import SeriesAttenuation
 from shared.findings.facts import (
+    Chance,
     Fact,
     Grade,
     Measurement,
@@ -171,6 +172,7 @@ class Prediction(Fact):
     models: tuple[ModelFacts, ...]
     measurements: tuple[Measurement, ...]
     grades: tuple[Grade, ...]
+    chances: tuple[Chance, ...] = ()
     regions: tuple[RegionArea, ...]
     quality: tuple[QualityFlag, ...]
     not_assessed: tuple[NotAssessed, ...]

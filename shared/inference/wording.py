@@ -15,6 +15,8 @@ from shared.clinical.whose_reference import HipReference, has_scale, young_refer
 from shared.dicom.ct.completeness import INCOMPLETE, UNKNOWN
 from shared.dicom.pixels.orientation import Facing
 from shared.findings.bare_estimates import is_bare, is_from_film, only_bare
+from shared.findings.chances import LIMIT as CHANCE_LIMIT
+from shared.findings.chances import chance_sentence
 from shared.findings.ct_estimates import is_from_ct
 from shared.findings.facts import Measurement, Score
 from shared.findings.findings import Findings
@@ -140,7 +142,7 @@ def _technique(
     scored = scored and not any(one.kind == "Z" for one in conclusions)  # those show no T-score
     scored = scored and has_scale(vendor)
     if series and not images:
-        if findings.measurements or findings.grades:
+        if findings.measurements or findings.grades or findings.chances:
             sentences.append("What is estimated comes from a neural network and was not measured.")
         return (*sentences, references_sentence(vendor, hip)) if scored else tuple(sentences)
     there = {image.view for image in images}
@@ -225,6 +227,7 @@ def _findings(findings: Findings, conclusions: Sequence[Conclusion]) -> tuple[st
     sentences = [_levels_sentence(marks) for marks in findings.marked_slices.values()]
     sentences += [_measurement_sentence(found, kind) for found in findings.measurements]
     sentences += graded_findings(findings.grades)
+    sentences += map(chance_sentence, findings.chances)
     whose = {"estimate": "Estimate", "hospital": "Hospital's BMD"}
     sentences += [f"{whose[one.basis]}: {one.note}." for one in conclusions if one.note]
     flags = [
@@ -288,6 +291,8 @@ def _limits(
             "one patient.",
             Z_SENTENCE,
         ]
+    if findings.chances:
+        sentences.append(CHANCE_LIMIT)
     sentences += _limit_of_grades(findings, models)
     sentences += _limit_of_outlines(findings, models)
     sentences += [text for one in series if one.used and (text := _limit_of_series(one))]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shared.command_line import JsonOption, command_group, console, print_facts, progress
+from shared.errors import PhantomError
 from shared.phrases import counted
+
+if TYPE_CHECKING:
+    from shared.phantom.imaging.ct.chest import CtPart
 
 app = command_group("phantom", "Digital patients with known truth.")
 
@@ -45,6 +49,13 @@ def make(
             "--ct", help="Also an abdominal CT of each patient within a year; whole bodies only."
         ),
     ] = False,
+    chest_ct: Annotated[
+        bool,
+        typer.Option(
+            "--chest-ct",
+            help="Also a chest CT, C7 to L2, without contrast agent, in place of an abdominal one.",
+        ),
+    ] = False,
     film: Annotated[
         bool,
         typer.Option(
@@ -60,6 +71,9 @@ def make(
     """Make a hospital's DICOM studies and label tables, as its scanner would export them."""
     from .make import make_hospital
 
+    if ct and chest_ct:
+        raise PhantomError("--ct and --chest-ct: a patient gets one CT (give one of them)")
+    part: CtPart | None = "chest" if chest_ct else "abdomen" if ct else None
     with progress() as bar:
         job = bar.add_task("digital patients", total=patients)
         facts = make_hospital(
@@ -72,7 +86,7 @@ def make(
             lambda done, _: bar.update(job, completed=done),
             truth=truth,
             anatomy=anatomy,
-            ct=ct,
+            ct=part,
             film=film,
         )
 

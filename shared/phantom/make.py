@@ -1,7 +1,7 @@
 """A whole digital hospital on disk: DICOM studies, the hospital's tables, and the truth apart.
 
 <out>/DICOM/<patient id>/<study date>/*.dcm
-<out>/DICOM/<patient id>/<study date>_CT/*    abdominal CT, only when asked for
+<out>/DICOM/<patient id>/<study date>_CT/*    CT of abdomen or chest, only when asked for
 <out>/DICOM/<patient id>/<study date>_XR/*    lumbar films, only when asked for
 <out>/labels/*.csv
 <out>/truth.jsonl        only when asked for; ingest never reads it
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from shared.errors import PhantomError
+from shared.phantom.imaging.ct.chest import CtPart
 from shared.phantom.rendered import RenderedStudy
 from shared.phantom.workers import in_order
 from shared.phrases import counted
@@ -54,7 +55,7 @@ class _Order:
     dicom: Path
     render: Render
     anatomy: str = POINTS
-    ct: bool = False
+    ct: CtPart | None = None
     film: bool = False
 
 
@@ -98,7 +99,7 @@ def make_hospital(
     *,
     truth: bool = False,
     anatomy: str = POINTS,
-    ct: bool = False,
+    ct: CtPart | None = None,
     film: bool = False,
     render: Render | None = None,
 ) -> dict[str, Any]:
@@ -124,8 +125,8 @@ def make_hospital(
         Also write what only a phantom knows.
     anatomy : str
         ``points``, ``plain`` or ``near_to_life`` (`renderer_of`).
-    ct : bool
-        Also write an abdominal CT of each patient within a year of the DXA; solid anatomies only.
+    ct : {"abdomen", "chest"}, optional
+        Also write such a CT of each patient within a year of the DXA; solid anatomies only.
     film : bool
         Also write a frontal and a lateral lumbar film, likewise.
     render : callable, optional
@@ -146,7 +147,7 @@ def make_hospital(
         render = renderer_of(anatomy)
         check_names(scanner, population)
     _check(out, patients, workers)
-    for wanted, what in ((ct, "CT"), (film, "films")):
+    for wanted, what in ((ct is not None, "CT"), (film, "films")):
         if wanted and anatomy == POINTS:
             raise PhantomError(
                 f"{what} of points: only a solid anatomy has {what}; add --anatomy near_to_life"
@@ -219,10 +220,10 @@ def _make_one(order: _Order) -> tuple[WrittenStudy, str]:
     written = write_study(study, order.dicom, order.scanner)
     told = _truth(study, written)
     who = (order.number, order.seed, order.population, order.anatomy, written.identity)
-    if order.ct:
+    if order.ct is not None:
         from shared.phantom.solid_ct import write_examination
 
-        ct, told["ct"] = write_examination(*who, order.dicom)
+        ct, told["ct"] = write_examination(*who, order.dicom, order.ct)
         written = replace(written, files=written.files + ct.files, ct=ct)
     if order.film:
         from shared.phantom.writers.film import write_films

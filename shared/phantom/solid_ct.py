@@ -1,4 +1,4 @@
-"""An abdominal CT of a person whose DXA is there, some months before or after it, as DICOM."""
+"""A CT of abdomen or chest of a person whose DXA is there, some months apart, as DICOM."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 
+from shared.phantom.imaging.ct.chest import (
+    ARMS_BESIDE,
+    LUNG_SERIES,
+    WITHOUT_HEIGHT,
+    CtPart,
+    chest_stack,
+    draw_lung_hu,
+    lung_stack,
+)
 from shared.phantom.imaging.ct.of_anatomy import scene_of
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS, CtScannerProfile
 from shared.phantom.imaging.ct.scene import ARTERIAL, PORTAL, ContrastPhase, CtScene
@@ -20,10 +29,12 @@ from shared.phantom.imaging.ct.stack import SliceStack
 from shared.phantom.imaging.ct.volume import CtSlice, acquire
 from shared.phantom.person.covariates import POPULATIONS
 from shared.phantom.person.generator import GENERATORS
-from shared.phantom.person.person import draw_person
+from shared.phantom.person.person import Person, draw_person
 from shared.phantom.solids.anatomy import Anatomy, build_anatomy
+from shared.phantom.solids.physique import Arms
 from shared.phantom.solids.skeleton import Lie
 from shared.phantom.solids.spine import SpineBody
+from shared.records import Covariates
 from shared.regions import CT_LEVELS, LUMBAR, SACRUM, VERTEBRA_CODES
 from shared.seeds import numpy_generator
 
@@ -51,11 +62,15 @@ BESIDE: Final = 20.0
 #: SD of the trunk's roll on the table, degrees, and of how far the field is off the middle, mm.
 ROLL_SD: Final = 1.5
 CENTRE_SD: Final = 8.0
+#: Levels whose middle slices somebody marked, by the part that a CT is of.
+MARKED: Final[Mapping[CtPart, tuple[str, ...]]] = {
+    "abdomen": CT_LEVELS, "chest": ("T11", "T12", "L1", "L2"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class CtExamination:
-    """How an abdominal CT goes.
+    """How a CT goes.
 
     Attributes
     ----------
@@ -69,6 +84,12 @@ class CtExamination:
         Where the slices lie.
     days_later : int
         After the DXA; negative if it was before.
+    known : Covariates
+        What its headers say of the patient.
+    part : {"abdomen", "chest"}
+        What it is of.
+    for_lung : SliceStack or None
+        A second series with a kernel for lung, if one is made.
     """
 
     anatomy: Anatomy
@@ -76,6 +97,9 @@ class CtExamination:
     scanner: CtScannerProfile
     stack: SliceStack
     days_later: int
+    known: Covariates
+    part: CtPart = "abdomen"
+    for_lung: SliceStack | None = None
 
     def slices(self, rng: np.random.Generator) -> Iterator[CtSlice]:
         """Take the series, slice by slice."""
@@ -88,6 +112,7 @@ def draw_examination(
     population: str,
     generator: str,
     scanner: CtScannerProfile | None = None,
+    part: CtPart = "abdomen",
 ) -> CtExamination:
     """Draw the CT of a person.
 
@@ -97,11 +122,40 @@ def draw_examination(
         Of the person, as for `solid_source.solid_patient`.
     scanner : CtScannerProfile, optional
         By default the hospital's own, which follows from its seed.
+    part : {"abdomen", "chest"}
+        What it is of.
     """
-    rng = numpy_generator(seed, "ct examination", generator, population, number)
     names = sorted(CT_SCANNERS)
     profile = scanner or CT_SCANNERS[names[seed % len(names)]]
     person = draw_person(number, seed, POPULATIONS[population], GENERATORS[generator])
+    draw = _draw_abdomen if part == "abdomen" else _draw_chest
+    purpose = "ct examination" if part == "abdomen" else "chest ct examination"
+    return draw(person, profile, numpy_generator(seed, purpose, generator, population, number))
+
+
+def _days(rng: np.random.Generator) -> int:
+    return int(rng.integers(1, APART + 1)) * (1 if rng.random() < 0.5 else -1)
+
+
+def _draw_chest(
+    person: Person, profile: CtScannerProfile, rng: np.random.Generator
+) -> CtExamination:
+    roll = ROLL_SD * float(np.clip(rng.normal(), -2.5, 2.5))
+    breath = float(rng.uniform(0.6, 1.0))
+    arms: Arms = "beside" if rng.random() < ARMS_BESIDE else "above"
+    anatomy = build_anatomy(person, Lie(roll_degrees=roll, arms=arms, inspiration=breath))
+    scene = scene_of(anatomy, hu={"lung": draw_lung_hu(rng)})
+    stack = chest_stack(anatomy, profile, rng)
+    known = person.covariates
+    if rng.random() < WITHOUT_HEIGHT:
+        known = replace(known, height_cm=None, weight_kg=None)
+    for_lung = lung_stack(stack) if rng.random() < LUNG_SERIES else None
+    return CtExamination(anatomy, scene, profile, stack, _days(rng), known, "chest", for_lung)
+
+
+def _draw_abdomen(
+    person: Person, profile: CtScannerProfile, rng: np.random.Generator
+) -> CtExamination:
     roll = ROLL_SD * float(np.clip(rng.normal(), -2.5, 2.5))
     lie = Lie(roll_degrees=roll, inspiration=float(rng.uniform(0.5, 1.0)))
     anatomy = build_anatomy(person, lie)
@@ -112,8 +166,9 @@ def draw_examination(
         enhancement=math.exp(IODINE_SD * float(rng.normal())),
         oral=bool(rng.random() < ORAL),
     )
-    days = int(rng.integers(1, APART + 1)) * (1 if rng.random() < 0.5 else -1)
-    return CtExamination(anatomy, scene, profile, _stack(anatomy, profile, rng), days)
+    days = _days(rng)
+    stack = _stack(anatomy, profile, rng)
+    return CtExamination(anatomy, scene, profile, stack, days, person.covariates)
 
 
 def _stack(anatomy: Anatomy, scanner: CtScannerProfile, rng: np.random.Generator) -> SliceStack:
@@ -190,11 +245,18 @@ def examined_as(who: Identity, days_later: int) -> Identity:
 
 
 def write_examination(
-    number: int, seed: int, population: str, generator: str, who: Identity, out: Path
+    number: int,
+    seed: int,
+    population: str,
+    generator: str,
+    who: Identity,
+    out: Path,
+    part: CtPart = "abdomen",
 ) -> tuple[WrittenCt, dict[str, Any]]:
-    """Take and write a person's CT as a study of its own, with a hospital's drawing.
+    """Take and write a person's CT as a study of its own, with a hospital's marks and drawing.
 
-    Somebody drew L1 to L5 on the slices through their middles, and on no other.
+    Somebody marked the middles of `MARKED`. Of an abdominal one somebody also drew L1 to L5 on the
+    slices through their middles, and on no other.
 
     Parameters
     ----------
@@ -204,6 +266,8 @@ def write_examination(
         As on the day of the DXA.
     out : Path
         The DICOM folder; the study gets ``<patient id>/<study date>_CT/`` in it.
+    part : {"abdomen", "chest"}
+        What it is of.
 
     Returns
     -------
@@ -211,22 +275,38 @@ def write_examination(
         What was written, and what only a phantom knows: ``days_later``, ``phase``, ``oral``,
         ``kvp``, ``kernel``, ``thickness_mm``, ``core_g_cm3`` by level, ``lumbar``.
     """
-    one = draw_examination(number, seed, population, generator)
+    one = draw_examination(number, seed, population, generator, part=part)
     identity = examined_as(who, one.days_later)
     folder = out / identity.patient_id / f"{identity.study_date:%Y%m%d}_CT"
     folder.mkdir(parents=True)
-    rng = numpy_generator(seed, "ct photons", generator, population, number)
-    covariates = one.anatomy.person.covariates
-    middles = {level: place for level, place in middles_of(one).items() if level in CT_LEVELS}
+    purpose = "ct photons" if part == "abdomen" else "chest ct photons"
+    rng = numpy_generator(seed, purpose, generator, population, number)
+    middles = {
+        level: place for level, place in middles_of(one).items() if level in MARKED[one.part]
+    }
     drawn: dict[int, NDArray[np.uint8]] = {}
+    wanted = set(middles.values()) if part == "abdomen" else set()
     written = write_series(
-        _watched(one, rng, set(middles.values()), drawn),
-        one.scene, one.scanner, one.stack, folder, identity, covariates,
+        _watched(one, rng, wanted, drawn),
+        one.scene, one.scanner, one.stack, folder, identity, one.known, part=part,
     )  # fmt: skip
-    masks = _write_drawing(written.paths, drawn, folder, identity)
-    person, protocol = one.anatomy.person, one.stack.protocol
+    files = len(written.paths) + _write_drawing(written.paths, drawn, folder, identity)
+    if one.for_lung is not None:
+        inside = folder / "LUNG"
+        inside.mkdir()
+        lung = write_series(
+            acquire(one.scene, one.scanner, one.for_lung, rng),
+            one.scene, one.scanner, one.for_lung, inside, identity, one.known, 3, part=part,
+        )  # fmt: skip
+        files += len(lung.paths)
     levels = {level: one.stack.position(place)[2] for level, place in middles.items()}
-    return WrittenCt(identity, len(written.paths) + masks, levels), {
+    return WrittenCt(identity, files, levels), _told(one)
+
+
+def _told(one: CtExamination) -> dict[str, Any]:
+    """What only a phantom knows of an examination."""
+    person, protocol = one.anatomy.person, one.stack.protocol
+    return {
         "days_later": one.days_later,
         "phase": one.scene.contrast.name if one.scene.contrast else "native",
         "oral": one.scene.oral,

@@ -1,4 +1,4 @@
-"""Digital patients with an abdominal CT and the DXA values of another day, for tasks to learn from.
+"""Digital patients with a CT and the DXA values of another day, for tasks to learn from.
 
 A series takes 60 MB, so patients are not held: each is rendered once, kept in a folder, and read
 from there slice by slice as a hospital's store does it.
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import PhantomError
+from shared.phantom.imaging.ct.chest import CtPart
 from shared.phantom.imaging.ct.scanner import CT_SCANNERS, generic_ct_scanner
 from shared.records import (
     DAYS_PER_MONTH,
@@ -59,18 +60,23 @@ class CtOrder:
         A key of `person.covariates.POPULATIONS`.
     scanners : (str, str) or None
         Keys of `CT_SCANNERS` and of `imaging.dxa.looks.SOLID_SCANNERS`; made-up ones by default.
+    part : {"abdomen", "chest"}
+        What the CT is of.
     """
 
     seed: int
     generator: str = PLAIN.name
     population: str = "generic"
     scanners: tuple[str, str] | None = None
+    part: CtPart = "abdomen"
 
     @property
     def told(self) -> str:
         """All that a patient follows from besides the number."""
         parts = [CT_VERSION, SOLID_VERSION, GENERATORS[self.generator].digest]
         parts += [calibration().digest, GENERIC_SCANNERS, self.population, self.scanners, self.seed]
+        if self.part != "abdomen":
+            parts.append(self.part)
         return "|".join(map(str, parts))
 
 
@@ -158,17 +164,20 @@ def ct_patient(number: int, order: CtOrder) -> StudyRecord:
         if ct is None
         else CT_SCANNERS[ct]
     )
-    one = draw_examination(number, order.seed, order.population, order.generator, scanner)
+    one = draw_examination(
+        number, order.seed, order.population, order.generator, scanner, order.part
+    )
     visit = render_by_names(number, order.seed, dxa, order.population, generator=order.generator)
     vendor = Vendor.GENERIC if dxa is None else visit.vendor
-    rng = numpy_generator(order.seed, "ct photons", order.generator, order.population, number)
+    purpose = "ct photons" if order.part == "abdomen" else "chest ct photons"
+    rng = numpy_generator(order.seed, purpose, order.generator, order.population, number)
     return StudyRecord(
         _name(number, order),
         _name(number, order),
         Vendor.GENERIC if ct is None else Vendor.OTHER,
         {},
         StudyLabels(),
-        one.anatomy.person.covariates,
+        one.known,
         {SERIES: volume_of(one, rng)},
         PairedLabels(visit.labels, vendor, -one.days_later / DAYS_PER_MONTH),
     )
@@ -207,7 +216,8 @@ def volume_of(one: CtExamination, rng: np.random.Generator) -> VolumeRecord:
 
 
 def _name(number: int, order: CtOrder) -> str:
-    return f"solid-ct-{order.generator}-{order.population}-{order.seed}-{number:06d}"
+    part = "" if order.part == "abdomen" else f"{order.part}-"
+    return f"solid-ct-{part}{order.generator}-{order.population}-{order.seed}-{number:06d}"
 
 
 def _folder(cache: Path, number: int, order: CtOrder) -> Path:

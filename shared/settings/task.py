@@ -16,12 +16,13 @@ class NetworkSettings(Settings):
     `size` is ``small`` (minutes on two cores) or ``published`` (the size of the
     literature); `image_size` is the tensor height and width in pixels, at
     most 4096 each. With `patient_facts` a task that can is also given age, sex and body
-    mass index; the others leave it without effect.
+    mass index, with `age_and_sex` only these two; the others leave it without effect.
     """
 
     size: Literal["small", "published"] = "small"
     image_size: tuple[Side, Side] | None = None
     patient_facts: bool = False
+    age_and_sex: bool = False
 
 
 class OptimiserSettings(Settings):

@@ -23,6 +23,11 @@ LISTED: Final[dict[str, Callable[[], type[Task]]]] = {
     "xray-bmd": lambda: import_module("shared.tasks.xray.bmd").XrayBmd,
     "ct-localisation": lambda: import_module("shared.tasks.ct.localisation").CtLocalisation,
     "ct-segmentation": lambda: import_module("shared.tasks.ct.segmentation").CtSegmentation,
+    "chest-ct-regions": lambda: import_module("shared.tasks.chest.regions").ChestCtRegions,
+    "chest-ct-osteoporosis": lambda: (
+        import_module("shared.tasks.chest.osteoporosis").ChestCtOsteoporosis
+    ),
+    "chest-ct-smi": lambda: import_module("shared.tasks.chest.muscle_index").ChestCtSmi,
 }
 #: What a new site's policy permits until its engineer says otherwise. A task is not permitted
 #: by being on the list above: sites that exist keep what their site.yaml names.

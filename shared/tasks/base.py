@@ -80,6 +80,9 @@ class Task(ABC):
     reports: ClassVar[bool] = True
     #: Whether it finds outlines. One that does not gives marked slices, if it prepares another.
     outlines: ClassVar[bool] = True
+    #: Whether every study of a kind that it reads asks for it: only then is it told of a study that
+    #: no version of it is in use.
+    always_asked: ClassVar[bool] = True
     #: Tasks whose findings it needs, by name; they read a study before it.
     after: ClassVar[tuple[str, ...]] = ()
 

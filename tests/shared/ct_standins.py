@@ -15,13 +15,14 @@ SHAPE: Final = (84, 80, 110)
 #: Way from one middle to the next, mm, and half sides of a body (Z, Y, X).
 STEP_MM: Final = 33.0
 HALF_MM: Final = (13.0, 15.0, 22.0)
-LEVELS: Final = ("T12", "L1", "L2", "L3", "L4", "L5")
+LEVELS: Final = ("T11", "T12", "L1", "L2", "L3", "L4", "L5")
 
 
 def lumbar_ct(
     generator: np.random.Generator,
     densities: Mapping[str, float] | float = 1.0,
     lowest_mm: float = 30.0,
+    cortex: float | None = None,
 ) -> VolumeRecord:
     """Bodies with spinous processes in soft tissue on a table, ribs above, a pelvis below.
 
@@ -32,6 +33,8 @@ def lumbar_ct(
         What each body holds; its core has 150 HU times that.
     lowest_mm : float
         Middle of L5 above the first slice's lower edge.
+    cortex : float, optional
+        HU of a voxel of cortex around each body, one deep; none by default.
     """
     z, y, x = ((np.arange(size) + 0.5) * step for size, step in zip(SHAPE, SPACING, strict=True))
     deep, rows, columns = z[:, None, None], y[None, :, None], x[None, None, :]
@@ -51,6 +54,11 @@ def lumbar_ct(
         process = process & (np.abs(columns - middle) < 4)
         density = densities if isinstance(densities, float) else densities.get(level, 1.0)
         hu[body] = 150 * density
+        if cortex is not None:
+            core = (np.abs(rows - 165) < HALF_MM[1] - 3) & (
+                np.abs(columns - middle) < HALF_MM[2] - 3
+            )
+            hu[body & ~core] = cortex
         hu[process] = 400
         regions[body | process] = VERTEBRA_CODES["volume"][level]
         if z[0] <= height <= z[-1]:

@@ -7,6 +7,7 @@ from typing import Final
 from tests.verify import (
     attenuation,
     auditing,
+    chest,
     circularity,
     films,
     generators,
@@ -36,6 +37,7 @@ _ALL: Final = (
     population.TOPIC,
     persons.TOPIC,
     circularity.TOPIC,
+    chest.TOPIC,
     pictures.TOPIC,
     quality.TOPIC,
     planted_faults.TOPIC,

@@ -24,6 +24,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import CTImageStorage
 
+from shared.phantom.imaging.ct.chest import CtPart
 from shared.phantom.imaging.ct.scanner import CtMaker, CtScannerProfile
 from shared.phantom.imaging.ct.scene import CtScene
 from shared.phantom.imaging.ct.stack import SliceStack
@@ -133,6 +134,7 @@ def write_series(
     identity: Identity,
     known: Covariates,
     number: int = 2,
+    part: CtPart = "abdomen",
 ) -> WrittenSeries:
     """Write a series as it is taken, slice by slice.
 
@@ -150,9 +152,12 @@ def write_series(
         What the headers say of the patient.
     number : int
         Of the series in its study.
+    part : {"abdomen", "chest"}
+        What it is of.
     """
     habits = HABITS[scanner.maker]
     dataset = _header(habits, scene, scanner, stack, identity, known, number)
+    _name_part(dataset, part, scene, stack)
     outside = outside_circle(stack)
     encoded = _Encoded(dataset, implicit=habits.implicit)
     paths = []
@@ -243,10 +248,6 @@ def _header(
     dataset.ImageType = list(habits.image_type)
     dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = dataset.StudyDate
     dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = dataset.StudyTime
-    dataset.BodyPartExamined = "ABDOMEN"
-    phase = scene.contrast.name if scene.contrast is not None else "native"
-    dataset.SeriesDescription = f"Abdomen {phase} {protocol.thickness_mm:g}"
-    dataset.ProtocolName = "Abdomen/Pelvis"
     dataset.KVP = f"{protocol.kvp}"
     dataset.SliceThickness = f"{protocol.thickness_mm:g}"
     if scanner.maker in ("ge", "philips"):
@@ -278,6 +279,20 @@ def _header(
     if habits.padding is not None:
         dataset.add_new("PixelPaddingValue", "SS" if habits.signed else "US", habits.padding)
     return dataset
+
+
+def _name_part(dataset: Dataset, part: CtPart, scene: CtScene, stack: SliceStack) -> None:
+    """What a series says that it is of."""
+    phase = scene.contrast.name if scene.contrast is not None else "native"
+    if part == "abdomen":
+        dataset.BodyPartExamined, dataset.ProtocolName, word = (
+            "ABDOMEN",
+            "Abdomen/Pelvis",
+            "Abdomen",
+        )
+    else:
+        dataset.BodyPartExamined, dataset.ProtocolName, word = "CHEST", "Chest", "Thorax"
+    dataset.SeriesDescription = f"{word} {phase} {stack.protocol.thickness_mm:g}"
 
 
 def _add_contrast(dataset: Dataset, habits: CtHabits, scene: CtScene) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,18 +110,20 @@ class FoundLandmark:
     chance: float
 
 
-def found_landmarks(output: Tensor) -> dict[str, FoundLandmark]:
+def found_landmarks(output: Tensor, names: Sequence[str] = LANDMARKS) -> dict[str, FoundLandmark]:
     """Where a network believes the landmarks of one patient.
 
     Parameters
     ----------
-    output : Tensor, shape (6, 224)
-        Row logits in the order of `LANDMARKS`.
+    output : Tensor, shape (N, 224)
+        Row logits in the order of `names`.
+    names : sequence of str
+        Of the N landmarks.
     """
     logits = output.detach().double().cpu()
-    chances = with_nowhere(logits).softmax(1)[:, :-1].numpy()  # (6, 224)
+    chances = with_nowhere(logits).softmax(1)[:, :-1].numpy()  # (N, 224)
     found = {}
-    for name, each, seen in zip(LANDMARKS, chances, (logits > UNSEEN / 2).numpy(), strict=True):
+    for name, each, seen in zip(names, chances, (logits > UNSEEN / 2).numpy(), strict=True):
         if not seen.any():
             found[name] = FoundLandmark(0.0, 0.0)
             continue

@@ -78,7 +78,7 @@ def read_levels(found: Mapping[str, FoundLandmark], picture: Tensor, canvas: Can
     canvas : Canvas
         How the slabs lie on it.
     """
-    rows = {name: one.row for name, one in found.items() if _is_seen(one, canvas)}
+    rows = {name: one.row for name, one in found.items() if is_seen(one, canvas)}
     if TOP not in rows:
         return _none("the upper end of L1 was not found in this series")
     ribs, sacrum = shows_ribs(picture, rows[TOP], canvas), SACRUM in rows
@@ -124,7 +124,8 @@ def shows_ribs(picture: Tensor, top: float, canvas: Canvas) -> bool:
     return max(each) >= RIB_ROWS
 
 
-def _is_seen(one: FoundLandmark, canvas: Canvas) -> bool:
+def is_seen(one: FoundLandmark, canvas: Canvas) -> bool:
+    """Say whether a landmark was found, on a row that was scanned."""
     first, last = canvas.scanned
     return one.chance >= LEAST_CHANCE and first <= one.row <= last
 

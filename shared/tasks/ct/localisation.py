@@ -31,7 +31,7 @@ from shared.tasks.ct.landmarks import (
     marked_rows,
     slice_of_slab,
 )
-from shared.tasks.ct.levels import doubts_in_words, read_levels
+from shared.tasks.ct.levels import ReadLevels, doubts_in_words, read_levels
 from shared.tasks.ct.moving import move_canvas, recount
 from shared.tasks.ct.series import chosen_series, why_none
 from shared.tasks.ct.slabs import SLAB_MM, Slabs, SlabsError, to_slabs
@@ -72,10 +72,31 @@ class CtLocalisation(Task):
     released: ClassVar[ReleasedSums] = ReleasedSums(means=("error_mm",))
     assesses: ClassVar[str] = "which vertebra is which in a CT series"
     outlines: ClassVar[bool] = False
+    #: What it looks for, the upper end of L1 first; the vertebrae among it whose error counts; and
+    #: the rows that its second network sees.
+    landmarks: ClassVar[tuple[str, ...]] = LANDMARKS
+    middles: ClassVar[tuple[str, ...]] = LUMBAR
+    near: ClassVar[tuple[int, int]] = NEAR
+
+    def chosen(self, study: StudyRecord) -> tuple[str, VolumeRecord] | None:
+        """Choose the series that is read; None if there is none."""
+        return chosen_series(study)
+
+    def why_none(self, study: StudyRecord) -> str:
+        """Say why no series is read, as part of a sentence."""
+        return why_none(study)
+
+    def rows(self, volume: VolumeRecord, slabs: Slabs) -> dict[str, float]:
+        """Rows of the landmarks that somebody marked or drew."""
+        return marked_rows(volume, slabs)
+
+    def read(self, output: Tensor, drawn: Tensor, canvas: Canvas) -> ReadLevels:
+        """Say which levels are certain; `output` (N, 224) are row logits of one patient."""
+        return read_levels(found_landmarks(output), drawn, canvas)
 
     def uses(self, study: StudyRecord) -> bool:
         """Use a study with a series in which the middles of L1 and L2 are marked, or one drawn."""
-        chosen = chosen_series(study)
+        chosen = self.chosen(study)
         if chosen is None:
             return False
         marked = {"L1", "L2"} <= set(chosen[1].marked_slices)
@@ -88,11 +109,11 @@ class CtLocalisation(Task):
         -------
         Sample
             "image" (1, 2, 224, 96) in [0, 1]; "covariates" (1, 1), the row around which the
-            second network looks, −1 = where the first found L1; "weight" (1,); "row" (1, 6), of
-            each landmark, −1 where it lies outside of the picture, and "known" (1, 6), 1 where
-            that is known; "scanned" (1, 2), first and last row with a slab.
+            second network looks, −1 = where the first found L1; "weight" (1,); "row" (1, N), of
+            each of the N landmarks, −1 where it lies outside of the picture, and "known" (1, N), 1
+            where that is known; "scanned" (1, 2), first and last row with a slab.
         """
-        chosen = chosen_series(study)
+        chosen = self.chosen(study)
         drawn, slabs = torch.zeros(2, *CANVAS), None
         if chosen is not None:
             try:
@@ -100,7 +121,7 @@ class CtLocalisation(Task):
                 drawn = draw_canvas(slabs)
             except SlabsError:
                 slabs = None
-        return sample_of(drawn, None if chosen is None else chosen[1], slabs)
+        return self._sample(drawn, None if chosen is None else chosen[1], slabs)
 
     def augment(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Recount, move, stretch, cut and shade the projections; the second network is shown L1."""
@@ -110,7 +131,7 @@ class CtLocalisation(Task):
         """Make the two U-Nets."""
         from shared.networks.levels import LevelNetwork
 
-        return LevelNetwork(2, len(LANDMARKS) - 1, NEAR, self.settings.network.size)
+        return LevelNetwork(2, len(self.landmarks) - 1, self.near, self.settings.network.size)
 
     def head_parameters(self) -> tuple[str, ...]:
         """Name the last normalisation and convolution of both."""
@@ -135,7 +156,7 @@ class CtLocalisation(Task):
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:
         """Sum each patient's mean error, and those in whom a level is shifted."""
         errors = [
-            middle_errors(one, batch["row"][place], batch["known"][place])
+            self.errors(one, batch["row"][place], batch["known"][place])
             for place, one in enumerate(output)
             if batch["weight"][place] > 0
         ]
@@ -156,18 +177,20 @@ class CtLocalisation(Task):
 
     def find(self, reading: Reading) -> Findings:
         """Find the slices through the middles of L1 to L4, of those that are certain."""
-        chosen = chosen_series(reading.study)
+        chosen = self.chosen(reading.study)
         what = "which vertebra is which"
         if chosen is None:
-            return Findings(not_assessed=(NotAssessed(what=what, why=why_none(reading.study)),))
+            return Findings(
+                not_assessed=(NotAssessed(what=what, why=self.why_none(reading.study)),)
+            )
         uid, volume = chosen
         try:
             slabs = to_slabs(volume)
         except SlabsError as error:
             return Findings(not_assessed=(NotAssessed(what=what, why=f"the series: {error}"),))
         drawn = draw_canvas(slabs)
-        output = reading.run(sample_of(drawn, None, slabs))[0]
-        read = read_levels(found_landmarks(output), drawn, Canvas(len(slabs.hu)))
+        output = reading.run(self._sample(drawn, None, slabs))[0]
+        read = self.read(output, drawn, Canvas(len(slabs.hu)))
         marks = {level: slice_of_slab(place, slabs.placed) for level, place in read.slabs.items()}
         gaps = [
             NotAssessed(what=f"the level of {levels}", why=f"it {why}")
@@ -177,42 +200,40 @@ class CtLocalisation(Task):
             gaps.append(NotAssessed(what="the number of lumbar vertebrae", why=read.note))
         return Findings(not_assessed=tuple(gaps), marked_slices={uid: marks} if marks else {})
 
+    def _sample(self, drawn: Tensor, volume: VolumeRecord | None, slabs: Slabs | None) -> Sample:
+        """Make the sample of a picture, with its marks if there is a series (see `sample`)."""
+        rows = {} if volume is None or slabs is None else self.rows(volume, slabs)
+        scanned = (0, 0) if slabs is None else Canvas(len(slabs.hu)).scanned
+        known = [float(name in rows) for name in self.landmarks]
+        return {
+            "image": drawn[None],
+            "covariates": torch.full((1, 1), NO_ROW),
+            "weight": torch.tensor([float(TOP in rows)]),
+            "row": torch.tensor([[rows.get(name, NO_ROW) for name in self.landmarks]]),
+            "known": torch.tensor([known]),
+            "scanned": torch.tensor([[float(place) for place in scanned]]),
+        }
 
-def sample_of(drawn: Tensor, volume: VolumeRecord | None, slabs: Slabs | None) -> Sample:
-    """Make the sample of a picture, with its marks if there is a series (see `sample`)."""
-    rows = {} if volume is None or slabs is None else marked_rows(volume, slabs)
-    scanned = (0, 0) if slabs is None else Canvas(len(slabs.hu)).scanned
-    known = [float(name in rows) for name in LANDMARKS]
-    return {
-        "image": drawn[None],
-        "covariates": torch.full((1, 1), NO_ROW),
-        "weight": torch.tensor([float(TOP in rows)]),
-        "row": torch.tensor([[rows.get(name, NO_ROW) for name in LANDMARKS]]),
-        "known": torch.tensor([known]),
-        "scanned": torch.tensor([[float(place) for place in scanned]]),
-    }
+    def errors(self, output: Tensor, row: Tensor, known: Tensor) -> list[float]:
+        """Errors of the middles that are known and in the picture, mm.
+
+        Parameters
+        ----------
+        output : Tensor, shape (N, 224)
+        row, known : Tensor, shape (N,)
+        """
+        found = found_landmarks(output, self.landmarks)
+        return [
+            abs(found[name].row - float(row[place])) * SLAB_MM
+            for place, name in enumerate(self.landmarks)
+            if name in self.middles and known[place] > 0 and row[place] >= 0
+        ]
 
 
 def show_l1(sample: Sample, generator: np.random.Generator) -> Sample:
     """Let the second network look nearly where L1 truly is, if it is in the picture."""
-    top = float(sample["row"][0, LANDMARKS.index(TOP)])
+    top = float(sample["row"][0, 0])
     if top < 0:
         return sample
     shown = top + OFF_ROWS * float(np.clip(generator.normal(), -2, 2))
     return {**sample, "covariates": torch.full((1, 1), max(shown, 0.0))}
-
-
-def middle_errors(output: Tensor, row: Tensor, known: Tensor) -> list[float]:
-    """Errors of the middles of L1 to L4 that are known and in the picture, mm.
-
-    Parameters
-    ----------
-    output : Tensor, shape (6, 224)
-    row, known : Tensor, shape (6,)
-    """
-    found = found_landmarks(output)
-    return [
-        abs(found[name].row - float(row[place])) * SLAB_MM
-        for place, name in enumerate(LANDMARKS)
-        if name in LUMBAR and known[place] > 0 and row[place] >= 0
-    ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.regions import SACRUM
-from shared.tasks.ct.landmarks import CANVAS, LANDMARKS, TOP
+from shared.tasks.ct.landmarks import CANVAS, LANDMARKS
 from shared.tasks.sample import Sample
 
 #: Factor on sizes, way up and down in rows and aside in columns, logarithm of gamma and of
@@ -33,14 +33,18 @@ RECOUNTED: Final = (0.15, 0.15)
 WITHOUT_L1: Final = 0.08
 
 
-def move_canvas(sample: Sample, generator: np.random.Generator) -> Sample:
+def move_canvas(
+    sample: Sample, generator: np.random.Generator, kept_below: int = KEPT_BELOW
+) -> Sample:
     """Stretch, move, cut and shade one patient's canvas, with its landmarks.
 
     Parameters
     ----------
     sample : Sample
-        Of `shared.tasks.ct.localisation`.
+        Of `shared.tasks.ct.localisation`; the upper end of L1 is its first landmark.
     generator : Generator
+    kept_below : int
+        What is cut below ends at least so many rows below it.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def move_canvas(sample: Sample, generator: np.random.Generator) -> Sample:
     rows = torch.where(sample["row"] >= 0, there(sample["row"]), sample["row"])
     scanned = there(sample["scanned"]).clamp(0, CANVAS[0] - 1)
     first, last = _cut(
-        float(scanned[0, 0]), float(scanned[0, 1]), float(rows[0, LANDMARKS.index(TOP)]), generator
+        float(scanned[0, 0]), float(scanned[0, 1]), float(rows[0, 0]), generator, kept_below
     )
     places = torch.arange(CANVAS[0])[:, None]
     inside = (places >= first) & (places <= last)
@@ -110,7 +114,7 @@ def _moved(image: Tensor, zoom: float, down: float, aside: float) -> Tensor:
 
 
 def _cut(
-    first: float, last: float, top: float, generator: np.random.Generator
+    first: float, last: float, top: float, generator: np.random.Generator, kept_below: int
 ) -> tuple[float, float]:
     """First and last row that are left."""
     above, below, without = generator.random(3)
@@ -122,7 +126,7 @@ def _cut(
     if above < CUT:
         first = max(first, first + (top + KEPT_ABOVE - first) * share[0])
     if below < CUT:
-        last = min(last, last + (top + KEPT_BELOW - last) * share[1])
+        last = min(last, last + (top + kept_below - last) * share[1])
     return float(first), float(last)
 
 

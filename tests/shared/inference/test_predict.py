@@ -144,6 +144,16 @@ def test_a_task_without_champion_is_no_matter_of_a_study_that_it_does_not_concer
     assert without == [TASKS["vfa-fracture"].assesses]
 
 
+def test_only_a_task_that_every_such_study_asks_for_is_missed(tmp_path: Path) -> None:
+    write_ct(tmp_path)
+    [ct] = read_study_folder(tmp_path).studies
+    absent = list(reporting_tasks().values())
+    prediction, _, _ = read_study(ct, [], absent=absent)
+    without = {gap.what for gap in prediction.not_assessed if "is champion" in gap.why}
+    named = {name for name, task in reporting_tasks().items() if task.assesses in without}
+    assert named == {"ct-localisation", "ct-segmentation", "ct-bmd"}
+
+
 def test_each_reporting_task_says_in_words_what_it_assesses() -> None:
     for name, task in reporting_tasks().items():
         assert task.assesses

@@ -26,7 +26,7 @@ SEED = 8
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("solid") / "hospital"
     return out, make_hospital(
-        out, "lunar", 1, SEED, "urban", anatomy="plain", ct=True, truth=True
+        out, "lunar", 1, SEED, "urban", anatomy="plain", ct="abdomen", truth=True
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_points_have_no_ct_and_an_unknown_anatomy_is_answered_with_the_known_one
     tmp_path: Path,
 ) -> None:
     with pytest.raises(PhantomError, match="--anatomy near_to_life"):
-        make_hospital(tmp_path / "h", "lunar", 1, 7, ct=True)
+        make_hospital(tmp_path / "h", "lunar", 1, 7, ct="abdomen")
     with pytest.raises(PhantomError, match="points, plain, near_to_life"):
         make_hospital(tmp_path / "h", "lunar", 1, 7, anatomy="clay")
     assert not (tmp_path / "h").exists()

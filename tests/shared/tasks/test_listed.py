@@ -31,6 +31,9 @@ REVIEWED = {
     "xray-vertebrae": ReleasedSums(means=("dice",)),
     "xray-bmd": ReleasedSums(regressions=("lumbar", "femoral_neck", "total_hip")),
     "ct-localisation": ReleasedSums(means=("error_mm",)),
+    "chest-ct-regions": ReleasedSums(means=("error_mm",)),
+    "chest-ct-osteoporosis": ReleasedSums(),
+    "chest-ct-smi": ReleasedSums(),
     "ct-segmentation": ReleasedSums(means=("dice", "dice_L1", "dice_L2", "dice_L3", "dice_L4")),
 }  # fmt: skip
 
@@ -45,7 +48,9 @@ def test_a_task_is_listed_by_its_own_name() -> None:
 
 
 def test_a_task_that_is_not_listed_is_one_sentence() -> None:
-    with pytest.raises(UnknownTaskError, match=r"'os\.system' \(must be one of ct-bmd, "):
+    with pytest.raises(
+        UnknownTaskError, match=r"'os\.system' \(must be one of chest-ct-osteoporosis, "
+    ):
         task_class("os.system")
 
 

@@ -36,17 +36,19 @@ class WithEverything(Standins):
 
     @cache  # noqa: B019
     def volume(self, patient: str, density: float) -> VolumeRecord:
-        core = dict.fromkeys(LUMBAR, (500 * density - 350) / 150)
-        return lumbar_ct(np.random.default_rng(int(patient[-3:])), core)
+        core = dict.fromkeys(("T11", "T12", *LUMBAR), (500 * density - 350) / 150)
+        return lumbar_ct(np.random.default_rng(int(patient[-3:])), core, cortex=500.0)
 
     def with_everything(self, study: StudyRecord) -> StudyRecord:
         density = study.labels.bmd["L1-L4"]
         return replace(
             study,
             images={**study.images, View.LUMBAR_AP: study.images[View.SPINE_PA]},
+            # muscle over height squared goes with density, for the task that sees nothing else
+            covariates=replace(study.covariates, height_cm=200 - 40 * density),
             volumes={"ct": self.volume(study.patient, density)},
             paired=PairedLabels(
-                StudyLabels(bmd=dict.fromkeys(LUMBAR, density)), Vendor.GENERIC, 1.0
+                StudyLabels(bmd=dict.fromkeys((*LUMBAR, "L1-L4"), density)), Vendor.GENERIC, 1.0
             ),
         )
 
@@ -215,6 +217,8 @@ STEPS_TO_LEARN = {
     "xray-vertebrae": 12,
     "ct-localisation": 8,
     "ct-segmentation": 4,
+    "chest-ct-regions": 8,
+    "chest-ct-smi": 400,
 }
 
 

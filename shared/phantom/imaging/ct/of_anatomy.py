@@ -39,6 +39,8 @@ class SlabLabeller:
     ----------
     tissues : sequence of Tissue
         In order.
+    hu : mapping of str to float
+        HU of tissues that differ in this patient from the table's, by name.
 
     Attributes
     ----------
@@ -46,12 +48,14 @@ class SlabLabeller:
         By code.
     """
 
-    def __init__(self, tissues: Sequence[Tissue]) -> None:
+    def __init__(self, tissues: Sequence[Tissue], hu: Mapping[str, float] | None = None) -> None:
         self.tissues = tissues
+        own = hu or {}
         self.looks = [OUTSIDE] * (max(one.code for one in tissues) + 1)
         for one in tissues:
             made = one.substance
-            self.looks[one.code] = TissueLook(made.hounsfield, made.texture, uptake_of(one.name))
+            mean = own.get(one.name, made.hounsfield)
+            self.looks[one.code] = TissueLook(mean, made.texture, uptake_of(one.name))
 
     def codes(self, plane: SlicePlane) -> NDArray[np.uint8]:
         """Codes of the pixels of a plane, shape (H, W)."""
@@ -76,6 +80,7 @@ def scene_of(
     enhancement: float = 1.0,
     oral: bool = False,
     prone: bool = False,
+    hu: Mapping[str, float] | None = None,
 ) -> CtScene:
     """What a scanner meets when this person lies on its table.
 
@@ -91,6 +96,8 @@ def scene_of(
         Whether there is an oral agent in stomach and bowel.
     prone : bool
         On the belly: the table is there.
+    hu : mapping of str to float, optional
+        HU of tissues that differ in this patient from the table's, by name.
     """
     skin = anatomy.tissues[0]
     sheets = [part.faces(grid_of(part)) for part in skin.parts]
@@ -98,7 +105,7 @@ def scene_of(
     highest = [float(np.min(front[back > front])) for front, back in sheets]
     return CtScene(
         bones=anatomy.skeleton.bones,
-        tissues=SlabLabeller(anatomy.tissues),
+        tissues=SlabLabeller(anatomy.tissues, hu),
         back_y=min(highest) if prone else max(lowest),
         metals=[MetalPart(one, one.material) for one in anatomy.skeleton.implants],
         marrow_fat=anatomy.person.composition.marrow_fat,

@@ -1,0 +1,1 @@
+"""Tasks on unenhanced CT of the chest."""
