@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import not_
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -21,8 +22,8 @@ class NetworkSettings(Settings):
 
     size: Literal["small", "published"] = "small"
     image_size: tuple[Side, Side] | None = None
-    patient_facts: bool = False
-    age_and_sex: bool = False
+    patient_facts: bool = Field(default=False, exclude_if=not_)
+    age_and_sex: bool = Field(default=False, exclude_if=not_)
 
 
 class OptimiserSettings(Settings):

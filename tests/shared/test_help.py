@@ -108,7 +108,7 @@ main()
         ("osteofed site check FOLDER dxa", ["dxa-bmd", "dxa-segmentation"]),
         ("osteofed server export vfa", ["vfa-fracture@champion"]),
         ("osteofed server versions --ta", ["--task"]),
-        ("osteofed server versions --task x", ["xray-vertebrae"]),
+        ("osteofed server versions --task x", ["xray-vertebrae", "xray-bmd"]),
     ],
 )
 def test_a_shell_completes_words_and_imports_nothing_heavy(line: str, completed: list[str]) -> None:
