@@ -41,6 +41,14 @@ def predict_command(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="What to write, divided by commas: html, json; for the PACS seg, sr, sc, pdf; "
+            "for other systems fhir, hl7. prediction.json, masks and overlays are always there.",
+        ),
+    ] = "html,json",
     as_json: JsonOption = False,
 ) -> None:
     """Read a study with the champions: masks, BMD, T-scores, fractures, a report.
@@ -49,7 +57,9 @@ def predict_command(
     """
     from shared.clinical.whose_reference import HipReference
     from shared.inference.predict import predict_folder
+    from shared.inference.results import PREDICTION, formats_of
 
+    asked = formats_of(formats)
     site = _site(settings)
     result = predict_folder(
         study_dir,
@@ -60,14 +70,14 @@ def predict_command(
         columns=None if site is None else site.labels,
         hip=HipReference.NHANES if site is None else HipReference(site.scores.hip),
         device=device,
+        formats=asked,
     )
 
     def render() -> None:
         screen = console()
         for folder, prediction in result.predictions.items():
-            screen.print(
-                str(folder / prediction.report), style="bold", markup=False, soft_wrap=True
-            )
+            shown = folder / (prediction.report or PREDICTION)
+            screen.print(str(shown), style="bold", markup=False, soft_wrap=True)
             for sentence in prediction.narrative.impression:
                 screen.print(f"  {sentence}", markup=False)
         for failure in result.failures:

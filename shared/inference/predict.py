@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.clinical.whose_reference import HipReference
 from shared.errors import (
-    InputEmptyError,
-    InputMissingError,
     InputUnreadableError,
     ModelIncompatibleError,
     OsteofedError,
@@ -27,19 +25,20 @@ from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
 from shared.inference.gating import gated, without_champion
 from shared.inference.report import ReportInput, render_report
-from shared.inference.results import REPORT, check_out, write_results
+from shared.inference.results import HTML, USUAL, check_out, kinds_of, write_results
 from shared.inference.schema import Prediction
-from shared.phrases import counted, listed
-from shared.records import Modality, StudyLabels, StudyRecord, modality_of
+from shared.inference.usable_studies import check_input, nothing_usable, with_readable
+from shared.phrases import counted
+from shared.records import StudyLabels, StudyRecord
 from shared.settings.files import LabelColumns
 from shared.training.compute import choose_device
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from shared.dicom.read import ReadResult
     from shared.dicom.read_study import ReadStudy
     from shared.dicom.verdicts import FileVerdict
+    from shared.inference.outputs.kinds import OutputFile
     from shared.tasks.base import Task
 
 
@@ -74,7 +73,7 @@ class FolderResult:
             "studies": [
                 {
                     "folder": str(folder),
-                    "report": str(folder / REPORT),
+                    "report": str(folder / prediction.report) if prediction.report else None,
                     "prediction": prediction.model_dump(mode="json", by_alias=True),
                 }
                 for folder, prediction in self.predictions.items()
@@ -95,6 +94,7 @@ def predict_folder(
     hip: HipReference = HipReference.NHANES,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
+    formats: Collection[str] = USUAL,
 ) -> FolderResult:
     """Read every study in a folder.
 
@@ -118,6 +118,9 @@ def predict_folder(
         ``auto``, ``cpu`` or ``cuda``.
     progress : callable, optional
         Called with a sentence before each study.
+    formats : collection of str
+        Of `shared.inference.results.FORMATS`: what is written besides ``prediction.json``, masks
+        and overlays, which always are.
 
     Returns
     -------
@@ -134,7 +137,7 @@ def predict_folder(
         If `out` holds something else than a prediction, or there is no such device.
     """
     check_out(out)
-    _check_input(study_dir)
+    check_input(study_dir)
     with _importing():
         from shared.dicom.read import read_study_folder
         from shared.networks import densenet, resnet, unet  # noqa: F401
@@ -143,11 +146,11 @@ def predict_folder(
         tasks = reporting_tasks()
     device = choose_device(device)
     champions = load_champions(tasks, registry, models)
-    result = read_study_folder(study_dir, columns)
+    result = read_study_folder(study_dir, columns, headers=bool(kinds_of(formats)))
     readable = frozenset(one for task in tasks.values() for one in task.inputs.modalities)
-    usable = _with(readable, result.studies)
+    usable = with_readable(readable, result.studies)
     if not usable:
-        raise _nothing_usable(study_dir, result, readable)
+        raise nothing_usable(study_dir, result, readable)
     studies = _with_tables(usable, labels, columns)
     seen = frozenset(one for study in studies for one in study.modalities)
     wanted = [name for name, task in tasks.items() if task.inputs.concern(seen)]
@@ -155,7 +158,7 @@ def predict_folder(
     if not ready:
         raise champions.missing[wanted[0]]
     absent = [tasks[name] for name in wanted if name in champions.missing]
-    predictions, failures = _read_each(studies, ready, absent, out, device, hip, progress)
+    predictions, failures = _read_each(studies, ready, absent, out, device, hip, progress, formats)
     if not predictions:
         raise InputUnreadableError(
             f"{study_dir}: none of {counted(len(failures), 'study', 'studies')} could be read: "
@@ -185,6 +188,7 @@ def _read_each(
     device: str,
     hip: HipReference,
     progress: Callable[[str], None] | None,
+    formats: Collection[str],
 ) -> tuple[dict[Path, Prediction], list[StudyFailure]]:
     """Read and write study by study; one bad study never stops the others."""
     predictions: dict[Path, Prediction] = {}
@@ -196,7 +200,10 @@ def _read_each(
             progress(f"study {number} of {len(studies)}")
         try:
             prediction, report, findings = read_study(study, ready, device, absent, hip)
-            write_results(folder, prediction, report, study.images, findings)
+            if HTML not in formats:
+                prediction, report = prediction.model_copy(update={"report": ""}), ""
+            objects = _objects(study, prediction, findings, formats)
+            write_results(folder, prediction, report, study.images, findings, objects)
             predictions[folder] = prediction
         except OsteofedError as error:
             failures.append(StudyFailure(f"study {number}", str(error)))
@@ -208,12 +215,16 @@ def _read_each(
     return predictions, failures
 
 
-def _check_input(study_dir: Path) -> None:
-    """Refuse a folder that is not there or has no file."""
-    if not study_dir.is_dir():
-        raise InputMissingError(f"{study_dir}: no such folder (a folder of DICOM files expected)")
-    if not any(path.is_file() for path in study_dir.rglob("*")):
-        raise InputEmptyError(f"{study_dir}: holds no files (DICOM files of a study expected)")
+def _objects(
+    study: ReadStudy, prediction: Prediction, findings: Findings, formats: Collection[str]
+) -> list[OutputFile]:
+    """Make what goes back of a study, if it is asked for: its libraries take time to load."""
+    kinds = kinds_of(formats)
+    if not kinds:
+        return []
+    from shared.inference.outputs import make
+
+    return make(study, prediction, findings, kinds)
 
 
 def prepare(champion: Champion, device: str = "cpu") -> ReadyModel:
@@ -360,40 +371,3 @@ def _folder_name(number: int, study: ReadStudy) -> str:
     """Name of a study's subfolder: its UID's last digits, free of anything odd."""
     tail = "".join(c for c in study.header.study_uid if c.isdigit())[-12:]
     return f"study-{number:03d}-{tail}" if tail else f"study-{number:03d}"
-
-
-def _with(readable: frozenset[Modality], studies: Sequence[ReadStudy]) -> list[ReadStudy]:
-    """Keep of the studies what some task reads, for example DXA scans and no CT beside them."""
-    kept = []
-    for study in studies:
-        images = {v: image for v, image in study.images.items() if modality_of(v) in readable}
-        volumes = study.volumes if Modality.CT in readable else {}
-        if images or volumes:
-            kept.append(replace(study, images=images, volumes=volumes))
-    return kept
-
-
-def _nothing_usable(
-    study_dir: Path, result: ReadResult, readable: frozenset[Modality]
-) -> OsteofedError:
-    """Say why no study came out of a folder: nothing of ours, or all of it damaged."""
-    if result.studies:
-        volumes = sum(len(study.volumes) for study in result.studies)
-        images = sum(len(study.images) for study in result.studies)
-        wanted = listed(sorted(readable))
-        return InputEmptyError(
-            f"{study_dir}: holds {volumes} CT series and {counted(images, 'radiograph')} but no "
-            f"{wanted} "
-            f"(the models read {wanted}; give the folder of such an export)"
-        )
-    reasons: dict[str, int] = {}
-    for verdict in result.files:
-        reasons[verdict.sentence] = reasons.get(verdict.sentence, 0) + 1
-    most = sorted(reasons.items(), key=lambda item: -item[1])[:3]
-    words = "; ".join(f"{count} × {sentence}" for sentence, count in most) or "no file"
-    text = f"{study_dir}: no study could be read ({words})"
-    damaged = any(
-        verdict.verdict == "refused" and verdict.reason not in ("not_dicom", "media_index")
-        for verdict in result.files
-    )
-    return InputUnreadableError(text) if damaged else InputEmptyError(text)
