@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.runtime.files import appearing
 from shared.settings.base import Count, Finite, Fraction, Positive, Settings
+from shared.settings.bedside import BedsideSettings
 from shared.settings.contract import DataContract, SiteScanner
 from shared.settings.pacs import PacsSettings, ReadingSettings
 from shared.settings.patterns import WORDS, ClassName, Hours, SiteName
@@ -265,6 +266,7 @@ class SiteConfig(Settings):
     compute: SiteCompute = SiteCompute()
     pacs: PacsSettings = PacsSettings()
     reading: ReadingSettings = ReadingSettings()
+    bedside: BedsideSettings = BedsideSettings()
     scanners: tuple[SiteScanner, ...] = ()
 
 

@@ -1,0 +1,4 @@
+"""Complete studies are read.
+
+answering   one study after another, by whatever reads it
+"""
