@@ -32,9 +32,9 @@ from shared.settings.files import LabelColumns
 from shared.settings.pacs import ReadingSettings
 
 from .archives import archives_in, unpack_folder
-from .attributes import covariates_of, quietly, remarks_of, study_date, text_of
+from .attributes import covariates_of, quietly, remarks_of, text_of
 from .parsing import parse
-from .read_study import ReadStudy, StudyHeader
+from .read_study import ReadStudy, StudyHeader, header_of, without_pixels
 from .repeats import STORED, Coverage, choose, coverage_of
 from .scan import FolderScan, SiteReading, judge_copies, scan_folder
 from .study_files import ScannedFile, StudyGroup
@@ -55,7 +55,11 @@ class ReadResult:
 
 
 def read_study_folder(
-    folder: Path, columns: LabelColumns | None = None, settings: ReadingSettings | None = None
+    folder: Path,
+    columns: LabelColumns | None = None,
+    settings: ReadingSettings | None = None,
+    *,
+    headers: bool = False,
 ) -> ReadResult:
     """Read every study under a folder.
 
@@ -67,6 +71,8 @@ def read_study_folder(
         The hospital's column names; None = the defaults.
     settings : ReadingSettings or None
         What the site says of its makers; None = nothing.
+    headers : bool
+        Whether `ReadStudy.headers` are kept.
 
     Returns
     -------
@@ -82,15 +88,16 @@ def read_study_folder(
     with TemporaryDirectory(prefix="osteofed-") as room:  # the owner's alone
         archives = archives_in(folder)
         unpacked = unpack_folder(folder, archives, Path(room) / "unpacked") if archives else None
-        return _read_scanned(scan_folder(folder, reading, unpacked=unpacked), settings)
+        scan = scan_folder(folder, reading, unpacked=unpacked)
+        return _read_scanned(scan, settings, headers)
 
 
-def _read_scanned(scan: FolderScan, settings: ReadingSettings | None) -> ReadResult:
+def _read_scanned(scan: FolderScan, settings: ReadingSettings | None, headers: bool) -> ReadResult:
     """Read every study that was found."""
     verdicts = list(scan.verdicts)
     studies = []
     for group in scan.groups:
-        study, more = read_group(group, settings)
+        study, more = read_group(group, settings, headers=headers)
         verdicts += more
         if study is not None:
             studies.append(study)
@@ -106,6 +113,8 @@ def read_group(
     group: StudyGroup,
     settings: ReadingSettings | None = None,
     earlier: Mapping[str, EarlierSlices] | None = None,
+    *,
+    headers: bool = False,
 ) -> tuple[ReadStudy | None, list[FileVerdict]]:
     """Read the pixels, masks and inner labels of one study.
 
@@ -117,6 +126,8 @@ def read_group(
         What the site says of its makers; None = nothing.
     earlier : mapping of str to EarlierSlices or None
         What came of its CT series before, by SeriesInstanceUID.
+    headers : bool
+        Whether `ReadStudy.headers` are kept.
 
     Returns
     -------
@@ -125,7 +136,7 @@ def read_group(
     verdicts : list of FileVerdict
         One for each file of the group.
     """
-    parts = _Parts(settings or ReadingSettings())
+    parts = _Parts(settings or ReadingSettings(), headers={} if headers else None)
     with quietly():
         for view in group.images:
             _take_view(parts, view, group)
@@ -157,6 +168,7 @@ def read_group(
         model=parts.model,
         identifiers=frozenset(parts.identifiers),
         identified=frozenset(parts.identified),
+        headers=parts.headers or {},
     )
     return study, parts.verdicts
 
@@ -184,11 +196,14 @@ class _Parts:
     model: str = ""
     identifiers: set[SeenIdentifier] = field(default_factory=set)
     identified: set[str] = field(default_factory=set)
+    headers: dict[str, Dataset] | None = None
 
     def identify(self, dataset: Dataset, file: ScannedFile) -> None:
         """Collect what in a file names the patient."""
         self.identifiers |= identifiers_of(dataset, file.name)
         self.identified.add(file.name)
+        if self.headers is not None:
+            self.headers[file.digest] = without_pixels(dataset)
 
     def refuse(self, view: View, files: Sequence[ScannedFile], reason: str, detail: str) -> None:
         """Set files of a view aside, and keep why it has no image unless one is taken."""
@@ -199,7 +214,7 @@ class _Parts:
     def describe(self, dataset: Dataset, file: ScannedFile, covariates: Covariates) -> None:
         """Keep what a data set says of the study; the first one that says it counts."""
         self.covariates = covariates
-        self.header = self.header or _header(dataset, file.study_uid)
+        self.header = self.header or header_of(dataset, file.study_uid)
         self.maker = self.maker or text_of(dataset, "Manufacturer")[:LONGEST_NAME]
         self.model = self.model or text_of(dataset, "ManufacturerModelName")[:LONGEST_NAME]
 
@@ -378,23 +393,7 @@ def _read_mask(
     return None, []
 
 
-def _header(dataset: Dataset, study_uid: str) -> StudyHeader:
-    """Identifiers of a study."""
-    return StudyHeader(
-        patient_id=text_of(dataset, "PatientID"),
-        patient_name=text_of(dataset, "PatientName"),
-        study_uid=study_uid,
-        study_date=study_date(dataset),
-        accession=text_of(dataset, "AccessionNumber"),
-    )
-
-
 __all__ = [
-    "ReadResult",
-    "ReadVolume",
-    "join_labels",
-    "judge_tables",
-    "merge_labels",
-    "read_group",
+    "ReadResult", "ReadVolume", "join_labels", "judge_tables", "merge_labels", "read_group",
     "read_study_folder",
-]
+]  # fmt: skip

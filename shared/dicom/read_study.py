@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Final
 
+from pydicom.dataset import Dataset
+
+from shared.dicom.attributes import study_date, text_of
 from shared.dicom.ct.volume import ReadVolume
 from shared.dicom.phi.identifiers import SeenIdentifier
 from shared.dicom.pixels.orientation import Facing
@@ -39,6 +43,30 @@ class StudyHeader:
     def __repr__(self) -> str:
         """Hide everything, so that no log or traceback shows a patient."""
         return "StudyHeader(***)"
+
+
+def header_of(dataset: Dataset, study_uid: str) -> StudyHeader:
+    """Identifiers of a study, as one of its files has them."""
+    return StudyHeader(
+        patient_id=text_of(dataset, "PatientID"),
+        patient_name=text_of(dataset, "PatientName"),
+        study_uid=study_uid,
+        study_date=study_date(dataset),
+        accession=text_of(dataset, "AccessionNumber"),
+    )
+
+
+#: Pixel data, whole, as floats and as doubles.
+PIXELS: Final = (0x7FE00010, 0x7FE00008, 0x7FE00009)
+
+
+def without_pixels(dataset: Dataset) -> Dataset:
+    """Give a data set of its own with the same attributes but for the pixels."""
+    kept = Dataset()
+    items = {tag: dataset.get_item(tag) for tag in dataset.keys() if tag not in PIXELS}  # noqa: SIM118
+    kept.update(items)
+    kept.file_meta = dataset.file_meta
+    return kept
 
 
 @dataclass(frozen=True)
@@ -82,6 +110,9 @@ class ReadStudy:
         Everything in the files that names the patient, for `client.phi.identifier_index`.
     identified : frozenset of str
         Names of the files that were read for `identifiers`: not of every file of the study.
+    headers : mapping of str to Dataset
+        Attributes without pixels of every file that was read, by the SHA-256 of the file: what
+        is sent back refers to them. Empty unless they were asked for. They identify.
     """
 
     header: StudyHeader
@@ -102,6 +133,7 @@ class ReadStudy:
     model: str = ""
     identifiers: frozenset[SeenIdentifier] = frozenset()
     identified: frozenset[str] = frozenset()
+    headers: Mapping[str, Dataset] = field(default_factory=dict, repr=False)
 
     @property
     def modalities(self) -> frozenset[Modality]:

@@ -33,6 +33,7 @@ from .content import content_digest
 from .ct import slices as ct
 from .labels import structured_report
 from .masks import segmentation
+from .own_uids import is_ours
 from .parsing import parse
 from .repeats import made_when
 from .site_reading import SiteReading, view_of_file
@@ -279,6 +280,8 @@ def _describe(
         # They name things later on: nothing but digits and dots gets that far.
         if not UID_TEXT.fullmatch(text_of(dataset, keyword)):
             raise SetAsideError("uid_invalid")
+    if is_ours(common["instance_uid"]):  # what was estimated never comes back as what was measured
+        raise SetAsideError("own_result")
     unlinked = not common["study_uid"] or not common["instance_uid"]
     if sop_class in segmentation.CLASSES:
         if unlinked:

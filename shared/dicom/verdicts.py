@@ -39,6 +39,7 @@ REASONS: Final[dict[str, tuple[Verdict, str]]] = {
         "the scan without text, and the values of a printed page as a table or structured report",
     ),
     "document": ("quarantined", "an object without an image (report, presentation, document)"),
+    "own_result": ("quarantined", "a result of OsteoFed that was sent back, and no source"),
     "view_not_used": ("quarantined", "a scan type that no task uses yet"),
     "both_hips": (
         "quarantined",
