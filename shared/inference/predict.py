@@ -9,18 +9,12 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.clinical.whose_reference import HipReference
-from shared.errors import (
-    InputEmptyError,
-    InputMissingError,
-    InputUnreadableError,
-    ModelIncompatibleError,
-    OsteofedError,
-)
+from shared.errors import InputUnreadableError, ModelIncompatibleError, OsteofedError
 from shared.findings.completion import blind
 from shared.findings.findings import Findings
 from shared.inference.assemble import StudyIdentity, Subject, assemble
@@ -29,15 +23,16 @@ from shared.inference.gating import gated, without_champion
 from shared.inference.report import ReportInput, render_report
 from shared.inference.results import REPORT, check_out, write_results
 from shared.inference.schema import Prediction
-from shared.phrases import counted, listed
-from shared.records import Modality, StudyLabels, StudyRecord, modality_of
+from shared.inference.studies.usable import check_folder, usable_studies
+from shared.phrases import counted
+from shared.records import StudyLabels, StudyRecord
 from shared.settings.files import LabelColumns
+from shared.settings.pacs import ReadingSettings
 from shared.training.compute import choose_device
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from shared.dicom.read import ReadResult
     from shared.dicom.read_study import ReadStudy
     from shared.dicom.verdicts import FileVerdict
     from shared.tasks.base import Task
@@ -92,6 +87,8 @@ def predict_folder(
     models: Path | None = None,
     labels: Path | None = None,
     columns: LabelColumns | None = None,
+    reading: ReadingSettings | None = None,
+    trust: str | None = None,
     hip: HipReference = HipReference.NHANES,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
@@ -112,6 +109,11 @@ def predict_folder(
         shown for comparison.
     columns : LabelColumns, optional
         Names of the hospital's columns.
+    reading : ReadingSettings, optional
+        What the hospital says of its makers and scan names.
+    trust : str, optional
+        The coordinator's public key. Without it the versions are read as they are, and the
+        result says that nothing shows where they come from.
     hip : HipReference
         With whom the site has its hips compared.
     device : str
@@ -130,39 +132,36 @@ def predict_folder(
     NoChampionError
         If no task that reads these studies has a champion. Nothing is written then. A single
         task without one is said in the report as not assessed.
+    PassportInvalidError
+        If a version is not what the key signed. Nothing is written then.
     ConfigError
         If `out` holds something else than a prediction, or there is no such device.
     """
     check_out(out)
-    _check_input(study_dir)
+    check_folder(study_dir)
     with _importing():
-        from shared.dicom.read import read_study_folder
+        from shared.dicom import read  # noqa: F401
         from shared.networks import densenet, resnet, unet  # noqa: F401
         from shared.tasks import reporting_tasks
 
         tasks = reporting_tasks()
     device = choose_device(device)
-    champions = load_champions(tasks, registry, models)
-    result = read_study_folder(study_dir, columns)
-    readable = frozenset(one for task in tasks.values() for one in task.inputs.modalities)
-    usable = _with(readable, result.studies)
-    if not usable:
-        raise _nothing_usable(study_dir, result, readable)
-    studies = _with_tables(usable, labels, columns)
-    seen = frozenset(one for study in studies for one in study.modalities)
-    wanted = [name for name, task in tasks.items() if task.inputs.concern(seen)]
+    champions = load_champions(tasks, registry, models, trust)
+    usable = usable_studies(
+        study_dir, tasks.values(), labels=labels, columns=columns, reading=reading
+    )
+    wanted = [name for name, task in tasks.items() if task.inputs.concern(usable.modalities)]
     ready = [prepare(champions.found[name], device) for name in wanted if name in champions.found]
     if not ready:
         raise champions.missing[wanted[0]]
     absent = [tasks[name] for name in wanted if name in champions.missing]
-    predictions, failures = _read_each(studies, ready, absent, out, device, hip, progress)
+    predictions, failures = _read_each(usable.studies, ready, absent, out, device, hip, progress)
     if not predictions:
         raise InputUnreadableError(
             f"{study_dir}: none of {counted(len(failures), 'study', 'studies')} could be read: "
             f"{failures[0].sentence}"
         )
-    not_taken = [verdict for verdict in result.files if verdict.verdict != "taken"]
-    return FolderResult(predictions, failures, not_taken)
+    return FolderResult(predictions, failures, usable.not_taken)
 
 
 @contextlib.contextmanager
@@ -206,14 +205,6 @@ def _read_each(
             # The type only: a message might hold something of the patient.
             failures.append(StudyFailure(f"study {number}", f"failed: {type(error).__name__}"))
     return predictions, failures
-
-
-def _check_input(study_dir: Path) -> None:
-    """Refuse a folder that is not there or has no file."""
-    if not study_dir.is_dir():
-        raise InputMissingError(f"{study_dir}: no such folder (a folder of DICOM files expected)")
-    if not any(path.is_file() for path in study_dir.rglob("*")):
-        raise InputEmptyError(f"{study_dir}: holds no files (DICOM files of a study expected)")
 
 
 def prepare(champion: Champion, device: str = "cpu") -> ReadyModel:
@@ -332,19 +323,6 @@ def _names_of_metrics(task: Task) -> dict[str, Any]:
     }
 
 
-def _with_tables(
-    studies: list[ReadStudy], labels: Path | None, columns: LabelColumns | None
-) -> list[ReadStudy]:
-    """Join the tables of a folder apart to the studies, by patient and day."""
-    if labels is None:
-        return studies
-    from shared.dicom.read import join_labels
-    from shared.dicom.scan import scan_folder
-
-    joined, _, _ = join_labels(studies, scan_folder(labels, columns or LabelColumns()).rows)
-    return joined
-
-
 def _identity(study: ReadStudy) -> StudyIdentity:
     header = study.header
     return StudyIdentity(
@@ -360,40 +338,3 @@ def _folder_name(number: int, study: ReadStudy) -> str:
     """Name of a study's subfolder: its UID's last digits, free of anything odd."""
     tail = "".join(c for c in study.header.study_uid if c.isdigit())[-12:]
     return f"study-{number:03d}-{tail}" if tail else f"study-{number:03d}"
-
-
-def _with(readable: frozenset[Modality], studies: Sequence[ReadStudy]) -> list[ReadStudy]:
-    """Keep of the studies what some task reads, for example DXA scans and no CT beside them."""
-    kept = []
-    for study in studies:
-        images = {v: image for v, image in study.images.items() if modality_of(v) in readable}
-        volumes = study.volumes if Modality.CT in readable else {}
-        if images or volumes:
-            kept.append(replace(study, images=images, volumes=volumes))
-    return kept
-
-
-def _nothing_usable(
-    study_dir: Path, result: ReadResult, readable: frozenset[Modality]
-) -> OsteofedError:
-    """Say why no study came out of a folder: nothing of ours, or all of it damaged."""
-    if result.studies:
-        volumes = sum(len(study.volumes) for study in result.studies)
-        images = sum(len(study.images) for study in result.studies)
-        wanted = listed(sorted(readable))
-        return InputEmptyError(
-            f"{study_dir}: holds {volumes} CT series and {counted(images, 'radiograph')} but no "
-            f"{wanted} "
-            f"(the models read {wanted}; give the folder of such an export)"
-        )
-    reasons: dict[str, int] = {}
-    for verdict in result.files:
-        reasons[verdict.sentence] = reasons.get(verdict.sentence, 0) + 1
-    most = sorted(reasons.items(), key=lambda item: -item[1])[:3]
-    words = "; ".join(f"{count} × {sentence}" for sentence, count in most) or "no file"
-    text = f"{study_dir}: no study could be read ({words})"
-    damaged = any(
-        verdict.verdict == "refused" and verdict.reason not in ("not_dicom", "media_index")
-        for verdict in result.files
-    )
-    return InputUnreadableError(text) if damaged else InputEmptyError(text)

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.identity.chain import IDENTITY
-from client.identity.coordinator import COORDINATOR as PINNED
 from client.privacy.ledger import DEFAULT_COHORT
 from client.round.answer import answer_train
 from client.round.open_site import Site, open_site
@@ -33,6 +32,7 @@ from shared.errors import (
 from shared.protocol import messages as protocol
 from shared.protocol.codec import Arrays, array_record
 from shared.protocol.half_precision import halved
+from shared.protocol.invitation import COORDINATOR as PINNED
 from shared.protocol.messages import Job
 from shared.protocol.signatures import Invitation, Ticket, sign_ticket
 from shared.settings.files import SitePrivacy

@@ -15,10 +15,10 @@ from shared.errors import (
 from shared.inference import champions
 from shared.inference.champions import (
     REGISTRY_VARIABLE,
-    as_tracking_uri,
     load_champions,
     shown_uri,
 )
+from shared.inference.registry_file import as_tracking_uri
 from shared.inference.schema import ModelFacts
 from shared.settings.task import TaskSettings
 from shared.training.weights import Weights, digest_arrays, save_weights
