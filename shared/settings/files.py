@@ -21,6 +21,7 @@ from shared.settings.base import Count, Finite, Fraction, Positive, Settings
 from shared.settings.contract import DataContract, SiteScanner
 from shared.settings.pacs import PacsSettings, ReadingSettings
 from shared.settings.patterns import WORDS, ClassName, Hours, SiteName
+from shared.settings.serve import ServeSettings
 
 # --- federation.yaml ---------------------------------------------------------
 
@@ -266,6 +267,7 @@ class SiteConfig(Settings):
     pacs: PacsSettings = PacsSettings()
     reading: ReadingSettings = ReadingSettings()
     scanners: tuple[SiteScanner, ...] = ()
+    serve: ServeSettings = ServeSettings()
 
 
 # --- reading -----------------------------------------------------------------
