@@ -22,6 +22,7 @@ from shared.settings.bedside import BedsideSettings
 from shared.settings.contract import DataContract, SiteScanner
 from shared.settings.pacs import PacsSettings, ReadingSettings
 from shared.settings.patterns import WORDS, ClassName, Hours, SiteName
+from shared.settings.serve import ServeSettings
 
 # --- federation.yaml ---------------------------------------------------------
 
@@ -268,6 +269,7 @@ class SiteConfig(Settings):
     reading: ReadingSettings = ReadingSettings()
     bedside: BedsideSettings = BedsideSettings()
     scanners: tuple[SiteScanner, ...] = ()
+    serve: ServeSettings = ServeSettings()
 
 
 # --- reading -----------------------------------------------------------------

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,7 @@ import numpy as np
 from shared.audit.keys import SigningKey
 from shared.inference.runtime.held import ReadingManner, VersionSource
 from shared.inference.runtime.runtime import InferenceRuntime
+from shared.inference.runtime.self_test import stored_study
 from shared.settings.task import NetworkSettings, TaskSettings
 from shared.tasks import make_task
 from shared.training.arrays import get_arrays
@@ -17,6 +22,29 @@ from shared.training.weights import Arrays, digest_arrays
 from tests.shared.signed_versions import coordinator, signed_version
 
 SMALL = TaskSettings(task="dxa-segmentation", network=NetworkSettings(image_size=(48, 32)))
+
+
+@cache
+def _digital_patient() -> Path:
+    """The stored test study, made once for all tests."""
+    folder = Path(tempfile.mkdtemp(prefix="osteofed-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    stored_study(folder)
+    return folder
+
+
+def whole_room(folder: Path) -> Path:
+    """A runtime's room with the digital patient's whole study."""
+    return shutil.copytree(_digital_patient(), folder)
+
+
+def small_room(folder: Path) -> Path:
+    """The same with one view, for tests that read it often."""
+    whole_room(folder)
+    for path in folder.rglob("*.dcm"):
+        if path.name != "LSPINE_AP.dcm":
+            path.unlink()
+    return folder
 
 
 def random_arrays(seed: int) -> Arrays:

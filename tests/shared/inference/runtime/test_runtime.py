@@ -23,12 +23,12 @@ from shared.inference.runtime.runtime import InferenceRuntime
 from shared.inference.runtime.self_test import stored_study
 from shared.inference.runtime.study_reading import spooled
 from shared.training.weights import load_weights, save_weights
-from tests.shared.inference.runtime.held_samples import SignedFolder, random_arrays
+from tests.shared.inference.runtime.held_samples import SignedFolder, random_arrays, small_room
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("room")
+    return small_room(tmp_path_factory.mktemp("room") / "here")
 
 
 @pytest.fixture(scope="module")
