@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from client.ingest.set_aside import reading_of
 from client.sources.dimse import require_peer
 from client.store.site_store import SiteStore
+from shared.dicom import own_uids
 from shared.dicom.attributes import text_of
 from shared.errors import ConfigValueError
 from shared.runtime.files import alone_with
@@ -50,7 +51,9 @@ FAULT_SECONDS: Final = 2.0
 
 def is_ours(header: Dataset) -> bool:
     """Whether an object is one that this software wrote, here or elsewhere."""
-    return text_of(header, "Manufacturer") == OUR_MAKER
+    return own_uids.is_ours(text_of(header, "SOPInstanceUID")) or (
+        text_of(header, "Manufacturer") == OUR_MAKER
+    )
 
 
 def config_of(site_folder: Path) -> SiteConfig:

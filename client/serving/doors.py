@@ -1,7 +1,7 @@
-"""The doors that a served site opens over its one runtime: today the gRPC service.
+"""The doors that a served site opens over its one runtime: the gRPC service, the bedside node.
 
-Another way in (a DICOM node, a watched folder) is one more door in `open_doors`; it is given the
-site and its runtime, and hands studies to `InferenceRuntime.submit`.
+Another way in is one more door in `open_doors`; it is given the site and its runtime, and hands
+studies to `InferenceRuntime.submit`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class OpenDoor:
 
 
 async def open_doors(site: ServedSite, runtime: InferenceRuntime) -> list[OpenDoor]:
-    """Open every door of a site, the first first.
+    """Open every door of a site, the first first; the bedside node where anybody may send.
 
     Raises
     ------
@@ -47,7 +47,17 @@ async def open_doors(site: ServedSite, runtime: InferenceRuntime) -> list[OpenDo
     settings = site.settings.grpc
     credentials = server_credentials(settings, site.folder)
     service = await start_service(runtime, settings, credentials)
-    return [OpenDoor("grpc", f"{settings.host}:{service.port}", service)]
+    doors = [OpenDoor("grpc", f"{settings.host}:{service.port}", service)]
+    if site.config.bedside.listen.senders:
+        from client.bedside.door import BedsideDoor
+
+        try:
+            bedside = BedsideDoor(site.folder, site.config, runtime)
+        except BaseException:
+            await service.stop()
+            raise
+        doors.append(OpenDoor("dicom", bedside.address, bedside))
+    return doors
 
 
 def serve(site: ServedSite, say: Callable[[Mapping[str, str], InferenceRuntime], None]) -> None:

@@ -49,6 +49,7 @@ class ServedSite:
             reading=self.config.reading,
             hip=HipReference(self.config.scores.hip),
             device=choose_device(self.settings.device, "serve.device"),
+            headers=bool(self.config.bedside.listen.senders),
         )
 
     def runtime(self) -> InferenceRuntime:

@@ -1,4 +1,4 @@
 """Complete studies are read.
 
-answering   one study after another, by whatever reads it
+reading   by the champions, into objects that are sent; answering: one study after another
 """

@@ -24,6 +24,7 @@ from shared.errors import (
     ModelIncompatibleError,
     NoChampionError,
     OsteofedError,
+    ReadersBusyError,
     RegistryUnavailableError,
 )
 from shared.records import Modality
@@ -34,6 +35,7 @@ OF_THE_NODE: Final = (
     DiskFullError,
     NoChampionError,
     ModelIncompatibleError,
+    ReadersBusyError,
     RegistryUnavailableError,
 )
 LATER_SECONDS: Final = 30.0

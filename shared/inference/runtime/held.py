@@ -35,12 +35,16 @@ class VersionSource:
 
 @dataclass(frozen=True)
 class ReadingManner:
-    """How studies are read, as ``site.yaml`` says; the same as `osteofed predict --settings`."""
+    """How studies are read, as ``site.yaml`` says; the same as `osteofed predict --settings`.
+
+    `headers` says whether a study keeps its files' headers, which `shared.inference.outputs` needs.
+    """
 
     columns: LabelColumns = field(default_factory=LabelColumns)
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     hip: HipReference = HipReference.NHANES
     device: str = "cpu"
+    headers: bool = False
 
 
 @dataclass(frozen=True)

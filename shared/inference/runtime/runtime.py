@@ -21,7 +21,7 @@ from shared.inference.runtime.held import HeldVersions, Loader, ReadingManner, V
 from shared.inference.runtime.held import hold as hold_versions
 from shared.inference.runtime.held import marks as marks_of
 from shared.inference.runtime.self_test import self_test, stored_study
-from shared.inference.runtime.study_reading import Progress, StudyAnswer, answer_study
+from shared.inference.runtime.study_reading import Progress, ReadStudyAnswer, answer_study
 
 log = logging.getLogger("osteofed.runtime")
 #: Called with what is held after a swap.
@@ -33,7 +33,7 @@ _CLOSED: Final = None
 class _Job:
     folder: Path
     progress: Progress | None
-    answer: Future[StudyAnswer]
+    answer: Future[ReadStudyAnswer]
 
 
 class InferenceRuntime:
@@ -101,7 +101,7 @@ class InferenceRuntime:
             )
             self._follower.start()
 
-    def submit(self, folder: Path, progress: Progress | None = None) -> Future[StudyAnswer]:
+    def submit(self, folder: Path, progress: Progress | None = None) -> Future[ReadStudyAnswer]:
         """Let a study be read; the folder must stay until there is an answer.
 
         Parameters
@@ -113,7 +113,7 @@ class InferenceRuntime:
 
         Returns
         -------
-        Future of StudyAnswer
+        Future of ReadStudyAnswer
             Its errors are those of `answer_study`. Cancelled before its turn, nothing is read.
 
         Raises
@@ -121,7 +121,7 @@ class InferenceRuntime:
         ReadersBusyError
             If as many wait as may.
         """
-        answer: Future[StudyAnswer] = Future()
+        answer: Future[ReadStudyAnswer] = Future()
         if self._ended.is_set():
             raise ReadersBusyError("the service is being stopped; ask again when it runs")
         try:

@@ -27,7 +27,7 @@ NETWORKS: Final = "running networks"
 
 
 @dataclass(frozen=True)
-class StudyAnswer:
+class ReadStudyAnswer:
     """What was found in one study, and by which versions; it holds identities."""
 
     prediction: Prediction
@@ -49,7 +49,7 @@ def spooled(files: Iterable[bytes]) -> Iterator[Path]:
 
 def answer_study(
     folder: Path, versions: HeldVersions, manner: ReadingManner, progress: Progress | None = None
-) -> StudyAnswer:
+) -> ReadStudyAnswer:
     """Read the one study of a folder.
 
     Parameters
@@ -75,7 +75,11 @@ def answer_study(
     told = progress or (lambda stage: None)
     told(FILES)
     usable = usable_studies(
-        folder, versions.tasks.values(), columns=manner.columns, reading=manner.reading
+        folder,
+        versions.tasks.values(),
+        columns=manner.columns,
+        reading=manner.reading,
+        headers=manner.headers,
     )
     if len(usable.studies) != 1:
         raise SeveralStudiesError(
@@ -92,4 +96,4 @@ def answer_study(
     told(NETWORKS)
     [study] = usable.studies
     prediction, report, findings = read_study(study, ready, manner.device, absent, manner.hip)
-    return StudyAnswer(prediction, report, findings, study, tuple(usable.not_taken), versions)
+    return ReadStudyAnswer(prediction, report, findings, study, tuple(usable.not_taken), versions)

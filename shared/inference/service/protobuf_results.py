@@ -11,11 +11,11 @@ from shared.inference.proto import osteofed_pb2 as pb
 if TYPE_CHECKING:
     from shared.findings.facts import Grade, Measurement
     from shared.inference.runtime.runtime import InferenceRuntime
-    from shared.inference.runtime.study_reading import StudyAnswer
+    from shared.inference.runtime.study_reading import ReadStudyAnswer
     from shared.inference.schema import ModelFacts
 
 
-def result_of(answer: StudyAnswer) -> pb.StudyResult:
+def result_of(answer: ReadStudyAnswer) -> pb.StudyResult:
     """Make the result of one study; files that were not used are counted, never named."""
     prediction = answer.prediction
     unused = Counter(one.sentence for one in answer.not_taken)

@@ -23,7 +23,7 @@ from shared.inference.proto import osteofed_pb2 as pb
 from shared.inference.proto import osteofed_pb2_grpc as pb_grpc
 from shared.inference.runtime.held import HeldVersions
 from shared.inference.runtime.runtime import InferenceRuntime
-from shared.inference.runtime.study_reading import FILES, StudyAnswer
+from shared.inference.runtime.study_reading import FILES, ReadStudyAnswer
 from shared.inference.service.protobuf_results import models_of, result_of
 from shared.inference.service.receiving import MEGABYTE, IncomingStudy
 from shared.inference.service.rights import caller
@@ -139,7 +139,7 @@ class InferenceService(pb_grpc.InferenceServicer):
                     "are)",
                 )
 
-    def _check_read(self, options: pb.PredictOptions, answer: StudyAnswer) -> None:
+    def _check_read(self, options: pb.PredictOptions, answer: ReadStudyAnswer) -> None:
         """Refuse a result of other versions than asked for: a swap came in between."""
         read = answer.versions.digests()
         if any(read.get(task) != digest for task, digest in options.models.items()):
@@ -175,7 +175,7 @@ class _OneReading:
         while not self._told.empty():
             yield self._told.get_nowait()
 
-    async def answer(self) -> StudyAnswer:
+    async def answer(self) -> ReadStudyAnswer:
         """Give what was found, or raise what was."""
         return await self._done
 

@@ -54,6 +54,7 @@ def usable_studies(
     labels: Path | None = None,
     columns: LabelColumns | None = None,
     reading: ReadingSettings | None = None,
+    headers: bool = False,
 ) -> UsableStudies:
     """Read a folder, and keep of its studies what some task reads.
 
@@ -69,6 +70,8 @@ def usable_studies(
         Names of the hospital's columns.
     reading : ReadingSettings, optional
         What the hospital says of its makers and scan names.
+    headers : bool
+        Whether each study keeps its files' headers.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def usable_studies(
     from shared.dicom.read import read_study_folder
 
     check_folder(study_dir)
-    result = read_study_folder(study_dir, columns, reading)
+    result = read_study_folder(study_dir, columns, reading, headers=headers)
     readable = frozenset(one for task in tasks for one in task.inputs.modalities)
     usable = _with(readable, result.studies)
     if not usable:
