@@ -65,3 +65,17 @@ def signed(score: float) -> str:
 def capital(text: str) -> str:
     """Begin with a capital letter; the rest stays as it is (``str.capitalize`` lowers it)."""
     return text[:1].upper() + text[1:]
+
+
+def shown_name(name: str) -> str:
+    """DICOM's ``Family^Given^Middle`` as ``Family, Given Middle``."""
+    family, *given = (part.strip() for part in name.split("=")[0].split("^"))
+    rest = " ".join(part for part in given if part)
+    return f"{family}, {rest}" if rest else family
+
+
+def shown_date(date: str) -> str:
+    """DICOM's ``YYYYMMDD`` as ``YYYY-MM-DD``; anything else as it is."""
+    if len(date) == 8 and date.isdigit():
+        return f"{date[:4]}-{date[4:6]}-{date[6:]}"
+    return date

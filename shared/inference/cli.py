@@ -50,6 +50,14 @@ def predict_command(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="What to write, divided by commas: html, json; for the PACS seg, sr, sc, pdf; "
+            "for other systems fhir, hl7. prediction.json, masks and overlays are always there.",
+        ),
+    ] = "html,json",
     as_json: JsonOption = False,
 ) -> None:
     """Read a study with the champions: masks, BMD, T-scores, fractures, a report.
@@ -58,8 +66,10 @@ def predict_command(
     """
     from shared.clinical.whose_reference import HipReference
     from shared.inference.predict import predict_folder
+    from shared.inference.results import PREDICTION, formats_of
     from shared.inference.trust.origin import trusted_key, unverified
 
+    asked = formats_of(formats)
     site = _site(settings)
     key = trusted_key(trust, None if settings is None else settings.parent)
     result = predict_folder(
@@ -73,14 +83,14 @@ def predict_command(
         trust=key,
         hip=HipReference.NHANES if site is None else HipReference(site.scores.hip),
         device=device,
+        formats=asked,
     )
 
     def render() -> None:
         screen = console()
         for folder, prediction in result.predictions.items():
-            screen.print(
-                str(folder / prediction.report), style="bold", markup=False, soft_wrap=True
-            )
+            shown = folder / (prediction.report or PREDICTION)
+            screen.print(str(shown), style="bold", markup=False, soft_wrap=True)
             for sentence in prediction.narrative.impression:
                 screen.print(f"  {sentence}", markup=False)
         models = {one.task: one for p in result.predictions.values() for one in p.models}

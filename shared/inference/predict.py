@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.champions import Champion, load_champions
 from shared.inference.gating import gated, without_champion
 from shared.inference.report import ReportInput, render_report
-from shared.inference.results import REPORT, check_out, write_results
+from shared.inference.results import HTML, USUAL, check_out, kinds_of, write_results
 from shared.inference.schema import Prediction
 from shared.inference.studies.usable import check_folder, usable_studies
 from shared.phrases import counted
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from shared.dicom.read_study import ReadStudy
     from shared.dicom.verdicts import FileVerdict
+    from shared.inference.outputs.kinds import OutputFile
     from shared.tasks.base import Task
 
 
@@ -69,7 +70,7 @@ class FolderResult:
             "studies": [
                 {
                     "folder": str(folder),
-                    "report": str(folder / REPORT),
+                    "report": str(folder / prediction.report) if prediction.report else None,
                     "prediction": prediction.model_dump(mode="json", by_alias=True),
                 }
                 for folder, prediction in self.predictions.items()
@@ -92,6 +93,7 @@ def predict_folder(
     hip: HipReference = HipReference.NHANES,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
+    formats: Collection[str] = USUAL,
 ) -> FolderResult:
     """Read every study in a folder.
 
@@ -120,6 +122,9 @@ def predict_folder(
         ``auto``, ``cpu`` or ``cuda``.
     progress : callable, optional
         Called with a sentence before each study.
+    formats : collection of str
+        Of `shared.inference.results.FORMATS`: what is written besides ``prediction.json``, masks
+        and overlays, which always are.
 
     Returns
     -------
@@ -148,14 +153,21 @@ def predict_folder(
     device = choose_device(device)
     champions = load_champions(tasks, registry, models, trust)
     usable = usable_studies(
-        study_dir, tasks.values(), labels=labels, columns=columns, reading=reading
+        study_dir,
+        tasks.values(),
+        labels=labels,
+        columns=columns,
+        reading=reading,
+        headers=bool(kinds_of(formats)),
     )
     wanted = [name for name, task in tasks.items() if task.inputs.concern(usable.modalities)]
     ready = [prepare(champions.found[name], device) for name in wanted if name in champions.found]
     if not ready:
         raise champions.missing[wanted[0]]
     absent = [tasks[name] for name in wanted if name in champions.missing]
-    predictions, failures = _read_each(usable.studies, ready, absent, out, device, hip, progress)
+    predictions, failures = _read_each(
+        usable.studies, ready, absent, out, device, hip, progress, formats
+    )
     if not predictions:
         raise InputUnreadableError(
             f"{study_dir}: none of {counted(len(failures), 'study', 'studies')} could be read: "
@@ -184,6 +196,7 @@ def _read_each(
     device: str,
     hip: HipReference,
     progress: Callable[[str], None] | None,
+    formats: Collection[str],
 ) -> tuple[dict[Path, Prediction], list[StudyFailure]]:
     """Read and write study by study; one bad study never stops the others."""
     predictions: dict[Path, Prediction] = {}
@@ -195,7 +208,10 @@ def _read_each(
             progress(f"study {number} of {len(studies)}")
         try:
             prediction, report, findings = read_study(study, ready, device, absent, hip)
-            write_results(folder, prediction, report, study.images, findings)
+            if HTML not in formats:
+                prediction, report = prediction.model_copy(update={"report": ""}), ""
+            objects = _objects(study, prediction, findings, formats)
+            write_results(folder, prediction, report, study.images, findings, objects)
             predictions[folder] = prediction
         except OsteofedError as error:
             failures.append(StudyFailure(f"study {number}", str(error)))
@@ -205,6 +221,18 @@ def _read_each(
             # The type only: a message might hold something of the patient.
             failures.append(StudyFailure(f"study {number}", f"failed: {type(error).__name__}"))
     return predictions, failures
+
+
+def _objects(
+    study: ReadStudy, prediction: Prediction, findings: Findings, formats: Collection[str]
+) -> list[OutputFile]:
+    """Make what goes back of a study, if it is asked for: its libraries take time to load."""
+    kinds = kinds_of(formats)
+    if not kinds:
+        return []
+    from shared.inference.outputs import make
+
+    return make(study, prediction, findings, kinds)
 
 
 def prepare(champion: Champion, device: str = "cpu") -> ReadyModel:

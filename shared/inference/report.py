@@ -28,7 +28,7 @@ from shared.inference.pictures.views import GRADE_COLOURS, as_scanned, marks, vi
 from shared.inference.schema import Prediction
 from shared.inference.second_opinion import concluded_opinion, told_opinions
 from shared.inference.wording import VENDOR_WORDS
-from shared.phrases import capital, listed, signed
+from shared.phrases import capital, listed, shown_date, shown_name, signed
 from shared.records import (
     DXA_VIEWS,
     Covariates,
@@ -304,13 +304,6 @@ def _worst_tone(prediction: Prediction) -> str:
     return "" if worst == "good" and unclear else worst
 
 
-def shown_name(name: str) -> str:
-    """DICOM's ``Family^Given^Middle`` as ``Family, Given Middle``."""
-    family, *given = (part.strip() for part in name.split("=")[0].split("^"))
-    rest = " ".join(part for part in given if part)
-    return f"{family}, {rest}" if rest else family
-
-
 def unbroken(text: str) -> str:
     """Keep ``T-score`` and ``L1-L4`` on one line by hyphens that do not break."""
     for word in ("T-score", "Z-score", "L1-L4"):
@@ -338,13 +331,6 @@ def headline(text: str) -> tuple[str, str]:
         if outside:
             return text[: outside[-1]], text[outside[-1] :]
     return text[:LONGEST_BOLD], text[LONGEST_BOLD:]
-
-
-def shown_date(date: str) -> str:
-    """DICOM's ``YYYYMMDD`` as ``YYYY-MM-DD``; anything else as it is."""
-    if len(date) == 8 and date.isdigit():
-        return f"{date[:4]}-{date[4:6]}-{date[6:]}"
-    return date
 
 
 @cache

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,14 +13,23 @@ import numpy as np
 
 from shared.errors import ConfigError
 from shared.findings.findings import Findings
+from shared.inference.outputs.kinds import Kind, OutputFile
 from shared.inference.pictures.views import as_scanned, marks, overlay_png
 from shared.inference.schema import Prediction
-from shared.phrases import counted
+from shared.phrases import counted, listed
 from shared.records import ImageRecord, View
+from shared.runtime.files import OWNER_ONLY
 
 PREDICTION = "prediction.json"
 REPORT = "report.html"
 MASKS = "masks.npz"
+PLAIN_PDF = "report.pdf"
+#: Words of ``--format`` besides the kinds of `shared.inference.outputs`.
+HTML, JSON = "html", "json"
+FORMATS: Final = (HTML, JSON, *(kind.value for kind in Kind))
+USUAL: Final = (HTML, JSON)
+#: Names of what is sent back (`OutputFile.name`).
+SENT_BACK: Final = re.compile(r"(seg_\w+|sr|sc_\d+|report_pdf)\.dcm|fhir\.json|oru_r01\.hl7")
 
 #: Endings that say what a file is and nothing of a patient.
 KNOWN_ENDINGS: Final = frozenset(
@@ -77,8 +87,32 @@ def _is_ours(path: Path) -> bool:
     if path.is_dir():
         made = [part.name for part in path.iterdir()]
         return path.name.startswith("study-") and PREDICTION in made
-    ours = (PREDICTION, REPORT, MASKS)
-    return path.name in ours or (path.name.startswith("overlay_") and path.suffix == ".png")
+    ours = (PREDICTION, REPORT, MASKS, PLAIN_PDF)
+    picture = path.name.startswith("overlay_") and path.suffix == ".png"
+    return path.name in ours or picture or SENT_BACK.fullmatch(path.name) is not None
+
+
+def formats_of(words: str) -> tuple[str, ...]:
+    """Read ``html,json,seg``.
+
+    Raises
+    ------
+    ConfigError
+        If a word is none of `FORMATS`.
+    """
+    found = tuple(dict.fromkeys(word.strip().lower() for word in words.split(",") if word.strip()))
+    unknown = [word for word in found if word not in FORMATS]
+    if unknown or not found:
+        raise ConfigError(
+            f"--format: {listed(unknown) or 'nothing'} (must be of {listed(FORMATS)}, divided by "
+            "commas)"
+        )
+    return found
+
+
+def kinds_of(formats: Collection[str]) -> frozenset[Kind]:
+    """Objects that are asked for among the formats."""
+    return frozenset(kind for kind in Kind if kind.value in formats)
 
 
 def write_results(
@@ -87,17 +121,20 @@ def write_results(
     report: str,
     images: Mapping[View, ImageRecord],
     findings: Findings,
+    objects: Sequence[OutputFile] = (),
 ) -> None:
     """Write everything of one study, whole or not at all.
 
-    The folder is readable by its owner only: the report names a patient.
+    Folder and files are readable by their owner only: they name a patient. Without a `report`
+    there is no HTML; `objects` are what goes back of the study.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         text = prediction.model_dump_json(indent=2, by_alias=True)
         (part / PREDICTION).write_text(text + "\n", encoding="utf-8")
-        (part / REPORT).write_text(report, encoding="utf-8")
+        if report:
+            (part / REPORT).write_text(report, encoding="utf-8")
         arrays = findings.maps
         right = View.HIP_RIGHT.value
         if right in arrays:  # as its file has it
@@ -109,10 +146,22 @@ def write_results(
             image, regions = as_scanned(view, image, findings.region_maps.get(view))
             drawn = marks(view, regions, findings.grades)
             (part / f"overlay_{view.value}.png").write_bytes(overlay_png(image, drawn))
+        for one in objects:
+            (part / one.name).write_bytes(one.encoded())
+            if one.kind is Kind.PDF:
+                (part / PLAIN_PDF).write_bytes(plain_pdf(one))
+        for path in part.iterdir():  # the folder is closed to others since it was made
+            path.chmod(OWNER_ONLY)
         _swap(part, folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def plain_pdf(one: OutputFile) -> bytes:
+    """Take the PDF out of its DICOM object."""
+    length = int(one.dataset.EncapsulatedDocumentLength)
+    return bytes(one.dataset.EncapsulatedDocument[:length])
 
 
 def _swap(part: Path, folder: Path) -> None:

@@ -38,7 +38,36 @@ knows them again; reading sets such files aside (reason ``own_result``), so that
 comes back as a hospital's label or mask.
 """
 
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
 from .kinds import DocumentIdentity, Kind, OutputFile
-from .make import make
+
+if TYPE_CHECKING:
+    from shared.dicom.read_study import ReadStudy
+    from shared.findings.findings import Findings
+    from shared.inference.schema import Prediction
+
+
+def make(
+    study: ReadStudy,
+    prediction: Prediction,
+    findings: Findings,
+    kinds: Collection[Kind] = tuple(Kind),
+    *,
+    made_at: datetime | None = None,
+    predecessors: Sequence[DocumentIdentity] = (),
+) -> list[OutputFile]:
+    """Make what goes back of one study, as the module's text says."""
+    # Loaded only when something is made: the libraries of all kinds together take seconds.
+    from .answer import StudyAnswer
+    from .makers import made_of
+
+    when = made_at or datetime.now().astimezone()
+    return made_of(StudyAnswer(study, prediction, findings, when, predecessors), kinds)
+
 
 __all__ = ["DocumentIdentity", "Kind", "OutputFile", "make"]

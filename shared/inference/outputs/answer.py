@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -64,7 +65,7 @@ class StudyAnswer:
     made_at: datetime
     predecessors: Sequence[DocumentIdentity] = ()
 
-    @property
+    @cached_property
     def sources(self) -> list[SourceImages]:
         """Images and series that were read, each with its headers.
 
@@ -98,21 +99,25 @@ class StudyAnswer:
         """The first header: whose the study is, and who asked for it."""
         return self.sources[0].headers[0]
 
-    def uid(self, *what: str) -> str:
-        """UID of something of this answer, by its sources, versions and predecessors."""
+    @cached_property
+    def _named(self) -> tuple[str, ...]:
+        """What every UID of this answer hangs on."""
         sources = sorted(
             text_of(header, "SOPInstanceUID") for one in self.sources for header in one.headers
         )
         models = [f"{m.task} {m.version} {m.digest}" for m in self.prediction.models]
         earlier = sorted(one.identifier for one in self.predecessors)
-        return uid_of(
+        return (
             text_of(self.header, "StudyInstanceUID"),
             joined(sources),
             self.prediction.software,
             joined(models),
             joined(earlier),
-            *what,
         )
+
+    def uid(self, *what: str) -> str:
+        """UID of something of this answer, by its sources, versions and predecessors."""
+        return uid_of(*self._named, *what)
 
     def replaced(self, kind: Kind, part: str = "") -> DocumentIdentity | None:
         """The document that one of this kind and part corrects; None if there is none."""

@@ -30,6 +30,7 @@ PRIVATE: Final[Mapping[str, str]] = {
     "STANDARD_BMD": "Standardised areal bone mineral density",
     "T_SCORE": "T-score",
     "TRABECULAR_HU": "Trabecular attenuation",
+    "HU_AT_120_KV": "Trabecular attenuation brought to 120 kV",
     "MINERAL": "Trabecular hydroxyapatite density by internal calibration",
     "QUANTITY": "Quantity that its tracking identifier names",
     "BONE_CLASS": "Class of bone density",
@@ -49,11 +50,11 @@ PRIVATE: Final[Mapping[str, str]] = {
     "PROBABILITY_3": "Probability of grade 3",
     "SUSPICION": "Probability of grade 2 or 3",
     "NOT_ASSESSED": "Not assessed, with the reason",
+    "NOTHING": "Nothing was measured",
     "QUALITY": "What weakens a finding",
     "TECHNIQUE": "How it was found",
     "LIMITS": "What the report does not say",
     "REPLACED": "Document that this one replaces",
-    "ESTIMATE_REPORT": "Bone health estimates, research use only",
 }
 
 
@@ -83,9 +84,10 @@ IMPRESSION: Final = _standard(codes.DCM.Impression)
 PROCESSING: Final = _standard(codes.DCM.ProcessingEquipment)
 ARTIFICIAL_INTELLIGENCE: Final = _standard(codes.DCM.ArtificialIntelligence)
 NO_UNITS: Final = _standard(codes.UCUM.NoUnits)
-CT_EXAMINATION: Final = _standard(codes.DCM.ComputedTomography)
-DENSITOMETRY: Final = _standard(codes.DCM.BoneMineralDensitometry)
-RADIOGRAPHY: Final = _standard(codes.DCM.DigitalRadiography)
+CT_PROCEDURE: Final = _standard(codes.LN.CTUnspecifiedBodyRegion)
+XRAY_PROCEDURE: Final = _standard(codes.LN.XRUnspecifiedBodyRegion)
+#: Fixed by TID 1500 (PS3.16), which the dictionary does not list.
+QUALITATIVE_EVALUATIONS: Final = CodedConcept("C0034375", "UMLS", "Qualitative Evaluations")
 
 #: Unit of a finding as the report writes it, and its UCUM code.
 UNITS: Final[Mapping[str, CodedConcept]] = {

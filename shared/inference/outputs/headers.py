@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Final
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from shared.dicom.attributes import text_of
 from shared.dicom.own_uids import uid_of
-from shared.dicom.read_study import without_pixels
 from shared.inference.schema import ModelFacts
 
 from .answer import MAKER, SourceImages, StudyAnswer, model_words
@@ -38,8 +39,11 @@ LONGEST_VERSION: Final = 64  # LO
 
 
 def source_header(header: Dataset) -> Dataset:
-    """Give a header of a source in UTF-8, with every attribute that an object needs, if empty."""
-    copied = without_pixels(header)
+    """Give a header of a source in UTF-8, with every attribute that an object needs, if empty.
+
+    It is a copy as deep as it goes: what is set in it is set nowhere else.
+    """
+    copied = deepcopy(header)
     copied.decode()
     for keyword in MUST_BE_THERE:
         if keyword not in copied:
@@ -48,13 +52,27 @@ def source_header(header: Dataset) -> Dataset:
     return copied
 
 
+def library_header(header: Dataset) -> Dataset:
+    """Give a header to a library that wants names and dates as the standard has them.
+
+    Real ones are not always (a name without a caret, a day of 0): nothing of the patient goes in,
+    and `finished` takes over what the source says, as it says it.
+    """
+    copied = source_header(header)
+    for keyword in TAKEN_OVER:
+        if keyword in copied and keyword != "StudyInstanceUID":
+            if keyword in MUST_BE_THERE:
+                setattr(copied, keyword, "")
+            else:
+                delattr(copied, keyword)
+    copied.PatientName = "Nobody^"
+    return copied
+
+
 def started(answer: StudyAnswer, kind: Kind, sop_class: str, part: str = "") -> Dataset:
     """Begin an object that no library begins: patient, study, series and instance."""
-    source = source_header(answer.header)
     made = Dataset()
-    for keyword in TAKEN_OVER:
-        if keyword in source:
-            made[keyword] = source[keyword]
+    made.StudyInstanceUID = text_of(answer.header, "StudyInstanceUID")
     made.SOPClassUID = sop_class
     made.SOPInstanceUID = answer.uid("instance", kind.value, part)
     made.SeriesInstanceUID = answer.uid("series", kind.value)
@@ -77,6 +95,10 @@ def finished(
     the same bytes.
     """
     day, time = f"{answer.made_at:%Y%m%d}", f"{answer.made_at:%H%M%S}"
+    source = source_header(answer.header)
+    for keyword in TAKEN_OVER:
+        if keyword in source:
+            made[keyword] = source[keyword]
     made.SpecificCharacterSet = CHARACTER_SET
     made.InstanceCreationDate = made.ContentDate = made.SeriesDate = day
     made.InstanceCreationTime = made.ContentTime = made.SeriesTime = time

@@ -31,9 +31,9 @@ from .codes import ANATOMY, ARTIFICIAL_INTELLIGENCE, region_concept, side_of
 from .headers import (
     SERIES_NUMBERS,
     finished,
+    library_header,
     replacing,
     software_versions,
-    source_header,
     whole_uid_parts,
 )
 from .kinds import Kind, OutputFile
@@ -139,7 +139,7 @@ def _segmentation(
     first, *others = headers
     with quietly():  # a warning would show the patient's name
         made = Segmentation(
-            source_images=[source_header(first), *others],
+            source_images=[library_header(first), *others],
             pixel_array=numbered,
             segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=[

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.findings.findings import RegionMap
-from shared.inference.pictures.views import REGION_COLOURS, FigureMark, outline, view_svg
+from shared.inference.pictures.views import (
+    REGION_COLOURS,
+    FigureMark,
+    outline,
+    overlay_png,
+    view_svg,
+)
 from shared.records import ImageRecord, View, VolumeRecord
 from shared.regions import VERTEBRA_CODES
 
@@ -43,14 +49,30 @@ def series_svgs(
         ``<svg>`` from the front, column 0 the patient's right, and from the side, column 0 the
         front; no reference to anything outside.
     """
-    pictures = []
-    for axis, name in ((1, "from the front"), (2, "from the side")):
-        shown = _display(_near(volume, axis).max(axis))
-        across = 2 if axis == 1 else 1
-        image = ImageRecord(shown, (volume.spacing_mm[0], volume.spacing_mm[across]), "calibrated")
-        drawn = _outlines(regions, axis) + _lines(levels, shown.shape)
-        pictures.append(view_svg(View.SPINE_PA, image, drawn, f"{title}, {name}"))
-    return pictures[0], pictures[1]
+    names = ("from the front", "from the side")
+    front, side = (
+        view_svg(View.SPINE_PA, *_projection(volume, regions, levels, axis), f"{title}, {name}")
+        for axis, name in enumerate(names, start=1)
+    )
+    return front, side
+
+
+def series_pngs(
+    volume: VolumeRecord, regions: RegionMap | None, levels: Mapping[str, int]
+) -> tuple[bytes, bytes]:
+    """Draw the same two pictures as `series_svgs`, as PNG files."""
+    front, side = (overlay_png(*_projection(volume, regions, levels, axis)) for axis in (1, 2))
+    return front, side
+
+
+def _projection(
+    volume: VolumeRecord, regions: RegionMap | None, levels: Mapping[str, int], axis: int
+) -> tuple[ImageRecord, list[FigureMark]]:
+    """Picture along an axis and what is drawn on it."""
+    shown = _display(_near(volume, axis).max(axis))
+    across = 2 if axis == 1 else 1
+    image = ImageRecord(shown, (volume.spacing_mm[0], volume.spacing_mm[across]), "calibrated")
+    return image, _outlines(regions, axis) + _lines(levels, shown.shape)
 
 
 def _near(volume: VolumeRecord, axis: int) -> NDArray[np.int16]:

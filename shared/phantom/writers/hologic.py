@@ -128,7 +128,8 @@ def _secondary_capture(
     dataset.StationName = "BONEDENS2"
     dataset.SoftwareVersions = "13.6.0.5"
     dataset.BodyPartExamined = body_part
-    dataset.Laterality = laterality
+    if laterality:  # said of a paired part alone (PS3.3 C.7.3.1)
+        dataset.Laterality = laterality
     dataset.ViewPosition = position
     dataset.SeriesDescription = description
     dataset.PatientOrientation = ["P" if view is View.SPINE_LATERAL else "L", "F"]

@@ -114,6 +114,9 @@ def _segmentation(
         content_creator_name="Radiographer^Duty",
         series_description="Regions of interest",
     )
+    if "FrameOfReferenceUID" not in result:
+        # The same pixels: what the image says of their orientation holds (PS3.3 C.7.6.1).
+        result.PatientOrientation = image.get("PatientOrientation") or ""
     _make_repeatable(result, identity, uid)
     return result
 

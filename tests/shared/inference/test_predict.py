@@ -91,6 +91,24 @@ def test_a_study_gives_json_report_masks_and_overlays(
     assert stat.S_IMODE(out.stat().st_mode) == 0o700  # it names a patient
 
 
+def test_what_goes_back_is_written_for_its_owner_only_and_reads_as_nothing_of_a_hospital(
+    study: Path, champions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    formats = ("json", "seg", "sr", "sc", "pdf", "fhir", "hl7")
+    result = predict_folder(study, out, models=champions, device="cpu", formats=formats)
+    names = {path.name for path in out.iterdir()}
+    assert {"sr.dcm", "sc_01.dcm", "report_pdf.dcm", "report.pdf", "fhir.json",
+            "oru_r01.hl7", "prediction.json"} <= names  # fmt: skip
+    assert "report.html" not in names
+    assert result.predictions[out].report == ""
+    assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o600}
+    assert (out / "report.pdf").read_bytes().startswith(b"%PDF-")
+    again = predict_folder(study, out, models=champions, device="cpu")  # and it may be replaced
+    assert again.facts()["studies"]
+    assert not (out / "sr.dcm").exists()
+
+
 def test_the_networks_do_not_see_what_the_hospital_knows(
     study: Path, champions: Path, tmp_path: Path, hospital: Path
 ) -> None:

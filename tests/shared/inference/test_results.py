@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConfigError
-from shared.inference.results import PREDICTION, check_out
+from shared.inference.outputs import Kind
+from shared.inference.results import FORMATS, PREDICTION, check_out, formats_of, kinds_of
 
 
 def test_what_a_prediction_wrote_may_be_replaced(tmp_path: Path) -> None:
@@ -48,4 +49,23 @@ def test_of_several_things_the_first_by_name_is_told(tmp_path: Path) -> None:
     for name in ("b.csv", "a.txt"):
         (tmp_path / name).touch()
     with pytest.raises(ConfigError, match=r"holds 2 things .* a file ending in \.txt"):
+        check_out(tmp_path)
+
+
+def test_formats_are_words_divided_by_commas(tmp_path: Path) -> None:
+    assert formats_of("html, JSON,seg,seg") == ("html", "json", "seg")
+    assert kinds_of(formats_of("html,json")) == frozenset()
+    assert kinds_of(formats_of(",".join(FORMATS))) == set(Kind)
+    for wrong in ("html,dcm", ""):
+        with pytest.raises(ConfigError, match=r"^--format: .* \(must be of html, json, seg"):
+            formats_of(wrong)
+
+
+def test_what_went_back_of_an_earlier_prediction_may_be_replaced(tmp_path: Path) -> None:
+    for name in ("seg_spine_pa.dcm", "sr.dcm", "sc_01.dcm", "report_pdf.dcm", "report.pdf",
+                 "fhir.json", "oru_r01.hl7"):  # fmt: skip
+        (tmp_path / name).touch()
+    check_out(tmp_path)
+    (tmp_path / "scan.dcm").touch()
+    with pytest.raises(ConfigError, match="1 thing"):
         check_out(tmp_path)

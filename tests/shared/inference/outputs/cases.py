@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +23,15 @@ def read_one(folder: Path) -> ReadStudy:
     """Read the one study of a folder with its headers."""
     (study,) = read_study_folder(folder, headers=True).studies
     return study
+
+
+def with_header(study: ReadStudy, **values: object) -> ReadStudy:
+    """Give a study whose headers say something else."""
+    headers = {digest: deepcopy(one) for digest, one in study.headers.items()}
+    for one in headers.values():
+        for keyword, value in values.items():
+            setattr(one, keyword, value)
+    return replace(study, headers=headers)
 
 
 def found_in(study: ReadStudy) -> tuple[Prediction, Findings]:

@@ -7,22 +7,16 @@ from pathlib import Path
 
 import highdicom
 import numpy as np
-import pytest
+from pydicom import dcmread
 
 from shared.dicom.read import read_study_folder
+from shared.findings.findings import Findings
 from shared.inference.outputs import Kind, make
-from shared.inference.outputs.segmentation import segmentations
-from shared.phantom.make import make_hospital
+from shared.inference.outputs.segmentation import on_slices, segmentations
 from shared.records import View
-from shared.regions import REGION_CODES
+from shared.regions import REGION_CODES, VERTEBRA_CODES
+from tests.shared.ct_samples import AXIAL, field, write_ct
 from tests.shared.inference.outputs.cases import MADE_AT, answer_to, found_in, read_one
-
-
-@pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("hospital") / "export"
-    make_hospital(out, "lunar", 1, 5)
-    return out
 
 
 def read_back(content: bytes, path: Path) -> dict[str, np.ndarray]:
@@ -35,6 +29,51 @@ def read_back(content: bytes, path: Path) -> dict[str, np.ndarray]:
         sources, ignore_spatial_locations=True, assert_missing_frames_are_empty=True
     )
     return {label: planes[..., number - 1] for label, number in numbers.items()}
+
+
+def test_outlines_of_a_series_lie_on_its_slices_however_they_lie(tmp_path: Path) -> None:
+    """Sagittal and reversed slices: each pixel has the region of its own place in the patient."""
+    sagittal = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+    positions = np.array([[30.0 - 2.5 * k, -20.0, 100.0] for k in range(len(field()))])
+    for name, orientation, where in (
+        ("axial", AXIAL, None),
+        ("sagittal", sagittal, positions),
+    ):
+        folder = tmp_path / name
+        write_ct(folder, positions=where, orientation=orientation, order=[3, 0, 5, 1, 4, 2])
+        study = read_one(folder)
+        ((uid, volume),) = study.volumes.items()
+        hu = volume.record.hu
+        truth = np.where(hu > 700, VERTEBRA_CODES["volume"]["L1"], 0).astype(np.uint8)
+        answer = replace(answer_to(study), findings=Findings(volume_maps={uid: truth}), study=study)
+        (made,) = segmentations(answer)
+        seen = highdicom.seg.Segmentation.from_dataset(made.dataset)
+        slices = [one.SOPInstanceUID for one in study.headers.values()]
+        planes = seen.get_pixels_by_source_instance(slices, assert_missing_frames_are_empty=True)
+        for file, plane in zip(study.headers.values(), planes[..., 0], strict=True):
+            stored = dcmread(
+                next(
+                    p for p in folder.iterdir() if dcmread(p).SOPInstanceUID == file.SOPInstanceUID
+                )
+            )
+            assert np.array_equal(plane == 1, stored.pixel_array - 1024.0 > 700), name
+
+
+def test_outlines_of_a_tilted_series_come_back_onto_its_own_slices(tmp_path: Path) -> None:
+    tilt = np.radians(15)
+    tilted = (1.0, 0.0, 0.0, 0.0, float(np.cos(tilt)), float(-np.sin(tilt)))
+    hu = np.zeros((24, 40, 40), np.int16)
+    hu[6:18, 10:30, 10:30] = 900
+    positions = np.array([[0.0, 0.0, 2.5 * k] for k in range(24)])
+    write_ct(tmp_path, hu, positions=positions, orientation=tilted)
+    study = read_one(tmp_path)
+    (volume,) = study.volumes.values()
+    assert volume.resampled == "tilt"
+    regions = np.where(volume.record.hu > 450, VERTEBRA_CODES["volume"]["L2"], 0)
+    seen, headers = on_slices(regions.astype(np.uint8), volume.record, list(study.headers.values()))
+    assert [one.ImagePositionPatient[2] for one in headers] == list(positions[:, 2])
+    drawn = seen > 0
+    assert 2 * (drawn & (hu > 0)).sum() / (drawn.sum() + (hu > 0).sum()) > 0.97  # Dice
 
 
 def test_highdicom_reads_every_pixel_of_every_region_back(hospital: Path, tmp_path: Path) -> None:
