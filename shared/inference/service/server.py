@@ -30,7 +30,6 @@ from shared.inference.service.rights import caller
 from shared.inference.service.statuses import (
     REASON,
     REQUEST_ID,
-    CallRefusedError,
     refusal_of,
     refused,
 )
@@ -202,10 +201,11 @@ async def _call(context: Any, settings: GrpcSettings, right: Right) -> AsyncIter
         await context.send_initial_metadata(named)
         name = caller(context, settings, right)
         yield request_id
-    except CallRefusedError as refusal:
+    except Exception as error:
+        refusal = refusal_of(error)
         ended = refusal.reason
-        if refusal.reason == "fault":
-            cause = refusal.__cause__ or refusal
+        if refusal.reason == "fault":  # its kind only: a message might hold something of a patient
+            cause = refusal.__cause__ or error
             log.error("%s: %s", request_id, type(cause).__name__)
         trailing = (*named, (REASON, refusal.reason))
         await context.abort(refusal.status, refusal.sentence, trailing)

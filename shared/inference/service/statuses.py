@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ class CallRefusedError(Exception):
 REASONS: Final[dict[str, grpc.StatusCode]] = {
     "not_permitted": grpc.StatusCode.PERMISSION_DENIED,
     "study_too_large": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "disk_full": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "busy": grpc.StatusCode.UNAVAILABLE,
     "unknown_model": grpc.StatusCode.NOT_FOUND,
     "no_model": grpc.StatusCode.FAILED_PRECONDITION,
@@ -74,4 +76,6 @@ def refusal_of(error: Exception, folder: Path | None = None) -> CallRefusedError
         if isinstance(error, kind):
             sentence = str(error).replace(str(folder), "the study") if folder else str(error)
             return refused(reason, sentence)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return refused("disk_full", "there is no room for the study where the service runs")
     return refused("fault", f"a fault of the service ({type(error).__name__}); its log has more")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,6 +170,35 @@ def test_each_failure_is_a_status_of_its_own(address: str, study: list[Path]) ->
     assert refused(address, file(b"\0" * 2 * 10**6))[0] == "RESOURCE_EXHAUSTED"  # one message
     other = pb.PredictRequest(options=pb.PredictOptions(models={"ct-bmd": "0" * 64}))
     assert refused(address, other, file(b"x")) == ("NOT_FOUND", "unknown_model")
+
+
+def test_nothing_that_can_be_sent_ends_the_service(address: str, study: list[Path]) -> None:
+    """Bytes of a call that are changed, left out, put twice or made up; seeded."""
+    dice = random.Random(26)
+    good = [one.SerializeToString() for one in requests(study)]
+
+    def broken(message: bytes) -> bytes:
+        changed = bytearray(message)
+        for _ in range(dice.randint(1, 4)):
+            changed[dice.randrange(min(len(changed), 400))] = dice.randrange(256)
+        return dice.choice([bytes(changed), bytes(changed[: dice.randrange(len(changed))]),
+                            dice.randbytes(dice.randrange(200))])  # fmt: skip
+
+    seen = Counter[str]()
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.stream_stream(f"/{SERVICE}/Predict")  # takes and gives bytes
+        for _ in range(60):
+            sent = [broken(one) if one and dice.random() < 0.7 else one for one in good]
+            sent = dice.sample(sent * 2, dice.randint(1, len(sent)))
+            try:
+                list(ask(iter(sent), timeout=30))
+                seen["OK"] += 1
+            except grpc.RpcError as error:
+                seen[error.code().name] += 1
+    assert set(seen) <= {"OK", "INVALID_ARGUMENT", "INTERNAL", "NOT_FOUND"}, seen
+    assert seen["INVALID_ARGUMENT"] > 5
+    with InferenceClient(address) as client:
+        assert client.predict(study).result.models
 
 
 def test_deadlines_cancellation_and_a_full_queue(
