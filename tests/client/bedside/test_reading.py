@@ -14,10 +14,12 @@ from typing import Any, cast
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, EncapsulatedPDFStorage, SegmentationStorage
 
+from client.bedside.answering.answering import is_of
 from client.bedside.answering.reading import ChampionReader
 from client.bedside.serving import serving, work_list_of
+from client.bedside.work.identities import whose
 from client.bedside.work.looking import show
 from client.serving.doors import serve
 from client.serving.served_site import ROOM, TEST_STUDY, served_site
@@ -34,7 +36,7 @@ from tests.shared.inference.runtime.held_samples import SignedFolder, small_room
 from tests.shared.rendered_samples import sample_study
 from tests.suite.waiting import wait_for
 
-from .ward import Ward, make_ward, remove
+from .ward import Ward, encoded, make_ward, remove
 
 
 class DrawnRuntime:
@@ -100,7 +102,7 @@ def test_outlines_go_back_on_the_images_that_they_are_of_and_are_known_again(
 
 def test_a_served_site_reads_what_is_sent_with_a_verified_version(tmp_path: Path) -> None:
     signed = SignedFolder(tmp_path)
-    ward = make_ward(tmp_path, formats=["seg"], send_to=[])
+    ward = make_ward(tmp_path)
     invitation = {"address": "h:1", "ca": "x", "coordinator": signed.key.public}
     (ward.site / "coordinator.json").write_text(json.dumps(invitation))
     data = load_settings(ward.site / SETTINGS, SiteConfig).model_dump(mode="json")
@@ -128,9 +130,14 @@ def test_a_served_site_reads_what_is_sent_with_a_verified_version(tmp_path: Path
         addresses.update(at)
         threading.Thread(target=ask).start()
 
-    serve(served_site(ward.site, None), opened)
+    with ward.pacs.running():
+        serve(served_site(ward.site, None), opened)
     assert addresses["dicom"] == f"OSTEOFEDREAD at 127.0.0.1:{ward.port}"
-    # Weights that nobody trained outline nothing: no answer is no success.
-    assert [(row["state"], row["reason"]) for row in rows] == [
-        ("refused", "reading it gave no answer")
-    ]
+    assert [(row["state"], row["reason"]) for row in rows] == [("answered", "")]
+    # Weights that nobody trained outline nothing: the report says so, and there is no SEG.
+    results = list(ward.pacs.kept.values())
+    assert {str(one.SOPClassUID) for one in results} >= {
+        Comprehensive3DSRStorage, EncapsulatedPDFStorage,
+    }  # fmt: skip
+    assert all(is_of(encoded(one), str(sources[0].StudyInstanceUID), whose(sources[0]))
+               for one in results)  # fmt: skip
