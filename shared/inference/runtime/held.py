@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,10 +68,6 @@ class HeldVersions:
         return {one.task: one.digest for one in self.facts()}
 
 
-#: Loads versions; tests put their own in its place.
-Loader = Callable[[VersionSource, str, int], HeldVersions]
-
-
 def hold(source: VersionSource, device: str, number: int) -> HeldVersions:
     """Load every champion, hold it against the key, and make its network.
 
@@ -97,7 +93,7 @@ def hold(source: VersionSource, device: str, number: int) -> HeldVersions:
     return HeldVersions(number, tasks, ready, champions.missing)
 
 
-def marks(source: VersionSource) -> dict[str, str]:
+def marks_of(source: VersionSource) -> dict[str, str]:
     """Say of each task which version is champion, without loading any."""
     from shared.tasks import reporting_tasks
 

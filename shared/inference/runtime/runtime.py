@@ -17,9 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from shared.errors import OsteofedError, ReadersBusyError, RegistryUnavailableError
-from shared.inference.runtime.held import HeldVersions, Loader, ReadingManner, VersionSource
-from shared.inference.runtime.held import hold as hold_versions
-from shared.inference.runtime.held import marks as marks_of
+from shared.inference.runtime.held import (
+    HeldVersions,
+    ReadingManner,
+    VersionSource,
+    hold,
+    marks_of,
+)
 from shared.inference.runtime.self_test import self_test, stored_study
 from shared.inference.runtime.study_reading import Progress, ReadStudyAnswer, answer_study
 
@@ -50,8 +54,6 @@ class InferenceRuntime:
     waiting : int
         Most studies that may wait. Waiting costs no memory here: a study stays on the disk until
         it is its turn, and one is read at a time.
-    hold : callable, optional
-        Loads versions, in place of `shared.inference.runtime.held.hold`.
     """
 
     def __init__(
@@ -60,9 +62,8 @@ class InferenceRuntime:
         manner: ReadingManner,
         room: Path,
         waiting: int = 16,
-        hold: Loader = hold_versions,
     ) -> None:
-        self._source, self._manner, self._room, self._hold = source, manner, room, hold
+        self._source, self._manner, self._room = source, manner, room
         self._queue: queue.Queue[_Job | None] = queue.Queue(waiting)
         self._reader = threading.Thread(target=self._read_all, name="reader", daemon=True)
         self._follower: threading.Thread | None = None
@@ -91,7 +92,7 @@ class InferenceRuntime:
             If a version cannot be used: then nothing is served.
         """
         self._marks = marks_of(self._source)
-        first = self._hold(self._source, self._manner.device, 1)
+        first = hold(self._source, self._manner.device, 1)
         self_test(first, self._manner, stored_study(self._room))
         self.current = first
         self._reader.start()
@@ -154,7 +155,7 @@ class InferenceRuntime:
                 marks = marks_of(self._source)
                 if marks == self._marks:
                     return False
-                found = self._hold(self._source, self._manner.device, self.current.number + 1)
+                found = hold(self._source, self._manner.device, self.current.number + 1)
                 if found.digests() == self.current.digests():
                     self._marks, self.kept_because = marks, ""
                     return False

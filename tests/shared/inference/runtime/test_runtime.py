@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from shared.errors import (
     ConfigError,
@@ -18,7 +20,7 @@ from shared.errors import (
     SeveralStudiesError,
 )
 from shared.inference.predict import predict_folder
-from shared.inference.runtime.held import ReadingManner, VersionSource, hold
+from shared.inference.runtime.held import VersionSource, hold
 from shared.inference.runtime.runtime import InferenceRuntime
 from shared.inference.runtime.self_test import stored_study
 from shared.inference.runtime.study_reading import spooled
@@ -154,9 +156,11 @@ def test_an_end_keeps_what_is_read_and_cancels_what_waits(
 def test_two_patients_together_are_never_read(
     runtime: InferenceRuntime, study: Path, tmp_path: Path
 ) -> None:
-    from shared.phantom.make import make_hospital
-
-    make_hospital(tmp_path / "two", "hologic", 2, 3)
+    [first] = study.rglob("*.dcm")
+    other = dcmread(first)
+    other.PatientID, other.StudyInstanceUID, other.SOPInstanceUID = "9", "2.25.8", "2.25.9"
+    other.file_meta.MediaStorageSOPInstanceUID = other.SOPInstanceUID
+    other.save_as(tmp_path / "other.dcm")
+    shutil.copy(first, tmp_path)
     with pytest.raises(SeveralStudiesError, match="of 2 studies"):
-        runtime.submit(tmp_path / "two" / "DICOM").result(60)
-    assert ReadingManner().device == "cpu"
+        runtime.submit(tmp_path).result(60)
