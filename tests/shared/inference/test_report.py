@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.inference.pictures.views import marks, outline, overlay_png, view_svg
-from shared.inference.report import LONGEST_BOLD, headline, shown_date, shown_name
+from shared.inference.report import LONGEST_BOLD, headline
 from shared.inference.schema import Prediction
+from shared.phrases import shown_date, shown_name
 from shared.records import Covariates, ImageRecord, StudyLabels, Vendor, View
 from shared.regions import REGION_CODES, VERTEBRAE
 from tests.shared.inference_cases import (
