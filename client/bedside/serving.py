@@ -32,10 +32,11 @@ from .receiving.attending import Attendant
 from .receiving.node import receiving
 from .receiving.wanted import Wants
 from .receiving.watching import take_folder
+from .work.bell import Bell
 from .work.database import open_work_database
 from .work.retention import purge
 from .work.rooms import BedsideRooms
-from .work.work_list import Bell, WorkList
+from .work.work_list import WorkList
 
 #: (0008,0070) of all that this software writes.
 OUR_MAKER: Final = "OsteoFed"

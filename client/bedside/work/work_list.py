@@ -7,7 +7,6 @@ before the sender has its success, and results are in the list before the first 
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from .arrival import READ, Arrival
+from .bell import Bell
 from .database import WRITES, WorkInstance, WorkResult, WorkStudy
 from .identities import WhoseObject, two_of
 from .states import OPEN, StudyEvent, StudyState, after
@@ -48,30 +48,6 @@ class ToRead:
     generation: int
     revision: int
     who: WhoseObject
-
-
-class Bell:
-    """Rings whenever the list changed; each of several threads may wait for the next time."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._rung = 0
-
-    @property
-    def rung(self) -> int:
-        """How often it rang."""
-        return self._rung
-
-    def ring(self) -> None:
-        """Wake everybody who waits."""
-        with self._condition:
-            self._rung += 1
-            self._condition.notify_all()
-
-    def wait(self, heard: int, seconds: float) -> None:
-        """Return once it rang more often than was heard, or after some time."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._rung > heard, seconds)
 
 
 class WorkList:
