@@ -64,7 +64,11 @@ def build(asked: str = "") -> typer.Typer:
     entries = sorted(entry_points(group="osteofed.commands"), key=lambda e: e.name)
     for entry in [e for e in entries if e.name == asked] or entries:
         try:
-            app.add_typer(entry.load(), name=entry.name)
+            loaded = entry.load()
+            if isinstance(loaded, typer.Typer):
+                app.add_typer(loaded, name=entry.name)
+            else:  # a command by itself
+                app.command(entry.name)(loaded)
         except ModuleNotFoundError as missing:  # an extra was left out on purpose
             if (missing.name or "").split(".")[0] in {"client", "server", "shared"}:
                 raise

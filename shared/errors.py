@@ -36,6 +36,7 @@ The tree, in the order of the exit codes::
         InputUnreadableError                     22
         SourceUnavailableError                   23
         SourceRefusedError                       24
+        SeveralStudiesError                      25
         StoreMissingError                        30
         StoreSecretMismatchError                 31
         StoreExistsError                         32
@@ -58,6 +59,9 @@ The tree, in the order of the exit codes::
         VersionMissingError                      61
         ModelIncompatibleError                   62
         RegistryUnavailableError                 63
+        ReadersBusyError                         64
+        SelfTestFailedError                      65
+        ServiceRefusedError                      66
         PhantomError                             70
         ChainBrokenError                         80
         PassportInvalidError                     81
@@ -151,6 +155,12 @@ class SourceRefusedError(OsteofedError):
     """A PACS refuses: the credentials, the titles, the certificates or the query."""
 
     exit_code = 24
+
+
+class SeveralStudiesError(OsteofedError):
+    """Files of several studies came where one was expected."""
+
+    exit_code = 25
 
 
 class StoreMissingError(OsteofedError):
@@ -289,6 +299,33 @@ class RegistryUnavailableError(OsteofedError):
     """The model registry cannot be reached."""
 
     exit_code = 63
+
+
+class ReadersBusyError(OsteofedError):
+    """As many studies wait to be read as may."""
+
+    exit_code = 64
+
+
+class SelfTestFailedError(OsteofedError):
+    """A version does not read its test study as it must."""
+
+    exit_code = 65
+
+
+class ServiceRefusedError(OsteofedError):
+    """The service of a site did not answer a call.
+
+    `status` is gRPC's name for it, `reason` a word of docs/grpc.md, empty where the line failed.
+    """
+
+    exit_code = 66
+
+    def __init__(
+        self, sentence: str, *, status: str = "", reason: str = "", request_id: str = ""
+    ) -> None:
+        super().__init__(sentence)
+        self.status, self.reason, self.request_id = status, reason, request_id
 
 
 class PhantomError(OsteofedError):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from client.cli.audit import app as audit
+from client.cli.bedside import add_commands as add_bedside_commands
 from client.cli.browse import add_commands as add_browse_command
 from client.cli.contract import add_commands as add_contract_commands
 from client.cli.decide import add_commands as add_decide_command
@@ -191,6 +192,7 @@ def _show_studies(facts: dict[str, Any]) -> None:
 add_commands(app)
 add_node_commands(app)
 add_source_commands(app)
+add_bedside_commands(app)
 add_phi_commands(audit)
 add_contract_commands(app)
 add_declare_command(app)

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from client.identity.chain import site_chain
-from client.identity.coordinator import COORDINATOR, pinned_coordinator
 from client.privacy.declared import largest_number
 from client.store.site_store import SiteStore
 from shared.errors import ConfigValueError, PolicyRefusedError, StoreExistsError
+from shared.protocol.invitation import COORDINATOR, pinned_coordinator
 from shared.protocol.signatures import ENROLMENT, SIMULATION, Enrolment, Invitation
 from shared.runtime.files import OWNER_ONLY, make_private_file, write_text_atomically
 

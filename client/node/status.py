@@ -9,7 +9,6 @@ from typing import Any, Final
 import psutil
 
 from client.identity.chain import AUDIT
-from client.identity.coordinator import pinned_coordinator
 from client.node.code_approval import approved_digests
 from client.node.enrol import enrolled_with
 from client.node.join import is_joined, read_status
@@ -17,6 +16,7 @@ from client.node.ledger_summary import ledger_statement
 from client.store.site_store import SiteStore
 from shared.audit.chain import ChainLine, tail_of
 from shared.errors import RuntimeUnavailableError
+from shared.protocol.invitation import pinned_coordinator
 from shared.protocol.signatures import SIMULATION
 from shared.settings.files import SiteConfig, load_settings
 

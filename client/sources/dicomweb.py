@@ -83,25 +83,10 @@ class WebSource:
         patience_seconds: float = RetrySettings().patience_seconds,
         say: Say = silently,
     ) -> None:
-        silence()
-        _require_tls(settings)
         self.name = settings.url.rstrip("/")
         self.notes: list[str] = []
         self._watch = Watch(self.name, patience_seconds, say)
-        session = requests.Session()
-        self._lines = WatchedAdapter()
-        session.mount("http://", self._lines)
-        session.mount("https://", self._lines)
-        session.get_redirect_target = _nowhere  # type: ignore[assignment, method-assign]
-        session.trust_env = False  # no proxy and no .netrc that nobody named
-        tls = settings.tls
-        session.verify = str(_file(site_folder, tls.authority)) if tls.authority else True
-        if tls.certificate is not None:
-            own = str(_file(site_folder, tls.certificate))
-            session.cert = (own, str(_file(site_folder, tls.key))) if tls.key else own
-            require_private_key(site_folder, tls)
-        if settings.credentials is not None:
-            _authorise(session, resolve(site_folder, settings.credentials))
+        session, self._lines = open_session(site_folder, settings)
         timeouts = (min(timeout_seconds, patience_seconds), patience_seconds)
         self._client = DicomWebClient(self.name, session, timeouts)
         self._client.set_http_retry_params(retry=False)
@@ -277,6 +262,38 @@ class WebSource:
 _STATUSES: Final = {status.value for status in HTTPStatus}
 
 
+def open_session(
+    site_folder: Path, settings: DicomWebSettings, where: str = "pacs.web"
+) -> tuple[requests.Session, WatchedAdapter]:
+    """Open a session with a server by its settings, and the connections that can be cut off.
+
+    It follows no answer elsewhere, and knows no proxy and no credentials that nobody named.
+    `where` in ``site.yaml`` the settings stand is for the sentences.
+
+    Raises
+    ------
+    ConfigValueError, InputMissingError, PlaceholderSecretError
+        See `WebSource`.
+    """
+    silence()
+    _require_tls(settings, where)
+    session = requests.Session()
+    lines = WatchedAdapter()
+    session.mount("http://", lines)
+    session.mount("https://", lines)
+    session.get_redirect_target = _nowhere  # type: ignore[assignment, method-assign]
+    session.trust_env = False  # no proxy and no .netrc that nobody named
+    tls = settings.tls
+    session.verify = str(_file(site_folder, tls.authority, where)) if tls.authority else True
+    if tls.certificate is not None:
+        own = str(_file(site_folder, tls.certificate, where))
+        session.cert = (own, str(_file(site_folder, tls.key, where))) if tls.key else own
+        require_private_key(site_folder, tls)
+    if settings.credentials is not None:
+        _authorise(session, resolve(site_folder, settings.credentials), where)
+    return session, lines
+
+
 def _of_disk(error: OSError) -> bool:
     """Whether an error is of our own disk rather than of the network."""
     return not isinstance(error, requests.exceptions.RequestException) and not isinstance(
@@ -288,30 +305,30 @@ def _nowhere(response: requests.Response) -> None:
     """Follow no answer elsewhere; the library would first read what it holds, however much."""
 
 
-def _require_tls(settings: DicomWebSettings) -> None:
+def _require_tls(settings: DicomWebSettings, where: str) -> None:
     """Refuse to send credentials and studies in the clear, unless that is meant."""
     parts = urlsplit(settings.url)
     if parts.scheme == "https" or settings.insecure or is_loopback(parts.hostname or ""):
         return
     raise ConfigValueError(
-        f"pacs.web.url: {settings.url} has no TLS (must be https, or this machine's own address; "
+        f"{where}.url: {settings.url} has no TLS (must be https, or this machine's own address; "
         "`insecure: true` takes it all the same)"
     )
 
 
-def _file(site_folder: Path, path: Path | None) -> Path:
+def _file(site_folder: Path, path: Path | None, where: str) -> Path:
     """Return a file that the settings name."""
     found = resolve(site_folder, path or Path())
     if not found.is_file():
-        raise InputMissingError(f"{found}: no such file (site.yaml names it under pacs.web)")
+        raise InputMissingError(f"{found}: no such file (site.yaml names it under {where})")
     return found
 
 
-def _authorise(session: requests.Session, path: Path) -> None:
+def _authorise(session: requests.Session, path: Path, where: str) -> None:
     """Read ``user:password`` or ``Bearer token`` from a file that only its owner may read."""
     if not path.is_file():
         raise InputMissingError(
-            f"{path}: no such file (pacs.web.credentials; one line, user:password or Bearer token)"
+            f"{path}: no such file ({where}.credentials; one line, user:password or Bearer token)"
         )
     require_private(path, "the PACS's password")
     line = path.read_text(encoding="utf-8").strip()

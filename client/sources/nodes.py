@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from pydicom import uid
@@ -164,24 +164,39 @@ def serving(
     InputMissingError, ConfigError, PlaceholderSecretError
         See `serving_context`.
     """
-    tls = serving_context(site_folder, listen)
+    handlers = [(evt.EVT_C_STORE, storing(deliver)), *limits(MOST_MESSAGE_BYTES)]
+    with listening(node, site_folder, listen, handlers):
+        yield
+
+
+@contextmanager
+def listening(
+    node: AE,
+    site_folder: Path,
+    listen: ListenSettings,
+    handlers: list[Any],
+    where: str = "pacs.listen",
+) -> Iterator[None]:
+    """Let a node listen that answers by handlers of its own; `where` its settings stand.
+
+    Raises
+    ------
+    ConfigValueError, InputMissingError, ConfigError, PlaceholderSecretError
+        See `serving`.
+    """
+    tls = serving_context(site_folder, listen, where)
     try:
         node.start_server(
-            (listen.host, listen.port),
-            block=False,
-            ssl_context=tls,
-            evt_handlers=[(evt.EVT_C_STORE, storing(deliver)), *limits(MOST_MESSAGE_BYTES)],
+            (listen.host, listen.port), block=False, ssl_context=tls, evt_handlers=handlers
         )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            why = "is in use (end the `osteofed site listen` that runs, or set another port)"
+            why = "is in use (end what listens there already, or set another port)"
         elif error.errno == errno.EACCES:
             why = "may not be used by this user (set a port above 1023)"
         else:
             why = "cannot be listened on (host must be an address of this machine)"
-        raise ConfigValueError(
-            f"site.yaml: pacs.listen: {listen.host}:{listen.port} {why}"
-        ) from None
+        raise ConfigValueError(f"site.yaml: {where}: {listen.host}:{listen.port} {why}") from None
     try:
         yield
     finally:

@@ -73,7 +73,9 @@ def reason_of(rejection: A_ASSOCIATE_RJ) -> str:
         return "no reason that the standard knows"
 
 
-def explain(name: str, ours: str, heard: Heard, seconds: float) -> Exception:
+def explain(
+    name: str, ours: str, heard: Heard, seconds: float, where: str = "pacs.peer"
+) -> Exception:
     """Make the error of a peer that made no association.
 
     Parameters
@@ -84,35 +86,37 @@ def explain(name: str, ours: str, heard: Heard, seconds: float) -> Exception:
         What it did.
     seconds : float
         How long it was waited for.
+    where : str
+        Where in ``site.yaml`` it is set.
     """
     if heard.rejection is not None:
         if heard.rejection.result == TRANSIENT:
             return TryAgainError("is busy")
         return SourceRefusedError(
-            f"{name}: rejected the association: {reason_of(heard.rejection)} (pacs.peer."
-            f"title must be its own title, and it must know {ours})"
+            f"{name}: rejected the association: {reason_of(heard.rejection)} "
+            f"({where}.title must be its own title, and it must know {ours})"
         )
     if heard.insecure:
         return SourceRefusedError(
             f"{name}: the TLS connection failed (its certificate must be signed by "
-            "pacs.peer.tls.authority and be made out to that host name, and a peer that "
-            "asks for one needs pacs.peer.tls.certificate)"
+            f"{where}.tls.authority and be made out to that host name, and a peer that "
+            f"asks for one needs {where}.tls.certificate)"
         )
     if not heard.connected:
         return TryAgainError("cannot be reached")
     if heard.speaks_tls:
         return SourceRefusedError(
-            f"{name}: answers in TLS, which it was not spoken to in (set pacs.peer.tls)"
+            f"{name}: answers in TLS, which it was not spoken to in (set {where}.tls)"
         )
     if heard.strange:
         return SourceRefusedError(
-            f"{name}: answers with what is no DICOM (check pacs.peer.host and port: something "
+            f"{name}: answers with what is no DICOM (check {where}.host and port: something "
             "else listens there)"
         )
     if heard.too_much:
         return SourceRefusedError(
             f"{name}: answers our association request with more than any answer has (check "
-            "pacs.peer.host and port)"
+            f"{where}.host and port)"
         )
     if heard.aborted:
         return _NoAssociationError("aborts instead of answering our association request")

@@ -46,10 +46,13 @@ def require_tls(where: str, host: str, tls: TlsSettings | None, *, insecure: boo
         )
 
 
-def serving_context(site_folder: Path, listen: ListenSettings) -> ssl.SSLContext | None:
+def serving_context(
+    site_folder: Path, listen: ListenSettings, where: str = "pacs.listen"
+) -> ssl.SSLContext | None:
     """Make the TLS side of who is called; None for plain DIMSE where that may be.
 
     Who calls must show a certificate that `authority` signed: titles alone are no secret.
+    `where` in ``site.yaml`` the settings stand is for the sentences.
 
     Raises
     ------
@@ -58,17 +61,17 @@ def serving_context(site_folder: Path, listen: ListenSettings) -> ssl.SSLContext
     ConfigValueError
         If no authority is named, or see `require_tls`.
     """
-    require_tls("pacs.listen", listen.host, listen.tls, insecure=listen.insecure)
+    require_tls(where, listen.host, listen.tls, insecure=listen.insecure)
     if listen.tls is None:
         return None
     if listen.tls.certificate is None or listen.tls.key is None:
         raise ConfigError(
-            "site.yaml: pacs.listen.tls needs `certificate` and `key` "
+            f"site.yaml: {where}.tls needs `certificate` and `key` "
             "(paths of this node's own PEM files)"
         )
     if listen.tls.authority is None:
         raise ConfigValueError(
-            "site.yaml: pacs.listen.tls.authority is missing (must name the certificate that "
+            f"site.yaml: {where}.tls.authority is missing (must name the certificate that "
             "the senders' are signed by; without one everybody who knows the titles is let in)"
         )
     return _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), site_folder, listen.tls)

@@ -16,7 +16,7 @@ from server.rounds.roster import Roster
 from server.rounds.site_backoff import resting_sites
 from server.state.checkpoint import Checkpoint, Progress
 from server.state.journal import Journal
-from server.state.result import CurvePoint, RoundFacts, RoundPassport
+from server.state.result import CurvePoint, RoundFacts
 from shared.audit.chain import NOTHING
 from shared.errors import AggregationRefusedError
 from shared.protocol.account import Account
@@ -34,6 +34,7 @@ from shared.protocol.messages import (
     read_train_answer,
     train_message,
 )
+from shared.protocol.passport import RoundPassport
 from shared.protocol.preparation import Preparation
 from shared.protocol.signatures import (
     NOTHING_SPENT,

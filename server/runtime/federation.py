@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from server.registry.model_card import draw_curves, write_card
-from server.registry.passport import FILE as PASSPORT
 from server.registry.passport import make_passport
 from server.registry.tracking import Tracking
 from server.rounds.plan import PlannedTask, RunPlan, simulated_names
@@ -41,6 +40,7 @@ from shared.errors import (
     RunPausedError,
 )
 from shared.protocol.codec import Arrays
+from shared.protocol.passport import FILE as PASSPORT
 from shared.runtime.files import is_disk_full, write_text_atomically
 from shared.settings.files import save_settings
 from shared.settings.task import TaskSettings

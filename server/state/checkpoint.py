@@ -14,9 +14,10 @@ from typing import Final, Literal
 from pydantic import Field, ValidationError
 from safetensors.numpy import load_file
 
-from server.state.result import CurvePoint, Facts, RoundFacts, RoundPassport
+from server.state.result import CurvePoint, Facts, RoundFacts
 from shared.errors import ModelIncompatibleError
 from shared.protocol.codec import Arrays
+from shared.protocol.passport import RoundPassport
 from shared.runtime.files import write_text_atomically
 from shared.training.weights import Weights, digest_arrays, load_weights, save_tensors, save_weights
 

@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.protocol.messages import Job
-from shared.protocol.signatures import Statement
 from shared.runtime.files import write_text_atomically
 
 
@@ -69,20 +67,6 @@ class RoundFacts(Facts):
     delta: dict[str, float] = {}
     plain_rounds: dict[str, int] = {}
     absent: list[Absence]
-
-
-class RoundPassport(Facts):
-    """Where one round's model comes from: what was asked, and every statement aggregated.
-
-    The job stands here whole: with `model_before` it makes what every statement answers.
-    """
-
-    round: int
-    job: Job
-    model_before: str
-    model_after: str
-    patients: dict[str, int]
-    statements: list[Statement]
 
 
 def last_said(

@@ -26,11 +26,13 @@ from shared.errors import (
 )
 from shared.inference.fitness import RECORDED
 from shared.inference.registry_file import (
-    REGISTRY_FILE,
     SQLITE,
+    as_tracking_uri,
     stored_versions,
 )
 from shared.inference.schema import ModelFacts
+from shared.inference.trust.origin import passport_beside, verify_origin
+from shared.protocol.passport import FILE as PASSPORT
 from shared.runtime.registry_trouble import registry_trouble
 from shared.training.weights import Weights, digest_arrays, load_weights
 
@@ -63,7 +65,10 @@ class Champions:
 
 
 def load_champions(
-    tasks: Iterable[str], registry: str | None = None, models: Path | None = None
+    tasks: Iterable[str],
+    registry: str | None = None,
+    models: Path | None = None,
+    trust: str | None = None,
 ) -> Champions:
     """Load one version for every task that has one.
 
@@ -77,6 +82,9 @@ def load_champions(
         variable ``OSTEOFED_REGISTRY`` where neither this nor `models` is given.
     models : Path, optional
         Folder of ``<task>.safetensors``; wins over the registry.
+    trust : str, optional
+        Public key of the coordinator, from neither of them (`shared.inference.trust.origin`);
+        without it nothing is known of where a version comes from, and its facts say so.
 
     Raises
     ------
@@ -86,12 +94,14 @@ def load_champions(
         If the registry does not answer, or what it answers cannot be read.
     ModelIncompatibleError
         If a file is damaged or belongs to another task.
+    PassportInvalidError
+        If one version is not what the key of `trust` signed: then nothing is read.
     """
     found: dict[str, Champion] = {}
     missing: dict[str, NoChampionError] = {}
     for task in tasks:
         try:
-            found[task] = _champion_of(task, registry, models)
+            found[task] = _champion_of(task, registry, models, trust)
         except NoChampionError as error:
             missing[task] = error
     if missing and not found:
@@ -99,9 +109,11 @@ def load_champions(
     return Champions(found, missing)
 
 
-def _champion_of(task: str, registry: str | None, models: Path | None) -> Champion:
+def _champion_of(
+    task: str, registry: str | None, models: Path | None, trust: str | None
+) -> Champion:
     if models is not None:
-        return _from_folder(task, models)
+        return _from_folder(task, models, trust)
     uri = registry or os.environ.get(REGISTRY_VARIABLE)
     if not uri:
         raise NoChampionError(
@@ -112,36 +124,33 @@ def _champion_of(task: str, registry: str | None, models: Path | None) -> Champi
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         # MLflow would make an empty database there and then find nothing in it.
         raise _nobody(task, f"{uri} (there is no such file)")
-    return _from_file(task, uri) or _from_registry(task, uri)
+    return _from_file(task, uri, trust) or _from_registry(task, uri, trust)
 
 
-def as_tracking_uri(registry: str) -> str:
-    """Make a tracking URI of an SQLite file, or of the workspace that holds it; a URI stays.
+def champion_mark(task: str, registry: str | None, models: Path | None) -> str:
+    """Say which version is champion without loading it; empty if none is.
+
+    Two marks differ if the champion may have changed. In a folder they are the times and sizes of
+    weights, passport and card.
 
     Raises
     ------
     RegistryUnavailableError
-        If a folder is given that holds none; the sentence says what to give.
+        If the registry does not answer.
     """
-    if "://" in registry or registry.startswith("sqlite:"):
-        return registry
-    path = Path(registry).resolve()
-    if path.is_dir():
-        path = _file_of_workspace(path)
-    return f"{SQLITE}{path}"
-
-
-def _file_of_workspace(folder: Path) -> Path:
-    """Find MLflow's file in a workspace."""
-    if (folder / REGISTRY_FILE).is_file():
-        return folder / REGISTRY_FILE
-    near = [folder.parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    found = [path for path in near if (path / REGISTRY_FILE).is_file()]
-    where = f"give {found[0]}" if found else "give the workspace that federation.yaml names"
-    raise RegistryUnavailableError(
-        f"{folder}: holds no registry ({REGISTRY_FILE}); {where}, or the address that "
-        "registry.tracking_uri names there"
-    )
+    if models is not None:
+        names = (f"{task}.safetensors", f"{task}.{PASSPORT}", f"{task}.card.json")
+        found = [(name, models / name) for name in names if (models / name).is_file()]
+        states = [(name, path.stat()) for name, path in found]
+        return " ".join(f"{name}:{one.st_mtime_ns}:{one.st_size}" for name, one in states)
+    uri = registry or os.environ.get(REGISTRY_VARIABLE)
+    if not uri:
+        return ""
+    uri = as_tracking_uri(uri)
+    stored = stored_versions(uri, task)
+    if stored is not None:
+        return " ".join(str(one.version) for one in stored if ALIAS in one.aliases)
+    return _version_of_alias(task, uri)
 
 
 def shown_uri(uri: str) -> str:
@@ -161,29 +170,37 @@ def _nobody(task: str, where: str, has_versions: bool = False) -> NoChampionErro
     )
 
 
-def _champion(task: str, weights: Weights, version: str, source: str) -> Champion:
+def _champion(task: str, path: Path, version: str, source: str, trust: str | None) -> Champion:
+    """Read a version's weights, and hold them against the key if one is known."""
+    weights = load_weights(path)
     if weights.settings.task != task:
         raise ModelIncompatibleError(
             f"{source}: holds weights of {weights.settings.task} (must be {task})"
         )
+    if trust is not None:
+        name = (
+            f"{task} ({source})" if version == "file" else f"{task} version {version} in {source}"
+        )
+        verify_origin(name, weights, passport_beside(path, task), trust)
     facts = ModelFacts(
         task=task,
         version=version,
         digest=digest_arrays(weights.arrays),
         origin=weights.origin,
         source=source,
+        verified_with=trust or "",
     )
     return Champion(weights, facts)
 
 
-def _from_folder(task: str, models: Path) -> Champion:
+def _from_folder(task: str, models: Path, trust: str | None) -> Champion:
     path = models / f"{task}.safetensors"
     if not path.is_file():
         raise NoChampionError(
             f"{task}: no champion, because {path} does not exist; put the weights there "
             "(`osteofed server pretrain` or a federated run makes such files)"
         )
-    champion = _champion(task, load_weights(path), "file", str(path))
+    champion = _champion(task, path, "file", str(path), trust)
     recorded, trouble = _of_card(models / f"{task}.card.json", champion.facts.digest)
     more = {"metrics": _errors(recorded), "record_trouble": trouble}
     return replace(champion, facts=champion.facts.model_copy(update=more))
@@ -218,7 +235,7 @@ def _of_card(path: Path, digest: str) -> tuple[dict[str, float], str]:
         return {}, f"its model card ({path.name}) cannot be read"
 
 
-def _from_file(task: str, uri: str) -> Champion | None:
+def _from_file(task: str, uri: str, trust: str | None) -> Champion | None:
     """Load a champion without MLflow, where its files lie on this machine.
 
     None leaves it to MLflow, which also knows what to say of what is missing.
@@ -228,7 +245,7 @@ def _from_file(task: str, uri: str) -> Champion | None:
             path = _weights_file(task, stored.folders() or ())
             if path is None:
                 return None
-            champion = _champion(task, load_weights(path), str(stored.version), shown_uri(uri))
+            champion = _champion(task, path, str(stored.version), shown_uri(uri), trust)
             facts = champion.facts.model_copy(update={"metrics": _errors(stored.metrics)})
             return replace(champion, facts=facts)
     return None
@@ -244,43 +261,57 @@ def _weights_file(task: str, folders: Iterable[Path]) -> Path | None:
     return None
 
 
-def _from_registry(task: str, uri: str) -> Champion:
+def _from_registry(task: str, uri: str, trust: str | None) -> Champion:
     """Load the champion of a task out of MLflow."""
+    from mlflow import MlflowClient
+
+    with _asking(task, uri), tempfile.TemporaryDirectory(prefix="osteofed-") as folder:
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        if not client.search_registered_models(f"name='{task}'"):
+            raise _nobody(task, shown_uri(uri))
+        version = client.get_model_version_by_alias(task, ALIAS)
+        run = _run_of(client, version)
+        path = _download(client, version, run, uri, Path(folder))
+        if path is None:
+            raise ModelIncompatibleError(
+                f"{task} version {version.version} in {shown_uri(uri)} holds no weights file "
+                "(*.safetensors was expected among its artefacts)"
+            )
+        champion = _champion(task, path, str(version.version), shown_uri(uri), trust)
+        metrics = {} if run is None else _errors(run.data.metrics)
+    return replace(champion, facts=champion.facts.model_copy(update={"metrics": metrics}))
+
+
+@contextlib.contextmanager
+def _asking(task: str, uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into sentences: nobody is champion, or the registry is away."""
     # A registry that is away must be noticed in seconds, not after MLflow's minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        with (
-            _quietly(),
-            tempfile.TemporaryDirectory(prefix="osteofed-") as folder,
-        ):
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            if not client.search_registered_models(f"name='{task}'"):
-                raise _nobody(task, shown_uri(uri))
-            version = client.get_model_version_by_alias(task, ALIAS)
-            run = _run_of(client, version)
-            path = _download(client, version, run, uri, Path(folder))
-            if path is None:
-                raise ModelIncompatibleError(
-                    f"{task} version {version.version} in {shown_uri(uri)} holds no weights file "
-                    "(*.safetensors was expected among its artefacts)"
-                )
-            weights = load_weights(path)
-            metrics = {} if run is None else _errors(run.data.metrics)
+        with _quietly():
+            yield
     except (MlflowException, SQLAlchemyError, JSONDecodeError, ParseError) as error:
         if getattr(error, "error_code", "") in _ABSENT and "Response body:" not in str(error):
             raise _nobody(task, shown_uri(uri), has_versions=True) from None
         raise RegistryUnavailableError(
             f"{shown_uri(uri)}: the registry cannot be used: {registry_trouble(error)}"
         ) from None
-    champion = _champion(task, weights, str(version.version), shown_uri(uri))
-    return replace(champion, facts=champion.facts.model_copy(update={"metrics": metrics}))
+
+
+def _version_of_alias(task: str, uri: str) -> str:
+    """Ask MLflow which version is champion; empty if none is."""
+    from mlflow import MlflowClient
+
+    with contextlib.suppress(NoChampionError), _asking(task, uri):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return str(client.get_model_version_by_alias(task, ALIAS).version)
+    return ""
 
 
 @contextlib.contextmanager

@@ -37,7 +37,16 @@ def predict_command(
         Path | None,
         typer.Option(
             help="A site.yaml: what the tables' columns are called (labels), with the words of "
-            "the hospital's diagnoses (labels.classes), and with whom hips compare (scores.hip)."
+            "the hospital's diagnoses (labels.classes), how its files are read (reading), and with "
+            "whom hips compare (scores.hip). Beside it, coordinator.json names whom to trust."
+        ),
+    ] = None,
+    trust: Annotated[
+        str | None,
+        typer.Option(
+            help="The coordinator's public key (64 digits): versions that it did not sign are "
+            "refused. Default: that of coordinator.json beside --settings; without either, the "
+            "result says that nothing was verified."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
@@ -58,9 +67,11 @@ def predict_command(
     from shared.clinical.whose_reference import HipReference
     from shared.inference.predict import predict_folder
     from shared.inference.results import PREDICTION, formats_of
+    from shared.inference.trust.origin import trusted_key, unverified
 
     asked = formats_of(formats)
     site = _site(settings)
+    key = trusted_key(trust, None if settings is None else settings.parent)
     result = predict_folder(
         study_dir,
         out,
@@ -68,6 +79,8 @@ def predict_command(
         models=models,
         labels=labels,
         columns=None if site is None else site.labels,
+        reading=None if site is None else site.reading,
+        trust=key,
         hip=HipReference.NHANES if site is None else HipReference(site.scores.hip),
         device=device,
         formats=asked,
@@ -80,6 +93,9 @@ def predict_command(
             screen.print(str(shown), style="bold", markup=False, soft_wrap=True)
             for sentence in prediction.narrative.impression:
                 screen.print(f"  {sentence}", markup=False)
+        models = {one.task: one for p in result.predictions.values() for one in p.models}
+        for sentence in unverified({task: one.verified_with for task, one in models.items()}):
+            screen.print(sentence, markup=False)
         for failure in result.failures:
             screen.print(f"{failure.study}: {failure.sentence}", markup=False)
         for sentence in unused_files(result.not_taken):

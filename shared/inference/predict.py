@@ -14,11 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.clinical.whose_reference import HipReference
-from shared.errors import (
-    InputUnreadableError,
-    ModelIncompatibleError,
-    OsteofedError,
-)
+from shared.errors import InputUnreadableError, ModelIncompatibleError, OsteofedError
 from shared.findings.completion import blind
 from shared.findings.findings import Findings
 from shared.inference.assemble import StudyIdentity, Subject, assemble
@@ -27,10 +23,11 @@ from shared.inference.gating import gated, without_champion
 from shared.inference.report import ReportInput, render_report
 from shared.inference.results import HTML, USUAL, check_out, kinds_of, write_results
 from shared.inference.schema import Prediction
-from shared.inference.usable_studies import check_input, nothing_usable, with_readable
+from shared.inference.studies.usable import check_folder, usable_studies
 from shared.phrases import counted
 from shared.records import StudyLabels, StudyRecord
 from shared.settings.files import LabelColumns
+from shared.settings.pacs import ReadingSettings
 from shared.training.compute import choose_device
 
 if TYPE_CHECKING:
@@ -91,6 +88,8 @@ def predict_folder(
     models: Path | None = None,
     labels: Path | None = None,
     columns: LabelColumns | None = None,
+    reading: ReadingSettings | None = None,
+    trust: str | None = None,
     hip: HipReference = HipReference.NHANES,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
@@ -112,6 +111,11 @@ def predict_folder(
         shown for comparison.
     columns : LabelColumns, optional
         Names of the hospital's columns.
+    reading : ReadingSettings, optional
+        What the hospital says of its makers and scan names.
+    trust : str, optional
+        The coordinator's public key. Without it the versions are read as they are, and the
+        result says that nothing shows where they come from.
     hip : HipReference
         With whom the site has its hips compared.
     device : str
@@ -133,39 +137,43 @@ def predict_folder(
     NoChampionError
         If no task that reads these studies has a champion. Nothing is written then. A single
         task without one is said in the report as not assessed.
+    PassportInvalidError
+        If a version is not what the key signed. Nothing is written then.
     ConfigError
         If `out` holds something else than a prediction, or there is no such device.
     """
     check_out(out)
-    check_input(study_dir)
+    check_folder(study_dir)
     with _importing():
-        from shared.dicom.read import read_study_folder
+        from shared.dicom import read  # noqa: F401
         from shared.networks import densenet, resnet, unet  # noqa: F401
         from shared.tasks import reporting_tasks
 
         tasks = reporting_tasks()
     device = choose_device(device)
-    champions = load_champions(tasks, registry, models)
-    result = read_study_folder(study_dir, columns, headers=bool(kinds_of(formats)))
-    readable = frozenset(one for task in tasks.values() for one in task.inputs.modalities)
-    usable = with_readable(readable, result.studies)
-    if not usable:
-        raise nothing_usable(study_dir, result, readable)
-    studies = _with_tables(usable, labels, columns)
-    seen = frozenset(one for study in studies for one in study.modalities)
-    wanted = [name for name, task in tasks.items() if task.inputs.concern(seen)]
+    champions = load_champions(tasks, registry, models, trust)
+    usable = usable_studies(
+        study_dir,
+        tasks.values(),
+        labels=labels,
+        columns=columns,
+        reading=reading,
+        headers=bool(kinds_of(formats)),
+    )
+    wanted = [name for name, task in tasks.items() if task.inputs.concern(usable.modalities)]
     ready = [prepare(champions.found[name], device) for name in wanted if name in champions.found]
     if not ready:
         raise champions.missing[wanted[0]]
     absent = [tasks[name] for name in wanted if name in champions.missing]
-    predictions, failures = _read_each(studies, ready, absent, out, device, hip, progress, formats)
+    predictions, failures = _read_each(
+        usable.studies, ready, absent, out, device, hip, progress, formats
+    )
     if not predictions:
         raise InputUnreadableError(
             f"{study_dir}: none of {counted(len(failures), 'study', 'studies')} could be read: "
             f"{failures[0].sentence}"
         )
-    not_taken = [verdict for verdict in result.files if verdict.verdict != "taken"]
-    return FolderResult(predictions, failures, not_taken)
+    return FolderResult(predictions, failures, usable.not_taken)
 
 
 @contextlib.contextmanager
@@ -341,19 +349,6 @@ def _names_of_metrics(task: Task) -> dict[str, Any]:
         "grade_metrics": dict(task.grade_metrics),
         "outline_metrics": {one.metric: one.words for one in shown},
     }
-
-
-def _with_tables(
-    studies: list[ReadStudy], labels: Path | None, columns: LabelColumns | None
-) -> list[ReadStudy]:
-    """Join the tables of a folder apart to the studies, by patient and day."""
-    if labels is None:
-        return studies
-    from shared.dicom.read import join_labels
-    from shared.dicom.scan import scan_folder
-
-    joined, _, _ = join_labels(studies, scan_folder(labels, columns or LabelColumns()).rows)
-    return joined
 
 
 def _identity(study: ReadStudy) -> StudyIdentity:

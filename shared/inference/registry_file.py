@@ -19,6 +19,8 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from shared.errors import RegistryUnavailableError
+
 SQLITE: Final = "sqlite:///"
 #: MLflow's file in the workspace of a run, where nothing else is the registry.
 REGISTRY_FILE: Final = "mlflow.sqlite"
@@ -52,6 +54,35 @@ _METRICS: Final = "SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid 
 def registry_of(workspace: Path) -> str:
     """Tracking URI of the registry in a workspace."""
     return f"{SQLITE}{workspace / REGISTRY_FILE}"
+
+
+def as_tracking_uri(registry: str) -> str:
+    """Make a tracking URI of an SQLite file, or of the workspace that holds it; a URI stays.
+
+    Raises
+    ------
+    RegistryUnavailableError
+        If a folder is given that holds none; the sentence says what to give.
+    """
+    if "://" in registry or registry.startswith("sqlite:"):
+        return registry
+    path = Path(registry).resolve()
+    if path.is_dir():
+        path = _file_of_workspace(path)
+    return f"{SQLITE}{path}"
+
+
+def _file_of_workspace(folder: Path) -> Path:
+    """Find MLflow's file in a workspace."""
+    if (folder / REGISTRY_FILE).is_file():
+        return folder / REGISTRY_FILE
+    near = [folder.parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    found = [path for path in near if (path / REGISTRY_FILE).is_file()]
+    where = f"give {found[0]}" if found else "give the workspace that federation.yaml names"
+    raise RegistryUnavailableError(
+        f"{folder}: holds no registry ({REGISTRY_FILE}); {where}, or the address that "
+        "registry.tracking_uri names there"
+    )
 
 
 @dataclass(frozen=True)

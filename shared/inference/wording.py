@@ -33,6 +33,7 @@ from shared.inference.schema import (
     SeriesFacts,
 )
 from shared.inference.second_opinion import concluded_opinion, opinion_sentences
+from shared.inference.trust.origin import unverified
 from shared.phrases import capital, listed, signed
 from shared.records import ALL_DXA_VIEWS, Covariates, Vendor, View
 from shared.regions import VERTEBRA_CODES
@@ -282,7 +283,7 @@ def _limits(
     series: Sequence[SeriesFacts] = (),
 ) -> tuple[str, ...]:
     """What holds of what stands in this report; of nothing else."""
-    sentences = [DISCLAIMER]
+    sentences = [DISCLAIMER, *unverified({one.task: one.verified_with for one in models})]
     if findings.measurements:
         sentences.append(_limit_of_estimates(findings.measurements, models))
     if _with_bmd(conclusions) or (findings.measurements and not only_bare(findings.measurements)):

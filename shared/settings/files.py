@@ -18,10 +18,12 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from shared.errors import BudgetInvalidError, ConfigError, ConfigValueError
 from shared.runtime.files import appearing
 from shared.settings.base import Count, Finite, Fraction, Positive, SampleRate, Settings
+from shared.settings.bedside import BedsideSettings
 from shared.settings.contract import DataContract, SiteScanner
 from shared.settings.declared import DeclaredNumbers
 from shared.settings.pacs import PacsSettings, ReadingSettings
 from shared.settings.patterns import WORDS, ClassName, Hours, SiteName
+from shared.settings.serve import ServeSettings
 
 # --- federation.yaml ---------------------------------------------------------
 
@@ -298,8 +300,10 @@ class SiteConfig(Settings):
     compute: SiteCompute = SiteCompute()
     pacs: PacsSettings = PacsSettings()
     reading: ReadingSettings = ReadingSettings()
+    bedside: BedsideSettings = BedsideSettings()
     scanners: tuple[SiteScanner, ...] = ()
     declared: dict[str, DeclaredNumbers] = Field(default_factory=dict, exclude_if=not_)
+    serve: ServeSettings = ServeSettings()
 
 
 # --- reading -----------------------------------------------------------------

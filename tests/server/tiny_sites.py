@@ -8,9 +8,9 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from client.contract.declaring import Proposal, declare
-from client.identity.coordinator import COORDINATOR as PINNED
 from client.store.catalogue import Image, Label, Patient, Study
 from client.store.site_store import SiteStore, init_site
+from shared.protocol.invitation import COORDINATOR as PINNED
 from shared.protocol.signatures import SIMULATION, Invitation
 from shared.records import PatientSource, StudyRecord
 from shared.settings.declared import PLACES, rung_below

@@ -102,7 +102,7 @@ main()
 @pytest.mark.parametrize(
     ("line", "completed"),
     [
-        ("osteofed ser", ["server"]),
+        ("osteofed ser", ["serve", "server"]),
         ("osteofed site st", ["studies", "status"]),
         ("osteofed server passport ver", ["verify"]),
         ("osteofed site check FOLDER dxa", ["dxa-bmd", "dxa-segmentation"]),

@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 #: Commands that train, serve, ask others or fill a folder for minutes: they take what they need.
 NOT_RUN = {
-    "demo", "phantom sheet", "server export", "server passport verify", "server pretrain",
+    "demo", "phantom sheet", "serve", "server export", "server passport verify", "server pretrain",
     "server registry", "server resume", "server run", "server up", "site approve", "site browse",
     "site check", "site declare", "site disapprove", "site echo", "site evaluate", "site join",
     "site listen", "site train",

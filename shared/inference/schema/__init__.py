@@ -67,7 +67,9 @@ class ModelFacts(Fact):
     value. `outline_metrics`, of a task that outlines or finds levels, are the words of those that
     tell how well. A metric that is no number counts against the version, and is not written: a
     reader finds no null among numbers. `record_trouble` says why there is a record that cannot be
-    used; empty where it can be, or where there is none.
+    used; empty where it can be, or where there is none. `verified_with` is the coordinator's public
+    key that its passport and its weights were held against; empty where no key was known, and then
+    nothing shows that `origin` is true.
     """
 
     task: str
@@ -80,6 +82,7 @@ class ModelFacts(Fact):
     grade_metrics: dict[str, tuple[str, float]] = Field(default_factory=dict)
     outline_metrics: dict[str, str] = Field(default_factory=dict)
     record_trouble: str = ""
+    verified_with: str = ""
 
     @field_serializer("metrics")
     def _numbers(self, metrics: dict[str, float]) -> dict[str, float]:

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.identity.chain import IDENTITY
-from client.identity.coordinator import COORDINATOR as PINNED
 from client.privacy.chain_check import check_ledger
 from client.privacy.ledger import DEFAULT_COHORT
 from client.round import answer as answers
@@ -38,6 +37,7 @@ from shared.protocol import messages as protocol
 from shared.protocol.chain_cross_check import released_as_signed
 from shared.protocol.codec import Arrays, array_record
 from shared.protocol.half_precision import halved
+from shared.protocol.invitation import COORDINATOR as PINNED
 from shared.protocol.messages import Job
 from shared.protocol.signatures import Invitation, Ticket, sign_statement, sign_ticket
 from shared.settings.files import SitePrivacy

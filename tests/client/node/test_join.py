@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli.main import app
-from client.identity.coordinator import COORDINATOR
 from client.node import join as joining
 from client.node.enrol import NODE_KEY
 from client.node.join import NODE, STATUS, join
 from shared.errors import CodeNotApprovedError, PlaceholderSecretError, RuntimeUnavailableError
+from shared.protocol.invitation import COORDINATOR
 from shared.protocol.signatures import Invitation
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,12 +16,12 @@ from typing import Any
 import psutil
 import pytest
 
-from client.identity.coordinator import COORDINATOR
 from client.node import join as joining
 from client.node.enrol import NODE_KEY
 from client.node.join import NODE, STATUS, _predecessor, read_status
 from client.node.status import require_connected
 from shared.errors import RuntimeUnavailableError
+from shared.protocol.invitation import COORDINATOR
 from shared.protocol.signatures import Invitation
 from shared.runtime.processes import end_marked, marked, new_token
 from shared.runtime.supervisor import born_of

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from client.cli.main import app
 from client.identity.chain import site_chain
-from client.identity.coordinator import COORDINATOR
 from client.node import status
 from client.node.enrol import NODE_KEY
 from client.node.metrics import site_metrics
 from client.node.status import require_connected, site_status
 from client.store.site_store import init_site
 from shared.errors import RuntimeUnavailableError
+from shared.protocol.invitation import COORDINATOR
 from shared.protocol.signatures import Invitation
 from shared.settings.files import SiteConfig, SitePrivacy, load_settings, save_settings
 from tests.server.tiny_sites import tiny_site

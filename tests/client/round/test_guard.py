@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from flwr.app import RecordDict
 
-from client.identity.coordinator import COORDINATOR as PINNED
 from client.round import answer
 from client.round.answer import answer_evaluate, answer_train
 from client.round.open_site import Site, open_site
@@ -23,6 +22,7 @@ from shared.errors import (
     PolicyRefusedError,
     TicketRefusedError,
 )
+from shared.protocol.invitation import COORDINATOR as PINNED
 from shared.protocol.messages import EvaluateJob
 from shared.settings.files import SiteConfig, load_settings, save_settings
 from shared.settings.task import NetworkSettings, TaskSettings

@@ -12,20 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.registry.passport import (
-    FILE,
-    PASSPORT,
-    make_passport,
-    not_proven_in,
-    read_passport,
-    verify_passport,
-)
+from server.registry.passport import make_passport, not_proven_in, verify_passport
 from server.rounds.roster import Roster
 from server.rounds.train import train_rounds
 from server.state.home import Home
 from shared.audit.chain import head_path
 from shared.errors import ChainBrokenError, OsteofedError, PassportInvalidError
+from shared.inference.trust.origin import verify_origin
 from shared.protocol.half_precision import halved
+from shared.protocol.passport import FILE, PASSPORT, read_passport
 from shared.protocol.signatures import NOT_PROVEN_ON_GPU, STATEMENT
 from shared.settings.files import StrategySettings
 from shared.training.weights import Weights, digest_arrays, load_weights, save_weights
@@ -241,3 +236,18 @@ def test_a_chain_that_lost_its_end_does_not_carry_the_passport(version: Version)
             version.verify()
     finally:
         version.chain.write_bytes(raw)
+
+
+def test_who_reads_patients_takes_the_version_with_the_coordinators_key_alone(
+    version: Version, tmp_path: Path
+) -> None:
+    weights = load_weights(version.weights)
+    with pytest.raises(PassportInvalidError, match="its origin is not what the coordinator signed"):
+        verify_origin("it", weights, version.passport, version.key)
+    said = replace(weights, origin="federated run run-1")
+    assert verify_origin("it", said, version.passport, version.key).run == "run-1"
+    told = json.loads(version.passport.read_text())
+    told["rounds"][0]["patients"]["alpha"] += 1
+    (tmp_path / FILE).write_text(json.dumps(told))
+    with pytest.raises(PassportInvalidError, match="its signature"):
+        verify_origin("it", said, tmp_path / FILE, version.key)

@@ -18,7 +18,7 @@ from client.contract.declaring import propose
 from client.round.open_site import open_site
 from client.store.catalogue import Image, Study
 from server.registry.model_card import write_card
-from server.registry.passport import FILE, PASSPORT, make_passport, verify_passport
+from server.registry.passport import make_passport, verify_passport
 from server.rounds.plan import PlannedTask, RunPlan, simulated_names
 from server.rounds.roster import Roster
 from server.rounds.train import Report, Start, Trained, evaluate_models, train_rounds
@@ -26,6 +26,7 @@ from server.state.result import CurvePoint, RoundFacts
 from shared.errors import PassportInvalidError
 from shared.findings.findings import Findings
 from shared.protocol.half_precision import halved
+from shared.protocol.passport import FILE, PASSPORT
 from shared.protocol.preparation import Preparation, digests_of, networks_of
 from shared.records import View
 from shared.settings.contract import DataContract

@@ -10,15 +10,17 @@ import pytest
 from shared.errors import (
     ModelIncompatibleError,
     NoChampionError,
+    PassportInvalidError,
     RegistryUnavailableError,
 )
 from shared.inference import champions
 from shared.inference.champions import (
     REGISTRY_VARIABLE,
-    as_tracking_uri,
+    champion_mark,
     load_champions,
     shown_uri,
 )
+from shared.inference.registry_file import as_tracking_uri
 from shared.inference.schema import ModelFacts
 from shared.settings.task import TaskSettings
 from shared.training.weights import Weights, digest_arrays, save_weights
@@ -185,6 +187,31 @@ def test_the_champion_is_the_version_with_the_alias_not_the_newest(registry: str
     assert champion.facts.version == "1"
     assert champion.weights.arrays["head.weight"][0, 0] == 1.0
     assert champion.facts.metrics == {"mae_lumbar": 0.06, "r2_lumbar": 0.8}
+
+
+def test_a_champion_is_known_by_its_mark_without_loading_it(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):  # from the file itself, then by MLflow
+        assert champion_mark(TASK, registry, None) == "1"
+        assert champion_mark("vfa-fracture", registry, None) == ""
+        assert champion_mark("no-such-task", registry, None) == ""
+        monkeypatch.setattr(champions, "stored_versions", lambda *_: None)
+    assert champion_mark(TASK, None, tmp_path) == ""
+    save_weights(tmp_path / f"{TASK}.safetensors", weights())
+    first = champion_mark(TASK, None, tmp_path)
+    (tmp_path / f"{TASK}.passport.json").write_text("{}")
+    assert first
+    assert champion_mark(TASK, None, tmp_path) != first
+
+
+def test_a_registered_version_without_a_passport_is_refused_where_a_key_is_known(
+    registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        with pytest.raises(PassportInvalidError, match=r"dxa-bmd version 1 in sqlite.*no passport"):
+            load_champions([TASK], registry, trust="0" * 64)
+        monkeypatch.setattr(champions, "stored_versions", lambda *_: None)
 
 
 def test_the_registry_may_come_from_the_environment(

@@ -18,6 +18,7 @@ from shared.errors import (
     InputUnreadableError,
     ModelIncompatibleError,
     NoChampionError,
+    PassportInvalidError,
 )
 from shared.findings.findings import Findings
 from shared.inference import predict as module
@@ -377,6 +378,14 @@ def test_the_command_prints_pure_json(study: Path, champions: Path, tmp_path: Pa
     )
     assert " not used: " in spoken.output
     assert "not a medical device" in spoken.output
+    assert "Where the versions were made is not verified (dxa-bmd" in " ".join(
+        spoken.output.split()
+    )
+    limits = facts["studies"][0]["prediction"]["narrative"]["limits"]
+    assert any(one.startswith("Where the versions were made is not verified") for one in limits)
+    assert "(not verified)" in Path(facts["studies"][0]["report"]).read_text()
+    refused = CliRunner().invoke(app, [*options, "--trust", "0" * 64])
+    assert isinstance(refused.exception, PassportInvalidError)
 
 
 def test_files_that_were_not_used_are_counted_by_reason_and_never_named() -> None:

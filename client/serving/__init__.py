@@ -1,0 +1,1 @@
+"""`osteofed serve`: what a site answers hospital systems with, until it is stopped."""

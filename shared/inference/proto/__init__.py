@@ -1,0 +1,1 @@
+"""The service as protobuf, and the code that is made of it."""

@@ -1,0 +1,1 @@
+"""Versions that stay warm and read study after study."""

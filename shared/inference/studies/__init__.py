@@ -1,0 +1,1 @@
+"""Studies as the networks may read them."""

@@ -1,0 +1,1 @@
+"""Whether a version is what the coordinator signed."""
