@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
+from server.deployment.flower_control import flower_control
 from server.deployment.pki import CA, facts_of_home
 from server.deployment.readiness import is_up, wait_until_ready
 from server.state.home import Home, Member
-from shared.errors import ConfigValueError, RuntimeUnavailableError
+from shared.errors import ConfigValueError
 from shared.protocol.signatures import Enrolment
 from shared.runtime.files import write_text_atomically
-from shared.runtime.flower import environment_for, program
 
 CONNECTION: Final = "osteofed"
 #: Folder of a home in which the SuperLink works.
 SUPERLINK: Final = "superlink"
-REQUEST_SECONDS: Final = 60.0
 
 
 def admit(folder: Path, enrolment: Path, most_patients: int | None = None) -> Member:
@@ -130,12 +125,15 @@ def sync_nodes(folder: Path) -> None:
     """
     wanted = {member.node_key: member for member in Home(folder).members() if member.node_key}
     known = _registered(folder)
-    for key, node in known.items():
-        if key not in wanted:
-            _flwr(folder, "supernode", "unregister", str(node), CONNECTION)
-    for key, member in wanted.items():
-        if key not in known:
-            _register(folder, member)
+    gone = [node for key, node in known.items() if key not in wanted]
+    new = [member for key, member in wanted.items() if key not in known]
+    if not gone and not new:
+        return
+    with flower_control(flwr_home(folder) / "config.toml") as control:
+        for node in gone:
+            control.unregister(node)
+        for member in new:
+            control.register(bytes.fromhex(member.node_key), member.site)
 
 
 def _registered(folder: Path) -> dict[str, int]:
@@ -175,33 +173,7 @@ def _is_node_key(text: str) -> bool:
     return written == raw and raw.hex() == text
 
 
-def _register(folder: Path, member: Member) -> None:
-    key = serialization.load_pem_public_key(bytes.fromhex(member.node_key))
-    text = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    with tempfile.NamedTemporaryFile(suffix=".pub") as file:
-        file.write(text)
-        file.flush()
-        _flwr(folder, "supernode", "register", file.name, CONNECTION, "--name", member.site)
-
-
 def _sync_if_up(folder: Path) -> None:
     if is_up(folder):
         wait_until_ready(folder, public=False)
         sync_nodes(folder)
-
-
-def _flwr(folder: Path, *words: str) -> dict[str, Any]:
-    environment = environment_for(flwr_home(folder))
-    command = [program("flwr"), *words, "--format", "json"]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=REQUEST_SECONDS,
-        cwd=os.sep, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[-300:]
-        raise RuntimeUnavailableError(f"Flower did not take `flwr {' '.join(words)}`: {said}")
-    try:
-        found = json.loads(done.stdout[done.stdout.find("{") :])
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

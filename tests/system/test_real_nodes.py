@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,8 +191,9 @@ def test_both_chains_verify_and_agree_with_each_other(federation: Federation) ->
 @pytest.mark.usefixtures("trained")
 def test_a_bundle_that_was_not_approved_runs_nowhere(federation: Federation) -> None:
     """One character of the code differs, and every hospital refuses to unpack it."""
-    from server.deployment.members import CONNECTION, _flwr
+    from server.deployment.members import CONNECTION, flwr_home
     from server.runtime.bundle import stage_bundle
+    from shared.runtime.flower import environment_for, program
 
     staged = federation.folder / "other-bundle"
     staged.mkdir()
@@ -205,7 +207,9 @@ def test_a_bundle_that_was_not_approved_runs_nowhere(federation: Federation) -> 
     shutil.rmtree(run / TINY_TASK.task)
     (run / "result.json").unlink()
     settings = f'federation="{plan}"'
-    _flwr(federation.home, "run", str(staged), CONNECTION, "--run-config", settings)
+    command = [program("flwr"), "run", str(staged), CONNECTION, "--run-config", settings]
+    environment = environment_for(flwr_home(federation.home))
+    subprocess.run(command, env=environment, cwd="/", check=True, capture_output=True)
 
     def refused_everywhere() -> bool:
         return all(

@@ -21,6 +21,7 @@ from tests.verify import (
     poisoning,
     population,
     quality,
+    reader_limits,
     thin_ct,
 )
 from tests.verify.abdomen import real as abdomen_real
@@ -38,6 +39,7 @@ _ALL: Final = (
     quality.TOPIC,
     planted_faults.TOPIC,
     growing_series.TOPIC,
+    reader_limits.TOPIC,
     thin_ct.TOPIC,
     attenuation.TOPIC,
     poisoning.SMALL,
