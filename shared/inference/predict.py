@@ -254,7 +254,7 @@ def prepare(champion: Champion, device: str = "cpu") -> ReadyModel:
         facts = champion.facts
         raise ModelIncompatibleError(
             f"{facts.task} version {facts.version} in {facts.source}: {error}; it was made by "
-            "another version of OsteoFed or is damaged"
+            "another version of OsteoFed or is damaged (promote one that this version trained)"
         ) from None
     return ReadyModel(champion, task, network.eval().to(device))
 

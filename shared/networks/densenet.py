@@ -12,14 +12,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.networks.monai_parts import DenseNet
-from shared.networks.ready import ACTIVATION, coordinate_planes, group_norm, make_ready
+from shared.networks.ready import (
+    ACTIVATION,
+    constant_planes,
+    coordinate_planes,
+    group_norm,
+    make_ready,
+)
 from shared.networks.whitening import Whitening
 
 
@@ -45,6 +51,9 @@ SIZES: Final[Mapping[str, DenseNetSize]] = MappingProxyType(
 
 #: Features of the whole picture that reach the head beside the measured grey levels.
 CONTEXT: Final = 8
+#: Whitening stretches no context that varies less, in [-1, 1]: a hyperbolic tangent that is
+#: saturated for every patient varies by a millionth, and half precision rounds to 2⁻¹².
+LEAST_WIDTH: Final = 0.05
 
 
 #: Middle and spread of the grey levels of bone, in [0, 1]: a fixed change of unit, so
@@ -73,20 +82,70 @@ def _block_widths(size: DenseNetSize) -> list[int]:
     return widths
 
 
-class DensityNetwork(nn.Module):
-    """DenseNet; ``forward(image (B, C, H, W), covariates (B, F)) -> (B, outputs)``.
+class ViewHead(nn.Module):
+    """What is read from one view; ``forward(measured (B, D), context (B, 8), scanner (B, F))``.
 
-    Every image channel gets `looks` soft regions, drawn from the features of every
-    dense block, coarse to fine; mean grey level and mean square
-    under each are measured on the raw pixels. The head is linear in these, with a
-    slope of its own for every covariate (a scanner's calibration is a line).
+    Linear in what was measured, with a slope of its own for every covariate (a scanner's
+    calibration is a line). It gives (B, outputs), and nothing but zeros before it has learnt.
 
     Parameters
     ----------
-    image_channels, covariates : int
-        Channels of the image, numbers beside it.
+    measured, covariates, outputs : int
+        Numbers measured, D, and beside the view, F; numbers to give.
+    """
+
+    def __init__(self, measured: int, covariates: int, outputs: int) -> None:
+        super().__init__()
+        self.measured = Whitening(measured)
+        self.surroundings = Whitening(CONTEXT, least=LEAST_WIDTH)
+        self.linear = nn.Linear(measured * (1 + covariates) + CONTEXT + covariates, outputs)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, measured: Tensor, context: Tensor, scanner: Tensor) -> Tensor:
+        """Read the view."""
+        measured, context = self.measured(measured), self.surroundings(context)
+        scanner = COVARIATE_GAIN * scanner
+        by_scanner = (scanner[:, :, None] * measured[:, None, :]).flatten(1)
+        learnt: Tensor = self.linear(torch.cat([measured, by_scanner, context, scanner], dim=1))
+        return learnt
+
+    @torch.no_grad()
+    def whiten(self, measured: Tensor, context: Tensor) -> None:
+        """Whiten what comes in by what `DensityNetwork.measure` gave of **public** patients.
+
+        The linear layer changes with it, so that the outputs stay as they are.
+        """
+        weight, bias = self.linear.weight, self.linear.bias
+        width, lines = measured.shape[1], len(weight[0]) // measured.shape[1]
+        moved, context_moved = self.measured.fit(measured), self.surroundings.fit(context)
+        first = lines * width  # columns before it are slopes: of all, then by covariate
+        slopes = weight[:, :first].unflatten(1, (lines, width))  # (outputs, lines, width)
+        offsets: Tensor = slopes @ moved.middle  # (outputs, lines)
+        around = weight[:, first : first + CONTEXT]
+        bias.add_(offsets[:, 0] + around @ context_moved.middle)
+        weight[:, first + CONTEXT :] += offsets[:, 1:]
+        weight[:, :first] = (slopes @ moved.matrix.T).flatten(1)
+        weight[:, first : first + CONTEXT] = around @ context_moved.matrix.T
+
+
+class DensityNetwork(nn.Module):
+    """DenseNet; ``forward(image (B, V, H, W), covariates (B, V·F)) -> (B, outputs)``.
+
+    One body looks at every view alone, told which it is. Each view gets `looks` soft regions,
+    drawn from the features of every dense block, coarse to fine; mean grey level and mean
+    square under each are measured on its raw pixels. A view's own head is linear in these, with
+    a slope of its own for every covariate (a scanner's calibration is a line). So nothing that
+    one view shows reaches what is read from another.
+
+    Parameters
+    ----------
+    outputs : sequence of int
+        How many numbers are read from each view, V views in the order of the image's channels.
+    covariates : int
+        Numbers beside each view, F.
     centres, scales : sequence of float
-        Middle and spread of every output, in the output's unit: the network
+        Middle and spread of every output, view by view, in the output's unit: the network
         gives `centre + scale · (what it learnt)`.
     size : str
         Key of `SIZES`.
@@ -97,7 +156,7 @@ class DensityNetwork(nn.Module):
 
     def __init__(
         self,
-        image_channels: int,
+        outputs: Sequence[int],
         covariates: int,
         centres: Sequence[float],
         scales: Sequence[float],
@@ -105,9 +164,10 @@ class DensityNetwork(nn.Module):
     ) -> None:
         super().__init__()
         chosen = SIZES[size]
+        views = len(outputs)
         dense = DenseNet(
             spatial_dims=2,
-            in_channels=image_channels + 2,
+            in_channels=1 + 2 + views - 1,  # grey levels, coordinates, which view
             out_channels=1,
             init_features=chosen.first_features,
             growth_rate=chosen.growth,
@@ -119,25 +179,28 @@ class DensityNetwork(nn.Module):
         self.body: nn.Module = dense.features
         make_ready(self.body, chosen.groups)
         widths = _block_widths(chosen)
-        features = widths[-1]
         self.looks = chosen.looks
-        maps = image_channels * chosen.looks
-        self.coarse_looks = nn.ModuleList(nn.Conv2d(width, maps, kernel_size=1) for width in widths)
-        self.fine_look = nn.Conv2d(image_channels, maps, kernel_size=5, padding=2, bias=False)
-        self.context = nn.Linear(features, CONTEXT)
-        measured = 2 * maps
-        self.measured = Whitening(measured)
-        self.surroundings = Whitening(CONTEXT)
-        self.head = nn.Linear(measured * (1 + covariates) + CONTEXT + covariates, len(centres))
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        maps = views * chosen.looks
+        self.coarse_looks = nn.ModuleList(
+            nn.Conv2d(views * width, maps, kernel_size=1, groups=views) for width in widths
+        )
+        self.fine_look = nn.Conv2d(views, maps, kernel_size=5, padding=2, groups=views, bias=False)
+        self.context = nn.ModuleList(nn.Linear(widths[-1], CONTEXT) for _ in outputs)
+        self.heads = nn.ModuleList(
+            ViewHead(2 * chosen.looks, covariates, number) for number in outputs
+        )
         self.register_buffer("centres", torch.tensor(list(centres)), persistent=False)
         self.register_buffer("scales", torch.tensor(list(scales)), persistent=False)
 
-    def places(self, size: Sequence[int]) -> Tensor:
-        """Say where each look begins: logits (C·looks, H, W), highest at its own place.
+    @property
+    def views(self) -> int:
+        """How many views there are, V."""
+        return len(self.heads)
 
-        The looks of an image channel begin in rows and columns over the frame. Begun all
+    def places(self, size: Sequence[int]) -> Tensor:
+        """Say where each look begins: logits (V·looks, H, W), highest at its own place.
+
+        The looks of a view begin in rows and columns over the frame. Begun all
         over it, some networks never find the neck of the femur, whatever is trained.
         """
         columns = 2 ** (int(math.log2(self.looks)) // 2)
@@ -150,58 +213,76 @@ class DensityNetwork(nn.Module):
         across = (x - _middles(columns, device)[:, None]).square()  # (columns, W)
         square = down[:, None, :, None] + across[None, :, None, :]
         maps = -PLACE_STRENGTH * square.flatten(0, 1)
-        return maps.repeat(self.fine_look.out_channels // self.looks, 1, 1)
+        return maps.repeat(self.views, 1, 1)
 
     def attention(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Say where to look: weights (B, C·looks, H·W) that sum to one, and features."""
-        size = image.shape[-2:]
-        features = torch.cat([image, coordinate_planes(image)], dim=1)
-        looks = self.fine_look(image) + self.places(size)  # (B, C·looks, H, W)
+        """Say where to look, each view by itself.
+
+        Returns
+        -------
+        (Tensor, Tensor)
+            Weights (B, V·looks, H·W) that sum to one, and the body's features
+            (B, V, features, h, w).
+        """
+        features = self._alone(image)
+        coarse = []  # logits by dense block, (B, V·looks, h, w)
         blocks = iter(self.coarse_looks)
         for name, stage in self.body.named_children():
             features = stage(features)
             if name.startswith("denseblock"):
-                coarse = next(blocks)(functional.leaky_relu(features, 0.05))
-                looks = looks + functional.interpolate(
-                    coarse, size=size, mode="bilinear", align_corners=False
-                )
-        features = functional.leaky_relu(features, 0.05)  # (B, features, h, w)
+                shown = functional.leaky_relu(features, 0.05)
+                coarse.append(next(blocks)(shown.unflatten(0, (-1, self.views)).flatten(1, 2)))
+        fine = self.fine_look(image) + self.places(image.shape[-2:])  # (B, V·looks, H, W)
+        looks = coarse.pop()
+        for finer in (*reversed(coarse), fine):
+            looks = finer + functional.interpolate(
+                looks, size=finer.shape[-2:], mode="bilinear", align_corners=False
+            )
+        features = functional.leaky_relu(features, 0.05).unflatten(0, (-1, self.views))
         return torch.softmax(looks.flatten(2), dim=2), features
 
+    def _alone(self, image: Tensor) -> Tensor:
+        """Make an image of its own of each view, (B, V, H, W) -> (B·V, channels, H, W)."""
+        which = torch.eye(self.views, device=image.device, dtype=image.dtype)[:, 1:]
+        which = which.repeat(image.shape[0], 1)  # (B·V, V - 1), all zeros for the first view
+        alone = image.flatten(0, 1)[:, None]
+        return torch.cat([alone, coordinate_planes(alone), constant_planes(which, alone)], dim=1)
+
     def measure(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and mean square of the grey levels by look, (B, 2·C·looks); context (B, 8)."""
+        """Measure each view.
+
+        Returns
+        -------
+        (Tensor, Tensor)
+            Mean and mean square of the grey levels by look, (B, V, 2·looks); context (B, V, 8).
+        """
         weights, features = self.attention(image)
-        grey = (image.flatten(2) - GREY_MIDDLE) / GREY_SPREAD
-        pixels = grey.repeat_interleave(self.looks, dim=1)  # (B, C·looks, H·W)
-        mean = (weights * pixels).sum(dim=2)
-        square = (weights * pixels.square()).sum(dim=2)
-        context = torch.tanh(self.context(features.mean(dim=(2, 3))))
-        return torch.cat([mean, square], dim=1), context
+        grey = (image.flatten(2) - GREY_MIDDLE) / GREY_SPREAD  # (B, V, H·W)
+        weights = weights.unflatten(1, (self.views, self.looks))
+        found = weights @ torch.stack([grey, grey.square()], dim=3)  # (B, V, looks, 2)
+        measured = found.transpose(2, 3).flatten(2)
+        around = features.mean(dim=(3, 4)).unbind(1)
+        context = [layer(one) for layer, one in zip(self.context, around, strict=True)]
+        return measured, torch.tanh(torch.stack(context, dim=1))
 
     def forward(self, image: Tensor, covariates: Tensor) -> Tensor:
-        """Measure and give the outputs in their unit."""
+        """Measure and give the outputs in their unit, view by view."""
         measured, context = self.measure(image)
-        measured, context = self.measured(measured), self.surroundings(context)
-        scanner = COVARIATE_GAIN * covariates
-        by_scanner = (scanner[:, :, None] * measured[:, None, :]).flatten(1)
-        everything = torch.cat([measured, by_scanner, context, scanner], dim=1)
-        learnt: Tensor = self.head(everything)
-        return self.centres + self.scales * learnt
+        given = (measured, context, covariates.unflatten(1, (self.views, -1)))
+        views = zip(*(part.unbind(1) for part in given), strict=True)
+        learnt = [head(*view) for head, view in zip(self.heads, views, strict=True)]
+        return self.centres + self.scales * torch.cat(learnt, dim=1)
 
     @torch.no_grad()
-    def whiten(self, measured: Tensor, context: Tensor) -> None:
-        """Whiten what the head is given by what `measure` gave of public patients.
+    def whiten(self, measured: Tensor, context: Tensor, shown: Tensor) -> None:
+        """Whiten what the heads are given by what `measure` gave of **public** patients.
 
-        The head changes with it, so that the outputs stay as they are.
+        Parameters
+        ----------
+        measured, context : Tensor, shapes (N, V, 2·looks) and (N, V, 8)
+        shown : Tensor of bool, shape (N, V)
+            Whether a patient has the view; two of them at least have it.
         """
-        weight, bias = self.head.weight, self.head.bias
-        width, lines = measured.shape[1], len(weight[0]) // measured.shape[1]
-        moved, context_moved = self.measured.fit(measured), self.surroundings.fit(context)
-        first = lines * width  # columns before it are slopes: of all, then by covariate
-        slopes = weight[:, :first].unflatten(1, (lines, width))  # (outputs, lines, width)
-        offsets: Tensor = slopes @ moved.middle  # (outputs, lines)
-        around = weight[:, first : first + CONTEXT]
-        bias.add_(offsets[:, 0] + around @ context_moved.middle)
-        weight[:, first + CONTEXT :] += offsets[:, 1:]
-        weight[:, :first] = (slopes @ moved.matrix.T).flatten(1)
-        weight[:, first : first + CONTEXT] = around @ context_moved.matrix.T
+        for view, head in enumerate(self.heads):
+            there = shown[:, view]
+            cast("ViewHead", head).whiten(measured[there, view], context[there, view])

@@ -37,14 +37,17 @@ class Whitening(nn.Module):
         Directions that vary less than this share of the widest are stretched no further:
         what hardly varies among public patients is mostly noise, and would be stretched
         with it.
+    least : float
+        Directions narrower than this, in the features' own unit, are stretched no further
+        either, also where all are: weights travel rounded, and rounding would be stretched.
     """
 
     middle: Tensor
     matrix: Tensor
 
-    def __init__(self, features: int, floor: float = FLOOR) -> None:
+    def __init__(self, features: int, floor: float = FLOOR, least: float = 1e-6) -> None:
         super().__init__()
-        self.floor = floor
+        self.floor, self.least = floor, least
         self.register_buffer("middle", torch.zeros(features))
         self.register_buffer("matrix", torch.eye(features))
 
@@ -69,7 +72,7 @@ class Whitening(nn.Module):
         exact = features.double()
         values, directions = torch.linalg.eigh(torch.cov(exact.T))
         widths = values.clamp(min=0.0).sqrt()
-        widths = widths.clamp(min=max(self.floor * float(widths.max()), 1e-6))
+        widths = widths.clamp(min=max(self.floor * float(widths.max()), self.least))
         before, kept = self.middle.double(), self.matrix.double()
         self.middle.copy_(exact.mean(0))
         self.matrix.copy_(directions @ torch.diag(1 / widths) @ directions.T)

@@ -1,4 +1,4 @@
-"""Bone mineral density from two DXA images, on the scale that all scanners share."""
+"""Bone mineral density from two DXA images, each for itself, on the scale that scanners share."""
 
 from __future__ import annotations
 
@@ -30,8 +30,14 @@ from shared.tasks.pixels import frame_image
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample
 
+#: What is read from the image of each view, and from no other.
+READ_FROM: Final[Mapping[View, tuple[str, ...]]] = {
+    View.SPINE_PA: ("L1-L4",),
+    View.HIP_LEFT: ("femoral_neck", "total_hip"),
+}
+VIEWS: Final[tuple[View, ...]] = tuple(READ_FROM)
 #: Outputs in their order, and what each is called in a metric's name.
-OUTPUTS: Final[tuple[str, ...]] = ("L1-L4", "femoral_neck", "total_hip")
+OUTPUTS: Final[tuple[str, ...]] = tuple(name for names in READ_FROM.values() for name in names)
 METRIC_NAMES: Final[Mapping[str, str]] = {
     "L1-L4": "lumbar",
     "femoral_neck": "femoral_neck",
@@ -46,7 +52,6 @@ SCALES: Final[tuple[float, ...]] = (0.16, 0.14, 0.13)
 VENDORS: Final[tuple[Vendor, ...]] = (Vendor.LUNAR, Vendor.HOLOGIC)
 #: Sides of pixels that differ by this share of themselves are told apart well.
 PIXEL_STEP: Final = 0.1
-VIEWS: Final[tuple[View, ...]] = (View.SPINE_PA, View.HIP_LEFT)
 SPACING_MM: Final = 2.0  # at the small size
 FRAME: Final[Mapping[str, tuple[int, int]]] = {"small": (112, 80), "published": (448, 320)}
 #: Constants whose mean absolute error is kept, so that the error of always saying
@@ -61,7 +66,7 @@ class DxaBmd(Task):
 
     name: ClassVar[str] = "dxa-bmd"
     units: ClassVar[int] = 1
-    inputs: ClassVar[TaskInputs] = TaskInputs(VIEWS)
+    inputs: ClassVar[TaskInputs] = TaskInputs(VIEWS, every_view=False)
     headline: ClassVar[Headline] = Headline("mae_lumbar", False, "lumbar BMD error (MAE), g/cm²")
     contract: ClassVar[DataContract] = DataContract(
         counts=(CountRule(of="osteoporosis", at_least=5, weight="should"),),
@@ -85,8 +90,8 @@ class DxaBmd(Task):
         return SPACING_MM * rows / self.frame[0], SPACING_MM * columns / self.frame[1]
 
     def uses(self, study: StudyRecord) -> bool:
-        """Use a study with both projections and at least one reported BMD."""
-        return self.inputs.are_in(study) and bool(standard_labels(study))
+        """Use a study with a projection and a reported BMD of what it shows."""
+        return bool(standard_labels(study))
 
     def sample(self, study: StudyRecord) -> Sample:
         """Frame both projections as two channels; grey levels stay as they are.
@@ -94,9 +99,9 @@ class DxaBmd(Task):
         Returns
         -------
         Sample
-            "image" (1, 2, H, W) in [0, 1], "covariates" (1, 3) the scanner
+            "image" (1, 2, H, W) in [0, 1], "covariates" (1, 2·3) the scanner by projection
             (`scanner_code`), "weight" (1,), "bmd" (1, 3) sBMD in g/cm², 0 where unknown,
-            "known" (1, 3) 1 where the hospital reported it.
+            "known" (1, 3) 1 where the hospital reported it and its projection is there.
         """
         channels = [
             frame_image(study.images[view], self.spacing_mm, self.frame).pixels
@@ -108,7 +113,7 @@ class DxaBmd(Task):
         values = [labels.get(region, 0.0) for region in OUTPUTS]
         return {
             "image": torch.stack(channels)[None],
-            "covariates": scanner_code(study)[None],
+            "covariates": torch.cat([scanner_code(study, view) for view in VIEWS])[None],
             "weight": torch.tensor([1.0 if labels else 0.0]),
             "bmd": torch.tensor(values)[None],
             "known": torch.tensor([float(region in labels) for region in OUTPUTS])[None],
@@ -125,7 +130,7 @@ class DxaBmd(Task):
         from shared.networks.densenet import DensityNetwork
 
         return DensityNetwork(
-            image_channels=len(VIEWS),
+            outputs=[len(regions) for regions in READ_FROM.values()],
             covariates=len(VENDORS) + 1,
             centres=CENTRES,
             scales=SCALES,
@@ -133,18 +138,19 @@ class DxaBmd(Task):
         )
 
     def head_parameters(self) -> tuple[str, ...]:
-        """Name the linear layer that turns grey levels into densities."""
-        return ("head.",)
+        """Name the linear layers that turn grey levels into densities."""
+        return ("heads.",)
 
     @torch.no_grad()
     def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:
-        """Whiten what the head is given (`shared.networks.whitening` says why)."""
+        """Whiten what the heads are given (`shared.networks.whitening` says why)."""
         from shared.networks.densenet import DensityNetwork
 
         if not isinstance(network, DensityNetwork):
             raise TypeError(f"{self.name} trains a DensityNetwork, not a {type(network).__name__}")
-        found = [network.measure(sample["image"]) for sample in public]
-        network.whiten(torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found]))
+        found = [(*network.measure(one["image"]), shown_in(one)) for one in public]
+        measured, context, shown = (torch.cat(parts) for parts in zip(*found, strict=True))
+        network.whiten(measured, context, shown)
 
     def loss(self, output: Tensor, batch: Sample) -> Tensor:
         """Huber loss in units of `SCALES`, mean over the known regions; shape (B,)."""
@@ -199,15 +205,21 @@ class DxaBmd(Task):
         return found + told_loss(self.metrics(statistics))
 
     def find(self, reading: Reading) -> Findings:
-        """Estimate the BMD of the lumbar spine and the hip, if both views are there."""
-        missing = self.inputs.missing(reading.study)
-        if missing:
-            what = f"bone density of the {listed([region_words(region) for region in OUTPUTS])}"
-            why = f"the model needs the {listed([VIEW_WORDS[view] for view in missing])} as well"
-            return Findings(not_assessed=(NotAssessed(what=what, why=why),))
+        """Estimate the BMD of the lumbar spine and of the hip, each if its view is there."""
         study = reading.study
-        found = densities(reading.run(self.sample(study)))
+        there = [view for view in VIEWS if view in study.images]
+        values = densities(reading.run(self.sample(study))) if there else {}
+        found = {region: values[region] for view in there for region in READ_FROM[view]}
         odd = [region for region, value in found.items() if not is_plausible(value)]
+        absent = [
+            NotAssessed(
+                what=f"bone density of the {listed([*map(region_words, READ_FROM[view])])}",
+                why=f"the model reads it from the {VIEW_WORDS[view]} alone, of which no image "
+                "is assessed",
+            )
+            for view in VIEWS
+            if view not in there
+        ]
         return Findings(
             measurements=tuple(
                 bmd_measurement(
@@ -216,28 +228,39 @@ class DxaBmd(Task):
                 for region, value in found.items()
                 if region not in odd
             ),
-            not_assessed=tuple(
-                NotAssessed(
-                    what=f"bone density of the {region_words(region)}",
-                    why="the model's estimate is no density that bone has",
-                )
-                for region in odd
+            not_assessed=(
+                *absent,
+                *(
+                    NotAssessed(
+                        what=f"bone density of the {region_words(region)}",
+                        why="the model's estimate is no density that bone has",
+                    )
+                    for region in odd
+                ),
             ),
         )
 
 
 def standard_labels(study: StudyRecord) -> dict[str, float]:
-    """Give the reported densities on the shared scale, sBMD in g/cm², plausible ones only."""
+    """Give the reported densities of what its images show, sBMD in g/cm², plausible ones only."""
     labels = {
         region: standardised_bmd(study.labels.bmd[region], study.vendor, region)
-        for region in OUTPUTS
+        for view, regions in READ_FROM.items()
+        if view in study.images
+        for region in regions
         if region in study.labels.bmd
     }
     return {region: value for region, value in labels.items() if is_plausible(value)}
 
 
-def scanner_code(study: StudyRecord) -> Tensor:
-    """Code what is known of the scanner, shape (3,); all zeros unless it is one of `VENDORS`.
+def shown_in(sample: Sample) -> Tensor:
+    """Say which views of a patient show a region of known density, bool, (1, 2)."""
+    regions = [len(names) for names in READ_FROM.values()]
+    return torch.stack([part.any(dim=1) for part in sample["known"].split(regions, 1)], dim=1)
+
+
+def scanner_code(study: StudyRecord, view: View) -> Tensor:
+    """Code what is known of a view's scanner, shape (3,); zeros unless it is one of `VENDORS`.
 
     The vendor as one-hot, then the size of a pixel: inverse hyperbolic sine of
     log(side / 1 mm) / 0.1, 0 where no spacing is known. Two scanners of one vendor show
@@ -249,15 +272,12 @@ def scanner_code(study: StudyRecord) -> Tensor:
     slope learnt over a tenth of a millimetre, carried on to GE's 0.6 by 1.05 mm, turned
     densities round (decision 25).
     """
-    if study.vendor not in VENDORS:
+    image = study.images.get(view)
+    if study.vendor not in VENDORS or image is None:
         return torch.zeros(len(VENDORS) + 1)
-    known = [
-        study.images[view].spacing_mm
-        for view in VIEWS
-        if view in study.images and study.images[view].spacing_provenance != "none"
-    ]
-    sides = [math.log(row * column) / 2 for row, column in known]
-    side = math.asinh(sum(sides) / len(sides) / PIXEL_STEP) if sides else 0.0
+    side = 0.0
+    if image.spacing_provenance != "none":
+        side = math.asinh(math.log(math.prod(image.spacing_mm)) / 2 / PIXEL_STEP)
     return torch.tensor([*(float(study.vendor is vendor) for vendor in VENDORS), side])
 
 

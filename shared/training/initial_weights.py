@@ -76,7 +76,13 @@ def start_network(
     if start_from is not None:
         start = load_weights(start_from)
         check_fits(settings, start, start_from)
-        set_arrays(network, start.arrays, strict=True)
+        try:
+            set_arrays(network, start.arrays, strict=True)
+        except ModelIncompatibleError as error:
+            raise ModelIncompatibleError(
+                f"{start_from}: {error}; it was made by another version of OsteoFed or is damaged "
+                "(pretrain with this version)"
+            ) from None
     return network, digest_arrays(get_arrays(network))
 
 

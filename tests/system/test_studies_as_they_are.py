@@ -71,8 +71,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = TaskSettings(task=name, network=network)
         arrays = get_arrays(make_task(settings).network())
         if name == "dxa-bmd":  # one whose estimates follow from the images
-            weight = np.random.default_rng(0).normal(0, 0.05, arrays["head.weight"].shape)
-            arrays["head.weight"] = weight.astype(np.float32)
+            generator = np.random.default_rng(0)
+            for head in ("heads.0.linear.weight", "heads.1.linear.weight"):
+                weight = generator.normal(0, 0.05, arrays[head].shape)
+                arrays[head] = weight.astype(np.float32)
         save_weights(folder / f"{name}.safetensors", Weights(settings, arrays, "random"))
     return folder
 

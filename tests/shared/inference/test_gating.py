@@ -101,7 +101,8 @@ def test_no_density_rests_on_a_spine_that_is_not_there(export: Path) -> None:
     assert {*seen.images} == {View.HIP_LEFT, View.SPINE_LATERAL}
     task = make_task(TaskSettings(task="dxa-bmd"))
     found = task.find(Reading(task.network(), seen, StudyLabels(), Findings()))
-    assert not [one for one in found.measurements if one.region == "L1-L4"]
+    assert [one.region for one in found.measurements] == ["femoral_neck", "total_hip"]
+    assert [gap.what for gap in found.not_assessed] == ["bone density of the lumbar spine L1-L4"]
     prediction, _, _ = read_study(replace(study, images=images), [])
     assert ("the posteroanterior lumbar spine", "the image shows nothing: it is of one grey "
             "throughout") in [(gap.what, gap.why) for gap in prediction.not_assessed]  # fmt: skip

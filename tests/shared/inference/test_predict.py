@@ -35,6 +35,7 @@ from shared.tasks.ct.localisation import CtLocalisation
 from shared.tasks.reading import Reading
 from shared.training.arrays import get_arrays
 from shared.training.compute import choose_device
+from shared.training.initial_weights import start_network
 from shared.training.weights import Weights, digest_arrays, load_weights, save_weights
 from tests.shared.ct_samples import write_ct, write_radiograph
 from tests.shared.ct_standins import lumbar_ct
@@ -215,16 +216,30 @@ def test_without_a_lateral_view_the_rest_is_still_read(
     assert "vertebral fractures" in {gap.what for gap in prediction.not_assessed}
 
 
-def test_without_a_hip_no_density_is_estimated(
-    study: Path, champions: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("files", "left", "lost"),
+    [
+        ("HIP*", ["L1-L4"], "femoral neck and total hip"),
+        ("LSPINE_AP*", ["femoral_neck", "total_hip"], "lumbar spine L1-L4"),
+    ],
+)
+def test_without_one_image_the_density_that_the_other_shows_is_estimated(
+    study: Path, champions: Path, tmp_path: Path, files: str, left: list[str], lost: str
 ) -> None:
-    for path in study.glob("HIP*"):
+    whole = predict_folder(study, tmp_path / "whole", models=champions, device="cpu").predictions
+    for path in study.glob(files):
         path.unlink()
     (prediction,) = predict_folder(
         study, tmp_path / "out", models=champions, device="cpu"
     ).predictions.values()
-    assert prediction.measurements == ()
-    assert any("needs the left proximal femur" in gap.why for gap in prediction.not_assessed)
+    of_both = {one.region: one.standardised for one in next(iter(whole.values())).measurements}
+    assert {one.region: one.standardised for one in prediction.measurements} == {
+        region: of_both[region] for region in left
+    }
+    whys = {gap.what: gap.why for gap in prediction.not_assessed}
+    assert "of which no image is assessed" in whys[f"bone density of the {lost}"]
+    said = f"bone density of the {lost}".replace("-", "\u2011")  # as the report has it
+    assert said in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_one_bad_study_does_not_stop_the_others(
@@ -349,6 +364,27 @@ def test_weights_that_do_not_fit_are_refused(study: Path, champions: Path, tmp_p
     save_weights(folder / "dxa-bmd.safetensors", Weights(settings, arrays, "cut"))
     with pytest.raises(ModelIncompatibleError, match="missing"):
         predict_folder(study, tmp_path / "out", models=folder, device="cpu")
+
+
+def test_weights_of_before_are_refused(study: Path, champions: Path, tmp_path: Path) -> None:
+    """One head for both images, which is how densities were read up to version 0.1."""
+    folder = Path(shutil.copytree(champions, tmp_path / "champions"))
+    settings = TaskSettings(task="dxa-bmd")
+    arrays = get_arrays(make_task(settings).network())
+    heads = [name for name in arrays if name.startswith("heads.")]
+    before = {name: array for name, array in arrays.items() if name not in heads}
+    before |= {
+        "head.weight": np.zeros((3, 139), np.float32), "head.bias": np.zeros(3, np.float32),
+    }  # fmt: skip
+    save_weights(folder / "dxa-bmd.safetensors", Weights(settings, before, "0.1"))
+    with pytest.raises(
+        ModelIncompatibleError, match=r"dxa-bmd version .*made by another version .*promote one"
+    ):
+        predict_folder(study, tmp_path / "out", models=folder, device="cpu")
+    path = folder / "dxa-bmd.safetensors"
+    with pytest.raises(ModelIncompatibleError, match=r"made by another version .*pretrain with"):
+        start_network(settings, path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_device_is_refused() -> None:

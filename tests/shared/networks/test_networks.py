@@ -15,7 +15,7 @@ from shared.networks.densenet import GREY_MIDDLE, GREY_SPREAD, DensityNetwork
 from shared.networks.ready import constant_planes, count_place_planes, place_planes
 from shared.networks.resnet import GradingNetwork
 from shared.networks.unet import SegmentationNetwork, fold_pixels
-from shared.networks.whitening import FLOOR
+from shared.networks.whitening import FLOOR, Whitening
 from shared.tasks.dxa_segmentation import possible_classes
 
 
@@ -27,15 +27,20 @@ class Case:
     trainable: str = "all"
 
 
+def density(size: str) -> DensityNetwork:
+    """One number of the first view, two of the second, two covariates beside each."""
+    return DensityNetwork([1, 2], 2, [1.0, 0.9, 0.8], [0.1, 0.2, 0.1], size)
+
+
 SMALL = {
     "unet": Case(lambda: SegmentationNetwork(1, possible_classes(), "small"), (1, 32, 32), 3),
-    "densenet": Case(lambda: DensityNetwork(2, 2, [1.0], [0.1], "small"), (2, 32, 48), 2),
+    "densenet": Case(lambda: density("small"), (2, 32, 48), 4),
     "sums": Case(lambda: BoneSumsNetwork(2, 1.0, 0.1, "small"), (2, 32, 32), 2),
     "resnet": Case(lambda: GradingNetwork(1, 1, 3, "small"), (1, 24, 24), 1),
 }
 PUBLISHED = {
     "unet": Case(lambda: SegmentationNetwork(1, possible_classes(), "published"), (1, 32, 32), 3),
-    "densenet": Case(lambda: DensityNetwork(2, 2, [1.0], [0.1], "published"), (2, 64, 64), 2),
+    "densenet": Case(lambda: density("published"), (2, 64, 64), 4),
     "resnet": Case(lambda: GradingNetwork(1, 1, 3, "published"), (1, 32, 32), 1),
 }
 #: Of volumes, (1, D, H, W).
@@ -180,18 +185,64 @@ def test_voxels_are_folded_as_pixels_are() -> None:
 
 def test_density_follows_the_absolute_grey_level() -> None:
     torch.manual_seed(0)
-    network = DensityNetwork(2, 2, [1.0], [0.1], "small").eval()
-    torch.nn.init.constant_(network.head.weight, 0.0)
+    network = DensityNetwork([1], 2, [1.0], [0.1], "small").eval()
     with torch.no_grad():
-        network.head.weight[:, : 2 * network.looks] = 1.0  # the mean grey levels
-    image = torch.rand(1, 2, 48, 32)
+        weight = network.get_parameter("heads.0.linear.weight")
+        weight[:, : network.looks] = 1.0  # the mean grey levels
+    image = torch.rand(1, 1, 48, 32)
     none = torch.zeros(1, 2)
     with torch.no_grad():
         outputs = [float(network(share * image, none)) for share in (0.5, 1.0)]
-    grey = [
-        (output - 1.0) / 0.1 / (2 * network.looks) * GREY_SPREAD + GREY_MIDDLE for output in outputs
-    ]
+    grey = [(output - 1.0) / 0.1 / network.looks * GREY_SPREAD + GREY_MIDDLE for output in outputs]
     assert grey[1] / grey[0] == pytest.approx(2.0, rel=0.1)
+
+
+def says_something(network: DensityNetwork) -> DensityNetwork:
+    """Give every head weights, which begin as nothing."""
+    for name, weight in network.named_parameters():
+        if name.startswith("heads."):
+            nn.init.normal_(weight)
+    return network.eval()
+
+
+@pytest.mark.parametrize("size", ["small", "published"])
+def test_noise_in_one_view_changes_nothing_that_is_read_from_another(size: str) -> None:
+    torch.manual_seed(0)
+    network = says_something(density(size))
+    image, covariates = inputs(Case(lambda: network, (2, 64, 48), 4), 3)
+    own = {0: [0], 1: [1, 2]}
+    with torch.no_grad():
+        network.whiten(*network.measure(image), torch.ones(3, 2, dtype=torch.bool))
+        before = network(image, covariates)
+        for view, outputs in own.items():
+            noisy, told = image.clone(), covariates.unflatten(1, (2, 2)).clone()
+            noisy[:, view] = torch.rand_like(noisy[:, view])
+            told[:, view] += 1.0
+            change = network(noisy, told.flatten(1)) - before
+            others = [output for output in range(3) if output not in own[view]]
+            assert bool((change[:, others] == 0).all())
+            assert float(change[:, outputs].abs().min()) > 1e-4
+
+
+def test_no_gradient_reaches_a_view_from_anothers_density() -> None:
+    torch.manual_seed(0)
+    network = says_something(density("small"))
+    image, covariates = inputs(SMALL["densenet"], 2)
+    image.requires_grad_()
+    of_hip = network(image, covariates)[:, 1:].sum()
+    (gradient,) = torch.autograd.grad(of_hip, image)
+    assert bool((gradient[:, 0] == 0).all())
+    assert float(gradient[:, 1].abs().max()) > 0
+
+
+def test_views_are_told_apart() -> None:
+    """The same picture in both places gives other features: the body is told which it sees."""
+    torch.manual_seed(0)
+    network = density("small").eval()
+    image = torch.rand(1, 1, 48, 32).expand(-1, 2, -1, -1)
+    with torch.no_grad():
+        _, features = network.attention(image)
+    assert float((features[:, 0] - features[:, 1]).abs().max()) > 0.01
 
 
 def whitened() -> tuple[DensityNetwork, DensityNetwork, tuple[Tensor, Tensor]]:
@@ -199,13 +250,11 @@ def whitened() -> tuple[DensityNetwork, DensityNetwork, tuple[Tensor, Tensor]]:
     networks = []
     for _ in range(2):
         torch.manual_seed(0)
-        network = DensityNetwork(2, 3, [1.0, 0.9], [0.1, 0.2], "small").eval()
-        torch.nn.init.normal_(network.head.weight)
-        networks.append(network)
+        networks.append(says_something(density("small")))
     generator = torch.Generator().manual_seed(4)
     image = torch.rand((60, 2, 48, 32), generator=generator)
-    networks[1].whiten(*networks[1].measure(image))
-    return networks[0], networks[1], (image, torch.randn((60, 3), generator=generator))
+    networks[1].whiten(*networks[1].measure(image), torch.ones(60, 2, dtype=torch.bool))
+    return networks[0], networks[1], (image, torch.randn((60, 4), generator=generator))
 
 
 def test_whitening_changes_no_output_and_travels_with_the_weights() -> None:
@@ -213,10 +262,14 @@ def test_whitening_changes_no_output_and_travels_with_the_weights() -> None:
     with torch.no_grad():
         expected, found = before(image, covariates), after(image, covariates)
         assert torch.allclose(expected, found, atol=1e-4, rtol=1e-4)
-        assert not torch.allclose(before.head.weight, after.head.weight, atol=0.1)
+        for view in range(2):
+            name = f"heads.{view}.linear.weight"
+            first, second = before.get_parameter(name), after.get_parameter(name)
+            assert not torch.allclose(first, second, atol=0.1)
         before.load_state_dict(after.state_dict())
         assert torch.equal(before(image, covariates), found)
-        after.whiten(*after.measure(image[:40]))  # once more, by others
+        some = torch.rand(40, 2, generator=torch.Generator().manual_seed(1)) < 0.8
+        after.whiten(*after.measure(image[:40]), some)  # once more, by others
         assert torch.allclose(after(image, covariates), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -243,14 +296,45 @@ def test_a_grading_network_is_whitened_without_a_change_of_its_logits() -> None:
 
 def test_whitened_features_vary_alike_and_around_nothing() -> None:
     _, network, (image, _) = whitened()
-    measured, _ = network.measure(image)
+    for view in range(2):
+        with torch.no_grad():
+            measured = network.measure(image)[0][:, view]
+            found = network.get_submodule(f"heads.{view}.measured")(measured)
+        assert float(found.mean(0).abs().max()) < 1e-3
+        widths = torch.linalg.eigvalsh(torch.cov(found.double().T)).clamp(min=0).sqrt()
+        assert float(widths.max()) == pytest.approx(1.0, abs=1e-2)
+        raw = torch.linalg.eigvalsh(torch.cov(measured.double().T)).clamp(min=0).sqrt()
+        wide = raw >= FLOOR * raw.max()  # these all vary alike afterwards
+        assert int((widths > 0.99).sum()) == int(wide.sum()) >= 2
+        narrow = raw[~wide].max() / (FLOOR * raw.max())
+        assert float(widths[widths < 0.99].max()) == pytest.approx(float(narrow), rel=1e-2)
+
+
+def test_a_view_is_whitened_by_those_who_have_it() -> None:
+    torch.manual_seed(0)
+    network, other = density("small").eval(), density("small").eval()
+    other.load_state_dict(network.state_dict())
+    image = torch.rand(9, 2, 48, 32)
+    image[4:, 0] = 0.0
+    shown = torch.tensor([[True, True]] * 4 + [[False, True]] * 5)
     with torch.no_grad():
-        found = network.measured(measured)
-    assert float(found.mean(0).abs().max()) < 1e-3
-    widths = torch.linalg.eigvalsh(torch.cov(found.double().T)).clamp(min=0).sqrt()
-    assert float(widths.max()) == pytest.approx(1.0, abs=1e-2)
-    raw = torch.linalg.eigvalsh(torch.cov(measured.detach().double().T)).clamp(min=0).sqrt()
-    wide = raw >= FLOOR * raw.max()  # these all vary alike afterwards
-    assert int((widths > 0.99).sum()) == int(wide.sum()) >= 2
-    narrow = raw[~wide].max() / (FLOOR * raw.max())
-    assert float(widths[widths < 0.99].max()) == pytest.approx(float(narrow), rel=1e-2)
+        measured, context = network.measure(image)
+        network.whiten(measured, context, shown)
+        other.whiten(measured[:4], context[:4], shown[:4])
+    first, second = (one.get_buffer("heads.0.measured.middle") for one in (network, other))
+    assert torch.equal(first, second)
+
+
+def test_what_hardly_varies_at_all_is_not_stretched() -> None:
+    """Weights travel in half precision; what whitens a millionth would stretch that rounding."""
+    generator = torch.Generator().manual_seed(2)
+    saturated = 1 - 1e-6 * torch.rand(50, 4, generator=generator)
+    whitening = Whitening(4, least=0.05)
+    whitening.fit(saturated)
+    rounded = Whitening(4)
+    rounded.load_state_dict({n: v.half().float() for n, v in whitening.state_dict().items()})
+    assert float((rounded(saturated) - whitening(saturated)).abs().max()) < 0.05
+    assert float(whitening(saturated).abs().max()) < 1e-3
+    (head, _) = (density("small").get_submodule(f"heads.{view}.surroundings") for view in (0, 1))
+    assert isinstance(head, Whitening)
+    assert head.least >= 0.05

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.clinical.cross_calibration import standardised_bmd, vendor_bmd
+from shared.findings.findings import Findings
 from shared.networks.resnet import GradingNetwork
 from shared.records import (
     DXA_VENDORS,
@@ -31,6 +32,7 @@ from shared.tasks.dxa_bmd import (
     densities,
     mean_label,
     scanner_code,
+    shown_in,
 )
 from shared.tasks.dxa_segmentation import VIEWS, DxaSegmentation, segment_image
 from shared.tasks.pixels import (
@@ -40,6 +42,7 @@ from shared.tasks.pixels import (
     put_back,
     region_centres_mm,
 )
+from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample, collate, fold
 from shared.tasks.vertebra_finding import vertebra_positions
 from shared.tasks.vfa_fracture import VfaFracture, fracture_scores, grades_of, spine_angle
@@ -272,12 +275,12 @@ def test_labels_of_every_vendor_are_learnt_on_the_shared_scale(vendor: Vendor) -
 
 def test_the_vendor_is_a_covariate_and_generic_is_none() -> None:
     codes = {
-        vendor: BMD.sample(study(vendor=vendor))["covariates"].tolist()[0][:2]
+        vendor: BMD.sample(study(vendor=vendor))["covariates"].reshape(2, 3)[:, :2].tolist()
         for vendor in DXA_VENDORS
     }
     assert codes == {
-        Vendor.LUNAR: [1.0, 0.0], Vendor.HOLOGIC: [0.0, 1.0],
-        Vendor.NORLAND: [0.0, 0.0], Vendor.GENERIC: [0.0, 0.0],
+        Vendor.LUNAR: [[1.0, 0.0]] * 2, Vendor.HOLOGIC: [[0.0, 1.0]] * 2,
+        Vendor.NORLAND: [[0.0, 0.0]] * 2, Vendor.GENERIC: [[0.0, 0.0]] * 2,
     }  # fmt: skip
 
 
@@ -294,15 +297,29 @@ def test_the_vendor_is_a_covariate_and_generic_is_none() -> None:
 def test_the_side_of_a_pixel_is_a_covariate_where_it_is_known(
     spacing: tuple[float, float], provenance: SpacingProvenance, code: float
 ) -> None:
-    found = scanner_code(with_pixels(study(vendor=Vendor.LUNAR), spacing, provenance)).tolist()
-    assert found == pytest.approx([1.0, 0.0, code])
+    one = with_pixels(study(vendor=Vendor.LUNAR), spacing, provenance)
+    assert scanner_code(one, View.HIP_LEFT).tolist() == pytest.approx([1.0, 0.0, code])
     assert abs(code) < 4.0
+
+
+def test_each_view_is_told_its_own_pixels() -> None:
+    """What is told of one image stays the same whatever becomes of the other."""
+    one = with_pixels(study(vendor=Vendor.LUNAR), (1.2, 1.05), "calibrated")
+    hip = replace(one.images[View.HIP_LEFT], spacing_mm=(0.9, 0.9))
+    both = replace(one, images={**one.images, View.HIP_LEFT: hip})
+    alone = replace(one, images={View.SPINE_PA: one.images[View.SPINE_PA]})
+    spine, neck = BMD.sample(both)["covariates"].reshape(2, 3)
+    assert float(spine[2]) == pytest.approx(math.asinh(math.log(1.2 * 1.05) / 2 / 0.1))
+    assert float(neck[2]) == pytest.approx(math.asinh(math.log(0.9) / 0.1))
+    only, nothing = BMD.sample(alone)["covariates"].reshape(2, 3)
+    assert torch.equal(only, spine)
+    assert nothing.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_made_up_scanner_has_no_code_whatever_its_pixels() -> None:
     """What public pretraining learnt of its pixels would be carried on to those of hospitals."""
-    found = scanner_code(with_pixels(study(vendor=Vendor.GENERIC), (0.6, 1.05), "calibrated"))
-    assert found.tolist() == [0.0, 0.0, 0.0]
+    one = with_pixels(study(vendor=Vendor.GENERIC), (0.6, 1.05), "calibrated")
+    assert scanner_code(one, View.SPINE_PA).tolist() == [0.0, 0.0, 0.0]
 
 
 def with_pixels(
@@ -314,6 +331,81 @@ def with_pixels(
         for view, image in one.images.items()
     }
     return replace(one, images=images)
+
+
+def density_network(seed: int = 0) -> nn.Module:
+    """A network whose heads say something."""
+    torch.manual_seed(seed)
+    network = BMD.network().eval()
+    for name, weight in network.named_parameters():
+        if name.startswith(BMD.head_parameters()):
+            nn.init.normal_(weight, std=0.02)
+    return network
+
+
+def estimated(network: nn.Module, one: StudyRecord) -> dict[str, float | None]:
+    found = BMD.find(Reading(network, one, StudyLabels(), Findings()))
+    return {measured.region: measured.standardised for measured in found.measurements}
+
+
+REGIONS_OF = {View.SPINE_PA: {"L1-L4"}, View.HIP_LEFT: {"femoral_neck", "total_hip"}}
+
+
+@pytest.mark.parametrize("view", REGIONS_OF)
+def test_noise_in_one_image_moves_nothing_that_is_read_from_the_other(view: View) -> None:
+    network, one = density_network(), study(vendor=Vendor.LUNAR)
+    with torch.no_grad():
+        BMD.settle(network, [BMD.sample(study(number)) for number in range(6)])
+    grey = np.random.default_rng(1).random(one.images[view].pixels.shape, dtype=np.float32)
+    noise = replace(one.images[view], pixels=grey, spacing_mm=(0.7, 0.9))
+    before = estimated(network, one)
+    after = estimated(network, replace(one, images={**one.images, view: noise}))
+    assert set(before) == set(OUTPUTS)
+    assert {name for name in after if after[name] != before[name]} == REGIONS_OF[view]
+
+
+@pytest.mark.parametrize("view", REGIONS_OF)
+def test_what_one_image_shows_is_estimated_without_the_other(view: View) -> None:
+    network, one = density_network(), study(vendor=Vendor.HOLOGIC)
+    images = {other: image for other, image in one.images.items() if other != view}
+    found = BMD.find(Reading(network, replace(one, images=images), StudyLabels(), Findings()))
+    before = estimated(network, one)
+    assert {measured.region: measured.standardised for measured in found.measurements} == {
+        name: value for name, value in before.items() if name not in REGIONS_OF[view]
+    }
+    (gap,) = found.not_assessed
+    assert (
+        gap.what
+        == {
+            View.SPINE_PA: "bone density of the lumbar spine L1-L4",
+            View.HIP_LEFT: "bone density of the femoral neck and total hip",
+        }[view]
+    )
+    assert "alone, of which no image is assessed" in gap.why
+
+
+def test_without_either_image_nothing_is_estimated() -> None:
+    one = study()
+    lateral = replace(one, images={View.SPINE_LATERAL: one.images[View.SPINE_LATERAL]})
+    found = BMD.find(Reading(density_network(), lateral, StudyLabels(), Findings()))
+    assert found.measurements == ()
+    assert len(found.not_assessed) == 2
+
+
+def test_a_patient_with_one_image_is_learnt_from_by_what_it_shows() -> None:
+    one = study()
+    labels = StudyLabels(bmd=dict.fromkeys(OUTPUTS, 0.9))
+    spine = replace(one, images={View.SPINE_PA: one.images[View.SPINE_PA]}, labels=labels)
+    assert BMD.uses(spine)
+    assert not BMD.uses(replace(spine, labels=StudyLabels(bmd={"total_hip": 0.9})))
+    sample = BMD.sample(spine)
+    assert sample["known"].tolist() == [[1.0, 0.0, 0.0]]
+    assert shown_in(sample).tolist() == [[True, False]]
+    network = density_network()
+    BMD.loss(network(sample["image"], sample["covariates"]), sample).sum().backward()
+    for name, weight in network.named_parameters():
+        if name.startswith("heads."):
+            assert (weight.grad is None or not bool(weight.grad.any())) == ("heads.1" in name)
 
 
 def test_a_missing_label_has_no_say() -> None:

@@ -19,9 +19,7 @@ class Network(DensityNetwork):
     """The network; with a file, from the weights in it. NVFLARE makes it by its name."""
 
     def __init__(self, start: str = "") -> None:
-        super().__init__(
-            image_channels=2, covariates=3, centres=CENTRES, scales=SCALES, size="small"
-        )
+        super().__init__(outputs=(1, 2), covariates=3, centres=CENTRES, scales=SCALES, size="small")
         if start:
             self.load_state_dict(load_file(start))
 

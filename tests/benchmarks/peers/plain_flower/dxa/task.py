@@ -15,9 +15,9 @@ CENTRES, SCALES = (1.0, 0.88, 0.86), (0.16, 0.14, 0.13)
 
 
 def make_network() -> nn.Module:
-    """Make the network: two pictures, three facts of the scanner, three densities."""
+    """Make the network: two pictures, three facts of the scanner by each, three densities."""
     return DensityNetwork(
-        image_channels=2, covariates=3, centres=CENTRES, scales=SCALES, size="small"
+        outputs=(1, 2), covariates=3, centres=CENTRES, scales=SCALES, size="small"
     )
 
 
