@@ -130,18 +130,20 @@ class ViewHead(nn.Module):
 
 
 class DensityNetwork(nn.Module):
-    """DenseNet; ``forward(image (B, V, H, W), covariates (B, V·F)) -> (B, outputs)``.
+    """DenseNet; ``forward(image (B, V·C, H, W), covariates (B, V·F)) -> (B, outputs)``.
 
-    One body looks at every view alone, told which it is. Each view gets `looks` soft regions,
-    drawn from the features of every dense block, coarse to fine; mean grey level and mean
-    square under each are measured on its raw pixels. A view's own head is linear in these, with
-    a slope of its own for every covariate (a scanner's calibration is a line). So nothing that
-    one view shows reaches what is read from another.
+    One body looks at every view alone, told which it is. Each channel of a view gets `looks`
+    soft regions, drawn from the features of every dense block, coarse to fine; mean grey level
+    and mean square under each are measured on its raw pixels. A view's own head is linear in
+    these, with a slope of its own for every covariate (a scanner's calibration is a line). So
+    nothing that one view shows reaches what is read from another.
 
     Parameters
     ----------
     outputs : sequence of int
         How many numbers are read from each view, V views in the order of the image's channels.
+    channels : int
+        Channels of each view, C, which are looked at together.
     covariates : int
         Numbers beside each view, F.
     centres, scales : sequence of float
@@ -161,13 +163,15 @@ class DensityNetwork(nn.Module):
         centres: Sequence[float],
         scales: Sequence[float],
         size: str,
+        channels: int = 1,
     ) -> None:
         super().__init__()
         chosen = SIZES[size]
         views = len(outputs)
+        self.channels = channels
         dense = DenseNet(
             spatial_dims=2,
-            in_channels=1 + 2 + views - 1,  # grey levels, coordinates, which view
+            in_channels=channels + 2 + views - 1,  # grey levels, coordinates, which view
             out_channels=1,
             init_features=chosen.first_features,
             growth_rate=chosen.growth,
@@ -180,14 +184,16 @@ class DensityNetwork(nn.Module):
         make_ready(self.body, chosen.groups)
         widths = _block_widths(chosen)
         self.looks = chosen.looks
-        maps = views * chosen.looks
+        maps = views * channels * chosen.looks
         self.coarse_looks = nn.ModuleList(
             nn.Conv2d(views * width, maps, kernel_size=1, groups=views) for width in widths
         )
-        self.fine_look = nn.Conv2d(views, maps, kernel_size=5, padding=2, groups=views, bias=False)
+        self.fine_look = nn.Conv2d(
+            views * channels, maps, kernel_size=5, padding=2, groups=views, bias=False
+        )
         self.context = nn.ModuleList(nn.Linear(widths[-1], CONTEXT) for _ in outputs)
         self.heads = nn.ModuleList(
-            ViewHead(2 * chosen.looks, covariates, number) for number in outputs
+            ViewHead(2 * channels * chosen.looks, covariates, number) for number in outputs
         )
         self.register_buffer("centres", torch.tensor(list(centres)), persistent=False)
         self.register_buffer("scales", torch.tensor(list(scales)), persistent=False)
@@ -198,9 +204,9 @@ class DensityNetwork(nn.Module):
         return len(self.heads)
 
     def places(self, size: Sequence[int]) -> Tensor:
-        """Say where each look begins: logits (V·looks, H, W), highest at its own place.
+        """Say where each look begins: logits (V·C·looks, H, W), highest at its own place.
 
-        The looks of a view begin in rows and columns over the frame. Begun all
+        The looks of a channel begin in rows and columns over the frame. Begun all
         over it, some networks never find the neck of the femur, whatever is trained.
         """
         columns = 2 ** (int(math.log2(self.looks)) // 2)
@@ -213,7 +219,7 @@ class DensityNetwork(nn.Module):
         across = (x - _middles(columns, device)[:, None]).square()  # (columns, W)
         square = down[:, None, :, None] + across[None, :, None, :]
         maps = -PLACE_STRENGTH * square.flatten(0, 1)
-        return maps.repeat(self.views, 1, 1)
+        return maps.repeat(self.views * self.channels, 1, 1)
 
     def attention(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Say where to look, each view by itself.
@@ -221,18 +227,18 @@ class DensityNetwork(nn.Module):
         Returns
         -------
         (Tensor, Tensor)
-            Weights (B, V·looks, H·W) that sum to one, and the body's features
+            Weights (B, V·C·looks, H·W) that sum to one, and the body's features
             (B, V, features, h, w).
         """
         features = self._alone(image)
-        coarse = []  # logits by dense block, (B, V·looks, h, w)
+        coarse = []  # logits by dense block, (B, V·C·looks, h, w)
         blocks = iter(self.coarse_looks)
         for name, stage in self.body.named_children():
             features = stage(features)
             if name.startswith("denseblock"):
                 shown = functional.leaky_relu(features, 0.05)
                 coarse.append(next(blocks)(shown.unflatten(0, (-1, self.views)).flatten(1, 2)))
-        fine = self.fine_look(image) + self.places(image.shape[-2:])  # (B, V·looks, H, W)
+        fine = self.fine_look(image) + self.places(image.shape[-2:])  # (B, V·C·looks, H, W)
         looks = coarse.pop()
         for finer in (*reversed(coarse), fine):
             looks = finer + functional.interpolate(
@@ -242,10 +248,10 @@ class DensityNetwork(nn.Module):
         return torch.softmax(looks.flatten(2), dim=2), features
 
     def _alone(self, image: Tensor) -> Tensor:
-        """Make an image of its own of each view, (B, V, H, W) -> (B·V, channels, H, W)."""
+        """Make an image of its own of each view, (B, V·C, H, W) -> (B·V, channels, H, W)."""
         which = torch.eye(self.views, device=image.device, dtype=image.dtype)[:, 1:]
         which = which.repeat(image.shape[0], 1)  # (B·V, V - 1), all zeros for the first view
-        alone = image.flatten(0, 1)[:, None]
+        alone = image.unflatten(1, (self.views, self.channels)).flatten(0, 1)
         return torch.cat([alone, coordinate_planes(alone), constant_planes(which, alone)], dim=1)
 
     def measure(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,13 +260,15 @@ class DensityNetwork(nn.Module):
         Returns
         -------
         (Tensor, Tensor)
-            Mean and mean square of the grey levels by look, (B, V, 2·looks); context (B, V, 8).
+            Mean and mean square of the grey levels by look, (B, V, C·2·looks); context
+            (B, V, 8).
         """
         weights, features = self.attention(image)
-        grey = (image.flatten(2) - GREY_MIDDLE) / GREY_SPREAD  # (B, V, H·W)
-        weights = weights.unflatten(1, (self.views, self.looks))
-        found = weights @ torch.stack([grey, grey.square()], dim=3)  # (B, V, looks, 2)
-        measured = found.transpose(2, 3).flatten(2)
+        grey = (image.flatten(2) - GREY_MIDDLE) / GREY_SPREAD  # (B, V·C, H·W)
+        weights = weights.unflatten(1, (-1, self.looks))
+        found = weights @ torch.stack([grey, grey.square()], dim=3)  # (B, V·C, looks, 2)
+        by_view = found.transpose(2, 3).unflatten(1, (self.views, self.channels))
+        measured = by_view.flatten(2)
         around = features.mean(dim=(3, 4)).unbind(1)
         context = [layer(one) for layer, one in zip(self.context, around, strict=True)]
         return measured, torch.tanh(torch.stack(context, dim=1))
@@ -274,15 +282,17 @@ class DensityNetwork(nn.Module):
         return self.centres + self.scales * torch.cat(learnt, dim=1)
 
     @torch.no_grad()
-    def whiten(self, measured: Tensor, context: Tensor, shown: Tensor) -> None:
+    def whiten(self, measured: Tensor, context: Tensor, shown: Tensor | None = None) -> None:
         """Whiten what the heads are given by what `measure` gave of **public** patients.
 
         Parameters
         ----------
-        measured, context : Tensor, shapes (N, V, 2·looks) and (N, V, 8)
-        shown : Tensor of bool, shape (N, V)
-            Whether a patient has the view; two of them at least have it.
+        measured, context : Tensor, shapes (N, V, C·2·looks) and (N, V, 8)
+        shown : Tensor of bool, shape (N, V), optional
+            Whether a patient has the view, two of them at least; by default all have it.
         """
+        if shown is None:
+            shown = torch.ones(measured.shape[:2], dtype=torch.bool)
         for view, head in enumerate(self.heads):
             there = shown[:, view]
             cast("ViewHead", head).whiten(measured[there, view], context[there, view])

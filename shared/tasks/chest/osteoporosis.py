@@ -153,16 +153,17 @@ class ChestCtOsteoporosis(Task):
         from shared.networks.densenet import DensityNetwork
 
         return DensityNetwork(
-            image_channels=2,
+            outputs=(1,),
             covariates=self.covariates,
             centres=(0.0,),
             scales=(1.0,),
             size=self.settings.network.size,
+            channels=2,
         )
 
     def head_parameters(self) -> tuple[str, ...]:
         """Name the last linear layer."""
-        return ("head.",)
+        return ("heads.",)
 
     @torch.no_grad()
     def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:

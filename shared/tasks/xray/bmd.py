@@ -144,11 +144,13 @@ class XrayBmd(Task):
         from shared.networks.densenet import DensityNetwork
 
         facts = len(facts_of(Covariates())) if self.settings.network.patient_facts else 0
-        return DensityNetwork(2, 1 + facts, CENTRES, SCALES, self.settings.network.size)
+        return DensityNetwork(
+            (len(FILM_REGIONS),), 1 + facts, CENTRES, SCALES, self.settings.network.size, channels=2
+        )
 
     def head_parameters(self) -> tuple[str, ...]:
         """Name the linear layer that turns what is measured into densities."""
-        return ("head.",)
+        return ("heads.",)
 
     @torch.no_grad()
     def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:

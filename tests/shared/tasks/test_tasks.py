@@ -213,6 +213,7 @@ STEPS_TO_LEARN = {
     "ct-bmd": 8,
     "dxa-segmentation": 12,
     "dxa-bmd": 40,
+    "xray-bmd": 60,
     "vfa-fracture": 14,
     "xray-vertebrae": 12,
     "ct-localisation": 8,
