@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from client.identity.chain import site_chain
 from shared.errors import CodeNotApprovedError, InputUnreadableError
+from shared.phrases import counted
 from shared.runtime.files import write_text_atomically
 from shared.settings.files import SiteConfig, load_settings
 
@@ -84,7 +85,7 @@ def _digests(archive: zipfile.ZipFile) -> dict[str, str]:
     entries = archive.infolist()
     if len(entries) > MOST_FILES or sum(one.file_size for one in entries) > LARGEST_UNPACKED:
         raise ValueError(
-            f"it unpacks to more than {MOST_FILES} files or {LARGEST_UNPACKED:,} bytes"
+            f"it unpacks to more than {counted(MOST_FILES, 'file')} or {LARGEST_UNPACKED:,} bytes"
         )
     names = [one.filename for one in entries]
     for name in names:

@@ -25,9 +25,7 @@ from client.round.evaluate_request import EvaluateRequest
 from client.round.kept_patients import patients_of
 from client.round.open_site import Site
 from client.round.received_model import keep_received
-from client.round.received_preparation import (
-    prepared_source,
-)
+from client.round.received_preparation import keep_preparations, prepared_source
 from client.round.signing import (
     account_of,
     not_proven_on,
@@ -89,7 +87,8 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
         check(request)
     job, model, names = request.job, request.model, request.trained
     _write_asked(site, job, request.ticket)
-    cohort = cohort_digest([request.prepared], request.declared)
+    threads = site.store.config.compute.threads
+    cohort = cohort_digest([request.prepared], request.declared, threads)
     digest = request_digest(job, model.digest, cohort)
     kept = kept_answer(site.store.folder, job, digest)
     if kept is not None:
@@ -98,8 +97,10 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
         return release_again(site, kept, request.asked, request.task.released)
     _hold_ledger(site)
     _load(request.network, model.arrays)
-    measured = policy.measures_round(site.ledger.measured.count_round(job.task), site.store.config)
+    may = policy.measures_round(site.ledger.measured.count_round(job.task), site.store.config)
     statistics: dict[str, float] = {}
+    # What may not leave is not measured: its time would be seen.
+    measured = may and site.store.config.policy.release_metrics
     if measured and not job.prepared_with:
         source = site.store.source("validation")
         statistics = _validate(site, request.task, request.network, source, started)
@@ -109,7 +110,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     )
     # Not before: what is kept of a new run pushes out the answers of an old one.
     keep_received(site.store.folder, job, model, names)
-    if measured and job.prepared_with and site.store.config.policy.release_metrics:
+    if measured and job.prepared_with:
         # Not before: what a version finds takes time that depends on the patients.
         validation = site.store.source("validation")
         prepared = prepared_source(validation, job.task, request.preparing)
@@ -118,7 +119,7 @@ def answer_train(site: Site, content: RecordDict) -> TrainAnswer:
     patients = request.declared
     update = firewall.release_update(done.arrays, model.arrays, names, job, patients)
     sums, withheld = policy.releasable(statistics, request.task.released, site.store.config)
-    withheld = withheld if measured else "measured_too_often"
+    withheld = withheld if may else "measured_too_often"
     account = account_of(site, job, request.asked, withheld, time.monotonic() - started)
     mechanism = mechanism_of(job, done.steps)
     check_as_asked(job, reservation, mechanism)
@@ -163,7 +164,9 @@ def answer_evaluate(site: Site, content: RecordDict) -> EvaluateAnswer:
         )
         _load(asking.networks[label], asking.models[label])
         statistics: dict[str, float] = {}
-        if site.store.config.policy.release_metrics or not asking.preparing:
+        if site.store.config.policy.release_metrics:  # else its time alone would be seen
+            if not results:  # not before: what is kept of a version pushes out others
+                keep_preparations(site.store, asking.preparing)
             statistics = _validate(site, task, asking.networks[label], source, started)
         results[label], withheld = policy.releasable(statistics, task.released, site.store.config)
     account = account_of(site, job, asked, withheld, time.monotonic() - started)
@@ -214,15 +217,19 @@ def check_as_asked(job: Job, reservation: Reservation, done: Mechanism | None) -
         )
 
 
-def cohort_digest(sources: Sequence[SiteSource], declared: int | None = None) -> str:
+def cohort_digest(
+    sources: Sequence[SiteSource], declared: int | None = None, threads: int = 1
+) -> str:
     """Name everything that a round's bits follow from besides the request; it never leaves.
 
     The patients' data as the catalogue knows them, what prepares them, the declared number by
-    which their sum is divided, and the versions of the programs that compute. A label that was
-    added makes another request, with noise of its own.
+    which their sum is divided, the versions of the programs that compute, and how many threads
+    they have, where that is not one. A label that was added makes another request, with noise of
+    its own.
     """
     parts = [*(source.digest() for source in sources), *versions_of(*LIBRARIES)]
     parts += [] if declared is None else [f"declared {declared}"]
+    parts += [] if threads == 1 else [f"threads {threads}"]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 

@@ -93,6 +93,11 @@ class TrainRequest:
         return prepared_source(self.source, self.job.task, self.preparing)
 
     @cached_property
+    def countable(self) -> SiteSource:
+        """The same patients with empty maps where some are to be found: enough to open them."""
+        return prepared_source(self.source, self.job.task, self.preparing, only_counts=True)
+
+    @cached_property
     def declared(self) -> int:
         """The declared number of patients who train the task; what leaves follows from it."""
         return training_number(self.site.store.config, self.job.task)
@@ -225,9 +230,25 @@ def is_what_the_ticket_is_over(request: AnyRequest) -> None:
     permit_request(request.ticket, request.asked, request.site.chain)
 
 
+def has_whole_arrays(request: AnyRequest) -> None:
+    """Refuse to train where an array of the store is missing or damaged.
+
+    All patients are opened as if to count them; nothing is prepared. How many there are decides
+    only without privacy, where no noise hides one who is alone.
+    """
+    if isinstance(request, TrainRequest):
+        usable = usable_patients(request.task, request.countable)
+        if request.job.mode == "plain":
+            policy.permit_cohort(request.site.store.config, usable)
+
+
 def has_room_for_what_is_prepared(request: AnyRequest) -> None:
-    """Refuse what may take more disk than the hospital allows; what is said names no size."""
-    keep_preparations(request.site.store, request.preparing)
+    """Refuse what may take more disk than the hospital allows; what is said names no size.
+
+    What is measured makes room when it is: what is not answered anew must push nothing out.
+    """
+    if isinstance(request, TrainRequest):
+        keep_preparations(request.site.store, request.preparing)
 
 
 #: For every kind of request, in this order: what is cheap and what decides who may speak at all
@@ -246,6 +267,7 @@ CHECKS: Final[tuple[Callable[[AnyRequest], None], ...]] = (
     keeps_nothing_of_patients,
     brings_what_prepares_the_input,
     is_what_the_ticket_is_over,
+    has_whole_arrays,
     has_room_for_what_is_prepared,
 )
 

@@ -112,7 +112,7 @@ def questions() -> list[RecordDict]:
         evaluate_message({"final": MODEL}, measure),
         train_message(MODEL, job(mode="plain")),  # not allowed
         train_message(wrong, job(round=3)),
-        train_message(MODEL, job(round=3, noise_multiplier=0.05)),  # over the budget
+        train_message(MODEL, job(round=3, noise_multiplier=0.15)),  # over the budget
     ]
 
 
@@ -143,6 +143,16 @@ def test_nothing_is_refused_because_patients_have_left(twins: tuple[Path, Path])
     leave(empty, "validation", most=100)
     for one in questions()[1:]:
         assert asked(whole, one) == asked(empty, one)
+
+
+def test_without_noise_the_patients_who_are_there_are_counted(twins: tuple[Path, Path]) -> None:
+    """No noise hides one who trains alone: the policy's minimum is held against today's."""
+    for folder in twins:
+        change(folder, privacy={"allow_plain_runs": True})
+    leave(twins[1], "train", most=100)
+    plain = train_message(MODEL, job(mode="plain"))
+    assert b"refusal|" not in asked(twins[0], plain)
+    assert b"CohortTooSmallError" in asked(twins[1], plain)
 
 
 def test_enrolment_tells_no_count(twins: tuple[Path, Path]) -> None:
@@ -191,7 +201,7 @@ def test_a_site_that_never_declared_is_asked_to_in_one_sentence(tmp_path: Path) 
     assert "its engineer runs `osteofed site declare`" in said["reason"]
     measure = EvaluateJob(run="run-1", task=TASK, models={"final": TINY_TASK})
     measured: Any = node_of(folder)(evaluate_message({"final": MODEL}, measure), 1)
-    assert measured["metrics:final"]["num-examples"] == 1
+    assert measured["refusal"]["reason"] == said["reason"]  # who trains nothing measures nothing
     site = open_site(folder)
     assert site.ledger.entries() == []
     site.close()
