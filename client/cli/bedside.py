@@ -27,7 +27,10 @@ def worklist(
         int | None, typer.Option("--go-on", help="Let the study of a number go on, or send again.")
     ] = None,
     give_up: Annotated[
-        int | None, typer.Option("--give-up", help="Leave the held study of a number unanswered.")
+        int | None,
+        typer.Option(
+            "--give-up", help="Leave the held study of a number unanswered and remove it here."
+        ),
     ] = None,
     looks: Annotated[bool, typer.Option("--looks", help="Show who looked at the list.")] = False,
     as_json: JsonOption = False,
@@ -35,12 +38,13 @@ def worklist(
     """Show the studies of the bedside node with their patients; who looks is written down."""
     from client.bedside.serving import work_list_of
     from client.bedside.work import looking
+    from client.bedside.work.rooms import BedsideRooms
 
     with work_list_of(folder) as work_list:
         if go_on is not None:
             looking.go_on(work_list, go_on)
         if give_up is not None:
-            looking.give_up(work_list, give_up)
+            looking.give_up(work_list, BedsideRooms(folder), give_up)
         facts = _facts(work_list, looks=looks)
     print_facts(facts, as_json, lambda: _show(facts))
 

@@ -36,6 +36,8 @@ from shared.settings.files import resolve
 EXEMPT: Final = {
     "approved": "the coordinator's code as it came and was approved: authors' names stand in it, "
     "and every file is compared with its digest before each message",
+    "bedside": "the work list of the node at the bedside, with files and results of studies, until "
+    "they are forgotten",
     "inbox": "files as they came from the PACS, until they are taken in",
     "quarantine": "files that were set aside, until a person has decided",
 }

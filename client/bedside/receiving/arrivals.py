@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from client.bedside.work.arrival import Arrival
+from client.bedside.work.corrections import hold_changed
 from client.bedside.work.rooms import BedsideRooms
 from client.bedside.work.work_list import WorkList
 from shared.dicom.scan import LARGEST_FILE
@@ -68,6 +69,8 @@ class Arrivals:
             return "", self._count("ours")
         if not arrival.kind:
             taken = self._list.take(arrival, _nothing)
+            if taken == "other":
+                hold_changed(self._list, arrival)
             return arrival.study_uid, self._count("dropped" if taken == "new" else "known")
         return arrival.study_uid, self._count(self._keep(arrival, data))
 
@@ -97,7 +100,7 @@ class Arrivals:
         if digest == arrival.digest:
             return "known"
         if not digest or not self._is_the_same(data, name, digest):
-            self._list.hold_known(arrival.study_uid)
+            hold_changed(self._list, arrival)
         return "known"
 
     def _is_the_same(self, data: bytes, name: str, digest: str) -> bool:

@@ -12,7 +12,10 @@ from sqlalchemy.orm import Session
 
 from shared.errors import InputMissingError
 
+from .corrections import is_anothers
 from .database import WorkInstance, WorkLook, WorkResult, WorkSending, WorkStudy
+from .retention import remove_struck, strike
+from .rooms import BedsideRooms
 from .states import SendingState, StudyEvent, StudyState, may
 from .work_list import WorkList, move
 
@@ -102,11 +105,18 @@ def go_on(work_list: WorkList, number: int, who: str = "") -> StudyState:
     Raises
     ------
     InputMissingError
-        If there is no such study, or it waits for nobody.
+        If there is no such study, it waits for nobody, or an instance of it came again as
+        another patient's or order's: what is here is of the wrong one.
     """
     note_look(work_list, f"study {number}: go on", who)
     with work_list.writing() as session:
         study = _study(session, number)
+        if is_anothers(session, number):
+            raise InputMissingError(
+                f"study {number}: an instance came again as another patient's or order's, and "
+                "only the first copy is here, which must not be answered (give it up with "
+                f"--give-up {number}, which removes it here, then send the study again)"
+            )
         refused = [
             one
             for one in session.scalars(
@@ -125,8 +135,10 @@ def go_on(work_list: WorkList, number: int, who: str = "") -> StudyState:
         return StudyState(study.state)
 
 
-def give_up(work_list: WorkList, number: int, who: str = "") -> None:
-    """Leave a study unanswered that was held.
+def give_up(work_list: WorkList, rooms: BedsideRooms, number: int, who: str = "") -> None:
+    """Leave a study unanswered that was held, and forget it and its files at once.
+
+    What is sent of it from then on is a new study: nothing of what was here is in its way.
 
     Raises
     ------
@@ -144,6 +156,9 @@ def give_up(work_list: WorkList, number: int, who: str = "") -> None:
             .values(state=SendingState.SUPERSEDED)
         )
         move(study, StudyEvent.GIVE_UP, work_list.clock(), LEFT_BY_A_PERSON)
+        name = study.name
+        strike(session, study)
+    remove_struck(work_list, rooms, [name])
 
 
 def _study(session: Session, number: int) -> WorkStudy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -12,6 +13,12 @@ from .database import WorkResult, WorkSending, WorkStudy
 from .identities import WhoseObject
 from .states import SendingState, StudyEvent, StudyState
 from .work_list import ToRead, WorkList, move, who_of
+
+ANOTHER_STUDYS: Final = (
+    "its answer has the UIDs of one that was made before, to a study that was forgotten since or "
+    "given up: it cannot be told from that one (look whether the destinations have it, then give "
+    "this one up)"
+)
 
 
 @dataclass(frozen=True)
@@ -56,17 +63,24 @@ def store_results(
     """Enter an answer, whose files are on the disk: from here on it is sent, by these UIDs.
 
     What is not sent yet of an earlier answer to the study is superseded. Without a destination
-    the study is answered.
+    the study is answered. Objects of an answer to another study, forgotten or not, stop it.
 
     Returns
     -------
     bool
-        False if more of the study came meanwhile: then nothing is entered.
+        False if more of the study came meanwhile, or it is stopped: then nothing is entered.
     """
     now = work_list.clock()
     with work_list.writing() as session:
         study = work_list.still(session, work)
         if study is None:
+            return False
+        uids = [one.sop_uid for one in results]
+        another = select(WorkResult.id).where(
+            WorkResult.sop_uid.in_(uids), WorkResult.study != study.id
+        )
+        if session.scalars(another.limit(1)).first() is not None:
+            move(study, StudyEvent.CONFLICT, now, ANOTHER_STUDYS)
             return False
         _supersede(session, study.id)
         study.revision, study.attempts = work.revision, 0

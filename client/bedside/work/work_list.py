@@ -29,10 +29,6 @@ NAME_BYTES: Final = 16
 ENDED_THE_PROGRAM: Final = (
     f"reading it ended the program {MOST_ATTEMPTS} times; it is not read again by itself"
 )
-CORRECTED: Final = (
-    "an instance came again with another content: corrected or merged? (compare it with the PACS, "
-    "then go on or give it up)"
-)
 
 #: What became of an instance: new to the list, known before, or known with another content.
 Taken = Literal["new", "known", "other"]
@@ -140,12 +136,6 @@ class WorkList:
         with self.writing() as session:
             study = session.get_one(WorkStudy, study_id)
             move(study, StudyEvent.CONFLICT, self.clock(), reason)
-
-    def hold_known(self, study_uid: str, reason: str = CORRECTED) -> None:
-        """Stop the study of a UID."""
-        with self.writing() as session:
-            for study in _known(session, study_uid):
-                move(study, StudyEvent.CONFLICT, self.clock(), reason)
 
     def release(self, study_uids: set[str]) -> None:
         """Note that an association that brought some of these studies ended in order."""
@@ -335,7 +325,8 @@ def hold_two_of_one_id(session: Session, study: WorkStudy, now: float) -> None:
                 move(one, StudyEvent.CONFLICT, now, reason)
 
 
-def _known(session: Session, study_uid: str) -> list[WorkStudy]:
+def known_of(session: Session, study_uid: str) -> list[WorkStudy]:
+    """The study of a UID, if it is known and not forgotten."""
     return list(
         session.scalars(
             select(WorkStudy).where(WorkStudy.uid == study_uid, WorkStudy.forgotten.is_(False))
@@ -345,7 +336,7 @@ def _known(session: Session, study_uid: str) -> list[WorkStudy]:
 
 def _study_of(session: Session, arrival: Arrival, now: float) -> WorkStudy:
     """The study of an instance, made if it is the first."""
-    for study in _known(session, arrival.study_uid):
+    for study in known_of(session, arrival.study_uid):
         return study
     who = arrival.who
     study = WorkStudy(

@@ -24,6 +24,8 @@ from .kinds import DocumentIdentity, Kind
 MAKER: Final = "OsteoFed"
 #: What says whose a study is: the same in all of its files, or nothing is made.
 WHOSE: Final = ("PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber")
+#: What of it is written into every object, too, and may be missing in some of the files.
+NAMES: Final = ("IssuerOfPatientID", "PatientName")
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,17 @@ class StudyAnswer:
 
     @cached_property
     def _named(self) -> tuple[str, ...]:
-        """What every UID of this answer hangs on."""
-        sources = sorted(
-            text_of(header, "SOPInstanceUID") for one in self.sources for header in one.headers
-        )
+        """What every UID of this answer hangs on.
+
+        Whose it is belongs to that: a study that was put right in the PACS keeps its UIDs, and
+        its answer is another one than that to the wrong patient.
+        """
+        headers = [header for one in self.sources for header in one.headers]
+        sources = sorted(text_of(header, "SOPInstanceUID") for header in headers)
+        whose = [
+            joined(sorted({text_of(header, keyword) for header in headers}))
+            for keyword in (*WHOSE, *NAMES)
+        ]
         models = [f"{m.task} {m.version} {m.digest}" for m in self.prediction.models]
         earlier = sorted(one.identifier for one in self.predecessors)
         return (
@@ -113,10 +122,11 @@ class StudyAnswer:
             self.prediction.software,
             joined(models),
             joined(earlier),
+            *whose,
         )
 
     def uid(self, *what: str) -> str:
-        """UID of something of this answer, by its sources, versions and predecessors."""
+        """UID of something of this answer, by whose it is, sources, versions, predecessors."""
         return uid_of(*self._named, *what)
 
     def replaced(self, kind: Kind, part: str = "") -> DocumentIdentity | None:

@@ -123,10 +123,10 @@ def test_a_mismatch_inside_a_study_stops_it_and_going_on_does_not_help(
         assert row["reason"] == f"the study has {named}"
         go_on(node.work_list, row["number"], "test")
         assert ward.waits_for("1.2.3", "held")["reason"] == f"the study has {named}"
-        give_up(node.work_list, row["number"], "test")
-        assert ward.state("1.2.3") == "refused"
-        with pytest.raises(InputMissingError, match="waits for nobody"):
-            give_up(node.work_list, row["number"], "test")
+        give_up(node.work_list, node.rooms, row["number"], "test")
+        assert [one["state"] for one in ward.rows().values()] == ["refused"]
+        with pytest.raises(InputMissingError, match="has none of that number"):
+            give_up(node.work_list, node.rooms, row["number"], "test")
         assert ward.pacs.came == {}
 
 
@@ -154,6 +154,44 @@ def test_an_instance_that_comes_again_with_other_content_is_a_correction_and_ask
         assert ward.send([changed]) == [0]
         row = ward.waits_for("1.2.3", "held")
         assert "came again with another content" in row["reason"]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_comes_again_as_another_patients_is_never_answered_for_the_first(
+    ward: Ward, *, wanted: bool
+) -> None:
+    view = "AP Spine" if wanted else "Left Knee"
+    first = [scan("1.2.3", view, number=3), *whole_study()] if not wanted else whole_study()
+    with ward.serving() as node:
+        ward.send(first)
+        ward.waits_for("1.2.3", "answered")
+        wrong = set(ward.pacs.kept)
+        assert ward.send([scan("1.2.3", view, number=1 if wanted else 3, patient="P2")]) == [0]
+        row = ward.waits_for("1.2.3", "held")
+        assert "the study has two patient ids" in row["reason"]
+        assert ward.send([scan("1.2.3", "Left Femur", number=2, PatientName="Roe^Jane")]) == [0]
+        with pytest.raises(InputMissingError, match="another patient's or order's"):
+            go_on(node.work_list, row["number"], "test")
+        assert ward.state("1.2.3") == "held"
+        give_up(node.work_list, node.rooms, row["number"], "test")
+        assert not list(node.rooms.folder.glob("*/*/*"))
+        assert b"P1" not in b"".join(p.read_bytes() for p in node.rooms.folder.glob("*.sqlite"))
+        ward.send(whole_study(patient="P2"))
+        ward.waits_for("1.2.3", "answered")
+        right = set(ward.pacs.kept) - wrong
+        assert {str(ward.pacs.kept[uid].PatientID) for uid in right} == {"P2"}
+        assert len(right) == 2
+
+
+def test_an_answer_by_the_uids_of_a_forgotten_one_is_never_said_to_be_sent(ward: Ward) -> None:
+    with ward.serving() as node:
+        ward.send(whole_study())
+        ward.waits_for("1.2.3", "answered")
+        assert purge(node.work_list, node.rooms, -1.0) == 1  # as if its days were over
+        ward.send(whole_study())
+        row = ward.waits_for("1.2.3", "held")
+        assert "UIDs of one that was made before" in row["reason"]
+        assert row["sent"] == []
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def encoded(dataset: Dataset) -> bytes:
 
 
 def result_of(source: Dataset, what: str, *inputs: str) -> Dataset:
-    """A secondary capture that is said of a study; its UID follows from what it was made of."""
+    """A secondary capture that is said of a study; its UID follows from its sources and patient."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
@@ -95,7 +95,9 @@ def result_of(source: Dataset, what: str, *inputs: str) -> Dataset:
         "AccessionNumber",
     ):  # fmt: skip
         setattr(dataset, keyword, source.get(keyword))
-    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[source.StudyInstanceUID, what, *inputs])
+    dataset.SOPInstanceUID = generate_uid(
+        entropy_srcs=[source.StudyInstanceUID, source.PatientID, what, *inputs]
+    )
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[source.StudyInstanceUID, what])
     dataset.Modality, dataset.Manufacturer = "OT", "OsteoFed"

@@ -363,9 +363,11 @@ def test_what_holds_identifiers_on_purpose_is_named_and_left_out(site: Path) -> 
     (site / "inbox" / "study").write_text(NAME)
     (site / "approved" / "apps").mkdir(parents=True)
     (site / "approved" / "apps" / "author.py").write_text(f"# by {NAME}")
+    (site / "bedside").mkdir()
+    (site / "bedside" / "worklist.sqlite").write_text(NAME)
     report = audit_phi(site, pixels=False)
     assert report.found == []
-    assert set(report.exempt) == {"approved", "inbox"}
+    assert set(report.exempt) == {"approved", "bedside", "inbox"}
 
 
 def test_what_cannot_be_searched_is_said(site: Path) -> None:

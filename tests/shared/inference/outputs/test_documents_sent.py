@@ -124,6 +124,20 @@ def test_names_and_days_that_are_not_as_the_standard_has_them_go_back_as_they_ar
     assert resources(files[-2].content, "Patient")[0]["name"] == [{"family": "DOE JANE"}]
 
 
+@pytest.mark.parametrize(
+    "keyword",
+    ["PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex",
+     "AccessionNumber"],
+)  # fmt: skip
+def test_the_answer_to_a_study_that_was_put_right_has_uids_of_its_own(
+    study: ReadStudy, keyword: str
+) -> None:
+    value = {"PatientBirthDate": "19000101", "PatientSex": "O"}.get(keyword, "other")
+    right = with_header(study, **{keyword: value})
+    assert answer_to(study).uid("instance") == answer_to(study).uid("instance")
+    assert answer_to(right).uid("instance") != answer_to(study).uid("instance")
+
+
 def test_our_uids_are_known_again_and_nobody_elses_is(study: ReadStudy) -> None:
     for kind in (Kind.SEG, Kind.SR):
         for one in made_of(study, kind):
