@@ -17,6 +17,7 @@ from client.serving.doors import serve
 from client.serving.served_site import ROOM, TEST_STUDY, ServedSite, served_site
 from shared.errors import ConfigError, ConfigValueError
 from shared.inference.service.client import InferenceClient
+from shared.protocol.signatures import SIMULATION
 from shared.runtime.flower import free_port
 from tests.shared.inference.runtime.held_samples import SignedFolder, small_room
 from tests.shared.inference.service.running_service import Authority
@@ -47,6 +48,10 @@ def settle(folder: Path, versions: SignedFolder, **grpc: object) -> ServedSite:
 
 def test_nothing_is_served_without_a_key_or_a_place_of_versions(tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text("site: riverside\n")
+    with pytest.raises(ConfigError, match="no coordinator's key is known"):
+        served_site(tmp_path, None)
+    simulated = {"address": SIMULATION, "ca": "", "coordinator": "0" * 64}
+    (tmp_path / "coordinator.json").write_text(json.dumps(simulated))
     with pytest.raises(ConfigError, match="no coordinator's key is known"):
         served_site(tmp_path, None)
     with pytest.raises(ConfigError, match=r"must name either `models`.*or `registry`"):
