@@ -13,6 +13,7 @@ from typing import Final
 from client.serving.served_site import ServedSite
 from shared.errors import ConfigError, OsteofedError
 from shared.inference.runtime.runtime import InferenceRuntime
+from shared.runtime.files import ROOM_TO_LEAVE
 from shared.settings.files import resolve
 
 #: A certificate that ends sooner is named.
@@ -107,18 +108,16 @@ def _address(site: ServedSite) -> Iterator[str]:
 
 def _disk(site: ServedSite) -> Iterator[str]:
     """Whether the studies that may come in at once have room where they are put."""
-    import tempfile
-
     settings = site.settings
     most = (settings.grpc.receiving + settings.waiting) * settings.grpc.study_megabytes
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free / MEGABYTE
+    free = (shutil.disk_usage(site.folder).free - ROOM_TO_LEAVE) / MEGABYTE
     if free < settings.grpc.study_megabytes:
         raise ConfigError(
-            f"{folder}: {free:,.0f} MB are free (one study may have "
-            f"{settings.grpc.study_megabytes:,.0f}); make room, or set TMPDIR"
+            f"{site.folder}: {max(free, 0):,.0f} MB are free for studies, besides the GiB that is "
+            f"left to the ledger (one study may have {settings.grpc.study_megabytes:,.0f}); make "
+            "room"
         )
     yield (
-        f"{free:,.0f} MB are free in {folder}; {most:,.0f} would be needed if every study that may "
-        "be there were as large as one may be"
+        f"{free:,.0f} MB are free in {site.folder}; {most:,.0f} would be needed if every study "
+        "that may be there were as large as one may be"
     )

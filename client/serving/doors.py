@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from client.serving.served_site import ServedSite
+from client.serving.served_site import INCOMING, ROOM, ServedSite
 from shared.inference.runtime.runtime import InferenceRuntime
 
 
@@ -46,7 +46,8 @@ async def open_doors(site: ServedSite, runtime: InferenceRuntime) -> list[OpenDo
 
     settings = site.settings.grpc
     credentials = server_credentials(settings, site.folder)
-    service = await start_service(runtime, settings, credentials)
+    incoming = site.folder / ROOM / INCOMING
+    service = await start_service(runtime, settings, credentials, incoming)
     doors = [OpenDoor("grpc", f"{settings.host}:{service.port}", service)]
     if site.config.bedside.listen.senders:
         from client.bedside.door import BedsideDoor

@@ -16,9 +16,11 @@ from shared.settings.files import SiteConfig, load_settings, resolve
 from shared.settings.serve import ServeSettings
 from shared.training.compute import choose_device
 
-#: Folder of the site that belongs to what serves it, and the digital test study in it.
+#: Folder of the site that belongs to what serves it; in it the digital test study, and the
+#: studies that come in.
 ROOM: Final = "serve"
 TEST_STUDY: Final = "test-study"
+INCOMING: Final = "incoming"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -17,6 +20,7 @@ from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification
+from pynetdicom.transport import ThreadedAssociationServer
 
 from shared.dicom.attributes import quietly, text_of
 from shared.dicom.parsing import parse
@@ -25,7 +29,7 @@ from shared.dicom.verdicts import SetAsideError
 from shared.errors import ConfigValueError
 from shared.settings.pacs import ListenSettings
 
-from .association import LEAVING_SECONDS, limits
+from .association import LEAVING_SECONDS, LONGEST_PART_SECONDS, limits
 from .refusals import NOT_AUTHORISED
 from .tls import serving_context
 
@@ -186,9 +190,7 @@ def listening(
     """
     tls = serving_context(site_folder, listen, where)
     try:
-        node.start_server(
-            (listen.host, listen.port), block=False, ssl_context=tls, evt_handlers=handlers
-        )
+        _start_listening(node, (listen.host, listen.port), tls, handlers)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             why = "is in use (end what listens there already, or set another port)"
@@ -201,6 +203,70 @@ def listening(
         yield
     finally:
         _stop(node)
+
+
+class ListeningServer(ThreadedAssociationServer):
+    """Shakes hands in the thread of each caller, within the time that an association may take.
+
+    The library does so in the thread that accepts, and without a limit: one connection that says
+    nothing would leave every other caller unanswered, and the node could not be ended.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._shaking: set[socket.socket] = set()
+        super().__init__(*arguments, **options)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; of its TLS nothing is read yet."""
+        line, address = socket.socket.accept(self.socket)
+        if self.ssl_context is not None:
+            try:
+                line = self.ssl_context.wrap_socket(
+                    line, server_side=True, do_handshake_on_connect=False
+                )
+            except OSError:  # it has gone already
+                line.close()
+                raise
+            self._shaking.add(line)
+        return line, address
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shake hands, and hand who may come in to an association of its own."""
+        if isinstance(request, ssl.SSLSocket):
+            try:
+                request.settimeout(self.ae.acse_timeout or LONGEST_PART_SECONDS)
+                request.do_handshake()
+                request.settimeout(None)
+            except OSError:  # what ssl raises are OSErrors too
+                self.shutdown_request(request)
+                return
+            finally:
+                self._shaking.discard(request)
+        super().finish_request(request, client_address)
+
+    def server_close(self) -> None:
+        """Stop listening, and wait for nobody who is still shaking hands."""
+        for line in tuple(self._shaking):
+            with suppress(OSError):  # it has gone already
+                socket.socket.shutdown(line, socket.SHUT_RDWR)
+        super().server_close()
+
+
+def _start_listening(
+    node: AE, address: tuple[str, int], tls: ssl.SSLContext | None, handlers: list[Any]
+) -> None:
+    """Let a node listen in a thread of its own, as `AE.start_server` does, until `AE.shutdown`.
+
+    Raises
+    ------
+    OSError
+        If the address cannot be listened on.
+    """
+    server = node.make_server(
+        address, ssl_context=tls, evt_handlers=handlers, server_class=ListeningServer
+    )
+    Thread(target=server.serve_forever, name="listening", daemon=True).start()
+    node._servers.append(server)
 
 
 def _stop(node: AE) -> None:

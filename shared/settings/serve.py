@@ -32,8 +32,8 @@ class GrpcSettings(Settings):
     `peers` says what the holder of a certificate may do, by the certificate's name. Callers need
     a certificate that `tls.authority` signed; without `tls` only a loopback address is served, to
     whoever is on this machine. Of studies that are being received, `receiving` times
-    `study_megabytes` (10⁶ bytes) may lie on the disk at once. `seconds` is the longest that one
-    call may take, whatever deadline the caller set.
+    `study_megabytes` (10⁶ bytes) may lie on the disk at once, as long as that leaves its last
+    GiB. `seconds` is the longest that one call may take, whatever deadline the caller set.
     """
 
     host: str = "127.0.0.1"

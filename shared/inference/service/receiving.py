@@ -9,7 +9,8 @@ from io import BufferedWriter
 from pathlib import Path
 
 from shared.inference.proto import osteofed_pb2 as pb
-from shared.inference.service.statuses import refused
+from shared.inference.service.statuses import NO_ROOM, refused
+from shared.runtime.files import leaves_room
 from shared.settings.serve import GrpcSettings
 
 #: Bytes in a megabyte, as disks are sold.
@@ -33,9 +34,10 @@ class IncomingStudy:
         Raises
         ------
         CallRefusedError
-            ``study_too_large`` at the first byte or file past a limit, ``wrong_order`` for
-            options that come late or twice and for a last file that was not ended, ``no_study``
-            if no file came.
+            ``study_too_large`` at the first byte or file past a limit, ``disk_full`` at the
+            first part that would leave too little on the disk (`leaves_room`),
+            ``wrong_order`` for options that come late or twice and for a last file that was not
+            ended, ``no_study`` if no file came.
         """
         begun = False
         try:
@@ -76,6 +78,8 @@ class IncomingStudy:
                 "study_too_large",
                 f"more than {self.settings.study_megabytes:g} MB in one study",
             )
+        if not leaves_room(self.folder, len(part.content)):
+            raise refused("disk_full", NO_ROOM)
         self._open.write(part.content)
         if part.last:
             self._open.close()

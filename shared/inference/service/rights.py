@@ -27,8 +27,10 @@ def caller(context: Any, settings: GrpcSettings, right: Right) -> str:
     if settings.tls is None:
         return THIS_MACHINE
     told = context.auth_context()
-    keys = ("x509_subject_alternative_name", "x509_common_name")
-    names = [name.decode("utf-8", "replace") for key in keys for name in told.get(key, ())]
+    # The common name counts only where there is no alternative name (RFC 6125, 6.4.4): an
+    # authority checks the names that it signs there, and often nothing of the other.
+    found = told.get("x509_subject_alternative_name") or told.get("x509_common_name") or ()
+    names = [name.decode("utf-8", "replace") for name in found]
     for name in names:
         if right in settings.peers.get(name, ()):
             return name

@@ -33,6 +33,7 @@ from shared.inference.service.statuses import (
     refusal_of,
     refused,
 )
+from shared.runtime.files import make_private_folder
 from shared.settings.serve import GrpcSettings, Right
 
 log = logging.getLogger("osteofed.service")
@@ -41,13 +42,15 @@ SERVICE: Final = "osteofed.inference.v1.Inference"
 REPORT_PART: Final = 1 << 20
 #: What a message holds besides the part of a file.
 AROUND: Final = 1 << 16
+#: Calls at once besides studies and watchers: lists, health and reflection.
+OTHER_CALLS: Final = 32
 
 
 class InferenceService(pb_grpc.InferenceServicer):
     """Answers calls; see ``osteofed.proto``."""
 
-    def __init__(self, runtime: InferenceRuntime, settings: GrpcSettings) -> None:
-        self._runtime, self._settings = runtime, settings
+    def __init__(self, runtime: InferenceRuntime, settings: GrpcSettings, incoming: Path) -> None:
+        self._runtime, self._settings, self._incoming = runtime, settings, incoming
         self._receiving = self._watching = 0
 
     async def Predict(  # noqa: N802, D102  # names of the proto, which documents them
@@ -95,7 +98,7 @@ class InferenceService(pb_grpc.InferenceServicer):
     ) -> AsyncGenerator[pb.PredictResponse, None]:
         if self._receiving >= self._settings.receiving:
             raise refused("busy", f"{self._receiving} studies are being received; ask again")
-        reading = _OneReading(self._runtime)
+        reading = _OneReading(self._runtime, self._incoming)
         self._receiving += 1
         try:
             async with asyncio.timeout(self._settings.seconds):
@@ -148,8 +151,8 @@ class InferenceService(pb_grpc.InferenceServicer):
 class _OneReading:
     """A study's folder, which stays until nothing reads it, and the way of its answer."""
 
-    def __init__(self, runtime: InferenceRuntime) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="osteofed-"))  # 0700
+    def __init__(self, runtime: InferenceRuntime, incoming: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(dir=incoming))  # 0700
         self._runtime = runtime
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[str] = asyncio.Queue()
@@ -240,6 +243,7 @@ async def start_service(
     runtime: InferenceRuntime,
     settings: GrpcSettings,
     credentials: grpc.ServerCredentials | None,
+    incoming: Path,
     port: int | None = None,
 ) -> RunningService:
     """Listen, with health checking and reflection beside.
@@ -252,6 +256,9 @@ async def start_service(
         Limits, and who may what.
     credentials : ServerCredentials or None
         `shared.inference.service.rights.server_credentials`; None: in the clear, on loopback.
+    incoming : Path
+        The folder in which studies come in, which is this service's alone: what an earlier one
+        left there, because it was killed, is removed.
     port : int, optional
         In place of the setting; 0 takes a free one.
 
@@ -259,6 +266,8 @@ async def start_service(
     ------
     ConfigValueError
         If the address cannot be had.
+    OSError
+        If the folder cannot be emptied.
     """
     limit = int(settings.part_megabytes * MEGABYTE) + AROUND
     server = grpc.aio.server(
@@ -266,9 +275,11 @@ async def start_service(
             ("grpc.max_receive_message_length", limit),
             ("grpc.so_reuseport", 0),  # a second service on the port is an error, not a half
             ("grpc.max_metadata_size", 16384),
-        ]
+        ],
+        maximum_concurrent_rpcs=settings.receiving + settings.watchers + OTHER_CALLS,
     )
-    pb_grpc.add_InferenceServicer_to_server(InferenceService(runtime, settings), server)
+    service = InferenceService(runtime, settings, incoming)
+    pb_grpc.add_InferenceServicer_to_server(service, server)
     states = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
     known = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -286,6 +297,9 @@ async def start_service(
             f"site.yaml: serve.grpc: {address} cannot be listened on (another program has it, or "
             "it is no address of this machine, or its certificates do not go together)"
         )
+    if incoming.exists():  # only now: one that cannot have the address may be a second one
+        shutil.rmtree(incoming)
+    make_private_folder(incoming)
     await server.start()
     for name in ("", SERVICE):
         await states.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -21,6 +21,9 @@ from shared.errors import (
 REQUEST_ID: Final = "osteofed-request-id"
 REASON: Final = "osteofed-reason"
 
+#: What is said of a full disk, or of one that would be.
+NO_ROOM: Final = "there is no room for the study where the service runs"
+
 
 class CallRefusedError(Exception):
     """A call that is not answered. `sentence` holds nothing of a patient."""
@@ -77,5 +80,5 @@ def refusal_of(error: Exception, folder: Path | None = None) -> CallRefusedError
             sentence = str(error).replace(str(folder), "the study") if folder else str(error)
             return refused(reason, sentence)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return refused("disk_full", "there is no room for the study where the service runs")
+        return refused("disk_full", NO_ROOM)
     return refused("fault", f"a fault of the service ({type(error).__name__}); its log has more")

@@ -15,6 +15,7 @@ from typing import Final
 from shared.errors import ConfigValueError, PassportInvalidError
 from shared.protocol.invitation import COORDINATOR, pinned_coordinator
 from shared.protocol.passport import FILE, Passport, check_passport, read_passport
+from shared.protocol.signatures import SIMULATION
 from shared.training.weights import Weights, digest_arrays
 
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
@@ -28,7 +29,8 @@ def trusted_key(trust: str | None, site_folder: Path | None) -> str | None:
     trust : str or None
         A key that a person gave, 64 hexadecimal digits.
     site_folder : Path or None
-        The site, whose ``coordinator.json`` names the coordinator it was enrolled with.
+        The site, whose ``coordinator.json`` names the coordinator it was enrolled with. A
+        simulation's key counts for nothing: it lies in the workspace, for whoever uses that.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def trusted_key(trust: str | None, site_folder: Path | None) -> str | None:
             "the coordinator's invitation names as `coordinator`)"
         )
     pinned = None if site_folder is None else pinned_coordinator(site_folder)
-    if pinned is None:
+    if pinned is None or pinned.address == SIMULATION:
         return trust
     if trust is not None and trust != pinned.coordinator:
         raise ConfigValueError(

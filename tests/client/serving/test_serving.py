@@ -14,9 +14,10 @@ import yaml
 
 from client.serving.check import check_site
 from client.serving.doors import serve
-from client.serving.served_site import ROOM, TEST_STUDY, ServedSite, served_site
+from client.serving.served_site import INCOMING, ROOM, TEST_STUDY, ServedSite, served_site
 from shared.errors import ConfigError, ConfigValueError
 from shared.inference.service.client import InferenceClient
+from shared.protocol.signatures import SIMULATION
 from shared.runtime.flower import free_port
 from tests.shared.inference.runtime.held_samples import SignedFolder, small_room
 from tests.shared.inference.service.running_service import Authority
@@ -49,6 +50,10 @@ def test_nothing_is_served_without_a_key_or_a_place_of_versions(tmp_path: Path) 
     (tmp_path / "site.yaml").write_text("site: riverside\n")
     with pytest.raises(ConfigError, match="no coordinator's key is known"):
         served_site(tmp_path, None)
+    simulated = {"address": SIMULATION, "ca": "", "coordinator": "0" * 64}
+    (tmp_path / "coordinator.json").write_text(json.dumps(simulated))
+    with pytest.raises(ConfigError, match="no coordinator's key is known"):
+        served_site(tmp_path, None)
     with pytest.raises(ConfigError, match=r"must name either `models`.*or `registry`"):
         served_site(tmp_path, "0" * 64)
 
@@ -77,6 +82,7 @@ def test_check_names_what_is_good_and_every_thing_that_is_not(
     assert all(one.good for one in found.values()), found
     assert "verified and tried" in found["versions"].words
     assert "scanner may predict" in found["certificates"].words
+    assert f"are free in {folder}" in found["disk"].words
     ended, key = authority.give("ended", days=-1)
     tls |= {"certificate": str(ended), "key": str(key)}
     (versions.folder / "dxa-segmentation.passport.json").rename(tmp_path / "kept")
@@ -94,6 +100,9 @@ def test_check_names_what_is_good_and_every_thing_that_is_not(
 
 def test_it_answers_until_it_is_stopped(folder: Path, versions: SignedFolder) -> None:
     site = settle(folder, versions)
+    left = folder / ROOM / INCOMING / "of-a-killed-one" / "000001.dcm"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"Doe^Jane")
     numbers: list[int] = []
 
     def ask(address: str) -> None:
@@ -103,4 +112,6 @@ def test_it_answers_until_it_is_stopped(folder: Path, versions: SignedFolder) ->
 
     serve(site, lambda at, runtime: threading.Thread(target=ask, args=(at["grpc"],)).start())
     assert numbers == [1]
-    assert (folder / "serve").stat().st_mode & 0o777 == 0o700
+    for room in (folder / ROOM, folder / ROOM / INCOMING):
+        assert room.stat().st_mode & 0o777 == 0o700
+    assert list((folder / ROOM / INCOMING).iterdir()) == []

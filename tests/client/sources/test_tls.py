@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -275,6 +277,44 @@ def test_with_tls_only_who_shows_a_certificate_may_push(tmp_path: Path, keys: Pa
         check(ours(keys))
         with pytest.raises(SourceRefusedError, match="TLS"):
             check(TlsSettings(authority=keys / CA))
+    gc.collect()
+
+
+# pynetdicom leaves a socket open that TLS ended.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_who_connects_and_says_nothing_keeps_nobody_waiting(tmp_path: Path, keys: Path) -> None:
+    tls = TlsSettings(authority=keys / CA, certificate=keys / SERVER, key=keys / SERVER_KEY)
+    listen = ListenSettings(port=free_port(), senders=("US",), title="PACS", tls=tls)
+    peer = PeerSettings(host="127.0.0.1", port=listen.port, title="PACS", tls=ours(keys))
+    retry = RetrySettings(timeout_seconds=5.0, attempts=1)
+    settings = PacsSettings(peer=peer, listen=ListenSettings(title="US"), retry=retry)
+    node = storing_node(listen.title, ["US"], 30.0)
+    with ExitStack() as open_lines:
+        begun = time.monotonic()
+        with serving(node, tmp_path, listen, lambda study_uid, data: True):
+            silent = [
+                open_lines.enter_context(socket.create_connection(("127.0.0.1", listen.port)))
+                for _ in range(3)
+            ]
+            silent[0].sendall(b"\x16\x03\x01")  # the beginning of a handshake, and no more
+            time.sleep(0.2)
+            PeerSource(tmp_path, settings).check()
+        assert time.monotonic() - begun < 10  # the silent have 30 s, and the end waits for none
+    gc.collect()
+
+
+# pynetdicom leaves a socket open that TLS ended.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_who_does_not_shake_hands_in_time_is_cut_off(tmp_path: Path, keys: Path) -> None:
+    tls = TlsSettings(authority=keys / CA, certificate=keys / SERVER, key=keys / SERVER_KEY)
+    listen = ListenSettings(port=free_port(), senders=("US",), title="PACS", tls=tls)
+    node = storing_node(listen.title, ["US"], 0.5)
+    with (
+        serving(node, tmp_path, listen, lambda study_uid, data: True),
+        socket.create_connection(("127.0.0.1", listen.port), timeout=10) as silent,
+    ):
+        assert silent.recv(1) == b""
+        assert node.active_associations == []
     gc.collect()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,9 +25,19 @@ from shared.settings.serve import GrpcSettings
 
 @contextlib.contextmanager
 def serving(
-    runtime: InferenceRuntime, settings: GrpcSettings, folder: Path | None = None
+    runtime: InferenceRuntime,
+    settings: GrpcSettings,
+    folder: Path | None = None,
+    incoming: Path | None = None,
 ) -> Iterator[str]:
-    """Serve; gives the address."""
+    """Serve; gives the address. `incoming` is where studies come in; None: a folder for a while."""
+    if incoming is None:
+        with (
+            tempfile.TemporaryDirectory() as room,
+            serving(runtime, settings, folder, Path(room) / "incoming") as where,
+        ):
+            yield where
+        return
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -35,7 +46,7 @@ def serving(
         return asyncio.run_coroutine_threadsafe(what, loop).result(60)
 
     credentials = server_credentials(settings, folder)
-    service: RunningService = do(start_service(runtime, settings, credentials, port=0))
+    service: RunningService = do(start_service(runtime, settings, credentials, incoming, port=0))
     try:
         yield f"127.0.0.1:{service.port}"
     finally:

@@ -6,11 +6,13 @@ import asyncio
 import json
 import logging
 import random
+import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -30,7 +32,8 @@ from shared.inference.service.client import (
     credentials,
     requests,
 )
-from shared.inference.service.server import SERVICE
+from shared.inference.service.server import OTHER_CALLS, SERVICE
+from shared.runtime.files import ROOM_TO_LEAVE
 from shared.settings.serve import GrpcSettings
 from tests.shared.inference.runtime.held_samples import SignedFolder, small_room, whole_room
 from tests.shared.inference.service.running_service import Authority, serving
@@ -170,6 +173,45 @@ def test_each_failure_is_a_status_of_its_own(address: str, study: list[Path]) ->
     assert refused(address, file(b"\0" * 2 * 10**6))[0] == "RESOURCE_EXHAUSTED"  # one message
     other = pb.PredictRequest(options=pb.PredictOptions(models={"ct-bmd": "0" * 64}))
     assert refused(address, other, file(b"x")) == ("NOT_FOUND", "unknown_model")
+
+
+def test_the_last_of_the_disk_is_left_and_nothing_of_a_killed_service_stays(
+    runtime: InferenceRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incoming = tmp_path / "incoming"
+    (incoming / "of-a-killed-one").mkdir(parents=True)
+    (incoming / "of-a-killed-one" / "000001.dcm").write_bytes(b"Doe^Jane")
+    incoming.chmod(0o755)
+    during: list[int] = []
+
+    def usage(folder: Path) -> SimpleNamespace:
+        during.append(len(list(incoming.iterdir())))
+        return SimpleNamespace(free=ROOM_TO_LEAVE + 1000)
+
+    with serving(runtime, OPEN, incoming=incoming) as address:
+        assert list(incoming.iterdir()) == []
+        assert incoming.stat().st_mode & 0o777 == 0o700
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+        assert refused(address, file(b"x" * 1001)) == ("RESOURCE_EXHAUSTED", "disk_full")
+        assert refused(address, file(b"x" * 1000)) == ("INVALID_ARGUMENT", "no_study")
+        assert during == [1, 1]
+        assert list(incoming.iterdir()) == []
+
+
+def test_so_many_calls_are_answered_and_no_more(runtime: InferenceRuntime) -> None:
+    with (
+        serving(runtime, GrpcSettings(receiving=1, watchers=1)) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        asked = health_pb2.HealthCheckRequest(service=SERVICE)
+        held = [stub.Watch(asked) for _ in range(1 + 1 + OTHER_CALLS)]
+        assert all(next(one).status == 1 for one in held)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(asked, timeout=20)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for one in held:
+            one.cancel()
 
 
 def test_nothing_that_can_be_sent_ends_the_service(address: str, study: list[Path]) -> None:

@@ -14,6 +14,7 @@ from shared.errors import ConfigError, ConfigValueError, PassportInvalidError
 from shared.inference.champions import load_champions
 from shared.inference.trust.origin import trusted_key, unverified
 from shared.protocol.invitation import COORDINATOR
+from shared.protocol.signatures import SIMULATION
 from shared.settings.task import NetworkSettings, TaskSettings
 from shared.training.weights import Arrays, load_weights, save_weights
 from tests.shared.signed_versions import coordinator, signed_version
@@ -112,6 +113,10 @@ def test_the_key_is_the_sites_own_or_one_that_a_person_gave(
         trusted_key("0" * 64, site)
     with pytest.raises(ConfigValueError, match="no public key"):
         trusted_key("models/key.txt", None)
+    simulated = invitation | {"address": SIMULATION, "ca": ""}
+    (site / COORDINATOR).write_text(json.dumps(simulated))
+    assert trusted_key(None, site) is None
+    assert trusted_key("0" * 64, site) == "0" * 64
     (site / COORDINATOR).write_text("{}")
     with pytest.raises(ConfigError, match="not an invitation"):
         trusted_key(None, site)
