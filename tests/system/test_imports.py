@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "site qc": STORE,
     "site enrol": STORE,
     "site audit show": SETTINGS,
-    "site audit verify": SETTINGS,
+    "site audit verify": SETTINGS | {"sqlalchemy"},  # holds the ledger against the chain
     "site audit phi": STORE | DICOM,
     "server pki": SETTINGS,
     "server admit": SETTINGS,
@@ -71,7 +71,7 @@ NOT_RUN = {
     "demo", "phantom sheet", "serve", "server export", "server passport verify", "server pretrain",
     "server registry", "server resume", "server run", "server up", "site approve", "site browse",
     "site check", "site declare", "site disapprove", "site echo", "site evaluate", "site join",
-    "site listen", "site train",
+    "site listen", "site train", "site worklist",
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 from client.cli.main import app
 from client.contract.data_contract import check
+from client.contract.declaring import declare, propose
 from client.ingest.folder import ingest
 from client.node.ledger_summary import ledger_statement
 from client.store.site_store import SiteStore, init_site
@@ -365,6 +366,8 @@ def agreement(sites: list[Path], levels: Path) -> Path:
         ),
     )
     save_settings(agreed, folder / "federation.yaml")
+    for site in sites:
+        declare(site, propose(site, {ToyDensity.name: [ToyLevels.name]}))
     return folder / "federation.yaml"
 
 

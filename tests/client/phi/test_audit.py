@@ -34,7 +34,7 @@ from shared.settings.files import SiteCompute, SiteConfig, SitePolicy, SitePriva
 from shared.training.arrays import get_arrays
 from shared.training.initial_weights import start_network
 from tests.server.jobs import evaluate_message, job, train_message
-from tests.server.tiny_sites import TINY_TASK, tiny_site
+from tests.server.tiny_sites import TINY_TASK, invited, tiny_site
 from tests.shared.ct_samples import body_slice
 from tests.shared.planted import plant, write_text
 
@@ -59,6 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     )
     site = base / "site"
     init_site(site, config)
+    invited(site)
     planted: set[str] = set()
     for scanner, patients in (("lunar", PATIENTS - PATIENTS // 2), ("hologic", PATIENTS // 2)):
         planted |= plant(base / f"export-{scanner}", patients, scanner)
@@ -66,9 +67,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     declare(site, propose(site))
     opened = open_site(site)
     model = get_arrays(start_network(TINY_TASK, None)[0])
-    answer = answer_train(opened, train_message(model, job()))
+    answer = answer_train(opened, train_message(model, job(), site="riverside"))
     question = EvaluateJob(run="run-1", task=TINY_TASK.task, models={"model": TINY_TASK})
-    answer_evaluate(opened, evaluate_message({"model": model}, question))
+    answer_evaluate(opened, evaluate_message({"model": model}, question, site="riverside"))
     refusal_of(RuntimeError("a failure for the log"), site, opened, job())
     registry = Registry(f"sqlite:///{base / 'mlflow.db'}", "audit")
     run = registry.runs.begin("run-1 dxa", {"run": "run-1", "task": TINY_TASK.task})

@@ -158,8 +158,8 @@ def test_a_resumed_coordinator_ends_with_the_same_bits(
         train(tmp_path, [nodes[0], killed], work)
     trained, _ = train(tmp_path, nodes, work)
     assert digest_arrays(trained.arrays) == digest_arrays(whole[1].arrays)
-    # A simulated node is nobody until it answers, so it was sent the whole again.
-    assert trained.rounds[1].bytes_down > float32_bytes() > trained.rounds[2].bytes_down
+    # Whose node is whose is known before it answers, so nobody was sent the whole again.
+    assert max(one.bytes_down for one in trained.rounds[1:]) < float32_bytes()
 
 
 def test_a_site_that_comes_later_is_sent_the_whole(tmp_path: Path) -> None:
