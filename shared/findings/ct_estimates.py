@@ -6,7 +6,7 @@ none, nor a Z-score, nor a class. It sends to DXA.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shared.findings.facts import Measurement
@@ -84,11 +84,6 @@ def estimate_sentence(found: Sequence[Measurement], errors: Mapping[str, float])
             "the standardised scale, not a DXA measurement; refer to DXA."
         )
     return " ".join(sentences)
-
-
-def only_from_ct(found: Collection[Measurement]) -> bool:
-    """Say whether every density of a study is such an estimate; False without any."""
-    return bool(found) and all(map(is_from_ct, found))
 
 
 def _estimate(task: str, region: str, quantity: str, value: float) -> Measurement:

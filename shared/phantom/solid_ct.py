@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +39,7 @@ from shared.seeds import numpy_generator
 
 from .writers.common import WrittenCt
 from .writers.ct import write_series
-from .writers.identity import Identity, completed_years
+from .writers.identity import Identity, seen_later
 from .writers.segmentation import make_level_segmentation
 
 #: [U] Shares of abdominal series without an injection, in the arterial and in the portal phase.
@@ -232,18 +231,6 @@ def codes_of_bones(scene: CtScene) -> NDArray[np.uint8]:
     return table
 
 
-def examined_as(who: Identity, days_later: int) -> Identity:
-    """The same patient on the day of the CT, with its own numbers."""
-    day = who.study_date + timedelta(days=days_later)
-    return replace(
-        who,
-        study_date=day,
-        accession=f"CT{day:%y}{who.accession[-7:]}",
-        age_years=completed_years(who.birth_date, day),
-        uid_key=f"{who.uid_key}|ct",
-    )
-
-
 def write_examination(
     number: int,
     seed: int,
@@ -276,7 +263,7 @@ def write_examination(
         ``kvp``, ``kernel``, ``thickness_mm``, ``core_g_cm3`` by level, ``lumbar``.
     """
     one = draw_examination(number, seed, population, generator, part=part)
-    identity = examined_as(who, one.days_later)
+    identity = seen_later(who, one.days_later, "CT")
     folder = out / identity.patient_id / f"{identity.study_date:%Y%m%d}_CT"
     folder.mkdir(parents=True)
     purpose = "ct photons" if part == "abdomen" else "chest ct photons"

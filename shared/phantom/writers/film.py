@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +20,7 @@ from shared.phantom.imaging.film.makers import FilmMaker
 from shared.records import Covariates, VertebraBox
 
 from .common import WrittenFilm, add_pixels, describe_patient, save
-from .identity import Identity, completed_years
+from .identity import Identity, seen_later
 
 #: View position and series description.
 FILM_VIEWS: Final[dict[FilmView, tuple[str, str]]] = {
@@ -31,18 +29,6 @@ FILM_VIEWS: Final[dict[FilmView, tuple[str, str]]] = {
 }
 #: How far the middle of the body is taken to be above the table by who corrects for it, mm.
 HALF_BODY: Final = 100.0
-
-
-def filmed_as(who: Identity, days_later: int) -> Identity:
-    """The same patient on the day of the films, with its own numbers."""
-    day = who.study_date + timedelta(days=days_later)
-    return replace(
-        who,
-        study_date=day,
-        accession=f"XR{day:%y}{who.accession[-7:]}",
-        age_years=completed_years(who.birth_date, day),
-        uid_key=f"{who.uid_key}|film",
-    )
 
 
 def write_films(
@@ -68,7 +54,7 @@ def write_films(
         ``lumbar``, and ``boxes`` of the frontal film, columns and rows from the upper left.
     """
     one = draw_films(number, seed, population, generator)
-    identity = filmed_as(who, one.days_later)
+    identity = seen_later(who, one.days_later, "XR")
     folder = out / identity.patient_id / f"{identity.study_date:%Y%m%d}_XR"
     folder.mkdir(parents=True)
     covariates = one.anatomy.person.covariates

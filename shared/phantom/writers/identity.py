@@ -7,7 +7,7 @@ hospital numbers, accession numbers) so that ingest has something to remove.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -38,6 +38,8 @@ SCAN_DAYS: Final = 6 * 365
 #: Coprime with the number of identifiers, so that numbering never collides.
 STRIDE: Final = 7919
 NUMBERS: Final = 9_000_000
+#: What tells an examination's UIDs from those of the DXA, by how its accession number begins.
+UID_KEYS: Final = {"CT": "ct", "XR": "film"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,28 @@ class Identity:
 def completed_years(birth: date, day: date) -> int:
     """Age in completed years."""
     return day.year - birth.year - ((day.month, day.day) < (birth.month, birth.day))
+
+
+def seen_later(who: Identity, days_later: int, kind: str) -> Identity:
+    """The same patient on the day of another examination, with its own numbers.
+
+    Parameters
+    ----------
+    who : Identity
+        On the day of the DXA.
+    days_later : int
+        Of the other examination.
+    kind : str
+        Two letters: what its accession number begins with.
+    """
+    day = who.study_date + timedelta(days=days_later)
+    return replace(
+        who,
+        study_date=day,
+        accession=f"{kind}{day:%y}{who.accession[-7:]}",
+        age_years=completed_years(who.birth_date, day),
+        uid_key=f"{who.uid_key}|{UID_KEYS[kind]}",
+    )
 
 
 def make_identity(study: RenderedStudy) -> Identity:

@@ -41,6 +41,7 @@ from shared.tasks.chest.study_crops import (
     read_crops,
     told_age_and_sex,
 )
+from shared.tasks.densities import as_density_network
 from shared.tasks.inputs import TaskInputs
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample
@@ -168,16 +169,13 @@ class ChestCtOsteoporosis(Task):
     @torch.no_grad()
     def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:
         """Whiten what the head is given of levels (`shared.networks.whitening` says why)."""
-        from shared.networks.densenet import DensityNetwork
-
-        if not isinstance(network, DensityNetwork):
-            raise TypeError(f"{self.name} trains a DensityNetwork, not a {type(network).__name__}")
+        density = as_density_network(network, self.name)
         found = [
-            [part[sample["placed"] > 0] for part in network.measure(sample["image"])]
+            [part[sample["placed"] > 0] for part in density.measure(sample["image"])]
             for sample in public
         ]
         measured, context = (torch.cat(parts) for parts in zip(*found, strict=True))
-        network.whiten(measured, context)
+        density.whiten(measured, context)
 
     def loss(self, output: Tensor, batch: Sample) -> Tensor:
         """Cross-entropy of each level, shape (B,)."""

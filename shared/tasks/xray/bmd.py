@@ -21,7 +21,7 @@ from shared.metrics import regression
 from shared.metrics.named import mean_loss, sums_of
 from shared.metrics.released import ReleasedSums
 from shared.metrics.statistics import Statistics
-from shared.metrics.told import Told, told_loss, told_regression
+from shared.metrics.told import Told, told_loss
 from shared.phrases import listed
 from shared.records import (
     DXA_VENDORS,
@@ -34,8 +34,13 @@ from shared.records import (
 from shared.settings.contract import CompletenessRule, DataContract
 from shared.tasks.augmentation import Variation, vary
 from shared.tasks.base import Headline, Task
+from shared.tasks.densities import (
+    as_density_network,
+    density_loss,
+    density_statistics,
+    told_densities,
+)
 from shared.tasks.inputs import TaskInputs
-from shared.tasks.losses import huber
 from shared.tasks.reading import Reading
 from shared.tasks.sample import Sample
 from shared.tasks.xray.column import (
@@ -155,33 +160,17 @@ class XrayBmd(Task):
     @torch.no_grad()
     def settle(self, network: nn.Module, public: Iterable[Sample]) -> None:
         """Whiten what the head is given (`shared.networks.whitening` says why)."""
-        from shared.networks.densenet import DensityNetwork
-
-        if not isinstance(network, DensityNetwork):
-            raise TypeError(f"{self.name} trains a DensityNetwork, not a {type(network).__name__}")
-        found = [network.measure(sample["image"]) for sample in public]
-        network.whiten(torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found]))
+        density = as_density_network(network, self.name)
+        found = [density.measure(sample["image"]) for sample in public]
+        density.whiten(torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found]))
 
     def loss(self, output: Tensor, batch: Sample) -> Tensor:
         """Huber loss in units of `SCALES`, mean over the known regions; shape (B,)."""
-        scales = torch.tensor(SCALES, device=output.device)
-        error = (output.float() - batch["bmd"]).abs() / scales
-        known = batch["known"]
-        return batch["weight"] * (huber(error) * known).sum(1) / known.sum(1).clamp(min=1.0)
+        return density_loss(output, batch, SCALES)
 
     def statistics(self, output: Tensor, batch: Sample) -> Statistics:
         """Sum errors and moments by region."""
-        sums: Statistics = {
-            "patients": float(len(output)),
-            "loss_sum": float(self.loss(output, batch).sum()),
-        }
-        predicted, true = output.double().cpu().numpy(), batch["bmd"].double().cpu().numpy()
-        known = (batch["known"] * batch["weight"][:, None]).cpu().numpy() > 0
-        for place, name in enumerate(FILM_REGIONS.values()):
-            rows = known[:, place]
-            found = regression.regression_sums(predicted[rows, place], true[rows, place])
-            sums |= {f"{name}:{key}": value for key, value in found.items()}
-        return sums
+        return density_statistics(output, batch, self.loss(output, batch), [*FILM_REGIONS.values()])
 
     def metrics(self, statistics: Mapping[str, float]) -> dict[str, float]:
         """Give errors in g/cm² and agreement, by region: ``mae_*`` and the rest, and ``loss``."""
@@ -195,13 +184,10 @@ class XrayBmd(Task):
 
     def tell(self, statistics: Mapping[str, float]) -> list[Told]:
         """Tell errors against the mean alone, by region."""
-        found: list[Told] = []
-        for region, name in FILM_REGIONS.items():
-            sums = sums_of(statistics, name)
-            if sums.get("n", 0.0) >= 1:
-                words = f"BMD from a film, {region_words(region)}"
-                found += told_regression(name, words, "g/cm²", sums)
-        return found + told_loss(self.metrics(statistics))
+        told = told_densities(
+            statistics, FILM_REGIONS, lambda region: f"BMD from a film, {region_words(region)}"
+        )
+        return told + told_loss(self.metrics(statistics))
 
     def find(self, reading: Reading) -> Findings:
         """Estimate the densities, or say why the film cannot be assessed."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.findings.ct_estimates import ct_bmd_measurements, is_from_ct, only_from_ct
+from shared.findings.bare_estimates import only_bare
+from shared.findings.ct_estimates import ct_bmd_measurements, is_from_ct
 from shared.findings.findings import Findings
 from shared.inference.assemble import StudyIdentity, Subject, assemble
 from shared.inference.report import ReportInput, render_report
@@ -40,8 +41,8 @@ def test_the_mean_says_of_which_levels_it_is() -> None:
     assert [one.region for one in FOUND] == ["L1-L4", "L1", "L3"]
     assert FOUND[0].value == pytest.approx(0.855)
     assert FOUND[0].quantity == "areal BMD from CT, mean of L1 and L3"
-    assert only_from_ct(FOUND)
-    assert not only_from_ct(())
+    assert only_bare(FOUND)
+    assert not only_bare(())
     assert not is_from_ct(FOUND[0].model_copy(update={"quantity": "areal BMD"}))
 
 

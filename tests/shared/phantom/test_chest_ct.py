@@ -20,8 +20,9 @@ from shared.phantom.imaging.ct.chest import (
     lung_stack,
 )
 from shared.phantom.imaging.ct.volume import acquire
-from shared.phantom.solid_ct import CtExamination, draw_examination, examined_as, middles_of
+from shared.phantom.solid_ct import CtExamination, draw_examination, middles_of
 from shared.phantom.writers.ct import write_series
+from shared.phantom.writers.identity import seen_later
 from shared.seeds import numpy_generator
 from tests.shared.phantom.imaging.ct.test_of_anatomy import WHO
 
@@ -74,7 +75,7 @@ def test_headers_name_the_chest_and_lack_what_nobody_wrote(
 ) -> None:
     one = examinations[0]
     few = one.stack.moved(one.stack.top, 2)
-    who = examined_as(WHO, one.days_later)
+    who = seen_later(WHO, one.days_later, "CT")
     known = one.anatomy.person.covariates
     for number, told in ((2, known), (3, type(known)(known.sex, known.age_years))):
         folder = tmp_path / str(number)

@@ -13,8 +13,8 @@ from pydicom import dcmread
 from shared.dicom.read import read_study_folder
 from shared.errors import PhantomError
 from shared.phantom.make import make_hospital
-from shared.phantom.solid_ct import APART, draw_examination, examined_as
-from shared.phantom.writers.identity import Identity
+from shared.phantom.solid_ct import APART, draw_examination
+from shared.phantom.writers.identity import Identity, seen_later
 from shared.regions import code_of
 from tests.shared.phantom.imaging.ct.test_of_anatomy import WHO
 
@@ -100,7 +100,7 @@ def test_protocols_phases_and_days_differ() -> None:
 
 @pytest.mark.parametrize("days", [-300, 5])
 def test_the_age_is_that_of_the_day_of_the_ct(days: int) -> None:
-    then: Identity = examined_as(WHO, days)
+    then: Identity = seen_later(WHO, days, "CT")
     assert (then.study_date - WHO.study_date).days == days
     assert then.age_years == (63 if days < 0 else 64)
     assert then.uid("study") != WHO.uid("study")
